@@ -1,0 +1,176 @@
+"""The frontier as a picture and as a small table. Whatever is a number about fronts comes from `raydistill`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
+
+from raydistill import frontier
+from raydistill.frontier import Direction
+from raydistill.results import column, competitors, objective_points, write_atomic
+
+MI_WEIGHT = "param.student.mi.weight"
+INK = "#22262e"
+_RELATIVE_SIZE = {"*": 4.0, "X": 2.0}
+"""Area against that of a dot, so that all look equally large."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How a group of trials is drawn: colours for a light and a dark page, marker in matplotlib, symbol in plotly."""
+
+    title: str
+    light: str
+    dark: str
+    marker: str
+    symbol: str
+
+
+MARKS = {
+    "mi": Mark("searched, MI term on", "#0072b2", "#56b4e9", "o", "circle"),
+    "no_mi": Mark("searched, MI term off", "#d55e00", "#f28c4b", "o", "circle"),
+    "search": Mark("searched", "#0072b2", "#56b4e9", "o", "circle"),
+    "uniform": Mark("uniform widths", "#009e73", "#35c79a", "s", "square"),
+    "no_teacher": Mark("no teacher", "#b5548c", "#e39ac3", "X", "x"),
+    "teacher": Mark("teacher", INK, "#eceef2", "*", "star"),
+    "recheck": Mark("other seed", "#8a8f99", "#9aa0ab", "d", "diamond"),
+}
+
+
+def groups(table: pd.DataFrame) -> pd.Series:
+    """The key in MARKS of each row, "" for rows that are not drawn: only COMPLETE trials have a final number."""
+    group = table["role"].where(table["status"] == "COMPLETE", "")
+    if MI_WEIGHT in table:
+        searched = group == "search"
+        group = group.mask(searched & (table[MI_WEIGHT] > 0), "mi").mask(searched & (table[MI_WEIGHT] == 0), "no_mi")
+    return group
+
+
+def pair_members(table: pd.DataFrame, names: Sequence[str], directions: Sequence[Direction]) -> NDArray[np.bool_]:
+    """True, one per row, for the front of the competitors that have both numbers; `names` such as ("cost/macs", "val/miou").
+
+    Raises:
+        RunError: the numbers were measured under different conditions.
+    """
+    complete = table.reindex(columns=[column(name) for name in names]).notna().all(axis=1).to_numpy()
+    rows = competitors(table).to_numpy() & complete
+    out = np.zeros(len(table), dtype=bool)
+    out[rows] = frontier.members(objective_points(table[rows], list(zip(names, directions, strict=True))), directions)
+    return out
+
+
+def axis_title(name: str, direction: Direction | None) -> str:
+    """What stands at an axis, with an arrow to the better side; None: neither side is better."""
+    title = {"cost/macs": "MACs", "cost/params": "parameters", "time/wall_sec": "wall time (s)"}.get(name, name)
+    return title + {"min": " ↓", "max": " ↑", None: ""}[direction]
+
+
+def frontier_csv(table: pd.DataFrame, path: Path) -> None:
+    """The members of the front, cheapest first, with columns for people. `table`: as from `results.with_front`.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    titles = {"trial_id": "trial", "label": "label", "role": "role", "seed": "seed", "cost.macs": "MACs", "cost.params": "parameters"}
+    titles |= {name: name.removeprefix("metric.") for name in map(str, table) if name.startswith(("metric.val/", "metric.test/"))}
+    titles |= {"front.hv_contribution": "hypervolume contribution", "wall_sec": "wall time (s)"}
+    titles |= {name: name.removeprefix("param.") for name in map(str, table) if name.startswith("param.")}
+    front = table[table["front.member"]].reindex(columns=list(titles)).sort_values(["cost.macs", "trial_id"])
+    write_atomic(path, partial(front.rename(columns=titles).to_csv, index=False))
+
+
+def frontier_png(
+    table: pd.DataFrame,
+    path: Path,
+    x: str = "cost/macs",
+    y: str = "val/miou",
+    directions: tuple[Direction, Direction] = ("min", "max"),
+    *,
+    ceiling: float | None = None,
+) -> None:
+    """Draw the trials and their front in two numbers.
+
+    Args:
+        table: the trials table.
+        path: the PNG to write.
+        x, y: what the axes show.
+        directions: which way is better on each axis.
+        ceiling: mIoU of the judge on real pictures, drawn where y is an mIoU; None: no line.
+
+    Raises:
+        RunError: the numbers were measured under different conditions.
+        StoreError: the file cannot be written.
+    """
+    figure = Figure(figsize=(7.6, 5.2), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    _draw_style(axes, x, y, directions)
+    drawn = table.reindex(columns=list(dict.fromkeys([*table.columns, column(x), column(y)])))
+    drawn = drawn[groups(drawn).ne("") & drawn[[column(x), column(y)]].notna().all(axis=1)]
+    member = pair_members(drawn, (x, y), directions)
+    _draw_front(axes, drawn[member], x, y, directions)
+    _draw_trials(axes, drawn, member, x, y)
+    if ceiling is not None and y.endswith("/miou"):
+        axes.axhline(ceiling, color="#6b7280", linewidth=1.1, linestyle=(0, (5, 4)), label="judge on real pictures", zorder=1)
+    _draw_scale(axes, drawn[column(x)].to_numpy(dtype=float))
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9, handletextpad=0.4, columnspacing=1.6)
+    write_atomic(path, partial(figure.savefig, dpi=200))
+
+
+def _draw_style(axes: Axes, x: str, y: str, directions: Sequence[Direction]) -> None:
+    axes.set_xlabel(axis_title(x, directions[0]), color=INK)
+    axes.set_ylabel(axis_title(y, directions[1]), color=INK)
+    axes.grid(color="#e7e9ee", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors="#4b5260", labelsize=9, length=0, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#c3c8d1")
+    axes.margins(0.08)
+
+
+def _draw_front(axes: Axes, front: pd.DataFrame, x: str, y: str, directions: Sequence[Direction]) -> None:
+    """The step line that the front reaches, and each member's id on the side where nothing better lies."""
+    front = front.sort_values([column(x), column(y)])
+    step = "steps-post" if directions[0] == "min" else "steps-pre"
+    axes.plot(front[column(x)], front[column(y)], drawstyle=step, color=INK, linewidth=1.2, alpha=0.75, label="front", zorder=2)
+    left, up = directions[0] == "min", directions[1] == "max"
+    for _, row in front.iterrows():
+        axes.annotate(
+            row["trial_id"],
+            (row[column(x)], row[column(y)]),
+            xytext=(-5 if left else 5, 5 if up else -5),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="bottom" if up else "top",
+            fontsize=8.5,
+            color=INK,
+        )
+
+
+def _draw_trials(axes: Axes, drawn: pd.DataFrame, member: NDArray[np.bool_], x: str, y: str) -> None:
+    group = groups(drawn)
+    for name, mark in MARKS.items():
+        rows = (group == name).to_numpy()
+        if not rows.any():
+            continue
+        size = np.where(member[rows], 62, 38) * _RELATIVE_SIZE.get(mark.marker, 1.0)
+        edge = [INK if inside else "white" for inside in member[rows]]
+        xs, ys = drawn.loc[rows, column(x)], drawn.loc[rows, column(y)]
+        axes.scatter(xs, ys, s=size, marker=mark.marker, color=mark.light, edgecolors=edge, linewidths=0.8, zorder=3)
+        axes.scatter([], [], s=30 * _RELATIVE_SIZE.get(mark.marker, 1.0), marker=mark.marker, color=mark.light, label=mark.title)
+
+
+def _draw_scale(axes: Axes, values: NDArray[np.float64]) -> None:
+    """Logarithmic where positive numbers span more than a decade; large numbers with k, M, G."""
+    if len(values) and values.min() > 0 and values.max() > 10 * values.min():
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    if len(values) and values.max() >= 1000:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -1,0 +1,87 @@
+"""Checkpoints: everything that moves, in one folder, independent of the number of workers.
+
+`checkpoint-<nimg>/`: `meta.json` (version, job key, nimg, history, sha256 of each file), `<network>.safetensors`, `optimizers.pt`
+(tensors only, read with weights_only). Written beside, then renamed: a checkpoint is whole or absent.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from raydistill.errors import CheckpointError, StoreError
+
+CHECKPOINT_VERSION = 1
+
+
+class Progress(NamedTuple):
+    nimg: int
+    history: list[dict[str, Any]]
+    """Every evaluation so far."""
+
+
+def save(
+    folder: Path, job_key: str, progress: Progress, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]
+) -> None:
+    """Writes `folder/checkpoint-<nimg>` and removes older ones. Raises StoreError where the disk refuses."""
+    final = folder / f"checkpoint-{progress.nimg:012d}"
+    temporary = folder / f"tmp-{final.name}-{os.getpid()}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, network in networks.items():
+            save_file(
+                {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, temporary / f"{name}.safetensors"
+            )
+        torch.save({name: optimizer.state_dict() for name, optimizer in optimizers.items()}, temporary / "optimizers.pt")
+        hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        meta = {"version": CHECKPOINT_VERSION, "job_key": job_key, **progress._asdict(), "sha256": hashes}
+        (temporary / "meta.json").write_text(json.dumps(meta))
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise StoreError(f"{folder}: the checkpoint could not be written ({error}); free space or choose another --store") from error
+    for path in folder.glob("checkpoint-*"):
+        if path != final:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def load(folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> Progress:
+    """Restores the newest checkpoint into networks and optimisers; Progress(0, []) where there is none.
+
+    Raises:
+        CheckpointError: damaged, of another version or of another job.
+    """
+    found = sorted(folder.glob("checkpoint-*"))
+    if not found:
+        return Progress(0, [])
+    path = found[-1]
+    try:
+        meta = json.loads((path / "meta.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}/meta.json: not readable ({error}); remove the folder to start this trial again") from error
+    if meta.get("version") != CHECKPOINT_VERSION:
+        raise CheckpointError(f"{path}: version {meta.get('version')}, this raydistill reads {CHECKPOINT_VERSION}")
+    if meta["job_key"] != job_key:
+        raise CheckpointError(f"{path}: belongs to job {meta['job_key']}, not {job_key}; the config or the data changed")
+    for name, expected in meta["sha256"].items():
+        if not (path / name).exists() or _sha256(path / name) != expected:
+            raise CheckpointError(f"{path / name}: missing or damaged (sha256 differs); remove {path} to start this trial again")
+    for name, network in networks.items():
+        network.load_state_dict(load_file(path / f"{name}.safetensors"))
+    states = torch.load(path / "optimizers.pt", weights_only=True, map_location="cpu")
+    for name, optimizer in optimizers.items():
+        optimizer.load_state_dict(states[name])
+    return Progress(meta["nimg"], meta["history"])
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

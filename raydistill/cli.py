@@ -1,0 +1,90 @@
+"""The command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
+
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raydistill.errors import RaydistillError
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+
+
+@app.command()
+def sweep(
+    space: Annotated[str, typer.Option(help="Search space: a name in search_spaces/, or the path of a .py file.")] = "default",
+    data: Annotated[str | None, typer.Option(help="Folder of pictures, for spaces that read one.")] = None,
+    store: Annotated[str, typer.Option(help="Results folder.")] = "runs",
+    name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the space and a number.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest sweep of the same settings, or with --name.")] = False,
+    trials: Annotated[int, typer.Option(help="Students to search, beside the baselines.")] = 9,
+    nimg: Annotated[int | None, typer.Option(help="Images a student is trained on.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of search and students.")] = 0,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(metavar="NAME:min|max[:WORST]", help="Replace the space's objectives; repeatable.")
+    ] = None,
+    max_macs: Annotated[float | None, typer.Option(help="No student above so many MACs.")] = None,
+    min_macs: Annotated[float | None, typer.Option(help="No student below so many MACs.")] = None,
+    executor: Annotated[str, typer.Option(help="auto, inline (in a Tune actor) or train (a TorchTrainer a trial).")] = "auto",
+    workers_per_trial: Annotated[int, typer.Option(help="Workers that share a student's training.")] = 1,
+    teacher_workers: Annotated[int, typer.Option(help="Workers that share the teacher's training.")] = 2,
+    max_concurrent: Annotated[int | None, typer.Option(help="Trials at a time; default: what fits.")] = None,
+    mlflow: Annotated[str | None, typer.Option(help="Tracking URI; default: an sqlite file in the store.")] = None,
+    experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "raydistill",
+) -> None:
+    """Train judge and teacher, search students, print and store the frontier."""
+    from raydistill.config import validated
+    from raydistill.sweep import SweepOptions, run
+
+    given = {
+        "space": space, "data": data, "store": store, "name": name, "resume": resume, "trials": trials, "nimg": nimg, "seed": seed,
+        "set": tuple(set_ or ()), "objectives": tuple(objective or ()), "max_macs": max_macs, "min_macs": min_macs, "executor": executor,
+        "workers_per_trial": workers_per_trial, "teacher_workers": teacher_workers, "max_concurrent": max_concurrent,
+        "mlflow": mlflow, "experiment": experiment,
+    }  # fmt: skip
+    raise typer.Exit(run(validated(SweepOptions, given, where="command line")))
+
+
+@app.command()
+def config(
+    space: Annotated[str, typer.Option(help="Search space.")] = "default",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,
+) -> None:
+    """Print every config path of a space with its value, and what is searched."""
+    from raydistill.config import leaves, parse_assignments, with_values
+    from raydistill.space import check, load_space, preset_of
+
+    chosen = load_space(space)
+    experiment = with_values(preset_of(chosen, f"--space {space}"), parse_assignments(set_ or []), where="--set")
+    check(chosen, experiment, f"--space {space}")
+    for path, value in leaves(experiment).items():
+        searched = f"    searched: {chosen.parameters[path]!r}" if path in chosen.parameters else ""
+        typer.echo(f"{path} = {value!r}{searched}")
+
+
+@app.command()
+def frontier(
+    sweep_dir: Annotated[Path, typer.Argument(help="Folder of a sweep: STORE/sweeps/NAME.")],
+) -> None:
+    """Print a sweep's result table again."""
+    from raydistill.progress import Progress
+    from raydistill.results import read_table
+
+    table = read_table(sweep_dir / "trials.parquet")
+    Progress(()).table(f"frontier of {sweep_dir.name}", table[table["front.member"]].sort_values("cost.macs"))
+    Progress(()).table("all other trials", table[~table["front.member"]].sort_values("cost.macs"))
+
+
+def main() -> None:
+    """Runs the command line; errors of ours end in one message and their exit code."""
+    warnings.filterwarnings("ignore")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    try:
+        app()
+    except RaydistillError as error:
+        typer.echo(f"raydistill: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -1,0 +1,292 @@
+"""Configs: frozen, typed, printable, identified by a digest.
+
+A preset is a function returning a full `Experiment`. Overrides are dotted paths. Only the canonical JSON of a
+config travels to workers; where a file lies (`Location`) is not part of what it is, so it is left out of the digest.
+"""
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+
+from raydistill.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_LOCATION = "location"
+Location = Annotated[str, _LOCATION]
+"""A path. Not part of a digest: the digest of the content stands beside it."""
+
+Width = Annotated[int, Field(ge=1, le=4096)]
+Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+# ---- networks -------------------------------------------------------------------------------------------------------
+
+
+class ResnetWidths(Frozen):
+    """Channels of each stage; `hidden` is the width between the two convolutions of a residual block."""
+
+    stem: Width
+    down: Width
+    trunk: Width
+    hidden: Width
+    up: Width
+    head: Width
+
+    @classmethod
+    def uniform(cls, ngf: int) -> "ResnetWidths":
+        """The published proportions at base width `ngf`: ngf, 2 ngf, 4 ngf, 4 ngf, 2 ngf, ngf."""
+        return cls(stem=ngf, down=2 * ngf, trunk=4 * ngf, hidden=4 * ngf, up=2 * ngf, head=ngf)
+
+
+class ResnetGenerator(Frozen):
+    family: Literal["resnet"] = "resnet"
+    widths: ResnetWidths
+    num_blocks: PositiveInt = 9
+    norm: Literal["instance", "batch"] = "instance"
+
+
+class PatchDiscriminator(Frozen):
+    width: Width = 64
+    num_layers: PositiveInt = 3
+    norm: Literal["instance", "batch"] = "instance"
+
+
+class EnergyNetwork(Frozen):
+    channels: Width = 8
+    num_blocks: PositiveInt | None = None
+    """None: floor(log2(min(height, width))) - 1."""
+
+
+class JudgeNetwork(Frozen):
+    width: Width = 16
+    feature_width: Width = 64
+
+
+# ---- the mutual-information term ------------------------------------------------------------------------------------
+
+
+class Optimizer(Frozen):
+    learning_rate: PositiveFloat
+    betas: Betas
+    decay_start: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the budget after which the learning rate falls linearly to 0; 1.0: constant."""
+
+
+class MutualInformation(Frozen):
+    """The variational energy-based term (VEM). weight 0 switches it off: no energy network is built."""
+
+    weight: NonNegativeFloat = 0.1
+    positive: Literal["teacher", "target"] = "teacher"
+    num_steps: PositiveInt = 10
+    step_size: PositiveFloat = 1.0
+    noise_std: NonNegativeFloat = 0.005
+    l2_weight: NonNegativeFloat = 0.05
+    energy: EnergyNetwork = EnergyNetwork()
+    optimizer: Optimizer = Optimizer(learning_rate=1e-4, betas=(0.0, 0.999))
+
+
+# ---- data -----------------------------------------------------------------------------------------------------------
+
+
+class ShapesData(Frozen):
+    """The embedded data set: label maps and pictures that raydistill draws itself."""
+
+    kind: Literal["shapes"] = "shapes"
+    height: PositiveInt = 32
+    width: PositiveInt = 32
+    num_train: PositiveInt = 768
+    num_val: Annotated[int, Field(ge=2)] = 192
+    num_test: Annotated[int, Field(ge=2)] = 192
+    seed: int = 0
+
+
+class FolderData(Frozen):
+    """A folder of aligned A|B pictures, or of `images/` + `labels/` by stem."""
+
+    kind: Literal["folder"] = "folder"
+    root: Location = ""
+    height: PositiveInt
+    width: PositiveInt
+    direction: Literal["AtoB", "BtoA"] = "AtoB"
+    """Aligned pictures only: which half is the input. A is the left half."""
+
+
+Data = Annotated[ShapesData | FolderData, Field(discriminator="kind")]
+
+
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+class Training(Frozen):
+    """What every recipe shares. Progress counts images, over all workers."""
+
+    seed: int = 0
+    batch_size: PositiveInt = 16
+    """Over all workers; must be divisible by their number."""
+    budget_nimg: PositiveInt
+    report_every_nimg: PositiveInt
+    """A checkpoint and an evaluation on val after so many images, and at the end."""
+    flip: bool = False
+    """Mirror each training pair with probability 1/2, anew in every pass."""
+    ema_nimg: NonNegativeFloat = 0.0
+    """Half-life of the averaged generator that is evaluated and kept; 0: no averaging."""
+    optimizer: Optimizer
+
+
+class JudgeTraining(Training):
+    """The evaluator: predicts the input (classes, or the input picture where there are no labels) from a real picture."""
+
+    recipe: Literal["judge"] = "judge"
+    network: JudgeNetwork = JudgeNetwork()
+
+
+class Pix2pixTraining(Training):
+    """Conditional GAN (hinge) + L1 to the target: the teacher, and a student without a teacher."""
+
+    recipe: Literal["pix2pix"] = "pix2pix"
+    generator: ResnetGenerator
+    discriminator: PatchDiscriminator
+    discriminator_optimizer: Optimizer
+    l1_weight: NonNegativeFloat = 100.0
+    gan_weight: NonNegativeFloat = 1.0
+
+
+class DistillTraining(Training):
+    """Base distillation on the teacher's output pictures, plus the mutual-information term."""
+
+    recipe: Literal["distill"] = "distill"
+    generator: ResnetGenerator
+    l1_weight: NonNegativeFloat = 10.0
+    ssim_weight: NonNegativeFloat = 1.0
+    mi: MutualInformation = MutualInformation()
+
+
+AnyTraining = Annotated[JudgeTraining | Pix2pixTraining | DistillTraining, Field(discriminator="recipe")]
+
+
+class Experiment(Frozen):
+    """All that one sweep needs: the data, and how judge, teacher and students are trained."""
+
+    data: Data
+    judge: JudgeTraining
+    teacher: Pix2pixTraining
+    student: DistillTraining
+
+
+class Stored(Frozen):
+    """Something on disk with the digest of its content: prepared data, or a trained network's folder."""
+
+    path: Location
+    digest: str
+
+
+class Job(Frozen):
+    """Everything `train` needs, as JSON. Two jobs with one key give the same result."""
+
+    version: Literal[1] = 1
+    """Raised when `train` gives another result for the same config, so that nothing older is reused."""
+    training: AnyTraining
+    data: Stored
+    judge: Stored | None = None
+    teacher: Stored | None = None
+
+    @property
+    def key(self) -> str:
+        """trial_key: digest of resolved config, seed, data, teacher and evaluator."""
+        return digest(self)
+
+
+# ---- digests --------------------------------------------------------------------------------------------------------
+
+
+def canonical(value: Any) -> Any:
+    """`value` as JSON data, without the places where things lie."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {name: canonical(getattr(value, name)) for name in fields if _LOCATION not in fields[name].metadata}
+    if isinstance(value, Mapping):
+        return {str(key): canonical(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [canonical(item) for item in value]
+    return value
+
+
+def digest(value: Any) -> str:
+    """First 16 hex digits of the SHA-256 of the canonical JSON."""
+    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# ---- dotted paths ---------------------------------------------------------------------------------------------------
+
+
+def leaves(model: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Every dotted path of a config with its value."""
+    out: dict[str, Any] = {}
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            out |= leaves(value, f"{prefix}{name}.")
+        else:
+            out[f"{prefix}{name}"] = value
+    return out
+
+
+def nearest(given: str, valid: list[str]) -> str:
+    """The valid name closest to what was given, for error messages."""
+    close = difflib.get_close_matches(given, valid, n=1, cutoff=0.0)
+    return close[0] if close else "(there is none)"
+
+
+def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Model:
+    """A copy of `config` with dotted paths set, checked again as a whole.
+
+    Raises:
+        ConfigError: an unknown path (with the nearest valid one) or a value that the field refuses.
+    """
+    valid = list(leaves(config))
+    data = config.model_dump(mode="json")
+    for path, value in values.items():
+        if path not in valid:
+            raise ConfigError(f"{where}: there is no config path {path!r}. The nearest valid path is {nearest(path, valid)!r}.")
+        *parents, leaf = path.split(".")
+        node = data
+        for parent in parents:
+            node = node[parent]
+        node[leaf] = value
+    return validated(type(config), data, where=where)
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """`["student.mi.weight=0.1"]` -> `{"student.mi.weight": 0.1}`; values are JSON, anything else is text."""
+    out: dict[str, Any] = {}
+    for item in assignments:
+        path, equals, text = item.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"--set {item}: give it as dotted.path=value, for example --set student.mi.weight=0.1")
+        try:
+            out[path] = json.loads(text)
+        except json.JSONDecodeError:
+            out[path] = text
+    return out
+
+
+def validated(model: type[Model], data: Any, *, where: str) -> Model:
+    """`data` as `model`, or a ConfigError that names each dotted path, what was given and what is allowed."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            path = ".".join(str(part) for part in item["loc"]) or "(whole config)"
+            problems.append(f"{path}: {item['msg']} (given: {item['input']!r})")
+        raise ConfigError(f"{where}: " + "; ".join(problems)) from None

@@ -1,0 +1,299 @@
+"""What a data set is, its decoded copy on disk, and batches from that copy.
+
+    CACHE/<fingerprint>/   info.json, {train,val,test}_targets.npy uint8 (N, H, W, 3), and of the inputs either
+                           {split}_labels.npy uint8 (N, H, W) or {split}_inputs.npy uint8 (N, H, W, 3)
+
+The fingerprint tells whether the source may have changed; the digest in info.json is that of the content.
+"""
+
+import hashlib
+import inspect
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raydistill.config import FolderData, Frozen, ShapesData, Stored, digest
+from raydistill.data import shapes
+from raydistill.errors import DataError, StoreError
+
+SplitName = Literal["train", "val", "test"]
+Layout = Literal["shapes", "aligned", "labelled"]
+Color = tuple[int, int, int]
+"""RGB, 0..255."""
+
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+FORMAT = 1
+"""Part of the fingerprint: raise it when the same source would be written differently."""
+INFO = "info.json"
+IGNORED_COLOR: Color = (160, 160, 160)
+
+
+# ---- what a data set is ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Classes:
+    """K classes. They are stored as 0..K-1 and "ignored" as K, whatever the ids in the label files are."""
+
+    names: tuple[str, ...]
+    palette: tuple[Color, ...]
+    ids: tuple[int, ...]
+    """The id in the label files of each class, then of "ignored" if there is one."""
+
+    @property
+    def ignore_index(self) -> int | None:
+        return len(self.names) if len(self.ids) > len(self.names) else None
+
+    def encode(self, label: np.ndarray, path: Path) -> np.ndarray:
+        """File ids (H, W) uint8 -> stored ids (H, W) uint8. Raises DataError for an id that is not a class."""
+        unknown = sorted(ids_in(label) - set(self.ids))
+        if unknown:
+            real, ignored = self.ids[: len(self.names)], self.ids[len(self.names) :]
+            allowed = f"{min(real)} to {max(real)}" + "".join(f", and {value} for ignored" for value in ignored)
+            raise DataError(f"{path}: the label id {unknown[0]} is not a class. Allowed: {allowed}. Correct the label or classes.json.")
+        table = np.zeros(256, np.uint8)
+        table[list(self.ids)] = range(len(self.ids))
+        return table[label]
+
+
+def ids_in(label: np.ndarray) -> set[int]:
+    return set(np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist())
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that was found and checked, but not decoded."""
+
+    layout: Layout
+    identity: Any
+    """JSON data that changes when the content may have changed. Says nothing about where the data lie."""
+    counts: dict[SplitName, int]
+    split_rule: str
+    classes: Callable[[], Classes | None]
+    """None: the input is a picture. May read all label files."""
+    read: Callable[[SplitName], Iterable[tuple[np.ndarray, np.ndarray]]]
+    """Decodes pairs of a target (H, W, 3) and a label (H, W) or an input picture (H, W, 3), all uint8."""
+
+
+def shapes_source(config: ShapesData) -> Source:
+    """The embedded data set. Its identity is the code that draws it."""
+    classes = Classes(shapes.CLASSES, shapes.PALETTE, tuple(range(len(shapes.CLASSES))))
+    return Source(
+        layout="shapes",
+        identity=hashlib.sha256(inspect.getsource(shapes).encode()).hexdigest(),
+        counts={"train": config.num_train, "val": config.num_val, "test": config.num_test},
+        split_rule="Each of train, val and test is drawn from a random stream of its own.",
+        classes=lambda: classes,
+        read=lambda split: zip(*shapes.draw(config, split)),
+    )
+
+
+class DataInfo(Frozen):
+    layout: Layout
+    height: int
+    width: int
+    num_classes: int | None
+    """Without the ignored one. None: the input is a picture."""
+    class_names: tuple[str, ...]
+    palette: tuple[Color, ...]
+    ignore_index: int | None
+    """Always `num_classes`, or None if no pixel is ignored."""
+    counts: dict[SplitName, int]
+    split_rule: str
+    digest: str = ""
+    """Of all the other fields and the arrays."""
+
+    @property
+    def has_labels(self) -> bool:
+        return self.num_classes is not None
+
+    @property
+    def input_channels(self) -> int:
+        """3 for pictures; one per class for labels, and one more for "ignored" if there is that."""
+        return 3 if self.num_classes is None else self.num_classes + (self.ignore_index is not None)
+
+
+# ---- the copy on disk -----------------------------------------------------------------------------------------------
+
+
+def store(source: Source, config: ShapesData | FolderData, cache_dir: Path) -> Stored:
+    """Decodes `source` into `cache_dir`, unless its copy is there. Several processes may do so at once.
+
+    Raises:
+        DataError: a file that cannot be used. StoreError: `cache_dir` cannot be written.
+    """
+    for name, size in (("height", config.height), ("width", config.width)):
+        if size % 4:
+            raise DataError(f"data.{name} is {size}. Allowed: multiples of 4. The nearest are {size - size % 4} and {size - size % 4 + 4}.")
+    folder = cache_dir.absolute() / digest({"format": FORMAT, "config": config, "source": source.identity})
+    if not (folder / INFO).is_file():
+        try:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".preparing-", dir=cache_dir) as temporary:
+                complete = Path(temporary) / "data"
+                _write(source, _describe(source, config), complete)
+                _move(complete, folder)
+        except OSError as error:
+            needed = 1e-6 * 6 * sum(source.counts.values()) * config.height * config.width
+            raise StoreError(
+                f"{cache_dir}: the decoded data cannot be written there: {error}. Needed: a writable folder "
+                f"with {needed:.0f} MB free. Free some space or choose another folder."
+            ) from error
+    return Stored(path=str(folder), digest=_info_of(folder).digest)
+
+
+def _describe(source: Source, config: ShapesData | FolderData) -> DataInfo:
+    classes = source.classes()
+    return DataInfo(
+        layout=source.layout,
+        height=config.height,
+        width=config.width,
+        num_classes=len(classes.names) if classes else None,
+        class_names=classes.names if classes else (),
+        palette=classes.palette if classes else (),
+        ignore_index=classes.ignore_index if classes else None,
+        counts=source.counts,
+        split_rule=source.split_rule,
+    )
+
+
+def _write(source: Source, info: DataInfo, folder: Path) -> None:
+    """Streams the arrays, so that memory does not grow with the data. info.json comes last."""
+    folder.mkdir()
+    content = hashlib.sha256(digest(info).encode())
+    inputs_name = "labels" if info.has_labels else "inputs"
+    size = (info.height, info.width)
+    for split, count in info.counts.items():
+        with (folder / f"{split}_targets.npy").open("wb") as targets, (folder / f"{split}_{inputs_name}.npy").open("wb") as inputs:
+            _write_header(targets, (count, *size, 3))
+            _write_header(inputs, (count, *size) if info.has_labels else (count, *size, 3))
+            for pair in source.read(split):
+                for file, array in zip((targets, inputs), pair):
+                    assert array.dtype == np.uint8 and array.shape[:2] == size, (array.dtype, array.shape)
+                    file.write(array.tobytes())
+                    content.update(array.tobytes())
+    complete = info.model_copy(update={"digest": content.hexdigest()[:16]})
+    (folder / INFO).write_text(complete.model_dump_json(indent=1))
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+
+
+def _move(complete: Path, folder: Path) -> None:
+    try:
+        os.rename(complete, folder)
+    except OSError:
+        if not (folder / INFO).is_file():  # otherwise another process was first, with the same content
+            raise
+
+
+def read_info(stored: Stored) -> DataInfo:
+    """Raises StoreError: nothing there, not written by this version, or other data than `stored` means."""
+    info = _info_of(Path(stored.path))
+    if info.digest != stored.digest:
+        raise StoreError(f"{stored.path}: these data have the digest {info.digest}, not {stored.digest}. Prepare the data again.")
+    return info
+
+
+def _info_of(folder: Path) -> DataInfo:
+    try:
+        return DataInfo.model_validate_json((folder / INFO).read_text())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder / INFO}: missing, or not from this version. Delete {folder} and prepare again.") from error
+
+
+# ---- splits and batches ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Split:
+    """Memory-mapped uint8 arrays; labels or inputs is None."""
+
+    targets: np.ndarray
+    """(N, H, W, 3)"""
+    labels: np.ndarray | None
+    """(N, H, W): 0..K-1, and K for ignored."""
+    inputs: np.ndarray | None
+    """(N, H, W, 3)"""
+    info: DataInfo
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def load_split(stored: Stored, split: SplitName) -> Split:
+    """Opens the files of this split and no others. Raises StoreError where they are not there or damaged."""
+    info = read_info(stored)
+
+    def opened(name: str) -> np.ndarray:
+        path = Path(stored.path) / f"{split}_{name}.npy"
+        try:
+            return np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise StoreError(f"{path}: cannot be read: {error}. Delete {stored.path} and prepare again.") from error
+
+    return Split(
+        targets=opened("targets"),
+        labels=opened("labels") if info.has_labels else None,
+        inputs=None if info.has_labels else opened("inputs"),
+        info=info,
+    )
+
+
+@dataclass(frozen=True)
+class Batch:
+    inputs: Tensor
+    """(B, C, H, W) float32: -1 or 1 for labels (one-hot, "ignored" is the last channel), [-1, 1] for pictures."""
+    target: Tensor
+    """(B, 3, H, W) float32 in [-1, 1]."""
+    labels: Tensor | None
+    """(B, H, W) int64: 0..K-1, and `info.ignore_index` for ignored."""
+
+
+def batch(split: Split, indices: np.ndarray | slice, *, device: str | torch.device = "cpu", flips: np.ndarray | None = None) -> Batch:
+    """The pairs at `indices`; those where `flips` (B,) bool is True are mirrored left to right."""
+
+    def taken(array: np.ndarray) -> Tensor:
+        chosen = np.array(array[indices])
+        if flips is not None:
+            assert flips.shape == chosen.shape[:1] and flips.dtype == bool, (flips.shape, flips.dtype)
+            chosen[flips] = chosen[flips, :, ::-1]
+        return torch.from_numpy(chosen).to(device)
+
+    target = _channels_first(to_float(taken(split.targets)))
+    if split.labels is None:
+        assert split.inputs is not None
+        return Batch(_channels_first(to_float(taken(split.inputs))), target, None)
+    labels = taken(split.labels).long()
+    channels = torch.arange(split.info.input_channels, device=labels.device)
+    return Batch((labels[:, None] == channels[:, None, None]).float() * 2 - 1, target, labels)
+
+
+def _channels_first(pictures: Tensor) -> Tensor:
+    return pictures.permute(0, 3, 1, 2).contiguous()
+
+
+def to_float(pictures: Tensor) -> Tensor:
+    """uint8 0..255 -> float32 [-1, 1]: x / 127.5 - 1, any shape."""
+    assert pictures.dtype == torch.uint8, pictures.dtype
+    return pictures.float() / 127.5 - 1
+
+
+def to_uint8(pictures: Tensor) -> Tensor:
+    """float, clamped to [-1, 1] -> uint8 0..255, rounded, any shape. The inverse of `to_float`."""
+    return ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def render_inputs(inputs: Tensor, info: DataInfo) -> np.ndarray:
+    """Inputs (B, C, H, W) of a `Batch` as pictures to look at, uint8 (B, H, W, 3): ignored pixels are grey."""
+    if not info.has_labels:
+        return to_uint8(inputs).permute(0, 2, 3, 1).cpu().numpy()
+    return np.array([*info.palette, IGNORED_COLOR], np.uint8)[inputs.argmax(1).cpu().numpy()]

@@ -1,0 +1,55 @@
+"""The error tree.
+
+RaydistillError
+  InputError          what the user gave cannot be used; exit code 2, raised before any cost where possible
+    ConfigError       a config value or dotted path
+    DataError         a folder, picture or label
+    SpaceError        a search space
+    BudgetError       a budget that nothing can meet
+    StoreError        the results folder: unwritable, full, or written by another version
+  RunError            the work itself went wrong; exit code 1
+    DivergenceError   a loss or energy left its range
+    CheckpointError   a checkpoint is damaged or belongs to another config
+
+Every message says what was given, what is allowed, where, and what to do.
+"""
+
+
+class RaydistillError(Exception):
+    exit_code = 1
+
+
+class InputError(RaydistillError):
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    pass
+
+
+class DataError(InputError):
+    pass
+
+
+class SpaceError(InputError):
+    pass
+
+
+class BudgetError(InputError):
+    pass
+
+
+class StoreError(InputError):
+    pass
+
+
+class RunError(RaydistillError):
+    pass
+
+
+class DivergenceError(RunError):
+    pass
+
+
+class CheckpointError(RunError):
+    pass

@@ -1,0 +1,47 @@
+"""The judge: a small encoder-decoder that predicts the input from a picture, and whose bottleneck gives features."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raydistill.config import JudgeNetwork
+
+
+class Judgement(NamedTuple):
+    prediction: Tensor
+    """(B, out_channels, H, W): class scores, or the input picture."""
+    features: Tensor
+    """(B, feature_width): bottleneck means."""
+
+
+class Judge(nn.Module):
+    """(B, 3, H, W) in [-1, 1] -> Judgement; H and W divisible by 4. Group norm: no batch statistics."""
+
+    def __init__(self, config: JudgeNetwork, out_channels: int):
+        super().__init__()
+        w, f = config.width, config.feature_width
+        self.fine = nn.Sequential(_conv(3, w), _conv(w, w))
+        self.middle = nn.Sequential(_conv(w, 2 * w, stride=2), _conv(2 * w, 2 * w))
+        self.coarse = nn.Sequential(_conv(2 * w, f, stride=2), _conv(f, f), _conv(f, f))
+        self.merge_middle = _conv(f + 2 * w, 2 * w)
+        self.merge_fine = _conv(3 * w, w)
+        self.head = nn.Conv2d(w, out_channels, 1)
+
+    def forward(self, picture: Tensor) -> Judgement:
+        full = self.fine(picture)
+        half = self.middle(full)
+        quarter = self.coarse(half)
+        up_half = self.merge_middle(torch.cat([F.interpolate(quarter, scale_factor=2.0), half], 1))
+        up_full = self.merge_fine(torch.cat([F.interpolate(up_half, scale_factor=2.0), full], 1))
+        return Judgement(self.head(up_full), quarter.mean((2, 3)))
+
+
+def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    conv = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+    return nn.Sequential(conv, nn.GroupNorm(_groups(out_channels), out_channels), nn.ReLU(True))
+
+
+def _groups(channels: int) -> int:
+    return next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)

@@ -1,0 +1,116 @@
+"""Networks from configs, with initial weights from a seed; finished networks as folders that load as data."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from raydistill.config import (
+    EnergyNetwork,
+    Frozen,
+    JudgeNetwork,
+    PatchDiscriminator,
+    ResnetGenerator,
+    Stored,
+    digest,
+    validated,
+)
+from raydistill.data import DataInfo
+from raydistill.errors import CheckpointError
+from raydistill.models import GENERATORS, patchgan
+from raydistill.models.energy import EnergyModel
+from raydistill.models.judge import Judge
+from raydistill.seeds import stream_key
+
+NETWORK_VERSION = 1
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def generator(config: ResnetGenerator, info: DataInfo, seed: int) -> nn.Module:
+    """Weights N(0, 0.02), biases 0, as pix2pix does."""
+    return _seeded(seed, "init/generator", lambda: _init_normal(GENERATORS[config.family].build(config, info.input_channels)))
+
+
+def discriminator(config: PatchDiscriminator, info: DataInfo, seed: int) -> nn.Module:
+    """Sees input and picture together."""
+    return _seeded(seed, "init/discriminator", lambda: _init_normal(patchgan.build(config, info.input_channels + 3)))
+
+
+def energy(config: EnergyNetwork, info: DataInfo, seed: int) -> EnergyModel:
+    return _seeded(seed, "init/energy", lambda: EnergyModel(config, info.height, info.width))
+
+
+def judge(config: JudgeNetwork, info: DataInfo, seed: int) -> Judge:
+    return _seeded(seed, "init/judge", lambda: Judge(config, info.num_classes or info.input_channels))
+
+
+_KINDS: dict[str, tuple[type[Frozen], Callable[..., nn.Module]]] = {
+    "generator": (ResnetGenerator, generator),
+    "judge": (JudgeNetwork, judge),
+}
+
+
+def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
+    """Writes `weights.safetensors` and `meta.json`: all that a finished network is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    save_file(state, folder / "weights.safetensors")
+    sha256 = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    meta = {"version": NETWORK_VERSION, "kind": kind, "config": config.model_dump(mode="json"), "weights_sha256": sha256}
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+    return stored(folder)
+
+
+def stored(folder: Path) -> Stored:
+    """The network that `save` wrote to `folder`, with its digest."""
+    return Stored(path=str(folder), digest=digest(_read_meta(folder)))
+
+
+def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
+    """A network that `save` wrote, frozen and in eval mode.
+
+    Raises:
+        CheckpointError: missing or damaged files, another version, or another digest than expected.
+    """
+    folder = Path(stored.path)
+    meta = _read_meta(folder)
+    if not (folder / "weights.safetensors").exists():
+        raise CheckpointError(f"{folder}/weights.safetensors is missing; remove the folder to have the network trained again")
+    if hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest() != meta["weights_sha256"] or digest(meta) != stored.digest:
+        raise CheckpointError(
+            f"{folder}: the weights are not the ones written (digest differs); remove the folder to have it trained again"
+        )
+    model, build = _KINDS[meta["kind"]]
+    module = build(validated(model, meta["config"], where=f"{folder}/meta.json"), info, 0)
+    module.load_state_dict(load_file(folder / "weights.safetensors"))
+    return module.to(device).eval().requires_grad_(False)
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{folder}: not a readable network folder ({error}); remove it to have it trained again") from error
+    if meta.get("version") != NETWORK_VERSION:
+        raise CheckpointError(f"{folder}/meta.json: version {meta.get('version')}, this raydistill reads {NETWORK_VERSION}")
+    return meta
+
+
+def _seeded(seed: int, purpose: str, build: Callable[[], Module]) -> Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_key(seed, purpose))
+        return build()
+
+
+def _init_normal(module: nn.Module) -> nn.Module:
+    for layer in module.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(layer.weight, 0.0, 0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module

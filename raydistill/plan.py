@@ -1,0 +1,132 @@
+"""What a sweep will do, and every check that needs no training."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import NonNegativeInt, PositiveInt
+
+from raydistill import cost, results, search, space, store
+from raydistill.config import Experiment, Frozen, ResnetGenerator, Stored, digest, parse_assignments, with_values
+from raydistill.data import DataInfo, prepare, read_info
+from raydistill.errors import BudgetError, ConfigError, SpaceError
+from raydistill.models import GENERATORS
+from raydistill.space import Objective, SearchSpace, Window
+
+
+class SweepOptions(Frozen):
+    """What the command line gives. See `raydistill sweep --help`."""
+
+    space: str = "default"
+    data: str | None = None
+    store: str = "runs"
+    name: str | None = None
+    resume: bool = False
+    trials: int = 9
+    seed: NonNegativeInt = 0
+    nimg: PositiveInt | None = None
+    set: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = ()
+    max_macs: float | None = None
+    min_macs: float | None = None
+    executor: Literal["auto", "inline", "train"] = "auto"
+    workers_per_trial: PositiveInt = 1
+    max_concurrent: PositiveInt | None = None
+    teacher_workers: PositiveInt = 2
+    mlflow: str | None = None
+    experiment: str = "raydistill"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is checked before any cost."""
+
+    options: SweepOptions
+    store: Path
+    space: SearchSpace
+    experiment: Experiment
+    data: Stored
+    info: DataInfo
+
+    @property
+    def definition(self) -> str:
+        """What makes two sweeps the same; the number of trials may grow on resume."""
+        return digest([self.space, self.experiment, self.data.digest, self.options.seed])
+
+    @cached_property
+    def problem(self) -> search.Problem:
+        return search.Problem(self.space, self.costs_of_picked, self.options.seed, num_startup=max(4, self.options.trials // 2))
+
+    def costs_of_picked(self, picked: search.Picked) -> dict[str, int]:
+        widths = {path: value for path, value in space.values_of(self.space, picked).items() if path.startswith("student.generator.")}
+        return self.costs_of(with_values(self.experiment, widths, where="search").student.generator)
+
+    def costs_of(self, generator: ResnetGenerator) -> dict[str, int]:
+        layers = GENERATORS[generator.family].layers(generator, self.info.input_channels, self.info.height, self.info.width)
+        return {"cost/macs": cost.macs(layers), "cost/params": cost.params(layers)}
+
+    @cached_property
+    def reference(self) -> list[float]:
+        """One number per objective, known before the sweep."""
+        dearest = self.costs_of_picked(space.corner(self.space, highest=True))
+        return [float(dearest[o.name]) if o.reference is None else o.reference for o in self.space.objectives]
+
+    @property
+    def objectives(self) -> list[results.Objective]:
+        return [(objective.name, objective.direction) for objective in self.space.objectives]
+
+
+def check(options: SweepOptions) -> Plan:
+    """Every check that needs no training. Raises InputError."""
+    where = f"--space {options.space}"
+    if options.trials < 1:
+        raise BudgetError(f"--trials {options.trials}: give at least 1")
+    chosen = space.load_space(options.space)
+    experiment = space.preset_of(chosen, where)
+    if options.data is not None:
+        if experiment.data.kind != "folder":
+            raise ConfigError(
+                f"--data {options.data}: {where} draws its own data; use --space camvid (images + labels) or --space aligned (A|B)"
+            )
+        experiment = with_values(experiment, {"data.root": str(Path(options.data).absolute())}, where="--data")
+    if options.nimg is not None:
+        experiment = with_values(experiment, {chosen.fidelity: options.nimg}, where="--nimg")
+    experiment = with_values(experiment, parse_assignments(list(options.set)), where="--set")
+    chosen = _with_options(chosen, options)
+    space.check(chosen, experiment, where)
+    folder = store.open_store(Path(options.store))
+    data = prepare(experiment.data, folder / "cache" / "data")
+    plan = Plan(options, folder, chosen, experiment, data, read_info(data))
+    if not plan.info.has_labels and (named := [name for name, _ in plan.objectives if name == "val/miou"]):
+        raise SpaceError(
+            f"{where}: objective {named[0]} needs labels, and this data has none; use --space aligned or --objective val/kd_judge:min:1"
+        )
+    search.prove_feasible(plan.problem)
+    return plan
+
+
+def _with_options(chosen: SearchSpace, options: SweepOptions) -> SearchSpace:
+    """The space with objectives and cost window from the command line."""
+    updates: dict[str, Any] = {}
+    if options.objectives:
+        updates["objectives"] = tuple(_parse_objective(text) for text in options.objectives)
+    if options.max_macs is not None or options.min_macs is not None:
+        window = Window(cost="cost/macs", low=options.min_macs or 0.0, high=1e30 if options.max_macs is None else options.max_macs)
+        updates["constraints"] = (*chosen.constraints, window)
+    return chosen.model_copy(update=updates)
+
+
+def _parse_objective(text: str) -> Objective:
+    """`val/kd_judge:min:1.0` or `cost/macs:min`."""
+    name, _, rest = text.partition(":")
+    direction, _, reference = rest.partition(":")
+    try:
+        worst = float(reference) if reference else None
+    except ValueError:
+        worst = None
+    if direction not in ("min", "max") or (reference and worst is None):
+        raise ConfigError(
+            f"--objective {text}: give it as name:min or name:max, and :worst for qualities, for example val/kd_judge:min:1.0"
+        )
+    return Objective(name=name, direction="min" if direction == "min" else "max", reference=worst)

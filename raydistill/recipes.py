@@ -1,0 +1,258 @@
+"""Recipes: which networks there are, and which phases move them. A recipe is data for the loop in `train.py`.
+
+GAN: phases discriminator, generator. Distillation: phases energy (where the mutual-information term is on) and generator.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raydistill import networks
+from raydistill.config import DistillTraining, Frozen, Job, JudgeTraining, Optimizer, Pix2pixTraining
+from raydistill.data import Batch, DataInfo, load_split
+from raydistill.data.outputs import load_outputs
+from raydistill.evaluate import Evaluator, batches, confusion_counts
+from raydistill.langevin import temperature
+from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
+from raydistill.metrics import mean_iou
+from raydistill.parallel import Workers, mean_numbers, normal_stream, total
+from raydistill.vem import Negatives, alignment, displacement, draw_negatives, ebm_loss, energy_gap, pair_energies, student_mi_loss
+
+Numbers = dict[str, Tensor]
+
+
+@dataclass
+class Step:
+    """One minibatch on its way through the phases. All tensors are this worker's part."""
+
+    batch: Batch
+    indices: np.ndarray
+    """Which training images, (B,)."""
+    flips: np.ndarray
+    """Which of them are mirrored, bool (B,)."""
+    nimg: int
+    """Images seen before this minibatch, over all workers."""
+    output: Tensor | None = None
+    """The generator's output, with its graph."""
+    teacher: Tensor | None = None
+    negatives: Negatives | None = None
+
+
+class Phase(NamedTuple):
+    name: str
+    network: str
+    """The network whose parameters it moves; no other is changed."""
+    config: Optimizer
+    optimizer: torch.optim.Optimizer
+    loss: Callable[[Step], tuple[Tensor, Numbers]]
+    """Step -> (scalar to descend, numbers to log)"""
+
+
+class Recipe(NamedTuple):
+    kind: str
+    """What the finished network is: generator or judge."""
+    network: str
+    """The network that is trained for; its average is what is evaluated and kept."""
+    config: Frozen
+    networks: dict[str, nn.Module]
+    phases: tuple[Phase, ...]
+    forward: Callable[[Step], None]
+    """Fills in the step's outputs, once for all phases."""
+    evaluate: Callable[[Any], dict[str, float]]
+    """Finished network -> scores on val. Collective."""
+    context: dict[str, Any]
+    """What the scores were computed with."""
+    columns: Callable[[Any], dict[str, Callable[[Batch], Tensor]]]
+    """Finished network -> named pictures for the sample grid."""
+
+
+class Bench(NamedTuple):
+    """Where a recipe runs."""
+
+    info: DataInfo
+    device: torch.device
+    workers: Workers
+
+
+def build(job: Job, bench: Bench) -> Recipe:
+    return RECIPES[job.training.recipe](job, bench)
+
+
+def _pix2pix(job: Job, bench: Bench) -> Recipe:
+    """Conditional GAN with hinge losses + L1 to the target. Source: Isola et al. 2017; what differs: hinge losses."""
+    training = job.training
+    assert isinstance(training, Pix2pixTraining)
+    generator = networks.generator(training.generator, bench.info, training.seed).to(bench.device)
+    discriminator = networks.discriminator(training.discriminator, bench.info, training.seed).to(bench.device)
+
+    def forward(step: Step) -> None:
+        step.output = generator(step.batch.inputs)
+
+    def discriminator_loss(step: Step) -> tuple[Tensor, Numbers]:
+        assert step.output is not None
+        x = step.batch.inputs
+        pairs = torch.cat([torch.cat([x, step.batch.target], 1), torch.cat([x, step.output.detach()], 1)])
+        real, fake = discriminator(pairs).chunk(2)
+        loss = hinge_discriminator(real, fake)
+        return loss, {"train/discriminator_loss": loss}
+
+    def generator_loss(step: Step) -> tuple[Tensor, Numbers]:
+        assert step.output is not None
+        l1 = F.l1_loss(step.output, step.batch.target)
+        gan = hinge_generator(discriminator(torch.cat([step.batch.inputs, step.output], 1)))
+        return training.l1_weight * l1 + training.gan_weight * gan, {"train/l1": l1, "train/gan_loss": gan}
+
+    phases = (
+        _phase("discriminator", discriminator, training.discriminator_optimizer, discriminator_loss),
+        _phase("generator", generator, training.optimizer, generator_loss),
+    )
+    modules: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+    return _generator_recipe(job, bench, modules, phases, forward, training.generator, "output")
+
+
+def _distill(job: Job, bench: Bench) -> Recipe:
+    """Base distillation on the teacher's pictures + mi_weight * energy gap; student and energy are optimised in turn.
+
+    Per minibatch: student forward, Langevin with the current energy, energy step, student step with the UPDATED energy and the SAME
+    negatives (the schedule of the paper's code).
+    """
+    training = job.training
+    assert isinstance(training, DistillTraining)
+    mi = training.mi
+    student = networks.generator(training.generator, bench.info, training.seed).to(bench.device)
+    modules: dict[str, nn.Module] = {"generator": student}
+    teacher = teacher_pictures(job, bench)
+
+    def forward(step: Step) -> None:
+        step.teacher = teacher(step)
+        step.output = student(step.batch.inputs)
+
+    def base_loss(step: Step) -> tuple[Tensor, Numbers]:
+        s, t = step.output, step.teacher
+        assert s is not None and t is not None
+        l1, ssim = F.l1_loss(s, t), dissimilarity(s, t)
+        return training.l1_weight * l1 + training.ssim_weight * ssim, {"train/l1": l1, "train/dissimilarity": ssim}
+
+    phases: tuple[Phase, ...]
+    if mi.weight == 0:
+        phases = (_phase("generator", student, training.optimizer, base_loss),)
+        return _generator_recipe(job, bench, modules, phases, forward, training.generator, "student")
+
+    energy = networks.energy(mi.energy, bench.info, training.seed).to(bench.device)
+    modules["energy"] = energy
+
+    def energy_loss(step: Step) -> tuple[Tensor, Numbers]:
+        s, t = step.output, step.teacher
+        assert s is not None and t is not None
+        normal = normal_stream(training.seed, "langevin", step.nimg, s, bench.workers)
+        step.negatives = draw_negatives(energy, s, mi, normal)
+        energy.train()
+        positive = t if mi.positive == "teacher" else step.batch.target
+        pos, neg = pair_energies(energy, positive, step.negatives.samples, s.detach())
+        numbers = {"pos": pos.mean(), "neg": neg.mean(), "gap": energy_gap(pos, neg), "grad_norm": step.negatives.grad_norm}
+        numbers |= {"displacement": displacement(step.negatives.samples, s, t), "clamped": step.negatives.clamped}
+        numbers["temperature"] = torch.tensor(temperature(mi.step_size, mi.noise_std))
+        return ebm_loss(pos, neg, mi.l2_weight), {f"energy/{name}": number for name, number in numbers.items()}
+
+    def student_loss(step: Step) -> tuple[Tensor, Numbers]:
+        base, numbers = base_loss(step)
+        s, t = step.output, step.teacher
+        assert s is not None and t is not None and step.negatives is not None
+        positive = t if mi.positive == "teacher" else step.batch.target
+        term = student_mi_loss(energy, positive, step.negatives.samples, s)
+        return base + mi.weight * term, numbers | {"energy/alignment": alignment(term, s, t)}
+
+    phases = (
+        _phase("energy", energy, mi.optimizer, energy_loss),
+        _phase("generator", student, training.optimizer, student_loss),
+    )
+    return _generator_recipe(job, bench, modules, phases, forward, training.generator, "student")
+
+
+def _judge(job: Job, bench: Bench) -> Recipe:
+    """Supervised: classes by cross entropy, or the input picture by L1 where the data has no labels."""
+    training = job.training
+    assert isinstance(training, JudgeTraining)
+    judge = networks.judge(training.network, bench.info, training.seed).to(bench.device)
+    ignore = -100 if bench.info.ignore_index is None else bench.info.ignore_index
+
+    def forward(step: Step) -> None:
+        step.output = judge(step.batch.target).prediction
+
+    def judge_loss(step: Step) -> tuple[Tensor, Numbers]:
+        assert step.output is not None
+        if step.batch.labels is None:
+            loss = F.l1_loss(step.output, step.batch.inputs)
+        else:
+            loss = F.cross_entropy(step.output, step.batch.labels, ignore_index=ignore)
+        return loss, {"train/judge_loss": loss}
+
+    val = load_split(job.data, "val")
+
+    @torch.no_grad()
+    def evaluate(network: nn.Module) -> dict[str, float]:
+        parts = [(network(part.target).prediction, part) for part in batches(val, bench.device, bench.workers)]
+        if not bench.info.has_labels:
+            losses = torch.stack([F.l1_loss(prediction, part.inputs) for prediction, part in parts])
+            return mean_numbers({"val/input_l1": losses.mean()}, bench.workers)
+        counts = [
+            confusion_counts(prediction, part.labels, bench.info.ignore_index) for prediction, part in parts if part.labels is not None
+        ]
+        return {"val/miou": mean_iou(total(torch.stack(counts).sum(0), bench.workers))}
+
+    phases = (_phase("judge", judge, training.optimizer, judge_loss),)
+    return Recipe("judge", "judge", training.network, {"judge": judge}, phases, forward, evaluate, {}, lambda network: {})
+
+
+RECIPES: dict[str, Callable[[Job, Bench], Recipe]] = {"pix2pix": _pix2pix, "distill": _distill, "judge": _judge}
+
+
+def teacher_pictures(job: Job, bench: Bench) -> Callable[[Step], Tensor]:
+    """Step -> the teacher's output t (B, 3, H, W): read where the teacher stage stored its outputs, else computed."""
+    assert job.teacher is not None
+    outputs = load_outputs(Path(job.teacher.path), job.teacher.digest)
+    if outputs is not None:
+        return lambda step: torch.from_numpy(outputs[step.flips.astype(int), step.indices]).to(bench.device)
+    network = networks.load(job.teacher, bench.info, bench.device)
+
+    def compute(step: Step) -> Tensor:
+        with torch.no_grad():
+            return network(step.batch.inputs)
+
+    return compute
+
+
+def _phase(network: str, module: nn.Module, config: Optimizer, loss: Callable[[Step], tuple[Tensor, Numbers]]) -> Phase:
+    optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas)
+    return Phase(network, network, config, optimizer, loss)
+
+
+def _generator_recipe(
+    job: Job,
+    bench: Bench,
+    modules: dict[str, nn.Module],
+    phases: tuple[Phase, ...],
+    forward: Callable[[Step], None],
+    config: Frozen,
+    column: str,
+) -> Recipe:
+    assert job.judge is not None
+    evaluator = Evaluator(job.data, job.judge, "val", bench.device, bench.workers)
+
+    def evaluate(network: nn.Module) -> dict[str, float]:
+        return evaluator.score(lambda part: network(part.inputs))
+
+    def columns(network: nn.Module) -> dict[str, Callable[[Batch], Tensor]]:
+        shown: dict[str, Callable[[Batch], Tensor]] = {}
+        if job.teacher is not None:
+            teacher = networks.load(job.teacher, bench.info, bench.device)
+            shown["teacher"] = lambda part: teacher(part.inputs)
+        return shown | {column: lambda part: network(part.inputs)}
+
+    return Recipe("generator", "generator", config, modules, phases, forward, evaluate, evaluator.context, columns)

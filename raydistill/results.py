@@ -1,0 +1,301 @@
+"""The ledger of a sweep and the result tables made from it (version 1).
+
+Ledger: each trial has a folder `trials/<trial_id>/` with `trial.json` (written when the trial is proposed) and `result.json` (written
+when it ends, by atomic rename). The ledger is the truth; the tables are rebuilt from it.
+
+Trials table: one row per (trial, seed), the columns of `_TRIAL_TYPES` and `param.<dotted path>`, `cost.<name>`, `metric.<name>`. Text that
+is absent is "", a number that is absent is missing. The context of the val metrics is in `extractor`, `split`, `num_samples` and
+`real_statistics`; that of the test metrics in the same columns with `test_` before the name.
+Evaluations table: one row per number measured during training, see `_EVALUATION_TYPES`.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from raydistill import frontier
+from raydistill.errors import RunError, StoreError
+
+SCHEMA_VERSION = 1
+STATUSES = ("COMPLETE", "PRUNED", "FAIL")
+"""What a result can be. A trial without a result is RUNNING."""
+FRONT_ROLES = ("search", "uniform", "no_teacher")
+"""Roles that compete for the front: not the teacher, and not a second seed of the same trial."""
+
+Objective = tuple[str, frontier.Direction]
+"""A name such as "val/miou" or "cost/macs", and which way is better."""
+
+_TRIAL_KEYS = ("number", "trial_id", "role", "label", "params", "costs", "trial_key", "seed", "job", "digests")
+_ENDING = ("status", "reason", "nimg", "budget_nimg", "wall_sec", "gpu_sec", "hardware", "git_revision")
+_RESULT_KEYS = (*_ENDING, "metrics", "evaluations", "context")
+_CONTEXT = ("extractor", "split", "num_samples", "real_statistics")
+_DIGESTS = ("teacher", "data", "evaluator")
+_TRIAL_TYPES = {
+    **dict.fromkeys(("sweep_id", "trial_id", "trial_key", "role", "label", "status", "reason", "macs_convention"), "str"),
+    **dict.fromkeys(("hardware", "git_revision", "extractor", "split", "real_statistics"), "str"),
+    **dict.fromkeys(("test_extractor", "test_split", "test_real_statistics", *(f"digest.{name}" for name in _DIGESTS)), "str"),
+    **dict.fromkeys(("schema_version", "seed", "nimg", "budget_nimg", "num_samples", "test_num_samples"), "Int64"),
+    **{"wall_sec": "float64", "gpu_sec": "float64"},
+    **{"front.member": "bool", "front.rank": "Int64", "front.hv_contribution": "float64"},
+}
+_EVALUATION_TYPES = {
+    **{"schema_version": "Int64", "sweep_id": "str", "trial_id": "str", "seed": "Int64"},
+    **{"nimg": "Int64", "wall_sec": "float64", "metric": "str", "value": "float64"},
+}
+
+
+# ---- the ledger -----------------------------------------------------------------------------------------------------
+
+
+def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: `path` holds the old or the new content, never half of one.
+
+    Raises:
+        StoreError: the file cannot be written, for example no space left on the device.
+    """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        why = error.strerror or error
+        raise StoreError(f"{path}: cannot be written: {why}. Free some space or give another results folder.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_json_atomic(path: Path, data: Any) -> None:
+    """Write `data` as JSON by atomic rename; the folder is made when absent.
+
+    Raises:
+        StoreError: the file cannot be written.
+        ValueError: a number is NaN or infinite.
+    """
+    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_trial(trial_dir: Path, trial: dict[str, Any]) -> dict[str, Any]:
+    """`trial.json`: what was proposed; returns what was written. Raises ValueError when a key is missing, StoreError when it cannot be written."""
+    _require(trial, _TRIAL_KEYS, "trial")
+    written = {"schema_version": SCHEMA_VERSION, **trial}
+    write_json_atomic(trial_dir / "trial.json", written)
+    return written
+
+
+def write_result(trial_dir: Path, result: dict[str, Any]) -> None:
+    """`result.json`: how it ended. Raises ValueError when a key is missing, StoreError when it cannot be written."""
+    _require(result, _RESULT_KEYS, "result")
+    if result["status"] not in STATUSES:
+        raise ValueError(f"status is one of {', '.join(STATUSES)}, not {result['status']!r}")
+    write_json_atomic(trial_dir / "result.json", {"schema_version": SCHEMA_VERSION, **result})
+
+
+def read_result(trial_dir: Path) -> dict[str, Any] | None:
+    """The trial's result; None when it has none yet. Raises StoreError when the file is damaged or of another version."""
+    return _read_json(trial_dir / "result.json") if (trial_dir / "result.json").exists() else None
+
+
+def read_trials(sweep_dir: Path) -> list[dict[str, Any]]:
+    """Every trial of the sweep by number, with its result or None under the key "result".
+
+    Raises:
+        StoreError: there is no such folder, or a file is damaged or of another version.
+    """
+    if not sweep_dir.is_dir():
+        raise StoreError(f"{sweep_dir}: there is no such results folder")
+    trials = [_read_json(path) | {"result": read_result(path.parent)} for path in sweep_dir.glob("trials/*/trial.json")]
+    return sorted(trials, key=lambda trial: trial["number"])
+
+
+def _require(data: dict[str, Any], keys: Sequence[str], what: str) -> None:
+    missing = [key for key in keys if key not in data]
+    if missing:
+        raise ValueError(f"a {what} needs the keys {', '.join(missing)}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: damaged or unreadable: {error}. Remove the file to run the trial again.") from error
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        raise StoreError(f"{path}: not written by schema version {SCHEMA_VERSION} of raydistill. Use the version that wrote it.")
+    return data
+
+
+# ---- the tables -----------------------------------------------------------------------------------------------------
+
+
+def trial_table(trials: Path | list[dict[str, Any]], *, sweep_id: str) -> pd.DataFrame:
+    """The trials table of a sweep folder, or of what `read_trials` returned. The front columns are empty: see `with_front`."""
+    trials = read_trials(trials) if isinstance(trials, Path) else trials
+    table = pd.DataFrame([_row(trial, sweep_id) for trial in trials])
+    return _typed_trials(table.assign(**_empty_front(table.index)))
+
+
+def evaluation_table(trials: Path | list[dict[str, Any]], *, sweep_id: str) -> pd.DataFrame:
+    """The evaluations table: what each trial measured on the way, one number a row."""
+    trials = read_trials(trials) if isinstance(trials, Path) else trials
+    rows = [
+        (SCHEMA_VERSION, sweep_id, trial["trial_id"], trial["seed"], point["nimg"], point["wall_sec"], metric, value)
+        for trial in trials
+        for point in (trial["result"] or {}).get("evaluations", [])
+        for metric, value in point.items()
+        if metric not in ("nimg", "wall_sec")
+    ]
+    return _typed(pd.DataFrame(rows, columns=list(_EVALUATION_TYPES)), _EVALUATION_TYPES)
+
+
+def column(name: str) -> str:
+    """The table's column of a number: "val/miou" -> "metric.val/miou", "cost/macs" -> "cost.macs", "time/wall_sec" -> "wall_sec"."""
+    kind, _, rest = name.partition("/")
+    return {"cost": f"cost.{rest}", "time": rest}.get(kind, f"metric.{name}")
+
+
+def _row(trial: dict[str, Any], sweep_id: str) -> dict[str, Any]:
+    result = trial["result"] or {"status": "RUNNING"}
+    context, test_context = result.get("context") or {}, result.get("test_context") or {}
+    return {
+        "sweep_id": sweep_id,
+        "schema_version": trial["schema_version"],
+        **{name: trial[name] for name in ("trial_id", "trial_key", "role", "label", "seed")},
+        **{name: result.get(name) for name in _ENDING},
+        **{f"digest.{name}": trial["digests"].get(name) for name in _DIGESTS},
+        **{name: context.get(name) for name in _CONTEXT},
+        **{f"test_{name}": test_context.get(name) for name in _CONTEXT},
+        "macs_convention": trial["costs"].get("macs_convention"),
+        **{f"cost.{name}": value for name, value in trial["costs"].items() if name != "macs_convention"},
+        **{f"param.{path}": value for path, value in trial["params"].items()},
+        **{f"metric.{name}": value for name, value in (result.get("metrics", {}) | (result.get("test") or {})).items()},
+    }
+
+
+def _param_type(values: pd.Series) -> pd.Series:
+    """Numbers stay; truth values become "boolean"; a column with anything else becomes text, JSON where it was none."""
+    kinds = {type(value) for value in values.dropna().tolist()}
+    if kinds == {bool}:
+        return values.astype("boolean")
+    if kinds <= {int, float}:
+        return pd.to_numeric(values)
+    return values.map(lambda value: value if isinstance(value, str) else json.dumps(value), na_action="ignore").astype("str")
+
+
+def _typed(table: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
+    """`table` with the listed columns first, in their types and with "" for absent text; params in the type of `_param_type`."""
+    text = {name: "" for name, kind in types.items() if kind == "str"}
+    table = table.reindex(columns=list(dict.fromkeys([*types, *table.columns])))
+    table = table.astype(dict.fromkeys(text, "object")).fillna(text).astype(types)
+    return table.assign(**{name: _param_type(table[name]) for name in map(str, table) if name.startswith("param.")})
+
+
+def _typed_trials(table: pd.DataFrame) -> pd.DataFrame:
+    return _typed(table, _TRIAL_TYPES).astype({name: "float64" for name in map(str, table) if name.startswith("metric.")})
+
+
+# ---- the front ------------------------------------------------------------------------------------------------------
+
+
+def competitors(table: pd.DataFrame) -> pd.Series:
+    """True for each row that competes for the front: COMPLETE, and of a role in FRONT_ROLES."""
+    return (table["status"] == "COMPLETE") & table["role"].isin(FRONT_ROLES)
+
+
+def with_front(table: pd.DataFrame, objectives: Sequence[Objective], reference: Sequence[float]) -> pd.DataFrame:
+    """A copy of the trials table with `front.member`, `front.rank` and `front.hv_contribution` over its competitors.
+
+    `reference`: one number per objective, in their order. Other rows are no member and have neither rank nor contribution.
+
+    Raises:
+        RunError: a competitor lacks an objective, or two were measured under different conditions (see `objective_points`).
+    """
+    rows, directions = competitors(table), [direction for _, direction in objectives]
+    points = objective_points(table, objectives)
+    table = table.assign(**_empty_front(table.index))
+    table.loc[rows, "front.member"] = frontier.members(points, directions)
+    table.loc[rows, "front.rank"] = frontier.ranks(points, directions)
+    table.loc[rows, "front.hv_contribution"] = frontier.contributions(points, directions, reference)
+    return table
+
+
+def objective_points(table: pd.DataFrame, objectives: Sequence[Objective]) -> NDArray[np.float64]:
+    """The competitors' objectives, float64 (number of competitors, number of objectives), for the functions of `frontier`.
+
+    Raises:
+        RunError: a competitor lacks an objective; or the competitors differ in evaluator, split, sample count or digest of the real
+            statistics of a metric, or in the convention of a cost, so their numbers cannot be compared.
+    """
+    rows = table[competitors(table)]
+    points = np.empty((len(rows), len(objectives)))
+    for index, (name, _) in enumerate(objectives if len(rows) else ()):
+        _require_one_context(rows, name)
+        values = rows.get(column(name), pd.Series(np.nan, rows.index)).astype("float64")
+        if values.isna().any():
+            lacking = ", ".join(rows["trial_id"][values.isna()])
+            raise RunError(f"no {name} in the COMPLETE trials {lacking}: evaluate them again or choose another objective")
+        points[:, index] = values
+    return points
+
+
+def _require_one_context(rows: pd.DataFrame, name: str) -> None:
+    judged = [*(f"test_{key}" if name.startswith("test/") else key for key in _CONTEXT), "digest.evaluator"]
+    for key in {"cost": ["macs_convention"], "time": []}.get(name.partition("/")[0], judged):
+        found = rows[key].astype("str").unique()
+        if len(found) > 1:
+            raise RunError(
+                f"mixed digests: {name} was measured with {key} {' and '.join(sorted(found))}; such numbers have no common front"
+            )
+
+
+def _empty_front(index: pd.Index) -> dict[str, pd.Series]:
+    empty = {"front.member": False, "front.rank": pd.NA, "front.hv_contribution": np.nan}
+    return {name: pd.Series([value] * len(index), index=index, dtype=_TRIAL_TYPES[name]) for name, value in empty.items()}
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def write_tables(sweep_dir: Path, trials_table: pd.DataFrame, evaluations_table: pd.DataFrame) -> None:
+    """`trials` and `evaluations`, each as .parquet and .csv, by atomic rename. Raises StoreError when one cannot be written."""
+    for name, table in (("trials", trials_table), ("evaluations", evaluations_table)):
+        write_atomic(sweep_dir / f"{name}.parquet", table.to_parquet)
+        write_atomic(sweep_dir / f"{name}.csv", partial(table.to_csv, index=False))
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A trials or evaluations table, from .parquet or .csv; both give the same table.
+
+    Raises:
+        StoreError: the file is absent or damaged, lacks a required column, or was written by another schema version.
+    """
+    try:
+        table = _read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: damaged or unreadable: {error}") from error
+    types = _EVALUATION_TYPES if "metric" in table else _TRIAL_TYPES
+    missing = [name for name in types if name not in table]
+    if missing:
+        raise StoreError(f"{path}: not a result table of raydistill: the columns {', '.join(missing)} are missing")
+    versions = set(table["schema_version"]) - {SCHEMA_VERSION}
+    if versions:
+        raise StoreError(f"{path}: schema version {versions.pop()}, but this raydistill reads version {SCHEMA_VERSION}")
+    return _typed(table, _EVALUATION_TYPES) if "metric" in table else _typed_trials(table)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Text that looks like a number ("0007", a digest of digits) or like a missing value ("None") stays text."""
+    text = {name: kind for name, kind in (_TRIAL_TYPES | _EVALUATION_TYPES).items() if kind == "str"}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])

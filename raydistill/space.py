@@ -1,0 +1,202 @@
+"""Search spaces: data that names config paths, checked against the config before anything starts.
+
+`search_spaces/<name>.py` exports one frozen `SPACE`. It is found by path, then in `./search_spaces`, then among the installed ones.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt
+
+from raydistill.config import Experiment, Frozen, leaves, nearest, with_values
+from raydistill.errors import SpaceError
+from raydistill.presets import PRESETS
+
+COSTS = ("cost/macs", "cost/params")
+QUALITIES = {"val/miou": "max", "val/kd_judge": "min", "val/fd_judge": "min"}
+"""What a student can be judged by, with the direction that is better."""
+
+
+class Int(Frozen):
+    """low, low + step, ..., high."""
+
+    kind: Literal["int"] = "int"
+    low: int
+    high: int
+    step: PositiveInt = 1
+
+
+class Float(Frozen):
+    kind: Literal["float"] = "float"
+    low: float
+    high: float
+    log: bool = False
+
+
+class Choice(Frozen):
+    """Options by string key: the key is what is searched and shown, the value is what the config gets."""
+
+    kind: Literal["choice"] = "choice"
+    options: dict[str, Any]
+
+
+class When(Frozen):
+    """The parameter exists only while the choice `parameter` has one of these keys."""
+
+    parameter: str
+    keys: tuple[str, ...]
+
+
+class Objective(Frozen):
+    """What is searched for. `reference`: the worst value that still counts in a hypervolume, fixed before the sweep.
+
+    None (costs only): the cost of the widest network of the space.
+    """
+
+    name: str
+    direction: Literal["min", "max"]
+    reference: float | None = None
+
+
+class Window(Frozen):
+    """A hard window on a cost: what lies outside never becomes a trial."""
+
+    cost: str
+    low: float = 0
+    high: float
+
+
+Distribution = Annotated[Int | Float | Choice, Field(discriminator="kind")]
+
+
+class SearchSpace(Frozen):
+    preset: str
+    """Base config, a key of `PRESETS`."""
+    parameters: dict[str, Distribution]
+    """Dotted config path -> distribution."""
+    when: dict[str, When] = {}
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Window, ...] = ()
+    fidelity: str = "student.budget_nimg"
+    """The config path of the training budget a trial gets; `--nimg` sets it."""
+    uniform: tuple[PositiveInt, ...]
+    """Base widths of the uniform baselines, trained by plain distillation."""
+
+
+def load_space(name: str) -> SearchSpace:
+    """A space by file path or by name. Raises SpaceError where there is none or it is no space."""
+    if name.endswith(".py"):
+        candidates = [Path(name)]
+    else:
+        candidates = [Path("search_spaces") / f"{name}.py", *(folder / f"{name}.py" for folder in _installed())]
+    for path in candidates:
+        if path.is_file():
+            return _space_in(path)
+    known = sorted({path.stem for folder in [Path("search_spaces"), *_installed()] for path in folder.glob("[!_]*.py")})
+    raise SpaceError(
+        f"--space {name}: no such search space. Known: {', '.join(known)}; or the path of a .py file. Nearest: {nearest(name, known)!r}."
+    )
+
+
+def check(space: SearchSpace, experiment: Experiment, where: str) -> None:
+    """Raises SpaceError or ConfigError where the space does not fit the config: before any cost."""
+    for path, condition in space.when.items():
+        controller = space.parameters.get(condition.parameter)
+        if path not in space.parameters:
+            raise SpaceError(f"{where}: when[{path!r}] is no parameter. Nearest: {nearest(path, list(space.parameters))!r}.")
+        if not isinstance(controller, Choice):
+            raise SpaceError(f"{where}: when[{path!r}].parameter is {condition.parameter!r}, which is no Choice of this space.")
+        if unknown := set(condition.keys) - set(controller.options):
+            raise SpaceError(f"{where}: when[{path!r}].keys: {sorted(unknown)} are no options. Options: {sorted(controller.options)}.")
+    for path, distribution in space.parameters.items():
+        for value in _extremes(distribution, f"{where}: {path}"):
+            with_values(experiment, {path: value}, where=f"{where}: parameters")
+    _check_objectives(space, where)
+    for window in space.constraints:
+        if window.cost not in COSTS:
+            raise SpaceError(f"{where}: constraint on {window.cost!r}. Known costs: {', '.join(COSTS)}.")
+    if space.fidelity not in leaves(experiment):
+        raise SpaceError(
+            f"{where}: fidelity {space.fidelity!r} is no config path. Nearest: {nearest(space.fidelity, list(leaves(experiment)))!r}."
+        )
+
+
+def _check_objectives(space: SearchSpace, where: str) -> None:
+    known = [*COSTS, *QUALITIES]
+    for objective in space.objectives:
+        if objective.name not in known:
+            raise SpaceError(
+                f"{where}: no objective {objective.name!r}. Known: {', '.join(known)}. Nearest: {nearest(objective.name, known)!r}."
+            )
+        if objective.reference is None and objective.name not in COSTS:
+            raise SpaceError(f"{where}: objective {objective.name} needs a reference, the worst value that still counts.")
+    if not {objective.name for objective in space.objectives} & set(QUALITIES):
+        raise SpaceError(f"{where}: objectives name no quality, so nothing needs training. Qualities: {', '.join(QUALITIES)}.")
+
+
+def preset_of(space: SearchSpace, where: str) -> Experiment:
+    if space.preset not in PRESETS:
+        raise SpaceError(
+            f"{where}: no preset {space.preset!r}. Known: {', '.join(PRESETS)}. Nearest: {nearest(space.preset, list(PRESETS))!r}."
+        )
+    return PRESETS[space.preset]()
+
+
+def active(space: SearchSpace, picked: dict[str, Any]) -> dict[str, Any]:
+    """Without the parameters whose when-condition does not hold. `picked` has keys for choices."""
+    return {
+        path: value
+        for path, value in picked.items()
+        if path not in space.when or picked[space.when[path].parameter] in space.when[path].keys
+    }
+
+
+def values_of(space: SearchSpace, picked: dict[str, Any]) -> dict[str, Any]:
+    """Config values of picked parameters: choices' keys become their options."""
+    return {path: d.options[picked[path]] if isinstance(d := space.parameters[path], Choice) else picked[path] for path in picked}
+
+
+def corner(space: SearchSpace, highest: bool) -> dict[str, Any]:
+    """The picked parameters at one end of every range: the cheapest or the dearest network, as cost grows with each width."""
+    out: dict[str, Any] = {}
+    for path, distribution in space.parameters.items():
+        if isinstance(distribution, Choice):
+            keys = sorted(distribution.options, key=lambda key: (str(type(distribution.options[key])), distribution.options[key]))
+            out[path] = keys[-1] if highest else keys[0]
+        else:
+            out[path] = distribution.high if highest else distribution.low
+    return active(space, out)
+
+
+def _extremes(distribution: Distribution, where: str) -> list[Any]:
+    if isinstance(distribution, Choice):
+        if not distribution.options:
+            raise SpaceError(f"{where}: a Choice without options; give at least one, for example {{'off': 0.0}}.")
+        return list(distribution.options.values())
+    if not distribution.low <= distribution.high:
+        raise SpaceError(f"{where}: low {distribution.low} is above high {distribution.high}.")
+    if isinstance(distribution, Float) and distribution.log and distribution.low <= 0:
+        raise SpaceError(f"{where}: a log range needs low > 0, given {distribution.low}.")
+    if isinstance(distribution, Int) and (distribution.high - distribution.low) % distribution.step:
+        raise SpaceError(f"{where}: high {distribution.high} is not low {distribution.low} plus a multiple of step {distribution.step}.")
+    return [distribution.low, distribution.high]
+
+
+def _installed() -> list[Path]:
+    spec = importlib.util.find_spec("search_spaces")
+    return [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+
+
+def _space_in(path: Path) -> SearchSpace:
+    spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # whatever the file does: it is the user's code
+        raise SpaceError(f"{path}: {type(error).__name__}: {error}") from error
+    space = getattr(module, "SPACE", None)
+    if not isinstance(space, SearchSpace):
+        raise SpaceError(f"{path}: must define SPACE = SearchSpace(...), found {type(space).__name__}")
+    return space

@@ -1,0 +1,125 @@
+"""The results folder: one place for everything that sweeps read again.
+
+STORE/store.json          version
+      cache/              prepared data, judges and teachers, each under its fingerprint
+      sweeps/<name>/      sweep.json, trials/, tables, page
+      mlflow.db           the default tracking store, with mlartifacts/
+"""
+
+import contextlib
+import fcntl
+import json
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from raydistill.errors import StoreError
+from raydistill.results import write_json_atomic
+
+STORE_VERSION = 1
+NEEDED_GB = 0.5
+
+
+def open_store(path: Path) -> Path:
+    """Creates or checks the store; absolute path.
+
+    Raises:
+        StoreError: not writable, too little space, or another version's.
+    """
+    store = path.absolute()
+    version_file = store / "store.json"
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        probe = store / f".probe-{secrets.token_hex(4)}"
+        probe.write_text("probe")
+        probe.unlink()
+        if not version_file.exists():
+            if any(store.iterdir()):
+                raise StoreError(f"--store {store}: not empty and not a raydistill store (no store.json); give a new or empty folder")
+            write_json_atomic(version_file, {"store_version": STORE_VERSION})
+        version = json.loads(version_file.read_text()).get("store_version")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"--store {store}: cannot be used: {error}; give a folder that can be written") from error
+    if version != STORE_VERSION:
+        raise StoreError(f"--store {store}: written by store version {version}, this raydistill reads {STORE_VERSION}; give another folder")
+    if (free := shutil.disk_usage(store).free / 2**30) < NEEDED_GB:
+        raise StoreError(f"--store {store}: {free:.2f} GiB free, needed {NEEDED_GB}; free some space or give another folder")
+    return store
+
+
+def create_sweep(store: Path, name: str | None, space: str, facts: dict[str, Any]) -> Path:
+    """A new sweep folder with `sweep.json`. name None: `<space>-<number>`.
+
+    Raises:
+        StoreError: the name is taken or is no plain file name.
+    """
+    sweeps = store / "sweeps"
+    if name is None:
+        numbers = [int(found[1]) for path in sweeps.glob(f"{space}-*") if (found := re.fullmatch(rf"{re.escape(space)}-(\d+)", path.name))]
+        name = f"{space}-{max(numbers, default=0) + 1:03d}"
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise StoreError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
+    folder = sweeps / name
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        raise StoreError(f"--name {name}: {folder} exists; add --resume to go on with it, or give another name") from None
+    write_json_atomic(folder / "sweep.json", {"store_version": STORE_VERSION, "name": name, "created": time.time(), **facts})
+    return folder
+
+
+def find_sweep(store: Path, name: str | None, definition: str) -> Path:
+    """The sweep to resume: the named one, else the newest of the same definition.
+
+    Raises:
+        StoreError: there is none, or the named one was started with other settings.
+    """
+    if name is not None:
+        folder = store / "sweeps" / name
+        if not (folder / "sweep.json").exists():
+            raise StoreError(f"--resume --name {name}: there is no such sweep in {store / 'sweeps'}; leave --resume out to start it")
+        if read_sweep(folder)["definition"] != definition:
+            raise StoreError(
+                f"--resume --name {name}: that sweep was started with another space, data, config or seed; use the same command"
+            )
+        return folder
+    same = [path.parent for path in (store / "sweeps").glob("*/sweep.json") if read_sweep(path.parent)["definition"] == definition]
+    if not same:
+        raise StoreError(
+            f"--resume: no sweep in {store / 'sweeps'} has the same space, data, config and seed; leave --resume out to start one"
+        )
+    return max(same, key=lambda folder: read_sweep(folder)["created"])
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((folder / "sweep.json").read_text())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{folder}/sweep.json: not readable ({error})") from error
+    if facts.get("store_version") != STORE_VERSION:
+        raise StoreError(f"{folder}: written by store version {facts.get('store_version')}, this raydistill reads {STORE_VERSION}")
+    return facts
+
+
+def update_sweep(folder: Path, **facts: Any) -> None:
+    write_json_atomic(folder / "sweep.json", read_sweep(folder) | facts)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, what: str, wait: bool) -> Iterator[None]:
+    """Holds an exclusive lock on a file while the block runs; the system frees it when the process dies.
+
+    Raises:
+        StoreError: another process holds it and `wait` is False.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise StoreError(f"{what} is being run by another process; wait for it to end") from None
+        yield

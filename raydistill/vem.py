@@ -1,0 +1,79 @@
+"""The variational energy-based model (VEM): a bound on the mutual information of teacher and student outputs.
+
+x is the input, t = G_T(x) the teacher's and s = G_S(x) the student's output picture. With q(t|s) = exp(-E(t, s)) / Z(s),
+
+    I(T; S) >= H(T) + E[log q(t|s)]                                                      (Barber and Agakov)
+
+is tightened in the energy's parameters and raised in the student's; both gradients are those of E(t, s) - E(t~, s) with t~ ~ q(.|s)
+from Langevin chains. Only that GRADIENT belongs to the bound: the value is an energy gap, not a mutual information.
+
+Source: "Information-Theoretic GAN Compression with Variational Energy-based Model" (NeurIPS 2022). What differs: `models/energy.py`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from raydistill.config import MutualInformation
+from raydistill.langevin import langevin
+from raydistill.models.energy import EnergyModel
+
+
+class Negatives(NamedTuple):
+    samples: Tensor
+    """t~: (B, 3, H, W) in [-1, 1], without a graph."""
+    clamped: Tensor
+    """Scalar: share of values that the last clamp changed."""
+    grad_norm: Tensor
+    """Scalar: mean over the batch of ||grad_t E(t~, s)|| at the last step."""
+
+
+def draw_negatives(energy: EnergyModel, s: Tensor, config: MutualInformation, normal: Callable[[], Tensor]) -> Negatives:
+    """t~ ~ q(.|s): Langevin chains from the student's own output s, clamped to [-1, 1] once, after the last step."""
+    s = s.detach()
+    energy.eval()
+    chains = langevin(
+        lambda t: energy(t, s),
+        start=s,
+        num_steps=config.num_steps,
+        step_size=config.step_size,
+        noise_std=config.noise_std,
+        normal=normal,
+    )
+    raw = chains.samples
+    return Negatives(raw.clamp(-1, 1), (raw.abs() > 1).float().mean(), chains.gradient.flatten(1).norm(dim=1).mean())
+
+
+def pair_energies(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+    """(E(t, s), E(t~, s)), each (B,), in one forward. t and t~ are detached; a gradient may reach s and the energy."""
+    both = energy(torch.cat([t.detach(), negatives.detach()]), torch.cat([s, s]))
+    return both[: len(s)], both[len(s) :]
+
+
+def energy_gap(positive: Tensor, negative: Tensor) -> Tensor:
+    """mean E(t, s) - mean E(t~, s); its gradient is that of the bound, its value is no mutual information."""
+    return positive.mean() - negative.mean()
+
+
+def ebm_loss(positive: Tensor, negative: Tensor, l2_weight: float) -> Tensor:
+    """L_EBM = mean e+ - mean e- + l2 * mean(e+^2 + e-^2)."""
+    return energy_gap(positive, negative) + l2_weight * (positive**2 + negative**2).mean()
+
+
+def student_mi_loss(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> Tensor:
+    """The student's term, mean E(t, s) - mean E(t~, s): the energy is frozen, the gradient flows only through s."""
+    energy.eval()
+    return energy_gap(*pair_energies(energy, t, negatives, s))
+
+
+def alignment(term: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """Cosine of the term's negative gradient at s with t - s: above 0, the term pulls the student towards the teacher."""
+    (gradient,) = torch.autograd.grad(term, s, retain_graph=True)
+    return torch.cosine_similarity(-gradient.flatten(), (t - s).detach().flatten(), dim=0)
+
+
+def displacement(negatives: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    """||t~ - s|| / ||t - s||: how far the chains go, measured in distances between student and teacher."""
+    return (negatives - s).detach().norm() / (t - s).detach().norm().clamp_min(1e-12)

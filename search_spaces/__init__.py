@@ -1,0 +1,1 @@
+"""Search spaces: one file each, data only. `raydistill sweep --space NAME`."""

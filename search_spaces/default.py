@@ -1,0 +1,23 @@
+"""The embedded default: stage widths, mutual-information weight and Langevin step size at 32x32."""
+
+from raydistill.space import Choice, Float, Int, Objective, SearchSpace, When
+
+SPACE = SearchSpace(
+    preset="shapes32",
+    parameters={
+        "student.generator.widths.stem": Int(low=4, high=12, step=2),
+        "student.generator.widths.down": Int(low=4, high=24, step=4),
+        "student.generator.widths.trunk": Int(low=8, high=48, step=8),
+        "student.generator.widths.hidden": Int(low=8, high=48, step=8),
+        "student.generator.widths.up": Int(low=4, high=24, step=4),
+        "student.generator.widths.head": Int(low=4, high=12, step=2),
+        "student.mi.weight": Choice(options={"0": 0.0, "0.03": 0.03, "0.1": 0.1, "0.3": 0.3}),
+        "student.mi.step_size": Float(low=0.1, high=100.0, log=True),
+    },
+    when={"student.mi.step_size": When(parameter="student.mi.weight", keys=("0.03", "0.1", "0.3"))},
+    objectives=(
+        Objective(name="val/miou", direction="max", reference=0.0),
+        Objective(name="cost/macs", direction="min"),
+    ),
+    uniform=(4, 8, 12),
+)

@@ -1,0 +1,101 @@
+"""A tiny experiment and its judge and teacher, trained once a session."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+
+from raydistill.config import DistillTraining, Experiment, Job, Pix2pixTraining, Stored, with_values
+from raydistill.data import batch, load_split, prepare
+from raydistill.presets import shapes32
+from raydistill.recipes import Bench, Step
+from raydistill.train import TrialResult, train
+
+WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
+TINY: dict[str, Any] = {
+    **{"data.height": 16, "data.width": 16, "data.num_train": 24, "data.num_val": 8, "data.num_test": 8},
+    **{"judge.network.width": 4, "judge.network.feature_width": 4},
+    **{f"{stage}.generator.widths.{width}": 4 for stage in ("teacher", "student") for width in WIDTHS},
+    **{f"{stage}.generator.num_blocks": 1 for stage in ("teacher", "student")},
+    **{"teacher.discriminator.width": 4, "teacher.discriminator.num_layers": 1},
+    **{f"{stage}.batch_size": 4 for stage in ("judge", "teacher", "student")},
+    **{f"{stage}.budget_nimg": 32 for stage in ("judge", "teacher", "student")},
+    **{f"{stage}.report_every_nimg": 16 for stage in ("judge", "teacher", "student")},
+    **{f"{stage}.ema_nimg": 16 for stage in ("teacher", "student")},
+    **{"student.flip": True, "student.mi.energy.channels": 2, "student.mi.num_steps": 3, "student.mi.step_size": 10.0},
+}
+"""Six batches a pass, so that the second of the two reports lies in the second pass."""
+
+
+class Stages(NamedTuple):
+    experiment: Experiment
+    data: Stored
+    judge: Stored
+    teacher: Stored
+
+    def student_job(self, **values: Any) -> Job:
+        """The student's job; keywords are config paths below `student`, with `__` for the dot."""
+        return self._job("student", values, self.teacher)
+
+    def teacher_job(self, **values: Any) -> Job:
+        return self._job("teacher", values, None)
+
+    def judge_job(self, **values: Any) -> Job:
+        return Job(training=self._changed("judge", values).judge, data=self.data)
+
+    def _job(self, stage: str, values: dict[str, Any], teacher: Stored | None) -> Job:
+        training: DistillTraining | Pix2pixTraining = getattr(self._changed(stage, values), stage)
+        return Job(training=training, data=self.data, judge=self.judge, teacher=teacher)
+
+    def _changed(self, stage: str, values: dict[str, Any]) -> Experiment:
+        return with_values(self.experiment, {f"{stage}.{name.replace('__', '.')}": value for name, value in values.items()}, where="test")
+
+    def bench(self) -> Bench:
+        from raydistill.parallel import Workers
+
+        return Bench(load_split(self.data, "train").info, torch.device("cpu"), Workers(0, 1))
+
+    def step(self, nimg: int = 0, flips: tuple[bool, ...] = (False, True, False, True)) -> Step:
+        """A minibatch of the first training pictures."""
+        indices, mirrored = np.arange(len(flips)), np.array(flips)
+        return Step(batch(load_split(self.data, "train"), indices, flips=mirrored), indices, mirrored, nimg)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Experiment:
+    return with_values(shapes32(), TINY, where="tiny")
+
+
+@pytest.fixture(scope="session")
+def stages(tiny: Experiment, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    folder = tmp_path_factory.mktemp("stages")
+    data = prepare(tiny.data, folder / "data")
+    judge = quiet(Job(training=tiny.judge, data=data), folder / "judge").network
+    teacher = quiet(Job(training=tiny.teacher, data=data, judge=judge), folder / "teacher").network
+    return Stages(tiny, data, judge, teacher)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Callable[..., TrialResult]:
+    """Trains a job, each time in a folder of its own or in the one named."""
+    count = iter(range(100))
+
+    def run(job: Job, name: str | None = None) -> TrialResult:
+        return quiet(job, tmp_path / (name or f"run-{next(count)}"))
+
+    return run
+
+
+def quiet(job: Job, folder: Path) -> TrialResult:
+    return train(job, report=lambda numbers: None, state_dir=folder)

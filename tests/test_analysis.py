@@ -1,0 +1,218 @@
+import base64
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_results import CONTEXT, OBJECTIVES, REFERENCE, synthetic_trials
+
+from analysis import page, plots, write_report
+from raydistill import frontier, results
+from raydistill.errors import RunError
+
+NASTY = "</script><script>alert(1)</script> {{data}} <b>&"
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
+
+
+class Elements(HTMLParser):
+    """Collects the scripts and every address that an element would load."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.scripts, self.addresses, self.heading, self.inside = [], [], "", ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "action", "data")]
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+    def handle_data(self, data):
+        if self.inside == "script":
+            self.scripts[-1] += data
+        if self.inside == "h1":
+            self.heading += data
+
+
+def make_report(trials, out_dir, **changes):
+    arguments = {"title": "demo", "objectives": OBJECTIVES, "reference": REFERENCE, "facts": {"preset": "smoke"}, "ceiling": 0.86} | changes
+    table, evaluations = results.trial_table(trials, sweep_id="demo"), results.evaluation_table(trials, sweep_id="demo")
+    return write_report(table, evaluations, out_dir, **arguments)
+
+
+def embedded(report):
+    return json.loads(Elements(report.html.read_text(encoding="utf-8")).scripts[1])
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return make_report(synthetic_trials(), tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def data(report):
+    return embedded(report)
+
+
+@pytest.fixture
+def table():
+    return results.with_front(results.trial_table(synthetic_trials(), sweep_id="demo"), OBJECTIVES, REFERENCE)
+
+
+def test_a_report_is_three_files_and_leaves_nothing_else(report):
+    assert sorted(path.name for path in report.html.parent.iterdir()) == ["frontier.csv", "frontier.html", "frontier.png"]
+    assert all(path.stat().st_size > 0 for path in report)
+
+
+# ---- the page
+
+
+def test_the_page_loads_nothing_and_forbids_itself_to(report):
+    text = report.html.read_text(encoding="utf-8")
+    assert Elements(text).addresses == []
+    assert "default-src 'none'" in text
+    own = page._asset("page.html") + page._asset("page.js")
+    assert not re.search(r"https?://|url\(|@import|fetch\(|innerHTML", own)
+
+
+def test_the_embedded_front_of_the_objectives_is_the_front_of_the_table(data, table):
+    assert data["start"] == ["cost/macs", "val/miou"]
+    assert data["fronts"]["cost/macs|val/miou"] == np.flatnonzero(table["front.member"]).tolist()
+    assert [row["member"] for row in data["rows"]] == table["front.member"].tolist()
+
+
+def test_every_ordered_pair_of_sided_axes_has_the_front_that_frontier_finds(data, table):
+    sided = {axis["name"]: axis["better"] for axis in data["axes"] if axis["better"]}
+    assert set(data["fronts"]) == {f"{x}|{y}" for x, y in itertools.permutations(sided, 2)}
+    rows = np.flatnonzero(results.competitors(table))
+    for x, y in itertools.permutations(sided, 2):
+        points = table[[results.column(x), results.column(y)]].to_numpy(float)[rows]
+        assert data["fronts"][f"{x}|{y}"] == rows[frontier.members(points, (sided[x], sided[y]))].tolist()
+
+
+def test_every_cost_and_metric_and_the_wall_time_can_be_an_axis(data):
+    names = [axis["name"] for axis in data["axes"]]
+    assert names == [*("cost/macs", "cost/params", "val/miou", "val/kd_judge", "val/fd_judge", "train/l1", "energy/gap", "time/wall_sec")]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        *[("cost/macs", "min"), ("time/wall_sec", "min"), ("test/miou", "max"), ("val/fd_judge", "min"), ("val/kid", "min")],
+        *[("energy/gap", None), ("train/l1", None), ("val/psnr", "max")],
+    ],
+)
+def test_the_better_side_is_known_or_said_to_be_none(name, expected):
+    assert page.better(name, [("val/psnr", "max")]) == expected
+
+
+def test_a_pair_of_axes_with_missing_numbers_has_the_front_of_those_that_have_both(tmp_path):
+    trials = synthetic_trials()
+    for trial in trials[2:5]:
+        trial["result"] |= {"test": {"test/miou": trial["result"]["metrics"]["val/miou"]}, "test_context": CONTEXT | {"split": "test"}}
+    assert embedded(make_report(trials, tmp_path))["fronts"]["cost/macs|test/miou"] == [2, 3, 4]
+
+
+def test_text_from_outside_cannot_end_the_script_or_become_html(tmp_path):
+    trials = synthetic_trials()
+    trials[8]["label"], trials[8]["params"]["student.generator.norm"] = NASTY, NASTY
+    trials[12]["result"]["reason"] = NASTY
+    report = make_report(trials, tmp_path, title=NASTY, facts={NASTY: NASTY})
+    elements, data = Elements(report.html.read_text(encoding="utf-8")), embedded(report)
+    assert len(elements.scripts) == 3 and elements.heading == NASTY
+    assert data["rows"][8]["label"] == data["rows"][8]["params"]["student.generator.norm"] == NASTY
+    assert data["rows"][12]["reason"] == data["facts"][NASTY] == NASTY
+
+
+def test_a_failed_trial_stands_with_its_reason_and_is_not_drawn(data):
+    row = data["rows"][12]
+    assert row["status"] == "FAIL" and row["reason"].startswith("DivergenceError") and row["group"] == ""
+    assert row["values"]["val/miou"] is None
+    assert [data["rows"][number]["group"] for number in (0, 1, 2, 8, 9, 11, 13)] == [
+        *("teacher", "no_teacher", "uniform", "mi", "no_mi", "", "")
+    ]
+
+
+def test_a_dominated_trial_names_a_member_that_dominates_it(data):
+    assert data["rows"][4]["dominator"] == "0010" and data["rows"][8]["dominator"] == ""
+
+
+def test_facts_tell_reference_hypervolume_knee_ceiling_convention_and_digests(data, table):
+    facts, points = data["facts"], results.objective_points(table, OBJECTIVES)
+    assert facts["hypervolume"] == f"{frontier.hypervolume(points, ('min', 'max'), REFERENCE):.6g}"
+    assert (facts["reference point"], facts["judge ceiling"], facts["MACs convention"]) == ("3e+09, 0", "0.86 mIoU", "true")
+    assert (facts["teacher"], facts["val samples"], facts["knee"]) == ("1234567890123456", "192", "0008")
+    assert facts["preset"] == "smoke"
+
+
+@pytest.mark.parametrize(("width", "biased"), [("192", True), ("191", False)])
+def test_sample_counts_not_above_the_feature_width_are_marked_biased(tmp_path, width, biased):
+    facts = embedded(make_report(synthetic_trials(), tmp_path, facts={"feature_width": width}))["facts"]
+    assert ("biased" in facts["val samples"]) == biased
+
+
+def test_curves_follow_each_trial_over_images(data):
+    curve = next(curve for curve in data["curves"]["val/miou"] if curve["row"] == 8)
+    assert curve["x"] == [3072, 6144, 9216, 12288] and len(curve["y"]) == 4
+    assert {curve["row"] for curve in data["curves"]["val/miou"]} == set(range(13))
+
+
+def test_samples_are_embedded_as_png(tmp_path):
+    picture = tmp_path / "0008.png"
+    picture.write_bytes(PIXEL)
+    samples = embedded(make_report(synthetic_trials(), tmp_path / "out", samples={"0008": picture}))["samples"]
+    assert base64.b64decode(samples["0008"].removeprefix("data:image/png;base64,")) == PIXEL
+
+
+@pytest.mark.parametrize("numbers", [[], [13], [0], [12, 13]])
+def test_a_sweep_without_a_finished_competitor_still_has_a_report(tmp_path, numbers):
+    data = embedded(make_report([synthetic_trials()[number] for number in numbers], tmp_path))
+    assert len(data["rows"]) == len(numbers) and data["facts"]["hypervolume"] == "0" and "knee" not in data["facts"]
+
+
+def test_mixed_conditions_give_no_report(tmp_path):
+    trials = synthetic_trials()
+    trials[8]["result"]["context"] = CONTEXT | {"num_samples": 10}
+    with pytest.raises(RunError, match="mixed digests"):
+        make_report(trials, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_three_objectives_keep_the_table_front_and_draw_the_front_of_each_pair(tmp_path):
+    objectives = [("val/miou", "max"), ("cost/macs", "min"), ("cost/params", "min")]
+    data = embedded(make_report(synthetic_trials(), tmp_path, objectives=objectives, reference=(0, 3e9, 1e7)))
+    assert data["start"] == ["cost/macs", "cost/params"]
+
+
+# ---- the picture and the small table
+
+
+def test_the_picture_is_a_png(report):
+    assert report.png.read_bytes().startswith(b"\x89PNG\r\n")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "directions"), [("val/miou", "val/fd_judge", ("max", "min")), ("cost/params", "val/miou", ("min", "max"))]
+)
+def test_the_picture_can_show_any_two_numbers(tmp_path, table, x, y, directions):
+    plots.frontier_png(table, tmp_path / "a.png", x, y, directions)
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+def test_members_of_a_pair_are_found_in_any_direction(table):
+    found = plots.pair_members(table, ("val/miou", "val/fd_judge"), ("max", "min"))
+    assert table["trial_id"][found].tolist() == ["0010"]
+
+
+def test_the_small_table_lists_the_front_from_cheap_to_dear(report):
+    front = pd.read_csv(report.csv, dtype={"trial": "str"})
+    assert front["trial"].tolist() == ["0005", "0002", "0006", "0007", "0008", "0010"]
+    assert front["MACs"].is_monotonic_increasing and front["val/miou"].is_monotonic_increasing
+    assert {"label", "role", "parameters", "hypervolume contribution", "student.mi.weight"} <= set(front)

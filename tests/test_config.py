@@ -1,0 +1,188 @@
+"""Configs: digests, dotted paths and what is refused."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from raydistill.config import (
+    Experiment,
+    FolderData,
+    Job,
+    ShapesData,
+    Stored,
+    canonical,
+    digest,
+    leaves,
+    parse_assignments,
+    validated,
+    with_values,
+)
+from raydistill.errors import ConfigError
+from raydistill.presets import PRESETS, shapes32
+
+FIXED = ("data.kind", "judge.recipe", "teacher.recipe", "student.recipe", "student.generator.family", "teacher.generator.family")
+OTHERS: dict[str, Any] = {"instance": "batch", "teacher": "target", (0.9, 0.999): [0.8, 0.999], (0.5, 0.999): [0.4, 0.999], (0.0, 0.999): [0.1, 0.999]}
+"""Another valid value for those that are neither number nor switch."""
+
+
+def another(value: Any) -> Any:
+    if isinstance(value, bool):
+        return not value
+    if value is None:
+        return 2
+    if isinstance(value, int):
+        return value + 1
+    return value / 2 + 0.1 if isinstance(value, float) else OTHERS[value]
+
+
+@pytest.mark.parametrize("path", [path for path in leaves(shapes32()) if path not in FIXED])
+def test_the_digest_changes_with_every_leaf(path: str) -> None:
+    preset = shapes32()
+    changed = with_values(preset, {path: another(leaves(preset)[path])}, where="test")
+    assert leaves(changed)[path] != leaves(preset)[path]
+    assert digest(changed) != digest(preset)
+
+
+def test_the_digest_is_the_same_for_the_same_values_in_any_order_of_keys() -> None:
+    preset = shapes32()
+    turned = Experiment.model_validate(dict(reversed(preset.model_dump(mode="json").items())))
+    assert digest(turned) == digest(preset)
+    assert digest({"a": 1, "b": [2, 3]}) == digest({"b": (2, 3), "a": 1})
+
+
+def test_an_integer_given_for_a_float_gives_the_digest_of_the_float() -> None:
+    given = [with_values(shapes32(), {"student.l1_weight": value}, where="test") for value in (3, 3.0)]
+    assert digest(given[0]) == digest(given[1])
+
+
+def test_where_things_lie_is_not_part_of_a_digest_but_what_they_hold_is() -> None:
+    here, there = (FolderData(root=root, height=8, width=8) for root in ("a", "b"))
+    assert digest(here) == digest(there) and "root" not in canonical(here)
+    training = shapes32().judge
+    keys = [Job(training=training, data=Stored(path=path, digest=content)).key for path, content in (("a", "1"), ("b", "1"), ("a", "2"))]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_the_key_of_a_job_changes_with_judge_and_teacher_and_seed() -> None:
+    student, place = shapes32().student, Stored(path="a", digest="1")
+    jobs = [
+        Job(training=student, data=place),
+        Job(training=student, data=place, judge=place),
+        Job(training=student, data=place, teacher=place),
+        Job(training=student.model_copy(update={"seed": 1}), data=place),
+    ]
+    assert len({job.key for job in jobs}) == 4
+
+
+def test_a_number_that_json_does_not_have_has_no_digest() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        digest({"a": float("nan")})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_is_equal_to_what_its_json_reads_back(name: str) -> None:
+    preset = PRESETS[name]()
+    again = Experiment.model_validate_json(preset.model_dump_json())
+    assert again == preset and digest(again) == digest(preset)
+    assert json.loads(json.dumps(canonical(preset))) == canonical(preset)
+
+
+def test_a_job_is_equal_to_what_its_json_reads_back() -> None:
+    preset = shapes32()
+    for training in (preset.judge, preset.teacher, preset.student):
+        job = Job(training=training, data=Stored(path="a", digest="1"), judge=Stored(path="b", digest="2"))
+        assert Job.model_validate_json(job.model_dump_json()) == job
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("student.mi.wieght", "student.mi.weight"),
+        ("student.generator.width.stem", "student.generator.widths.stem"),
+        ("teacher.optimizer.lr_learning_rate", "teacher.optimizer.learning_rate"),
+        ("data.heigth", "data.height"),
+    ],
+)
+def test_an_unknown_path_is_refused_with_the_nearest_valid_one(given: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_values(shapes32(), {given: 1}, where="--set")
+    assert str(caught.value) == f"--set: there is no config path {given!r}. The nearest valid path is {meant!r}."
+
+
+def test_a_group_of_values_is_no_path() -> None:
+    with pytest.raises(ConfigError, match=r"no config path 'student\.mi'\. The nearest valid path is 'student\."):
+        with_values(shapes32(), {"student.mi": {"weight": 1.0}}, where="--set")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("student.mi.weight", -1),
+        ("student.mi.weight", "much"),
+        ("student.optimizer.betas", [0.5, 1.0]),
+        ("student.generator.widths.stem", 0),
+        ("student.generator.norm", "layer"),
+        ("teacher.budget_nimg", 1.5),
+        ("data.height", 0),
+        ("data.num_val", 1),
+    ],
+)
+def test_a_refused_value_is_named_with_its_path_and_what_was_given(path: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_values(shapes32(), {path: value}, where="--set")
+    message = str(caught.value)
+    named = message.removeprefix("--set: ").partition(": ")[0]
+    assert named == path or named.startswith(f"{path}."), message
+    assert f"(given: {value[1] if isinstance(value, list) else value!r})" in message
+
+
+def test_every_refused_value_of_one_call_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_values(shapes32(), {"student.batch_size": 0, "teacher.batch_size": -3}, where="--set")
+    for part in ("student.batch_size: ", "(given: 0)", "teacher.batch_size: ", "(given: -3)"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity"])
+def test_nan_and_infinity_are_refused(text: str) -> None:
+    values = parse_assignments([f"student.l1_weight={text}"])
+    with pytest.raises(ConfigError, match=r"student\.l1_weight: "):
+        with_values(shapes32(), values, where="--set")
+
+
+def test_a_config_cannot_be_changed() -> None:
+    preset = shapes32()
+    with pytest.raises(ValidationError, match="frozen"):
+        preset.student.mi.weight = 1.0  # type: ignore[misc]
+
+
+def test_with_values_leaves_the_given_config_as_it_was() -> None:
+    preset = shapes32()
+    assert with_values(preset, {"student.mi.weight": 0.7}, where="test").student.mi.weight == 0.7
+    assert preset == shapes32()
+
+
+def test_an_unknown_key_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"data: heigth: .*\(given: 8\)"):
+        validated(ShapesData, {"heigth": 8}, where="data")
+
+
+def test_values_given_as_text_are_json_or_else_text() -> None:
+    given = ["a.b=0.1", "c=true", "d=[0.5, 0.9]", "e=batch", "f=x=y", "g=", 'h="1"', "i=null"]
+    expected = {"a.b": 0.1, "c": True, "d": [0.5, 0.9], "e": "batch", "f": "x=y", "g": "", "h": "1", "i": None}
+    assert parse_assignments(given) == expected
+
+
+@pytest.mark.parametrize("given", ["student.mi.weight", "=1", ""])
+def test_text_that_is_no_assignment_is_refused_with_an_example(given: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_assignments([given])
+    assert str(caught.value) == f"--set {given}: give it as dotted.path=value, for example --set student.mi.weight=0.1"
+
+
+def test_the_leaves_of_a_config_rebuild_it() -> None:
+    preset = shapes32()
+    values = {path: json.loads(json.dumps(value)) for path, value in leaves(preset).items()}
+    assert with_values(preset, values, where="test") == preset

@@ -1,0 +1,249 @@
+"""Search spaces: the shipped ones fit their presets, and every mistake in one is refused by name."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+import search_spaces
+from raydistill import cost
+from raydistill.config import Experiment, with_values
+from raydistill.errors import ConfigError, SpaceError
+from raydistill.models import GENERATORS
+from raydistill.presets import shapes32
+from raydistill.search import random_pick
+from raydistill.space import Choice, Float, Int, Objective, SearchSpace, When, Window, active, check, corner, load_space, preset_of, values_of
+
+SHIPPED = sorted(path.stem for path in Path(search_spaces.__path__[0]).glob("[!_]*.py"))
+WEIGHT, STEP = "student.mi.weight", "student.mi.step_size"
+QUALITY = Objective(name="val/miou", direction="max", reference=0.0)
+MACS = Objective(name="cost/macs", direction="min")
+
+
+def space(**fields: Any) -> SearchSpace:
+    """A good space with some fields replaced."""
+    given: dict[str, Any] = {
+        "preset": "shapes32",
+        "parameters": {
+            "student.generator.widths.stem": Int(low=4, high=12, step=4),
+            WEIGHT: Choice(options={"off": 0.0, "on": 0.1}),
+            STEP: Float(low=0.1, high=10.0, log=True),
+        },
+        "when": {STEP: When(parameter=WEIGHT, keys=("on",))},
+        "objectives": (QUALITY, MACS),
+        "uniform": (4,),
+    }
+    return SearchSpace(**(given | fields))
+
+
+def refused(*parts: str, error: type[Exception] = SpaceError, **fields: Any) -> None:
+    with pytest.raises(error) as caught:
+        check(space(**fields), shapes32(), "--space mine")
+    assert str(caught.value).startswith("--space mine: ")
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def costs(experiment: Experiment, chosen: SearchSpace, picked: dict[str, Any]) -> tuple[int, int]:
+    generator = with_values(experiment, values_of(chosen, picked), where="test").student.generator
+    layers = GENERATORS[generator.family].layers(generator, 3, 32, 32)
+    return cost.macs(layers), cost.params(layers)
+
+
+# ---- the shipped spaces ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_space_loads_by_name_and_fits_its_preset(name: str) -> None:
+    loaded = load_space(name)
+    check(loaded, preset_of(loaded, name), name)
+    assert loaded == load_space(f"{search_spaces.__path__[0]}/{name}.py")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_draw_from_a_shipped_space_gives_a_valid_config(name: str) -> None:
+    loaded = load_space(name)
+    preset, rng = preset_of(loaded, name), np.random.default_rng(0)
+    for _ in range(50):
+        with_values(preset, values_of(loaded, random_pick(loaded, rng)), where=name)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_no_draw_from_a_shipped_space_costs_less_than_one_corner_or_more_than_the_other(name: str) -> None:
+    loaded = load_space(name)
+    preset, rng = preset_of(loaded, name), np.random.default_rng(1)
+    drawn = np.array([costs(preset, loaded, random_pick(loaded, rng)) for _ in range(100)])
+    assert (drawn >= costs(preset, loaded, corner(loaded, highest=False))).all()
+    assert (drawn <= costs(preset, loaded, corner(loaded, highest=True))).all()
+
+
+def test_a_space_cannot_be_changed_and_has_no_unknown_keys() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        space().preset = "other"  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="wehn"):
+        space(wehn={})
+
+
+def test_a_good_space_passes_the_check() -> None:
+    assert check(space(constraints=(Window(cost="cost/params", high=1e6),)), shapes32(), "mine") is None
+
+
+# ---- what is refused ------------------------------------------------------------------------------------------------
+
+
+def test_a_typo_in_a_parameters_path_is_refused_with_the_nearest_path() -> None:
+    parameters = {"student.generator.widths.stemm": Int(low=4, high=8)}
+    refused("'student.generator.widths.stemm'", "nearest valid path is 'student.generator.widths.stem'", error=ConfigError, parameters=parameters, when={})
+
+
+@pytest.mark.parametrize(
+    ("distribution", "given"),
+    [(Int(low=0, high=8), "0"), (Int(low=4, high=9000), "9000"), (Choice(options={"a": 8, "b": "wide"}), "'wide'")],
+)
+def test_a_value_that_the_config_refuses_is_refused_before_any_cost(distribution: Any, given: str) -> None:
+    parameters = {"student.generator.widths.stem": distribution}
+    refused("student.generator.widths.stem: ", f"(given: {given})", error=ConfigError, parameters=parameters, when={})
+
+
+def test_a_continuous_range_for_a_whole_number_is_refused() -> None:
+    with pytest.raises((SpaceError, ConfigError), match=r"student\.generator\.widths\.stem"):
+        check(space(parameters={"student.generator.widths.stem": Float(low=4.0, high=8.0)}, when={}), shapes32(), "--space mine")
+
+
+def test_an_unknown_objective_is_refused_with_the_known_ones() -> None:
+    known = "Known: cost/macs, cost/params, val/miou, val/kd_judge, val/fd_judge. Nearest: 'val/miou'."
+    refused("no objective 'val/mio'", known, objectives=(QUALITY.model_copy(update={"name": "val/mio"}), MACS))
+
+
+def test_a_quality_without_a_reference_is_refused() -> None:
+    refused("objective val/miou needs a reference", objectives=(QUALITY.model_copy(update={"reference": None}), MACS))
+
+
+def test_objectives_without_a_quality_are_refused() -> None:
+    refused("objectives name no quality", "val/miou, val/kd_judge, val/fd_judge", objectives=(MACS,))
+
+
+def test_a_constraint_on_anything_but_a_cost_is_refused() -> None:
+    refused("constraint on 'val/miou'", "cost/macs, cost/params", constraints=(Window(cost="val/miou", high=1.0),))
+
+
+def test_a_condition_of_no_parameter_is_refused_with_the_nearest_parameter() -> None:
+    refused("when['student.mi.step'] is no parameter", f"Nearest: {STEP!r}", when={"student.mi.step": When(parameter=WEIGHT, keys=("on",))})
+
+
+@pytest.mark.parametrize("controller", ["student.generator.widths.stem", "student.mi.wieght"])
+def test_a_condition_on_what_is_no_choice_is_refused(controller: str) -> None:
+    refused(f"when[{STEP!r}].parameter is {controller!r}, which is no Choice", when={STEP: When(parameter=controller, keys=("on",))})
+
+
+def test_a_condition_on_an_unknown_key_is_refused_with_the_options() -> None:
+    refused("['onn'] are no options. Options: ['off', 'on']", when={STEP: When(parameter=WEIGHT, keys=("on", "onn"))})
+
+
+@pytest.mark.parametrize(
+    ("distribution", "part"),
+    [
+        (Choice(options={}), "a Choice without options"),
+        (Float(low=0.0, high=1.0, log=True), "a log range needs low > 0, given 0.0"),
+        (Float(low=-1.0, high=1.0, log=True), "a log range needs low > 0, given -1.0"),
+        (Float(low=2.0, high=1.0), "low 2.0 is above high 1.0"),
+        (Int(low=1, high=4, step=2), "high 4 is not low 1 plus a multiple of step 2"),
+        (Int(low=3, high=1), "low 3 is above high 1"),
+    ],
+)
+def test_an_impossible_range_is_refused_with_its_path(distribution: Any, part: str) -> None:
+    refused(f"{STEP}: {part}", parameters={STEP: distribution}, when={})
+
+
+def test_an_unknown_fidelity_is_refused_with_the_nearest_path() -> None:
+    refused("fidelity 'student.budget_img'", "Nearest: 'student.budget_nimg'", fidelity="student.budget_img")
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(SpaceError, match=r"--space mine: no preset 'shape32'\. Known: .*shapes32.* Nearest: 'shapes32'"):
+        preset_of(space(preset="shape32"), "--space mine")
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones_and_the_nearest() -> None:
+    with pytest.raises(SpaceError) as caught:
+        load_space("defualt")
+    assert "--space defualt: no such search space. Known: " in str(caught.value) and "Nearest: 'default'." in str(caught.value)
+    assert all(name in str(caught.value) for name in SHIPPED)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"absent\.py: no such search space"):
+        load_space(str(tmp_path / "absent.py"))
+
+
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import absent_module", "ModuleNotFoundError: No module named 'absent_module'"),
+        ("SPACE = (", "SyntaxError: "),
+        ("from raydistill.space import Int\nInt(low=1)", "ValidationError: "),
+        ("OTHER = 1", "must define SPACE = SearchSpace(...), found NoneType"),
+        ("SPACE = {}", "must define SPACE = SearchSpace(...), found dict"),
+    ],
+)
+def test_a_file_that_is_no_space_is_refused_with_its_path_and_the_cause(tmp_path: Path, source: str, part: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(source)
+    with pytest.raises(SpaceError) as caught:
+        load_space(str(path))
+    assert str(caught.value).startswith(f"{path}: {part}")
+
+
+def test_a_name_is_found_in_the_current_folder_before_the_installed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "search_spaces").mkdir()
+    source = Path(search_spaces.__path__[0], "default.py").read_text()
+    (tmp_path / "search_spaces" / "default.py").write_text(source + "\nSPACE = SPACE.model_copy(update={'uniform': (5,)})\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_space("default").uniform == (5,)
+
+
+# ---- conditions, values, corners ------------------------------------------------------------------------------------
+
+
+def test_an_inactive_parameter_is_removed_and_an_active_one_kept() -> None:
+    picked = {"student.generator.widths.stem": 4, WEIGHT: "off", STEP: 1.0}
+    assert active(space(), picked) == {"student.generator.widths.stem": 4, WEIGHT: "off"}
+    assert active(space(), picked | {WEIGHT: "on"}) == picked | {WEIGHT: "on"}
+
+
+def test_a_parameter_is_inactive_where_the_parameter_that_controls_it_is() -> None:
+    positive = "student.mi.positive"
+    chained = space(
+        parameters={
+            STEP: Float(low=0.1, high=10.0),
+            positive: Choice(options={"t": "teacher", "x": "target"}),
+            WEIGHT: Choice(options={"off": 0.0, "on": 0.1}),
+        },
+        when={STEP: When(parameter=positive, keys=("t",)), positive: When(parameter=WEIGHT, keys=("on",))},
+    )
+    assert active(chained, {STEP: 1.0, positive: "t", WEIGHT: "off"}) == {WEIGHT: "off"}
+
+
+def test_the_keys_of_choices_become_their_options() -> None:
+    assert values_of(space(), {WEIGHT: "on", STEP: 2.0}) == {WEIGHT: 0.1, STEP: 2.0}
+
+
+def test_the_corners_are_the_ends_of_every_range_without_what_is_inactive_there() -> None:
+    assert corner(space(), highest=False) == {"student.generator.widths.stem": 4, WEIGHT: "off"}
+    assert corner(space(), highest=True) == {"student.generator.widths.stem": 12, WEIGHT: "on", STEP: 10.0}
+
+
+def test_the_corners_go_by_the_options_and_not_by_their_keys() -> None:
+    widths = Choice(options={"z": 2, "a": 16, "m": 8.0})
+    chosen = space(parameters={"student.generator.widths.stem": widths}, when={})
+    assert [corner(chosen, highest)["student.generator.widths.stem"] for highest in (False, True)] == ["z", "a"]
+
+
+def test_a_space_is_equal_to_what_its_json_reads_back() -> None:
+    assert SearchSpace.model_validate_json(space().model_dump_json()) == space()
