@@ -20,7 +20,7 @@ def sweep(
     store: Annotated[str, typer.Option(help="Results folder.")] = "runs",
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the space and a number.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest sweep of the same settings, or with --name.")] = False,
-    trials: Annotated[int, typer.Option(help="Students to search, beside the baselines.")] = 9,
+    trials: Annotated[int, typer.Option(help="Students to search, beside the baselines.")] = 8,
     nimg: Annotated[int | None, typer.Option(help="Images a student is trained on.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of search and students.")] = 0,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,
@@ -75,8 +75,8 @@ def frontier(
     from raydistill.results import read_table
 
     table = read_table(sweep_dir / "trials.parquet")
-    Progress(()).table(f"frontier of {sweep_dir.name}", table[table["front.member"]].sort_values("cost.macs"))
-    Progress(()).table("all other trials", table[~table["front.member"]].sort_values("cost.macs"))
+    Progress().table(f"frontier of {sweep_dir.name}", table[table["front.member"]].sort_values("cost.macs"))
+    Progress().table("all other trials", table[~table["front.member"]].sort_values("cost.macs"))
 
 
 def main() -> None:

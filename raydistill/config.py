@@ -103,7 +103,7 @@ class ShapesData(Frozen):
     kind: Literal["shapes"] = "shapes"
     height: PositiveInt = 32
     width: PositiveInt = 32
-    num_train: PositiveInt = 768
+    num_train: PositiveInt = 4096
     num_val: Annotated[int, Field(ge=2)] = 192
     num_test: Annotated[int, Field(ge=2)] = 192
     seed: int = 0

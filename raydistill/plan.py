@@ -23,7 +23,7 @@ class SweepOptions(Frozen):
     store: str = "runs"
     name: str | None = None
     resume: bool = False
-    trials: int = 9
+    trials: int = 8
     seed: NonNegativeInt = 0
     nimg: PositiveInt | None = None
     set: tuple[str, ...] = ()

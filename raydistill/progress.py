@@ -9,15 +9,17 @@ from rich.console import Console
 from rich.table import Table
 
 from raydistill.results import column
-from raydistill.space import Objective
+
+_TABLE_WIDTH = 150
 
 
 class Progress:
     """Plain lines, one a finished trial: k of n, its numbers, the front so far, the time left."""
 
-    def __init__(self, objectives: Sequence[Objective]):
+    def __init__(self) -> None:
         self.console = Console(highlight=False, soft_wrap=True)
-        self.objectives = objectives
+        if self.console.width < _TABLE_WIDTH:  # a line that wraps is easier to read than a column cut off
+            self.console.width = _TABLE_WIDTH
         self.started = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -25,19 +27,18 @@ class Progress:
         self.console.print(f"[dim]{elapsed // 60:3d}:{elapsed % 60:02d}[/dim]  ", end="")
         self.console.print(text, markup=False)
 
-    def trial_ended(
-        self, trial: Mapping[str, Any], result: Mapping[str, Any], done: int, total: int, front: Sequence[str], left_sec: float
-    ) -> None:
+    def trial_ended(self, trial: Mapping[str, Any], done: int, total: int, front: Sequence[str], left_sec: float) -> None:
+        """One line: which trial, its cost and quality, the front so far, the time left."""
+        result = trial["result"]
         if result["status"] == "COMPLETE":
-            shown = {name.replace("val/", "final/"): value for name, value in result["metrics"].items() if name.startswith("val/")}
-            numbers = "  ".join(f"{name.split('/')[1]} {value:.4g}" for name, value in shown.items())
+            scores = {name.partition("/")[2]: value for name, value in result["metrics"].items() if name.startswith("val/")}
+            outcome = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         else:
-            numbers = f"{result['status']}: {result['reason']}"
-        macs = f"{trial['costs']['macs'] / 1e6:.2f} M MACs"
-        left = f"about {left_sec / 60:.0f} min left" if left_sec >= 60 else f"about {left_sec:.0f} s left"
+            outcome = f"{result['status']}: {result['reason']}"
+        left = f"about {left_sec / 60:.1f} min left" if done < total else "all trained"
         self.say(
-            f"trial {done} of {total}: {trial['trial_id']} {trial['label']}, {macs}, {numbers}, {result['wall_sec']:.0f} s; "
-            f"front: {' '.join(front) or 'none yet'}; {left if done < total else 'all trained'}"
+            f"trial {done} of {total}: {trial['trial_id']} {trial['label']}, {trial['costs']['macs'] / 1e6:.2f} M MACs, {outcome}, "
+            f"{result['wall_sec']:.0f} s; front: {' '.join(front) or 'none yet'}; {left}"
         )
 
     def table(self, title: str, rows: pd.DataFrame) -> None:
@@ -50,7 +51,8 @@ class Progress:
             "params": "cost.params",
             "MI weight": "param.student.mi.weight",
             "step size": "param.student.mi.step_size",
-            **{f"{split} {name}": column(f"{split}/{name}") for split in ("val", "test") for name in ("miou", "kd_judge", "fd_judge")},
+            **{f"val {name}": column(f"val/{name}") for name in ("miou", "kd_judge", "fd_judge")},
+            **{f"test {name}": column(f"test/{name}") for name in ("miou", "kd_judge")},
             "sec": "wall_sec",
         }
         table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)

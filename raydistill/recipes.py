@@ -4,7 +4,7 @@ GAN: phases discriminator, generator. Distillation: phases energy (where the mut
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,10 +38,12 @@ class Step:
     """Which of them are mirrored, bool (B,)."""
     nimg: int
     """Images seen before this minibatch, over all workers."""
-    output: Tensor | None = None
-    """The generator's output, with its graph."""
-    teacher: Tensor | None = None
-    negatives: Negatives | None = None
+    output: Tensor = field(init=False)
+    """The trained network's output, with its graph; s in a distillation."""
+    teacher: Tensor = field(init=False)
+    """t: the teacher's output; only in a distillation."""
+    negatives: Negatives = field(init=False)
+    """t~: drawn in the phase `energy`, used again in the student's."""
 
 
 class Phase(NamedTuple):
@@ -95,7 +97,6 @@ def _pix2pix(job: Job, bench: Bench) -> Recipe:
         step.output = generator(step.batch.inputs)
 
     def discriminator_loss(step: Step) -> tuple[Tensor, Numbers]:
-        assert step.output is not None
         x = step.batch.inputs
         pairs = torch.cat([torch.cat([x, step.batch.target], 1), torch.cat([x, step.output.detach()], 1)])
         real, fake = discriminator(pairs).chunk(2)
@@ -103,7 +104,6 @@ def _pix2pix(job: Job, bench: Bench) -> Recipe:
         return loss, {"train/discriminator_loss": loss}
 
     def generator_loss(step: Step) -> tuple[Tensor, Numbers]:
-        assert step.output is not None
         l1 = F.l1_loss(step.output, step.batch.target)
         gan = hinge_generator(discriminator(torch.cat([step.batch.inputs, step.output], 1)))
         return training.l1_weight * l1 + training.gan_weight * gan, {"train/l1": l1, "train/gan_loss": gan}
@@ -135,7 +135,6 @@ def _distill(job: Job, bench: Bench) -> Recipe:
 
     def base_loss(step: Step) -> tuple[Tensor, Numbers]:
         s, t = step.output, step.teacher
-        assert s is not None and t is not None
         l1, ssim = F.l1_loss(s, t), dissimilarity(s, t)
         return training.l1_weight * l1 + training.ssim_weight * ssim, {"train/l1": l1, "train/dissimilarity": ssim}
 
@@ -149,7 +148,6 @@ def _distill(job: Job, bench: Bench) -> Recipe:
 
     def energy_loss(step: Step) -> tuple[Tensor, Numbers]:
         s, t = step.output, step.teacher
-        assert s is not None and t is not None
         normal = normal_stream(training.seed, "langevin", step.nimg, s, bench.workers)
         step.negatives = draw_negatives(energy, s, mi, normal)
         energy.train()
@@ -163,7 +161,6 @@ def _distill(job: Job, bench: Bench) -> Recipe:
     def student_loss(step: Step) -> tuple[Tensor, Numbers]:
         base, numbers = base_loss(step)
         s, t = step.output, step.teacher
-        assert s is not None and t is not None and step.negatives is not None
         positive = t if mi.positive == "teacher" else step.batch.target
         term = student_mi_loss(energy, positive, step.negatives.samples, s)
         return base + mi.weight * term, numbers | {"energy/alignment": alignment(term, s, t)}
@@ -186,7 +183,6 @@ def _judge(job: Job, bench: Bench) -> Recipe:
         step.output = judge(step.batch.target).prediction
 
     def judge_loss(step: Step) -> tuple[Tensor, Numbers]:
-        assert step.output is not None
         if step.batch.labels is None:
             loss = F.l1_loss(step.output, step.batch.inputs)
         else:

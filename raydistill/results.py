@@ -89,19 +89,21 @@ def write_json_atomic(path: Path, data: Any) -> None:
 
 
 def write_trial(trial_dir: Path, trial: dict[str, Any]) -> dict[str, Any]:
-    """`trial.json`: what was proposed; returns what was written. Raises ValueError when a key is missing, StoreError when it cannot be written."""
+    """`trial.json`: what was proposed; returns what was written. ValueError: a key is missing; StoreError: not writable."""
     _require(trial, _TRIAL_KEYS, "trial")
     written = {"schema_version": SCHEMA_VERSION, **trial}
     write_json_atomic(trial_dir / "trial.json", written)
     return written
 
 
-def write_result(trial_dir: Path, result: dict[str, Any]) -> None:
-    """`result.json`: how it ended. Raises ValueError when a key is missing, StoreError when it cannot be written."""
+def write_result(trial_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """`result.json`: how it ended; returns what was written. Raises ValueError: a key is missing; StoreError: not writable."""
     _require(result, _RESULT_KEYS, "result")
     if result["status"] not in STATUSES:
         raise ValueError(f"status is one of {', '.join(STATUSES)}, not {result['status']!r}")
-    write_json_atomic(trial_dir / "result.json", {"schema_version": SCHEMA_VERSION, **result})
+    written = {"schema_version": SCHEMA_VERSION, **result}
+    write_json_atomic(trial_dir / "result.json", written)
+    return written
 
 
 def read_result(trial_dir: Path) -> dict[str, Any] | None:

@@ -1,9 +1,11 @@
 """MLflow: one parent run a sweep, one child a trial. A mirror of the ledger: it can be brought up to date at any time."""
 
+import json
 import logging
 import os
 import time
-from collections.abc import Mapping
+import urllib.parse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,24 @@ from mlflow.tracking import MlflowClient
 
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _PARENT = "mlflow.parentRunId"
+_VIEW = "raydistill"
+_COLUMNS = (
+    "front/member",
+    "final/miou",
+    "final/kd_judge",
+    "cost/macs",
+    "cost/params",
+    "test/miou",
+    "front/hv_contribution",
+    "time/wall_sec",
+)
+_FRONT_FIRST = {
+    "searchFilter": "tags.`raydistill.role` != 'sweep'",
+    "orderByKey": "metrics.`front/hv_contribution`",
+    "orderByAsc": False,
+    "selectedColumns": [*(f"metrics.`{name}`" for name in _COLUMNS), "params.`widths`", "params.`student.mi.weight`"],
+}
+"""A view of the run table for the UI: students, the front first, the columns that matter. Opened by `Tracker.table_link`."""
 
 
 def default_uri(store: Path) -> str:
@@ -39,11 +59,15 @@ class Tracker:
             found = self.client.get_experiment_by_name(experiment)
             location = artifacts.as_uri() if uri.startswith("sqlite:") else None
             self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, artifact_location=location)
+            self.client.set_experiment_tag(self.experiment_id, "mlflow.experimentKind", "custom_model_development")
+            self.client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{_VIEW}", json.dumps(_FRONT_FIRST))
         except (MlflowException, OSError) as error:
             raise StoreError(f"--mlflow {uri}: the tracking store cannot be used: {str(error).splitlines()[0]}") from error
         self.parent_id = ""
         self.run_ids: dict[str, str] = {}
         """trial_id -> child run"""
+        self.ended: set[str] = set()
+        """The trials whose runs have ended with a result."""
 
     def start_sweep(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], run_id: str | None) -> str:
         """The parent run: a new one, or the one of a resumed sweep."""
@@ -52,11 +76,18 @@ class Tracker:
             self._log(run_id, params=params)
         self.client.update_run(run_id, status="RUNNING")
         self.parent_id = run_id
-        self.run_ids = {run.data.tags["raydistill.trial_id"]: run.info.run_id for run in self._children()}
+        for run in self._children():
+            trial_id = run.data.tags["raydistill.trial_id"]
+            self.run_ids[trial_id] = run.info.run_id
+            if "raydistill.status" in run.data.tags:
+                self.ended.add(trial_id)
         return run_id
 
     def start_trial(self, trial: Mapping[str, Any]) -> None:
-        """A child run with what is known before training: params, widths, costs, digests, resolved config."""
+        """A child run with what is known before training: params, widths, costs, digests, resolved config. An interrupted one goes on."""
+        if trial["trial_id"] in self.run_ids:
+            self.client.update_run(self.run_ids[trial["trial_id"]], status="RUNNING")
+            return
         tags = {
             _PARENT: self.parent_id,
             "raydistill.trial_id": trial["trial_id"],
@@ -68,7 +99,7 @@ class Tracker:
         name = f"{trial['trial_id']} {trial['label']}"
         run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
         costs = {f"cost/{name}": value for name, value in trial["costs"].items() if name != "macs_convention"}
-        self._log(run_id, metrics=costs, params=trial["params"] | {"widths": trial["widths"], "role": trial["role"], "seed": trial["seed"]})
+        self._log(run_id, metrics=costs, params=trial["params"] | {"widths": trial["widths"], "seed": trial["seed"]})
         self.client.log_dict(run_id, trial["job"], "config.json")
         self.run_ids[trial["trial_id"]] = run_id
 
@@ -77,9 +108,14 @@ class Tracker:
         measured = {name: value for name, value in numbers.items() if "/" in name}
         self._log(self.run_ids[trial_id], metrics=measured, step=int(numbers["nimg"]))
 
-    def end_trial(self, trial_id: str, trial_dir: Path, result: Mapping[str, Any]) -> None:
-        """Final numbers, sample grid and status of a trial with a result."""
+    def end_trial(self, trial: Mapping[str, Any], trial_dir: Path) -> None:
+        """Final numbers, sample grid and status of a trial with a result; evaluations that were never reported."""
+        trial_id, result = trial["trial_id"], trial["result"]
         run_id = self.run_ids[trial_id]
+        reported = self._steps(run_id)
+        for numbers in result["evaluations"]:
+            if numbers["nimg"] not in reported:
+                self.log_report(trial_id, numbers)
         finals = {name.replace("val/", "final/"): value for name, value in result["metrics"].items() if name.startswith("val/")}
         times = {"time/wall_sec": result["wall_sec"], "time/gpu_hours": result["gpu_sec"] / 3600}
         tags = {"raydistill.status": result["status"], "raydistill.git_revision": result["git_revision"]}
@@ -109,6 +145,15 @@ class Tracker:
             self.client.log_artifact(self.parent_id, str(path))
         self.client.set_terminated(self.parent_id, "FINISHED")
 
+    def table_link(self, server: str) -> str:
+        """The page of the UI at `server` with the run table as `_FRONT_FIRST` says."""
+        return f"{server}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={_VIEW}"
+
+    def compare_link(self, server: str, trial_ids: Sequence[str]) -> str:
+        """The UI's comparison of these trials."""
+        runs = urllib.parse.quote(json.dumps([self.run_ids[trial_id] for trial_id in trial_ids]))
+        return f"{server}/#/compare-runs?runs={runs}&experiments={urllib.parse.quote(json.dumps([self.experiment_id]))}"
+
     def close(self) -> None:
         """No run stays RUNNING: what has not ended is KILLED, until a resume goes on with it."""
         if not self.parent_id:
@@ -117,6 +162,11 @@ class Tracker:
         for run in [*self._children(), parent]:
             if run.info.status == "RUNNING":
                 self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def _steps(self, run_id: str) -> set[int]:
+        """The images seen at which this run has an evaluation."""
+        reported = {metric for metric in self.client.get_run(run_id).data.metrics if metric.startswith(("train/", "val/"))}
+        return {metric.step for name in sorted(reported)[:1] for metric in self.client.get_metric_history(run_id, name)}
 
     def _children(self) -> list[Any]:
         runs: list[Any] = []

@@ -104,9 +104,8 @@ def advance(phase: Phase, network: nn.Module, step: Step, training: Training, wo
     """One optimiser step of one phase; returns its numbers to log."""
     loss, numbers = phase.loss(step)
     parameters = list(network.parameters())
-    gradients: tuple[Any, ...] = torch.autograd.grad(loss, parameters)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+        parameter.grad = gradient  # type: ignore[assignment]
     parallel.average_gradients(parameters, workers)
     norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if not torch.isfinite(norm):
@@ -128,8 +127,8 @@ def move_average(average: nn.Module, network: nn.Module, beta: float) -> None:
     with torch.no_grad():
         for target, source in zip(average.parameters(), network.parameters(), strict=True):
             target.lerp_(source, 1 - beta)
-        for target, source in zip(average.buffers(), network.buffers(), strict=True):
-            target.copy_(source)
+        for buffer, moved in zip(average.buffers(), network.buffers(), strict=True):
+            buffer.copy_(moved)
 
 
 def is_report_due(nimg: int, training: Training) -> bool:

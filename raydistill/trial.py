@@ -1,117 +1,21 @@
-"""One trial: the ledger's promise around `train`, run inline or sharded by Ray Train.
+"""Ray Train: the same jobs, sharded over the workers of a TorchTrainer."""
 
-The promise: `result.json` is in the trial's folder before anything is reported; a folder that has one is never trained again.
-"""
-
-import functools
-import platform
-import subprocess
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import ray.train
+import ray.train.torch
 import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raydistill import networks, parallel, results
+from raydistill import results
 from raydistill.config import Experiment, Job, Stored
-from raydistill.data import load_split
-from raydistill.data.outputs import store_outputs
-from raydistill.errors import DivergenceError, RunError
-from raydistill.train import Report, train
-
-
-class Stages(NamedTuple):
-    """What every trial of a sweep shares."""
-
-    judge: Stored
-    teacher: Stored
-    judge_result: dict[str, Any]
-    teacher_result: dict[str, Any]
-    teacher_job: Job
-
-
-def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
-    """Trains `job` in `folder`, or returns the result that is there. With a process group, called on every worker.
-
-    Divergence and lack of memory are results too (FAIL with a reason); any other error is raised.
-    """
-    if (found := results.read_result(folder)) is not None:
-        return found
-    workers = parallel.current()
-    folder.mkdir(parents=True, exist_ok=True)
-
-    def log_and_report(numbers: dict[str, Any]) -> None:
-        if workers.is_main:
-            with (folder / "log.txt").open("a") as file:
-                file.write(" ".join(f"{name}={value:.5g}" for name, value in numbers.items()) + "\n")
-        report(numbers)
-
-    result: dict[str, Any] = {
-        "budget_nimg": job.training.budget_nimg,
-        "hardware": _hardware(workers.number),
-        "git_revision": git_revision(),
-    }
-    try:
-        trained = train(job, report=log_and_report, state_dir=folder)
-    except (DivergenceError, MemoryError, torch.OutOfMemoryError) as error:
-        result |= {"status": "FAIL", "reason": f"{type(error).__name__}: {error}"} | NOTHING_MEASURED
-    else:
-        result |= {
-            "status": "COMPLETE",
-            "reason": "",
-            "nimg": trained.nimg,
-            "metrics": trained.metrics,
-            "evaluations": trained.evaluations,
-            "wall_sec": trained.wall_sec,
-            "gpu_sec": trained.wall_sec * workers.number if torch.cuda.is_available() else 0.0,
-            "context": trained.context,
-            "network": trained.network.model_dump() | {"path": "network"},
-        }
-    if workers.is_main:
-        results.write_result(folder, result)
-    if result["evaluations"]:
-        log_and_report(result["evaluations"][-1])
-    return result
-
-
-NOTHING_MEASURED: dict[str, Any] = {"nimg": 0, "metrics": {}, "evaluations": [], "wall_sec": 0.0, "gpu_sec": 0.0, "context": {}}
-
-
-def network_of(folder: Path, result: dict[str, Any]) -> Stored:
-    """The network that a COMPLETE trial left in its folder."""
-    return Stored(path=str(folder / result["network"]["path"]), digest=result["network"]["digest"])
-
-
-def train_stages(experiment: Experiment, data: Stored, cache: Path, report: Report) -> Stages:
-    """Judge, then teacher, then the teacher's outputs: each trained once and cached under the key of all that made it.
-
-    Raises:
-        RunError: one of them failed.
-    """
-    judge_job = Job(training=experiment.judge, data=data)
-    judge_folder = cache / "judge" / judge_job.key
-    judge_result = _completed(perform(judge_job, judge_folder, report), judge_folder)
-    judge = network_of(judge_folder, judge_result)
-    teacher_job = Job(training=experiment.teacher, data=data, judge=judge)
-    teacher_folder = cache / "teacher" / teacher_job.key
-    teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
-    teacher = network_of(teacher_folder, teacher_result)
-    _store_outputs_once(teacher, data, experiment.student.flip)
-    return Stages(judge, teacher, judge_result, teacher_result, teacher_job)
-
-
-def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
-    """Whether `train_stages` would find everything there."""
-    judge_job = Job(training=experiment.judge, data=data)
-    judge_result = results.read_result(cache / "judge" / judge_job.key)
-    if judge_result is None or judge_result["status"] != "COMPLETE":
-        return False
-    judge = network_of(cache / "judge" / judge_job.key, judge_result)
-    return results.read_result(cache / "teacher" / Job(training=experiment.teacher, data=data, judge=judge).key) is not None
+from raydistill.errors import RunError
+from raydistill.perform import perform, train_stages
 
 
 def train_stages_sharded(experiment: Experiment, data: Stored, cache: Path, num_workers: int) -> None:
@@ -130,10 +34,6 @@ def perform_sharded(job: Job, folder: Path, num_workers: int, *, worker_cpus: fl
     return result
 
 
-def set_threads(num_threads: int) -> None:
-    torch.set_num_threads(max(1, num_threads))
-
-
 def _trial_loop(config: dict[str, str]) -> None:
     _set_up_worker()
     perform(Job.model_validate_json(config["job"]), Path(config["folder"]), _report_to_train)
@@ -148,7 +48,7 @@ def _stages_loop(config: dict[str, str]) -> None:
 def _set_up_worker() -> None:
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
-    set_threads(1)
+    torch.set_num_threads(1)
 
 
 def _report_to_train(numbers: dict[str, Any]) -> None:
@@ -180,36 +80,9 @@ def _fit(
             callbacks=list[Any](callbacks),
         ),
     )
-    trainer.fit()
-
-
-def _store_outputs_once(teacher: Stored, data: Stored, flip: bool) -> None:
-    workers = parallel.current()
-    if workers.is_main:
-        split = load_split(data, "train")
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        store_outputs(Path(teacher.path), teacher.digest, networks.load(teacher, split.info, device), split, flip, device)
-    parallel.barrier(workers)
-
-
-def _completed(result: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if result["status"] != "COMPLETE":
-        raise RunError(f"{folder}: {result['reason']}; correct the config (for example a lower learning rate) and run again")
-    return result
-
-
-@functools.cache
-def git_revision() -> str:
-    """Commit of the checkout the package runs from, `+` where it has changes; empty outside a checkout."""
-    here = Path(__file__).parent
+    # On the main thread Ray Train would replace the handler of Ctrl-C, for good; in a thread of its own it leaves it alone.
+    pool = ThreadPoolExecutor(1)
     try:
-        head = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changes = subprocess.run(["git", "status", "--porcelain", "--", "."], cwd=here, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")
-
-
-def _hardware(num_workers: int) -> str:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    return f"{num_workers} x {device}"
+        pool.submit(trainer.fit).result()
+    finally:
+        pool.shutdown(wait=False)

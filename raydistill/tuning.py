@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 from ray.tune.search import Searcher
 
 from raydistill.config import Job
+from raydistill.perform import perform
 from raydistill.place import Placement
-from raydistill.trial import perform, perform_sharded, set_threads
+from raydistill.trial import perform_sharded
 
 Trial = dict[str, Any]
 """A trial of the ledger: the content of its trial.json."""
@@ -101,7 +103,7 @@ class _Reports(tune.Callback):
 def _trainable(config: dict[str, Any]) -> None:
     """One trial, in a reused Tune actor."""
     job, folder = Job.model_validate_json(config["job"]), Path(config["folder"])
-    set_threads(int(config["trial_cpus"]))
+    torch.set_num_threads(max(1, int(config["trial_cpus"])))
     try:
         if config["inline"]:
             perform(job, folder, lambda numbers: tune.report(numbers))

@@ -5,12 +5,12 @@ from raydistill.space import Choice, Float, Int, Objective, SearchSpace, When
 SPACE = SearchSpace(
     preset="shapes32",
     parameters={
-        "student.generator.widths.stem": Int(low=4, high=12, step=2),
-        "student.generator.widths.down": Int(low=4, high=24, step=4),
-        "student.generator.widths.trunk": Int(low=8, high=48, step=8),
-        "student.generator.widths.hidden": Int(low=8, high=48, step=8),
-        "student.generator.widths.up": Int(low=4, high=24, step=4),
-        "student.generator.widths.head": Int(low=4, high=12, step=2),
+        "student.generator.widths.stem": Int(low=2, high=8, step=2),
+        "student.generator.widths.down": Int(low=4, high=16, step=4),
+        "student.generator.widths.trunk": Int(low=8, high=32, step=8),
+        "student.generator.widths.hidden": Int(low=8, high=32, step=8),
+        "student.generator.widths.up": Int(low=4, high=16, step=4),
+        "student.generator.widths.head": Int(low=2, high=8, step=2),
         "student.mi.weight": Choice(options={"0": 0.0, "0.03": 0.03, "0.1": 0.1, "0.3": 0.3}),
         "student.mi.step_size": Float(low=0.1, high=100.0, log=True),
     },
@@ -19,5 +19,5 @@ SPACE = SearchSpace(
         Objective(name="val/miou", direction="max", reference=0.0),
         Objective(name="cost/macs", direction="min"),
     ),
-    uniform=(4, 8, 12),
+    uniform=(3, 5, 8),
 )

@@ -10,6 +10,7 @@ import torch
 
 from raydistill.config import DistillTraining, Experiment, Job, Pix2pixTraining, Stored, with_values
 from raydistill.data import batch, load_split, prepare
+from raydistill.parallel import Workers
 from raydistill.presets import shapes32
 from raydistill.recipes import Bench, Step
 from raydistill.train import TrialResult, train
@@ -54,8 +55,6 @@ class Stages(NamedTuple):
         return with_values(self.experiment, {f"{stage}.{name.replace('__', '.')}": value for name, value in values.items()}, where="test")
 
     def bench(self) -> Bench:
-        from raydistill.parallel import Workers
-
         return Bench(load_split(self.data, "train").info, torch.device("cpu"), Workers(0, 1))
 
     def step(self, nimg: int = 0, flips: tuple[bool, ...] = (False, True, False, True)) -> Step:
@@ -95,6 +94,11 @@ def trained(tmp_path: Path) -> Callable[..., TrialResult]:
         return quiet(job, tmp_path / (name or f"run-{next(count)}"))
 
     return run
+
+
+def numbers(result: TrialResult) -> list[dict[str, Any]]:
+    """All that was measured, without the time it took."""
+    return [{name: value for name, value in evaluation.items() if name != "wall_sec"} for evaluation in result.evaluations]
 
 
 def quiet(job: Job, folder: Path) -> TrialResult:

@@ -23,7 +23,13 @@ from raydistill.errors import ConfigError
 from raydistill.presets import PRESETS, shapes32
 
 FIXED = ("data.kind", "judge.recipe", "teacher.recipe", "student.recipe", "student.generator.family", "teacher.generator.family")
-OTHERS: dict[str, Any] = {"instance": "batch", "teacher": "target", (0.9, 0.999): [0.8, 0.999], (0.5, 0.999): [0.4, 0.999], (0.0, 0.999): [0.1, 0.999]}
+OTHERS: dict[str, Any] = {
+    "instance": "batch",
+    "teacher": "target",
+    (0.9, 0.999): [0.8, 0.999],
+    (0.5, 0.999): [0.4, 0.999],
+    (0.0, 0.999): [0.1, 0.999],
+}
 """Another valid value for those that are neither number nor switch."""
 
 

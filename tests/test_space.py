@@ -14,7 +14,21 @@ from raydistill.errors import ConfigError, SpaceError
 from raydistill.models import GENERATORS
 from raydistill.presets import shapes32
 from raydistill.search import random_pick
-from raydistill.space import Choice, Float, Int, Objective, SearchSpace, When, Window, active, check, corner, load_space, preset_of, values_of
+from raydistill.space import (
+    Choice,
+    Float,
+    Int,
+    Objective,
+    SearchSpace,
+    When,
+    Window,
+    active,
+    check,
+    corner,
+    load_space,
+    preset_of,
+    values_of,
+)
 
 SHIPPED = sorted(path.stem for path in Path(search_spaces.__path__[0]).glob("[!_]*.py"))
 WEIGHT, STEP = "student.mi.weight", "student.mi.step_size"
@@ -95,7 +109,8 @@ def test_a_good_space_passes_the_check() -> None:
 
 def test_a_typo_in_a_parameters_path_is_refused_with_the_nearest_path() -> None:
     parameters = {"student.generator.widths.stemm": Int(low=4, high=8)}
-    refused("'student.generator.widths.stemm'", "nearest valid path is 'student.generator.widths.stem'", error=ConfigError, parameters=parameters, when={})
+    parts = ("'student.generator.widths.stemm'", "nearest valid path is 'student.generator.widths.stem'")
+    refused(*parts, error=ConfigError, parameters=parameters, when={})
 
 
 @pytest.mark.parametrize(

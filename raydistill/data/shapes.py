@@ -12,7 +12,7 @@ import numpy as np
 
 from raydistill.config import ShapesData
 
-CLASSES = ("ground", "rows", "columns", "diagonals", "checks", "dots", "ball", "speckle")
+CLASSES = ("ground", "rows", "columns", "diagonals", "checks", "dots", "ball", "slashes")
 PALETTE = (
     (90, 90, 90),
     (230, 159, 0),
@@ -66,7 +66,7 @@ def _outline(y: np.ndarray, x: np.ndarray, shape: int) -> np.ndarray:
 
 def _texture(kind: int, rows: np.ndarray, columns: np.ndarray, period: int, rng: np.random.Generator) -> np.ndarray:
     """Colours (H, W, 3) of a class, with a random phase."""
-    phase = (rng.random(2) < 0.35) * (period // 2)
+    phase = (rng.random(2) < 0.25) * (period // 2)
     y, x = (rows + phase[0]) % period, (columns + phase[1]) % period
     half = period / 2
     if CLASSES[kind] == "rows":
@@ -79,8 +79,8 @@ def _texture(kind: int, rows: np.ndarray, columns: np.ndarray, period: int, rng:
         bright = (y < half) ^ (x < half)
     elif CLASSES[kind] == "dots":
         bright = np.maximum(abs(y - half + 0.5), abs(x - half + 0.5)) < half * 0.7
-    elif CLASSES[kind] == "speckle":
-        bright = rng.random(rows.shape) < 0.5
+    elif CLASSES[kind] == "slashes":
+        bright = (rows - columns + phase[0]) % period < half
     else:
         return np.broadcast_to(_BALL, (*rows.shape, 3))
     return np.where(bright[..., None], _BRIGHT, _DARK)

@@ -1,0 +1,38 @@
+# make sweep: set up, then the main job.   make test: set up, then the tests.
+# An active virtual environment is used as it is; else .venv is made, which sees a torch that the system's Python already has.
+PYTHON ?= python3
+VENV   ?= $(or $(VIRTUAL_ENV),$(CURDIR)/.venv)
+RUN     = $(VENV)/bin
+ARGS   ?=
+# Where a CPU build of torch is found if pip's own sources have none.
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+STAMP   = $(VENV)/.raydistill-installed
+HAS_TORCH = import importlib.metadata as m; assert tuple(map(int, m.version("torch").split("+")[0].split(".")[:2])) >= (2, 13)
+
+.PHONY: setup sweep test lint slow clean
+
+sweep: setup
+	$(RUN)/python sweep.py $(ARGS)
+
+test: setup
+	$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/mypy
+	$(RUN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+
+slow: setup
+	$(RUN)/python -m pytest -s -m slow $(ARGS)
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(RUN)/python || $(PYTHON) -m venv $$($(PYTHON) -c '$(HAS_TORCH)' 2>/dev/null && echo --system-site-packages) $(VENV)
+	@echo "installing into $(VENV): about 3 minutes and 2 GB, once"
+	@$(RUN)/python -c '$(HAS_TORCH)' 2>/dev/null \
+	|| { command -v nvidia-smi >/dev/null && $(RUN)/pip install -q torch==2.13.0; } \
+	|| $(RUN)/pip install -q torch==2.13.0+cpu 2>/dev/null \
+	|| $(RUN)/pip install -q --index-url $(TORCH_CPU_INDEX) torch==2.13.0
+	@grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt  # the torch that is there stays
+	@$(RUN)/pip install -q -c $(VENV)/constraints.txt -e '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv

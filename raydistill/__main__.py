@@ -1,0 +1,5 @@
+"""`python -m raydistill` is the command `raydistill`."""
+
+from raydistill.cli import main
+
+main()

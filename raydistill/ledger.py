@@ -1,0 +1,135 @@
+"""The trials of one sweep: on disk and in memory, with the front over them. Knows no framework."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from raydistill import cost, results, search
+from raydistill.config import DistillTraining, Job, Pix2pixTraining, ResnetGenerator, ResnetWidths, leaves, with_values
+from raydistill.perform import NOTHING_MEASURED, Stages
+from raydistill.plan import Plan
+from raydistill.space import values_of
+
+Trial = dict[str, Any]
+"""The content of a trial.json, and under "result" that of its result.json or None."""
+StudentTraining = DistillTraining | Pix2pixTraining
+
+
+class Ledger:
+    """Every trial proposed, by number. What is changed here is on disk first."""
+
+    def __init__(self, plan: Plan, folder: Path, stages: Stages):
+        self.plan, self.folder, self.stages = plan, folder, stages
+        self.trials = results.read_trials(folder)
+        self._add_missing()
+
+    def folder_of(self, trial: Trial) -> Path:
+        return self.folder / "trials" / trial["trial_id"]
+
+    @property
+    def searched(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial["role"] == "search"]
+
+    @property
+    def unfinished(self) -> list[Trial]:
+        """Students to train before new ones are proposed: baselines, and what an interrupt left."""
+        return [trial for trial in self.trials if trial["result"] is None and trial["role"] != "recheck"]
+
+    def propose(self) -> Trial:
+        """The next searched trial. Raises BudgetError where the space is exhausted."""
+        history = []
+        for trial in self.searched:
+            state = "RUNNING" if trial["result"] is None else trial["result"]["status"]
+            measured = [self.value(trial, name) for name, _ in self.plan.objectives] if state == "COMPLETE" else None
+            history.append(search.Told(trial["picked"], state, measured))
+        picked = search.propose(self.plan.problem, history, len(self.searched))
+        values = values_of(self.plan.space, picked)
+        training = with_values(self.plan.experiment, values, where="search").student
+        label = f"MI {training.mi.weight:g}" if training.mi.weight else "no MI"
+        return self._add("search", label, values, training, picked=picked)
+
+    def add_recheck(self, original: Trial) -> Trial:
+        """The same job once more; never a competitor for the front."""
+        training = Job.model_validate(original["job"]).training
+        assert isinstance(training, StudentTraining)
+        label = f"{original['trial_id']} again, 2 workers"
+        return self._add("recheck", label, original["params"], training, again=original["trial_id"])
+
+    def end(self, trial: Trial) -> None:
+        """Takes in the result that is in the trial's folder; a trial that ended without one has FAILed."""
+        folder = self.folder_of(trial)
+        result = results.read_result(folder)
+        if result is None:
+            error = folder / "error.txt"
+            reason = error.read_text().strip().splitlines()[-1] if error.exists() else "the worker process died (killed, or out of memory)"
+            budget = trial["job"]["training"]["budget_nimg"]
+            failed = {"status": "FAIL", "reason": reason, "budget_nimg": budget, "hardware": "", "git_revision": ""}
+            result = results.write_result(folder, NOTHING_MEASURED | failed)
+        trial["result"] = result
+
+    def value(self, trial: Trial, name: str) -> float:
+        """A cost, or a quality of a trial that is COMPLETE."""
+        kind, _, rest = name.partition("/")
+        return float(trial["costs"][rest] if kind == "cost" else trial["result"]["metrics"][name])
+
+    def table(self) -> pd.DataFrame:
+        table = results.trial_table(self.trials, sweep_id=self.folder.name)
+        return results.with_front(table, self.plan.objectives, self.plan.reference)
+
+    def front(self) -> list[Trial]:
+        """Members of the front over all trained students."""
+        table = self.table()
+        members = set(table["trial_id"][table["front.member"]])
+        return [trial for trial in self.trials if trial["trial_id"] in members]
+
+    def _add_missing(self) -> None:
+        """Teacher and baselines, where an earlier start has not added them."""
+        known = {trial["label"] for trial in self.trials}
+        if "teacher" not in known:
+            self._add("teacher", "teacher", {}, self.plan.experiment.teacher)
+        teacher = next(trial for trial in self.trials if trial["role"] == "teacher")
+        if teacher["result"] is None:
+            teacher["result"] = results.write_result(self.folder_of(teacher), self.stages.teacher_result)
+        for role, label, training in _baselines(self.plan):
+            if label not in known:
+                params = {f"student.generator.widths.{name}": width for name, width in leaves(training.generator.widths).items()}
+                self._add(role, label, params | ({"student.mi.weight": 0.0} if role == "uniform" else {}), training)
+
+    def _add(self, role: str, label: str, params: dict[str, Any], training: StudentTraining, **extra: Any) -> Trial:
+        training = training.model_copy(update={"seed": self.plan.options.seed}) if role != "teacher" else training
+        teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
+        job = Job(training=training, data=self.plan.data, judge=self.stages.judge, teacher=teacher)
+        costs = self.plan.costs_of(training.generator)
+        trial = {
+            "number": len(self.trials),
+            "trial_id": f"{len(self.trials):04d}",
+            "role": role,
+            "label": label,
+            "params": params,
+            "widths": "-".join(str(width) for width in leaves(training.generator.widths).values()),
+            "costs": {name.removeprefix("cost/"): value for name, value in costs.items()} | {"macs_convention": cost.MACS_CONVENTION},
+            "trial_key": job.key,
+            "seed": training.seed,
+            "job": job.model_dump(mode="json"),
+            "digests": {"data": job.data.digest, "evaluator": self.stages.judge.digest, "teacher": teacher.digest if teacher else ""},
+            **extra,
+        }
+        self.trials.append(results.write_trial(self.folder_of(trial), trial) | {"result": None})
+        return self.trials[-1]
+
+
+def _baselines(plan: Plan) -> list[tuple[str, str, StudentTraining]]:
+    """(role, label, training): uniform widths by plain distillation, and the narrowest of them without a teacher."""
+    student, teacher = plan.experiment.student, plan.experiment.teacher
+
+    def uniform(ngf: int) -> ResnetGenerator:
+        return student.generator.model_copy(update={"widths": ResnetWidths.uniform(ngf)})
+
+    plain = student.model_copy(update={"mi": student.mi.model_copy(update={"weight": 0.0})})
+    narrowest = min(plan.space.uniform)
+    shared = {name: getattr(student, name) for name in ("batch_size", "budget_nimg", "report_every_nimg", "ema_nimg", "flip")}
+    return [
+        *(("uniform", f"uniform {ngf}", plain.model_copy(update={"generator": uniform(ngf)})) for ngf in plan.space.uniform),
+        ("no_teacher", f"no teacher {narrowest}", teacher.model_copy(update={"generator": uniform(narrowest), **shared})),
+    ]

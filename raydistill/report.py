@@ -1,0 +1,103 @@
+"""The end of a sweep: test scores, tables, page, MLflow and the terminal. Everything comes from the ledger."""
+
+import shlex
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+import analysis
+from raydistill import cost, frontier, results
+from raydistill.evaluate import score_network
+from raydistill.ledger import Ledger
+from raydistill.perform import network_of
+from raydistill.progress import Progress
+from raydistill.track import Tracker
+
+BASELINES = ("teacher", "uniform", "no_teacher")
+
+
+def score_on_test(ledger: Ledger) -> None:
+    """The only reader of the test split: front members, baselines and teacher, once each, after the search."""
+    members = [trial["trial_id"] for trial in ledger.front()]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for trial in ledger.trials:
+        result = trial["result"]
+        if result["status"] == "COMPLETE" and "test" not in result and (trial["trial_id"] in members or trial["role"] in BASELINES):
+            network = ledger.stages.teacher if trial["role"] == "teacher" else network_of(ledger.folder_of(trial), result)
+            result["test"], result["test_context"] = score_network(network, ledger.plan.data, ledger.stages.judge, "test", device)
+            results.write_result(ledger.folder_of(trial), result)
+
+
+def write_report(ledger: Ledger, tracker: Tracker, progress: Progress) -> None:
+    """Tables and page into the sweep's folder, front membership into MLflow, tables and places onto the terminal."""
+    plan, folder = ledger.plan, ledger.folder
+    table = ledger.table()
+    evaluations = results.evaluation_table(ledger.trials, sweep_id=folder.name)
+    results.write_tables(folder, table, evaluations)
+    facts = _facts(ledger, table)
+    report = analysis.write_report(
+        table,
+        evaluations,
+        folder,
+        title=f"raydistill: {folder.name}",
+        objectives=plan.objectives,
+        reference=plan.reference,
+        facts=facts,
+        ceiling=ledger.stages.judge_result["metrics"].get("val/miou"),
+        samples=_samples(ledger),
+    )
+    for (_, row), trial in zip(table.iterrows(), ledger.trials, strict=True):
+        tracker.log_front(row, trial)
+    metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": int(table["front.member"].sum())}
+    tracker.end_sweep(metrics, [*report, folder / "trials.csv", folder / "trials.parquet", folder / "evaluations.parquet"])
+    _print(ledger, table, progress)
+    progress.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
+    progress.say(f"page: {report.html}")
+    front = table["trial_id"][table["front.member"]].tolist()
+    if tracker.uri.startswith("http"):
+        server = tracker.uri
+    else:
+        server = "http://127.0.0.1:5000"
+        progress.say(f"MLflow: mlflow ui --backend-store-uri {shlex.quote(tracker.uri)} --host 127.0.0.1 --port 5000")
+    progress.say(f"then all trials, the front first: {tracker.table_link(server)}")
+    progress.say(f"and the front compared: {tracker.compare_link(server, front)}")
+
+
+def _samples(ledger: Ledger) -> dict[str, Path]:
+    paths = {trial["trial_id"]: ledger.folder_of(trial) / "samples.png" for trial in ledger.trials if trial["role"] != "teacher"}
+    teacher = next(trial["trial_id"] for trial in ledger.trials if trial["role"] == "teacher")
+    paths[teacher] = Path(ledger.stages.teacher.path).parent / "samples.png"
+    return {trial_id: path for trial_id, path in paths.items() if path.exists()}
+
+
+def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
+    plan, stages = ledger.plan, ledger.stages
+    directions = [direction for _, direction in plan.objectives]
+    volume = frontier.hypervolume(results.objective_points(table, plan.objectives), directions, plan.reference)
+    context = stages.teacher_result["context"]
+    return {
+        "sweep": ledger.folder.name,
+        "data": f"{plan.data.digest}: {plan.info.split_rule}",
+        "judge": stages.judge.digest,
+        "teacher": stages.teacher.digest,
+        "reference point": ", ".join(f"{name} {value:g}" for (name, _), value in zip(plan.objectives, plan.reference, strict=True)),
+        "hypervolume": f"{volume:.6g}",
+        "MACs convention": cost.MACS_CONVENTION,
+        "val pictures": str(context["num_samples"]),
+        "feature_width": str(context["num_features"]),
+    }
+
+
+def _print(ledger: Ledger, table: pd.DataFrame, progress: Progress) -> None:
+    front = table[table["front.member"]].sort_values("cost.macs")
+    progress.console.print()
+    progress.table(f"frontier of {ledger.folder.name}: {len(front)} of {int(results.competitors(table).sum())} students", front)
+    progress.table("baselines (* on the frontier)", table[table["role"].isin(BASELINES)])
+    for trial in ledger.trials:
+        if trial["role"] == "recheck":
+            progress.table("the same trial inline and by 2 workers", table[table["trial_id"].isin([trial["again"], trial["trial_id"]])])
+    progress.table("other searched trials", table[(table["role"] == "search") & ~table["front.member"]])
+    for trial in ledger.trials:
+        if trial["result"]["status"] == "FAIL":
+            progress.say(f"trial {trial['trial_id']} ({trial['label']}) failed: {trial['result']['reason']}")

@@ -1,0 +1,166 @@
+"""Wrong input ends in one clear message and exit code 2, before any cost: no Ray, no training."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from raydistill.cli import main
+
+
+@pytest.fixture
+def fails(capsys, monkeypatch, tmp_path):
+    """Runs a command line in an empty folder; returns what it wrote to stderr. It must end with code 2 and never start Ray."""
+    monkeypatch.chdir(tmp_path)
+
+    def never(**options: object) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("raydistill.place.start_ray", never)
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["raydistill", *arguments])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        assert exit_info.value.code == 2
+        return capsys.readouterr().err
+
+    return run
+
+
+def labelled_folder(root: Path, count: int = 12) -> Path:
+    for split in ("train", "val", "test"):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        for index in range(count):
+            rng = np.random.default_rng(index)
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(root / split / "images" / f"{index}.png")
+            Image.fromarray(rng.integers(0, 3, (8, 8), np.uint8)).save(root / split / "labels" / f"{index}.png")
+    return root
+
+
+def test_an_unknown_option_is_named(fails):
+    assert "--trails" in fails("sweep", "--trails", "3")
+
+
+def test_an_unknown_config_path_names_the_nearest(fails):
+    text = fails("sweep", "--set", "student.mi.wieght=0.1")
+    assert "'student.mi.wieght'" in text and "'student.mi.weight'" in text
+
+
+def test_a_wrong_value_names_path_and_value(fails):
+    text = fails("sweep", "--set", "student.mi.weight=-1")
+    assert "student.mi.weight" in text and "-1" in text
+
+
+def test_an_unknown_space_names_the_known_ones(fails):
+    text = fails("sweep", "--space", "defualt")
+    assert "camvid" in text and "'default'" in text
+
+
+def test_a_typo_in_a_space_names_path_and_nearest(fails, tmp_path):
+    source = (Path(__file__).parent.parent / "search_spaces/default.py").read_text()
+    (tmp_path / "mine.py").write_text(source.replace("student.generator.widths.trunk", "student.generator.width.trunk"))
+    text = fails("sweep", "--space", "mine.py")
+    assert "student.generator.width.trunk" in text and "student.generator.widths.trunk" in text
+
+
+def test_zero_trials_are_refused(fails):
+    assert "--trials 0" in fails("sweep", "--trials", "0")
+
+
+def test_a_budget_that_nothing_meets_says_what_is_reachable(fails):
+    text = fails("sweep", "--max-macs", "1000")
+    assert "Reachable" in text and "9,133,952" in text
+
+
+def test_a_missing_folder_is_named(fails):
+    assert "nowhere" in fails("sweep", "--space", "camvid", "--data", "nowhere")
+
+
+def test_an_empty_folder_is_named(fails, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty" in fails("sweep", "--space", "camvid", "--data", "empty")
+
+
+def test_a_space_that_needs_data_says_so(fails):
+    assert "--data" in fails("sweep", "--space", "camvid")
+
+
+def test_data_for_a_space_that_draws_its_own_is_refused(fails):
+    assert "--space camvid" in fails("sweep", "--data", "somewhere")
+
+
+def test_an_image_without_its_label_is_named(fails, tmp_path):
+    root = labelled_folder(tmp_path / "data")
+    (root / "train/labels/3.png").unlink()
+    assert "train/images/3.png" in fails("sweep", "--space", "camvid", "--data", str(root))
+
+
+def test_label_ids_outside_the_classes_are_named(fails, tmp_path):
+    root = labelled_folder(tmp_path / "data")
+    (root / "classes.json").write_text('{"classes": ["a", "b"]}')
+    text = fails("sweep", "--space", "camvid", "--data", str(root))
+    assert "label id 2" in text and "0 to 1" in text
+
+
+def test_an_unreadable_image_is_named(fails, tmp_path):
+    root = labelled_folder(tmp_path / "data")
+    (root / "val/images/4.png").write_bytes(b"not a picture")
+    assert "val/images/4.png" in fails("sweep", "--space", "camvid", "--data", str(root))
+
+
+def test_an_unwritable_store_is_named(fails, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file/runs" in fails("sweep", "--store", "file/runs")
+
+
+def test_a_store_of_another_version_is_named(fails, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/store.json").write_text('{"store_version": 99}')
+    assert "version 99" in fails("sweep", "--store", "runs")
+
+
+def test_a_folder_that_is_no_store_is_left_alone(fails, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/letter.txt").write_text("dear")
+    assert "not a raydistill store" in fails("sweep", "--store", "home")
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["letter.txt"]
+
+
+def test_resume_without_a_sweep_says_so(fails):
+    assert "no sweep" in fails("sweep", "--resume")
+
+
+def test_an_unreachable_tracking_store_is_named(fails, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "--mlflow sqlite" in fails("sweep", "--mlflow", f"sqlite:///{tmp_path}/file/mlflow.db")
+
+
+def test_an_objective_that_needs_labels_is_refused_without_them(fails, tmp_path):
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    for index in range(20):
+        Image.fromarray(np.full((8, 16, 3), index, np.uint8)).save(folder / f"{index}.png")
+    assert "needs labels" in fails("sweep", "--space", "aligned", "--data", str(folder), "--objective", "val/miou:max:0")
+
+
+def test_a_malformed_objective_shows_the_form(fails):
+    assert "name:min" in fails("sweep", "--objective", "val/miou")
+
+
+def test_config_prints_every_path_and_what_is_searched(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["raydistill", "config"])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("student.mi.weight = 0.1    searched: Choice") for line in lines)
+
+
+def test_wrong_input_ends_a_process_with_code_2_and_no_traceback(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "raydistill", "sweep", "--trials", "0"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr

@@ -1,0 +1,109 @@
+"""Imports point down only, and each framework is known to its own files alone."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import raydistill
+
+PACKAGE = Path(raydistill.__file__).parent
+FLOORS: dict[str, int] = {
+    **dict.fromkeys(("", "errors", "config", "presets", "space", "store", "results", "frontier"), 0),
+    **dict.fromkeys(("seeds", "cost", "losses", "metrics", "langevin", "vem"), 1),
+    **dict.fromkeys(("models", "models.energy", "models.judge", "models.patchgan", "models.resnet"), 1),
+    **dict.fromkeys(("data", "data.folders", "data.outputs", "data.prepare", "data.shapes"), 1),
+    **dict.fromkeys(("parallel", "networks", "recipes", "checkpoint", "evaluate"), 2),
+    "train": 3,
+    **dict.fromkeys(("perform", "trial", "tuning", "place", "search", "plan", "ledger", "track", "progress", "report", "sweep"), 4),
+    **dict.fromkeys(("cli", "__main__"), 5),
+}
+"""Module below raydistill -> its floor. A new module needs a line here."""
+LOWEST = {"torch": 1, "safetensors": 1, "torchmetrics": 1, "ray": 4, "optuna": 4, "mlflow": 4, "rich": 4, "analysis": 4, "typer": 5}
+"""Outside package -> the lowest floor that may import it."""
+CONFINED = {
+    "ray": {"trial", "tuning", "place"},
+    "mlflow": {"track"},
+    "optuna": {"search"},
+    "torch.distributed": {"parallel"},
+    "typer": {"cli"},
+}
+"""Package -> the only modules that import it."""
+REFUSED = ("torchvision", "yaml")
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): path for path in PACKAGE.rglob("*.py")
+}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every dotted name that a file imports, wherever in the file; `from a import b` gives a.b."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(name: str) -> str | None:
+    """The module of raydistill that an imported name means; None for other packages."""
+    if name.split(".")[0] != "raydistill":
+        return None
+    inner = name.removeprefix("raydistill").lstrip(".")
+    while inner not in MODULES:
+        inner = inner.rpartition(".")[0]
+    return inner
+
+
+def is_part(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+def test_every_module_has_a_floor() -> None:
+    assert set(MODULES) - set(FLOORS) == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_nothing_from_a_higher_floor(module: str) -> None:
+    used = {target for name in imported(MODULES[module]) if (target := own(name)) is not None}
+    assert {target for target in used if FLOORS[target] > FLOORS[module]} == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_no_package_that_belongs_higher_up(module: str) -> None:
+    used = {name.split(".")[0] for name in imported(MODULES[module])}
+    assert {package for package in used if LOWEST.get(package, 0) > FLOORS[module]} == set()
+    assert used.isdisjoint(REFUSED)
+
+
+@pytest.mark.parametrize("package", CONFINED)
+def test_a_framework_is_imported_by_its_own_files_only(package: str) -> None:
+    users = {module for module, path in MODULES.items() if any(is_part(name, package) for name in imported(path))}
+    assert users <= CONFINED[package]
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    uses = {module: {own(name) for name in imported(path)} - {None, module} for module, path in MODULES.items()}
+    left = dict(uses)
+    while free := {module for module, used in left.items() if not used & set(left)}:
+        left = {module: used for module, used in left.items() if module not in free}
+    assert set(left) == set()
+
+
+def test_the_training_loop_names_no_framework_and_no_model() -> None:
+    source = MODULES["train"].read_text().lower()
+    words = ("ray.", "mlflow", "optuna", "resnet", "patchgan", "energy", "langevin", "teacher", "student", "discriminator", "generator")
+    assert [word for word in words if word in source] == []
+
+
+def test_the_lowest_floor_needs_no_torch() -> None:
+    lowest = [path for module, path in MODULES.items() if FLOORS[module] == 0]
+    assert not any(is_part(name, "torch") for path in lowest for name in imported(path))
+
+
+@pytest.mark.parametrize("folder", ["search_spaces", "analysis"])
+def test_spaces_and_analysis_import_nothing_above_the_lowest_floor(folder: str) -> None:
+    files = list((PACKAGE.parent / folder).glob("*.py"))
+    used = {target for path in files for name in imported(path) if (target := own(name)) is not None}
+    assert files and {target for target in used if FLOORS[target] > 0} == set()

@@ -1,0 +1,179 @@
+"""Distances between sets of features and mIoU, against closed forms, direct sums and SciPy; losses on pictures."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from raydistill.errors import RunError
+from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
+from raydistill.metrics import biased, frechet_distance, kernel_distance, mean_iou
+
+
+def features(seed: int, num: int, size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(size, size, generator=generator, dtype=torch.float64)
+    return torch.randn(num, size, generator=generator, dtype=torch.float64) @ mixing + torch.randn(size, generator=generator)
+
+
+def gaussian(seed: int, mean: Tensor, root: Tensor, num: int = 50) -> Tensor:
+    """Samples whose mean is exactly `mean` and whose covariance is exactly root^T root."""
+    raw = torch.randn(num, len(mean), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    white = torch.linalg.qr(raw - raw.mean(0)).Q * (num - 1) ** 0.5
+    return white @ root + mean
+
+
+# ---- Frechet distance -----------------------------------------------------------------------------------------------
+
+
+def test_the_frechet_distance_of_axis_aligned_gaussians_is_the_closed_form() -> None:
+    mean_real, mean_fake = torch.tensor([1.0, 2.0, 3.0]).double(), torch.tensor([0.0, 2.0, 5.0]).double()
+    std_real, std_fake = torch.tensor([1.0, 0.5, 2.0]).double(), torch.tensor([3.0, 0.5, 0.25]).double()
+    expected = (1 + 0 + 4) + (4 + 0 + 1.75**2)
+    got = frechet_distance(gaussian(0, mean_real, std_real.diag()), gaussian(1, mean_fake, std_fake.diag()))
+    assert got == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_frechet_distance_of_a_gaussian_and_its_rotation_is_the_closed_form() -> None:
+    """tr (S R S R^T)^(1/2) for S = diag(a, b) turned by 90 degrees is 2 sqrt(a b)."""
+    zero, root = torch.zeros(2).double(), torch.tensor([3.0, 0.5]).double().diag()
+    turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]).double()
+    assert frechet_distance(gaussian(0, zero, root), gaussian(1, zero, root @ turn)) == pytest.approx(2 * (3 - 0.5) ** 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [2, 8, 40])
+def test_the_frechet_distance_is_that_of_scipys_square_root_at_full_rank(size: int) -> None:
+    real, fake = features(0, 5 * size, size), features(1, 7 * size, size)
+    covariances = [np.cov(part.numpy(), rowvar=False) for part in (real, fake)]
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    means = ((real.mean(0) - fake.mean(0)) ** 2).sum()
+    expected = float(means) + np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize(("num_real", "num_fake"), [(2, 2), (6, 9), (10, 30), (30, 4)])
+def test_the_frechet_distance_of_few_samples_is_the_nuclear_norm_of_their_products(num_real: int, num_fake: int) -> None:
+    """tr (S_r S_f)^(1/2) = ||X_r X_f^T||_* with X the centered samples over sqrt(N - 1), whatever the rank."""
+    real, fake = features(0, num_real, 10), features(1, num_fake, 10)
+    roots = [((part - part.mean(0)) / (len(part) - 1) ** 0.5).numpy() for part in (real, fake)]
+    traces = sum((root**2).sum() for root in roots)
+    expected = float(((real.mean(0) - fake.mean(0)) ** 2).sum()) + traces - 2 * np.linalg.norm(roots[0] @ roots[1].T, "nuc")
+    assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("num", [2, 10, 200])
+def test_the_frechet_distance_of_a_set_from_itself_is_zero(num: int) -> None:
+    real = features(0, num, 20)
+    trace = float(((real - real.mean(0)) ** 2).sum()) / (num - 1)
+    assert abs(frechet_distance(real, real)) <= 1e-9 * trace
+
+
+def test_the_frechet_distance_of_a_shifted_set_is_the_squared_shift() -> None:
+    real, shift = features(0, 40, 6), torch.arange(6).double()
+    assert frechet_distance(real, real + shift) == pytest.approx(float((shift**2).sum()), rel=1e-9)
+
+
+def test_too_few_samples_for_the_rank_are_called_biased() -> None:
+    assert biased(10, 10) and biased(2, 64) and not biased(11, 10)
+
+
+# ---- kernel distance ------------------------------------------------------------------------------------------------
+
+
+def test_the_kernel_distance_is_the_direct_double_sum() -> None:
+    real, fake = features(0, 7, 5).numpy(), features(1, 4, 5).numpy()
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> float:
+        return (float(x @ y) / 5 + 1) ** 3
+
+    def within(rows: np.ndarray) -> float:
+        pairs = [kernel(x, y) for i, x in enumerate(rows) for j, y in enumerate(rows) if i != j]
+        return sum(pairs) / len(pairs)
+
+    across = [kernel(x, y) for x in real for y in fake]
+    expected = within(real) + within(fake) - 2 * sum(across) / len(across)
+    assert kernel_distance(torch.from_numpy(real), torch.from_numpy(fake)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_kernel_distance_is_unbiased() -> None:
+    """Its mean over many pairs of sets of one distribution is 0 within 5 standard errors."""
+    draws = torch.randn(600, 2, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values = np.array([kernel_distance(real, fake) for real, fake in draws])
+    assert abs(values.mean()) < 5 * values.std() / len(values) ** 0.5
+
+
+# ---- both -----------------------------------------------------------------------------------------------------------
+
+DISTANCES = pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
+
+
+@DISTANCES
+def test_a_distance_is_symmetric(distance) -> None:
+    real, fake = features(0, 30, 8), features(1, 20, 8)
+    assert distance(real, fake) == pytest.approx(distance(fake, real), rel=1e-10)
+
+
+@DISTANCES
+def test_a_distance_does_not_depend_on_the_order_of_rows(distance) -> None:
+    real, fake = features(0, 30, 8), features(1, 20, 8)
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+    assert distance(real, fake[order]) == pytest.approx(distance(real, fake), rel=1e-10)
+
+
+@DISTANCES
+def test_a_distance_is_computed_in_double_precision(distance) -> None:
+    real, fake = (features(seed, 30, 8).float() + 1000 for seed in (0, 1))
+    assert distance(real, fake) == distance(real.double(), fake.double())
+
+
+@DISTANCES
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_distance_of_fewer_than_two_samples_is_refused(distance, count: int) -> None:
+    for pair in ((features(0, 5, 3), features(1, count, 3)), (features(1, count, 3), features(0, 5, 3))):
+        with pytest.raises(RunError, match=f"needs at least 2 samples a set, given {count}"):
+            distance(*pair)
+
+
+@DISTANCES
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_distance_of_features_that_are_not_finite_is_refused(distance, value: float) -> None:
+    broken = features(0, 5, 3)
+    broken[2, 1] = value
+    for pair in ((broken, features(1, 5, 3)), (features(1, 5, 3), broken)):
+        with pytest.raises(RunError, match="NaN or infinity"):
+            distance(*pair)
+
+
+# ---- mIoU -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_miou_has_the_value_worked_out_by_hand() -> None:
+    confusion = torch.tensor([[3, 1, 0], [2, 4, 0], [0, 1, 5]])
+    assert mean_iou(confusion) == pytest.approx((3 / 6 + 4 / 8 + 5 / 6) / 3, rel=1e-12)
+
+
+def test_a_class_that_never_occurs_does_not_count_and_one_that_is_only_predicted_counts_as_zero() -> None:
+    absent = torch.tensor([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
+    assert mean_iou(absent) == pytest.approx((3 / 6 + 4 / 7) / 2, rel=1e-12)
+    predicted = torch.tensor([[3, 1, 0], [2, 4, 1], [0, 0, 0]])
+    assert mean_iou(predicted) == pytest.approx((3 / 6 + 4 / 8 + 0) / 3, rel=1e-12)
+
+
+def test_the_miou_of_a_perfect_prediction_is_one() -> None:
+    assert mean_iou(torch.diag(torch.tensor([4, 0, 9]))) == 1.0
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_hinge_losses_have_the_values_worked_out_by_hand() -> None:
+    real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 1.0])
+    assert float(hinge_discriminator(real, fake)) == pytest.approx((0.25 + 1.0) / 2)
+    assert float(hinge_generator(fake)) == pytest.approx(1.0)
+
+
+def test_the_dissimilarity_of_a_picture_from_itself_is_zero_and_grows_with_noise() -> None:
+    picture, noise = torch.rand(2, 2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    values = [float(dissimilarity(picture, (picture + share * noise).clamp(-1, 1))) for share in (0, 0.1, 0.5)]
+    assert values[0] == pytest.approx(0, abs=1e-6) and values[0] < values[1] < values[2] <= 2

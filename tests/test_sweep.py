@@ -1,0 +1,147 @@
+"""Whole sweeps, tiny, as a user starts them: a process, an empty folder, the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+from raydistill import results, store
+from raydistill.track import default_uri
+
+WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
+TINY = {
+    **{"data.num_train": 48, "data.num_val": 16, "data.num_test": 16},
+    **{"judge.network.width": 4, "judge.budget_nimg": 160, "judge.report_every_nimg": 80},
+    **{f"teacher.generator.widths.{width}": 8 for width in WIDTHS},
+    **{"teacher.discriminator.width": 4, "teacher.budget_nimg": 160, "teacher.report_every_nimg": 80},
+    **{"student.report_every_nimg": 80, "student.mi.energy.channels": 2, "student.mi.num_steps": 3},
+}
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    settings = [text for path, value in TINY.items() for text in ("--set", f"{path}={value}")]
+    return [sys.executable, "-m", "raydistill", "sweep", "--store", str(folder), "--nimg", "160", *settings, *options]
+
+
+def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=400)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A store with one finished sweep, and what it printed."""
+    cwd = tmp_path_factory.mktemp("sweep")
+    done = run(command(cwd / "runs", "--trials", "3"), cwd)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return cwd / "runs", done
+
+
+def test_a_sweep_trains_everything_it_promises(finished):
+    folder, _ = finished
+    table = results.read_table(folder / "sweeps/default-001/trials.parquet")
+    assert table["role"].value_counts().to_dict() == {"search": 3, "uniform": 3, "teacher": 1, "no_teacher": 1, "recheck": 1}
+    assert set(table["status"]) == {"COMPLETE"}
+    assert table["front.member"].any()
+    assert table["metric.val/miou"].between(0, 1).all()
+
+
+def test_test_scores_are_there_for_front_members_baselines_and_teacher_only(finished):
+    folder, _ = finished
+    table = results.read_table(folder / "sweeps/default-001/trials.parquet")
+    scored = table["metric.test/miou"].notna()
+    expected = table["front.member"] | table["role"].isin(["teacher", "uniform", "no_teacher"])
+    assert (scored == expected).all()
+
+
+def test_two_workers_of_a_torch_trainer_reach_the_inline_result(finished):
+    """Same global batch; float32 sums in another order, over 10 steps of student and energy together."""
+    folder, _ = finished
+    table = results.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
+    again = table[table["role"] == "recheck"].iloc[0]
+    inline = table.loc[again["label"].split()[0]]
+    assert inline["param.student.mi.weight"] > 0
+    assert again["hardware"].startswith("2 x") and inline["hardware"].startswith("1 x")
+    for name in ("metric.train/l1", "metric.energy/gap", "metric.val/miou", "metric.val/fd_judge"):
+        np.testing.assert_allclose(again[name], inline[name], rtol=0.02, atol=2e-4, err_msg=name)
+
+
+def test_the_tables_read_back_from_mlflow(finished):
+    folder, _ = finished
+    mlflow.set_tracking_uri(default_uri(folder))
+    runs = mlflow.search_runs(experiment_names=["raydistill"])
+    parents = runs[runs["tags.raydistill.role"] == "sweep"]
+    children = runs[runs["tags.mlflow.parentRunId"] == parents.iloc[0]["run_id"]].set_index("tags.raydistill.trial_id")
+    table = results.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
+    assert set(runs["status"]) == {"FINISHED"}
+    assert set(children.index) == set(table.index)
+    for trial_id, row in table.iterrows():
+        assert children.loc[trial_id, "metrics.final/miou"] == row["metric.val/miou"]
+        assert children.loc[trial_id, "metrics.cost/macs"] == row["cost.macs"]
+        assert bool(children.loc[trial_id, "metrics.front/member"]) == row["front.member"]
+
+
+def test_a_child_run_has_few_metrics_with_the_settled_names(finished):
+    folder, _ = finished
+    mlflow.set_tracking_uri(default_uri(folder))
+    runs = mlflow.search_runs(experiment_names=["raydistill"])
+    names = [name.removeprefix("metrics.") for name in runs.columns if name.startswith("metrics.")]
+    prefixes = {"train", "val", "final", "test", "cost", "front", "time", "energy"}
+    assert {name.split("/")[0] for name in names} <= prefixes
+    searched = runs[runs["tags.raydistill.role"] == "search"]
+    assert searched[[f"metrics.{name}" for name in names]].notna().sum(axis=1).max() <= 27
+
+
+def test_what_is_printed_ends_with_the_frontier_the_page_and_the_mlflow_line(finished):
+    folder, done = finished
+    text = done.stdout
+    assert "frontier of default-001" in text
+    assert f"page: {folder}/sweeps/default-001/frontier.html" in text
+    assert f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db" in text
+    assert "ceiling" in text and "trial 7 of 7" in text
+    assert "Warning" not in text + done.stderr and "Traceback" not in text + done.stderr
+
+
+def test_a_killed_sweep_resumes_without_repeating_or_losing_a_trial(finished, tmp_path):
+    folder, _ = finished
+    resumable = command(folder, "--trials", "2", "--name", "killed", "--set", "student.ema_nimg=100")
+    with subprocess.Popen(resumable, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
+        sweep_dir = folder / "sweeps/killed"
+        deadline = time.monotonic() + 120
+        while not list(sweep_dir.glob("trials/000[1-9]/result.json")):
+            assert driver.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        os.kill(driver.pid, signal.SIGKILL)
+    finished_before = {path: path.stat().st_mtime_ns for path in sweep_dir.glob("trials/000[1-9]/result.json")}
+    proposed_before = {path.parent.name: json.loads(path.read_text()) for path in sweep_dir.glob("trials/*/trial.json")}
+    done = run([*resumable, "--resume"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for trial_id, before in proposed_before.items():
+        assert json.loads((sweep_dir / "trials" / trial_id / "trial.json").read_text()) == before
+    table = results.read_table(sweep_dir / "trials.parquet")
+    assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 2
+    for path in finished_before:  # retrained, its log would have grown: two reports a trial
+        assert len((path.parent / "log.txt").read_text().splitlines()) == 2
+    mlflow.set_tracking_uri(default_uri(folder))
+    assert set(mlflow.search_runs(experiment_names=["raydistill"])["status"]) == {"FINISHED"}
+
+
+def test_a_finished_sweep_resumed_trains_nothing(finished, tmp_path):
+    folder, _ = finished
+    before = sorted((path, path.stat().st_mtime_ns) for path in folder.glob("sweeps/default-001/trials/*/result.json"))
+    done = run(command(folder, "--trials", "3", "--resume"), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert sorted((path, path.stat().st_mtime_ns) for path in folder.glob("sweeps/default-001/trials/*/result.json")) == before
+
+
+def test_a_sweep_under_way_is_not_started_a_second_time(finished, tmp_path):
+    folder, _ = finished
+    with store.locked(folder / "sweeps/default-001/lock", what="a test", wait=False):
+        done = run(command(folder, "--trials", "3", "--resume"), tmp_path)
+    assert done.returncode == 2 and "is being run by another process" in done.stderr

@@ -1,0 +1,270 @@
+"""Training: replay after an interruption, seeds, refusals, what each phase moves and what is reported."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Stages, numbers
+from torch import Tensor
+
+from raydistill import checkpoint, networks, recipes
+from raydistill import train as training
+from raydistill.config import Job, Optimizer, Stored
+from raydistill.data import load_split
+from raydistill.errors import CheckpointError, DivergenceError, StoreError
+from raydistill.models.energy import EnergyModel
+from raydistill.train import TrialResult, train
+
+RECIPES = ("judge", "pix2pix", "distill")
+ENERGY_NAMES = {f"energy/{name}" for name in ("pos", "neg", "gap", "grad_norm", "temperature", "displacement", "clamped", "alignment")}
+Trained = Callable[..., TrialResult]
+
+
+class Stopped(Exception):
+    pass
+
+
+def job_of(stages: Stages, recipe: str, **values: Any) -> Job:
+    return {"judge": stages.judge_job, "pix2pix": stages.teacher_job, "distill": stages.student_job}[recipe](**values)
+
+
+def stop_after_first_report(job: Job, folder: Path) -> None:
+    def stop(numbers: dict[str, Any]) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        train(job, report=stop, state_dir=folder)
+
+
+# ---- replay ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("ema_nimg", [0, 16])
+def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
+    stages: Stages, trained: Trained, tmp_path: Path, recipe: str, ema_nimg: float
+) -> None:
+    job = job_of(stages, recipe, flip=True, ema_nimg=ema_nimg)
+    whole = trained(job)
+    stop_after_first_report(job, tmp_path / "stopped")
+    resumed = trained(job, "stopped")
+    assert resumed.network.digest == whole.network.digest
+    assert [evaluation["nimg"] for evaluation in whole.evaluations] == [16, 32]
+    assert numbers(resumed) == numbers(whole)
+
+
+def test_a_checkpoint_holds_all_that_moves(stages: Stages, tmp_path: Path) -> None:
+    stop_after_first_report(stages.student_job(), tmp_path / "run")
+    (folder,) = (tmp_path / "run").glob("checkpoint-*")
+    files = {"generator.safetensors", "average.safetensors", "energy.safetensors", "optimizers.pt"}
+    assert set(json.loads((folder / "meta.json").read_text())["sha256"]) == files
+    states = torch.load(folder / "optimizers.pt", weights_only=True)
+    assert set(states) == {"energy", "generator"} and all(state["state"] for state in states.values())
+
+
+def test_a_finished_run_trains_no_further(stages: Stages, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = trained(stages.student_job(), "run")
+    monkeypatch.setattr(training, "advance", None)
+    again = trained(stages.student_job(), "run")
+    assert again.network.digest == first.network.digest and again.evaluations == first.evaluations
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_one_seed_gives_one_result_and_another_seed_another(stages: Stages, trained: Trained, recipe: str) -> None:
+    first, again, other = (trained(job_of(stages, recipe, seed=seed)) for seed in (0, 0, 1))
+    assert first.network.digest == again.network.digest != other.network.digest
+    assert numbers(first) == numbers(again) != numbers(other)
+
+
+def test_every_pass_shows_every_picture_once_in_a_new_order_with_new_flips(stages: Stages) -> None:
+    config, split = stages.student_job().training, load_split(stages.data, "train")
+    steps = [training.next_step(split, config, nimg, stages.bench()) for nimg in range(0, 48, 4)]
+    passes = [np.concatenate([step.indices for step in steps[part : part + 6]]) for part in (0, 6)]
+    assert sorted(passes[0]) == sorted(passes[1]) == list(range(24)) and not np.array_equal(*passes)
+    flipped = [{int(i) for step in steps[part : part + 6] for i in step.indices[step.flips]} for part in (0, 6)]
+    assert flipped[0] != flipped[1] and all(0 < len(part) < 24 for part in flipped)
+    unflipped = stages.student_job(flip=False).training
+    assert not training.next_step(split, unflipped, 0, stages.bench()).flips.any()
+
+
+def test_a_batch_over_the_end_of_a_pass_takes_from_both_passes(stages: Stages) -> None:
+    config, split = stages.student_job(batch_size=10).training, load_split(stages.data, "train")
+    over = training.next_step(split, config, 20, stages.bench())
+    before = [training.next_step(split, stages.student_job().training, nimg, stages.bench()).indices for nimg in (20, 24, 28)]
+    np.testing.assert_array_equal(over.indices, np.concatenate(before)[:10])
+
+
+# ---- refused --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stopped(stages: Stages, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """A run's folder and the one checkpoint in it."""
+    stop_after_first_report(stages.student_job(), tmp_path / "run")
+    (found,) = (tmp_path / "run").glob("checkpoint-*")
+    yield tmp_path / "run", found
+
+
+@pytest.mark.parametrize("name", ["energy.safetensors", "optimizers.pt", "generator.safetensors"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "absent"])
+def test_a_damaged_checkpoint_is_refused_with_the_file_and_what_to_do(
+    stages: Stages, trained: Trained, stopped: tuple[Path, Path], name: str, damage: str
+) -> None:
+    path = stopped[1] / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()
+    if damage != "absent":
+        path.write_bytes(bytes(content) if damage == "flipped" else bytes(content[:-1]))
+    with pytest.raises(CheckpointError, match=rf"{name}: missing or damaged .* remove .*checkpoint-\d+ to start this trial again"):
+        trained(stages.student_job(), "run")
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe\x00", b"{}", None])
+def test_a_checkpoint_without_a_readable_meta_json_is_refused(
+    stages: Stages, trained: Trained, stopped: tuple[Path, Path], content: bytes | None
+) -> None:
+    (stopped[1] / "meta.json").unlink()
+    if content is not None:
+        (stopped[1] / "meta.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match="checkpoint-"):
+        trained(stages.student_job(), "run")
+
+
+def test_a_checkpoint_of_another_job_is_refused_with_both_keys(stages: Stages, trained: Trained, stopped: tuple[Path, Path]) -> None:
+    other = stages.student_job(l1_weight=3)
+    with pytest.raises(CheckpointError, match=f"belongs to job {stages.student_job().key}, not {other.key}"):
+        trained(other, "run")
+
+
+def test_a_checkpoint_of_another_version_is_refused(stages: Stages, trained: Trained, stopped: tuple[Path, Path]) -> None:
+    meta = json.loads((stopped[1] / "meta.json").read_text())
+    (stopped[1] / "meta.json").write_text(json.dumps(meta | {"version": 99}))
+    with pytest.raises(CheckpointError, match=f"version 99, this raydistill reads {checkpoint.CHECKPOINT_VERSION}"):
+        trained(stages.student_job(), "run")
+
+
+def test_a_checkpoint_that_cannot_be_written_is_a_store_error_and_leaves_the_old_one(
+    stages: Stages, trained: Trained, stopped: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(StoreError, match=r"the checkpoint could not be written .*No space left on device.*; free space"):
+        trained(stages.student_job(), "run")
+    assert [path.name for path in stopped[0].glob("*checkpoint*")] == [stopped[1].name]
+
+
+HUGE = {"judge": "optimizer", "pix2pix": "discriminator_optimizer", "distill": "mi__optimizer"}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_learning_rate_that_blows_up_ends_in_a_divergence_error(stages: Stages, trained: Trained, recipe: str) -> None:
+    with pytest.raises(DivergenceError, match=r"phase \w+: the gradient is not finite at image \d+ \(loss "):
+        trained(job_of(stages, recipe, **{f"{HUGE[recipe]}__learning_rate": 1e30}))
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_network_that_the_last_step_broke_is_no_result(stages: Stages, trained: Trained, recipe: str) -> None:
+    with pytest.raises(DivergenceError):
+        trained(job_of(stages, recipe, budget_nimg=4, optimizer__learning_rate=1e30))
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser(stages: Stages) -> None:
+    recipe, step = recipes.build(stages.student_job(), stages.bench()), stages.step()
+    recipe.forward(step)
+    assert step.teacher is not None
+    step.teacher[1, 0, 0, 0] = float("nan")
+    before = networks_state(recipe)
+    for phase in recipe.phases:
+        with pytest.raises(DivergenceError, match=f"phase {phase.name}: the gradient is not finite at image 0"):
+            training.advance(phase, recipe.networks[phase.network], step, stages.student_job().training, stages.bench().workers)
+        assert not phase.optimizer.state
+    moved = [name for name, value in networks_state(recipe).items() if not torch.equal(value, before[name]) and not name.endswith(".u")]
+    assert moved == []
+
+
+def networks_state(recipe: recipes.Recipe) -> dict[str, Tensor]:
+    return {f"{name}.{key}": value.clone() for name, network in recipe.networks.items() for key, value in network.state_dict().items()}
+
+
+# ---- what is read, built and moved ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_training_reads_nothing_of_the_test_split(stages: Stages, trained: Trained, tmp_path: Path, recipe: str) -> None:
+    shutil.copytree(stages.data.path, tmp_path / "data")
+    removed = list((tmp_path / "data").glob("test_*"))
+    for path in removed:
+        path.unlink()
+    job = job_of(stages, recipe)
+    without = job.model_copy(update={"data": Stored(path=str(tmp_path / "data"), digest=stages.data.digest)})
+    assert len(removed) == 2 and without.key == job.key
+    assert trained(without).network.digest == trained(job).network.digest
+
+
+def test_with_a_weight_of_zero_no_energy_network_is_built(stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(networks, "energy", None)
+    result = trained(stages.student_job(mi__weight=0))
+    assert not [name for name in result.metrics if name.startswith("energy/")]
+    assert set(recipes.build(stages.student_job(mi__weight=0), stages.bench()).networks) == {"generator"}
+
+
+def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, trained: Trained) -> None:
+    for evaluation in trained(stages.student_job()).evaluations:
+        assert {name for name in evaluation if name.startswith("energy/")} == ENERGY_NAMES
+        assert {"val/miou", "val/kd_judge", "val/fd_judge", "train/l1", "train/dissimilarity", "nimg", "wall_sec"} <= set(evaluation)
+        assert np.isfinite(list(evaluation.values())).all()
+
+
+@pytest.mark.parametrize("positive", ["teacher", "target"])
+def test_the_energy_phase_moves_the_energy_alone_and_the_student_phase_the_student_alone(stages: Stages, positive: str) -> None:
+    job = stages.student_job(mi__positive=positive)
+    recipe, step = recipes.build(job, stages.bench()), stages.step()
+    assert [phase.name for phase in recipe.phases] == ["energy", "generator"]
+    recipe.forward(step)
+    for phase in recipe.phases:
+        before = networks_state(recipe)
+        training.advance(phase, recipe.networks[phase.network], step, job.training, stages.bench().workers)
+        after = networks_state(recipe)
+        assert {name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])} == {phase.network}
+
+
+def test_the_energy_runs_once_a_langevin_step_and_once_a_phase_and_never_in_evaluation(
+    stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, calls = EnergyModel.forward, []
+    monkeypatch.setattr(EnergyModel, "forward", lambda self, t, s: calls.append(self.training) or forward(self, t, s))
+    trained(stages.student_job(mi__num_steps=3))
+    assert calls == [False, False, False, True, False] * 8
+
+
+def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_same_step(stages: Stages) -> None:
+    def negatives(nimg: int) -> Tensor:
+        recipe, step = recipes.build(stages.student_job(), stages.bench()), stages.step(nimg)
+        recipe.forward(step)
+        recipe.phases[0].loss(step)
+        assert step.negatives is not None
+        return step.negatives.samples
+
+    assert torch.equal(negatives(4), negatives(4)) and not torch.equal(negatives(4), negatives(8))
+
+
+def test_the_learning_rate_is_constant_then_falls_linearly_to_zero() -> None:
+    config = Optimizer(learning_rate=2.0, betas=(0.0, 0.9), decay_start=0.5)
+    assert [training.learning_rate(config, nimg, 100) for nimg in (0, 50, 75, 90, 100)] == pytest.approx([2, 2, 1, 0.4, 0])
+    assert training.learning_rate(config.model_copy(update={"decay_start": 1.0}), 99, 100) == 2.0
+
+
+def test_the_average_keeps_half_of_itself_in_a_half_life(stages: Stages) -> None:
+    average, network = (networks.generator(stages.experiment.student.generator, stages.bench().info, seed) for seed in (0, 1))
+    expected = [(a + b) / 2 for a, b in zip(average.parameters(), network.parameters(), strict=True)]
+    for _ in range(4):
+        training.move_average(average, network, 0.5 ** (4 / 16))
+    torch.testing.assert_close(list(average.parameters()), expected, rtol=1e-5, atol=1e-7)

@@ -1,0 +1,229 @@
+"""The mutual-information term: Langevin against closed forms, the gap's gradient against log q, signs and shares."""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from raydistill.config import EnergyNetwork, MutualInformation
+from raydistill.langevin import langevin, temperature
+from raydistill.models.energy import EnergyModel
+from raydistill.vem import alignment, displacement, draw_negatives, ebm_loss, energy_gap, pair_energies, student_mi_loss
+
+
+class Formula(nn.Module):
+    """An energy given by a formula of (t, s) and one parameter."""
+
+    def __init__(self, formula: Callable[[Tensor, Tensor, Tensor], Tensor]):
+        super().__init__()
+        self.theta = nn.Parameter(torch.tensor(1.0, dtype=torch.float64))
+        self.formula = formula
+
+    def forward(self, t: Tensor, s: Tensor) -> Tensor:
+        return self.formula(t, s, self.theta).flatten(1).sum(1)
+
+
+def spring(t: Tensor, s: Tensor, theta: Tensor) -> Tensor:
+    """E = ||t - s||^2 / 2: lower where student and teacher agree."""
+    return theta * (t - s) ** 2 / 2
+
+
+def noise(seed: int, *shape: int) -> Callable[[], Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return lambda: torch.randn(shape, generator=generator)
+
+
+def small_energy() -> EnergyModel:
+    torch.manual_seed(0)
+    energy = EnergyModel(EnergyNetwork(channels=4), 16, 16).eval()
+    for block in energy.blocks:  # as after some training: the branches take part
+        nn.init.normal_(block.second.weight, 0.0, 0.1)
+    return energy
+
+
+@pytest.fixture
+def pictures() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """t, s and negatives, (4, 3, 16, 16)."""
+    t, s, negatives = torch.rand(3, 4, 3, 16, 16, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    yield t, s, negatives
+
+
+# ---- Langevin -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("step_size", "curvature"), [(0.5, 1.0), (1.5, 1.0), (0.02, 10.0)])
+def test_the_stationary_variance_on_a_quadratic_is_the_closed_form_within_5_standard_errors(step_size: float, curvature: float) -> None:
+    num_chains, noise_std = 200_000, 0.3
+    rate = step_size * curvature
+    num_steps = math.ceil(math.log(1e-6) / (2 * math.log(abs(1 - rate))))
+    chains = langevin(
+        lambda t: curvature / 2 * t.square().sum(1),
+        torch.zeros(num_chains, 1),
+        num_steps=num_steps,
+        step_size=step_size,
+        noise_std=noise_std,
+        normal=noise(0, num_chains, 1),
+    )
+    expected = noise_std**2 / (rate * (2 - rate))
+    values = chains.samples.double()
+    assert abs(float(values.var()) - expected) < 5 * expected * math.sqrt(2 / num_chains)
+    assert abs(float(values.mean())) < 5 * math.sqrt(expected / num_chains)
+
+
+def test_the_temperature_is_the_variance_times_the_curvature_for_small_steps() -> None:
+    step_size, noise_std, curvature = 1e-4, 0.02, 3.0
+    variance = noise_std**2 / (step_size * curvature * (2 - step_size * curvature))
+    assert temperature(step_size, noise_std) == pytest.approx(2.0)
+    assert variance * curvature == pytest.approx(temperature(step_size, noise_std), rel=2e-4)
+
+
+def test_a_chain_does_not_depend_on_the_other_chains() -> None:
+    start, draws = torch.randn(6, 5), [torch.randn(6, 5) for _ in range(8)]
+
+    def run(rows: slice) -> Tensor:
+        left = iter(draws)
+        options = {"num_steps": 8, "step_size": 0.1, "noise_std": 0.2, "normal": lambda: next(left)[rows]}
+        return langevin(lambda t: (t**4 / 4 + t.roll(1, 1) * t).sum(1), start[rows], **options).samples
+
+    torch.testing.assert_close(run(slice(2, 3)), run(slice(0, 6))[2:3], rtol=1e-6, atol=1e-7)
+
+
+def test_without_noise_a_chain_is_gradient_descent_and_ends_with_the_gradient_of_its_last_step() -> None:
+    start = torch.tensor([[2.0, -1.0], [0.5, 4.0]])
+    chains = langevin(lambda t: t.square().sum(1), start, num_steps=3, step_size=0.25, noise_std=0.0, normal=noise(0, 2, 2))
+    torch.testing.assert_close(chains.samples, start * 0.5**3)
+    torch.testing.assert_close(chains.gradient, 2 * start * 0.5**2)
+
+
+def test_the_sampler_leaves_its_start_alone_and_returns_no_graph() -> None:
+    start = torch.ones(2, 3, requires_grad=True)
+    chains = langevin(lambda t: t.square().sum(1), start, num_steps=2, step_size=0.1, noise_std=0.1, normal=noise(0, 2, 3))
+    assert torch.equal(start, torch.ones(2, 3)) and start.grad is None
+    assert not chains.samples.requires_grad and not chains.gradient.requires_grad
+
+
+def test_small_steps_without_noise_descend_the_energy_network(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+    energy, (_, s, _) = small_energy(), pictures
+    energies = [energy(s, s).detach()]
+    for num_steps in (1, 5, 25):
+        options = {"num_steps": num_steps, "step_size": 0.5, "noise_std": 0.0, "normal": noise(0, *s.shape)}
+        energies.append(energy(langevin(lambda t: energy(t, s), s, **options).samples, s).detach())
+    for before, after in pairwise(energies):
+        assert bool((after < before).all())
+
+
+# ---- losses ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_losses_have_the_values_worked_out_by_hand() -> None:
+    positive, negative = torch.tensor([1.0, 2.0]), torch.tensor([0.0, -3.0])
+    assert float(energy_gap(positive, negative)) == pytest.approx(1.5 + 1.5)
+    assert float(ebm_loss(positive, negative, 0.0)) == pytest.approx(3.0)
+    assert float(ebm_loss(positive, negative, 0.05)) == pytest.approx(3.0 + 0.05 * ((1 + 0) + (4 + 9)) / 2)
+
+
+def test_the_energies_of_pairs_are_those_of_two_forwards(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+    energy, (t, s, negatives) = small_energy(), pictures
+    positive, negative = pair_energies(energy, t, negatives, s)
+    torch.testing.assert_close(positive, energy(t, s), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(negative, energy(negatives, s), rtol=1e-5, atol=1e-6)
+
+
+LOG_2 = torch.full((7, 1), math.log(2.0), dtype=torch.float64)
+OUTCOMES = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
+EXACT_NEGATIVES = torch.tensor([[1.0]] * 4 + [[2.0]] * 2 + [[3.0]], dtype=torch.float64)
+"""E(t, s) = theta t s with theta = 1 and s = log 2 gives q = 4/7, 2/7, 1/7: these seven are its exact expectation."""
+
+
+@pytest.mark.parametrize("outcome", [1.0, 2.0, 3.0])
+def test_the_gaps_gradient_with_an_exact_expectation_is_minus_that_of_log_q_in_both_energy_and_student(outcome: float) -> None:
+    energy, t = Formula(lambda t, s, theta: theta * t * s), torch.full((7, 1), outcome, dtype=torch.float64)
+    s = LOG_2.clone().requires_grad_(True)
+    log_q = -energy(t[:1], s[:1]) - torch.logsumexp(-energy(OUTCOMES, s[:1].expand(3, 1)), 0)
+    expected_theta, expected_s = torch.autograd.grad(-log_q.sum(), (energy.theta, s))
+    gap = energy_gap(*pair_energies(energy, t, EXACT_NEGATIVES, s))  # type: ignore[arg-type]
+    got_theta, got_s = torch.autograd.grad(gap, (energy.theta, s))
+    torch.testing.assert_close(got_theta, expected_theta, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(got_s.sum(), expected_s.sum(), rtol=1e-12, atol=1e-12)
+
+
+def test_the_students_gradient_flows_through_s_alone_and_leaves_nothing_in_the_energy(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+    energy, (t, s, negatives) = small_energy(), pictures
+    student = nn.Conv2d(3, 3, 1)
+    t, negatives = t.requires_grad_(True), negatives.requires_grad_(True)
+    term = student_mi_loss(energy, t, negatives, student(s))
+    gradients = torch.autograd.grad(term, list(student.parameters()), retain_graph=True)
+    assert all(float(gradient.norm()) > 0 for gradient in gradients)
+    assert all(parameter.grad is None for parameter in energy.parameters())
+    assert torch.autograd.grad(term, (t, negatives), allow_unused=True) == (None, None)
+
+
+def test_the_students_term_is_the_gap_without_the_l2_term_and_moves_no_power_iteration(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+    energy, (t, s, negatives) = small_energy(), pictures
+    gap = energy(t, s).mean() - energy(negatives, s).mean()
+    energy.train()
+    before = [value.clone() for value in energy.buffers()]
+    torch.testing.assert_close(student_mi_loss(energy, t, negatives, s), gap, rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(value, old) for value, old in zip(energy.buffers(), before, strict=True))
+
+
+# ---- negatives ------------------------------------------------------------------------------------------------------
+
+
+def test_negatives_are_clamped_once_at_the_end_and_the_clamped_share_is_right() -> None:
+    s, config = torch.rand(4, 3, 8, 8) * 2 - 1, MutualInformation(num_steps=5, step_size=1.0, noise_std=0.4)
+    draws = [torch.randn(s.shape) for _ in range(5)]
+    left = iter(draws)
+    flat = Formula(lambda t, s, theta: 0 * theta * t)
+    negatives = draw_negatives(flat, s, config, lambda: next(left))  # type: ignore[arg-type]
+    raw = s + 0.4 * sum(draws)
+    torch.testing.assert_close(negatives.samples, raw.clamp(-1, 1), rtol=1e-6, atol=1e-6)
+    assert float(negatives.clamped) == pytest.approx(float((raw.abs() > 1).float().mean()))
+    assert 0.1 < float(negatives.clamped) < 0.9 and float(negatives.grad_norm) == 0
+
+
+def test_negatives_come_from_the_student_along_the_energys_gradient() -> None:
+    s, config = torch.rand(4, 3, 8, 8) - 0.5, MutualInformation(num_steps=1, step_size=0.5, noise_std=0.0)
+    linear = Formula(lambda t, s, theta: theta * t * 0.2)
+    negatives = draw_negatives(linear, s.requires_grad_(True), config, noise(0, *s.shape))  # type: ignore[arg-type]
+    torch.testing.assert_close(negatives.samples, (s - 0.1).detach())
+    assert float(negatives.grad_norm) == pytest.approx(0.2 * math.sqrt(3 * 8 * 8))
+    assert not negatives.samples.requires_grad and s.grad is None and linear.theta.grad is None
+
+
+def test_drawing_negatives_moves_no_power_iteration(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+    energy, (_, s, _) = small_energy().train(), pictures
+    before = [value.clone() for value in energy.buffers()]
+    draw_negatives(energy, s, MutualInformation(num_steps=2), noise(0, *s.shape))
+    assert all(torch.equal(value, old) for value, old in zip(energy.buffers(), before, strict=True))
+
+
+# ---- what is logged -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1.0, 1.0), (-1.0, -1.0)])
+def test_the_alignment_is_plus_one_where_the_term_pulls_the_student_to_the_teacher(
+    pictures: tuple[Tensor, Tensor, Tensor], sign: float, expected: float
+) -> None:
+    (t, s, _), energy = pictures, Formula(lambda t, s, theta: sign * spring(t, s, theta))
+    s = s.requires_grad_(True)
+    term = student_mi_loss(energy, t, s.detach(), s)  # type: ignore[arg-type]
+    assert float(alignment(term, s, t)) == pytest.approx(expected, abs=1e-6)
+    nearer = s - torch.autograd.grad(term, s)[0]
+    assert float((t - nearer).detach().norm() - (t - s).detach().norm()) * expected < 0
+
+
+def test_the_alignment_is_zero_for_a_gradient_at_right_angles() -> None:
+    s, t = torch.zeros(1, 2, requires_grad=True), torch.tensor([[1.0, 0.0]])
+    assert float(alignment(s[0, 1] * 3, s, t)) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 2.0])
+def test_the_displacement_is_measured_in_distances_between_student_and_teacher(
+    pictures: tuple[Tensor, Tensor, Tensor], share: float
+) -> None:
+    t, s, _ = pictures
+    assert float(displacement(s + share * (t - s), s, t)) == pytest.approx(share, rel=1e-5, abs=1e-7)
