@@ -66,7 +66,7 @@ def load(folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers:
     path = found[-1]
     try:
         meta = json.loads((path / "meta.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}/meta.json: not readable ({error}); remove the folder to start this trial again") from error
     if meta.get("version") != CHECKPOINT_VERSION:
         raise CheckpointError(f"{path}: version {meta.get('version')}, this raydistill reads {CHECKPOINT_VERSION}")

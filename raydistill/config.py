@@ -280,6 +280,18 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     return out
 
 
+def _dotted(location: tuple[int | str, ...], data: Any) -> str:
+    """A path of pydantic's, without the tags of unions that it puts between the names."""
+    parts = []
+    for index, part in enumerate(location):
+        is_last = index == len(location) - 1
+        if isinstance(data, dict) and part not in data and not is_last:
+            continue
+        parts.append(str(part))
+        data = data[part] if isinstance(data, dict) and part in data else None
+    return ".".join(parts) or "(whole config)"
+
+
 def validated(model: type[Model], data: Any, *, where: str) -> Model:
     """`data` as `model`, or a ConfigError that names each dotted path, what was given and what is allowed."""
     try:
@@ -287,6 +299,6 @@ def validated(model: type[Model], data: Any, *, where: str) -> Model:
     except ValidationError as error:
         problems = []
         for item in error.errors():
-            path = ".".join(str(part) for part in item["loc"]) or "(whole config)"
+            path = _dotted(item["loc"], data)
             problems.append(f"{path}: {item['msg']} (given: {item['input']!r})")
         raise ConfigError(f"{where}: " + "; ".join(problems)) from None

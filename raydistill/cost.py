@@ -4,6 +4,7 @@ Convention `true`: every multiply-accumulate of convolutions and linear layers i
 convolution at its INPUT resolution); biases, norms and activations are not counted. Batch 1.
 """
 
+import copy
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ def params(layers: Iterable[Layer]) -> int:
 
 def module_macs(module: nn.Module, *inputs: tuple[int, ...]) -> int:
     """The same count from a module's forward pass on the meta device, for inputs of these shapes. Batch 1."""
-    module = module.to("meta")
+    module = copy.deepcopy(module).to("meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         module(*(torch.empty(shape, device="meta") for shape in inputs))
     return counter.get_total_flops() // 2

@@ -14,6 +14,7 @@ from raydistill import networks
 from raydistill.config import Stored, digest
 from raydistill.data import Batch, Split, batch, load_split, render_inputs, to_float, to_uint8
 from raydistill.data.prepare import SplitName
+from raydistill.errors import DivergenceError
 from raydistill.metrics import biased, frechet_distance, kernel_distance, mean_iou
 from raydistill.models.judge import Judge
 from raydistill.parallel import Workers, gather_rows, total
@@ -53,12 +54,19 @@ class Evaluator:
     def _judged(self, produce: Produce) -> tuple[Tensor, Tensor | None]:
         features, confusion = [], None
         for part in batches(self.split, self.device, self.workers):
-            judgement = self.judge(to_float(to_uint8(produce(part))))
+            judgement = self.judge(to_float(to_uint8(finite(produce(part), "a generated picture"))))
             features.append(judgement.features)
             if part.labels is not None:
                 counts = confusion_counts(judgement.prediction, part.labels, self.split.info.ignore_index)
                 confusion = counts if confusion is None else confusion + counts
         return gather_rows(torch.cat(features), self.workers), None if confusion is None else total(confusion, self.workers)
+
+
+def finite(output: Tensor, what: str) -> Tensor:
+    """`output`, or DivergenceError where it is not finite: rounded to a picture, NaN would pass for black."""
+    if not torch.isfinite(output).all():
+        raise DivergenceError(f"{what} is not finite at an evaluation; lower the learning rate")
+    return output
 
 
 def batches(split: Split, device: torch.device, workers: Workers) -> list[Batch]:

@@ -45,6 +45,8 @@ def mean_iou(confusion: Tensor) -> float:
     confusion = confusion.double()
     intersection = confusion.diagonal()
     union = confusion.sum(0) + confusion.sum(1) - intersection
+    if not union.any():
+        raise RunError("no pixel of these pictures has a class: every label is the ignored one")
     return float((intersection[union > 0] / union[union > 0]).mean())
 
 

@@ -94,7 +94,7 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta = json.loads((folder / "meta.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: not a readable network folder ({error}); remove it to have it trained again") from error
     if meta.get("version") != NETWORK_VERSION:
         raise CheckpointError(f"{folder}/meta.json: version {meta.get('version')}, this raydistill reads {NETWORK_VERSION}")

@@ -14,7 +14,7 @@ import torch
 from raydistill import networks, parallel, results
 from raydistill.config import Experiment, Job, Stored
 from raydistill.data import load_split
-from raydistill.data.outputs import store_outputs
+from raydistill.data.outputs import load_outputs, store_outputs
 from raydistill.errors import DivergenceError, RunError
 from raydistill.train import Report, train
 
@@ -111,7 +111,7 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
 
 def _store_outputs_once(teacher: Stored, data: Stored, flip: bool) -> None:
     workers = parallel.current()
-    if workers.is_main:
+    if workers.is_main and load_outputs(Path(teacher.path), teacher.digest, flip) is None:
         split = load_split(data, "train")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         store_outputs(Path(teacher.path), teacher.digest, networks.load(teacher, split.info, device), split, flip, device)

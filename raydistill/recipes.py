@@ -17,11 +17,11 @@ from raydistill import networks
 from raydistill.config import DistillTraining, Frozen, Job, JudgeTraining, Optimizer, Pix2pixTraining
 from raydistill.data import Batch, DataInfo, load_split
 from raydistill.data.outputs import load_outputs
-from raydistill.evaluate import Evaluator, batches, confusion_counts
+from raydistill.evaluate import Evaluator, batches, confusion_counts, finite
 from raydistill.langevin import temperature
 from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
 from raydistill.metrics import mean_iou
-from raydistill.parallel import Workers, mean_numbers, normal_stream, total
+from raydistill.parallel import Workers, normal_stream, total
 from raydistill.vem import Negatives, alignment, displacement, draw_negatives, ebm_loss, energy_gap, pair_energies, student_mi_loss
 
 Numbers = dict[str, Tensor]
@@ -193,10 +193,14 @@ def _judge(job: Job, bench: Bench) -> Recipe:
 
     @torch.no_grad()
     def evaluate(network: nn.Module) -> dict[str, float]:
-        parts = [(network(part.target).prediction, part) for part in batches(val, bench.device, bench.workers)]
+        parts = [
+            (finite(network(part.target).prediction, "a prediction of the judge"), part)
+            for part in batches(val, bench.device, bench.workers)
+        ]
         if not bench.info.has_labels:
-            losses = torch.stack([F.l1_loss(prediction, part.inputs) for prediction, part in parts])
-            return mean_numbers({"val/input_l1": losses.mean()}, bench.workers)
+            summed = torch.stack([(prediction - part.inputs).abs().double().sum() for prediction, part in parts]).sum()
+            count = len(val) * bench.info.input_channels * bench.info.height * bench.info.width
+            return {"val/input_l1": float(total(summed, bench.workers)) / count}
         counts = [
             confusion_counts(prediction, part.labels, bench.info.ignore_index) for prediction, part in parts if part.labels is not None
         ]
@@ -212,7 +216,7 @@ RECIPES: dict[str, Callable[[Job, Bench], Recipe]] = {"pix2pix": _pix2pix, "dist
 def teacher_pictures(job: Job, bench: Bench) -> Callable[[Step], Tensor]:
     """Step -> the teacher's output t (B, 3, H, W): read where the teacher stage stored its outputs, else computed."""
     assert job.teacher is not None
-    outputs = load_outputs(Path(job.teacher.path), job.teacher.digest)
+    outputs = load_outputs(Path(job.teacher.path), job.teacher.digest, job.training.flip)
     if outputs is not None:
         return lambda step: torch.from_numpy(outputs[step.flips.astype(int), step.indices]).to(bench.device)
     network = networks.load(job.teacher, bench.info, bench.device)

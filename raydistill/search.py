@@ -4,8 +4,9 @@ Costs are known before training, so what lies outside a cost window or was propo
 proposals are spread over the cost axis.
 """
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,12 @@ from optuna.trial import TrialState
 from raydistill.config import digest
 from raydistill.errors import BudgetError
 from raydistill.seeds import numpy_stream, stream_key
-from raydistill.space import Choice, Distribution, Float, Int, SearchSpace, active, corner
+from raydistill.space import Choice, Distribution, Float, Int, SearchSpace, active, corner, depth
 
-_TRIES = 200
-_PROOF_TRIES = 5_000
+_TRIES = 5_000
+_ENOUGH = 200
+"""So many new, feasible candidates are looked at where one is chosen at random."""
+_TPE_TRIES = 64
 Picked = dict[str, Any]
 """Active parameters of a candidate; choices as keys."""
 CostsOf = Callable[[Picked], dict[str, int]]
@@ -62,11 +65,9 @@ def prove_feasible(problem: Problem) -> None:
                 f"{window.cost} between {window.low:,.0f} and {window.high:,.0f}: nothing fits. Reachable: {low:,} to {high:,}."
             )
     rng = numpy_stream(problem.seed, "search/proof")
-    if not any(is_feasible(problem, random_pick(problem.space, rng)) for _ in range(_PROOF_TRIES if problem.space.constraints else 1)):
+    if not any(is_feasible(problem, picked) for picked in _spread_picks(problem.space, rng)):
         ranges = "; ".join(f"{cost} {low:,} to {high:,}" for cost, (low, high) in reachable.items())
-        raise BudgetError(
-            f"none of {_PROOF_TRIES} random configurations fits the cost windows together. Reachable: {ranges}. Widen a window."
-        )
+        raise BudgetError(f"none of {_TRIES} configurations fits the cost windows together. Reachable: {ranges}. Widen a window.")
 
 
 def propose(problem: Problem, history: Sequence[Told], number: int) -> Picked:
@@ -85,21 +86,35 @@ def propose(problem: Problem, history: Sequence[Told], number: int) -> Picked:
             if is_new(picked):
                 return picked
     rng = numpy_stream(problem.seed, "search/random", number)
-    candidates = [picked for _ in range(_TRIES) if is_new(picked := random_pick(problem.space, rng))]
+    candidates = list(itertools.islice(filter(is_new, _spread_picks(problem.space, rng)), _ENOUGH))
     if not candidates:
         raise BudgetError(
-            f"trial {number}: {_TRIES} random configurations were all proposed before or outside the cost windows; ask for fewer trials"
+            f"trial {number}: {_TRIES} configurations were all proposed before or outside the cost windows; ask for fewer trials"
         )
-    return _nearest_stratum(problem, candidates, number) if number < problem.num_startup else candidates[0]
+    return _nearest_stratum(problem, candidates, number) if number < problem.num_startup else candidates[-1]
 
 
-def random_pick(space: SearchSpace, rng: np.random.Generator) -> Picked:
-    return active(space, {path: _draw(distribution, rng) for path, distribution in space.parameters.items()})
+def random_pick(space: SearchSpace, rng: np.random.Generator, low: float = 0.0, high: float = 1.0) -> Picked:
+    """Each range drawn between its quantiles `low` and `high`; choices from all their keys."""
+    return active(space, {path: _draw(distribution, rng, low, high) for path, distribution in space.parameters.items()})
+
+
+def _spread_picks(space: SearchSpace, rng: np.random.Generator) -> Iterator[Picked]:
+    """The cheapest and the dearest configuration, then random ones from lower, upper and whole ranges: all of the cost axis."""
+    yield corner(space, highest=False)
+    yield corner(space, highest=True)
+    for index in range(_TRIES - 2):
+        reach = rng.random()
+        yield random_pick(space, rng, *((0.0, reach), (1 - reach, 1.0), (0.0, 1.0))[index % 3])
 
 
 def _nearest_stratum(problem: Problem, candidates: list[Picked], number: int) -> Picked:
     """The candidate whose MACs are nearest to this proposal's stratum of the log cost axis."""
-    low, high = (math.log(problem.costs_of(corner(problem.space, highest))["cost/macs"]) for highest in (False, True))
+    low, high = (float(problem.costs_of(corner(problem.space, highest))["cost/macs"]) for highest in (False, True))
+    for window in problem.space.constraints:
+        if window.cost == "cost/macs":
+            low, high = max(low, window.low), min(high, window.high)
+    low, high = math.log(low), math.log(high)
     order = numpy_stream(problem.seed, "search/strata").permutation(problem.num_startup)
     target = low + (high - low) * (order[number] + 0.5) / problem.num_startup
     return min(candidates, key=lambda picked: abs(math.log(problem.costs_of(picked)["cost/macs"]) - target))
@@ -118,8 +133,8 @@ def _tpe_candidates(problem: Problem, history: Sequence[Told], number: int) -> A
         distributions = {path: _to_optuna(space.parameters[path]) for path in told.picked}
         state = TrialState[told.state]
         study.add_trial(optuna.create_trial(state=state, params=told.picked, distributions=distributions, values=told.values))
-    order = sorted(space.parameters, key=lambda path: path in space.when)
-    for _ in range(_TRIES):
+    order = sorted(space.parameters, key=lambda path: depth(space, path))
+    for _ in range(_TPE_TRIES):
         trial = study.ask()
         picked: Picked = {}
         for path in order:
@@ -146,11 +161,13 @@ def _to_optuna(distribution: Distribution) -> BaseDistribution:
     return FloatDistribution(distribution.low, distribution.high, log=distribution.log)
 
 
-def _draw(distribution: Distribution, rng: np.random.Generator) -> Any:
+def _draw(distribution: Distribution, rng: np.random.Generator, low: float, high: float) -> Any:
     if isinstance(distribution, Choice):
         return list(distribution.options)[rng.integers(len(distribution.options))]
+    quantile = rng.uniform(low, high)
     if isinstance(distribution, Int):
-        return int(rng.integers((distribution.high - distribution.low) // distribution.step + 1)) * distribution.step + distribution.low
+        count = (distribution.high - distribution.low) // distribution.step + 1
+        return distribution.low + distribution.step * min(int(quantile * count), count - 1)
     if isinstance(distribution, Float) and distribution.log:
-        return float(np.exp(rng.uniform(math.log(distribution.low), math.log(distribution.high))))
-    return float(rng.uniform(distribution.low, distribution.high))
+        return distribution.low * (distribution.high / distribution.low) ** quantile
+    return distribution.low + (distribution.high - distribution.low) * quantile

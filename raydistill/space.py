@@ -124,11 +124,16 @@ def check(space: SearchSpace, experiment: Experiment, where: str) -> None:
 
 def _check_objectives(space: SearchSpace, where: str) -> None:
     known = [*COSTS, *QUALITIES]
+    names = [objective.name for objective in space.objectives]
+    if len(set(names)) < max(2, len(names)):
+        raise SpaceError(f"{where}: a frontier needs two or more different objectives, given {', '.join(names) or 'none'}.")
     for objective in space.objectives:
         if objective.name not in known:
             raise SpaceError(
                 f"{where}: no objective {objective.name!r}. Known: {', '.join(known)}. Nearest: {nearest(objective.name, known)!r}."
             )
+        if objective.direction != (better := QUALITIES.get(objective.name, "min")):
+            raise SpaceError(f"{where}: objective {objective.name} is better towards {better}, given {objective.direction}.")
         if objective.reference is None and objective.name not in COSTS:
             raise SpaceError(f"{where}: objective {objective.name} needs a reference, the worst value that still counts.")
     if not {objective.name for objective in space.objectives} & set(QUALITIES):
@@ -145,11 +150,17 @@ def preset_of(space: SearchSpace, where: str) -> Experiment:
 
 def active(space: SearchSpace, picked: dict[str, Any]) -> dict[str, Any]:
     """Without the parameters whose when-condition does not hold. `picked` has keys for choices."""
-    return {
-        path: value
-        for path, value in picked.items()
-        if path not in space.when or picked[space.when[path].parameter] in space.when[path].keys
-    }
+
+    def is_active(path: str) -> bool:
+        condition = space.when.get(path)
+        return condition is None or (is_active(condition.parameter) and picked[condition.parameter] in condition.keys)
+
+    return {path: value for path, value in picked.items() if is_active(path)}
+
+
+def depth(space: SearchSpace, path: str) -> int:
+    """How many when-conditions stand above a parameter."""
+    return 0 if path not in space.when else 1 + depth(space, space.when[path].parameter)
 
 
 def values_of(space: SearchSpace, picked: dict[str, Any]) -> dict[str, Any]:
@@ -162,7 +173,7 @@ def corner(space: SearchSpace, highest: bool) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for path, distribution in space.parameters.items():
         if isinstance(distribution, Choice):
-            keys = sorted(distribution.options, key=lambda key: (str(type(distribution.options[key])), distribution.options[key]))
+            keys = sorted(distribution.options, key=lambda key: _order(distribution.options[key]))
             out[path] = keys[-1] if highest else keys[0]
         else:
             out[path] = distribution.high if highest else distribution.low
@@ -180,7 +191,14 @@ def _extremes(distribution: Distribution, where: str) -> list[Any]:
         raise SpaceError(f"{where}: a log range needs low > 0, given {distribution.low}.")
     if isinstance(distribution, Int) and (distribution.high - distribution.low) % distribution.step:
         raise SpaceError(f"{where}: high {distribution.high} is not low {distribution.low} plus a multiple of step {distribution.step}.")
-    return [distribution.low, distribution.high]
+    inside = distribution.low + (distribution.high - distribution.low) * 0.381966  # no integer: an integer field refuses it
+    return [distribution.low, distribution.high, *([inside] if isinstance(distribution, Float) else [])]
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    """Numbers first, by size; then the rest, by text."""
+    is_number = isinstance(value, int | float)
+    return not is_number, float(value) if is_number else 0.0, str(value)
 
 
 def _installed() -> list[Path]:

@@ -109,7 +109,9 @@ def advance(phase: Phase, network: nn.Module, step: Step, training: Training, wo
     parallel.average_gradients(parameters, workers)
     norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
     if not torch.isfinite(norm):
-        raise DivergenceError(f"phase {phase.name}: the gradient is not finite at image {step.nimg} (loss {float(loss):.4g})")
+        raise DivergenceError(
+            f"phase {phase.name}: the gradient is not finite at image {step.nimg} (loss {loss.item():.4g}); lower its learning rate"
+        )
     for group in phase.optimizer.param_groups:
         group["lr"] = learning_rate(phase.config, step.nimg, training.budget_nimg)
     phase.optimizer.step()

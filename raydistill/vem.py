@@ -69,11 +69,12 @@ def student_mi_loss(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor
 
 
 def alignment(term: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """Cosine of the term's negative gradient at s with t - s: above 0, the term pulls the student towards the teacher."""
+    """Mean cosine of the term's negative gradient at s with t - s: above 0, the term pulls the student towards the teacher."""
     (gradient,) = torch.autograd.grad(term, s, retain_graph=True)
-    return torch.cosine_similarity(-gradient.flatten(), (t - s).detach().flatten(), dim=0)
+    return torch.cosine_similarity(-gradient.flatten(1), (t - s).detach().flatten(1), dim=1).mean()
 
 
 def displacement(negatives: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """||t~ - s|| / ||t - s||: how far the chains go, measured in distances between student and teacher."""
-    return (negatives - s).detach().norm() / (t - s).detach().norm().clamp_min(1e-12)
+    """Mean over the batch of ||t~ - s|| / ||t - s||: how far the chains go, in distances between student and teacher."""
+    moved, apart = ((a - s).detach().flatten(1).norm(dim=1) for a in (negatives, t))
+    return (moved / apart.clamp_min(1e-12)).mean()

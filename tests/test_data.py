@@ -409,7 +409,7 @@ def test_a_full_disk_is_reported_with_the_space_needed(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(importlib.import_module("raydistill.data.prepare"), "_write_header", full)
     with pytest.raises(StoreError, match=r"No space left on device.* writable folder with 7 MB free. Free some space"):
-        prepare(ShapesData(), tmp_path / "cache")
+        prepare(ShapesData(num_train=768), tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 

@@ -53,7 +53,12 @@ def test_a_student_that_flips_is_trained_where_only_plain_outputs_are_stored(sta
 
 def test_outputs_of_another_teacher_are_not_used(stages: Stages, tmp_path: Path) -> None:
     folder = Path(with_outputs(stages, tmp_path / "teacher", flip=False).teacher.path)
-    assert load_outputs(folder, stages.teacher.digest) is not None and load_outputs(folder, "another") is None
+    assert load_outputs(folder, stages.teacher.digest, False) is not None and load_outputs(folder, "another", False) is None
+
+
+def test_plain_outputs_are_not_used_where_pictures_are_mirrored(stages: Stages, tmp_path: Path) -> None:
+    folder = Path(with_outputs(stages, tmp_path / "teacher", flip=False).teacher.path)
+    assert load_outputs(folder, stages.teacher.digest, True) is None
 
 
 def test_a_mirrored_batch_mirrors_input_and_target_alike(stages: Stages) -> None:

@@ -46,7 +46,7 @@ def problem(chosen: SearchSpace | None = None, seed: int = 0, num_startup: int =
 
 
 def quality(picked: Picked) -> float:
-    return math.log(picked["a"] * picked["b"]) + (picked["weight"] != "off")
+    return math.log(picked["a"] * picked["b"]) + (picked.get("weight", "off") != "off")
 
 
 def told(picked: Picked) -> Told:

@@ -137,7 +137,25 @@ def test_a_quality_without_a_reference_is_refused() -> None:
 
 
 def test_objectives_without_a_quality_are_refused() -> None:
-    refused("objectives name no quality", "val/miou, val/kd_judge, val/fd_judge", objectives=(MACS,))
+    refused(
+        "objectives name no quality",
+        "val/miou, val/kd_judge, val/fd_judge",
+        objectives=(MACS, Objective(name="cost/params", direction="min")),
+    )
+
+
+def test_fewer_than_two_objectives_or_one_twice_are_refused() -> None:
+    refused("two or more different objectives", "cost/macs", objectives=(MACS,))
+    refused("two or more different objectives", "cost/macs, cost/macs", objectives=(MACS, MACS))
+
+
+def test_an_objective_in_the_wrong_direction_is_refused() -> None:
+    refused("better towards max", "val/miou", objectives=(Objective(name="val/miou", direction="min", reference=0.0), MACS))
+
+
+def test_a_float_range_for_an_integer_field_is_refused() -> None:
+    parameters = {"student.generator.widths.stem": Float(low=2.0, high=8.0)}
+    refused("student.generator.widths.stem", error=ConfigError, parameters=parameters, when={})
 
 
 def test_a_constraint_on_anything_but_a_cost_is_refused() -> None:

@@ -37,13 +37,16 @@ def store_outputs(
                 array[mirrored, indices] = teacher(part.inputs).cpu().numpy()
     array.flush()
     os.replace(temporary, folder / "outputs.npy")
-    (folder / "outputs.json").write_text(json.dumps({"teacher": teacher_digest}))
+    (folder / "outputs.json").write_text(json.dumps({"teacher": teacher_digest, "flip": flip}))
     return True
 
 
-def load_outputs(folder: Path, teacher_digest: str) -> np.ndarray | None:
-    """The stored outputs of this very teacher, memory-mapped; None where none are stored."""
+def load_outputs(folder: Path, teacher_digest: str, flip: bool) -> np.ndarray | None:
+    """The stored outputs of this very teacher, memory-mapped; None where there are none, or no mirrored ones though `flip`."""
     record = folder / "outputs.json"
-    if not record.exists() or json.loads(record.read_text())["teacher"] != teacher_digest:
+    if not record.exists():
+        return None
+    stored = json.loads(record.read_text())
+    if stored["teacher"] != teacher_digest or (flip and not stored["flip"]):
         return None
     return np.load(folder / "outputs.npy", mmap_mode="r")
