@@ -33,15 +33,15 @@ class Negatives(NamedTuple):
 def draw_negatives(energy: EnergyModel, s: Tensor, config: MutualInformation, normal: Callable[[], Tensor]) -> Negatives:
     """t~ ~ q(.|s): Langevin chains from the student's own output s, clamped to [-1, 1] once, after the last step."""
     s = s.detach()
-    energy.eval()
-    chains = langevin(
-        lambda t: energy(t, s),
-        start=s,
-        num_steps=config.num_steps,
-        step_size=config.step_size,
-        noise_std=config.noise_std,
-        normal=normal,
-    )
+    with energy.frozen():
+        chains = langevin(
+            lambda t: energy(t, s),
+            start=s,
+            num_steps=config.num_steps,
+            step_size=config.step_size,
+            noise_std=config.noise_std,
+            normal=normal,
+        )
     raw = chains.samples
     return Negatives(raw.clamp(-1, 1), (raw.abs() > 1).float().mean(), chains.gradient.flatten(1).norm(dim=1).mean())
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from raydistill.config import EnergyNetwork, MutualInformation
 from raydistill.langevin import langevin, temperature
-from raydistill.models.energy import EnergyModel
+from raydistill.models.energy import EnergyModel, SpectralConv
 from raydistill.vem import alignment, displacement, draw_negatives, ebm_loss, energy_gap, pair_energies, student_mi_loss
 
 
@@ -24,6 +25,10 @@ class Formula(nn.Module):
 
     def forward(self, t: Tensor, s: Tensor) -> Tensor:
         return self.formula(t, s, self.theta).flatten(1).sum(1)
+
+    def frozen(self) -> AbstractContextManager[None]:
+        """A formula has nothing to normalise."""
+        return nullcontext()
 
 
 def spring(t: Tensor, s: Tensor, theta: Tensor) -> Tensor:
@@ -227,3 +232,16 @@ def test_the_displacement_is_measured_in_distances_between_student_and_teacher(
 ) -> None:
     t, s, _ = pictures
     assert float(displacement(s + share * (t - s), s, t)) == pytest.approx(share, rel=1e-5, abs=1e-7)
+
+
+def test_frozen_weights_give_the_energies_and_gradients_of_the_plain_forward(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+    t, s, _ = pictures
+    energy = EnergyModel(EnergyNetwork(channels=2), *t.shape[2:]).eval()
+    t = t.detach().requires_grad_(True)
+    plain = energy(t, s)
+    (plain_gradient,) = torch.autograd.grad(plain.sum(), t)
+    with energy.frozen():
+        frozen = energy(t, s)
+        (frozen_gradient,) = torch.autograd.grad(frozen.sum(), t)
+    assert torch.equal(frozen, plain) and torch.equal(frozen_gradient, plain_gradient)
+    assert all(module.frozen_weight is None for module in energy.modules() if isinstance(module, SpectralConv))

@@ -7,6 +7,8 @@ the weights do not change between them) and not in the student's step.
 
 import itertools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +39,19 @@ class EnergyModel(nn.Module):
         h = F.relu(h).mean((2, 3), keepdim=True)
         return self.head(h).flatten()
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Eval mode, with the normalised weights computed once and without a graph: for Langevin chains, which leave them alone."""
+        convs = [module for module in self.modules() if isinstance(module, SpectralConv)]
+        self.eval()
+        try:
+            for conv in convs:
+                conv.frozen_weight = conv.normalised_weight().detach()
+            yield
+        finally:
+            for conv in convs:
+                conv.frozen_weight = None
+
 
 class EnergyBlock(nn.Module):
     """Two convolutions beside a shortcut; the branch starts at zero and its last convolution is capped at norm 1."""
@@ -60,13 +75,14 @@ class SpectralConv(nn.Conv2d):
     """
 
     u: Tensor
+    bias: nn.Parameter
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, std: float = 1.0, lower_bounded: bool = False):
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-        assert self.bias is not None
         nn.init.normal_(self.weight, 0.0, std)
         nn.init.zeros_(self.bias)
         self.lower_bounded = lower_bounded
+        self.frozen_weight: Tensor | None = None
         self.register_buffer("u", F.normalize(torch.randn(out_channels), dim=0))
 
     def normalised_weight(self) -> Tensor:
@@ -80,4 +96,6 @@ class SpectralConv(nn.Conv2d):
         return self.weight * factor
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.frozen_weight is not None:
+            return F.conv2d(x, self.frozen_weight, self.bias.detach(), padding=self.padding)
         return F.conv2d(x, self.normalised_weight(), self.bias, padding=self.padding)
