@@ -149,7 +149,7 @@ function drawFront() {
   const [across, up] = [x, y].map((name) => axisLayout(axes.get(name), values(drawn.map((number) => data.rows[number]), name)));
   Plotly.react("front-plot", traces, layout(across, up), config);
   byId("front-note").textContent = front
-    ? `Front of these two axes: ${front.length} ${front.length === 1 ? "trial" : "trials"}. The teacher and second seeds do not compete.`
+    ? `Front of these two axes: ${front.length} ${front.length === 1 ? "trial" : "trials"}. The teacher and repeated trials do not compete.`
     : "No front: the axes are the same, or one of them has no better side.";
 }
 
@@ -174,19 +174,26 @@ function drawCurves() {
 
 // ---- the rest of the page --------------------------------------------------------------------------------------------
 
+/** What the columns of a sample grid are. */
+function caption(row) {
+  const columns = row.role === "teacher" || row.role === "no_teacher" ? "input, target, output" : "input, target, teacher, student";
+  return element("p", { className: "note", text: `${columns}; val pictures` });
+}
+
 function drawDetails() {
   const row = data.rows[state.chosen];
   const place = row.dominator ? `dominated by ${row.dominator}` : row.member ? "on the front" : "";
   const tags = [row.status.toLowerCase(), row.role.replace("_", " "), place].filter(Boolean);
   const numbers = data.axes.map((axis) => [axis.title, row.values[axis.name]]).filter(([, value]) => value !== null);
   const progress = row.nimg === null ? [] : [["images", `${row.nimg.toLocaleString("en")} of ${row.budget_nimg.toLocaleString("en")}`]];
+  const params = Object.entries(row.params).map(([path, value]) => [path.replace(/^student\.(generator\.)?/, ""), value]);
   const picture = data.samples[row.trial_id];
   byId("details").replaceChildren(
     element("p", { className: "note", text: "chosen trial" }), element("h3", { text: `${rowName(row)} · ${row.label}` }),
     ...tags.map((text) => element("span", { className: "tag", text })),
     ...(row.reason ? [element("p", { className: "note", text: row.reason })] : []),
-    ...(picture ? [element("img", { src: picture, alt: `samples of trial ${row.trial_id}` })] : []),
-    element("dl", {}, definitions([...Object.entries(row.params), ...numbers, ...progress])),
+    ...(picture ? [element("img", { src: picture, alt: `samples of trial ${row.trial_id}` }), caption(row)] : []),
+    element("dl", {}, definitions([...params, ...numbers, ...progress])),
   );
 }
 

@@ -40,7 +40,7 @@ MARKS = {
     "uniform": Mark("uniform widths", "#009e73", "#35c79a", "s", "square"),
     "no_teacher": Mark("no teacher", "#b5548c", "#e39ac3", "X", "x"),
     "teacher": Mark("teacher", INK, "#eceef2", "*", "star"),
-    "recheck": Mark("other seed", "#8a8f99", "#9aa0ab", "d", "diamond"),
+    "recheck": Mark("repeated by 2 workers", "#8a8f99", "#9aa0ab", "d", "diamond"),
 }
 
 

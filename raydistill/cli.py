@@ -46,7 +46,11 @@ def sweep(
         "workers_per_trial": workers_per_trial, "teacher_workers": teacher_workers, "max_concurrent": max_concurrent,
         "mlflow": mlflow, "experiment": experiment,
     }  # fmt: skip
-    raise typer.Exit(run(validated(SweepOptions, given, where="command line")))
+    try:
+        code = run(validated(SweepOptions, given, where="command line"))
+    except KeyboardInterrupt:
+        code = 130
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -120,7 +120,7 @@ def _store_outputs_once(teacher: Stored, data: Stored, flip: bool) -> None:
 
 def _completed(result: dict[str, Any], folder: Path) -> dict[str, Any]:
     if result["status"] != "COMPLETE":
-        raise RunError(f"{folder}: {result['reason']}; correct the config (for example a lower learning rate) and run again")
+        raise RunError(f"{folder}: {result['reason']}; correct the config, or remove that folder to try again")
     return result
 
 

@@ -72,20 +72,16 @@ def _samples(ledger: Ledger) -> dict[str, Path]:
 
 
 def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
-    plan, stages = ledger.plan, ledger.stages
+    plan = ledger.plan
     directions = [direction for _, direction in plan.objectives]
     volume = frontier.hypervolume(results.objective_points(table, plan.objectives), directions, plan.reference)
-    context = stages.teacher_result["context"]
     return {
         "sweep": ledger.folder.name,
         "data": f"{plan.data.digest}: {plan.info.split_rule}",
-        "judge": stages.judge.digest,
-        "teacher": stages.teacher.digest,
         "reference point": ", ".join(f"{name} {value:g}" for (name, _), value in zip(plan.objectives, plan.reference, strict=True)),
         "hypervolume": f"{volume:.6g}",
         "MACs convention": cost.MACS_CONVENTION,
-        "val pictures": str(context["num_samples"]),
-        "feature_width": str(context["num_features"]),
+        "feature_width": str(ledger.stages.teacher_result["context"]["num_features"]),
     }
 
 

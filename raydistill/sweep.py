@@ -13,7 +13,7 @@ from pathlib import Path
 
 from raydistill import place, report, store, trial, tuning
 from raydistill.config import Job, canonical
-from raydistill.errors import BudgetError
+from raydistill.errors import BudgetError, RunError
 from raydistill.ledger import Ledger, Trial
 from raydistill.perform import Stages, stages_done, train_stages
 from raydistill.plan import Plan, SweepOptions, check
@@ -139,7 +139,10 @@ def _recheck(ledger: Ledger, tracker: Tracker, progress: Progress) -> None:
     if again["result"] is None:
         progress.say(f"trial {again['again']} again, by a TorchTrainer of {RECHECK_WORKERS} workers")
         tracker.start_trial(again)
-        trial.perform_sharded(Job.model_validate(again["job"]), ledger.folder_of(again), RECHECK_WORKERS)
+        try:
+            trial.perform_sharded(Job.model_validate(again["job"]), ledger.folder_of(again), RECHECK_WORKERS)
+        except RunError as error:
+            (ledger.folder_of(again) / "error.txt").write_text(str(error))
         ledger.end(again)
         tracker.end_trial(again, ledger.folder_of(again))
 

@@ -8,7 +8,7 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -84,5 +84,13 @@ def _fit(
     pool = ThreadPoolExecutor(1)
     try:
         pool.submit(trainer.fit).result()
+    except TrainingFailedError as error:
+        raise RunError(f"{storage.parent}: Ray Train gave up: {_cause(error)}; see log.txt and {storage}") from error
     finally:
         pool.shutdown(wait=False)
+
+
+def _cause(error: TrainingFailedError) -> str:
+    """The last line of what the first worker raised."""
+    failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+    return str(failures[0]).strip().splitlines()[-1]
