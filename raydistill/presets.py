@@ -60,7 +60,7 @@ def labelled() -> Experiment:
         data=FolderData(height=48, width=64),
         judge=base.judge.model_copy(update={"budget_nimg": 24_000, "report_every_nimg": 8_000, "flip": True}),
         teacher=base.teacher.model_copy(update={"budget_nimg": 24_000, "report_every_nimg": 6_000, "flip": True}),
-        student=base.student.model_copy(update={"budget_nimg": 12_000, "report_every_nimg": 3_000, "flip": True}),
+        student=base.student.model_copy(update={"budget_nimg": 8_000, "report_every_nimg": 2_000, "flip": True}),
     )
 
 
