@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from raydistill.errors import ConfigError
 
@@ -198,6 +198,12 @@ class Job(Frozen):
     data: Stored
     judge: Stored | None = None
     teacher: Stored | None = None
+
+    @model_validator(mode="after")
+    def _judge_gives_no_loss(self) -> "Job":
+        if self.judge is not None and self.teacher is not None and self.judge.digest == self.teacher.digest:
+            raise ValueError(f"network {self.judge.digest} is the teacher, so it cannot be the judge too: what gives a loss never scores")
+        return self
 
     @property
     def key(self) -> str:

@@ -90,6 +90,11 @@ def score_network(
     return evaluator.score(lambda part: generator(part.inputs)), evaluator.context
 
 
+def score_real(data: Stored, judge: Stored, split: SplitName, device: torch.device) -> dict[str, float]:
+    """The same scores for the real pictures of a split: the ceiling of its mIoU. One worker."""
+    return Evaluator(data, judge, split, device, Workers(0, 1)).score(lambda part: part.target)
+
+
 def write_grid(path: Path, split: Split, columns: dict[str, Callable[[Batch], Tensor]], device: torch.device, num_rows: int = 6) -> None:
     """A PNG: one row a picture, columns input, target and then `columns` in order, each scaled up to about 96 pixels."""
     part = batch(split, np.linspace(0, len(split) - 1, num_rows).astype(int), device=device)

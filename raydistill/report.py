@@ -8,7 +8,7 @@ import torch
 
 import analysis
 from raydistill import cost, frontier, results
-from raydistill.evaluate import score_network
+from raydistill.evaluate import score_network, score_real
 from raydistill.ledger import Ledger
 from raydistill.perform import network_of
 from raydistill.progress import Progress
@@ -17,8 +17,11 @@ from raydistill.track import Tracker
 BASELINES = ("teacher", "uniform", "no_teacher")
 
 
-def score_on_test(ledger: Ledger) -> None:
-    """The only reader of the test split: front members, baselines and teacher, once each, after the search."""
+def score_on_test(ledger: Ledger) -> dict[str, float]:
+    """The only reader of the test split: front members, baselines and teacher, once each, after the search.
+
+    Returns the scores of the real test pictures: the ceiling.
+    """
     members = [trial["trial_id"] for trial in ledger.front()]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for trial in ledger.trials:
@@ -27,15 +30,16 @@ def score_on_test(ledger: Ledger) -> None:
             network = ledger.stages.teacher if trial["role"] == "teacher" else network_of(ledger.folder_of(trial), result)
             result["test"], result["test_context"] = score_network(network, ledger.plan.data, ledger.stages.judge, "test", device)
             results.write_result(ledger.folder_of(trial), result)
+    return score_real(ledger.plan.data, ledger.stages.judge, "test", device)
 
 
-def write_report(ledger: Ledger, tracker: Tracker, progress: Progress) -> None:
+def write_report(ledger: Ledger, real_test: dict[str, float], tracker: Tracker, progress: Progress) -> None:
     """Tables and page into the sweep's folder, front membership into MLflow, tables and places onto the terminal."""
     plan, folder = ledger.plan, ledger.folder
     table = ledger.table()
     evaluations = results.evaluation_table(ledger.trials, sweep_id=folder.name)
     results.write_tables(folder, table, evaluations)
-    facts = _facts(ledger, table)
+    facts = _facts(ledger, table) | {"real test pictures": ", ".join(f"{name} {value:.4f}" for name, value in real_test.items())}
     report = analysis.write_report(
         table,
         evaluations,
@@ -52,6 +56,7 @@ def write_report(ledger: Ledger, tracker: Tracker, progress: Progress) -> None:
     metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": int(table["front.member"].sum())}
     tracker.end_sweep(metrics, [*report, folder / "trials.csv", folder / "trials.parquet", folder / "evaluations.parquet"])
     _print(ledger, table, progress)
+    progress.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
     progress.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
     progress.say(f"page: {report.html}")
     front = table["trial_id"][table["front.member"]].tolist()

@@ -60,8 +60,8 @@ def _run(plan: Plan, folder: Path, tracker: Tracker, progress: Progress) -> int:
         progress.say(f"no student was trained: {ledger.trials[-1]['result']['reason']}")
         return 1
     _recheck(ledger, tracker, progress)
-    report.score_on_test(ledger)
-    report.write_report(ledger, tracker, progress)
+    real_test = report.score_on_test(ledger)
+    report.write_report(ledger, real_test, tracker, progress)
     return 0
 
 

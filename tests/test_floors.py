@@ -107,3 +107,17 @@ def test_spaces_and_analysis_import_nothing_above_the_lowest_floor(folder: str) 
     files = list((PACKAGE.parent / folder).glob("*.py"))
     used = {target for path in files for name in imported(path) if (target := own(name)) is not None}
     assert files and {target for target in used if FLOORS[target] > 0} == set()
+
+
+def test_only_the_report_scores_on_the_test_split() -> None:
+    """Nothing else passes "test" to a function that opens or scores a split; `prepare` writes it and never scores."""
+    readers = {"load_split", "Evaluator", "score_network", "score_real", "score_pictures"}
+    found = set()
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(getattr(node, "func", None), "id", getattr(getattr(node, "func", None), "attr", ""))
+            if isinstance(node, ast.Call) and name in readers:
+                values = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+                if "test" in values:
+                    found.add(module)
+    assert found == {"report"}
