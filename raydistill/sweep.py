@@ -7,7 +7,7 @@ their checkpoints under the same number, proposals continue from the told histor
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,7 +71,7 @@ def _train_stages(plan: Plan, progress: Progress) -> Stages:
     with store.locked(cache / "lock", what="the teacher", wait=True):
         if not stages_done(plan.experiment, plan.data, cache):
             progress.say(f"judge and teacher: training once, by a TorchTrainer of {num_workers} workers; logs in {cache}/*/*/log.txt")
-            trial.train_stages_sharded(plan.experiment, plan.data, cache, num_workers)
+            trial.train_stages_sharded(plan.experiment, plan.data, cache, num_workers, _log_watcher(cache, progress))
         stages = train_stages(plan.experiment, plan.data, cache, lambda numbers: None)
     for name, digest, result in (
         ("judge", stages.judge.digest, stages.judge_result),
@@ -81,6 +81,23 @@ def _train_stages(plan: Plan, progress: Progress) -> Stages:
         what = "on real pictures: the ceiling" if name == "judge" else "on val"
         progress.say(f"{name} {digest}: {scores} ({what}), {result['wall_sec']:.0f} s of training")
     return stages
+
+
+def _log_watcher(cache: Path, progress: Progress) -> Callable[[], None]:
+    """Shows every line that is added to the logs of judges and teachers from now on."""
+
+    def lines() -> dict[Path, list[str]]:
+        return {path: path.read_text().splitlines() for kind in ("judge", "teacher") for path in (cache / kind).glob("*/log.txt")}
+
+    shown = {path: len(there) for path, there in lines().items()}
+
+    def watch() -> None:
+        for path, there in lines().items():
+            for line in there[shown.get(path, 0) :]:
+                progress.say(f"{path.parent.parent.name}: {line}")
+            shown[path] = len(there)
+
+    return watch
 
 
 def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progress: Progress) -> None:

@@ -1,7 +1,7 @@
 """Ray Train: the same jobs, sharded over the workers of a TorchTrainer."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from raydistill.errors import RunError
 from raydistill.perform import perform, train_stages
 
 
-def train_stages_sharded(experiment: Experiment, data: Stored, cache: Path, num_workers: int) -> None:
-    """`train_stages` by a TorchTrainer; the caller finds the results in the cache."""
+def train_stages_sharded(experiment: Experiment, data: Stored, cache: Path, num_workers: int, watch: Callable[[], None]) -> None:
+    """`train_stages` by a TorchTrainer; the caller finds the results in the cache. `watch` is called every two seconds meanwhile."""
     config = {"experiment": experiment.model_dump_json(), "data": data.model_dump_json(), "cache": str(cache)}
-    _fit(_stages_loop, config, cache / "ray", num_workers)
+    _fit(_stages_loop, config, cache / "ray", num_workers, watch=watch)
 
 
 def perform_sharded(job: Job, folder: Path, num_workers: int, *, worker_cpus: float = 1.0, in_tune: bool = False) -> dict[str, Any]:
@@ -62,6 +62,7 @@ def _fit(
     num_workers: int,
     worker_cpus: float = 1.0,
     callbacks: Sequence[UserCallback] = (),
+    watch: Callable[[], None] = lambda: None,
 ) -> None:
     use_gpu = ray.cluster_resources().get("GPU", 0) >= num_workers
     trainer = TorchTrainer(
@@ -83,7 +84,10 @@ def _fit(
     # On the main thread Ray Train would replace the handler of Ctrl-C, for good; in a thread of its own it leaves it alone.
     pool = ThreadPoolExecutor(1)
     try:
-        pool.submit(trainer.fit).result()
+        fit = pool.submit(trainer.fit)
+        while not wait([fit], timeout=2).done:
+            watch()
+        fit.result()
     except TrainingFailedError as error:
         raise RunError(f"{storage.parent}: Ray Train gave up: {_cause(error)}; see log.txt and {storage}") from error
     finally:
