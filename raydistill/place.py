@@ -4,6 +4,11 @@ import logging
 import os
 from typing import NamedTuple
 
+if "RAY_ADDRESS" not in os.environ:
+    # Read once, when Ray is imported: nodes then take 127.0.0.1 for their address, and every server of an embedded cluster listens there
+    # alone. `_node_ip_address="127.0.0.1"` does not do it on Linux: Ray replaces it by the machine's address.
+    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
 import ray
 
 from raydistill.errors import ConfigError
@@ -38,12 +43,10 @@ def start_ray(*, dashboard: bool) -> None:
     if "RAY_ADDRESS" in os.environ:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
         return
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # the embedded cluster listens on loopback only
     ray.init(
         address="local",
         include_dashboard=dashboard,
         dashboard_host="127.0.0.1",
-        _node_ip_address="127.0.0.1",
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
