@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raydistill.errors import RaydistillError
+from raydistill.errors import RaydistillError, StoreError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -78,6 +78,8 @@ def frontier(
     from raydistill.progress import Progress
     from raydistill.results import read_table
 
+    if not (sweep_dir / "trials.parquet").exists():
+        raise StoreError(f"{sweep_dir}: no finished sweep here (no trials.parquet); an interrupted one goes on with --resume")
     table = read_table(sweep_dir / "trials.parquet")
     Progress().table(f"frontier of {sweep_dir.name}", table[table["front.member"]].sort_values("cost.macs"))
     Progress().table("all other trials", table[~table["front.member"]].sort_values("cost.macs"))

@@ -44,7 +44,11 @@ class ResnetWidths(Frozen):
     @classmethod
     def uniform(cls, ngf: int) -> "ResnetWidths":
         """The published proportions at base width `ngf`: ngf, 2 ngf, 4 ngf, 4 ngf, 2 ngf, ngf."""
-        return cls(stem=ngf, down=2 * ngf, trunk=4 * ngf, hidden=4 * ngf, up=2 * ngf, head=ngf)
+        return cls(**cls.uniform_values(ngf))
+
+    @staticmethod
+    def uniform_values(ngf: int) -> dict[str, int]:
+        return {"stem": ngf, "down": 2 * ngf, "trunk": 4 * ngf, "hidden": 4 * ngf, "up": 2 * ngf, "head": ngf}
 
 
 class ResnetGenerator(Frozen):

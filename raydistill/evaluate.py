@@ -52,21 +52,23 @@ class Evaluator:
 
     @torch.no_grad()
     def _judged(self, produce: Produce) -> tuple[Tensor, Tensor | None]:
-        features, confusion = [], None
+        features, confusion, broken = [], None, torch.zeros(1, device=self.device)
         for part in batches(self.split, self.device, self.workers):
-            judgement = self.judge(to_float(to_uint8(finite(produce(part), "a generated picture"))))
+            pictures = produce(part)
+            broken += not torch.isfinite(pictures).all()
+            judgement = self.judge(to_float(to_uint8(pictures)))
             features.append(judgement.features)
             if part.labels is not None:
                 counts = confusion_counts(judgement.prediction, part.labels, self.split.info.ignore_index)
                 confusion = counts if confusion is None else confusion + counts
+        require_finite(broken, "a generated picture", self.workers)
         return gather_rows(torch.cat(features), self.workers), None if confusion is None else total(confusion, self.workers)
 
 
-def finite(output: Tensor, what: str) -> Tensor:
-    """`output`, or DivergenceError where it is not finite: rounded to a picture, NaN would pass for black."""
-    if not torch.isfinite(output).all():
+def require_finite(broken: Tensor, what: str, workers: Workers) -> None:
+    """Raises DivergenceError, on every worker, where one of them counted a broken output: rounded, NaN would pass for black. Collective."""
+    if total(broken, workers).item():
         raise DivergenceError(f"{what} is not finite at an evaluation; lower the learning rate")
-    return output
 
 
 def batches(split: Split, device: torch.device, workers: Workers) -> list[Batch]:

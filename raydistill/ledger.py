@@ -1,12 +1,14 @@
 """The trials of one sweep: on disk and in memory, with the front over them. Knows no framework."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from raydistill import cost, results, search
-from raydistill.config import DistillTraining, Job, Pix2pixTraining, ResnetGenerator, ResnetWidths, leaves, with_values
+from raydistill.config import DistillTraining, Job, Pix2pixTraining, leaves, with_values
+from raydistill.errors import StoreError
 from raydistill.perform import NOTHING_MEASURED, Stages
 from raydistill.plan import Plan
 from raydistill.space import values_of
@@ -22,6 +24,7 @@ class Ledger:
     def __init__(self, plan: Plan, folder: Path, stages: Stages):
         self.plan, self.folder, self.stages = plan, folder, stages
         self.trials = results.read_trials(folder)
+        self._require_same_stages()
         self._add_missing()
 
     def folder_of(self, trial: Trial) -> Path:
@@ -57,7 +60,7 @@ class Ledger:
         return self._add("recheck", label, original["params"], training, again=original["trial_id"])
 
     def end(self, trial: Trial) -> None:
-        """Takes in the result that is in the trial's folder; a trial that ended without one has FAILed."""
+        """Takes in the result that is in the trial's folder. Without one it has FAILed, which is not kept: a resume tries it again."""
         folder = self.folder_of(trial)
         result = results.read_result(folder)
         if result is None:
@@ -65,7 +68,7 @@ class Ledger:
             reason = error.read_text().strip().splitlines()[-1] if error.exists() else "the worker process died (killed, or out of memory)"
             budget = trial["job"]["training"]["budget_nimg"]
             failed = {"status": "FAIL", "reason": reason, "budget_nimg": budget, "hardware": "", "git_revision": ""}
-            result = results.write_result(folder, NOTHING_MEASURED | failed)
+            result = NOTHING_MEASURED | failed
         trial["result"] = result
 
     def value(self, trial: Trial, name: str) -> float:
@@ -83,6 +86,16 @@ class Ledger:
         members = set(table["trial_id"][table["front.member"]])
         return [trial for trial in self.trials if trial["trial_id"] in members]
 
+    def _require_same_stages(self) -> None:
+        """Raises StoreError where judge or teacher are not those of the trials there: their numbers would not compare."""
+        for trial in self.trials:
+            for name, now in (("evaluator", self.stages.judge.digest), ("teacher", self.stages.teacher.digest)):
+                if trial["digests"][name] not in ("", now):
+                    raise StoreError(
+                        f"{self.folder}: trial {trial['trial_id']} was made with {name} {trial['digests'][name]}, there is {now} now "
+                        "(trained again, with another result); start a new sweep"
+                    )
+
     def _add_missing(self) -> None:
         """Teacher and baselines, where an earlier start has not added them."""
         known = {trial["label"] for trial in self.trials}
@@ -90,6 +103,7 @@ class Ledger:
             self._add("teacher", "teacher", {}, self.plan.experiment.teacher)
         teacher = next(trial for trial in self.trials if trial["role"] == "teacher")
         if teacher["result"] is None:
+            shutil.copyfile(Path(self.stages.teacher.path).parent / "samples.png", self.folder_of(teacher) / "samples.png")
             teacher["result"] = results.write_result(self.folder_of(teacher), self.stages.teacher_result)
         for role, label, training in _baselines(self.plan):
             if label not in known:
@@ -101,9 +115,10 @@ class Ledger:
         teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
         job = Job(training=training, data=self.plan.data, judge=self.stages.judge, teacher=teacher)
         costs = self.plan.costs_of(training.generator)
+        number = max((trial["number"] for trial in self.trials), default=-1) + 1
         trial = {
-            "number": len(self.trials),
-            "trial_id": f"{len(self.trials):04d}",
+            "number": number,
+            "trial_id": f"{number:04d}",
             "role": role,
             "label": label,
             "params": params,
@@ -123,13 +138,13 @@ def _baselines(plan: Plan) -> list[tuple[str, str, StudentTraining]]:
     """(role, label, training): uniform widths by plain distillation, and the narrowest of them without a teacher."""
     student, teacher = plan.experiment.student, plan.experiment.teacher
 
-    def uniform(ngf: int) -> ResnetGenerator:
-        return student.generator.model_copy(update={"widths": ResnetWidths.uniform(ngf)})
-
     plain = student.model_copy(update={"mi": student.mi.model_copy(update={"weight": 0.0})})
-    narrowest = min(plan.space.uniform)
+    widths = [ngf for ngf in plan.space.uniform if ngf not in plan.left_out]
     shared = {name: getattr(student, name) for name in ("batch_size", "budget_nimg", "report_every_nimg", "ema_nimg", "flip")}
     return [
-        *(("uniform", f"uniform {ngf}", plain.model_copy(update={"generator": uniform(ngf)})) for ngf in plan.space.uniform),
-        ("no_teacher", f"no teacher {narrowest}", teacher.model_copy(update={"generator": uniform(narrowest), **shared})),
+        *(("uniform", f"uniform {ngf}", plain.model_copy(update={"generator": plan.uniform_generator(ngf)})) for ngf in widths),
+        *(
+            ("no_teacher", f"no teacher {ngf}", teacher.model_copy(update={"generator": plan.uniform_generator(ngf), **shared}))
+            for ngf in sorted(widths)[:1]
+        ),
     ]

@@ -15,7 +15,7 @@ from raydistill import networks, parallel, results
 from raydistill.config import Experiment, Job, Stored
 from raydistill.data import load_split
 from raydistill.data.outputs import load_outputs, store_outputs
-from raydistill.errors import DivergenceError, RunError
+from raydistill.errors import CheckpointError, DivergenceError, RunError
 from raydistill.train import Report, train
 
 
@@ -32,9 +32,12 @@ class Stages(NamedTuple):
 def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
     """Trains `job` in `folder`, or returns the result that is there. With a process group, called on every worker.
 
-    Divergence and lack of memory are results too (FAIL with a reason); any other error is raised.
+    Divergence, which every worker sees alike, and one worker's lack of memory are results too (FAIL with a reason); any other error
+    is raised.
     """
     if (found := results.read_result(folder)) is not None:
+        if found["trial_key"] != job.key:
+            raise CheckpointError(f"{folder}: holds the result of job {found['trial_key']}, not of {job.key}; remove the folder")
         return found
     workers = parallel.current()
     folder.mkdir(parents=True, exist_ok=True)
@@ -46,6 +49,7 @@ def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
         report(numbers)
 
     result: dict[str, Any] = {
+        "trial_key": job.key,
         "budget_nimg": job.training.budget_nimg,
         "hardware": _hardware(workers.number),
         "git_revision": git_revision(),
@@ -53,6 +57,8 @@ def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
     try:
         trained = train(job, report=log_and_report, state_dir=folder)
     except (DivergenceError, MemoryError, torch.OutOfMemoryError) as error:
+        if workers.number > 1 and not isinstance(error, DivergenceError):
+            raise  # the others wait for this worker: Ray Train ends them all
         result |= {"status": "FAIL", "reason": f"{type(error).__name__}: {error}"} | NOTHING_MEASURED
     else:
         result |= {

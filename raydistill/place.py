@@ -66,8 +66,6 @@ def place(executor: str, workers_per_trial: int, limit: int | None) -> Placement
     resources = ray.cluster_resources()
     cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
     inline = executor == "inline" or (executor == "auto" and workers_per_trial == 1 and gpus == 0)
-    if inline and workers_per_trial > 1:
-        raise ConfigError(f"--executor inline runs one worker a trial, given --workers-per-trial {workers_per_trial}; use --executor train")
     gpus_per_worker = 1.0 if not inline and gpus > 0 else 0.0
     worker_cpus = 0.0 if inline else _TRAIN_WORKER_CPUS
     trial_cpus = 1.0 if inline else _TRAIN_DRIVER_CPUS

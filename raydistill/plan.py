@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import NonNegativeInt, PositiveInt
 
 from raydistill import cost, results, search, space, store
-from raydistill.config import Experiment, Frozen, ResnetGenerator, Stored, digest, parse_assignments, with_values
+from raydistill.config import Experiment, Frozen, ResnetGenerator, ResnetWidths, Stored, digest, leaves, parse_assignments, with_values
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
 from raydistill.models import GENERATORS
@@ -38,6 +38,12 @@ class SweepOptions(Frozen):
     experiment: str = "raydistill"
 
 
+RECHECK_WORKERS = 2
+"""One front member of every sweep is trained again by so many workers."""
+NUM_STARTUP = 5
+"""So many first proposals are stratified over the cost; the same for any number of trials, so that a resume may ask for more."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """Everything that is checked before any cost."""
@@ -56,7 +62,7 @@ class Plan:
 
     @cached_property
     def problem(self) -> search.Problem:
-        return search.Problem(self.space, self.costs_of_picked, self.options.seed, num_startup=max(4, self.options.trials // 2))
+        return search.Problem(self.space, self.costs_of_picked, self.options.seed, NUM_STARTUP)
 
     def costs_of_picked(self, picked: search.Picked) -> dict[str, int]:
         widths = {path: value for path, value in space.values_of(self.space, picked).items() if path.startswith("student.generator.")}
@@ -65,6 +71,16 @@ class Plan:
     def costs_of(self, generator: ResnetGenerator) -> dict[str, int]:
         layers = GENERATORS[generator.family].layers(generator, self.info.input_channels, self.info.height, self.info.width)
         return {"cost/macs": cost.macs(layers), "cost/params": cost.params(layers)}
+
+    def uniform_generator(self, ngf: int) -> ResnetGenerator:
+        return self.experiment.student.generator.model_copy(update={"widths": ResnetWidths.uniform(ngf)})
+
+    @cached_property
+    def left_out(self) -> list[int]:
+        """Uniform baselines outside the cost windows: they are not trained."""
+        windows = self.space.constraints
+        costs = {ngf: self.costs_of(self.uniform_generator(ngf)) for ngf in self.space.uniform}
+        return [ngf for ngf in costs if not all(window.low <= costs[ngf][window.cost] <= window.high for window in windows)]
 
     @cached_property
     def reference(self) -> list[float]:
@@ -92,7 +108,12 @@ def check(options: SweepOptions) -> Plan:
         experiment = with_values(experiment, {"data.root": str(Path(options.data).absolute())}, where="--data")
     if options.nimg is not None:
         experiment = with_values(experiment, {chosen.fidelity: options.nimg}, where="--nimg")
-    experiment = with_values(experiment, parse_assignments(list(options.set)), where="--set")
+    given = parse_assignments(list(options.set))
+    for path in given:
+        if path == "student.seed" or path in chosen.parameters:
+            why = "give --seed" if path == "student.seed" else "it is searched; narrow it in a search space of your own"
+            raise ConfigError(f"--set {path}: {why}")
+    experiment = with_values(experiment, given, where="--set")
     chosen = _with_options(chosen, options)
     space.check(chosen, experiment, where)
     folder = store.open_store(Path(options.store))
@@ -103,7 +124,28 @@ def check(options: SweepOptions) -> Plan:
             f"{where}: objective {named[0]} needs labels, and this data has none; use --space aligned or --objective val/kd_judge:min:1"
         )
     search.prove_feasible(plan.problem)
+    _check_workers(plan)
     return plan
+
+
+def _check_workers(plan: Plan) -> None:
+    """Raises ConfigError where a number of workers cannot train what it shall."""
+    options, experiment = plan.options, plan.experiment
+    if options.executor == "inline" and options.workers_per_trial > 1:
+        raise ConfigError(
+            f"--executor inline runs one worker a trial, given --workers-per-trial {options.workers_per_trial}; use --executor train"
+        )
+    asked = [("judge", "--teacher-workers", options.teacher_workers), ("teacher", "--teacher-workers", options.teacher_workers)]
+    asked += [("student", "--workers-per-trial", options.workers_per_trial), ("student", "the recheck's workers:", RECHECK_WORKERS)]
+    for stage, option, number in asked:
+        training = getattr(experiment, stage)
+        if training.batch_size % number:
+            raise ConfigError(f"{stage}.batch_size: {training.batch_size} is not divisible by {option} {number}")
+        if number > min(plan.info.counts["val"], training.batch_size):
+            raise ConfigError(f"{option} {number}: more workers than val pictures ({plan.info.counts['val']})")
+        for path, value in leaves(training).items():
+            if number > 1 and path.endswith("norm") and value == "batch":
+                raise ConfigError(f"{stage}.{path}: batch norm over {option} {number} would use local statistics; set it to 'instance'")
 
 
 def _with_options(chosen: SearchSpace, options: SweepOptions) -> SearchSpace:

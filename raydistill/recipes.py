@@ -17,7 +17,7 @@ from raydistill import networks
 from raydistill.config import DistillTraining, Frozen, Job, JudgeTraining, Optimizer, Pix2pixTraining
 from raydistill.data import Batch, DataInfo, load_split
 from raydistill.data.outputs import load_outputs
-from raydistill.evaluate import Evaluator, batches, confusion_counts, finite
+from raydistill.evaluate import Evaluator, batches, confusion_counts, require_finite
 from raydistill.langevin import temperature
 from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
 from raydistill.metrics import mean_iou
@@ -193,10 +193,9 @@ def _judge(job: Job, bench: Bench) -> Recipe:
 
     @torch.no_grad()
     def evaluate(network: nn.Module) -> dict[str, float]:
-        parts = [
-            (finite(network(part.target).prediction, "a prediction of the judge"), part)
-            for part in batches(val, bench.device, bench.workers)
-        ]
+        parts = [(network(part.target).prediction, part) for part in batches(val, bench.device, bench.workers)]
+        broken = torch.stack([~torch.isfinite(prediction).all() for prediction, _ in parts]).float().sum()
+        require_finite(broken, "a prediction of the judge", bench.workers)
         if not bench.info.has_labels:
             summed = torch.stack([(prediction - part.inputs).abs().double().sum() for prediction, part in parts]).sum()
             count = len(val) * bench.info.input_channels * bench.info.height * bench.info.width

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from raydistill.config import Experiment, Frozen, leaves, nearest, with_values
+from raydistill.config import Experiment, Frozen, ResnetWidths, leaves, nearest, validated, with_values
 from raydistill.errors import SpaceError
 from raydistill.presets import PRESETS
 
@@ -101,15 +101,14 @@ def load_space(name: str) -> SearchSpace:
 
 def check(space: SearchSpace, experiment: Experiment, where: str) -> None:
     """Raises SpaceError or ConfigError where the space does not fit the config: before any cost."""
-    for path, condition in space.when.items():
-        controller = space.parameters.get(condition.parameter)
-        if path not in space.parameters:
-            raise SpaceError(f"{where}: when[{path!r}] is no parameter. Nearest: {nearest(path, list(space.parameters))!r}.")
-        if not isinstance(controller, Choice):
-            raise SpaceError(f"{where}: when[{path!r}].parameter is {condition.parameter!r}, which is no Choice of this space.")
-        if unknown := set(condition.keys) - set(controller.options):
-            raise SpaceError(f"{where}: when[{path!r}].keys: {sorted(unknown)} are no options. Options: {sorted(controller.options)}.")
+    _check_conditions(space, where)
+    if not space.uniform or len(set(space.uniform)) < len(space.uniform):
+        raise SpaceError(f"{where}: uniform {space.uniform}: give one or more different base widths, for example (4, 8, 12).")
+    for ngf in space.uniform:
+        validated(ResnetWidths, ResnetWidths.uniform_values(ngf), where=f"{where}: uniform {ngf}")
     for path, distribution in space.parameters.items():
+        if not path.startswith("student.") or path == "student.seed":
+            raise SpaceError(f"{where}: {path!r} cannot be searched: parameters are paths below 'student.', and the seed is --seed's.")
         for value in _extremes(distribution, f"{where}: {path}"):
             with_values(experiment, {path: value}, where=f"{where}: parameters")
     _check_objectives(space, where)
@@ -120,6 +119,17 @@ def check(space: SearchSpace, experiment: Experiment, where: str) -> None:
         raise SpaceError(
             f"{where}: fidelity {space.fidelity!r} is no config path. Nearest: {nearest(space.fidelity, list(leaves(experiment)))!r}."
         )
+
+
+def _check_conditions(space: SearchSpace, where: str) -> None:
+    for path, condition in space.when.items():
+        controller = space.parameters.get(condition.parameter)
+        if path not in space.parameters:
+            raise SpaceError(f"{where}: when[{path!r}] is no parameter. Nearest: {nearest(path, list(space.parameters))!r}.")
+        if not isinstance(controller, Choice):
+            raise SpaceError(f"{where}: when[{path!r}].parameter is {condition.parameter!r}, which is no Choice of this space.")
+        if unknown := set(condition.keys) - set(controller.options):
+            raise SpaceError(f"{where}: when[{path!r}].keys: {sorted(unknown)} are no options. Options: {sorted(controller.options)}.")
 
 
 def _check_objectives(space: SearchSpace, where: str) -> None:

@@ -38,7 +38,7 @@ def open_store(path: Path) -> Path:
         probe.write_text("probe")
         probe.unlink()
         if not version_file.exists():
-            if any(store.iterdir()):
+            if any(not path.name.startswith(".") for path in store.iterdir()):
                 raise StoreError(f"--store {store}: not empty and not a raydistill store (no store.json); give a new or empty folder")
             write_json_atomic(version_file, {"store_version": STORE_VERSION})
         version = json.loads(version_file.read_text()).get("store_version")
@@ -63,12 +63,14 @@ def create_sweep(store: Path, name: str | None, space: str, facts: dict[str, Any
         name = f"{space}-{max(numbers, default=0) + 1:03d}"
     if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
         raise StoreError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
-    folder = sweeps / name
+    folder, hidden = sweeps / name, sweeps / f".{name}-{secrets.token_hex(4)}"
+    record = {"store_version": STORE_VERSION, "sweep_id": secrets.token_hex(8), "name": name, "created": time.time(), **facts}
+    write_json_atomic(hidden / "sweep.json", record)
     try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise StoreError(f"--name {name}: {folder} exists; add --resume to go on with it, or give another name") from None
-    write_json_atomic(folder / "sweep.json", {"store_version": STORE_VERSION, "name": name, "created": time.time(), **facts})
+        hidden.rename(folder)
+    except OSError as error:
+        shutil.rmtree(hidden)
+        raise StoreError(f"--name {name}: {folder} exists; add --resume to go on with it, or give another name") from error
     return folder
 
 
@@ -87,7 +89,7 @@ def find_sweep(store: Path, name: str | None, definition: str) -> Path:
                 f"--resume --name {name}: that sweep was started with another space, data, config or seed; use the same command"
             )
         return folder
-    same = [path.parent for path in (store / "sweeps").glob("*/sweep.json") if read_sweep(path.parent)["definition"] == definition]
+    same = [path.parent for path in (store / "sweeps").glob("[!.]*/sweep.json") if read_sweep(path.parent)["definition"] == definition]
     if not same:
         raise StoreError(
             f"--resume: no sweep in {store / 'sweeps'} has the same space, data, config and seed; leave --resume out to start one"
@@ -103,10 +105,6 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     if facts.get("store_version") != STORE_VERSION:
         raise StoreError(f"{folder}: written by store version {facts.get('store_version')}, this raydistill reads {STORE_VERSION}")
     return facts
-
-
-def update_sweep(folder: Path, **facts: Any) -> None:
-    write_json_atomic(folder / "sweep.json", read_sweep(folder) | facts)
 
 
 @contextlib.contextmanager

@@ -11,50 +11,59 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
+
 from raydistill import place, report, store, trial, tuning
 from raydistill.config import Job, canonical
-from raydistill.errors import BudgetError, RunError
+from raydistill.errors import BudgetError, RaydistillError
 from raydistill.ledger import Ledger, Trial
 from raydistill.perform import Stages, stages_done, train_stages
-from raydistill.plan import Plan, SweepOptions, check
+from raydistill.plan import RECHECK_WORKERS, Plan, SweepOptions, check
 from raydistill.progress import Progress
 from raydistill.track import Tracker, default_uri
-
-RECHECK_WORKERS = 2
 
 
 def run(options: SweepOptions) -> int:
     """Runs or resumes a sweep; returns the exit code: 0, 1 where no student could be trained, 130 interrupted."""
     plan = check(options)
+    with store.locked(plan.store / "mlflow.lock", what="the tracking store", wait=True):
+        tracker = Tracker(options.mlflow or default_uri(plan.store), options.experiment, plan.store / "mlartifacts")
     folder = _open_sweep(plan)
     progress = Progress()
     with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
         progress.say(f"sweep {folder.name} in {folder}; logs in {folder / 'trials'}/*/log.txt")
-        tracker = Tracker(options.mlflow or default_uri(plan.store), options.experiment, plan.store / "mlartifacts")
         try:
-            with _sigterm_interrupts():
-                return _run(plan, folder, tracker, progress)
+            return _run(plan, folder, tracker, progress)
         except KeyboardInterrupt:
             progress.say(f"interrupted; finished trials are kept. Go on: the same command with --resume --name {folder.name}")
             return 130
         finally:
-            tracker.close()
-            place.stop_ray()
+            try:
+                tracker.close()
+            finally:
+                place.stop_ray()
 
 
 def _run(plan: Plan, folder: Path, tracker: Tracker, progress: Progress) -> int:
     options = plan.options
     tags = {"raydistill.space": options.space, "raydistill.definition": plan.definition, "raydistill.data": plan.data.digest}
     params = {"space": options.space, "preset": plan.space.preset, "trials": options.trials, "seed": options.seed}
-    run_id = tracker.start_sweep(folder.name, tags, params, store.read_sweep(folder).get("mlflow_run_id"))
-    store.update_sweep(folder, mlflow_run_id=run_id)
-    place.start_ray(dashboard=options.executor == "train" or options.workers_per_trial > 1)
+    tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], tags, params)
+    place.start_ray(dashboard=options.executor == "train" or options.workers_per_trial > 1 or torch.cuda.is_available())
+    with _sigterm_interrupts():  # after Ray, which installs a handler of its own
+        return _train_and_report(plan, folder, tracker, progress)
+
+
+def _train_and_report(plan: Plan, folder: Path, tracker: Tracker, progress: Progress) -> int:
+    options = plan.options
     placement = place.place(options.executor, options.workers_per_trial, options.max_concurrent)
     ledger = Ledger(plan, folder, _train_stages(plan, progress))
     for known in ledger.trials:
         if known["result"] is not None and known["trial_id"] not in tracker.ended:
             tracker.start_trial(known)
             tracker.end_trial(known, ledger.folder_of(known))
+    for ngf in plan.left_out:
+        progress.say(f"uniform {ngf} lies outside the cost window and is left out")
     _search(ledger, placement, tracker, progress)
     if not ledger.front():
         progress.say(f"no student was trained: {ledger.trials[-1]['result']['reason']}")
@@ -158,7 +167,7 @@ def _recheck(ledger: Ledger, tracker: Tracker, progress: Progress) -> None:
         tracker.start_trial(again)
         try:
             trial.perform_sharded(Job.model_validate(again["job"]), ledger.folder_of(again), RECHECK_WORKERS)
-        except RunError as error:
+        except RaydistillError as error:
             (ledger.folder_of(again) / "error.txt").write_text(str(error))
         ledger.end(again)
         tracker.end_trial(again, ledger.folder_of(again))

@@ -1,17 +1,19 @@
 """MLflow: one parent run a sweep, one child a trial. A mirror of the ledger: it can be brought up to date at any time."""
 
+import functools
 import json
 import logging
 import os
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from raydistill.errors import StoreError
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # a dead server is told of in seconds, not minutes
 
 import mlflow
 import pandas as pd
@@ -19,6 +21,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+P = ParamSpec("P")
+R = TypeVar("R")
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _PARENT = "mlflow.parentRunId"
 _VIEW = "raydistill"
@@ -39,6 +43,19 @@ _FRONT_FIRST = {
     "selectedColumns": [*(f"metrics.`{name}`" for name in _COLUMNS), "params.`widths`", "params.`student.mi.weight`"],
 }
 """A view of the run table for the UI: students, the front first, the columns that matter. Opened by `Tracker.table_link`."""
+
+
+def _named(method: Callable[P, R]) -> Callable[P, R]:
+    """Trouble with the tracking store becomes a StoreError that names it."""
+
+    @functools.wraps(method)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return method(*args, **kwargs)
+        except (MlflowException, OSError) as error:
+            raise StoreError(f"the tracking store failed: {str(error).splitlines()[0]}; results are kept, go on with --resume") from error
+
+    return wrapped
 
 
 def default_uri(store: Path) -> str:
@@ -69,25 +86,26 @@ class Tracker:
         self.ended: set[str] = set()
         """The trials whose runs have ended with a result."""
 
-    def start_sweep(self, name: str, tags: Mapping[str, str], params: Mapping[str, Any], run_id: str | None) -> str:
-        """The parent run: a new one, or the one of a resumed sweep."""
-        if run_id is None:
-            run_id = self.client.create_run(self.experiment_id, run_name=name, tags={"raydistill.role": "sweep", **tags}).info.run_id
-            self._log(run_id, params=params)
-        self.client.update_run(run_id, status="RUNNING")
-        self.parent_id = run_id
+    @_named
+    def start_sweep(self, name: str, sweep_id: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
+        """The parent run: the one that carries the sweep's id, or a new one."""
+        found = self.client.search_runs([self.experiment_id], f"tags.`raydistill.sweep_id` = '{sweep_id}'", max_results=1)
+        if found:
+            self.parent_id = found[0].info.run_id
+        else:
+            tags = {"raydistill.role": "sweep", "raydistill.sweep_id": sweep_id, **tags}
+            self.parent_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+        self._log(self.parent_id, params=params)
+        self.client.update_run(self.parent_id, status="RUNNING")
         for run in self._children():
             trial_id = run.data.tags["raydistill.trial_id"]
             self.run_ids[trial_id] = run.info.run_id
             if "raydistill.status" in run.data.tags:
                 self.ended.add(trial_id)
-        return run_id
 
+    @_named
     def start_trial(self, trial: Mapping[str, Any]) -> None:
         """A child run with what is known before training: params, widths, costs, digests, resolved config. An interrupted one goes on."""
-        if trial["trial_id"] in self.run_ids:
-            self.client.update_run(self.run_ids[trial["trial_id"]], status="RUNNING")
-            return
         tags = {
             _PARENT: self.parent_id,
             "raydistill.trial_id": trial["trial_id"],
@@ -97,17 +115,21 @@ class Tracker:
             "raydistill.macs_convention": trial["costs"]["macs_convention"],
         }
         name = f"{trial['trial_id']} {trial['label']}"
-        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+        if trial["trial_id"] not in self.run_ids:
+            self.run_ids[trial["trial_id"]] = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+        run_id = self.run_ids[trial["trial_id"]]
+        self.client.update_run(run_id, status="RUNNING")
         costs = {f"cost/{name}": value for name, value in trial["costs"].items() if name != "macs_convention"}
         self._log(run_id, metrics=costs, params=trial["params"] | {"widths": trial["widths"], "seed": trial["seed"]})
         self.client.log_dict(run_id, trial["job"], "config.json")
-        self.run_ids[trial["trial_id"]] = run_id
 
+    @_named
     def log_report(self, trial_id: str, numbers: Mapping[str, float]) -> None:
         """Numbers of one evaluation, at step nimg."""
         measured = {name: value for name, value in numbers.items() if "/" in name}
         self._log(self.run_ids[trial_id], metrics=measured, step=int(numbers["nimg"]))
 
+    @_named
     def end_trial(self, trial: Mapping[str, Any], trial_dir: Path) -> None:
         """Final numbers, sample grid and status of a trial with a result; evaluations that were never reported."""
         trial_id, result = trial["trial_id"], trial["result"]
@@ -118,7 +140,7 @@ class Tracker:
                 self.log_report(trial_id, numbers)
         finals = {name.replace("val/", "final/"): value for name, value in result["metrics"].items() if name.startswith("val/")}
         times = {"time/wall_sec": result["wall_sec"], "time/gpu_hours": result["gpu_sec"] / 3600}
-        tags = {"raydistill.status": result["status"], "raydistill.git_revision": result["git_revision"]}
+        tags = {"raydistill.git_revision": result["git_revision"]}
         if result["reason"]:
             tags["raydistill.reason"] = result["reason"][:4000]
         context = {f"raydistill.val.{name}": str(value) for name, value in result["context"].items()}
@@ -126,7 +148,9 @@ class Tracker:
         if (trial_dir / "samples.png").exists():
             self.client.log_artifact(run_id, str(trial_dir / "samples.png"))
         self.client.set_terminated(run_id, _STATUS[result["status"]])
+        self.client.set_tag(run_id, "raydistill.status", result["status"])  # last: it says that nothing of this trial is missing here
 
+    @_named
     def log_front(self, row: pd.Series, trial: Mapping[str, Any]) -> None:
         """Front membership, so that sorting a column shows the frontier; test scores with their context.
 
@@ -139,6 +163,7 @@ class Tracker:
         tags = {f"raydistill.test.{name}": str(value) for name, value in result.get("test_context", {}).items()}
         self._log(self.run_ids[trial["trial_id"]], metrics=metrics | result.get("test", {}), tags=tags)
 
+    @_named
     def end_sweep(self, metrics: Mapping[str, float], artifacts: list[Path]) -> None:
         self._log(self.parent_id, metrics=metrics)
         for path in artifacts:
@@ -154,6 +179,7 @@ class Tracker:
         runs = urllib.parse.quote(json.dumps([self.run_ids[trial_id] for trial_id in trial_ids]))
         return f"{server}/#/compare-runs?runs={runs}&experiments={urllib.parse.quote(json.dumps([self.experiment_id]))}"
 
+    @_named
     def close(self) -> None:
         """No run stays RUNNING: what has not ended is KILLED, until a resume goes on with it."""
         if not self.parent_id:

@@ -14,7 +14,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from raydistill import results
 from raydistill.config import Experiment, Job, Stored
-from raydistill.errors import RunError
+from raydistill.errors import ConfigError, RunError
 from raydistill.perform import perform, train_stages
 
 
@@ -64,6 +64,9 @@ def _fit(
     callbacks: Sequence[UserCallback] = (),
     watch: Callable[[], None] = lambda: None,
 ) -> None:
+    available = ray.cluster_resources().get("CPU", 0)
+    if num_workers * worker_cpus > available:
+        raise ConfigError(f"{num_workers} workers need {num_workers * worker_cpus:g} CPUs, Ray has {available:g}; ask for fewer workers")
     use_gpu = ray.cluster_resources().get("GPU", 0) >= num_workers
     trainer = TorchTrainer(
         loop,

@@ -10,12 +10,10 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from raydistill.config import Job
+from raydistill.ledger import Trial
 from raydistill.perform import perform
 from raydistill.place import Placement
 from raydistill.trial import perform_sharded
-
-Trial = dict[str, Any]
-"""A trial of the ledger: the content of its trial.json."""
 
 
 def run_trials(
@@ -46,10 +44,12 @@ def run_trials(
             storage_path=str(storage),
             verbose=0,
             callbacks=[_Reports(source, reported)],
-            failure_config=tune.FailureConfig(max_failures=1),
+            failure_config=tune.FailureConfig(max_failures=1 if placement.inline else 0),  # Ray Train has a retry of its own
         ),
     )
     tuner.fit()
+    if source.failure is not None:
+        raise source.failure
 
 
 class _Source(Searcher):
@@ -65,9 +65,19 @@ class _Source(Searcher):
         super().__init__(metric="nimg", mode="max")  # Tune wants one; nothing reads it
         self.next_trial, self.ended, self.folder_of, self.placement = next_trial, ended, folder_of, placement
         self.running: dict[str, Trial] = {}
+        self.failure: Exception | None = None
+        """What a callback raised first. Tune would take it for the trial's failure; it ends the sweep instead, with its own message."""
+
+    def guarded(self, call: Callable[..., Any], *args: Any) -> Any:
+        if self.failure is None:
+            try:
+                return call(*args)
+            except Exception as error:
+                self.failure = error
+        return None
 
     def suggest(self, trial_id: str) -> Any:
-        trial = self.next_trial()
+        trial = self.guarded(self.next_trial)
         if trial is None:
             return Searcher.FINISHED
         self.running[trial_id] = trial
@@ -75,7 +85,7 @@ class _Source(Searcher):
         return {"job": job.model_dump_json(), "folder": str(self.folder_of(trial)), **self.placement._asdict()}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        self.ended(self.running[trial_id])
+        self.guarded(self.ended, self.running[trial_id])
 
     def save(self, checkpoint_path: str) -> None:
         """The ledger is the truth: there is nothing to save."""
@@ -94,7 +104,7 @@ class _Reports(tune.Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         ours = {name: value for name, value in result.items() if "/" in name or name == "nimg"}
         if "nimg" in ours:
-            self.reported(self.source.running[trial.trial_id], ours)
+            self.source.guarded(self.reported, self.source.running[trial.trial_id], ours)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -52,8 +52,27 @@ def test_an_unknown_config_path_names_the_nearest(fails):
 
 
 def test_a_wrong_value_names_path_and_value(fails):
-    text = fails("sweep", "--set", "student.mi.weight=-1")
-    assert "student.mi.weight" in text and "-1" in text
+    text = fails("sweep", "--set", "student.l1_weight=-1")
+    assert "student.l1_weight" in text and "-1" in text
+
+
+def test_setting_what_is_searched_or_the_seed_is_refused(fails):
+    assert "it is searched" in fails("sweep", "--set", "student.mi.weight=0.1")
+    assert "give --seed" in fails("sweep", "--set", "student.seed=7")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--teacher-workers", "3"), "judge.batch_size: 16 is not divisible by --teacher-workers 3"),
+        (("--workers-per-trial", "3"), "student.batch_size: 16 is not divisible by --workers-per-trial 3"),
+        (("--executor", "inline", "--workers-per-trial", "2"), "--executor inline runs one worker a trial"),
+        (("--set", "student.batch_size=15"), "student.batch_size: 15 is not divisible by the recheck's workers: 2"),
+        (("--set", "teacher.generator.norm=batch"), "teacher.generator.norm: batch norm over --teacher-workers 2"),
+    ],
+)
+def test_workers_that_cannot_share_the_work_are_refused(fails, options, said):
+    assert said in fails("sweep", *options)
 
 
 def test_an_unknown_space_names_the_known_ones(fails):

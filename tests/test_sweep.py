@@ -108,28 +108,54 @@ def test_what_is_printed_ends_with_the_frontier_the_page_and_the_mlflow_line(fin
     assert "Warning" not in text + done.stderr and "Traceback" not in text + done.stderr
 
 
-def test_a_killed_sweep_resumes_without_repeating_or_losing_a_trial(finished, tmp_path):
-    folder, _ = finished
-    resumable = command(folder, "--trials", "2", "--name", "killed", "--set", "student.ema_nimg=100")
-    with subprocess.Popen(resumable, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as driver:
-        sweep_dir = folder / "sweeps/killed"
-        deadline = time.monotonic() + 120
-        while not list(sweep_dir.glob("trials/000[1-9]/result.json")):
+def stop_after_results(arguments: list[str], cwd: Path, sweep_dir: Path, count: int, signal_number: int) -> tuple[int, str]:
+    """Starts a sweep, sends it a signal once it has so many students' results; its exit code and what it said."""
+    with subprocess.Popen(arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+        deadline = time.monotonic() + 200
+        while len(list(sweep_dir.glob("trials/000[1-9]/result.json"))) < count:
             assert driver.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        os.kill(driver.pid, signal.SIGKILL)
-    finished_before = {path: path.stat().st_mtime_ns for path in sweep_dir.glob("trials/000[1-9]/result.json")}
-    proposed_before = {path.parent.name: json.loads(path.read_text()) for path in sweep_dir.glob("trials/*/trial.json")}
-    done = run([*resumable, "--resume"], tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for trial_id, before in proposed_before.items():
-        assert json.loads((sweep_dir / "trials" / trial_id / "trial.json").read_text()) == before
-    table = results.read_table(sweep_dir / "trials.parquet")
-    assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 2
-    for path in finished_before:  # retrained, its log would have grown: two reports a trial
-        assert len((path.parent / "log.txt").read_text().splitlines()) == 2
+        os.kill(driver.pid, signal_number)
+        said, _ = driver.communicate(timeout=60)
+    return driver.returncode, said
+
+
+def statuses(folder: Path) -> set[str]:
     mlflow.set_tracking_uri(default_uri(folder))
-    assert set(mlflow.search_runs(experiment_names=["raydistill"])["status"]) == {"FINISHED"}
+    return set(mlflow.search_runs(experiment_names=["raydistill"])["status"])
+
+
+def test_an_interrupted_and_a_killed_sweep_resume_without_repeating_or_losing_a_trial(finished, tmp_path):
+    folder, _ = finished
+    sweep_dir = folder / "sweeps/stopped"
+    first = command(folder, "--trials", "3", "--name", "stopped", "--set", "student.ema_nimg=100")
+    code, said = stop_after_results(first, tmp_path, sweep_dir, 1, signal.SIGTERM)
+    assert code == 130 and "--resume --name stopped" in said and "RUNNING" not in statuses(folder)
+    code, _ = stop_after_results([*first, "--resume"], tmp_path, sweep_dir, 3, signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    finished_before = list(sweep_dir.glob("trials/000[1-9]/result.json"))
+    proposed_before = {path: json.loads(path.read_text()) for path in sweep_dir.glob("trials/*/trial.json")}
+    done = run([*first, "--resume"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path: json.loads(path.read_text()) for path in proposed_before} == proposed_before
+    table = results.read_table(sweep_dir / "trials.parquet")
+    assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 3
+    for path in finished_before:  # trained again, its log would have grown: two reports a trial
+        assert len((path.parent / "log.txt").read_text().splitlines()) == 2
+    assert statuses(folder) == {"FINISHED"}
+
+
+def test_a_lost_tracking_store_is_rebuilt_from_the_ledger(finished, tmp_path):
+    folder, _ = finished
+    elsewhere = f"sqlite:///{tmp_path}/other.db"
+    done = run(command(folder, "--trials", "3", "--resume", "--name", "default-001", "--mlflow", elsewhere), tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    mlflow.set_tracking_uri(elsewhere)
+    runs = mlflow.search_runs(experiment_names=["raydistill"])
+    table = results.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
+    children = runs[runs["tags.mlflow.parentRunId"].notna()].set_index("tags.raydistill.trial_id")
+    assert set(children.index) == set(table.index) and set(runs["status"]) == {"FINISHED"}
+    assert (children["metrics.final/miou"].loc[table.index] == table["metric.val/miou"]).all()
 
 
 def test_a_finished_sweep_resumed_trains_nothing(finished, tmp_path):

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from raydistill.data import batch
 from raydistill.data.prepare import Split
+from raydistill.results import write_json_atomic
 
 LIMIT_GB = 2.0
 _BATCH = 64
@@ -27,6 +28,8 @@ def store_outputs(
     shape = (2 if flip else 1, len(split), 3, split.info.height, split.info.width)
     if np.prod(shape) * 4 > LIMIT_GB * 2**30:
         return False
+    for stale in folder.glob("outputs.*.npy"):
+        stale.unlink()
     temporary = folder / f"outputs.{os.getpid()}.npy"
     array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
     for mirrored in range(shape[0]):
@@ -37,7 +40,7 @@ def store_outputs(
                 array[mirrored, indices] = teacher(part.inputs).cpu().numpy()
     array.flush()
     os.replace(temporary, folder / "outputs.npy")
-    (folder / "outputs.json").write_text(json.dumps({"teacher": teacher_digest, "flip": flip}))
+    write_json_atomic(folder / "outputs.json", {"teacher": teacher_digest, "flip": flip})
     return True
 
 
