@@ -11,7 +11,7 @@ if "RAY_ADDRESS" not in os.environ:
 
 import ray
 
-from raydistill.errors import ConfigError
+from raydistill.errors import ConfigError, RunError
 
 _TRAIN_DRIVER_CPUS = 0.1
 _TRAIN_WORKER_CPUS = 0.9
@@ -43,13 +43,16 @@ def start_ray(*, dashboard: bool) -> None:
     if "RAY_ADDRESS" in os.environ:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
         return
-    ray.init(
-        address="local",
-        include_dashboard=dashboard,
-        dashboard_host="127.0.0.1",
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises a bare Exception where its processes do not come up in time
+        raise RunError(f"Ray did not start: {str(error).splitlines()[0]} Is the machine overloaded? Try again.") from error
 
 
 def stop_ray() -> None:
