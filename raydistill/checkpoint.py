@@ -44,8 +44,11 @@ def save(
         hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         meta = {"version": CHECKPOINT_VERSION, "job_key": job_key, **progress._asdict(), "sha256": hashes}
         (temporary / "meta.json").write_text(json.dumps(meta))
+        for path in [*temporary.iterdir(), temporary]:
+            _to_disk(path)
         shutil.rmtree(final, ignore_errors=True)
         os.replace(temporary, final)
+        _to_disk(folder)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
         shutil.rmtree(temporary, ignore_errors=True)
         raise StoreError(f"{folder}: the checkpoint could not be written ({error}); free space or choose another --store") from error
@@ -81,6 +84,15 @@ def load(folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers:
     for name, optimizer in optimizers.items():
         optimizer.load_state_dict(states[name])
     return Progress(meta["nimg"], meta["history"])
+
+
+def _to_disk(path: Path) -> None:
+    """Flushes a file or folder, so that a power cut after the rename finds it whole."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:
