@@ -76,6 +76,8 @@ def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
         results.write_result(folder, result)
     if result["evaluations"]:
         log_and_report(result["evaluations"][-1])
+    else:
+        report({"nimg": result["nimg"]})  # Tune wants something of every trial
     return result
 
 

@@ -142,7 +142,7 @@ def test_an_interrupted_and_a_killed_sweep_resume_without_repeating_or_losing_a_
     assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 3
     for path in finished_before:  # trained again, its log would have grown: two reports a trial
         assert len((path.parent / "log.txt").read_text().splitlines()) == 2
-    assert statuses(folder) == {"FINISHED"}
+    assert "RUNNING" not in statuses(folder) and "KILLED" not in statuses(folder)
 
 
 def test_a_lost_tracking_store_is_rebuilt_from_the_ledger(finished, tmp_path):
@@ -156,6 +156,16 @@ def test_a_lost_tracking_store_is_rebuilt_from_the_ledger(finished, tmp_path):
     children = runs[runs["tags.mlflow.parentRunId"].notna()].set_index("tags.raydistill.trial_id")
     assert set(children.index) == set(table.index) and set(runs["status"]) == {"FINISHED"}
     assert (children["metrics.final/miou"].loc[table.index] == table["metric.val/miou"]).all()
+
+
+def test_students_that_diverge_are_failures_with_a_reason_and_exit_code_1(finished, tmp_path):
+    folder, _ = finished
+    done = run(command(folder, "--trials", "2", "--name", "diverged", "--set", "student.optimizer.learning_rate=1e30"), tmp_path)
+    trials = [trial for trial in results.read_trials(folder / "sweeps/diverged") if trial["role"] in ("uniform", "search")]
+    assert {trial["result"]["status"] for trial in trials} == {"FAIL"} and len(trials) == 5
+    assert all("DivergenceError" in trial["result"]["reason"] for trial in trials)
+    assert done.returncode == 0 and "DivergenceError" in done.stdout  # the student without a teacher was trained: there is a front
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_a_finished_sweep_resumed_trains_nothing(finished, tmp_path):
