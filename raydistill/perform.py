@@ -26,7 +26,6 @@ class Stages(NamedTuple):
     teacher: Stored
     judge_result: dict[str, Any]
     teacher_result: dict[str, Any]
-    teacher_job: Job
 
 
 def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
@@ -104,7 +103,7 @@ def train_stages(experiment: Experiment, data: Stored, cache: Path, report: Repo
     teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
     teacher = network_of(teacher_folder, teacher_result)
     _store_outputs_once(teacher, data, experiment.student.flip)
-    return Stages(judge, teacher, judge_result, teacher_result, teacher_job)
+    return Stages(judge, teacher, judge_result, teacher_result)
 
 
 def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:

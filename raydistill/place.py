@@ -28,7 +28,6 @@ class Placement(NamedTuple):
     trial_cpus: float
     """What Tune reserves for a trial's own process."""
     worker_cpus: float
-    gpus_per_worker: float
 
 
 def start_ray(*, dashboard: bool) -> None:
@@ -84,4 +83,4 @@ def place(executor: str, workers_per_trial: int, limit: int | None) -> Placement
             f"Ray has {cpus:.0f} CPUs and {gpus:.0f} GPUs; use fewer workers or more machines"
         )
     concurrent = fits if limit is None else min(limit, fits)
-    return Placement(inline, workers_per_trial, concurrent, trial_cpus, worker_cpus, gpus_per_worker)
+    return Placement(inline, workers_per_trial, concurrent, trial_cpus, worker_cpus)

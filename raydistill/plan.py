@@ -78,9 +78,7 @@ class Plan:
     @cached_property
     def left_out(self) -> list[int]:
         """Uniform baselines outside the cost windows: they are not trained."""
-        windows = self.space.constraints
-        costs = {ngf: self.costs_of(self.uniform_generator(ngf)) for ngf in self.space.uniform}
-        return [ngf for ngf in costs if not all(window.low <= costs[ngf][window.cost] <= window.high for window in windows)]
+        return [ngf for ngf in self.space.uniform if not space.is_affordable(self.space, self.costs_of(self.uniform_generator(ngf)))]
 
     @cached_property
     def reference(self) -> list[float]:
@@ -141,7 +139,7 @@ def _check_workers(plan: Plan) -> None:
         training = getattr(experiment, stage)
         if training.batch_size % number:
             raise ConfigError(f"{stage}.batch_size: {training.batch_size} is not divisible by {option} {number}")
-        if number > min(plan.info.counts["val"], training.batch_size):
+        if number > plan.info.counts["val"]:
             raise ConfigError(f"{option} {number}: more workers than val pictures ({plan.info.counts['val']})")
         for path, value in leaves(training).items():
             if number > 1 and path.endswith("norm") and value == "batch":

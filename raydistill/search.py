@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from raydistill.config import digest
 from raydistill.errors import BudgetError
 from raydistill.seeds import numpy_stream, stream_key
-from raydistill.space import Choice, Distribution, Float, Int, SearchSpace, active, corner, depth
+from raydistill.space import Choice, Distribution, Float, Int, SearchSpace, active, corner, depth, is_affordable
 
 _TRIES = 5_000
 _ENOUGH = 200
@@ -49,8 +49,7 @@ class Problem(NamedTuple):
 
 
 def is_feasible(problem: Problem, picked: Picked) -> bool:
-    costs = problem.costs_of(picked)
-    return all(window.low <= costs[window.cost] <= window.high for window in problem.space.constraints)
+    return is_affordable(problem.space, problem.costs_of(picked))
 
 
 def prove_feasible(problem: Problem) -> None:

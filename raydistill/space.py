@@ -173,6 +173,11 @@ def depth(space: SearchSpace, path: str) -> int:
     return 0 if path not in space.when else 1 + depth(space, space.when[path].parameter)
 
 
+def is_affordable(space: SearchSpace, costs: dict[str, int]) -> bool:
+    """Whether costs lie inside every window of the space."""
+    return all(window.low <= costs[window.cost] <= window.high for window in space.constraints)
+
+
 def values_of(space: SearchSpace, picked: dict[str, Any]) -> dict[str, Any]:
     """Config values of picked parameters: choices' keys become their options."""
     return {path: d.options[picked[path]] if isinstance(d := space.parameters[path], Choice) else picked[path] for path in picked}
