@@ -20,7 +20,7 @@ from raydistill.data.outputs import store_outputs
 from raydistill.parallel import Workers, normal_stream
 from raydistill.presets import shapes32
 from raydistill.recipes import Bench
-from raydistill.train import advance, next_step
+from raydistill.train import next_step, take_step
 from raydistill.vem import draw_negatives
 
 REPEATS = 30
@@ -44,7 +44,7 @@ def chain(bench: Bench) -> tuple[float, float]:
     s = torch.rand(16, 3, bench.info.height, bench.info.width) * 2 - 1
 
     def run(network: torch.nn.Module) -> torch.Tensor:
-        normal = normal_stream(0, "langevin", 0, s, bench.workers)
+        normal = normal_stream(0, "langevin", 0, s)
         return draw_negatives(network, s, MutualInformation(), normal).samples  # type: ignore[arg-type]
 
     assert torch.equal(run(energy), run(plain))
@@ -63,10 +63,7 @@ def step(bench: Bench, data: Stored, folder: Path) -> tuple[float, float]:
         recipe = recipes.build(Job(training=training, data=data, judge=judge, teacher=teacher), bench)
 
         def run() -> None:
-            minibatch = next_step(split, training, 0, bench)
-            recipe.forward(minibatch)
-            for phase in recipe.phases:
-                advance(phase, recipe.networks[phase.network], minibatch, training, bench.workers)
+            take_step(recipe, next_step(split, training, 0, bench), training, bench.workers)
 
         return run
 

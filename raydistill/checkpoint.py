@@ -1,4 +1,5 @@
-"""Checkpoints: everything that moves, in one folder, independent of the number of workers.
+"""Checkpoints: everything that moves, in one folder, independent of the number of workers and of how they
+share networks.
 
 `checkpoint-<nimg>/`: `meta.json` (version, job key, nimg, history, sha256 of each file), `<network>.safetensors`, `optimizers.pt`
 (tensors only, read with weights_only). Written beside, then renamed: a checkpoint is whole or absent.
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from raydistill.errors import CheckpointError, StoreError
+from raydistill.parallel import State, restore_state
 
 CHECKPOINT_VERSION = 1
 
@@ -27,20 +29,16 @@ class Progress(NamedTuple):
     """Every evaluation so far."""
 
 
-def save(
-    folder: Path, job_key: str, progress: Progress, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]
-) -> None:
+def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
     """Writes `folder/checkpoint-<nimg>` and removes older ones. Raises StoreError where the disk refuses."""
     final = folder / f"checkpoint-{progress.nimg:012d}"
     temporary = folder / f"tmp-{final.name}-{os.getpid()}"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        for name, network in networks.items():
-            save_file(
-                {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}, temporary / f"{name}.safetensors"
-            )
-        torch.save({name: optimizer.state_dict() for name, optimizer in optimizers.items()}, temporary / "optimizers.pt")
+        for name, tensors in state.networks.items():
+            save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()}, temporary / f"{name}.safetensors")
+        torch.save(state.optimizers, temporary / "optimizers.pt")
         hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         meta = {"version": CHECKPOINT_VERSION, "job_key": job_key, **progress._asdict(), "sha256": hashes}
         (temporary / "meta.json").write_text(json.dumps(meta))
@@ -58,7 +56,7 @@ def save(
 
 
 def load(folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> Progress:
-    """Restores the newest checkpoint into networks and optimisers; Progress(0, []) where there is none.
+    """Restores the newest checkpoint into networks and optimisers of any sharding; Progress(0, []) where there is none.
 
     Raises:
         CheckpointError: damaged, of another version or of another job.
@@ -78,11 +76,8 @@ def load(folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers:
     for name, expected in meta["sha256"].items():
         if not (path / name).exists() or _sha256(path / name) != expected:
             raise CheckpointError(f"{path / name}: missing or damaged (sha256 differs); remove {path} to start this trial again")
-    for name, network in networks.items():
-        network.load_state_dict(load_file(path / f"{name}.safetensors"))
-    states = torch.load(path / "optimizers.pt", weights_only=True, map_location="cpu")
-    for name, optimizer in optimizers.items():
-        optimizer.load_state_dict(states[name])
+    optimizer_states = torch.load(path / "optimizers.pt", weights_only=True, map_location="cpu")
+    restore_state(State({name: load_file(path / f"{name}.safetensors") for name in networks}, optimizer_states), networks, optimizers)
     return Progress(meta["nimg"], meta["history"])
 
 

@@ -1,7 +1,8 @@
 """Configs: frozen, typed, printable, identified by a digest.
 
 A preset is a function returning a full `Experiment`. Overrides are dotted paths. Only the canonical JSON of a
-config travels to workers; where a file lies (`Location`) is not part of what it is, so it is left out of the digest.
+config travels to workers; where a file lies (`Location`) and how a training is carried out (`Execution`) are not part of what it is, so
+they are left out of the digest.
 """
 
 import difflib
@@ -16,7 +17,7 @@ from raydistill.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_LOCATION = "location"
+_LOCATION, _EXECUTION = "location", "execution"
 Location = Annotated[str, _LOCATION]
 """A path. Not part of a digest: the digest of the content stands beside it."""
 
@@ -130,6 +131,21 @@ Data = Annotated[ShapesData | FolderData, Field(discriminator="kind")]
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
+class Execution(Frozen):
+    """How a training is carried out. Not part of a digest: it changes no result beyond rounding."""
+
+    sharding: Literal["data_parallel", "fsdp"] = "data_parallel"
+    """data_parallel: every worker holds whole networks. fsdp: each holds a part of the large ones' weights, gradients and moments."""
+    fsdp_min_params: PositiveInt = 1_000_000
+    """Networks, and blocks within them, with fewer parameters are not split: gathering them would cost more than they weigh."""
+    microbatch: PositiveInt | None = None
+    """At most so many images a worker and forward, gradients summed over the batch; None: a worker's whole part at once."""
+    activation_checkpointing: bool = False
+    """Blocks keep no activations and are computed again in the backward."""
+    compile: bool = False
+    """By torch.compile; on a CPU it needs a C++ compiler."""
+
+
 class Training(Frozen):
     """What every recipe shares. Progress counts images, over all workers."""
 
@@ -143,6 +159,9 @@ class Training(Frozen):
     """Mirror each training pair with probability 1/2, anew in every pass."""
     ema_nimg: NonNegativeFloat = 0.0
     """Half-life of the averaged generator that is evaluated and kept; 0: no averaging."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of forward and backward. Weights, energies, losses and scores are float32 in both."""
+    execution: Annotated[Execution, _EXECUTION] = Execution()
     optimizer: Optimizer
 
 
@@ -196,7 +215,7 @@ class Stored(Frozen):
 class Job(Frozen):
     """Everything `train` needs, as JSON. Two jobs with one key give the same result."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     """Raised when `train` gives another result for the same config, so that nothing older is reused."""
     training: AnyTraining
     data: Stored
@@ -219,10 +238,10 @@ class Job(Frozen):
 
 
 def canonical(value: Any) -> Any:
-    """`value` as JSON data, without the places where things lie."""
+    """`value` as JSON data, without the places where things lie and the way they are carried out."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        return {name: canonical(getattr(value, name)) for name in fields if _LOCATION not in fields[name].metadata}
+        return {name: canonical(getattr(value, name)) for name in fields if not {_LOCATION, _EXECUTION} & set(fields[name].metadata)}
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -140,7 +140,8 @@ def _baselines(plan: Plan) -> list[tuple[str, str, StudentTraining]]:
 
     plain = student.model_copy(update={"mi": student.mi.model_copy(update={"weight": 0.0})})
     widths = [ngf for ngf in plan.space.uniform if ngf not in plan.left_out]
-    shared = {name: getattr(student, name) for name in ("batch_size", "budget_nimg", "report_every_nimg", "ema_nimg", "flip")}
+    names = ("batch_size", "budget_nimg", "report_every_nimg", "ema_nimg", "flip", "precision", "execution")
+    shared = {name: getattr(student, name) for name in names}
     return [
         *(("uniform", f"uniform {ngf}", plain.model_copy(update={"generator": plan.uniform_generator(ngf)})) for ngf in widths),
         *(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from raydistill import cost, results, search, space, store
+from raydistill import cost, parallel, results, search, space, store
 from raydistill.config import Experiment, Frozen, ResnetGenerator, ResnetWidths, Stored, digest, leaves, parse_assignments, with_values
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
@@ -123,6 +123,7 @@ def check(options: SweepOptions) -> Plan:
         )
     search.prove_feasible(plan.problem)
     _check_workers(plan)
+    _check_execution(plan)
     return plan
 
 
@@ -138,12 +139,28 @@ def _check_workers(plan: Plan) -> None:
     for stage, option, number in asked:
         training = getattr(experiment, stage)
         if training.batch_size % number:
-            raise ConfigError(f"{stage}.batch_size: {training.batch_size} is not divisible by {option} {number}")
+            shared = training.batch_size // number * number or number
+            raise ConfigError(
+                f"{stage}.batch_size: {training.batch_size} is not divisible by {option} {number}; "
+                f"use a multiple of {number}, for example --set {stage}.batch_size={shared}"
+            )
         if number > plan.info.counts["val"]:
             raise ConfigError(f"{option} {number}: more workers than val pictures ({plan.info.counts['val']})")
+
+
+def _check_execution(plan: Plan) -> None:
+    """Raises ConfigError where an option of `execution` cannot be followed."""
+    options, experiment = plan.options, plan.experiment
+    is_inline = options.executor == "inline" or (options.executor == "auto" and options.workers_per_trial == 1)
+    if experiment.student.execution.sharding == "fsdp" and is_inline:
+        raise ConfigError(
+            "student.execution.sharding: fsdp splits a network over the workers of a TorchTrainer; use --executor train, or data_parallel"
+        )
+    for stage in ("judge", "teacher", "student"):
+        training = getattr(experiment, stage)
         for path, value in leaves(training).items():
-            if number > 1 and path.endswith("norm") and value == "batch":
-                raise ConfigError(f"{stage}.{path}: batch norm over {option} {number} would use local statistics; set it to 'instance'")
+            if path.endswith("norm") and value == "batch":
+                parallel.refuse_with_batch_norm(training.execution, stage, f"{stage}.{path}")
 
 
 def _with_options(chosen: SearchSpace, options: SweepOptions) -> SearchSpace:

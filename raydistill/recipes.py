@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill import networks
+from raydistill import networks, parallel
 from raydistill.config import DistillTraining, Frozen, Job, JudgeTraining, Optimizer, Pix2pixTraining
 from raydistill.data import Batch, DataInfo, load_split
 from raydistill.data.outputs import load_outputs
@@ -38,6 +38,8 @@ class Step:
     """Which of them are mirrored, bool (B,)."""
     nimg: int
     """Images seen before this minibatch, over all workers."""
+    offset: int = 0
+    """Place of its first image in the global batch."""
     output: Tensor = field(init=False)
     """The trained network's output, with its graph; s in a distillation."""
     teacher: Tensor = field(init=False)
@@ -148,7 +150,7 @@ def _distill(job: Job, bench: Bench) -> Recipe:
 
     def energy_loss(step: Step) -> tuple[Tensor, Numbers]:
         s, t = step.output, step.teacher
-        normal = normal_stream(training.seed, "langevin", step.nimg, s, bench.workers)
+        normal = normal_stream(training.seed, "langevin", step.nimg + step.offset, s)
         step.negatives = draw_negatives(energy, s, mi, normal)
         energy.train()
         positive = t if mi.positive == "teacher" else step.batch.target
@@ -186,7 +188,9 @@ def _judge(job: Job, bench: Bench) -> Recipe:
         if step.batch.labels is None:
             loss = F.l1_loss(step.output, step.batch.inputs)
         else:
-            loss = F.cross_entropy(step.output, step.batch.labels, ignore_index=ignore)
+            # over all pixels, where ignored ones count 0: so the loss of a batch is the mean of those of its parts
+            summed = F.cross_entropy(step.output, step.batch.labels, ignore_index=ignore, reduction="sum")
+            loss = summed / step.batch.labels.numel()
         return loss, {"train/judge_loss": loss}
 
     val = load_split(job.data, "val")
@@ -219,6 +223,7 @@ def teacher_pictures(job: Job, bench: Bench) -> Callable[[Step], Tensor]:
     if outputs is not None:
         return lambda step: torch.from_numpy(outputs[step.flips.astype(int), step.indices]).to(bench.device)
     network = networks.load(job.teacher, bench.info, bench.device)
+    parallel.prepare({"teacher": network}, job.training, bench.device, bench.workers)
 
     def compute(step: Step) -> Tensor:
         with torch.no_grad():

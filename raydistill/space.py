@@ -109,6 +109,8 @@ def check(space: SearchSpace, experiment: Experiment, where: str) -> None:
     for path, distribution in space.parameters.items():
         if not path.startswith("student.") or path == "student.seed":
             raise SpaceError(f"{where}: {path!r} cannot be searched: parameters are paths below 'student.', and the seed is --seed's.")
+        if path.startswith("student.execution."):
+            raise SpaceError(f"{where}: {path!r} cannot be searched: it changes no result; give it by --set.")
         for value in _extremes(distribution, f"{where}: {path}"):
             with_values(experiment, {path: value}, where=f"{where}: parameters")
     _check_objectives(space, where)

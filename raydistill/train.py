@@ -16,7 +16,7 @@ from raydistill.config import Job, Optimizer, Stored, Training
 from raydistill.data import Split, batch, load_split
 from raydistill.errors import DivergenceError
 from raydistill.evaluate import write_grid
-from raydistill.recipes import Bench, Phase, Step
+from raydistill.recipes import Bench, Phase, Recipe, Step
 from raydistill.seeds import numpy_stream
 
 Report = Callable[[dict[str, Any]], None]
@@ -48,42 +48,52 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
     split = load_split(job.data, "train")
     bench = Bench(split.info, torch.device("cuda" if torch.cuda.is_available() else "cpu"), workers)
     recipe = recipes.build(job, bench)
-    parallel.check(workers, training.batch_size, recipe.networks)
-    trained = recipe.networks[recipe.network]
-    finished = copy.deepcopy(trained).requires_grad_(False) if training.ema_nimg else trained
-    moving = recipe.networks | {"average": finished} if training.ema_nimg else recipe.networks
+    parallel.check(workers, training, recipe.networks)
+    finished = copy.deepcopy(recipe.networks[recipe.network]).requires_grad_(False).eval()
+    moving, kept = dict(recipe.networks), recipe.network
+    if training.ema_nimg:
+        kept = "average"
+        moving[kept] = copy.deepcopy(finished)
+        parallel.split(moving[kept], training.execution, bench.device, workers)
+    carry_out(recipe, training, bench)
     optimizers = {phase.name: phase.optimizer for phase in recipe.phases}
     nimg, history = checkpoint.load(state_dir, job.key, moving, optimizers)
+    finished.load_state_dict(parallel.gather_state(moving, {}).networks[kept])
     before = history[-1]["wall_sec"] if history else 0.0
 
     seen: list[dict[str, Tensor]] = []
     while nimg < training.budget_nimg:
-        step = next_step(split, training, nimg, bench)
-        recipe.forward(step)
-        seen.append({})
-        for phase in recipe.phases:
-            seen[-1] |= advance(phase, recipe.networks[phase.network], step, training, workers)
+        seen.append(take_step(recipe, next_step(split, training, nimg, bench), training, workers))
         nimg += training.batch_size
         if training.ema_nimg:
-            move_average(finished, trained, 0.5 ** (training.batch_size / training.ema_nimg))
+            move_average(moving[kept], recipe.networks[recipe.network], 0.5 ** (training.batch_size / training.ema_nimg))
         if is_report_due(nimg, training):
-            numbers = mean_of(seen, workers) | recipe.evaluate(finished.eval())
-            trained.train()
+            state = parallel.gather_state(moving, optimizers)
+            finished.load_state_dict(state.networks[kept])
+            numbers = mean_of(seen, workers) | recipe.evaluate(finished)
             history.append({"nimg": nimg, "wall_sec": before + time.monotonic() - started, **numbers})
             seen = []
             if workers.is_main:
-                checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), moving, optimizers)
+                checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)
             parallel.barrier(workers)
             if nimg < training.budget_nimg:
                 report(history[-1])
 
     if workers.is_main:
-        networks.save(state_dir / "network", recipe.kind, finished.eval(), recipe.config)
+        networks.save(state_dir / "network", recipe.kind, finished, recipe.config)
         if columns := recipe.columns(finished):
             write_grid(state_dir / "samples.png", load_split(job.data, "val"), columns, bench.device)
     parallel.barrier(workers)
     metrics = {name: value for name, value in history[-1].items() if name not in ("nimg", "wall_sec")}
     return TrialResult(nimg, metrics, history, history[-1]["wall_sec"], recipe.context, networks.stored(state_dir / "network"))
+
+
+def carry_out(recipe: Recipe, training: Training, bench: Bench) -> None:
+    """Makes the recipe's networks what `training` asks for, in place, before the first step. Collective."""
+    parallel.prepare(recipe.networks, training, bench.device, bench.workers)
+    for phase in recipe.phases:
+        (group,) = phase.optimizer.param_groups
+        group["params"] = list(recipe.networks[phase.network].parameters())
 
 
 def next_step(split: Split, training: Training, nimg: int, bench: Bench) -> Step:
@@ -97,25 +107,63 @@ def next_step(split: Split, training: Training, nimg: int, bench: Bench) -> Step
         indices[here] = numpy_stream(training.seed, "order", first_image).permutation(len(split))[positions[here] - first_image]
         if training.flip:
             flips[here] = numpy_stream(training.seed, "flip", first_image).random(len(split))[indices[here]] < 0.5
-    return Step(batch(split, indices, device=bench.device, flips=flips), indices, flips, nimg)
+    pictures = batch(split, indices, device=bench.device, flips=flips)
+    return Step(pictures, indices, flips, nimg, bench.workers.slice(training.batch_size).start)
 
 
-def advance(phase: Phase, network: nn.Module, step: Step, training: Training, workers: parallel.Workers) -> dict[str, Tensor]:
-    """One optimiser step of one phase; returns its numbers to log."""
-    loss, numbers = phase.loss(step)
+def microbatches(step: Step, size: int | None) -> list[Step]:
+    """The step's images in order, at most `size` a part; the step itself where it fits."""
+    count = len(step.indices)
+    if size is None or size >= count:
+        return [step]
+    parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
+    return [Step(step.batch.part(part), step.indices[part], step.flips[part], step.nimg, step.offset + part.start) for part in parts]
+
+
+def take_step(recipe: Recipe, step: Step, training: Training, workers: parallel.Workers) -> dict[str, Tensor]:
+    """All phases on one minibatch, in turn; returns their numbers to log."""
+    parts = microbatches(step, training.execution.microbatch)
+    recipe.networks[recipe.network].requires_grad_(True)
+    if len(parts) == 1:
+        recipe.forward(step)
+    numbers: dict[str, Tensor] = {}
+    for phase in recipe.phases:
+        numbers |= advance(phase, recipe, parts, training, workers)
+    return numbers
+
+
+def advance(phase: Phase, recipe: Recipe, parts: list[Step], training: Training, workers: parallel.Workers) -> dict[str, Tensor]:
+    """One optimiser step of one phase; returns its numbers to log. No other network is changed or gets a gradient.
+
+    Of several parts each one's forward is computed anew, with a graph only where the network trained for moves, so that one part's graph
+    is held at a time. Each starts from the same buffers: what moves once a step still does.
+    """
+    for name, network in recipe.networks.items():
+        network.requires_grad_(name == phase.network)
+    network, total = recipe.networks[phase.network], sum(len(part.indices) for part in parts)
+    buffers = [buffer.clone() for buffer in network.buffers()]
+    phase.optimizer.zero_grad()
+    summed: dict[str, Tensor] = {}
+    for part in parts:
+        if len(parts) > 1:
+            for buffer, first in zip(network.buffers(), buffers, strict=True):
+                buffer.copy_(first)
+            with torch.set_grad_enabled(phase.network == recipe.network):
+                recipe.forward(part)
+        loss, numbers = phase.loss(part)
+        share = len(part.indices) / total
+        (loss * share).backward()
+        summed = {name: summed.get(name, 0.0) + number.detach() * share for name, number in numbers.items()}
     parameters = list(network.parameters())
-    for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-        parameter.grad = gradient  # type: ignore[assignment]
     parallel.average_gradients(parameters, workers)
-    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-    if not torch.isfinite(norm):
+    if not torch.isfinite(parallel.gradient_norm(parameters)):
         raise DivergenceError(
-            f"phase {phase.name}: the gradient is not finite at image {step.nimg} (loss {loss.item():.4g}); lower its learning rate"
+            f"phase {phase.name}: the gradient is not finite at image {parts[0].nimg} (loss {loss.item():.4g}); lower its learning rate"
         )
     for group in phase.optimizer.param_groups:
-        group["lr"] = learning_rate(phase.config, step.nimg, training.budget_nimg)
+        group["lr"] = learning_rate(phase.config, parts[0].nimg, training.budget_nimg)
     phase.optimizer.step()
-    return {name: number.detach() for name, number in numbers.items()}
+    return summed
 
 
 def learning_rate(config: Optimizer, nimg: int, budget_nimg: int) -> float:

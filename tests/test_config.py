@@ -25,6 +25,8 @@ from raydistill.presets import PRESETS, shapes32
 FIXED = ("data.kind", "judge.recipe", "teacher.recipe", "student.recipe", "student.generator.family", "teacher.generator.family")
 OTHERS: dict[str, Any] = {
     "instance": "batch",
+    "float32": "bfloat16",
+    "data_parallel": "fsdp",
     "teacher": "target",
     (0.9, 0.999): [0.8, 0.999],
     (0.5, 0.999): [0.4, 0.999],
@@ -43,12 +45,25 @@ def another(value: Any) -> Any:
     return value / 2 + 0.1 if isinstance(value, float) else OTHERS[value]
 
 
-@pytest.mark.parametrize("path", [path for path in leaves(shapes32()) if path not in FIXED])
+EXECUTION = [path for path in leaves(shapes32()) if ".execution." in path]
+
+
+@pytest.mark.parametrize("path", [path for path in leaves(shapes32()) if path not in (*FIXED, *EXECUTION)])
 def test_the_digest_changes_with_every_leaf(path: str) -> None:
     preset = shapes32()
     changed = with_values(preset, {path: another(leaves(preset)[path])}, where="test")
     assert leaves(changed)[path] != leaves(preset)[path]
     assert digest(changed) != digest(preset)
+
+
+@pytest.mark.parametrize("path", EXECUTION)
+def test_how_a_training_is_carried_out_can_be_set_and_is_not_part_of_the_digest(path: str) -> None:
+    preset = shapes32()
+    changed = with_values(preset, {path: another(leaves(preset)[path])}, where="test")
+    assert leaves(changed)[path] != leaves(preset)[path] and changed != preset
+    assert digest(changed) == digest(preset)
+    job = Job(training=changed.student, data=Stored(path="a", digest="1"))
+    assert Job.model_validate_json(job.model_dump_json()) == job
 
 
 def test_the_digest_is_the_same_for_the_same_values_in_any_order_of_keys() -> None:

@@ -184,7 +184,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser(stages: Stage
     before = networks_state(recipe)
     for phase in recipe.phases:
         with pytest.raises(DivergenceError, match=f"phase {phase.name}: the gradient is not finite at image 0"):
-            training.advance(phase, recipe.networks[phase.network], step, stages.student_job().training, stages.bench().workers)
+            training.advance(phase, recipe, [step], stages.student_job().training, stages.bench().workers)
         assert not phase.optimizer.state
     moved = [name for name, value in networks_state(recipe).items() if not torch.equal(value, before[name]) and not name.endswith(".u")]
     assert moved == []
@@ -231,7 +231,7 @@ def test_the_energy_phase_moves_the_energy_alone_and_the_student_phase_the_stude
     recipe.forward(step)
     for phase in recipe.phases:
         before = networks_state(recipe)
-        training.advance(phase, recipe.networks[phase.network], step, job.training, stages.bench().workers)
+        training.advance(phase, recipe, [step], job.training, stages.bench().workers)
         after = networks_state(recipe)
         assert {name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])} == {phase.network}
 

@@ -257,6 +257,9 @@ class Batch:
     labels: Tensor | None
     """(B, H, W) int64: 0..K-1, and `info.ignore_index` for ignored."""
 
+    def part(self, images: slice) -> "Batch":
+        return Batch(self.inputs[images], self.target[images], None if self.labels is None else self.labels[images])
+
 
 def batch(split: Split, indices: np.ndarray | slice, *, device: str | torch.device = "cpu", flips: np.ndarray | None = None) -> Batch:
     """The pairs at `indices`; those where `flips` (B,) bool is True are mirrored left to right."""

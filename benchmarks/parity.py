@@ -1,0 +1,108 @@
+"""Parity of all ways to carry out one training: `python benchmarks/parity.py`. gloo on this machine, one thread a worker.
+
+The same global batches by 1, 2 and 3 workers, data-parallel, by FSDP2 (every network and block split), in microbatches, with activation
+checkpointing, compiled, and in bfloat16. For each: the last report's loss, and the largest difference of a weight of the finished network
+to that of one worker, in units of how far training moved the weights (the largest change of any).
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from safetensors.torch import load_file
+
+from raydistill import networks
+from raydistill.config import Job, ShapesData, Stored, with_values
+from raydistill.data import prepare, read_info
+from raydistill.presets import shapes32
+from raydistill.train import train
+
+SHARED = {"batch_size": 12, "budget_nimg": 96, "report_every_nimg": 96, "ema_nimg": 48}
+STUDENT = {"optimizer.learning_rate": 1e-4, "mi.num_steps": 3, "mi.step_size": 10.0, "mi.energy.channels": 4, **SHARED}
+TEACHER = {"optimizer.learning_rate": 1e-4, "discriminator_optimizer.learning_rate": 1e-4, **SHARED}
+FSDP = {"execution.sharding": "fsdp", "execution.fsdp_min_params": 1}
+BATCH_NORM = {"generator.norm": "batch"}
+MODES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
+    ("data_parallel", (1, 2, 3), {}),
+    ("fsdp", (1, 2, 3), FSDP),
+    ("microbatch 2", (1, 2), {"execution.microbatch": 2}),
+    ("activation_checkpointing", (1, 2), {"execution.activation_checkpointing": True}),
+    ("fsdp, microbatch 2, activation_checkpointing", (2,), {**FSDP, "execution.microbatch": 2, "execution.activation_checkpointing": True}),
+    ("compile", (1,), {"execution.compile": True}),
+    ("bfloat16", (1, 2), {"precision": "bfloat16"}),
+    ("batch norm", (1, 2, 3), BATCH_NORM),
+    ("batch norm, fsdp", (2,), BATCH_NORM | FSDP),
+]
+LOSSES = {"pix2pix": "train/l1", "distill": "train/l1"}
+
+
+def worker(rank: int, number: int, folder: Path, jobs: list[str]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/init-{number}", rank=rank, world_size=number)
+    for name, text in [job.split(" ", 1) for job in jobs]:
+        result = train(Job.model_validate_json(text), report=lambda numbers: None, state_dir=folder / name)
+        if rank == 0:
+            torch.save(result.metrics, folder / name / "metrics.pt")
+    dist.destroy_process_group()
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        jobs = all_jobs(folder)
+        for number in (1, 2, 3):
+            given = [f"{key} {job.model_dump_json()}" for key, (job, workers) in jobs.items() if workers == number]
+            mp.spawn(worker, (number, folder, given), nprocs=number)
+        print(f"{'recipe':8} {'mode':46} {'workers':>7} {'final l1':>12} {'energy gap':>12} {'difference':>10}")
+        keys = iter(jobs)
+        for recipe in LOSSES:
+            for mode, workers, values in MODES:
+                for number in workers:
+                    key = next(keys)
+                    metrics = torch.load(folder / key / "metrics.pt")
+                    alone = folder / f"{recipe}-{'batch-norm' if 'generator.norm' in values else 'data_parallel'}-1"
+                    gap = f"{metrics['energy/gap']:12.7f}" if "energy/gap" in metrics else " " * 12
+                    apart = difference(folder / key, alone, jobs[key][0])
+                    print(f"{recipe:8} {mode:46} {number:7} {metrics[LOSSES[recipe]]:12.7f} {gap} {apart:10.1e}")
+
+
+def difference(folder: Path, alone: Path, job: Job) -> float:
+    """Largest difference of a weight that the loss determines, over the largest change by training."""
+    first, second = (load_file(place / "network" / "weights.safetensors") for place in (folder, alone))
+    start = networks.generator(job.training.generator, read_info(job.data), job.training.seed).state_dict()  # type: ignore[union-attr]
+    names = [name for name in first if name.endswith("weight")]  # an instance norm cancels the biases in front of it
+    apart = max((first[name] - second[name]).abs().max() for name in names)
+    return float(apart / max((second[name] - start[name]).abs().max() for name in names))
+
+
+def all_jobs(folder: Path) -> dict[str, tuple[Job, int]]:
+    """Folder name -> job and its number of workers, in the order of the table."""
+    experiment, info_of = shapes32(), read_info
+    data = prepare(ShapesData(num_train=96, num_val=12, num_test=2), folder)
+    info = info_of(data)
+    judge = networks.save(folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
+    generator = experiment.teacher.generator
+    teacher = networks.save(folder / "teacher", "generator", networks.generator(generator, info, 1), generator)
+    jobs: dict[str, tuple[Job, int]] = {}
+    for recipe in LOSSES:
+        for mode, workers, values in MODES:
+            for number in workers:
+                jobs[f"{recipe}-{mode.replace(', ', '-').replace(' ', '-')}-{number}"] = (
+                    job_of(recipe, values, data, judge, teacher),
+                    number,
+                )
+    return jobs
+
+
+def job_of(recipe: str, values: dict[str, Any], data: Stored, judge: Stored, teacher: Stored) -> Job:
+    stage, shared = ("teacher", TEACHER) if recipe == "pix2pix" else ("student", STUDENT)
+    given = {f"{stage}.{name}": value for name, value in (shared | values).items()}
+    training = getattr(with_values(shapes32(), given, where="parity"), stage)
+    return Job(training=training, data=data, judge=judge, teacher=teacher if stage == "student" else None)
+
+
+if __name__ == "__main__":
+    main()
