@@ -50,8 +50,6 @@ def check(workers: Workers, training: Training, networks: dict[str, nn.Module]) 
         raise ConfigError(
             f"training.batch_size: {training.batch_size} is not divisible by {workers.number} workers; use a multiple of {workers.number}"
         )
-    if execution.sharding == "fsdp" and not dist.is_initialized():
-        raise ConfigError("training.execution.sharding: fsdp splits networks over the workers of Ray Train; use --executor train")
     for name, network in networks.items():
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
             refuse_with_batch_norm(execution, "training", f"the network {name}")
@@ -91,8 +89,12 @@ def prepare(networks: dict[str, nn.Module], training: Training, device: torch.de
 
 
 def split(network: nn.Module, execution: Execution, device: torch.device, workers: Workers) -> None:
-    """By FSDP2, in place, where asked for and large enough. Collective."""
-    if execution.sharding != "fsdp" or _num_parameters(network) < execution.fsdp_min_params:
+    """By FSDP2, in place, where asked for and large enough. Collective. Raises ConfigError where there is no process group."""
+    if execution.sharding != "fsdp":
+        return
+    if not dist.is_initialized():
+        raise ConfigError("training.execution.sharding: fsdp splits networks over the workers of Ray Train; use --executor train")
+    if _num_parameters(network) < execution.fsdp_min_params:
         return
     mesh = init_device_mesh(device.type, (workers.number,))
     for block in _blocks(network):

@@ -64,15 +64,38 @@ def test_setting_what_is_searched_or_the_seed_is_refused(fails):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--teacher-workers", "3"), "judge.batch_size: 16 is not divisible by --teacher-workers 3"),
+        (
+            ("--teacher-workers", "3"),
+            "judge.batch_size: 16 is not divisible by --teacher-workers 3; use a multiple of 3, for example --set judge.batch_size=15",
+        ),
         (("--workers-per-trial", "3"), "student.batch_size: 16 is not divisible by --workers-per-trial 3"),
         (("--executor", "inline", "--workers-per-trial", "2"), "--executor inline runs one worker a trial"),
         (("--set", "student.batch_size=15"), "student.batch_size: 15 is not divisible by the recheck's workers: 2"),
-        (("--set", "teacher.generator.norm=batch"), "teacher.generator.norm: batch norm over --teacher-workers 2"),
     ],
 )
 def test_workers_that_cannot_share_the_work_are_refused(fails, options, said):
     assert said in fails("sweep", *options)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("student.execution.sharding=fsdp",), "student.execution.sharding: fsdp splits a network over the workers of a TorchTrainer; use"),
+        (("student.execution.sharding=ddp",), "student.execution.sharding: Input should be 'data_parallel' or 'fsdp' (given: 'ddp')"),
+        (("student.precision=float16",), "student.precision: Input should be 'float32' or 'bfloat16' (given: 'float16')"),
+        (("student.execution.microbatch=0",), "student.execution.microbatch: Input should be greater than 0"),
+        (
+            ("teacher.generator.norm=batch", "teacher.execution.microbatch=4"),
+            "teacher.execution.microbatch: with batch norm (teacher.generator.norm) it would change the batch statistics; leave it out",
+        ),
+        (
+            ("student.generator.norm=batch", "student.execution.activation_checkpointing=true"),
+            "student.execution.activation_checkpointing: with batch norm (student.generator.norm) it would change",
+        ),
+    ],
+)
+def test_a_way_to_carry_out_a_training_that_cannot_be_followed_is_refused(fails, options, said):
+    assert said in fails("sweep", *(text for option in options for text in ("--set", option)))
 
 
 def test_an_unknown_space_names_the_known_ones(fails):

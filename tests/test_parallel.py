@@ -1,6 +1,7 @@
 """Several workers against one: the same weights and numbers on the same global batch, by gloo on this machine."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from conftest import Stages, numbers, quiet
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from raydistill import networks, parallel
-from raydistill.config import Job
+from raydistill import networks, parallel, recipes
+from raydistill import train as training
+from raydistill.config import Execution, Job
+from raydistill.data import load_split
 from raydistill.errors import ConfigError, DivergenceError
 from raydistill.evaluate import Evaluator
-from raydistill.parallel import Workers
+from raydistill.parallel import CrossRankBatchNorm, Workers
+from raydistill.recipes import Bench
 from raydistill.train import TrialResult, train
 
 COUNTS = (2, 3)
@@ -26,6 +30,11 @@ RTOL, ATOL = 1e-4, 1e-5
 RATIOS = ("energy/displacement", "energy/alignment")
 UNDETERMINED = "train/gan_loss"
 """While the hinge is linear the discriminator's last bias has a gradient of 0, of which Adam makes steps of rounding noise."""
+
+
+FSDP = {"execution__sharding": "fsdp", "execution__fsdp_min_params": 1}
+"""Every network but the energy and every block is split."""
+ALONE = ("pix2pix", "distill", "judge", "batch_norm")
 
 
 class Stopped(Exception):
@@ -40,8 +49,16 @@ def jobs_of(stages: Stages) -> dict[str, Job]:
         "pix2pix": stages.teacher_job(flip=True, discriminator_optimizer__learning_rate=1e-4, **slow),
         "distill": stages.student_job(**slow),
         "judge": stages.judge_job(**slow),
+        "pix2pix_fsdp": stages.teacher_job(flip=True, discriminator_optimizer__learning_rate=1e-4, **slow, **FSDP),
+        "distill_fsdp": stages.student_job(**slow, **FSDP),
+        "batch_norm": stages.teacher_job(
+            generator__norm="batch",
+            discriminator__norm="batch",
+            discriminator__num_layers=2,
+            discriminator_optimizer__learning_rate=1e-4,
+            **slow,
+        ),
         "uneven": stages.student_job(batch_size=13),
-        "batch_norm": stages.student_job(**size, generator__norm="batch"),
         "diverging": stages.student_job(**size | {"optimizer__learning_rate": 1e30}),
     }
 
@@ -59,19 +76,26 @@ def run_worker(rank: int, count: int, folder: Path, jobs: dict[str, str]) -> Non
     dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=count)
     given = {name: Job.model_validate_json(text) for name, text in jobs.items()}
     found: dict[str, Any] = {}
-    for name in ("pix2pix", "distill", "judge"):
+    for name in (*ALONE, *(["pix2pix_fsdp", "distill_fsdp"] if count == 2 else [])):
         found[name] = quiet(given[name], folder / name)
-    try:
-        train(given["distill"], report=stop, state_dir=folder / "stopped")
-    except Stopped:
-        found["stopped"] = True
-    for name, error in (("uneven", ConfigError), ("batch_norm", ConfigError), ("diverging", DivergenceError)):
+    workers = parallel.current()
+    for name in ("distill", "distill_fsdp"):
+        if count == 2:
+            found[f"{name} stopped"] = stopped(given[name], folder / f"{name}-stopped")
+            found[f"{name} moved"] = moved_by_phases(given[name])
+        else:
+            if workers.is_main:
+                shutil.copytree(folder.parent / "2" / f"{name}-stopped", folder / f"{name}-resumed")
+            parallel.barrier(workers)
+            found[f"{name} resumed"] = quiet(given[name], folder / f"{name}-resumed")
+    found["split"] = {least: is_split_with(least) for least in (1, 1000, 10_000)}
+    found["norm"] = batch_norm_of(CrossRankBatchNorm(3), pictures()[workers.slice(12)], count)
+    for name, error in (("uneven", ConfigError), ("diverging", DivergenceError)):
         try:
             quiet(given[name], folder / name)
         except error as caught:
             found[name] = str(caught)
-    workers = parallel.current()
-    normal = parallel.normal_stream(0, "langevin", 24, torch.empty(12 // count, 3, 4, 4), workers)
+    normal = parallel.normal_stream(0, "langevin", 24 + workers.slice(12).start, torch.empty(12 // count, 3, 4, 4))
     found["noise"] = [normal() for _ in range(3)]
     found["scores"] = teacher_scores(given["distill"], workers)
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1, 2))]
@@ -83,6 +107,62 @@ def run_worker(rank: int, count: int, folder: Path, jobs: dict[str, str]) -> Non
     found["numbers"] = parallel.mean_numbers({"a": torch.tensor(float(rank)), "b": torch.tensor(2.0)}, workers)
     torch.save(found, folder / f"rank-{rank}.pt")
     dist.destroy_process_group()
+
+
+def stopped(job: Job, folder: Path) -> bool:
+    """Whether the run was stopped after its first report."""
+    try:
+        train(job, report=stop, state_dir=folder)
+    except Stopped:
+        return True
+    return False
+
+
+def moved_by_phases(job: Job) -> list[tuple[str, set[str], set[str], list[bool]]]:
+    """For each phase: its network, the networks that it changed, those that hold a gradient after it, and which are split."""
+    split = load_split(job.data, "train")
+    bench = Bench(split.info, torch.device("cpu"), parallel.current())
+    recipe = recipes.build(job, bench)
+    training.carry_out(recipe, job.training, bench)
+    step = training.next_step(split, job.training, 0, bench)
+    recipe.forward(step)
+    found = []
+    for phase in recipe.phases:
+        before = {name: {key: value.clone() for key, value in state.items()} for name, state in whole(recipe).items()}
+        training.advance(phase, recipe, [step], job.training, bench.workers)
+        changed = {name for name, state in whole(recipe).items() if any(not torch.equal(state[key], before[name][key]) for key in state)}
+        holding = {name for name, network in recipe.networks.items() if any(p.grad is not None for p in network.parameters())}
+        phase.optimizer.zero_grad()
+        found.append((phase.network, changed, holding, [parallel.is_split(network) for network in recipe.networks.values()]))
+    return found
+
+
+def is_split_with(fsdp_min_params: int) -> list[bool]:
+    """Whether a network of 1,200 parameters and a block of 600 in it are split."""
+    network = nn.Sequential(nn.Sequential(nn.Linear(20, 30, bias=False)), nn.Linear(30, 20, bias=False))
+    parallel.split(network, Execution(sharding="fsdp", fsdp_min_params=fsdp_min_params), torch.device("cpu"), parallel.current())
+    return [parallel.is_split(network), parallel.is_split(network[0])]
+
+
+def whole(recipe: recipes.Recipe) -> dict[str, dict[str, Tensor]]:
+    return parallel.gather_state(recipe.networks, {}).networks
+
+
+def pictures() -> Tensor:
+    return torch.randn(12, 3, 5, 4, generator=torch.Generator().manual_seed(1)) * 3 + 2
+
+
+def batch_norm_of(norm: nn.Module, x: Tensor, count: int) -> dict[str, Tensor]:
+    """Output, input's gradient, a gradient through that gradient, the weights' gradients and the running statistics."""
+    nn.init.uniform_(norm.weight, generator=torch.Generator().manual_seed(2))  # type: ignore[arg-type]
+    x = x.clone().requires_grad_(True)
+    y = norm(x)
+    (gradient,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad((gradient**2).sum(), x, retain_graph=True)
+    (y**3).mean().backward()
+    parallel.average_gradients(list(norm.parameters()), parallel.current())
+    found = {"y": y, "gradient": gradient, "second": second, "weight": norm.weight.grad, "bias": norm.bias.grad}
+    return {name: value.detach() for name, value in found.items()} | {name: value.clone() for name, value in norm.named_buffers()}
 
 
 def teacher_scores(job: Job, workers: Workers) -> dict[str, float]:
@@ -99,7 +179,7 @@ def stop(evaluation: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def alone(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrialResult]:
     folder = tmp_path_factory.mktemp("alone")
-    return {name: quiet(job, folder / name) for name, job in jobs_of(stages).items() if name in ("pix2pix", "distill", "judge")}
+    return {name: quiet(job, folder / name) for name, job in jobs_of(stages).items() if name in ALONE}
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +213,7 @@ def determined(given: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("recipe", ["pix2pix", "distill", "judge"])
+@pytest.mark.parametrize("recipe", ALONE)
 def test_several_workers_give_the_weights_of_one(alone: dict, together: dict, recipe: str, count: int) -> None:
     several, one = (determined(weights(result[recipe])) for result in (together[count][0], alone))
     assert (recipe == "distill") == any(name.startswith("energy.") for name in one)
@@ -141,7 +221,7 @@ def test_several_workers_give_the_weights_of_one(alone: dict, together: dict, re
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("recipe", ["pix2pix", "distill", "judge"])
+@pytest.mark.parametrize("recipe", ALONE)
 def test_several_workers_report_the_numbers_of_one(alone: dict, together: dict, recipe: str, count: int) -> None:
     """Without the scores, which jump where a rounded pixel does: see the next test."""
     for several, one in zip(numbers(together[count][0][recipe]), numbers(alone[recipe]), strict=True):
@@ -166,38 +246,87 @@ def test_a_ratio_over_the_batch_is_that_of_the_global_batch(alone: dict, togethe
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_every_worker_returns_the_same_result(together: dict, count: int) -> None:
-    for recipe in ("pix2pix", "distill", "judge"):
+    for recipe in ALONE:
         first, *others = (rank[recipe] for rank in together[count])
         assert all(numbers(other) == numbers(first) and other.network == first.network for other in others)
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_workers_langevin_noise_is_the_slices_of_that_of_one(together: dict, count: int) -> None:
-    normal = parallel.normal_stream(0, "langevin", 24, torch.empty(12, 3, 4, 4), Workers(0, 1))
+    normal = parallel.normal_stream(0, "langevin", 24, torch.empty(12, 3, 4, 4))
     for draw in range(3):
         assert torch.equal(torch.cat([rank["noise"][draw] for rank in together[count]]), normal())
 
 
 def test_the_noise_changes_with_the_draw_and_the_images_seen_and_the_seed() -> None:
     def first(seed: int, nimg: int) -> Tensor:
-        return parallel.normal_stream(seed, "langevin", nimg, torch.empty(4, 3), Workers(0, 1))()
+        return parallel.normal_stream(seed, "langevin", nimg, torch.empty(4, 3))()
 
-    normal = parallel.normal_stream(0, "langevin", 0, torch.empty(4, 3), Workers(0, 1))
+    normal = parallel.normal_stream(0, "langevin", 0, torch.empty(4, 3))
     draws = [normal(), normal(), first(0, 4), first(1, 0)]
     assert not any(torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
     assert torch.equal(first(0, 0), draws[0])
 
 
-def test_a_checkpoint_of_two_workers_goes_on_with_one(
-    stages: Stages, alone: dict, together: dict, trained: Callable[..., TrialResult]
+@pytest.mark.parametrize("how", ["distill", "distill_fsdp"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_checkpoint_of_two_workers_goes_on_with_one_and_with_three(
+    stages: Stages, alone: dict, together: dict, tmp_path: Path, how: str, count: int
 ) -> None:
-    assert all(rank["stopped"] for rank in together[2])
-    folder = Path(together[2][0]["distill"].network.path).parent.parent / "stopped"
+    assert all(rank[f"{how} stopped"] for rank in together[2])
+    folder = Path(together[2][0]["distill"].network.path).parent.parent / f"{how}-stopped"
     (found,) = folder.glob("checkpoint-*")
     assert json.loads((found / "meta.json").read_text())["nimg"] == 24
-    resumed = quiet(jobs_of(stages)["distill"], folder)
-    assert numbers(resumed)[0] == numbers(together[2][0]["distill"])[0]
+    if count == 1:
+        shutil.copytree(folder, tmp_path / "run")
+    resumed = quiet(jobs_of(stages)["distill"], tmp_path / "run") if count == 1 else together[3][0][f"{how} resumed"]
+    assert numbers(resumed)[0] == numbers(together[2][0][how])[0]
     torch.testing.assert_close(determined(weights(resumed)), determined(weights(alone["distill"])), rtol=RTOL, atol=ATOL)
+
+
+# ---- FSDP2 ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recipe", ["pix2pix", "distill"])
+def test_fsdp_gives_the_weights_and_numbers_of_data_parallel(together: dict, recipe: str) -> None:
+    fsdp, plain = (together[2][0][name] for name in (f"{recipe}_fsdp", recipe))
+    torch.testing.assert_close(determined(weights(fsdp)), determined(weights(plain)), rtol=RTOL, atol=ATOL)
+    for split, whole in zip(numbers(fsdp), numbers(plain), strict=True):
+        names = [name for name in whole if name != UNDETERMINED and not name.startswith("val/")]
+        assert [split[name] for name in names] == pytest.approx([whole[name] for name in names], rel=RTOL, abs=ATOL)
+
+
+def test_a_checkpoint_does_not_show_how_networks_were_shared(together: dict) -> None:
+    folders = [Path(together[2][0][name].network.path).parent for name in ("distill", "distill_fsdp")]
+    states = [torch.load(next(folder.glob("checkpoint-*")) / "optimizers.pt", weights_only=True) for folder in folders]
+    shapes = [{(n, i, k): v.shape for n, s in state.items() for i, m in s["state"].items() for k, v in m.items()} for state in states]
+    assert shapes[0] == shapes[1] and {type(v) for s in states[1].values() for m in s["state"].values() for v in m.values()} == {Tensor}
+
+
+@pytest.mark.parametrize("how", ["distill", "distill_fsdp"])
+def test_a_phase_moves_and_differentiates_its_own_network_alone_and_the_energy_is_never_split(together: dict, how: str) -> None:
+    for rank in together[2]:
+        assert [phase[0] for phase in rank[f"{how} moved"]] == ["energy", "generator"]
+        for network, changed, holding, split in rank[f"{how} moved"]:
+            assert changed == holding == {network} and split == [how.endswith("fsdp"), False]
+
+
+def test_a_network_below_the_threshold_is_not_split_and_no_block_of_it(together: dict) -> None:
+    assert [rank["split"] for rank in together[2]] == [{1: [True, True], 1000: [True, False], 10_000: [False, False]}] * 2
+
+
+# ---- batch norm over workers ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_batch_norm_over_workers_is_that_of_the_global_batch(together: dict, count: int) -> None:
+    one = batch_norm_of(nn.BatchNorm2d(3), pictures(), 1)
+    ranks = [rank["norm"] for rank in together[count]]
+    assert set(ranks[0]) == set(one)
+    for name, expected in one.items():
+        is_per_image = name in ("y", "gradient", "second")
+        given = torch.cat([rank[name] for rank in ranks]) if is_per_image else ranks[-1][name]
+        torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item(), msg=name)
 
 
 # ---- refused --------------------------------------------------------------------------------------------------------
@@ -208,13 +337,20 @@ def test_a_batch_that_does_not_divide_is_refused_on_every_worker(together: dict)
     assert [rank["uneven"] for rank in together[2]] == [expected] * 2
 
 
-def test_batch_norm_is_refused_on_every_worker(together: dict) -> None:
-    for rank in together[2]:
-        assert "generator: batch norm with 2 workers would use local statistics; set norm to 'instance'" in rank["batch_norm"]
+def test_one_worker_may_use_batch_norm_and_any_batch_size(stages: Stages) -> None:
+    assert parallel.check(Workers(0, 1), stages.student_job(batch_size=13).training, {"generator": nn.BatchNorm2d(4)}) is None
 
 
-def test_one_worker_may_use_batch_norm_and_any_batch_size() -> None:
-    assert parallel.check(Workers(0, 1), 13, {"generator": nn.BatchNorm2d(4)}) is None
+@pytest.mark.parametrize("option", [{"execution__microbatch": 2}, {"execution__activation_checkpointing": True}])
+def test_what_would_change_batch_statistics_is_refused(stages: Stages, trained: Callable[..., TrialResult], option: dict) -> None:
+    (name,) = option
+    with pytest.raises(ConfigError, match=rf"training.execution.{name[11:]}: with batch norm \(the network generator\) it would change"):
+        trained(stages.student_job(generator__norm="batch", **option))
+
+
+def test_fsdp_without_workers_is_refused(stages: Stages, trained: Callable[..., TrialResult]) -> None:
+    with pytest.raises(ConfigError, match=r"training\.execution\.sharding: fsdp splits networks over the workers of Ray Train; use --exec"):
+        trained(stages.student_job(**FSDP))
 
 
 @pytest.mark.parametrize("count", COUNTS)

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import Stages, numbers
-from torch import Tensor
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
-from raydistill import checkpoint, networks, recipes
+from raydistill import checkpoint, networks, recipes, vem
 from raydistill import train as training
 from raydistill.config import Job, Optimizer, Stored
 from raydistill.data import load_split
@@ -254,6 +255,104 @@ def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_sam
         return step.negatives.samples
 
     assert torch.equal(negatives(4), negatives(4)) and not torch.equal(negatives(4), negatives(8))
+
+
+# ---- how a training is carried out ----------------------------------------------------------------------------------
+
+SLOW = {"ema_nimg": 0, "optimizer__learning_rate": 1e-4}
+"""Steps so short that rounding stays rounding; the whole network is compared, not its average."""
+
+
+def assert_same(given: TrialResult, expected: TrialResult, tolerance: float) -> None:
+    """||w - w'|| / ||w'|| of all weights but the biases that an instance norm cancels, and the logged numbers, within `tolerance`.
+
+    Without the generator's hinge loss: the discriminator's last bias, which has a gradient of 0 at first, is moved by rounding noise.
+    """
+    first, second = (load_file(Path(result.network.path) / "weights.safetensors") for result in (given, expected))
+    w, v = (torch.cat([value.flatten() for name, value in state.items() if name.endswith("weight")]) for state in (first, second))
+    assert (w - v).norm() / v.norm() < tolerance
+    names = [name for name in expected.metrics if name.startswith("train/") or name in ("energy/pos", "energy/neg", "energy/gap")]
+    names = [name for name in names if name != "train/gan_loss"]
+    assert [given.metrics[name] for name in names] == pytest.approx(
+        [expected.metrics[name] for name in names], rel=tolerance, abs=tolerance
+    )
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("microbatch", [1, 3])
+def test_microbatches_give_what_the_whole_batch_gives(stages: Stages, trained: Trained, recipe: str, microbatch: int) -> None:
+    """Four images in four parts, and in parts of three and one."""
+    parts, whole = (trained(job_of(stages, recipe, execution__microbatch=size, **SLOW)) for size in (microbatch, None))
+    assert_same(parts, whole, 1e-4)
+    assert parts.network.digest != whole.network.digest
+
+
+def test_a_microbatch_of_the_whole_batch_or_more_is_the_whole_batch(stages: Stages, trained: Trained) -> None:
+    digests = {trained(stages.student_job(execution__microbatch=size)).network.digest for size in (4, 5, None)}
+    assert len(digests) == 1
+
+
+def test_the_student_meets_the_negatives_that_the_energy_met_in_every_microbatch(
+    stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both phases go over all parts before their optimiser step, and the power iteration happens once a step."""
+    pairs, met = vem.pair_energies, []
+
+    def kept(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        met.append((energy.training, negatives.clone(), energy.head.weight.detach().clone(), s.requires_grad))
+        return pairs(energy, t, negatives, s)
+
+    monkeypatch.setattr(vem, "pair_energies", kept)
+    monkeypatch.setattr(recipes, "pair_energies", kept, raising=False)
+    trained(stages.student_job(execution__microbatch=2, budget_nimg=4, report_every_nimg=4))
+    assert [(phase, has_graph) for phase, _, _, has_graph in met] == [(True, False), (True, False), (False, True), (False, True)]
+    assert all(torch.equal(met[part][1], met[part + 2][1]) for part in (0, 1)) and not torch.equal(met[0][1], met[1][1])
+    assert torch.equal(met[0][2], met[1][2]) and torch.equal(met[2][2], met[3][2]) and not torch.equal(met[1][2], met[2][2])
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_activation_checkpointing_changes_no_bit_and_computes_blocks_again(
+    stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    plain = trained(job_of(stages, recipe))
+    again: list[int] = []
+    forward = nn.Sequential.forward
+    monkeypatch.setattr(nn.Sequential, "forward", lambda self, x: again.append(1) or forward(self, x))
+    assert trained(job_of(stages, recipe)).network.digest == plain.network.digest
+    calls = len(again)
+    assert trained(job_of(stages, recipe, execution__activation_checkpointing=True)).network.digest == plain.network.digest
+    assert len(again) - calls > calls
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_bfloat16_stays_close_and_keeps_weights_energies_and_losses_in_float32(
+    stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch, recipe: str
+) -> None:
+    """bfloat16 has 8 bits: each number is off by up to 0.4 %."""
+    half, full = (trained(job_of(stages, recipe, precision=precision, **SLOW)) for precision in ("bfloat16", "float32"))
+    assert half.network.digest != full.network.digest
+    assert_same(half, full, 0.02)
+    job = job_of(stages, recipe, precision="bfloat16")
+    seen: list[torch.dtype] = []
+    conv = nn.Conv2d.forward
+    monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: seen.append((out := conv(self, x)).dtype) or out)
+    recipe_ = recipes.build(job, stages.bench())
+    training.carry_out(recipe_, job.training, stages.bench())
+    step = stages.step()
+    seen.clear()
+    recipe_.forward(step)
+    assert step.output.dtype == torch.float32 and set(seen) == {torch.bfloat16}
+    for phase in recipe_.phases:
+        loss, numbers = phase.loss(step)
+        assert {loss.dtype, *(number.dtype for number in numbers.values())} == {torch.float32}
+    assert {value.dtype for network in recipe_.networks.values() for value in network.parameters()} == {torch.float32}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_compiled_networks_give_what_the_others_give(stages: Stages, trained: Trained, recipe: str) -> None:
+    compiled, eager = (trained(job_of(stages, recipe, execution__compile=choice, **SLOW)) for choice in (True, False))
+    assert_same(compiled, eager, 1e-3)
 
 
 def test_the_learning_rate_is_constant_then_falls_linearly_to_zero() -> None:

@@ -1,0 +1,255 @@
+"""What Ray costs: `python benchmarks/overhead.py frameworks` and `python benchmarks/overhead.py workers`. One thread a worker.
+
+The same student is trained in several lanes at once that take turns, a chunk of images each, so that a machine that slows down slows
+all of them. frameworks: a plain loop over the phases; a trial in a reused Tune actor; a TorchTrainer of one worker. workers: a
+TorchTrainer of one worker and one of two, the batch per worker the same. A chunk ends with an evaluation in every lane, and with
+checkpoint and report in all but the plain loop; the first chunk of a lane is not counted. Start-up, imports included, lasts until the first
+step: for Tune's later trials from the end of the trial before.
+"""
+
+import json
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from raydistill import networks, parallel, place, recipes, trial
+from raydistill import train as training
+from raydistill.config import Job, ShapesData, with_values
+from raydistill.data import load_split, prepare, read_info
+from raydistill.data.outputs import store_outputs
+from raydistill.perform import perform
+from raydistill.presets import shapes32
+from raydistill.recipes import Bench
+
+ROUNDS = {"frameworks": 9, "workers": 5}
+CHUNK_NIMG = 1024
+"""A worker and turn."""
+
+
+class Lane:
+    """One training among several: notes what happens and waits for its turn. Lives in the training's process."""
+
+    def __init__(self, folder: Path, name: str):
+        self.folder, self.name, self.resumed = folder, name, time.perf_counter()
+        self.next_step = training.next_step
+        training.next_step = self.first_step
+
+    def first_step(self, *args: Any) -> Any:
+        training.next_step = self.next_step
+        self.note("first step")
+        return self.next_step(*args)
+
+    def note(self, event: str, sec: float = 0.0) -> None:
+        if parallel.current().is_main:
+            with (self.folder / f"{self.name}.jsonl").open("a") as file:
+                file.write(json.dumps({"event": event, "time": time.time(), "sec": sec}) + "\n")
+
+    def chunk_ended(self) -> None:
+        if parallel.current().is_main:
+            (self.folder / "turn").write_text("nobody")
+        self.note("chunk", time.perf_counter() - self.resumed)
+        while (self.folder / "turn").read_text() not in (self.name, "everybody"):
+            time.sleep(0.02)
+        self.resumed = time.perf_counter()
+
+
+def bare(folder: Path, name: str, text: str) -> None:
+    """The plain loop: no `train`, no checkpoint, no report."""
+    torch.set_num_threads(1)
+    lane, job = Lane(folder, name), Job.model_validate_json(text)
+    split = load_split(job.data, "train")
+    bench = Bench(split.info, torch.device("cpu"), parallel.current())
+    recipe = recipes.build(job, bench)
+    nimg = 0
+    while nimg < job.training.budget_nimg:
+        step = training.next_step(split, job.training, nimg, bench)
+        recipe.forward(step)
+        for phase in recipe.phases:
+            training.advance(phase, recipe, [step], job.training, bench.workers)
+        nimg += job.training.batch_size
+        if training.is_report_due(nimg, job.training):
+            network = recipe.networks[recipe.network]
+            recipe.evaluate(network.eval())
+            network.train()
+            lane.chunk_ended()
+
+
+def in_tune(config: dict[str, Any]) -> None:
+    from ray import tune
+
+    _perform(config["lane"], tune.report)
+
+
+def in_train(config: dict[str, Any]) -> None:
+    import ray.train
+
+    _perform(config, ray.train.report)
+
+
+def _perform(config: dict[str, Any], report: Any) -> None:
+    torch.set_num_threads(1)
+    lane = Lane(Path(config["folder"]), config["name"])
+
+    def report_and_wait(numbers: dict[str, Any]) -> None:
+        report(numbers)
+        if config["takes_turns"]:
+            lane.chunk_ended()
+
+    perform(Job.model_validate_json(config["job"]), lane.folder / lane.name, report_and_wait)
+    lane.note("ended")
+
+
+class Referee:
+    """Starts lanes and gives them their turns."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.pool, self.lanes = folder, ThreadPoolExecutor(4), list[Future[None]]()
+        self.turn("nobody")
+
+    def turn(self, name: str) -> None:
+        (self.folder / "turn").write_text(name)
+
+    def start(self, call: Callable[..., None], *args: Any) -> float:
+        asked = time.time()
+        self.lanes.append(self.pool.submit(call, self.folder, *args))
+        return asked
+
+    def events(self, name: str, event: str, count: int = 1) -> list[dict[str, Any]]:
+        """Those of a lane so far, once there are `count` of them."""
+        path = self.folder / f"{name}.jsonl"
+        while True:
+            lines = path.read_text().splitlines() if path.exists() else []
+            found = [entry for entry in map(json.loads, lines) if entry["event"] == event]
+            if len(found) >= count:
+                return found
+            for lane in self.lanes:
+                if lane.done():
+                    lane.result()
+                    raise RuntimeError(f"a lane ended before {name}: {event}")
+            time.sleep(0.02)
+
+    def when(self, name: str, event: str) -> float:
+        return float(self.events(name, event)[0]["time"])
+
+    def take_turns(self, names: list[str], rounds: int) -> dict[str, list[float]]:
+        """Seconds of each lane's chunks, the first one, which each had alone, left out; lets all lanes run to their ends then."""
+        seconds: dict[str, list[float]] = {name: [] for name in names}
+        for number in range(2, rounds + 2):
+            for name in names:
+                self.turn(name)
+                seconds[name].append(self.events(name, "chunk", number)[-1]["sec"])
+        self.turn("everybody")
+        for lane in self.lanes:
+            lane.result()
+        return seconds
+
+
+def bare_lane(folder: Path, job: Job) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=bare, args=(folder, "bare", job.model_dump_json()))
+    process.start()
+    process.join()
+
+
+def tune_lane(folder: Path, job: Job, short: Job) -> None:
+    """Two short trials, then the lane itself, in one reused actor."""
+    from ray import tune
+
+    trials = [{"name": f"inline {index}", "job": short.model_dump_json(), "takes_turns": False} for index in (1, 2)]
+    trials.append({"name": "inline", "job": job.model_dump_json(), "takes_turns": True})
+    tune.Tuner(
+        tune.with_resources(in_tune, {"cpu": 0.2}),
+        param_space={"lane": tune.grid_search([{"folder": str(folder), **lane} for lane in trials])},
+        tune_config=tune.TuneConfig(max_concurrent_trials=1, reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=str(folder / "tune"), verbose=0),
+    ).fit()
+
+
+def train_lane(folder: Path, name: str, job: Job, num_workers: int) -> None:
+    config = {"folder": str(folder), "name": name, "job": job.model_dump_json(), "takes_turns": True}
+    trial._fit(in_train, config, folder / f"train-{name.replace(' ', '-')}", num_workers, 0.2)
+
+
+def jobs_of(folder: Path, rounds: int) -> list[Job]:
+    """The lanes' job for one worker and for two, and a short one."""
+    experiment = with_values(shapes32(), {"student.ema_nimg": 0}, where="overhead")
+    data = prepare(ShapesData(num_val=64), folder / "data")
+    info, split = read_info(data), load_split(data, "train")
+    judge = networks.save(folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
+    generator = networks.generator(experiment.teacher.generator, info, 0)
+    teacher = networks.save(folder / "teacher", "generator", generator, experiment.teacher.generator)
+    store_outputs(folder / "teacher", teacher.digest, generator, split, False, torch.device("cpu"))
+    jobs = []
+    for workers, chunks in ((1, rounds + 2), (2, rounds + 2), (1, 0)):
+        nimg = {
+            "budget_nimg": max(16, CHUNK_NIMG * workers * chunks),
+            "report_every_nimg": CHUNK_NIMG * workers,
+            "batch_size": 16 * workers,
+        }
+        jobs.append(Job(training=experiment.student.model_copy(update=nimg), data=data, judge=judge, teacher=teacher))
+    return jobs
+
+
+def main() -> None:
+    part = sys.argv[1]
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        jobs = jobs_of(Path(temporary), ROUNDS[part])
+        place.start_ray(dashboard=False)
+        try:
+            (frameworks if part == "frameworks" else workers)(Referee(Path(temporary)), *jobs)
+        finally:
+            place.stop_ray()
+
+
+def frameworks(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
+    referee.turn("bare")
+    asked = referee.start(bare_lane, job)
+    started = {"bare": referee.when("bare", "first step") - asked}
+    referee.events("bare", "chunk")
+    referee.turn("inline")
+    asked = referee.start(tune_lane, job, short)
+    started["inline, first trial"] = referee.when("inline 1", "first step") - asked
+    started["inline, second trial"] = referee.when("inline 2", "first step") - referee.when("inline 1", "ended")
+    started["inline, third trial"] = referee.when("inline", "first step") - referee.when("inline 2", "ended")
+    referee.events("inline", "chunk")
+    referee.turn("TorchTrainer")
+    asked = referee.start(train_lane, "TorchTrainer", job, 1)
+    started["TorchTrainer"] = referee.when("TorchTrainer", "first step") - asked
+    referee.events("TorchTrainer", "chunk")
+    for name, sec in started.items():
+        print(f"start-up  {name:22} {sec:6.1f} s", flush=True)
+    seconds = referee.take_turns(["bare", "inline", "TorchTrainer"], ROUNDS["frameworks"])
+    for name, chunks in seconds.items():
+        against = statistics.median(chunk / plain for chunk, plain in zip(chunks, seconds["bare"], strict=True))
+        print(
+            f"steady    {name:22} {CHUNK_NIMG / statistics.median(chunks):6.1f} images/s   time / bare: {against:.3f}", chunks_text(chunks)
+        )
+
+
+def workers(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
+    for name, given, number in (("1 worker", job, 1), ("2 workers", job_of_two, 2)):
+        referee.turn(name)
+        asked = referee.start(train_lane, name, given, number)
+        print(f"start-up  {name:10} {referee.when(name, 'first step') - asked:6.1f} s", flush=True)
+        referee.events(name, "chunk")
+    seconds = referee.take_turns(["1 worker", "2 workers"], ROUNDS["workers"])
+    for number, (name, chunks) in enumerate(seconds.items(), 1):
+        print(f"steady    {name:10} {number * CHUNK_NIMG / statistics.median(chunks):6.1f} images/s", chunks_text(chunks))
+    efficiencies = [one / two for one, two in zip(seconds["1 worker"], seconds["2 workers"], strict=True)]
+    print(f"efficiency of 2 workers: median {statistics.median(efficiencies):.3f}", chunks_text(efficiencies))
+
+
+def chunks_text(values: list[float]) -> str:
+    return "  (" + " ".join(f"{value:.2f}" for value in values) + ")"
+
+
+if __name__ == "__main__":
+    main()
