@@ -197,7 +197,8 @@ def average_gradients(parameters: Sequence[nn.Parameter], workers: Workers) -> N
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     """The 2-norm of all gradients together; a scalar. Collective for networks that are split."""
-    return _whole(torch.nn.utils.get_total_norm(_gradients(parameters)))
+    norm = torch.nn.utils.get_total_norm(_gradients(parameters))
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
@@ -243,7 +244,8 @@ def _whole_state(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _whole(value: Tensor) -> Tensor:
-    return value.full_tensor() if isinstance(value, DTensor) else value
+    """A split tensor is gathered and moved to main memory, so that the device holds one whole one at a time."""
+    return value.full_tensor().cpu() if isinstance(value, DTensor) else value
 
 
 def _like(value: Tensor, own: Tensor) -> Tensor:

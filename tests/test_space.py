@@ -127,6 +127,11 @@ def test_a_continuous_range_for_a_whole_number_is_refused() -> None:
         check(space(parameters={"student.generator.widths.stem": Float(low=4.0, high=8.0)}, when={}), shapes32(), "--space mine")
 
 
+def test_how_a_training_is_carried_out_cannot_be_searched() -> None:
+    parameters = {"student.execution.microbatch": Int(low=1, high=8)}
+    refused("'student.execution.microbatch' cannot be searched: it changes no result; give it by --set", parameters=parameters, when={})
+
+
 def test_an_unknown_objective_is_refused_with_the_known_ones() -> None:
     known = "Known: cost/macs, cost/params, val/miou, val/kd_judge, val/fd_judge. Nearest: 'val/miou'."
     refused("no objective 'val/mio'", known, objectives=(QUALITY.model_copy(update={"name": "val/mio"}), MACS))

@@ -278,6 +278,19 @@ def assert_same(given: TrialResult, expected: TrialResult, tolerance: float) -> 
     )
 
 
+def test_the_judges_loss_of_a_batch_is_the_mean_of_its_parts_where_pixels_are_ignored_too(stages: Stages) -> None:
+    bench = stages.bench()
+    bench = bench._replace(info=bench.info.model_copy(update={"ignore_index": 255}))
+    recipe, step = recipes.build(stages.judge_job(), bench), stages.step()
+    assert step.batch.labels is not None
+    step.batch.labels[0] = 255
+    losses = []
+    for part in [step, *training.microbatches(step, 2)]:
+        recipe.forward(part)
+        losses.append(recipe.phases[0].loss(part)[0].item())
+    assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2, rel=1e-5) and losses[1] < 0.7 * losses[2]
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("microbatch", [1, 3])
 def test_microbatches_give_what_the_whole_batch_gives(stages: Stages, trained: Trained, recipe: str, microbatch: int) -> None:
