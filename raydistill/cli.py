@@ -54,6 +54,22 @@ def sweep(
 
 
 @app.command()
+def batch(
+    file: Annotated[Path, typer.Argument(help="A .py file that defines BATCH = Batch(...).")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the batch of that name: finished sweeps are skipped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan and stop.")] = False,
+) -> None:
+    """Run several sweeps, spaces x methods x seeds, as one job. Exit code 1 where not all of them finished."""
+    from raydistill.run_batch import run
+
+    try:
+        code = run(file, resume=resume, dry_run=dry_run)
+    except KeyboardInterrupt:
+        code = 130
+    raise typer.Exit(code)
+
+
+@app.command()
 def config(
     space: Annotated[str, typer.Option(help="Search space.")] = "default",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,

@@ -280,13 +280,14 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
     """A copy of `config` with dotted paths set, checked again as a whole.
 
     Raises:
-        ConfigError: an unknown path (with the nearest valid one) or a value that the field refuses.
+        ConfigError: unknown paths (each with the nearest valid one) or values that their fields refuse.
     """
     valid = list(leaves(config))
+    if unknown := [path for path in values if path not in valid]:
+        said = [f"there is no config path {path!r}. The nearest valid path is {nearest(path, valid)!r}." for path in unknown]
+        raise ConfigError(f"{where}: {' '.join(said)}")
     data = config.model_dump(mode="json")
     for path, value in values.items():
-        if path not in valid:
-            raise ConfigError(f"{where}: there is no config path {path!r}. The nearest valid path is {nearest(path, valid)!r}.")
         *parents, leaf = path.split(".")
         node = data
         for parent in parents:

@@ -105,7 +105,7 @@ class Ledger:
         if teacher["result"] is None:
             shutil.copyfile(Path(self.stages.teacher.path).parent / "samples.png", self.folder_of(teacher) / "samples.png")
             teacher["result"] = results.write_result(self.folder_of(teacher), self.stages.teacher_result)
-        for role, label, training in _baselines(self.plan):
+        for role, label, training in baselines(self.plan):
             if label not in known:
                 params = {f"student.generator.widths.{name}": width for name, width in leaves(training.generator.widths).items()}
                 self._add(role, label, params | ({"student.mi.weight": 0.0} if role == "uniform" else {}), training)
@@ -134,7 +134,7 @@ class Ledger:
         return self.trials[-1]
 
 
-def _baselines(plan: Plan) -> list[tuple[str, str, StudentTraining]]:
+def baselines(plan: Plan) -> list[tuple[str, str, StudentTraining]]:
     """(role, label, training): uniform widths by plain distillation, and the narrowest of them without a teacher."""
     student, teacher = plan.experiment.student, plan.experiment.teacher
 

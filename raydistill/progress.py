@@ -63,6 +63,15 @@ class Progress:
             table.add_row(*(_cell(head, row[name]) for head, name in present.items()), style="bold" if row["front.member"] else None)
         self.console.print(table)
 
+    def rows(self, title: str, rows: pd.DataFrame) -> None:
+        """A table as it is; numbers with six digits, absent ones empty."""
+        table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+        for name in rows:
+            table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(rows[name]) else "left")
+        for _, row in rows.astype("object").iterrows():
+            table.add_row(*("" if pd.isna(value) else f"{value:.6g}" if isinstance(value, float) else str(value) for value in row))
+        self.console.print(table, markup=False)
+
 
 def _cell(head: str, value: Any) -> str:
     if pd.isna(value):

@@ -5,13 +5,15 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationError
 
 from raydistill.config import Experiment, Frozen, ResnetWidths, leaves, nearest, validated, with_values
-from raydistill.errors import SpaceError
+from raydistill.errors import InputError, SpaceError
 from raydistill.presets import PRESETS
+
+Defined = TypeVar("Defined")
 
 COSTS = ("cost/macs", "cost/params")
 QUALITIES = {"val/miou": "max", "val/kd_judge": "min", "val/fd_judge": "min"}
@@ -92,7 +94,7 @@ def load_space(name: str) -> SearchSpace:
         candidates = [Path("search_spaces") / f"{name}.py", *(folder / f"{name}.py" for folder in _installed())]
     for path in candidates:
         if path.is_file():
-            return _space_in(path)
+            return defined_in(path, "SPACE", SearchSpace, SpaceError)
     known = sorted({path.stem for folder in [Path("search_spaces"), *_installed()] for path in folder.glob("[!_]*.py")})
     raise SpaceError(
         f"--space {name}: no such search space. Known: {', '.join(known)}; or the path of a .py file. Nearest: {nearest(name, known)!r}."
@@ -223,15 +225,22 @@ def _installed() -> list[Path]:
     return [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
 
 
-def _space_in(path: Path) -> SearchSpace:
-    spec = importlib.util.spec_from_file_location(f"search_space_{path.stem}", path)
+def defined_in(path: Path, name: str, kind: type[Defined], error: type[InputError]) -> Defined:
+    """The object `name` of class `kind` that a Python file defines. Raises `error` where the file fails or does not define it."""
+    spec = importlib.util.spec_from_file_location(f"defined_in_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # whatever the file does: it is the user's code
-        raise SpaceError(f"{path}: {type(error).__name__}: {error}") from error
-    space = getattr(module, "SPACE", None)
-    if not isinstance(space, SearchSpace):
-        raise SpaceError(f"{path}: must define SPACE = SearchSpace(...), found {type(space).__name__}")
-    return space
+    except ValidationError as raised:
+        problems = [
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']} (given: {item['input']!r})" if item["loc"] else f"{name}: {item['msg']}"
+            for item in raised.errors()
+        ]
+        raise error(f"{path}: {'; '.join(problems)}") from raised
+    except Exception as raised:  # whatever the file does: it is the user's code
+        raise error(f"{path}: {type(raised).__name__}: {raised}") from raised
+    found = getattr(module, name, None)
+    if not isinstance(found, kind):
+        raise error(f"{path}: must define {name} = {kind.__name__}(...), found {type(found).__name__}")
+    return found

@@ -4,16 +4,18 @@ The ledger (`trials/*/trial.json`, `result.json`) is the truth. Resume reads it:
 their checkpoints under the same number, proposals continue from the told history. Ray's own snapshot is never read.
 """
 
+import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
-from raydistill import place, report, store, trial, tuning
+from raydistill import nodes, place, report, store, track, trial, tuning
 from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, RaydistillError
 from raydistill.ledger import Ledger, Trial
@@ -22,40 +24,73 @@ from raydistill.plan import RECHECK_WORKERS, Plan, SweepOptions, check
 from raydistill.progress import Progress
 from raydistill.track import Tracker, default_uri
 
+MayStart = Callable[[bool], bool]
+"""Whether a trial may start now; True is given for a new searched one, False for one that is there: a baseline, or one to go on with."""
+
 
 def run(options: SweepOptions) -> int:
     """Runs or resumes a sweep; returns the exit code: 0, 1 where no student could be trained, 130 interrupted."""
-    plan = check(options)
-    with store.locked(plan.store / "mlflow.lock", what="the tracking store", wait=True):
-        tracker = Tracker(options.mlflow or default_uri(plan.store), options.experiment, plan.store / "mlartifacts")
-    folder = _open_sweep(plan)
-    progress = Progress()
-    with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
-        progress.say(f"sweep {folder.name} in {folder}; logs in {folder / 'trials'}/*/log.txt")
+    track.require_reachable(options.mlflow)
+    plan, progress = check(options), Progress()
+    with opened(plan, progress) as (folder, tracker):
         try:
-            return _run(plan, folder, tracker, progress)
+            with on_ray([options]):
+                return run_one(plan, folder, tracker, progress)
         except KeyboardInterrupt:
             progress.say(f"interrupted; finished trials are kept. Go on: the same command with --resume --name {folder.name}")
             return 130
+
+
+@contextmanager
+def opened(plan: Plan, progress: Progress) -> Iterator[tuple[Path, Tracker]]:
+    """The sweep's folder, held by this process alone, and its tracker, closed at the end."""
+    options = plan.options
+    with store.locked(plan.store / "mlflow.lock", what="the tracking store", wait=True):
+        tracker = Tracker(options.mlflow or default_uri(plan.store), options.experiment, plan.store / "mlartifacts")
+    folder = _open_sweep(plan)
+    with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
+        progress.say(f"sweep {folder.name} in {folder}; logs in {folder / 'trials'}/*/log.txt")
+        try:
+            yield folder, tracker
         finally:
-            try:
-                tracker.close()
-            finally:
-                place.stop_ray()
+            tracker.close()
 
 
-def _run(plan: Plan, folder: Path, tracker: Tracker, progress: Progress) -> int:
+@contextmanager
+def on_ray(sweeps: Sequence[SweepOptions]) -> Iterator[None]:
+    """Ray for one sweep or for several, one after the other; SIGTERM interrupts meanwhile."""
+    sharded = any(options.executor == "train" or options.workers_per_trial > 1 for options in sweeps)
+    try:
+        place.start_ray(dashboard=sharded or torch.cuda.is_available())
+        with _sigterm_interrupts():  # after Ray, which installs a handler of its own
+            if "RAY_ADDRESS" in os.environ:  # an embedded cluster is this installation
+                nodes.require_same_versions()
+            yield
+    finally:
+        place.stop_ray()
+
+
+def run_one(
+    plan: Plan,
+    folder: Path,
+    tracker: Tracker,
+    progress: Progress,
+    *,
+    tags: Mapping[str, str] = MappingProxyType({}),
+    may_start: MayStart = lambda is_new: True,
+) -> int:
+    """One sweep on a running Ray, from judge and teacher to the frontier.
+
+    Args:
+        tags: further tags of the sweep's MLflow run.
+        may_start: asked before each trial; False ends the sweep there, unfinished, for a resume to go on.
+
+    Returns: 0; 1 where no student could be trained, or where it ends unfinished.
+    """
     options = plan.options
-    tags = {"raydistill.space": options.space, "raydistill.definition": plan.definition, "raydistill.data": plan.data.digest}
+    facts = {"raydistill.space": options.space, "raydistill.definition": plan.definition, "raydistill.data": plan.data.digest}
     params = {"space": options.space, "preset": plan.space.preset, "trials": options.trials, "seed": options.seed}
-    tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], tags, params)
-    place.start_ray(dashboard=options.executor == "train" or options.workers_per_trial > 1 or torch.cuda.is_available())
-    with _sigterm_interrupts():  # after Ray, which installs a handler of its own
-        return _train_and_report(plan, folder, tracker, progress)
-
-
-def _train_and_report(plan: Plan, folder: Path, tracker: Tracker, progress: Progress) -> int:
-    options = plan.options
+    tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
     placement = place.place(options.executor, options.workers_per_trial, options.max_concurrent)
     ledger = Ledger(plan, folder, _train_stages(plan, progress))
     for known in ledger.trials:
@@ -64,11 +99,13 @@ def _train_and_report(plan: Plan, folder: Path, tracker: Tracker, progress: Prog
             tracker.end_trial(known, ledger.folder_of(known))
     for ngf in plan.left_out:
         progress.say(f"uniform {ngf} lies outside the cost window and is left out")
-    _search(ledger, placement, tracker, progress)
+    if not _search(ledger, placement, tracker, progress, may_start):
+        return 1
     if not ledger.front():
         progress.say(f"no student was trained: {ledger.trials[-1]['result']['reason']}")
         return 1
-    _recheck(ledger, tracker, progress)
+    if not _recheck(ledger, tracker, progress, may_start):
+        return 1
     real_test = report.score_on_test(ledger)
     report.write_report(ledger, real_test, tracker, progress)
     return 0
@@ -109,19 +146,22 @@ def _log_watcher(cache: Path, progress: Progress) -> Callable[[], None]:
     return watch
 
 
-def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progress: Progress) -> None:
-    """Runs what is unfinished, then proposals, until the sweep has its number of searched trials."""
+def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progress: Progress, may_start: MayStart) -> bool:
+    """Runs what is unfinished, then proposals, until the sweep has its number of searched trials. False: `may_start` ended it before."""
     queue = ledger.unfinished
     num_new = max(0, ledger.plan.options.trials - len(ledger.searched))
     total = len(queue) + num_new
     if total == 0:
-        return
+        return True
     how = "inline" if placement.inline else f"by Ray Train, {placement.workers_per_trial} workers a trial"
     progress.say(f"{total} trials to train, {placement.max_concurrent} at a time, {how}")
-    started, ended = time.monotonic(), 0
+    started, ended, stopped = time.monotonic(), 0, False
 
     def next_trial() -> Trial | None:
-        nonlocal num_new
+        nonlocal num_new, stopped
+        if (queue or num_new) and not may_start(not queue):
+            stopped = True
+            return None
         if queue:
             following = queue.pop(0)
         elif num_new:
@@ -155,14 +195,17 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
         placement=placement,
         storage=ledger.folder / "ray",
     )
+    return not stopped
 
 
-def _recheck(ledger: Ledger, tracker: Tracker, progress: Progress) -> None:
-    """One front member again, student and energy together, by a TorchTrainer of 2 workers."""
+def _recheck(ledger: Ledger, tracker: Tracker, progress: Progress, may_start: MayStart) -> bool:
+    """One front member again, student and energy together, by a TorchTrainer of 2 workers. False: `may_start` forbade it."""
     again = next((known for known in ledger.trials if known["role"] == "recheck"), None)
     if again is None:
         again = ledger.add_recheck(_to_recheck(ledger))
     if again["result"] is None:
+        if not may_start(False):
+            return False
         progress.say(f"trial {again['again']} again, by a TorchTrainer of {RECHECK_WORKERS} workers")
         tracker.start_trial(again)
         try:
@@ -171,6 +214,7 @@ def _recheck(ledger: Ledger, tracker: Tracker, progress: Progress) -> None:
             (ledger.folder_of(again) / "error.txt").write_text(str(error))
         ledger.end(again)
         tracker.end_trial(again, ledger.folder_of(again))
+    return True
 
 
 def _to_recheck(ledger: Ledger) -> Trial:

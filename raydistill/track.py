@@ -1,11 +1,14 @@
 """MLflow: one parent run a sweep, one child a trial. A mirror of the ledger: it can be brought up to date at any time."""
 
 import functools
+import http.client
 import json
 import logging
 import os
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -25,6 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 _PARENT = "mlflow.parentRunId"
+_ANSWER_SEC = 5.0
 _VIEW = "raydistill"
 _COLUMNS = (
     "front/member",
@@ -60,6 +64,22 @@ def _named(method: Callable[P, R]) -> Callable[P, R]:
 
 def default_uri(store: Path) -> str:
     return f"sqlite:///{store / 'mlflow.db'}"
+
+
+def require_reachable(uri: str | None) -> None:
+    """Raises StoreError where no server answers at an http address within seconds; MLflow itself would try again for minutes."""
+    if uri is None or not uri.startswith(("http:", "https:")):
+        return
+    try:
+        urllib.request.urlopen(uri, timeout=_ANSWER_SEC).close()
+    except urllib.error.HTTPError:
+        pass  # it answers; whether it is a tracking server is told by MLflow's first request
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        why = getattr(error, "reason", error)
+        raise StoreError(
+            f"--mlflow {uri}: the tracking server cannot be reached ({why}); start it, correct the address, or leave --mlflow out "
+            "to track in the store"
+        ) from error
 
 
 class Tracker:

@@ -10,7 +10,7 @@ import raydistill
 
 PACKAGE = Path(raydistill.__file__).parent
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(("", "errors", "config", "presets", "space", "store", "results", "frontier"), 0),
+    **dict.fromkeys(("", "errors", "config", "presets", "space", "batch", "store", "results", "frontier"), 0),
     **dict.fromkeys(("seeds", "cost", "losses", "metrics", "langevin", "vem"), 1),
     **dict.fromkeys(("models", "models.energy", "models.judge", "models.patchgan", "models.resnet"), 1),
     **dict.fromkeys(("data", "data.folders", "data.outputs", "data.prepare", "data.shapes"), 1),

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ON_TWO_NODES = """
-import json, os, sys, time
+import json, os, shutil, subprocess, sys
 from raydistill import errors, nodes, place
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
@@ -48,11 +48,12 @@ def other_torch(tmp_path: Path) -> str:
 
 
 def test_every_node_answers_and_one_that_fails_or_is_silent_says_so(tmp_path):
-    expression = "[nodes.on_every_node(f, x, timeout_sec=15) for f, x in ((os.getenv, 'WHO'), (os.listdir, '/nowhere'), (time.sleep, 60))]"
+    calls = "(os.getenv, 'WHO', 60), (shutil.rmtree, '/nowhere', 60), (subprocess.run, ['sleep', '60'], 2)"
+    expression = f"[nodes.on_every_node(function, argument, timeout_sec=limit) for function, argument, limit in ({calls})]"
     answered, failed, silent = on_two_nodes(expression, tmp_path, WHO="second")
     assert [answer[2:] for answer in answered] == [[None, ""], ["second", ""]] and len({node_id for _, node_id, _, _ in answered}) == 2
     assert all(value is None and "No such file or directory: '/nowhere'" in error for _, _, value, error in failed)
-    assert [error for _, _, _, error in silent] == ["no answer within 15 s"] * 2
+    assert [error for _, _, _, error in silent] == ["no answer within 2 s"] * 2
 
 
 def test_a_sweep_refuses_nodes_of_another_version_by_name(tmp_path, other_torch):
