@@ -9,7 +9,7 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP   = $(VENV)/.raydistill-installed
 HAS_TORCH = import importlib.metadata as m; assert tuple(map(int, m.version("torch").split("+")[0].split(".")[:2])) >= (2, 13)
 
-.PHONY: setup sweep test lint slow clean
+.PHONY: setup sweep test lint slow wheel clean
 
 sweep: setup
 	$(RUN)/python sweep.py $(ARGS)
@@ -20,6 +20,11 @@ test: setup
 
 slow: setup
 	$(RUN)/python -m pytest -s -m slow $(ARGS)
+
+# What clusters install: wheels/raydistill-*.whl (docs/cluster.md).
+wheel: setup
+	rm -f wheels/raydistill-*.whl
+	$(RUN)/pip wheel -q --no-deps -w wheels .
 
 setup: $(STAMP)
 

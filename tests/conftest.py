@@ -1,5 +1,8 @@
 """A tiny experiment and its judge and teacher, trained once a session."""
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -61,6 +64,20 @@ class Stages(NamedTuple):
         """A minibatch of the first training pictures."""
         indices, mirrored = np.arange(len(flips)), np.array(flips)
         return Step(batch(load_split(self.data, "train"), indices, flips=mirrored), indices, mirrored, nimg)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this tree."""
+    root, source, out = Path(__file__).parent.parent, tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("raydistill", "search_spaces", "analysis", "tests", "benchmarks"):
+        shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(root / name, source / name)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(out), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    (built,) = out.glob("*.whl")
+    return built
 
 
 @pytest.fixture(autouse=True, scope="session")

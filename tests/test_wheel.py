@@ -13,20 +13,10 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(wheel: Path) -> Path:
     """A folder with the content of the wheel."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in ("raydistill", "search_spaces", "analysis"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("tests", "benchmarks"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(ROOT / name, source / name)
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(out), str(source)]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = out.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(out / "site")
-    return out / "site"
+    zipfile.ZipFile(wheel).extractall(wheel.parent / "site")
+    return wheel.parent / "site"
 
 
 def test_the_wheel_has_the_three_packages_and_their_files_and_nothing_else(installed: Path) -> None:
@@ -37,6 +27,11 @@ def test_the_wheel_has_the_three_packages_and_their_files_and_nothing_else(insta
     }
     for name in ("raydistill/data/shapes.py", "search_spaces/camvid.py", "analysis/page.html", "analysis/page.js"):
         assert (installed / name).is_file()
+    launch = installed / "raydistill/launch"
+    names = {"cluster.yaml", "aws.yaml", "rayjob.yaml", "slurm.sh", "Dockerfile", "constraints.txt", "sweep.py"}
+    assert {path.name for path in launch.iterdir()} == names
+    for name in ("cluster.yaml", "constraints.txt", "sweep.py"):  # in a checkout they are also at the top
+        assert (launch / name).read_text() == (ROOT / name).read_text()
 
 
 def test_sweep_py_alone_finds_the_installed_package_and_its_spaces(installed: Path, tmp_path: Path) -> None:
