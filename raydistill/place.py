@@ -9,22 +9,14 @@ if not os.environ.get("RAY_ADDRESS"):
     # alone. `_node_ip_address="127.0.0.1"` does not do it on Linux: Ray replaces it by the machine's address.
     os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
-import grpc
 import ray
-from ray._private.grpc_utils import init_grpc_channel
-from ray._private.services import canonicalize_bootstrap_address
 
+from raydistill import join
 from raydistill.errors import ConfigError, RunError
 
 _TRAIN_DRIVER_CPUS = 0.1
 _TRAIN_WORKER_CPUS = 0.9
 """Below 1, so that a trial of n workers and its driver fit on n CPUs."""
-_JOIN_SEC = 5
-"""How long the head may take to answer a new connection."""
-_TOKEN_HELP = (
-    "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the cluster's token (default ~/.ray/auth_token), as on its head; "
-    "RAY_AUTH_MODE=disabled only where the head has it, too"
-)
 
 
 class Placement(NamedTuple):
@@ -54,7 +46,7 @@ def start_ray(*, dashboard: bool) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a trial that diverged before its first report is no error of Tune's
     if address := os.environ.get("RAY_ADDRESS"):
-        _join_ray(address)
+        join.join_ray(address)
         return
     try:
         ray.init(
@@ -66,29 +58,6 @@ def start_ray(*, dashboard: bool) -> None:
         )
     except Exception as error:  # Ray raises a bare Exception where its processes do not come up in time
         raise RunError(f"Ray did not start: {str(error).splitlines()[0]} Is the machine overloaded? Try again.") from error
-
-
-def _join_ray(given: str) -> None:
-    where = f"RAY_ADDRESS={given}"
-    if "://" in given:
-        raise ConfigError(f"{where}: a sweep joins its cluster from one of the cluster's machines; give HEAD:6379, or auto on the head")
-    try:
-        address = canonicalize_bootstrap_address(given) or given  # "auto": the cluster that was started last on this machine
-        with init_grpc_channel(address) as channel:
-            grpc.channel_ready_future(channel).result(timeout=_JOIN_SEC)  # Ray itself would wait for minutes
-    except (grpc.FutureTimeoutError, OSError, ValueError) as error:
-        reason = str(error) or f"nothing in {_JOIN_SEC} s at {address}"
-        raise ConfigError(f"{where}: no Ray cluster answers there ({reason}); start it, give HEAD:6379, or unset RAY_ADDRESS") from error
-    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")  # tries, a second and a line of Ray's log each; its default is 20
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    except ray.exceptions.AuthenticationError as error:
-        raise ConfigError(f"{where}: the cluster wants a token and there is none; {_TOKEN_HELP}") from error
-    except (ConnectionError, RuntimeError) as error:
-        cause = str(error.__cause__ or error).strip().splitlines()[-1]
-        if "Unauthenticated" in cause or "InvalidAuthToken" in cause:
-            raise ConfigError(f"{where}: the cluster refuses the token; {_TOKEN_HELP}") from error
-        raise ConfigError(f"{where}: a server answers there, but not as a Ray {ray.__version__} cluster: {cause}") from error
 
 
 def stop_ray() -> None:

@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("parallel", "networks", "recipes", "checkpoint", "evaluate"), 2),
     "train": 3,
     **dict.fromkeys(
-        ("perform", "trial", "tuning", "place", "nodes", "search", "plan", "ledger", "track", "progress", "report", "sweep"), 4
+        ("perform", "join", "trial", "tuning", "place", "nodes", "search", "plan", "ledger", "track", "progress", "report", "sweep"), 4
     ),
     **dict.fromkeys(("cli", "__main__", "launch.sweep"), 5),
 }
@@ -25,7 +25,7 @@ FLOORS: dict[str, int] = {
 LOWEST = {"torch": 1, "safetensors": 1, "torchmetrics": 1, "ray": 4, "optuna": 4, "mlflow": 4, "rich": 4, "analysis": 4, "typer": 5}
 """Outside package -> the lowest floor that may import it."""
 CONFINED = {
-    "ray": {"trial", "tuning", "place", "nodes"},
+    "ray": {"trial", "tuning", "place", "nodes", "join"},
     "mlflow": {"track"},
     "optuna": {"search"},
     "torch.distributed": {"parallel"},

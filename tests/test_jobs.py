@@ -87,7 +87,7 @@ def test_a_job_is_followed_stopped_and_resumed_by_a_second_job(head: Head, tmp_p
         assert time.monotonic() < deadline, job(head, "logs", "first").stdout
         time.sleep(0.2)
     assert job(head, "stop", "first").returncode == 0
-    assert "STOPPED" in job(head, "status", "first").stdout
+    assert "Job 'first' was stopped" in job(head, "status", "first").stdout
     said = job(head, "logs", "first").stdout
     assert "interrupted; finished trials are kept" in said and "Traceback" not in said
     kept = {path: path.read_text() for path in sweep_dir.glob("trials/000[1-9]/result.json")}

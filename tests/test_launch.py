@@ -131,7 +131,7 @@ def test_the_cluster_page_names_files_and_commands_that_exist() -> None:
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:1", "RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there .nothing in 5 s at 127.0.0.1:1.; start it, give HEAD:6379"),
+        ("127.0.0.1:1", "RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there .nothing in 5 s at .*:1.; start it, give HEAD:6379"),
         ("head", "RAY_ADDRESS=head: no Ray cluster answers there .Invalid address format: head."),
         ("http://127.0.0.1:8265", "a sweep joins its cluster from one of the cluster's machines; give HEAD:6379, or auto on the head"),
     ],
