@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from raydistill import networks, parallel, place, recipes, trial
+from raydistill import networks, parallel, place, recipes
 from raydistill import train as training
 from raydistill.config import Job, ShapesData, with_values
 from raydistill.data import load_split, prepare, read_info
@@ -29,8 +29,8 @@ from raydistill.perform import perform
 from raydistill.presets import shapes32
 from raydistill.recipes import Bench
 
-ROUNDS = {"frameworks": 9, "workers": 5}
-CHUNK_NIMG = 1024
+ROUNDS = {"frameworks": 7, "workers": 5}
+CHUNK_NIMG = 512
 """A worker and turn."""
 
 
@@ -146,6 +146,7 @@ class Referee:
             for name in names:
                 self.turn(name)
                 seconds[name].append(self.events(name, "chunk", number)[-1]["sec"])
+            print("         ", {name: round(chunks[-1], 3) for name, chunks in seconds.items()}, flush=True)
         self.turn("everybody")
         for lane in self.lanes:
             lane.result()
@@ -173,14 +174,22 @@ def tune_lane(folder: Path, job: Job, short: Job) -> None:
 
 
 def train_lane(folder: Path, name: str, job: Job, num_workers: int) -> None:
-    config = {"folder": str(folder), "name": name, "job": job.model_dump_json(), "takes_turns": True}
-    trial._fit(in_train, config, folder / f"train-{name.replace(' ', '-')}", num_workers, 0.2)
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    TorchTrainer(
+        in_train,
+        train_loop_config={"folder": str(folder), "name": name, "job": job.model_dump_json(), "takes_turns": True},
+        scaling_config=ScalingConfig(num_workers=num_workers, resources_per_worker={"CPU": 0.2}),
+        torch_config=TorchConfig(backend="gloo"),
+        run_config=RunConfig(name=name.replace(" ", "-"), storage_path=str(folder / "train")),
+    ).fit()
 
 
 def jobs_of(folder: Path, rounds: int) -> list[Job]:
     """The lanes' job for one worker and for two, and a short one."""
     experiment = with_values(shapes32(), {"student.ema_nimg": 0}, where="overhead")
-    data = prepare(ShapesData(num_val=64), folder / "data")
+    data = prepare(ShapesData(num_train=1024, num_val=64), folder / "data")
     info, split = read_info(data), load_split(data, "train")
     judge = networks.save(folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
     generator = networks.generator(experiment.teacher.generator, info, 0)
@@ -229,9 +238,7 @@ def frameworks(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
     seconds = referee.take_turns(["bare", "inline", "TorchTrainer"], ROUNDS["frameworks"])
     for name, chunks in seconds.items():
         against = statistics.median(chunk / plain for chunk, plain in zip(chunks, seconds["bare"], strict=True))
-        print(
-            f"steady    {name:22} {CHUNK_NIMG / statistics.median(chunks):6.1f} images/s   time / bare: {against:.3f}", chunks_text(chunks)
-        )
+        print(f"steady    {name:22} {CHUNK_NIMG / statistics.median(chunks):6.1f} images/s   time / bare: {against:.3f}")
 
 
 def workers(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
@@ -242,13 +249,9 @@ def workers(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
         referee.events(name, "chunk")
     seconds = referee.take_turns(["1 worker", "2 workers"], ROUNDS["workers"])
     for number, (name, chunks) in enumerate(seconds.items(), 1):
-        print(f"steady    {name:10} {number * CHUNK_NIMG / statistics.median(chunks):6.1f} images/s", chunks_text(chunks))
+        print(f"steady    {name:10} {number * CHUNK_NIMG / statistics.median(chunks):6.1f} images/s")
     efficiencies = [one / two for one, two in zip(seconds["1 worker"], seconds["2 workers"], strict=True)]
-    print(f"efficiency of 2 workers: median {statistics.median(efficiencies):.3f}", chunks_text(efficiencies))
-
-
-def chunks_text(values: list[float]) -> str:
-    return "  (" + " ".join(f"{value:.2f}" for value in values) + ")"
+    print(f"efficiency of 2 workers: median {statistics.median(efficiencies):.3f}")
 
 
 if __name__ == "__main__":
