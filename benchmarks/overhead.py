@@ -1,4 +1,4 @@
-"""What Ray costs: `python benchmarks/overhead.py frameworks` and `python benchmarks/overhead.py workers`. One thread a worker.
+"""What Ray and several workers cost: `python benchmarks/overhead.py frameworks`, `workers` or `ceiling`. One thread a worker.
 
 The same student is trained in several lanes at once that take turns, a chunk of images each, so that a machine that slows down slows
 all of them. frameworks: a plain loop over the phases; a trial in a reused Tune actor; a TorchTrainer of one worker. workers: a
@@ -19,17 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 
 from raydistill import networks, parallel, place, recipes
 from raydistill import train as training
 from raydistill.config import Job, ShapesData, with_values
 from raydistill.data import load_split, prepare, read_info
 from raydistill.data.outputs import store_outputs
+from raydistill.parallel import Workers
 from raydistill.perform import perform
 from raydistill.presets import shapes32
 from raydistill.recipes import Bench
 
-ROUNDS = {"frameworks": 7, "workers": 5}
+ROUNDS = {"frameworks": 7, "workers": 5, "ceiling": 5}
+STEPS = 10
+"""Of a turn in `ceiling`."""
 CHUNK_NIMG = 512
 """A worker and turn."""
 
@@ -56,6 +61,7 @@ class Lane:
         if parallel.current().is_main:
             (self.folder / "turn").write_text("nobody")
         self.note("chunk", time.perf_counter() - self.resumed)
+        parallel.barrier(parallel.current())  # the turn was given back before any worker looks at it
         while (self.folder / "turn").read_text() not in (self.name, "everybody"):
             time.sleep(0.02)
         self.resumed = time.perf_counter()
@@ -211,6 +217,9 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         jobs = jobs_of(Path(temporary), ROUNDS[part])
+        if part == "ceiling":
+            mp.spawn(ceiling, (Path(temporary), [job.model_dump_json() for job in jobs]), nprocs=2)
+            return
         place.start_ray(dashboard=False)
         try:
             (frameworks if part == "frameworks" else workers)(Referee(Path(temporary)), *jobs)
@@ -252,6 +261,45 @@ def workers(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
         print(f"steady    {name:10} {number * CHUNK_NIMG / statistics.median(chunks):6.1f} images/s")
     efficiencies = [one / two for one, two in zip(seconds["1 worker"], seconds["2 workers"], strict=True)]
     print(f"efficiency of 2 workers: median {statistics.median(efficiencies):.3f}")
+
+
+def ceiling(rank: int, folder: Path, jobs: list[str]) -> None:
+    """Two processes without Ray: the first alone, both at once with nothing in common, both as a group; steps only, in turn."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
+    runs: dict[str, Callable[[], None]] = {}
+    for name, text, group in (
+        ("alone", jobs[0], Workers(0, 1)),
+        ("at once", jobs[0], Workers(0, 1)),
+        ("as a group", jobs[1], Workers(rank, 2)),
+    ):
+        runs[name] = steps_of(Job.model_validate_json(text), group)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(ROUNDS["ceiling"] + 1):
+        for name, run in runs.items():
+            dist.barrier()
+            started = time.perf_counter()
+            if rank == 0 or name != "alone":
+                run()
+            dist.barrier()
+            seconds[name].append(time.perf_counter() - started)
+    for name in runs if rank == 0 else ():
+        shares = [one / two for one, two in zip(seconds["alone"][1:], seconds[name][1:], strict=True)]
+        print(f"{name:12} {statistics.median(seconds[name][1:]):6.2f} s   efficiency: median {statistics.median(shares):.3f}", shares)
+    dist.destroy_process_group()
+
+
+def steps_of(job: Job, group: Workers) -> Callable[[], None]:
+    split = load_split(job.data, "train")
+    bench = Bench(split.info, torch.device("cpu"), group)
+    recipe = recipes.build(job, bench)
+
+    def run() -> None:
+        for number in range(STEPS):
+            step = training.next_step(split, job.training, number * job.training.batch_size, bench)
+            training.take_step(recipe, step, job.training, group)
+
+    return run
 
 
 if __name__ == "__main__":
