@@ -70,6 +70,18 @@ def batch(
 
 
 @app.command()
+def doctor(
+    store: Annotated[Path, typer.Option(help="Results folder, as sweeps will be given it.")] = Path("runs"),
+    mlflow: Annotated[str | None, typer.Option(help="Tracking URI, as sweeps will be given it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+) -> None:
+    """Look at this machine, or at every node of the cluster that RAY_ADDRESS names, and say what to do. Exit code 1 where a check fails."""
+    from raydistill.doctor import run
+
+    raise typer.Exit(run(store, mlflow, as_json=as_json))
+
+
+@app.command()
 def config(
     space: Annotated[str, typer.Option(help="Search space.")] = "default",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,

@@ -27,6 +27,8 @@ class Answer(NamedTuple):
     """What the function returned; None where it failed."""
     error: str
     """Why there is no value; "" where there is one."""
+    num_gpus: int = 0
+    """What Ray was told of."""
 
 
 def on_every_node(function: Callable[..., Any], *args: Any, timeout_sec: float = 60.0) -> list[Answer]:
@@ -53,8 +55,13 @@ def on_every_node(function: Callable[..., Any], *args: Any, timeout_sec: float =
                 error = str(raised).strip().splitlines()[-1]
         else:
             ray.cancel(reference, force=True)
-        answers.append(Answer(name, node["NodeID"], value, error))
+        answers.append(Answer(name, node["NodeID"], value, error, int(node["Resources"].get("GPU", 0))))
     return answers
+
+
+def cluster_address() -> str:
+    """host:port of the cluster's control service; every server of the cluster has it on its command line."""
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def versions() -> dict[str, str]:

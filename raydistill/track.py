@@ -1,10 +1,12 @@
 """MLflow: one parent run a sweep, one child a trial. A mirror of the ledger: it can be brought up to date at any time."""
 
+import contextlib
 import functools
 import http.client
 import json
 import logging
 import os
+import sqlite3
 import time
 import urllib.error
 import urllib.parse
@@ -80,6 +82,24 @@ def require_reachable(uri: str | None) -> None:
             f"--mlflow {uri}: the tracking server cannot be reached ({why}); start it, correct the address, or leave --mlflow out "
             "to track in the store"
         ) from error
+
+
+def probe(uri: str) -> None:
+    """Asks a tracking store without writing to it. Raises StoreError where it cannot be used."""
+    require_reachable(uri)
+    try:
+        if uri.startswith("sqlite:///"):
+            path = Path(uri.removeprefix("sqlite:///"))
+            if not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise PermissionError(f"{path} cannot be written")
+            if path.exists():
+                with contextlib.closing(sqlite3.connect(path, timeout=_ANSWER_SEC)) as connection:
+                    connection.execute("BEGIN IMMEDIATE")  # takes the lock of a writer and gives it back
+                    connection.rollback()
+        else:
+            MlflowClient(uri).search_experiments(max_results=1)
+    except (MlflowException, sqlite3.Error, OSError) as error:
+        raise StoreError(f"--mlflow {uri}: the tracking store cannot be used: {str(error).splitlines()[0]}") from error
 
 
 class Tracker:

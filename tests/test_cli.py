@@ -1,7 +1,9 @@
 """Wrong input ends in one clear message and exit code 2, before any cost: no Ray, no training."""
 
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -180,6 +182,16 @@ def test_resume_without_a_sweep_says_so(fails):
 def test_an_unreachable_tracking_store_is_named(fails, tmp_path):
     (tmp_path / "file").write_text("")
     assert "--mlflow sqlite" in fails("sweep", "--mlflow", f"sqlite:///{tmp_path}/file/mlflow.db")
+
+
+def test_a_tracking_server_that_does_not_answer_is_named_in_one_line_within_seconds(fails, monkeypatch):
+    monkeypatch.setattr("raydistill.sweep.check", lambda options: pytest.fail("something was prepared"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    started = time.monotonic()
+    text = fails("sweep", "--mlflow", f"http://127.0.0.1:{port}")  # nobody listens there any more
+    assert time.monotonic() - started < 10
+    assert text.count("\n") == 1 and f"--mlflow http://127.0.0.1:{port}: the tracking server cannot be reached" in text
 
 
 def test_an_objective_that_needs_labels_is_refused_without_them(fails, tmp_path):

@@ -17,7 +17,24 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("parallel", "networks", "recipes", "checkpoint", "evaluate"), 2),
     "train": 3,
     **dict.fromkeys(
-        ("perform", "join", "trial", "tuning", "place", "nodes", "search", "plan", "ledger", "track", "progress", "report", "sweep"), 4
+        (
+            "perform",
+            "doctor",
+            "run_batch",
+            "join",
+            "trial",
+            "tuning",
+            "place",
+            "nodes",
+            "search",
+            "plan",
+            "ledger",
+            "track",
+            "progress",
+            "report",
+            "sweep",
+        ),
+        4,
     ),
     **dict.fromkeys(("cli", "__main__", "launch.sweep"), 5),
 }

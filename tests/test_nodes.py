@@ -51,9 +51,9 @@ def test_every_node_answers_and_one_that_fails_or_is_silent_says_so(tmp_path):
     calls = "(os.getenv, 'WHO', 60), (shutil.rmtree, '/nowhere', 60), (subprocess.run, ['sleep', '60'], 2)"
     expression = f"[nodes.on_every_node(function, argument, timeout_sec=limit) for function, argument, limit in ({calls})]"
     answered, failed, silent = on_two_nodes(expression, tmp_path, WHO="second")
-    assert [answer[2:] for answer in answered] == [[None, ""], ["second", ""]] and len({node_id for _, node_id, _, _ in answered}) == 2
-    assert all(value is None and "No such file or directory: '/nowhere'" in error for _, _, value, error in failed)
-    assert [error for _, _, _, error in silent] == ["no answer within 2 s"] * 2
+    assert [answer[2:4] for answer in answered] == [[None, ""], ["second", ""]] and len({node_id for _, node_id, *_ in answered}) == 2
+    assert all(value is None and "No such file or directory: '/nowhere'" in error for _, _, value, error, _ in failed)
+    assert [error for _, _, _, error, _ in silent] == ["no answer within 2 s"] * 2
 
 
 def test_a_sweep_refuses_nodes_of_another_version_by_name(tmp_path, other_torch):
