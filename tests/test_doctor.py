@@ -44,9 +44,7 @@ def test_a_healthy_machine_alone_passes_and_nothing_is_left_behind(tmp_path):
 
 
 def test_a_node_of_other_versions_is_named_and_the_others_are_not(tmp_path, other_torch):  # noqa: F811
-    expression = (
-        "[finding._asdict() for finding in __import__('raydistill.doctor').doctor.examine(__import__('pathlib').Path('runs'), None)]"
-    )
+    expression = "[place.stop_ray(), [finding._asdict() for finding in doctor.examine(Path('runs'), None)]][1]"
     findings = [doctor.Finding(**finding) for finding in on_two_nodes(expression, tmp_path, PYTHONPATH=other_torch)]
     wrong = [finding for finding in findings if finding.check == "versions" and finding.state != "ok"]
     assert [finding.state for finding in wrong] == ["fail"] and "torch 9.9.9, the driver has" in wrong[0].what

@@ -12,7 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ON_TWO_NODES = """
 import json, os, shutil, subprocess, sys
-from raydistill import errors, nodes, place
+from pathlib import Path
+from raydistill import doctor, errors, nodes, place
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 cluster.add_node(num_cpus=1, env_vars=json.loads(sys.argv[1]))
