@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from test_nodes import ROOT, on_two_nodes, other_torch  # noqa: F401  (a fixture)
+from test_on_every_node import ROOT, on_two_nodes, other_torch  # noqa: F401  (a fixture)
 
 from raydistill import doctor, nodes, track
 from raydistill.errors import StoreError
