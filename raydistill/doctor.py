@@ -296,7 +296,7 @@ def _check_tracking(uri: str, folder: Path | None) -> Finding:
     try:
         track.probe(uri)
     except StoreError as error:
-        return Finding("tracking", "driver", "fail", str(error), "start the server, correct --mlflow, or leave it out")
+        return Finding("tracking", "driver", "fail", str(error))
     return Finding("tracking", "driver", "ok", uri)
 
 
