@@ -147,14 +147,18 @@ def _free_gb(path: Path) -> float:
 
 
 def _listening(cluster: str) -> list[str]:
-    """host:port of every socket on which this cluster's own servers listen on this node."""
-    marks = (cluster, f"--gcs_server_port={cluster.rpartition(':')[2]}")
-    found = set()
+    """host:port of every socket on which this cluster's own servers listen on this node.
+
+    They have the cluster's address on their command lines; its control service, `gcs_server`, listens there.
+    """
+    found: set[str] = set()
     for process in psutil.process_iter() if cluster else ():
         with contextlib.suppress(psutil.Error):
-            if any(mark in word for word in process.cmdline() for mark in marks):
-                sockets = [connection for connection in process.net_connections("tcp") if connection.status == psutil.CONN_LISTEN]
-                found |= {f"{socket.laddr.ip.removeprefix('::ffff:')}:{socket.laddr.port}" for socket in sockets}
+            is_control, is_ours = process.name() == "gcs_server", any(word.endswith(cluster) for word in process.cmdline())
+            if is_control or is_ours:
+                places = [connection.laddr for connection in process.net_connections("tcp") if connection.status == psutil.CONN_LISTEN]
+                if is_ours or any(str(each.port) == cluster.rpartition(":")[2] for each in places):
+                    found |= {f"{each.ip.removeprefix('::ffff:')}:{each.port}" for each in places}
     return sorted(found)
 
 
