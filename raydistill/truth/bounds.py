@@ -4,9 +4,9 @@ q(t|s) = base(t) exp(-E(t, s)) / Z(s), with base = N(0, diag(std^2)): the stated
     I(T; S) >= H(T) + E[log q(t|s)]                                                         (Barber and Agakov)
 
 One or two dimensions: Z(s) by a sum over a grid. More: bracketed by annealed importance sampling along base(t) exp(-beta E(t, s)).
-Forward chains, from the base, give log Z from below on average, so the bound from ABOVE. Reverse chains, from a held-out pair's own t,
-give the bound from BELOW; they need no exact sample of q, because base and kernels are a normalised density of their own: the lower end
-is, on average, a bound on I(T; S) itself, and never above H(T) + E[log q] by more than forward chains can confirm.
+Forward chains, from the base, give log Z from below on average, so the bound from ABOVE. Reverse chains, from a held-out pair's own t, give
+it from BELOW, without exact samples of q: base and kernels are a normalised density of their own, which goes to q with more levels, and the
+lower end bounds ITS log density, on average. So that end is never above I(T; S) itself, whatever the energy and however few the levels.
 
 Sources: Neal 2001 (annealed importance sampling); Grosse, Ancha and Roy 2016 (both directions); Brekelmans et al. 2022 (the lower end).
 """
@@ -43,9 +43,9 @@ class Density(NamedTuple):
 
 class Bracket(NamedTuple):
     lower: Tensor
-    """(B,): log q(t|s) from below, on average; see the module's text."""
+    """(B,): the log density of the chains' end at t, which goes to q(t|s), from below, on average."""
     upper: Tensor
-    """(B,): from above, on average."""
+    """(B,): log q(t|s) from above, on average."""
 
 
 class Estimate(NamedTuple):
