@@ -35,7 +35,7 @@ def draw_negatives(energy: EnergyModel, s: Tensor, config: MutualInformation, no
     s = s.detach()
     with energy.frozen():
         chains = langevin(
-            lambda t: energy(t, s),
+            energy.given(s),
             start=s,
             num_steps=config.num_steps,
             step_size=config.step_size,
@@ -63,9 +63,15 @@ def ebm_loss(positive: Tensor, negative: Tensor, l2_weight: float) -> Tensor:
 
 
 def student_mi_loss(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> Tensor:
-    """The student's term, mean E(t, s) - mean E(t~, s): the energy is frozen, the gradient flows only through s."""
+    """The student's term, mean E(t, s) - mean E(t~, s): the energy is frozen, the gradient flows only through s.
+
+    Value and gradient are computed at once and s is linked to them linearly: the energy is differentiated once, however often the term is.
+    """
     energy.eval()
-    return energy_gap(*pair_energies(energy, t, negatives, s))
+    here = s.detach().requires_grad_(True)
+    gap = energy_gap(*pair_energies(energy, t, negatives, here))
+    (gradient,) = torch.autograd.grad(gap, here)
+    return gap.detach() + ((s - s.detach()) * gradient).sum()
 
 
 def alignment(term: Tensor, s: Tensor, t: Tensor) -> Tensor:

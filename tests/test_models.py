@@ -75,12 +75,6 @@ def test_the_energy_network_has_the_published_number_of_parameters(channels: int
         assert cost.module_params(EnergyModel(EnergyNetwork(channels=channels), height, width)) == params
 
 
-def test_the_energy_network_at_256_pixels_has_the_published_macs() -> None:
-    with torch.device("meta"):
-        energy = EnergyModel(EnergyNetwork(channels=32), 256, 256)
-    assert cost.module_macs(energy, PICTURE, PICTURE) == 1_942_227_904
-
-
 # ---- the layer table ------------------------------------------------------------------------------------------------
 
 
@@ -220,7 +214,7 @@ def test_the_energy_networks_residual_branches_start_at_zero() -> None:
         h = torch.cat([F.avg_pool2d(t, 3, 2, 1), F.avg_pool2d(s, 3, 2, 1)], 1)
         h = F.leaky_relu(energy.stem(h), 0.01)
         for block in energy.blocks:
-            h = F.leaky_relu(F.avg_pool2d(block.shortcut(h), 2), 0.01)
+            h = F.leaky_relu(block.shortcut(h), 0.01)
         return energy.head(F.relu(h).mean((2, 3), keepdim=True)).flatten()
 
     for block in energy.blocks:

@@ -26,6 +26,9 @@ class Formula(nn.Module):
     def forward(self, t: Tensor, s: Tensor) -> Tensor:
         return self.formula(t, s, self.theta).flatten(1).sum(1)
 
+    def given(self, s: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda t: self(t, s)
+
     def frozen(self) -> AbstractContextManager[None]:
         """A formula has nothing to normalise."""
         return nullcontext()
@@ -244,4 +247,4 @@ def test_frozen_weights_give_the_energies_and_gradients_of_the_plain_forward(pic
         frozen = energy(t, s)
         (frozen_gradient,) = torch.autograd.grad(frozen.sum(), t)
     assert torch.equal(frozen, plain) and torch.equal(frozen_gradient, plain_gradient)
-    assert all(module.frozen_weight is None for module in energy.modules() if isinstance(module, SpectralConv))
+    assert all(module.frozen is None for module in energy.modules() if isinstance(module, SpectralConv))
