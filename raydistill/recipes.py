@@ -233,7 +233,7 @@ def teacher_pictures(job: Job, bench: Bench) -> Callable[[Step], Tensor]:
 
 
 def _phase(network: str, module: nn.Module, config: Optimizer, loss: Callable[[Step], tuple[Tensor, Numbers]]) -> Phase:
-    optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas)
+    optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas, fused=True)
     return Phase(network, network, config, optimizer, loss)
 
 

@@ -94,14 +94,30 @@ def draw_negatives(
     return negatives.clamp(-1, 1)
 
 
-def energy_loss(energy: ReferenceEnergy, t: Tensor, negatives: Tensor, s: Tensor, l2_weight: float) -> Tensor:
+def energy_loss(energy: ReferenceEnergy, t: Tensor, negatives: Tensor, s: Tensor, l2_weight: float) -> tuple[Tensor, Tensor]:
+    """(loss, energy gap)"""
     positive = energy(t.detach(), s.detach())
     negative = energy(negatives.detach(), s.detach())
-    return positive.mean() - negative.mean() + l2_weight * (positive**2 + negative**2).mean()
+    gap = positive.mean() - negative.mean()
+    return gap + l2_weight * (positive**2 + negative**2).mean(), gap
 
 
 def student_term(energy: ReferenceEnergy, t: Tensor, negatives: Tensor, s: Tensor) -> Tensor:
     return energy(t.detach(), s).mean() - energy(negatives.detach(), s).mean()
+
+
+def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
+    """1 - SSIM by a convolution with a 7x7 window, mirrored borders, values in [-1, 1]: the base method's loss."""
+    window = torch.ones(a.shape[1], 1, 7, 7, dtype=a.dtype, device=a.device) / 49
+
+    def mean(x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (3, 3, 3, 3), mode="reflect"), window, groups=len(window))
+
+    mean_a, mean_b = mean(a), mean(b)
+    variance_a, variance_b = (mean(a * a) - mean_a**2).clamp(min=0), (mean(b * b) - mean_b**2).clamp(min=0)
+    covariance = mean(a * b) - mean_a * mean_b
+    above = (2 * mean_a * mean_b + 0.02**2) * (2 * covariance + 0.06**2)
+    return 1 - (above / ((mean_a**2 + mean_b**2 + 0.02**2) * (variance_a + variance_b + 0.06**2))).mean()
 
 
 def train_step(
@@ -121,7 +137,7 @@ def train_step(
 ) -> dict[str, Tensor]:
     """One minibatch: negatives, energy step, then the student's with the updated energy and the same negatives. s has its graph."""
     negatives = draw_negatives(energy, s, normal, num_steps, step_size, noise_std)
-    loss = energy_loss(energy, t, negatives, s, l2_weight)
+    loss, gap = energy_loss(energy, t, negatives, s, l2_weight)
     energy_optimizer.zero_grad()
     loss.backward()
     energy_optimizer.step()
@@ -132,4 +148,4 @@ def train_step(
     (base_loss + mi_weight * term).backward()
     student_optimizer.step()
     energy.requires_grad_(True)
-    return {"energy_loss": loss.detach(), "term": term.detach()}
+    return {"energy_loss": loss.detach(), "term": term.detach(), "gap": gap.detach()}

@@ -5,6 +5,7 @@ import pytest
 import scipy.linalg
 import torch
 from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
 from raydistill.errors import RunError
 from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
@@ -171,6 +172,18 @@ def test_the_hinge_losses_have_the_values_worked_out_by_hand() -> None:
     real, fake = torch.tensor([2.0, 0.5]), torch.tensor([-3.0, 1.0])
     assert float(hinge_discriminator(real, fake)) == pytest.approx((0.25 + 1.0) / 2)
     assert float(hinge_generator(fake)) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (48, 64)])
+def test_the_dissimilarity_and_its_gradient_are_those_of_torchmetrics(height: int, width: int) -> None:
+    a, b = torch.rand(2, 4, 3, height, width) * 2 - 1
+    found = []
+    for function in (dissimilarity, lambda a, b: 1 - ssim(a, b, gaussian_kernel=False, kernel_size=7, data_range=2.0)):
+        a = a.detach().requires_grad_(True)
+        loss = function(a, b)
+        found.append((loss.detach(), *torch.autograd.grad(loss, a)))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=1e-6)
+    assert float((found[0][1] - found[1][1]).norm() / found[1][1].norm()) < 1e-5
 
 
 def test_the_dissimilarity_of_a_picture_from_itself_is_zero_and_grows_with_noise() -> None:

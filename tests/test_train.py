@@ -240,8 +240,13 @@ def test_the_energy_phase_moves_the_energy_alone_and_the_student_phase_the_stude
 def test_the_energy_runs_once_a_langevin_step_and_once_a_phase_and_never_in_evaluation(
     stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward, calls = EnergyModel.forward, []
-    monkeypatch.setattr(EnergyModel, "forward", lambda self, t, s: calls.append(self.training) or forward(self, t, s))
+    given, calls = EnergyModel.given, []
+
+    def counted(self: EnergyModel, s: Tensor) -> Callable[[Tensor], Tensor]:
+        energy = given(self, s)
+        return lambda t: calls.append(self.training) or energy(t)
+
+    monkeypatch.setattr(EnergyModel, "given", counted)
     trained(stages.student_job(mi__num_steps=3))
     assert calls == [False, False, False, True, False] * 8
 

@@ -1,0 +1,382 @@
+"""What a distillation step costs, ours against the published way: `python benchmarks/step.py --part shapes64 [--device cuda]`.
+
+One interleaved run of whole steps (next minibatch, teacher, student, Langevin, energy step, student step): raydistill's recipe, and the
+plain `tests/reference_vem.py` around the same data, teacher, student and base loss. Before timing, both are checked to give the same
+losses and gradients from the same weights, noise and u. Parts: shapes32, shapes64, camvid (64x48; real pictures with --data FOLDER),
+unet256 (pix2pix U-Net, teacher ngf 64, student ngf 16, energy c = 32, batch 1). Peak memory: resident memory of a process of its own
+above what it held before its first step (on a GPU: what the allocator held). `--curves 200`: both trained freely from one start.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from raydistill import models, networks, recipes
+from raydistill.config import DistillTraining, EnergyNetwork, FolderData, Frozen, Job, ResnetGenerator, ResnetWidths, ShapesData, Stored
+from raydistill.data import Split, load_split, prepare, read_info
+from raydistill.data.outputs import store_outputs
+from raydistill.losses import dissimilarity
+from raydistill.parallel import Workers, normal_stream
+from raydistill.presets import shapes32
+from raydistill.recipes import Bench, Recipe, Step
+from raydistill.train import advance, next_step
+from raydistill.vem import draw_negatives, ebm_loss, pair_energies, student_mi_loss
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import reference_vem as reference
+
+PARTS = ("shapes32", "shapes64", "camvid", "unet256")
+LIMIT = 1e-4
+"""Largest allowed difference before timing, as a share: float32, and some activations lie at their kink."""
+
+
+# ---- the pix2pix U-Net, which is no family of the project ------------------------------------------------------------
+
+
+class Unet(nn.Module):
+    """(B, in_channels, 256, 256) -> (B, 3, 256, 256): eight halvings, eight doublings, a skip at each size."""
+
+    def __init__(self, ngf: int, in_channels: int):
+        super().__init__()
+        widths = [ngf * min(2**index, 8) for index in range(8)]
+        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
+        for index, width in enumerate(widths):
+            before = in_channels if index == 0 else widths[index - 1]
+            above = 3 if index == 0 else widths[index - 1]
+            down = [nn.Conv2d(before, width, 4, 2, 1, bias=index in (0, 7)), *([nn.BatchNorm2d(width)] if 0 < index < 7 else [])]
+            up = nn.ConvTranspose2d(width if index == 7 else 2 * width, above, 4, 2, 1, bias=index == 0)
+            self.downs.append(nn.Sequential(*([nn.LeakyReLU(0.2)] if index else []), *down))
+            self.ups.append(nn.Sequential(nn.ReLU(), up, nn.BatchNorm2d(above) if index else nn.Tanh()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = [x]
+        for down in self.downs:
+            skips.append(down(skips[-1]))
+        h = skips[-1]
+        for index in reversed(range(8)):
+            h = self.ups[index](h)
+            h = torch.cat([h, skips[index]], 1) if index else h
+        return h
+
+
+# ---- one part: its data, networks and the two ways of a step ---------------------------------------------------------
+
+
+class Setup(NamedTuple):
+    training: DistillTraining
+    split: Split
+    bench: Bench
+    job: Job
+
+
+def set_up(options: argparse.Namespace, folder: Path) -> Setup:
+    """Data and an untrained teacher in `folder`. At 256 pixels it runs in the step; elsewhere both ways read its stored outputs."""
+    if options.part == "unet256":
+        # The recipe's generator family is the U-Net in this process; its ngf is the stem's width.
+        build = lambda config, in_channels: Unet(config.widths.stem, in_channels)  # noqa: E731
+        models.GENERATORS["resnet"] = models.GENERATORS["resnet"]._replace(build=build)
+    experiment = shapes32()
+    training, teacher = experiment.student, experiment.teacher.generator
+    if options.part == "unet256":
+        teacher = ResnetGenerator(widths=ResnetWidths.uniform(64))
+        mi = training.mi.model_copy(update={"energy": EnergyNetwork(channels=32)})
+        student = ResnetGenerator(widths=ResnetWidths.uniform(16))
+        training = training.model_copy(update={"generator": student, "batch_size": 1, "mi": mi})
+    height, width = {"shapes32": (32, 32), "shapes64": (64, 64), "camvid": (48, 64), "unet256": (256, 256)}[options.part]
+    small: Frozen = ShapesData(height=height, width=width, num_train=64 if width < 256 else 4, num_val=2, num_test=2)
+    if options.data:
+        small = FolderData(root=options.data, height=height, width=width)
+    data = prepare(small, folder / "data")  # type: ignore[arg-type]
+    bench = Bench(read_info(data), torch.device(options.device), Workers(0, 1))
+    split, judge = load_split(data, "train"), networks.judge(experiment.judge.network, bench.info, 0)
+    network = networks.generator(teacher, bench.info, 0)
+    stored = networks.save(folder / "teacher", "generator", network, teacher)
+    if options.part != "unet256":
+        store_outputs(folder / "teacher", stored.digest, network, split, False, torch.device("cpu"))
+    judged: Stored = networks.save(folder / "judge", "judge", judge, experiment.judge.network)
+    return Setup(training, split, bench, Job(training=training, data=data, judge=judged, teacher=stored))
+
+
+class Way:
+    """A way of training: `step(nimg)` is one whole step."""
+
+    recipe: Recipe
+    energy: Any
+    numbers: dict[str, Tensor]
+
+    def __init__(self, setup: Setup):
+        self.setup = setup
+        self.recipe = recipes.build(setup.job, setup.bench)
+        self.energy = self.recipe.networks["energy"]
+
+    def minibatch(self, nimg: int) -> Step:
+        return next_step(self.setup.split, self.setup.training, nimg, self.setup.bench)
+
+    def normal(self, nimg: int, s: Tensor) -> Callable[[], Tensor]:
+        return normal_stream(self.setup.training.seed, "langevin", nimg, s, self.setup.bench.workers)
+
+
+class Ours(Way):
+    def step(self, nimg: int, clock: "Clock | None" = None) -> None:
+        clock = clock or Clock(self.setup.bench.device)
+        minibatch = self.minibatch(nimg)
+        clock.lap("data")
+        self.recipe.forward(minibatch)
+        clock.lap("teacher and student forward")
+        self.numbers = {}
+        for phase in self.recipe.phases:
+            network = self.recipe.networks[phase.network]
+            self.numbers |= advance(phase, network, minibatch, self.setup.training, self.setup.bench.workers)
+            clock.lap({"energy": "Langevin and energy step", "generator": "student step"}[phase.name])
+
+    def chains(self) -> Callable[[], object]:
+        """The Langevin part of a step alone."""
+        info = self.setup.bench.info
+        s = torch.rand(self.setup.training.batch_size, 3, info.height, info.width, device=self.setup.bench.device) * 2 - 1
+        return lambda: draw_negatives(self.energy, s, self.setup.training.mi, self.normal(0, s))
+
+
+class Published(Way):
+    """The reference's step; its SSIM is a convolution, as published."""
+
+    dissimilarity = staticmethod(reference.dissimilarity)
+
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        training, state = setup.training, self.energy.state_dict()
+        self.energy = reference.ReferenceEnergy(training.mi.energy.channels, len(self.energy.blocks)).to(setup.bench.device)
+        self.energy.load_state_dict(state)
+        student = self.recipe.networks["generator"]
+        self.optimizers = [
+            torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
+            for network, config in ((self.energy, training.mi.optimizer), (student, training.optimizer))
+        ]
+
+    def step(self, nimg: int) -> None:
+        minibatch, training, mi = self.minibatch(nimg), self.setup.training, self.setup.training.mi
+        self.recipe.forward(minibatch)
+        s, t = minibatch.output, minibatch.teacher
+        l1, unlike = nn.functional.l1_loss(s, t), self.dissimilarity(s, t)
+        base = training.l1_weight * l1 + training.ssim_weight * unlike
+        settings = {"num_steps": mi.num_steps, "step_size": mi.step_size, "noise_std": mi.noise_std}
+        weights = {"l2_weight": mi.l2_weight, "mi_weight": mi.weight}
+        found = reference.train_step(self.energy, *self.optimizers, s, t, base, self.normal(nimg, s), **settings, **weights)
+        self.numbers = {"train/l1": l1.detach(), "train/dissimilarity": unlike.detach(), "energy/gap": found["gap"]}
+
+
+# ---- the same losses -------------------------------------------------------------------------------------------------
+
+
+def check(setup: Setup) -> float:
+    """Largest difference of losses and gradients, as a share; u is frozen and both have the same weights and noise."""
+    ours, published = Ours(setup), Published(setup)
+    energy, plain, mi = ours.energy.eval(), published.energy, setup.training.mi
+    for block in energy.blocks:  # as after some training: the branches take part
+        nn.init.normal_(block.second.weight, 0.0, 0.1)
+    plain.load_state_dict(energy.state_dict())
+    plain.iterate(False)
+    minibatch = ours.minibatch(0)
+    ours.recipe.forward(minibatch)
+    s, t = minibatch.output, minibatch.teacher
+    negatives = draw_negatives(energy, s, mi, ours.normal(0, s)).samples
+    expected = reference.draw_negatives(plain, s, ours.normal(0, s), mi.num_steps, mi.step_size, mi.noise_std)
+    pos, neg = pair_energies(energy, t, negatives, s.detach())
+    pairs = [(negatives, expected)]
+    losses = ebm_loss(pos, neg, mi.l2_weight), reference.energy_loss(plain, t, expected, s, mi.l2_weight)[0]
+    by_name = dict(plain.named_parameters())
+    gradients = (
+        torch.autograd.grad(losses[0], list(energy.parameters())),
+        torch.autograd.grad(losses[1], [by_name[name] for name, _ in energy.named_parameters()]),
+    )
+    pairs.append(tuple(torch.cat([part.flatten() for part in parts]) for parts in gradients))  # type: ignore[arg-type]
+    terms = student_mi_loss(energy, t, negatives, s), reference.student_term(plain, t, expected, s)
+    pairs.append(tuple(torch.autograd.grad(term, s, retain_graph=True)[0] for term in terms))  # type: ignore[arg-type]
+    scale = pos.detach().abs().mean()
+    pairs.append((dissimilarity(s.detach(), t), reference.dissimilarity(s.detach(), t)))
+    shares = [float((a - b).norm() / b.norm()) for a, b in pairs]
+    shares += [float((a - b).detach().abs() / scale) for a, b in (losses, terms)]
+    if not max(shares) < LIMIT:
+        raise SystemExit(f"the two ways differ by {max(shares):.1e}, more than {LIMIT:.0e}: not the same step, so not timed")
+    return max(shares)
+
+
+# ---- time, memory, arithmetic ----------------------------------------------------------------------------------------
+
+
+class Clock:
+    def __init__(self, device: torch.device):
+        self.device, self.laps = device, {}  # type: ignore[var-annotated]
+        self.at = self.now()
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def lap(self, name: str) -> float:
+        before, self.at = self.at, self.now()
+        self.laps[name] = self.at - before
+        return self.laps[name]
+
+
+def timed(setup: Setup, repeats: int) -> dict[str, list[float]]:
+    """Seconds of each, run in turn."""
+    ours, published, but_ssim = Ours(setup), Published(setup), PublishedButSsim(setup)
+    chains = ours.chains()
+    seconds: dict[str, list[float]] = {}
+    for repeat in range(-2, repeats):  # two to warm up
+        nimg = (repeat + 2) * setup.training.batch_size
+        clock = Clock(setup.bench.device)
+        published.step(nimg)
+        clock.lap("published")
+        but_ssim.step(nimg)
+        clock.lap("published, our SSIM")
+        inner = Clock(setup.bench.device)
+        ours.step(nimg, inner)
+        clock.lap("ours")
+        chains()
+        clock.lap("Langevin")
+        if repeat >= 0:
+            for name, value in (clock.laps | inner.laps).items():
+                seconds.setdefault(name, []).append(value)
+    return seconds
+
+
+def peak_mib(options: argparse.Namespace, name: str) -> float:
+    """MiB that three steps needed above what the process held before; in a process of its own."""
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        setup = set_up(options, Path(folder))
+        way = WAYS[name](setup)
+        if setup.bench.device.type == "cuda":
+            before = torch.cuda.memory_allocated()
+            for index in range(3):
+                way.step(index * setup.training.batch_size)
+            return (torch.cuda.max_memory_allocated() - before) / 2**20
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = _resident("VmRSS")
+        for index in range(3):
+            way.step(index * setup.training.batch_size)
+        return (_resident("VmHWM") - before) / 2**10
+
+
+def _resident(field: str) -> int:
+    """KiB, of this process (Linux)."""
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+
+
+class Macs(TorchDispatchMode):
+    """Adds up the multiply-accumulates of what runs inside, backward passes included."""
+
+    total = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if func._overloadpacket in flop_registry:
+            self.total += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result) / 2
+        return result
+
+
+def step_macs(way: Any) -> float:
+    with Macs() as counted:
+        way.step(0)
+    return counted.total
+
+
+def peak_macs_per_sec(device: torch.device) -> float:
+    """The best of plain matrix products of this machine."""
+    a, b = torch.rand(2, 1024, 1024, device=device)
+    clock, best = Clock(device), 0.0
+    for _ in range(30):
+        clock.at = clock.now()
+        a @ b
+        best = max(best, 1024**3 / clock.lap("product"))
+    return best
+
+
+class PublishedButSsim(Published):
+    """With raydistill's SSIM: what the mutual-information term alone makes of the difference."""
+
+    dissimilarity = staticmethod(dissimilarity)
+
+
+WAYS: dict[str, Any] = {"ours": Ours, "published": Published}
+
+
+# ---- the report ------------------------------------------------------------------------------------------------------
+
+
+def report(options: argparse.Namespace, folder: Path) -> None:
+    setup = set_up(options, folder)
+    difference = check(setup)
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        memory = {name: pool.apply(peak_mib, (options, name)) for name in WAYS}
+    seconds = {name: statistics.median(values) for name, values in timed(setup, options.repeats).items()}
+    peak, batch = peak_macs_per_sec(setup.bench.device), setup.training.batch_size
+    info = setup.bench.info
+    print(f"{options.part}: {info.width}x{info.height}, batch {batch}, K = {setup.training.mi.num_steps}, {options.device}")
+    print(f"{options.threads} thread(s), {options.repeats} interleaved repeats, medians; losses and gradients equal to {difference:.0e}")
+    print("way         ms a step  images/s  peak MiB  GMAC a step  floor ms  share of the peak")
+    for name in WAYS:
+        macs = step_macs(WAYS[name](setup))
+        floor = macs / peak
+        line = f"{name:10}  {seconds[name] * 1e3:9.1f}  {batch / seconds[name]:8.2f}  {memory[name]:8.0f}  {macs / 1e9:11.2f}"
+        print(f"{line}  {floor * 1e3:8.1f}  {floor / seconds[name]:17.0%}")
+    ratio, term_alone = (seconds[name] / seconds["ours"] for name in ("published", "published, our SSIM"))
+    print(f"published / ours: {ratio:.2f} times; with our SSIM in both: {term_alone:.2f}; matrix products: {peak / 1e9:.0f} GMAC/s")
+    seconds["energy step"] = seconds.pop("Langevin and energy step") - seconds["Langevin"]
+    parts = ("data", "teacher and student forward", "Langevin", "energy step", "student step")
+    print("ours: " + ", ".join(f"{name} {seconds[name] / seconds['ours']:.0%}" for name in parts))
+
+
+def curves(options: argparse.Namespace, folder: Path) -> None:
+    """Both ways trained freely from one start on the same minibatches and noise: a table and a picture."""
+    from matplotlib.figure import Figure
+
+    setup = set_up(options, folder)
+    names = ("train/l1", "train/dissimilarity", "energy/gap")
+    found: dict[str, list[list[float]]] = {}
+    for name, way in ((name, WAYS[name](setup)) for name in WAYS):
+        for index in range(options.curves):
+            way.step(index * setup.training.batch_size)
+            found.setdefault(name, []).append([float(way.numbers[quantity]) for quantity in names])
+    print("step  " + "  ".join(f"{quantity:>20} ours, published" for quantity in names))
+    for index in sorted({0, 1, 2, 5, 10, 20, 50, 100, 150, options.curves - 1} & set(range(options.curves))):
+        print(f"{index + 1:4}  " + "  ".join(f"{a:18.6f}{b:18.6f}" for a, b in zip(*(found[name][index] for name in WAYS), strict=True)))
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    for axes, quantity, column in zip(figure.subplots(1, len(names)), names, range(len(names)), strict=True):
+        for name, style in (("published", "-"), ("ours", "--")):
+            axes.plot([row[column] for row in found[name]], style, label=name, linewidth=1)
+        axes.set(title=quantity, xlabel="step")
+    figure.axes[0].legend()
+    figure.savefig(options.out, dpi=80)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=PARTS, default="shapes32")
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--data", default="", help="camvid: a folder of images/ + labels/; drawn pictures of that size without it")
+    parser.add_argument("--curves", type=int, default=0, help="train both ways for so many steps instead")
+    parser.add_argument("--out", default="docs/reference_curves.png")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        (curves if options.curves else report)(options, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
