@@ -93,6 +93,8 @@ def set_up(options: argparse.Namespace, folder: Path) -> Setup:
         mi = training.mi.model_copy(update={"energy": EnergyNetwork(channels=32)})
         student = ResnetGenerator(widths=ResnetWidths.uniform(16))
         training = training.model_copy(update={"generator": student, "batch_size": 1, "mi": mi})
+    if options.curves:
+        training = training.model_copy(update={"batch_size": min(4, training.batch_size)})
     height, width = {"shapes32": (32, 32), "shapes64": (64, 64), "camvid": (48, 64), "unet256": (256, 256)}[options.part]
     small: Frozen = ShapesData(height=height, width=width, num_train=64 if width < 256 else 4, num_val=2, num_test=2)
     if options.data:
@@ -215,6 +217,9 @@ def check(setup: Setup) -> float:
 
 
 class Clock:
+    of_cpu = False
+    """Seconds that this process computed, instead of those that passed."""
+
     def __init__(self, device: torch.device):
         self.device, self.laps = device, {}  # type: ignore[var-annotated]
         self.at = self.now()
@@ -222,7 +227,7 @@ class Clock:
     def now(self) -> float:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return time.process_time() if Clock.of_cpu else time.perf_counter()
 
     def lap(self, name: str) -> float:
         before, self.at = self.at, self.now()
@@ -325,8 +330,9 @@ def report(options: argparse.Namespace, folder: Path) -> None:
     seconds = {name: statistics.median(values) for name, values in timed(setup, options.repeats).items()}
     peak, batch = peak_macs_per_sec(setup.bench.device), setup.training.batch_size
     info = setup.bench.info
+    clock = "CPU" if Clock.of_cpu else "wall"
     print(f"{options.part}: {info.width}x{info.height}, batch {batch}, K = {setup.training.mi.num_steps}, {options.device}")
-    print(f"{options.threads} thread(s), {options.repeats} interleaved repeats, medians; losses and gradients equal to {difference:.0e}")
+    print(f"{options.threads} thread(s), {options.repeats} interleaved repeats, medians of {clock} time; equal to {difference:.0e}")
     print("way         ms a step  images/s  peak MiB  GMAC a step  floor ms  share of the peak")
     for name in WAYS:
         macs = step_macs(WAYS[name](setup))
@@ -369,10 +375,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--cpu-time", action="store_true", help="measure this process's CPU seconds: for one thread on a busy machine")
     parser.add_argument("--data", default="", help="camvid: a folder of images/ + labels/; drawn pictures of that size without it")
-    parser.add_argument("--curves", type=int, default=0, help="train both ways for so many steps instead")
+    parser.add_argument("--curves", type=int, default=0, help="train both ways for so many steps of 4 images instead")
     parser.add_argument("--out", default="docs/reference_curves.png")
     options = parser.parse_args()
+    if options.cpu_time and (options.threads > 1 or options.device != "cpu"):
+        parser.error("--cpu-time: needs --threads 1 and --device cpu, as threads that wait compute too")
+    if options.data and options.part != "camvid":
+        parser.error(f"--data: is read by --part camvid alone, not by {options.part}")
+    Clock.of_cpu = options.cpu_time
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         (curves if options.curves else report)(options, Path(folder))
