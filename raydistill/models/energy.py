@@ -112,9 +112,9 @@ class SpectralConv(nn.Conv2d):
             back = matrix.mT @ self.u
             norm = back.norm()  # = u W v, as v is its direction
             if self.training:
-                forth = matrix @ (back / norm)
+                forth = matrix @ (back / norm.clamp_min(1e-30))
                 norm = forth.norm()
-                self.u.copy_(forth / norm)
+                self.u.copy_(forth / norm.clamp_min(1e-30))
             sigma = norm + _EPSILON
             factor = (torch.clamp(sigma, max=1.0) if self.lower_bounded else 1.0) / sigma
         return self.weight * factor
