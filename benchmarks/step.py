@@ -126,7 +126,7 @@ class Way:
         return next_step(self.setup.split, self.setup.training, nimg, self.setup.bench)
 
     def normal(self, nimg: int, s: Tensor) -> Callable[[], Tensor]:
-        return normal_stream(self.setup.training.seed, "langevin", nimg, s, self.setup.bench.workers)
+        return normal_stream(self.setup.training.seed, "langevin", nimg, s)
 
 
 class Ours(Way):
@@ -138,8 +138,7 @@ class Ours(Way):
         clock.lap("teacher and student forward")
         self.numbers = {}
         for phase in self.recipe.phases:
-            network = self.recipe.networks[phase.network]
-            self.numbers |= advance(phase, network, minibatch, self.setup.training, self.setup.bench.workers)
+            self.numbers |= advance(phase, self.recipe, [minibatch], self.setup.training, self.setup.bench.workers)
             clock.lap({"energy": "Langevin and energy step", "generator": "student step"}[phase.name])
 
     def chains(self) -> Callable[[], object]:

@@ -225,7 +225,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import absent_module", "ModuleNotFoundError: No module named 'absent_module'"),
         ("SPACE = (", "SyntaxError: "),
-        ("from raydistill.space import Int\nInt(low=1)", "ValidationError: "),
+        ("from raydistill.space import Int\nInt(low=1)", "high: Field required (given: {'low': 1})"),
         ("OTHER = 1", "must define SPACE = SearchSpace(...), found NoneType"),
         ("SPACE = {}", "must define SPACE = SearchSpace(...), found dict"),
     ],
