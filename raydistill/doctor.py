@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import psutil
 
 from raydistill import nodes, place, store, track
-from raydistill.errors import StoreError
+from raydistill.errors import ConfigError, StoreError
 from raydistill.nodes import Answer
 from raydistill.progress import Progress
 
@@ -196,6 +196,9 @@ def check_authentication(embedded: bool) -> Finding:
 
 def check_start(error: BaseException, embedded: bool) -> Finding:
     """Why Ray could not be started or joined."""
+    if isinstance(error, ConfigError):  # joining says itself what is wrong, then what to do
+        what, _, advice = str(error).partition("; ")
+        return Finding("ray", "driver", "fail", what, advice)
     causes: list[BaseException] = [error]
     while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
         causes.append(cause)

@@ -72,7 +72,9 @@ def test_a_wrong_token_is_said_with_what_to_do(tmp_path):
         finally:
             running.communicate("\n", timeout=60)
     assert done.returncode == 1 and f"RAY_ADDRESS={address}: the cluster refuses the token" in done.stdout
-    assert "RAY_AUTH_TOKEN_PATH to a file with the cluster's token" in done.stdout and "this machine" in done.stdout  # the rest is still looked at
+    assert (
+        "RAY_AUTH_TOKEN_PATH to a file with the cluster's token" in done.stdout and "this machine" in done.stdout
+    )
     assert "Traceback" not in done.stdout + done.stderr
 
 
