@@ -66,15 +66,18 @@ def test_a_wrong_token_is_said_with_what_to_do(tmp_path):
         try:
             assert running.stdout is not None
             address = next(line.strip() for line in running.stdout if line[:1].isdigit())
-            environment = {**plain, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "driver"), "RAY_ADDRESS": address}
+            environment = {
+                **plain,
+                "RAY_AUTH_TOKEN_PATH": str(tmp_path / "driver"),
+                "RAY_ADDRESS": address,
+                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            }
             command = [sys.executable, "-m", "raydistill", "doctor", "--store", "runs"]
             done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
         finally:
             running.communicate("\n", timeout=60)
     assert done.returncode == 1 and f"RAY_ADDRESS={address}: the cluster refuses the token" in done.stdout
-    assert (
-        "RAY_AUTH_TOKEN_PATH to a file with the cluster's token" in done.stdout and "this machine" in done.stdout
-    )
+    assert "RAY_AUTH_TOKEN_PATH to a file with the cluster's token" in done.stdout and "this machine" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
