@@ -59,7 +59,7 @@ def run(folder: Path, mlflow: str | None, *, as_json: bool) -> int:
 def examine(folder: Path, mlflow: str | None) -> list[Finding]:
     """Every finding, on the cluster that RAY_ADDRESS names or else on an embedded one."""
     folder = folder.absolute()
-    embedded = "RAY_ADDRESS" not in os.environ
+    embedded = not os.environ.get("RAY_ADDRESS")
     findings = [check_authentication(embedded)]
     with _probed(folder) as (probe, trouble):
         findings.append(Finding("store", "driver", "fail" if trouble else "ok", trouble or f"{folder} can be written"))

@@ -63,7 +63,7 @@ def on_ray(sweeps: Sequence[SweepOptions]) -> Iterator[None]:
     try:
         place.start_ray(dashboard=sharded or torch.cuda.is_available())
         with _sigterm_interrupts():  # after Ray, which installs a handler of its own
-            if "RAY_ADDRESS" in os.environ:  # an embedded cluster is this installation
+            if os.environ.get("RAY_ADDRESS"):  # an embedded cluster is this installation
                 nodes.require_same_versions()
             yield
     finally:

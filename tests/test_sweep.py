@@ -179,13 +179,14 @@ def test_a_finished_sweep_resumed_trains_nothing(finished, tmp_path):
 def test_every_server_of_the_embedded_cluster_listens_on_loopback_alone(tmp_path):
     script = """
 import json, psutil
-from raydistill import place
+from raydistill import sweep, place
 place.start_ray(dashboard=True)
 ours = {psutil.Process().pid, *(child.pid for child in psutil.Process().children(recursive=True))}
 print(json.dumps([c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in ours]))
 place.stop_ray()
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # other tests set it in this process
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     addresses = json.loads(done.stdout.strip().splitlines()[-1])
     assert len(addresses) >= 5 and {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
 
