@@ -194,17 +194,11 @@ def check_authentication(embedded: bool) -> Finding:
     return Finding("authentication", "driver", "ok", f"RAY_AUTH_MODE=token, token in {path}")
 
 
-def check_start(error: BaseException, embedded: bool) -> Finding:
+def check_start(error: Exception, embedded: bool) -> Finding:
     """Why Ray could not be started or joined."""
     if isinstance(error, ConfigError):  # joining says itself what is wrong, then what to do
         what, _, advice = str(error).partition("; ")
         return Finding("ray", "driver", "fail", what, advice)
-    causes: list[BaseException] = [error]
-    while (cause := causes[-1].__cause__ or causes[-1].__context__) is not None:
-        causes.append(cause)
-    if any("InvalidAuthToken" in str(cause) or type(cause).__name__ == "AuthenticationError" for cause in causes):
-        what = f"the cluster at {os.environ.get('RAY_ADDRESS')} refused the token"
-        return Finding("ray", "driver", "fail", what, "RAY_AUTH_MODE and the token must be those of the head: copy its token file here")
     advice = "look into /tmp/ray/session_latest/logs" if embedded else "is the head up, and is RAY_ADDRESS its host:port?"
     return Finding("ray", "driver", "fail", f"{type(error).__name__}: {str(error).strip().splitlines()[0]}", advice)
 

@@ -58,7 +58,7 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
     carry_out(recipe, training, bench)
     optimizers = {phase.name: phase.optimizer for phase in recipe.phases}
     nimg, history = checkpoint.load(state_dir, job.key, moving, optimizers)
-    finished.load_state_dict(parallel.gather_state(moving, {}).networks[kept])
+    finished.load_state_dict(parallel.gather_state({kept: moving[kept]}, {}).networks[kept])
     before = history[-1]["wall_sec"] if history else 0.0
 
     seen: list[dict[str, Tensor]] = []
@@ -141,7 +141,7 @@ def advance(phase: Phase, recipe: Recipe, parts: list[Step], training: Training,
     for name, network in recipe.networks.items():
         network.requires_grad_(name == phase.network)
     network, total = recipe.networks[phase.network], sum(len(part.indices) for part in parts)
-    buffers = [buffer.clone() for buffer in network.buffers()]
+    buffers = [buffer.clone() for buffer in network.buffers()] if len(parts) > 1 else []
     phase.optimizer.zero_grad()
     summed: dict[str, Tensor] = {}
     for part in parts:

@@ -100,9 +100,24 @@ def ring(radius: float = 1.2, noise_std: float = 0.3) -> Pairs:
         return s + radius * torch.stack([angle.cos(), angle.sin()], 1) + noise_std * noise
 
     variance = torch.full((2,), radius**2 / 2 + noise_std**2, dtype=torch.float64)
+    return _shape_and_noise("ring", draw, log_density, entropy, variance, noise_std)
+
+
+def _shape_and_noise(
+    name: str,
+    draw: Callable[[Tensor, torch.Generator], Tensor],
+    log_density: Callable[[Tensor, float], Tensor],
+    entropy: Callable[[float], float],
+    variance: Tensor,
+    noise_std: float,
+) -> Pairs:
+    """t = s + a point of a shape + N(0, noise_std^2 I), s ~ N(0, I).
+
+    `log_density` and `entropy` are those of the shape with noise of a given variance; `variance` (dims,) is that of t given s.
+    """
     return Pairs(
-        name="ring",
-        dims=2,
+        name=name,
+        dims=len(variance),
         draw=draw,
         log_conditional=lambda t, s: log_density(t - s, noise_std**2),
         entropy=entropy(1 + noise_std**2),
@@ -154,14 +169,4 @@ def _two_phases(name: str, offset: Tensor, noise_std: float) -> Pairs:
         return s + sign * offset + noise_std * torch.randn(s.shape, generator=generator, dtype=torch.float64)
 
     variance = offset**2 + noise_std**2
-    return Pairs(
-        name=name,
-        dims=dims,
-        draw=draw,
-        log_conditional=lambda t, s: log_density(t - s, noise_std**2),
-        entropy=entropy(1 + noise_std**2),
-        conditional_entropy=entropy(noise_std**2),
-        marginal_std=(1 + variance).sqrt(),
-        residual_variance=variance,
-        finest_variance=noise_std**2,
-    )
+    return _shape_and_noise(name, draw, log_density, entropy, variance, noise_std)
