@@ -5,11 +5,23 @@ import pytest
 import scipy.linalg
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+from torchmetrics.functional.classification import multiclass_jaccard_index
+from torchmetrics.functional.image import structural_similarity_index_measure
 
+from raydistill import metrics
 from raydistill.errors import RunError
 from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
-from raydistill.metrics import biased, frechet_distance, kernel_distance, mean_iou
+from raydistill.metrics import (
+    Moments,
+    biased,
+    frechet_distance,
+    kernel_distance,
+    mean_iou,
+    pixel_accuracy,
+    precision_recall,
+    psnr,
+    ssim,
+)
 
 
 def features(seed: int, num: int, size: int) -> Tensor:
@@ -79,6 +91,22 @@ def test_too_few_samples_for_the_rank_are_called_biased() -> None:
     assert biased(10, 10) and biased(2, 64) and not biased(11, 10)
 
 
+@pytest.mark.parametrize("num", [7, 60])
+@pytest.mark.parametrize("bounds", [(0,), (1, 2), (3, 20, 21), (0, 0, 5)])
+def test_the_moments_of_parts_are_merged_into_those_of_all(num: int, bounds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of workers, the size of a block, and the ratio of mean to deviation."""
+    monkeypatch.setattr(metrics, "_BLOCK", 16)
+    rows = features(0, num, 12) + 1e4
+    parts = [part for part in torch.tensor_split(rows, bounds) if len(part)]
+    together = Moments.merged([Moments.of(part) for part in parts])
+    assert together.num_samples == num and len(together.root) <= 12
+    torch.testing.assert_close(together.mean, rows.mean(0), rtol=1e-13, atol=0)
+    covariance = together.root.T @ together.root / (num - 1)
+    torch.testing.assert_close(covariance, torch.cov(rows.T), rtol=1e-8, atol=1e-10 * together.trace)
+    other = features(1, 30, 12)
+    assert frechet_distance(together, other) == pytest.approx(frechet_distance(rows, other), rel=1e-12)
+
+
 # ---- kernel distance ------------------------------------------------------------------------------------------------
 
 
@@ -102,6 +130,38 @@ def test_the_kernel_distance_is_unbiased() -> None:
     draws = torch.randn(600, 2, 12, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     values = np.array([kernel_distance(real, fake) for real, fake in draws])
     assert abs(values.mean()) < 5 * values.std() / len(values) ** 0.5
+
+
+def test_the_kernel_distance_does_not_depend_on_the_size_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, fake = features(0, 30, 8), features(1, 20, 8)
+    whole = kernel_distance(real, fake)
+    monkeypatch.setattr(metrics, "_BLOCK", 7)
+    assert kernel_distance(real, fake) == pytest.approx(whole, rel=1e-12)
+
+
+# ---- precision and recall -------------------------------------------------------------------------------------------
+
+
+def test_fakes_from_one_of_two_real_modes_have_full_precision_and_half_recall() -> None:
+    """Which argument is real: swapped, the two would be swapped."""
+    line = torch.arange(10.0)[:, None]
+    real, fake = torch.cat([line, line + 1000]), line + 0.25
+    precision, recall = precision_recall(real, fake)
+    assert (float(precision.double().mean()), float(recall.double().mean())) == (1.0, 0.5)
+
+
+def test_precision_and_recall_are_the_balls_worked_out_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One neighbour: the real balls are [-1, 1], [0, 2], [1, 9]; the fake ones [1.5, 2.5], [2, 3], [2.5, 37.5]."""
+    real, fake = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[2.0], [2.5], [20.0]])
+    for block in (1, 1024):
+        monkeypatch.setattr(metrics, "_BLOCK", block)
+        precision, recall = precision_recall(real, fake, num_neighbors=1)
+        assert precision.tolist() == [True, True, False] and recall.tolist() == [False, False, True]
+
+
+def test_precision_and_recall_need_more_samples_than_neighbours() -> None:
+    with pytest.raises(RunError, match="at least 4 samples a set, given 3"):
+        precision_recall(features(0, 9, 2), features(1, 3, 2))
 
 
 # ---- both -----------------------------------------------------------------------------------------------------------
@@ -165,6 +225,33 @@ def test_the_miou_of_a_perfect_prediction_is_one() -> None:
     assert mean_iou(torch.diag(torch.tensor([4, 0, 9]))) == 1.0
 
 
+def test_the_miou_and_the_accuracy_are_those_of_torchmetrics() -> None:
+    truth, guess = torch.randint(5, (2, 2, 9, 9), generator=torch.Generator().manual_seed(0))
+    confusion = torch.bincount(5 * truth.flatten() + guess.flatten(), minlength=25).reshape(5, 5)
+    assert mean_iou(confusion) == pytest.approx(float(multiclass_jaccard_index(guess, truth, 5)), rel=1e-6)
+    assert pixel_accuracy(confusion) == pytest.approx(float((truth == guess).double().mean()), rel=1e-12)
+
+
+@pytest.mark.parametrize("score", [mean_iou, pixel_accuracy])
+def test_a_score_of_no_labelled_pixel_is_refused(score) -> None:
+    with pytest.raises(RunError, match="every label is the ignored one"):
+        score(torch.zeros(3, 3))
+
+
+# ---- pairs of pictures ----------------------------------------------------------------------------------------------
+
+
+def test_psnr_and_ssim_are_scores_of_each_pair() -> None:
+    real = torch.randint(60, 190, (3, 3, 16, 16), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    fake = torch.stack([real[0], real[1] + 5, real[2].flip(2)])
+    found = psnr(real, fake)
+    assert found.dtype == torch.float64 and found[0] == float("inf")
+    assert float(found[1]) == pytest.approx(20 * np.log10(255 / 5), rel=1e-12)
+    likeness = ssim(real, fake)
+    assert likeness.shape == (3,) and float(likeness[0]) == pytest.approx(1, abs=1e-12) and likeness[0] > likeness[1] > likeness[2]
+    torch.testing.assert_close(torch.cat([ssim(a[None], b[None]) for a, b in zip(real, fake)]), likeness)
+
+
 # ---- losses ---------------------------------------------------------------------------------------------------------
 
 
@@ -178,7 +265,10 @@ def test_the_hinge_losses_have_the_values_worked_out_by_hand() -> None:
 def test_the_dissimilarity_and_its_gradient_are_those_of_torchmetrics(height: int, width: int) -> None:
     a, b = torch.rand(2, 4, 3, height, width) * 2 - 1
     found = []
-    for function in (dissimilarity, lambda a, b: 1 - ssim(a, b, gaussian_kernel=False, kernel_size=7, data_range=2.0)):
+    for function in (
+        dissimilarity,
+        lambda a, b: 1 - structural_similarity_index_measure(a, b, gaussian_kernel=False, kernel_size=7, data_range=2.0),
+    ):
         a = a.detach().requires_grad_(True)
         loss = function(a, b)
         found.append((loss.detach(), *torch.autograd.grad(loss, a)))
