@@ -88,11 +88,13 @@ def config(
 ) -> None:
     """Print every config path of a space with its value, and what is searched."""
     from raydistill.config import leaves, parse_assignments, with_values
-    from raydistill.space import check, load_space, preset_of
+    from raydistill.presets import expanded
+    from raydistill.space import check, fitted, load_space, preset_of
 
-    chosen = load_space(space)
-    experiment = with_values(preset_of(chosen, f"--space {space}"), parse_assignments(set_ or []), where="--set")
-    check(chosen, experiment, f"--space {space}")
+    where, given = f"--space {space}", expanded(parse_assignments(set_ or []), "--set")
+    experiment = with_values(preset_of(load_space(space), where), given, where="--set")
+    chosen = fitted(load_space(space), experiment, where)
+    check(chosen, experiment, where)
     for path, value in leaves(experiment).items():
         searched = f"    searched: {chosen.parameters[path]!r}" if path in chosen.parameters else ""
         typer.echo(f"{path} = {value!r}{searched}")

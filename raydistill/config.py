@@ -9,9 +9,19 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from raydistill.errors import ConfigError
 
@@ -86,17 +96,62 @@ class Optimizer(Frozen):
     """Share of the budget after which the learning rate falls linearly to 0; 1.0: constant."""
 
 
-class MutualInformation(Frozen):
-    """The variational energy-based term (VEM). weight 0 switches it off: no energy network is built."""
+class Term(Frozen):
+    """What every mutual-information term has. weight 0 switches it off: nothing of it is built."""
 
-    weight: NonNegativeFloat = 0.1
+    weight: NonNegativeFloat
     positive: Literal["teacher", "target"] = "teacher"
-    num_steps: PositiveInt = 10
+    """The picture that the student's output is paired with: the teacher's output, or the real one (the paper's pix2pix code)."""
+    optimizer: Optimizer
+    """Of the term's own network."""
+
+
+class MutualInformation(Term):
+    """The variational energy-based term (VEM). The defaults are the published ones, with the command line's step size."""
+
+    kind: Literal["vem"] = "vem"
+    weight: NonNegativeFloat = 0.1
+    start: Literal["student", "other", "noise", "replay"] = "student"
+    """Where the chains start: at the student's own output (published), at the teacher's output for another picture of the batch, at uniform
+    noise, or where older chains ended."""
+    num_steps: NonNegativeInt = 10
+    """Langevin steps; 0: the start itself is the negative."""
     step_size: PositiveFloat = 1.0
     noise_std: NonNegativeFloat = 0.005
+    clamp: bool = True
+    """Clamp the negatives to [-1, 1] once, after the last step."""
+    replay_size: PositiveInt | None = None
+    """Pictures in the buffer of `start: replay`; None: 256."""
     l2_weight: NonNegativeFloat = 0.05
     energy: EnergyNetwork = EnergyNetwork()
     optimizer: Optimizer = Optimizer(learning_rate=1e-4, betas=(0.0, 0.999))
+
+    @model_validator(mode="after")
+    def _only_replay_has_a_buffer(self) -> "MutualInformation":
+        if self.replay_size is not None and self.start != "replay":
+            raise ValueError(f"replay_size {self.replay_size} is for start 'replay', given start {self.start!r}; leave replay_size out")
+        return self
+
+
+class VariationalInformation(Term):
+    """VID on the output pictures: a Gaussian around the student's output with one learnt variance a channel."""
+
+    kind: Literal["vid"] = "vid"
+    weight: NonNegativeFloat = 1.0
+    initial_variance: PositiveFloat = 5.0
+    optimizer: Optimizer = Optimizer(learning_rate=1e-2, betas=(0.9, 0.999))
+
+
+class PairCritic(Term):
+    """A discriminator of pairs: (teacher's, student's) against (student's, student's)."""
+
+    kind: Literal["critic"] = "critic"
+    weight: NonNegativeFloat = 0.1
+    discriminator: PatchDiscriminator = PatchDiscriminator(width=24, num_layers=2)
+    optimizer: Optimizer = Optimizer(learning_rate=1e-3, betas=(0.5, 0.999))
+
+
+AnyTerm = Annotated[MutualInformation | VariationalInformation | PairCritic, Field(discriminator="kind")]
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -190,7 +245,7 @@ class DistillTraining(Training):
     generator: ResnetGenerator
     l1_weight: NonNegativeFloat = 10.0
     ssim_weight: NonNegativeFloat = 1.0
-    mi: MutualInformation = MutualInformation()
+    mi: AnyTerm = MutualInformation()
 
 
 AnyTraining = Annotated[JudgeTraining | Pix2pixTraining | DistillTraining, Field(discriminator="recipe")]
@@ -279,21 +334,71 @@ def nearest(given: str, valid: list[str]) -> str:
 def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Model:
     """A copy of `config` with dotted paths set, checked again as a whole.
 
+    A `kind` that changes replaces the whole section: its other fields start at the defaults of the new kind, unless they are set here too.
+
     Raises:
         ConfigError: unknown paths (each with the nearest valid one) or values that their fields refuse.
     """
-    valid = list(leaves(config))
-    if unknown := [path for path in values if path not in valid]:
-        said = [f"there is no config path {path!r}. The nearest valid path is {nearest(path, valid)!r}." for path in unknown]
-        raise ConfigError(f"{where}: {' '.join(said)}")
-    data = config.model_dump(mode="json")
+    data, valid = config.model_dump(mode="json"), list(leaves(config))
     for path, value in values.items():
-        *parents, leaf = path.split(".")
-        node = data
-        for parent in parents:
-            node = node[parent]
-        node[leaf] = value
+        kinds, (section, _, name) = _kinds_at(config, path), path.rpartition(".")
+        if not kinds or value == _holder(data, path)[name]:
+            continue
+        if not isinstance(value, str) or value not in kinds:
+            close = nearest(str(value), list(kinds))
+            raise ConfigError(f"{where}: {path}: there is no {value!r}. Known: {', '.join(kinds)}. Nearest: {close!r}.")
+        _holder(data, section)[section.rpartition(".")[2]] = _defaults(kinds[value]) | {name: value}
+        valid = [known for known in valid if not known.startswith(f"{section}.")] + _paths(kinds[value], f"{section}.")
+    if unknown := [path for path in values if path not in valid]:
+        raise ConfigError(f"{where}: {' '.join(_unknown(path, valid, data) for path in unknown)}")
+    for path, value in values.items():
+        _holder(data, path)[path.rpartition(".")[2]] = value
     return validated(type(config), data, where=where)
+
+
+def _unknown(path: str, valid: list[str], data: dict[str, Any]) -> str:
+    kind = f"{path.rpartition('.')[0]}.kind"
+    there = f" where {kind} is {_holder(data, kind)['kind']!r}" if kind in valid else ""
+    return f"there is no config path {path!r}{there}. The nearest valid path is {nearest(path, valid)!r}."
+
+
+def _holder(data: dict[str, Any], path: str) -> dict[str, Any]:
+    """The dictionary that holds the end of a dotted path, made where a section is absent."""
+    for parent in path.split(".")[:-1]:
+        data = data.setdefault(parent, {})
+    return data
+
+
+def _kinds_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
+    """Value -> class, where `path` is the field that tells the classes of a section apart; else nothing."""
+    parents, found = path.split("."), dict[str, type[BaseModel]]()
+    if len(parents) > 1:
+        *parents, section, name = parents
+        owner: Any = config
+        for parent in parents:
+            owner = getattr(owner, parent, None)
+        field = type(owner).model_fields.get(section) if isinstance(owner, BaseModel) else None
+        if field is not None and field.discriminator == name:
+            found = {kind.model_fields[name].default: kind for kind in get_args(field.annotation)}
+    return found
+
+
+def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    fields = {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
+    return {name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for name, value in fields.items()}
+
+
+def _paths(model: type[BaseModel], prefix: str) -> list[str]:
+    """The dotted paths that a config of this class has, as far as its classes and defaults tell."""
+    out: list[str] = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            out += leaves(field.default, f"{prefix}{name}.")
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            out += _paths(field.annotation, f"{prefix}{name}.")
+        else:
+            out.append(f"{prefix}{name}")
+    return out
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:

@@ -45,6 +45,11 @@ def energy(config: EnergyNetwork, info: DataInfo, seed: int) -> EnergyModel:
     return _seeded(seed, "init/energy", lambda: EnergyModel(config, info.height, info.width))
 
 
+def critic(config: PatchDiscriminator, seed: int) -> nn.Module:
+    """Sees two pictures together."""
+    return _seeded(seed, "init/critic", lambda: _init_normal(patchgan.build(config, 6)))
+
+
 def judge(config: JudgeNetwork, info: DataInfo, seed: int) -> Judge:
     return _seeded(seed, "init/judge", lambda: Judge(config, info.num_classes or info.input_channels))
 

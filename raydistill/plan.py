@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeInt, PositiveInt
 
-from raydistill import cost, parallel, results, search, space, store
+from raydistill import cost, parallel, presets, results, search, space, store, terms
 from raydistill.config import Experiment, Frozen, ResnetGenerator, ResnetWidths, Stored, digest, leaves, parse_assignments, with_values
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
@@ -111,9 +111,10 @@ def check(options: SweepOptions) -> Plan:
         if path == "student.seed" or path in chosen.parameters:
             why = "give --seed" if path == "student.seed" else "it is searched; narrow it in a search space of your own"
             raise ConfigError(f"--set {path}: {why}")
-    experiment = with_values(experiment, given, where="--set")
-    chosen = _with_options(chosen, options)
+    experiment = with_values(experiment, presets.expanded(given, "--set"), where="--set")
+    chosen = space.fitted(_with_options(chosen, options), experiment, where)
     space.check(chosen, experiment, where)
+    terms.check(experiment.student.mi, experiment.data.height, experiment.data.width, experiment.student.batch_size)
     folder = store.open_store(Path(options.store))
     data = prepare(experiment.data, folder / "cache" / "data")
     plan = Plan(options, folder, chosen, experiment, data, read_info(data))

@@ -1,8 +1,10 @@
 """Presets: functions that return a full `Experiment`. `PRESETS` registers them by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from raydistill.config import (
+    AnyTerm,
     DistillTraining,
     EnergyNetwork,
     Experiment,
@@ -15,8 +17,11 @@ from raydistill.config import (
     ResnetGenerator,
     ResnetWidths,
     ShapesData,
+    leaves,
+    nearest,
     with_values,
 )
+from raydistill.errors import ConfigError
 
 
 def shapes32() -> Experiment:
@@ -67,6 +72,41 @@ def labelled() -> Experiment:
 def aligned() -> Experiment:
     """A folder of A|B pictures, at 64x64. There are no labels: the judge predicts A from B, and its features score."""
     return labelled().model_copy(update={"data": FolderData(height=64, width=64)})
+
+
+def published_cyclegan() -> MutualInformation:
+    """The first author's CycleGAN code: a small energy, pictures of the teacher as positives."""
+    return MutualInformation(weight=0.1, step_size=100.0, energy=EnergyNetwork(channels=8))
+
+
+def published_pix2pix() -> MutualInformation:
+    """The first author's pix2pix code: real pictures as positives; the step size is its command line's default."""
+    return MutualInformation(weight=0.1, positive="target", step_size=1.0, energy=EnergyNetwork(channels=32))
+
+
+def published_stylegan2() -> MutualInformation:
+    """A third party's StyleGAN2 code: negatives are not clamped."""
+    return MutualInformation(weight=0.05, step_size=50.0, clamp=False, energy=EnergyNetwork(channels=32))
+
+
+MI_TERMS: dict[str, Callable[[], AnyTerm]] = {
+    "published_cyclegan": published_cyclegan,
+    "published_pix2pix": published_pix2pix,
+    "published_stylegan2": published_stylegan2,
+}
+"""`--set student.mi=NAME` -> the whole term. The step sizes are for 256x256; at other sizes in proportion to the number of pixels."""
+
+
+def expanded(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`values` with `student.mi` as a name replaced by all paths of that term; paths given beside it come after it."""
+    name = values.get("student.mi")
+    if not isinstance(name, str):
+        return dict(values)
+    if name not in MI_TERMS:
+        close = nearest(name, list(MI_TERMS))
+        raise ConfigError(f"{where}: student.mi: there is no term {name!r}. Known: {', '.join(MI_TERMS)}. Nearest: {close!r}.")
+    named = {f"student.mi.{path}": value for path, value in leaves(MI_TERMS[name]()).items()}
+    return named | {path: value for path, value in values.items() if path != "student.mi"}
 
 
 PRESETS: dict[str, Callable[[], Experiment]] = {"shapes32": shapes32, "shapes64": shapes64, "labelled": labelled, "aligned": aligned}

@@ -1,6 +1,6 @@
 """Recipes: which networks there are, and which phases move them. A recipe is data for the loop in `train.py`.
 
-GAN: phases discriminator, generator. Distillation: phases energy (where the mutual-information term is on) and generator.
+GAN: phases discriminator, generator. Distillation: the phase of a mutual-information term (where it is on), and generator.
 """
 
 from collections.abc import Callable
@@ -13,18 +13,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill import networks, parallel
+from raydistill import networks, parallel, terms
 from raydistill.config import DistillTraining, Frozen, Job, JudgeTraining, Optimizer, Pix2pixTraining
-from raydistill.data import Batch, DataInfo, load_split
+from raydistill.data import Batch, DataInfo, batch, load_split
 from raydistill.data.outputs import load_outputs
 from raydistill.evaluate import Evaluator, batches, confusion_counts, require_finite
-from raydistill.langevin import temperature
 from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
 from raydistill.metrics import mean_iou
-from raydistill.parallel import Workers, normal_stream, total
-from raydistill.vem import Negatives, alignment, displacement, draw_negatives, ebm_loss, energy_gap, pair_energies, student_mi_loss
-
-Numbers = dict[str, Tensor]
+from raydistill.parallel import Workers, total
+from raydistill.terms import Numbers, Pairs
+from raydistill.vem import alignment
 
 
 @dataclass
@@ -44,8 +42,8 @@ class Step:
     """The trained network's output, with its graph; s in a distillation."""
     teacher: Tensor = field(init=False)
     """t: the teacher's output; only in a distillation."""
-    negatives: Negatives = field(init=False)
-    """t~: drawn in the phase `energy`, used again in the student's."""
+    pairs: Pairs | None = None
+    """What the mutual-information term sees; only in a distillation."""
 
 
 class Phase(NamedTuple):
@@ -119,10 +117,9 @@ def _pix2pix(job: Job, bench: Bench) -> Recipe:
 
 
 def _distill(job: Job, bench: Bench) -> Recipe:
-    """Base distillation on the teacher's pictures + mi_weight * energy gap; student and energy are optimised in turn.
+    """Base distillation on the teacher's pictures + mi_weight * a mutual-information term of `terms.py`.
 
-    Per minibatch: student forward, Langevin with the current energy, energy step, student step with the UPDATED energy and the SAME
-    negatives (the schedule of the paper's code).
+    Per minibatch: student forward, step of the term's own network, student step with the UPDATED term (the schedule of the paper's code).
     """
     training = job.training
     assert isinstance(training, DistillTraining)
@@ -130,10 +127,15 @@ def _distill(job: Job, bench: Bench) -> Recipe:
     student = networks.generator(training.generator, bench.info, training.seed).to(bench.device)
     modules: dict[str, nn.Module] = {"generator": student}
     teacher = teacher_pictures(job, bench)
+    terms.check(mi, bench.info.height, bench.info.width, training.batch_size)
+    _require_outputs(student, teacher, job, bench)
 
     def forward(step: Step) -> None:
-        step.teacher = teacher(step)
+        step.teacher = teacher(step.indices, step.flips)
         step.output = student(step.batch.inputs)
+        positive = step.teacher if mi.positive == "teacher" else step.batch.target
+        drawn = None if step.pairs is None else step.pairs.negatives  # a later forward of the same images
+        step.pairs = Pairs(step.output, step.teacher, positive, step.indices, step.flips, step.nimg + step.offset, drawn)
 
     def base_loss(step: Step) -> tuple[Tensor, Numbers]:
         s, t = step.output, step.teacher
@@ -145,33 +147,35 @@ def _distill(job: Job, bench: Bench) -> Recipe:
         phases = (_phase("generator", student, training.optimizer, base_loss),)
         return _generator_recipe(job, bench, modules, phases, forward, training.generator, "student")
 
-    energy = networks.energy(mi.energy, bench.info, training.seed).to(bench.device)
-    modules["energy"] = energy
-
-    def energy_loss(step: Step) -> tuple[Tensor, Numbers]:
-        s, t = step.output, step.teacher
-        normal = normal_stream(training.seed, "langevin", step.nimg + step.offset, s)
-        step.negatives = draw_negatives(energy, s, mi, normal)
-        energy.train()
-        positive = t if mi.positive == "teacher" else step.batch.target
-        pos, neg = pair_energies(energy, positive, step.negatives.samples, s.detach())
-        numbers = {"pos": pos.mean(), "neg": neg.mean(), "gap": energy_gap(pos, neg), "grad_norm": step.negatives.grad_norm}
-        numbers |= {"displacement": displacement(step.negatives.samples, s, t), "clamped": step.negatives.clamped}
-        numbers["temperature"] = torch.tensor(temperature(mi.step_size, mi.noise_std))
-        return ebm_loss(pos, neg, mi.l2_weight), {f"energy/{name}": number for name, number in numbers.items()}
+    term = terms.build(mi, terms.Surroundings(training.seed, bench.info, bench.device, bench.workers, teacher))
 
     def student_loss(step: Step) -> tuple[Tensor, Numbers]:
         base, numbers = base_loss(step)
-        s, t = step.output, step.teacher
-        positive = t if mi.positive == "teacher" else step.batch.target
-        term = student_mi_loss(energy, positive, step.negatives.samples, s)
-        return base + mi.weight * term, numbers | {"energy/alignment": alignment(term, s, t)}
+        assert step.pairs is not None
+        loss = term.student_loss(step.pairs)
+        return base + mi.weight * loss, numbers | {"energy/alignment": alignment(loss, step.output, step.teacher)}
+
+    def own_loss(step: Step) -> tuple[Tensor, Numbers]:
+        assert step.pairs is not None
+        return term.own_loss(step.pairs)
 
     phases = (
-        _phase("energy", energy, mi.optimizer, energy_loss),
+        _phase(term.name, term.networks[term.name], mi.optimizer, own_loss),
         _phase("generator", student, training.optimizer, student_loss),
     )
-    return _generator_recipe(job, bench, modules, phases, forward, training.generator, "student")
+    return _generator_recipe(job, bench, modules | term.networks, phases, forward, training.generator, "student")
+
+
+def _require_outputs(student: nn.Module, teacher: terms.TeacherPictures, job: Job, bench: Bench) -> None:
+    """Raises ConfigError where the outputs for the first training pictures are no pictures that can be paired."""
+    first = np.arange(min(2, bench.info.counts["train"]))
+    flips = np.zeros(len(first), bool)
+    part = batch(load_split(job.data, "train"), first, device=bench.device, flips=flips)
+    with torch.no_grad():
+        outputs = student.eval()(part.inputs)
+    student.train()
+    terms.require_pictures(teacher(first, flips), part.target, "teacher.generator")
+    terms.require_pictures(outputs, part.target, "student.generator")
 
 
 def _judge(job: Job, bench: Bench) -> Recipe:
@@ -216,18 +220,19 @@ def _judge(job: Job, bench: Bench) -> Recipe:
 RECIPES: dict[str, Callable[[Job, Bench], Recipe]] = {"pix2pix": _pix2pix, "distill": _distill, "judge": _judge}
 
 
-def teacher_pictures(job: Job, bench: Bench) -> Callable[[Step], Tensor]:
-    """Step -> the teacher's output t (B, 3, H, W): read where the teacher stage stored its outputs, else computed."""
+def teacher_pictures(job: Job, bench: Bench) -> terms.TeacherPictures:
+    """The teacher's outputs on training images: read where the teacher stage stored them, else computed."""
     assert job.teacher is not None
     outputs = load_outputs(Path(job.teacher.path), job.teacher.digest, job.training.flip)
     if outputs is not None:
-        return lambda step: torch.from_numpy(outputs[step.flips.astype(int), step.indices]).to(bench.device)
+        return lambda indices, flips: torch.from_numpy(outputs[flips.astype(int), indices]).to(bench.device)
+    split = load_split(job.data, "train")
     network = networks.load(job.teacher, bench.info, bench.device)
     parallel.prepare({"teacher": network}, job.training, bench.device, bench.workers)
 
-    def compute(step: Step) -> Tensor:
+    def compute(indices: np.ndarray, flips: np.ndarray) -> Tensor:
         with torch.no_grad():
-            return network(step.batch.inputs)
+            return network(batch(split, indices, device=bench.device, flips=flips).inputs)
 
     return compute
 

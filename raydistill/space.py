@@ -44,7 +44,7 @@ class Choice(Frozen):
 
 
 class When(Frozen):
-    """The parameter exists only while the choice `parameter` has one of these keys."""
+    """The parameter exists only while the choice `parameter` has one of these keys; in `needs`: while the config has such a value."""
 
     parameter: str
     keys: tuple[str, ...]
@@ -78,6 +78,8 @@ class SearchSpace(Frozen):
     parameters: dict[str, Distribution]
     """Dotted config path -> distribution."""
     when: dict[str, When] = {}
+    needs: dict[str, When] = {}
+    """Parameters that are searched only where the config has a value, at a path that is not searched: `--set` may have changed it."""
     objectives: tuple[Objective, ...]
     constraints: tuple[Window, ...] = ()
     fidelity: str = "student.budget_nimg"
@@ -99,6 +101,22 @@ def load_space(name: str) -> SearchSpace:
     raise SpaceError(
         f"--space {name}: no such search space. Known: {', '.join(known)}; or the path of a .py file. Nearest: {nearest(name, known)!r}."
     )
+
+
+def fitted(space: SearchSpace, experiment: Experiment, where: str) -> SearchSpace:
+    """The space without the parameters that need another value than this config has. Raises SpaceError where `needs` names no such path."""
+    values, missing = leaves(experiment), set()
+    for path, condition in space.needs.items():
+        if path not in space.parameters:
+            raise SpaceError(f"{where}: needs[{path!r}] is no parameter. Nearest: {nearest(path, list(space.parameters))!r}.")
+        if condition.parameter in space.parameters or condition.parameter not in values:
+            why = "is searched; use `when`" if condition.parameter in space.parameters else "is no config path"
+            raise SpaceError(f"{where}: needs[{path!r}].parameter: {condition.parameter!r} {why}.")
+        if str(values[condition.parameter]) not in condition.keys:
+            missing.add(path)
+    kept = {path: distribution for path, distribution in space.parameters.items() if path not in missing}
+    when = {path: condition for path, condition in space.when.items() if path not in missing}
+    return space.model_copy(update={"parameters": kept, "when": when, "needs": {}})
 
 
 def check(space: SearchSpace, experiment: Experiment, where: str) -> None:

@@ -20,36 +20,56 @@ from raydistill.config import MutualInformation
 from raydistill.langevin import langevin
 from raydistill.models.energy import EnergyModel
 
+ENERGY_LIMIT = 1e4
+"""Beyond it an energy has diverged. With the published l2 weight of 0.05, energies that tell all pairs apart are -10 and 10."""
+
 
 class Negatives(NamedTuple):
     samples: Tensor
-    """t~: (B, 3, H, W) in [-1, 1], without a graph."""
+    """t~: (B, 3, H, W), without a graph; in [-1, 1] unless the config has `clamp` off."""
     clamped: Tensor
     """Scalar: share of values that the last clamp changed."""
     grad_norm: Tensor
     """Scalar: mean over the batch of ||grad_t E(t~, s)|| at the last step."""
 
 
-def draw_negatives(energy: EnergyModel, s: Tensor, config: MutualInformation, normal: Callable[[], Tensor]) -> Negatives:
-    """t~ ~ q(.|s): Langevin chains from the student's own output s, clamped to [-1, 1] once, after the last step."""
+def draw_negatives(
+    energy: EnergyModel,
+    s: Tensor,
+    config: MutualInformation,
+    normal: Callable[[], Tensor],
+    start: Tensor | None = None,
+) -> Negatives:
+    """t~ ~ q(.|s): Langevin chains, clamped to [-1, 1] once, after the last step.
+
+    Args:
+        s: (B, 3, H, W), the student's outputs. normal: see `langevin`.
+        start: (B, 3, H, W), where the chains start; None: at s itself, as published.
+    """
     s = s.detach()
     with energy.frozen():
         chains = langevin(
             energy.given(s),
-            start=s,
+            start=s if start is None else start,
             num_steps=config.num_steps,
             step_size=config.step_size,
             noise_std=config.noise_std,
             normal=normal,
         )
     raw = chains.samples
-    return Negatives(raw.clamp(-1, 1), (raw.abs() > 1).float().mean(), chains.gradient.flatten(1).norm(dim=1).mean())
+    samples = raw.clamp(-1, 1) if config.clamp else raw
+    return Negatives(samples, (samples != raw).float().mean(), chains.gradient.flatten(1).norm(dim=1).mean())
 
 
 def pair_energies(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
     """(E(t, s), E(t~, s)), each (B,), in one forward. t and t~ are detached; a gradient may reach s and the energy."""
     both = energy(torch.cat([t.detach(), negatives.detach()]), torch.cat([s, s]))
     return both[: len(s)], both[len(s) :]
+
+
+def is_within(energies: Tensor) -> Tensor:
+    """Whether all are finite and none is beyond `ENERGY_LIMIT`; a scalar bool."""
+    return (energies.abs() <= ENERGY_LIMIT).all()
 
 
 def energy_gap(positive: Tensor, negative: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ SPACE = SearchSpace(
         "student.mi.step_size": Float(low=0.1, high=100.0, log=True),
     },
     when={"student.mi.step_size": When(parameter="student.mi.weight", keys=("0.03", "0.1", "0.3"))},
+    needs={"student.mi.step_size": When(parameter="student.mi.kind", keys=("vem",))},
     objectives=(
         Objective(name="val/miou", direction="max", reference=0.0),
         Objective(name="cost/macs", direction="min"),

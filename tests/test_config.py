@@ -28,6 +28,8 @@ OTHERS: dict[str, Any] = {
     "float32": "bfloat16",
     "data_parallel": "fsdp",
     "teacher": "target",
+    "vem": "vid",
+    "replay": "noise",
     (0.9, 0.999): [0.8, 0.999],
     (0.5, 0.999): [0.4, 0.999],
     (0.0, 0.999): [0.1, 0.999],
@@ -45,12 +47,14 @@ def another(value: Any) -> Any:
     return value / 2 + 0.1 if isinstance(value, float) else OTHERS[value]
 
 
-EXECUTION = [path for path in leaves(shapes32()) if ".execution." in path]
+EVERYTHING = with_values(shapes32(), {"student.mi.kind": "vem", "student.mi.start": "replay"}, where="test")
+"""A config in which every field may be set."""
+EXECUTION = [path for path in leaves(EVERYTHING) if ".execution." in path]
 
 
-@pytest.mark.parametrize("path", [path for path in leaves(shapes32()) if path not in (*FIXED, *EXECUTION)])
+@pytest.mark.parametrize("path", [path for path in leaves(EVERYTHING) if path not in (*FIXED, *EXECUTION)])
 def test_the_digest_changes_with_every_leaf(path: str) -> None:
-    preset = shapes32()
+    preset = EVERYTHING
     changed = with_values(preset, {path: another(leaves(preset)[path])}, where="test")
     assert leaves(changed)[path] != leaves(preset)[path]
     assert digest(changed) != digest(preset)
@@ -129,7 +133,8 @@ def test_a_job_is_equal_to_what_its_json_reads_back() -> None:
 def test_an_unknown_path_is_refused_with_the_nearest_valid_one(given: str, meant: str) -> None:
     with pytest.raises(ConfigError) as caught:
         with_values(shapes32(), {given: 1}, where="--set")
-    assert str(caught.value) == f"--set: there is no config path {given!r}. The nearest valid path is {meant!r}."
+    there = {"data": " where data.kind is 'shapes'", "student.mi": " where student.mi.kind is 'vem'"}.get(given.rpartition(".")[0], "")
+    assert str(caught.value) == f"--set: there is no config path {given!r}{there}. The nearest valid path is {meant!r}."
 
 
 def test_a_group_of_values_is_no_path() -> None:

@@ -30,8 +30,8 @@ def with_outputs(stages: Stages, folder: Path, flip: bool) -> Stages:
 @pytest.mark.parametrize("flips", [(False, False, False, False), (True, False, True, True)])
 def test_stored_teacher_outputs_are_those_computed_in_the_loop(stages: Stages, tmp_path: Path, flips: tuple[bool, ...]) -> None:
     step, stored = stages.step(flips=flips), with_outputs(stages, tmp_path / "teacher", any(flips))
-    from_disk = recipes.teacher_pictures(stored.student_job(), stages.bench())(step)
-    computed = recipes.teacher_pictures(stages.student_job(), stages.bench())(step)
+    from_disk = recipes.teacher_pictures(stored.student_job(), stages.bench())(step.indices, step.flips)
+    computed = recipes.teacher_pictures(stages.student_job(), stages.bench())(step.indices, step.flips)
     torch.testing.assert_close(from_disk, computed, rtol=1e-6, atol=1e-6)
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raydistill.config import EnergyNetwork
+from raydistill.errors import ConfigError
 
 _EPSILON = 1e-6
 
@@ -25,8 +26,7 @@ class EnergyModel(nn.Module):
     def __init__(self, config: EnergyNetwork, height: int, width: int):
         super().__init__()
         c = config.channels
-        num_blocks = config.num_blocks or int(math.log2(min(height, width))) - 1
-        widths = [c, *(min(2 ** (index + 1), 4) * c for index in range(num_blocks))]
+        widths = [c, *(min(2 ** (index + 1), 4) * c for index in range(num_blocks(config, height, width)))]
         self.stem = SpectralConv(6, c, 3)
         self.blocks = nn.ModuleList(EnergyBlock(i, o) for i, o in itertools.pairwise(widths))
         self.head = SpectralConv(widths[-1], 1, 1)
@@ -61,6 +61,19 @@ class EnergyModel(nn.Module):
         finally:
             for conv in convs:
                 conv.frozen = None
+
+
+def num_blocks(config: EnergyNetwork, height: int, width: int, where: str = "energy.num_blocks") -> int:
+    """The number of residual blocks at a picture size. Raises ConfigError where so many halvings leave nothing of a picture."""
+    size = min(height, width)
+    most = int(math.log2((size + 1) // 2)) if size > 2 else 0
+    asked = config.num_blocks or int(math.log2(size)) - 1
+    if not 1 <= asked <= most:
+        raise ConfigError(
+            f"{where}: {asked} residual blocks do not fit pictures of {height}x{width}, "
+            + (f"at most {most} do; lower it" if most else "which are too small for any; 3 pixels or more are needed")
+        )
+    return asked
 
 
 class EnergyBlock(nn.Module):

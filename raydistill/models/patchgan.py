@@ -6,6 +6,7 @@ Source: layer facts of junyanz's n-layer discriminator. Input: condition and pic
 from torch import nn
 
 from raydistill.config import PatchDiscriminator
+from raydistill.errors import ConfigError
 
 
 def build(config: PatchDiscriminator, in_channels: int) -> nn.Sequential:
@@ -19,3 +20,15 @@ def build(config: PatchDiscriminator, in_channels: int) -> nn.Sequential:
         layers += [nn.Conv2d(previous, channels, 4, stride, 1, bias=config.norm == "instance"), norm, nn.LeakyReLU(0.2, True)]
         previous = channels
     return nn.Sequential(*layers, nn.Conv2d(previous, 1, 4, 1, 1))
+
+
+def check(config: PatchDiscriminator, height: int, width: int, where: str) -> None:
+    """Raises ConfigError where a picture is too small: a norm needs two or more values, the scores one."""
+    height_left, width_left = height // 2, width // 2
+    for index in range(1, config.num_layers + 2):
+        halves = index < config.num_layers
+        height_left, width_left = ((side // 2 if halves else side - 1) for side in (height_left, width_left))
+        if min(height_left, width_left) < 1 or (index <= config.num_layers and height_left == width_left == 1):
+            raise ConfigError(
+                f"{where}: {config.num_layers} layers leave nothing of pictures of {height}x{width}; lower it, or use larger pictures"
+            )

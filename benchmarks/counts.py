@@ -1,0 +1,55 @@
+"""Parameters and multiply-accumulates of the terms' networks, as published and as used here: `python benchmarks/counts.py`.
+
+One forward of one pair, convention `true`; the power iteration of the spectral norm is not counted. "published" is the plain network of
+tests/reference_vem.py; "here" is the same function with the 2x2 means folded into the kernels before them.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from raydistill.config import EnergyNetwork, PairCritic
+from raydistill.cost import module_macs, module_params
+from raydistill.models import patchgan
+from raydistill.models.energy import EnergyModel
+from raydistill.vid import ChannelVariance
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from reference_vem import ReferenceEnergy
+
+ENERGIES = ((32, None, 256, 256), (8, None, 256, 256), (32, 5, 256, 256), (32, None, 128, 96), (8, None, 48, 64), (8, None, 32, 32))
+"""c, blocks (None: by the picture's size), height, width."""
+
+
+class _OnPairs(nn.Module):
+    """A critic that takes a pair, as the energy does."""
+
+    def __init__(self, critic: nn.Module):
+        super().__init__()
+        self.critic = critic
+
+    def forward(self, t: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+        return self.critic(torch.cat([t, s], 1))  # type: ignore[no-any-return]
+
+
+def main() -> None:
+    rows: list[tuple[str, tuple[int, int], nn.Module, nn.Module]] = []
+    with torch.device("meta"):
+        for channels, blocks, height, width in ENERGIES:
+            energy = EnergyModel(EnergyNetwork(channels=channels, num_blocks=blocks), height, width).eval()
+            number = len(energy.blocks)
+            rows.append((f"energy c={channels}, {number} blocks", (height, width), energy, ReferenceEnergy(channels, number)))
+        config = PairCritic().discriminator
+        critic = _OnPairs(patchgan.build(config, 6))
+        rows.append((f"critic width {config.width}, {config.num_layers} layers", (32, 32), critic, critic))
+    print("| network | pictures | parameters | GMAC a forward, published | here |\n|---|---|---|---|---|")
+    for name, (height, width), here, published in rows:
+        macs = [module_macs(module, (1, 3, height, width), (1, 3, height, width)) / 1e9 for module in (published, here)]
+        print(f"| {name} | {height}x{width} | {module_params(here):,} | {macs[0]:.4f} | {macs[1]:.4f} |")
+    print(f"| VID's variances | any | {module_params(ChannelVariance(3, 5.0)):,} | 0 | 0 |")
+
+
+if __name__ == "__main__":
+    main()

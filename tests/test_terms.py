@@ -1,0 +1,535 @@
+"""One contract kit over all mutual-information terms, then what is particular to one of them, and what is refused before training."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from conftest import Stages, numbers, quiet
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from raydistill import networks, plan, presets, recipes, search, terms
+from raydistill import train as training
+from raydistill.config import EnergyNetwork, Job, MutualInformation, PatchDiscriminator, VariationalInformation, leaves, with_values
+from raydistill.data import load_split
+from raydistill.errors import ConfigError, DivergenceError, SpaceError
+from raydistill.models.energy import EnergyModel
+from raydistill.parallel import Workers
+from raydistill.presets import shapes32
+from raydistill.space import When, fitted, load_space, values_of
+from raydistill.terms import Pairs, Surroundings, require_pictures
+from raydistill.train import TrialResult, train
+from raydistill.vid import ChannelVariance, gaussian_nll
+
+VEM = {"mi__kind": "vem", "mi__num_steps": 3, "mi__step_size": 10.0, "mi__energy__channels": 2, "mi__weight": 0.1}
+TERMS: dict[str, dict[str, Any]] = {
+    "vem": VEM | {"mi__start": "student"},
+    "vem-other": VEM | {"mi__start": "other"},
+    "vem-noise": VEM | {"mi__start": "noise", "mi__clamp": False},
+    "vem-replay": VEM | {"mi__start": "replay", "mi__replay_size": 8},
+    "vem-no-steps": VEM | {"mi__start": "other", "mi__num_steps": 0, "mi__positive": "target"},
+    "vid": {"mi__kind": "vid"},
+    "critic": {"mi__kind": "critic", "mi__discriminator__width": 4, "mi__discriminator__num_layers": 1},
+}
+"""Every kind, and every start of VEM's chains."""
+all_terms = pytest.mark.parametrize("name", TERMS)
+RTOL, ATOL = 1e-4, 1e-5
+"""Of float32 sums in another order, after four steps of Adam."""
+Trained = Callable[..., TrialResult]
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop(evaluation: dict[str, Any]) -> None:
+    raise Stopped
+
+
+def job_of(stages: Stages, name: str, **values: Any) -> Job:
+    return stages.student_job(**TERMS[name] | values)
+
+
+def surroundings(stages: Stages) -> Surroundings:
+    bench = stages.bench()
+    return Surroundings(0, bench.info, bench.device, bench.workers, recipes.teacher_pictures(stages.student_job(), bench))
+
+
+def term_and_pairs(stages: Stages, name: str, nimg: int = 0) -> tuple[terms.MiTerm, Pairs]:
+    """A fresh term, and pairs whose s comes from a student with a graph."""
+    mi, around = job_of(stages, name).training.mi, surroundings(stages)  # type: ignore[union-attr]
+    step = stages.step(nimg)
+    student = networks.generator(stages.experiment.student.generator, around.info, 0)
+    t = around.teacher(step.indices, step.flips)
+    positive = t if mi.positive == "teacher" else step.batch.target
+    return terms.build(mi, around), Pairs(student(step.batch.inputs), t, positive, step.indices, step.flips, nimg)
+
+
+def kept(folder: Path, name: str) -> dict[str, Tensor]:
+    """The student's weights, and everything of the term that is in the last checkpoint."""
+    (checkpoint,) = folder.glob("checkpoint-*")
+    files = [path for path in checkpoint.glob("*.safetensors") if path.stem != "average"]
+    assert {path.stem for path in files} == {"generator", *parts_of(name)}
+    return {f"{path.stem}.{key}": value for path in files for key, value in load_file(path).items()}
+
+
+def parts_of(name: str) -> set[str]:
+    return {"vem": {"energy"}, "vem-replay": {"energy", "replay"}, "vid": {"variance"}, "critic": {"critic"}}.get(name, {"energy"})
+
+
+# ---- the kit --------------------------------------------------------------------------------------------------------
+
+
+def test_the_kit_covers_every_kind_and_every_start() -> None:
+    assert {values["mi__kind"] for values in TERMS.values()} == set(terms.TERMS)
+    assert {values["mi__start"] for values in TERMS.values() if "mi__start" in values} == set(terms.STARTS)
+
+
+@all_terms
+def test_losses_and_logged_numbers_are_finite_scalars(stages: Stages, name: str) -> None:
+    term, pairs = term_and_pairs(stages, name)
+    own, logged = term.own_loss(pairs)
+    for number in (own, term.student_loss(pairs), *logged.values()):
+        assert number.shape == () and bool(torch.isfinite(number))
+    assert set(term.networks) == parts_of(name) and term.name in term.networks
+
+
+@all_terms
+def test_the_same_minibatch_gives_the_same_losses_bit_for_bit(stages: Stages, name: str) -> None:
+    found = []
+    for _ in range(2):
+        term, pairs = term_and_pairs(stages, name, 8)
+        found.append((term.own_loss(pairs)[0], term.student_loss(pairs)))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+
+
+@all_terms
+def test_the_students_gradient_flows_through_s_alone(stages: Stages, name: str) -> None:
+    term, pairs = term_and_pairs(stages, name)
+    pairs.positive = pairs.positive.clone().requires_grad_(True)
+    term.own_loss(pairs)
+    loss = term.student_loss(pairs)
+    to_s, to_positive = torch.autograd.grad(loss, (pairs.s, pairs.positive), allow_unused=True, retain_graph=True)
+    assert float(to_s.norm()) > 0 and to_positive is None
+    assert all(parameter.grad is None for module in term.networks.values() for parameter in module.parameters())
+
+
+@all_terms
+def test_the_terms_own_loss_gives_the_student_nothing(stages: Stages, name: str) -> None:
+    term, pairs = term_and_pairs(stages, name)
+    assert torch.autograd.grad(term.own_loss(pairs)[0], pairs.s, allow_unused=True) == (None,)
+
+
+@all_terms
+def test_each_phase_moves_its_own_network_alone(stages: Stages, name: str) -> None:
+    job = job_of(stages, name)
+    recipe, step = recipes.build(job, stages.bench()), stages.step()
+    recipe.forward(step)
+    assert len(recipe.phases) == 2
+    for phase, allowed in zip(recipe.phases, (parts_of(name), {"generator"}), strict=True):
+        before = {f"{key}.{part}": value.clone() for key, net in recipe.networks.items() for part, value in net.state_dict().items()}
+        training.advance(phase, recipe, [step], job.training, stages.bench().workers)
+        after = {f"{key}.{part}": value for key, net in recipe.networks.items() for part, value in net.state_dict().items()}
+        moved = {key.partition(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
+        assert moved == allowed
+
+
+@all_terms
+def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(stages: Stages, tmp_path: Path, name: str) -> None:
+    job = job_of(stages, name)
+    whole = quiet(job, tmp_path / "whole")
+    with pytest.raises(Stopped):
+        train(job, report=stop, state_dir=tmp_path / "stopped")
+    resumed = quiet(job, tmp_path / "stopped")
+    assert resumed.network.digest == whole.network.digest and numbers(resumed) == numbers(whole)
+    once, again = kept(tmp_path / "whole", name), kept(tmp_path / "stopped", name)
+    assert once.keys() == again.keys() and all(torch.equal(once[key], again[key]) for key in once)
+
+
+@all_terms
+def test_the_alignment_is_logged_in_every_run(stages: Stages, trained: Trained, name: str) -> None:
+    for evaluation in trained(job_of(stages, name)).evaluations:
+        assert -1 <= evaluation["energy/alignment"] <= 1
+        assert ("energy/gap" in evaluation) == name.startswith("vem")
+
+
+@all_terms
+def test_the_term_runs_in_no_evaluation(stages: Stages, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    recipe = recipes.build(job_of(stages, name), stages.bench())
+
+    def refuse(*args: Any) -> None:
+        raise AssertionError("the term ran in an evaluation")
+
+    for module in (recipe.networks[part] for part in parts_of(name)):
+        monkeypatch.setattr(module, "forward", refuse)
+    assert math.isfinite(recipe.evaluate(recipe.networks["generator"])["val/miou"])
+
+
+def run_worker(rank: int, folder: Path, jobs: dict[str, str]) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
+    for name, text in jobs.items():
+        quiet(Job.model_validate_json(text), folder / name)
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def together(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every term trained by two workers, in a folder by its name."""
+    folder = tmp_path_factory.mktemp("together")
+    mp.spawn(run_worker, (folder, {name: slow(stages, name).model_dump_json() for name in TERMS}), nprocs=2)
+    return folder
+
+
+def slow(stages: Stages, name: str) -> Job:
+    """Four steps at a learning rate at which rounding stays small."""
+    return job_of(stages, name, batch_size=8, report_every_nimg=32, optimizer__learning_rate=1e-4, mi__optimizer__learning_rate=1e-4)
+
+
+def determined(weights: dict[str, Tensor]) -> list[str]:
+    """Without the biases that Adam moves by rounding noise: an instance norm behind them, or the linear part of the hinge, cancels them."""
+    return [name for name in weights if not (name.startswith(("generator.", "critic.")) and name.endswith("bias"))]
+
+
+@all_terms
+def test_two_workers_give_what_one_gives(stages: Stages, together: Path, tmp_path: Path, name: str) -> None:
+    quiet(slow(stages, name), tmp_path / "alone")
+    one, two = kept(tmp_path / "alone", name), kept(together / name, name)
+    for key in determined(one):
+        torch.testing.assert_close(two[key], one[key], rtol=RTOL, atol=ATOL, msg=lambda text, key=key: f"{key}: {text}")
+
+
+@all_terms
+def test_microbatches_give_what_the_whole_batch_gives(stages: Stages, tmp_path: Path, name: str) -> None:
+    short = {"batch_size": 8, "budget_nimg": 16, "report_every_nimg": 16, "optimizer__learning_rate": 1e-4}
+    for size in (None, 4):
+        quiet(job_of(stages, name, execution__microbatch=size, mi__optimizer__learning_rate=1e-4, **short), tmp_path / str(size))
+    whole, parts = kept(tmp_path / "None", name), kept(tmp_path / "4", name)
+    for key in determined(whole):
+        torch.testing.assert_close(parts[key], whole[key], rtol=RTOL, atol=ATOL, msg=lambda text, key=key: f"{key}: {text}")
+
+
+# ---- VEM's starts ---------------------------------------------------------------------------------------------------
+
+
+def starts(stages: Stages, name: str, nimg: int = 0) -> tuple[Tensor, Pairs, Any]:
+    term, pairs = term_and_pairs(stages, name, nimg)
+    assert isinstance(term, terms.Vem)
+    return terms.STARTS[term.config.start](term, pairs), pairs, term
+
+
+def test_the_published_chains_start_at_the_students_output(stages: Stages) -> None:
+    start, pairs, _ = starts(stages, "vem")
+    assert start is pairs.s
+
+
+def test_another_samples_teacher_output_is_one_of_another_training_picture_mirrored_as_this_one(stages: Stages) -> None:
+    around = surroundings(stages)
+    everything = np.arange(around.info.counts["train"])
+    for nimg in (0, 8):
+        start, pairs, _ = starts(stages, "vem-other", nimg)
+        for row, index, flip in zip(start, pairs.indices, pairs.flips, strict=True):
+            same = (around.teacher(everything, np.full(len(everything), flip)) - row).abs().amax((1, 2, 3)) < 1e-6
+            assert bool(same.any()) and not bool(same[index])
+    assert not torch.equal(starts(stages, "vem-other", 0)[0], starts(stages, "vem-other", 8)[0])
+
+
+def test_noise_is_uniform_between_minus_one_and_one(stages: Stages) -> None:
+    start, _, _ = starts(stages, "vem-noise")
+    values = start.flatten().sort().values
+    expected = torch.linspace(-1, 1, len(values))
+    assert float((values - expected).abs().max()) < 2 * 1.95 / math.sqrt(len(values))  # Kolmogorov-Smirnov at 0.1 %, times the width 2
+
+
+def test_without_steps_the_start_is_the_negative(stages: Stages) -> None:
+    start, pairs, term = starts(stages, "vem-no-steps")
+    term.own_loss(pairs)
+    assert torch.equal(pairs.negatives.samples, start.clamp(-1, 1)) and float(pairs.negatives.grad_norm) == 0
+
+
+def test_the_buffer_gives_back_where_chains_ended_and_a_few_fresh_ones(stages: Stages) -> None:
+    first, pairs, term = starts(stages, "vem-replay")
+    term.own_loss(pairs)
+    later = Pairs(pairs.s, pairs.t, pairs.positive, pairs.indices, pairs.flips, 8)  # a buffer of 8: the same places again
+    again, fresh = terms.STARTS["replay"](term, later), terms._noise(term, later)
+    from_noise = [torch.equal(a, b) for a, b in zip(again, fresh, strict=True)]
+    from_buffer = [torch.equal(a, b) for a, b in zip(again, pairs.negatives.samples, strict=True)]
+    assert all(a != b for a, b in zip(from_noise, from_buffer, strict=True)) and any(from_buffer)
+    assert not torch.equal(first, again)
+    drawn = [
+        term.buffer.get(Pairs(pairs.s, pairs.t, pairs.t, pairs.indices, pairs.flips, 4 * k), torch.full_like(first, 7)) for k in range(250)
+    ]
+    share = float((torch.stack(drawn) == 7).float().mean())
+    assert abs(share - terms.FRESH_SHARE) < 4 * math.sqrt(terms.FRESH_SHARE * (1 - terms.FRESH_SHARE) / 1000)
+
+
+def test_without_the_clamp_negatives_leave_the_range_and_none_counts_as_clamped(stages: Stages) -> None:
+    _, pairs, term = starts(stages, "vem-noise")
+    term.config = term.config.model_copy(update={"noise_std": 0.5})
+    term.own_loss(pairs)
+    assert float(pairs.negatives.samples.abs().max()) > 1 and float(pairs.negatives.clamped) == 0
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.1e4])
+def test_an_energy_out_of_range_is_a_named_failure_before_the_optimiser_step(stages: Stages, value: float) -> None:
+    recipe, step = recipes.build(stages.student_job(), stages.bench()), stages.step()
+    recipe.forward(step)
+    energy = recipe.networks["energy"]
+    nn.init.constant_(energy.head.bias, value)  # type: ignore[union-attr,arg-type]
+    with pytest.raises(
+        DivergenceError, match=r"phase energy: an energy is not finite or beyond 10,000 at image 0 .*lower student\.mi\.optimizer"
+    ):
+        training.advance(recipe.phases[0], recipe, [step], stages.student_job().training, Workers(0, 1))
+    assert not recipe.phases[0].optimizer.state
+
+
+# ---- VID and the critic ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variance", [1e-3, 0.2, 5.0, 200.0])
+def test_vids_variances_start_at_the_asked_value(variance: float) -> None:
+    assert ChannelVariance(3, variance)().tolist() == pytest.approx([variance] * 3, rel=1e-3)
+
+
+def test_vids_loss_is_minus_the_log_density_of_a_gaussian() -> None:
+    t, s, variance = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.tensor([0.5, 1.0, 7.0])
+    density = torch.distributions.Normal(s, variance.sqrt()[None, :, None, None]).log_prob(t)
+    assert float(gaussian_nll(t, s, variance)) == pytest.approx(float(-density.mean()) - math.log(2 * math.pi) / 2, rel=1e-5)
+
+
+def test_vids_own_loss_is_least_at_the_mean_square_error_of_each_channel() -> None:
+    t, s = torch.randn(4, 3, 8, 8), torch.zeros(4, 3, 8, 8)
+    best = (t**2).mean((0, 2, 3)).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(gaussian_nll(t, s, best), best)
+    assert float(gradient.abs().max()) < 1e-6
+
+
+def test_vids_gradient_points_at_the_teacher(stages: Stages) -> None:
+    mi = VariationalInformation()
+    term, (_, pairs) = terms.build(mi, surroundings(stages)), term_and_pairs(stages, "vid")
+    (gradient,) = torch.autograd.grad(term.student_loss(pairs), pairs.s)
+    assert float(torch.cosine_similarity(-gradient.flatten(1), (pairs.t - pairs.s).detach().flatten(1)).min()) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_trained_critic_scores_the_teachers_pairs_above_the_students(stages: Stages) -> None:
+    term, pairs = term_and_pairs(stages, "critic")
+    parameters = list(term.networks["critic"].parameters())
+    optimizer = torch.optim.Adam(parameters, lr=1e-2)
+    for _ in range(40):
+        loss, logged = term.own_loss(pairs)
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+    assert float(loss.detach()) < 0.5 and float(logged["train/critic_gap"]) > 1
+
+
+# ---- presets, --set and the search ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "step_size", "positive", "clamp", "channels"),
+    [
+        ("published_cyclegan", 0.1, 100.0, "teacher", True, 8),
+        ("published_pix2pix", 0.1, 1.0, "target", True, 32),
+        ("published_stylegan2", 0.05, 50.0, "teacher", False, 32),
+    ],
+)
+def test_the_published_terms_have_the_published_values(
+    name: str, weight: float, step_size: float, positive: str, clamp: bool, channels: int
+) -> None:
+    found = with_values(shapes32(), presets.expanded({"student.mi": name}, "--set"), where="--set").student.mi
+    assert isinstance(found, MutualInformation) and found == presets.MI_TERMS[name]()
+    assert (found.weight, found.step_size, found.positive, found.clamp, found.energy.channels) == (
+        weight,
+        step_size,
+        positive,
+        clamp,
+        channels,
+    )
+    assert (found.start, found.num_steps, found.noise_std, found.l2_weight, found.energy.num_blocks) == ("student", 10, 0.005, 0.05, None)
+    assert (found.optimizer.learning_rate, found.optimizer.betas, found.optimizer.decay_start) == (1e-4, (0.0, 0.999), 1.0)
+    assert EnergyModel(found.energy, 256, 256).blocks[-1] is not None and len(EnergyModel(found.energy, 256, 256).blocks) == 7
+
+
+def test_a_value_beside_a_named_term_comes_after_it() -> None:
+    for given in (
+        {"student.mi": "published_cyclegan", "student.mi.num_steps": 3},
+        {"student.mi.num_steps": 3, "student.mi": "published_cyclegan"},
+    ):
+        found = with_values(shapes32(), presets.expanded(given, "--set"), where="--set").student.mi
+        assert isinstance(found, MutualInformation) and (found.step_size, found.num_steps) == (100.0, 3)
+
+
+def test_an_unknown_named_term_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(
+        ConfigError, match=r"--set: student\.mi: there is no term 'published_cycle'\. Known: .*Nearest: 'published_cyclegan'"
+    ):
+        presets.expanded({"student.mi": "published_cycle"}, "--set")
+
+
+@pytest.mark.parametrize(("kind", "paths"), [("vid", {"initial_variance"}), ("critic", {"discriminator.width"}), ("vem", {"num_steps"})])
+def test_a_kind_brings_its_own_fields_at_their_defaults(kind: str, paths: set[str]) -> None:
+    found = leaves(with_values(shapes32(), {"student.mi.kind": kind}, where="--set").student.mi)
+    assert found["kind"] == kind and paths | {"weight", "positive", "optimizer.learning_rate"} <= set(found)
+
+
+def test_fields_of_a_new_kind_may_be_set_beside_it_in_any_order() -> None:
+    given = {"student.mi.initial_variance": 3.0, "student.mi.kind": "vid", "student.mi.optimizer.learning_rate": 0.5}
+    found = with_values(shapes32(), given, where="--set").student.mi
+    assert isinstance(found, VariationalInformation)
+    assert (found.initial_variance, found.optimizer.learning_rate, found.optimizer.betas) == (
+        3.0,
+        0.5,
+        VariationalInformation().optimizer.betas,
+    )
+
+
+def test_the_space_drops_what_another_kind_does_not_have() -> None:
+    space = load_space("default")
+    vid = with_values(shapes32(), {"student.mi.kind": "vid"}, where="--set")
+    dropped = set(space.parameters) - set(fitted(space, vid, "test").parameters)
+    assert dropped == set(space.needs) and set(fitted(space, shapes32(), "test").parameters) == set(space.parameters)
+    assert not set(fitted(space, vid, "test").when) & dropped
+
+
+@pytest.mark.parametrize("given", ["student.mi.kind=vid", "student.mi.kind=critic", "student.mi=published_cyclegan"])
+def test_a_sweep_may_be_given_another_term_and_searches_what_it_has(tmp_path: Path, given: str) -> None:
+    small = ("data.num_train=16", "data.num_val=2", "data.num_test=2")
+    checked = plan.check(plan.SweepOptions(set=(given, *small), store=str(tmp_path)))
+    picked = search.propose(checked.problem, [], 0)
+    training = with_values(checked.experiment, values_of(checked.space, picked), where="search").student
+    assert training.mi.kind == ("vem" if "published" in given else given.rpartition("=")[2])
+    assert ("student.mi.step_size" in checked.space.parameters) == (training.mi.kind == "vem")
+
+
+@pytest.mark.parametrize(
+    ("needs", "expected"),
+    [
+        ({"student.mi.stepsize": When(parameter="student.mi.kind", keys=("vem",))}, r"needs\['student\.mi\.stepsize'\] is no parameter"),
+        ({"student.mi.weight": When(parameter="student.mi.sort", keys=("vem",))}, r"'student\.mi\.sort' is no config path"),
+        ({"student.mi.weight": When(parameter="student.generator.widths.stem", keys=("2",))}, r"is searched; use `when`"),
+    ],
+)
+def test_needs_of_something_else_are_refused(needs: dict[str, When], expected: str) -> None:
+    with pytest.raises(SpaceError, match=expected):
+        fitted(load_space("default").model_copy(update={"needs": needs}), shapes32(), "test")
+
+
+# ---- refused before training ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"student.mi.kind": "vme"}, r"student\.mi\.kind: there is no 'vme'\. Known: vem, vid, critic\. Nearest: 'vem'"),
+        ({"student.mi.step_size": -1.0}, r"student\.mi\.step_size: .*greater than 0 \(given: -1\.0\)"),
+        ({"student.mi.noise_std": -0.1}, r"student\.mi\.noise_std: .*greater than or equal to 0 \(given: -0\.1\)"),
+        ({"student.mi.num_steps": -1}, r"student\.mi\.num_steps: .*greater than or equal to 0 \(given: -1\)"),
+        ({"student.mi.start": "here"}, r"student\.mi\.start: .*'student', 'other', 'noise' or 'replay' \(given: 'here'\)"),
+        ({"student.mi.replay_size": 64}, r"replay_size 64 is for start 'replay', given start 'student'"),
+        (
+            {"student.mi.kind": "vid", "student.mi.step_size": 2.0},
+            r"no config path 'student\.mi\.step_size' where student\.mi\.kind is 'vid'\.",
+        ),
+        ({"student.mi.kind": "vid", "student.mi.initial_variance": 0}, r"student\.mi\.initial_variance: .*greater than 0"),
+        ({"student.mi.kind": "critic", "student.mi.discriminator.width": 0}, r"student\.mi\.discriminator\.width: "),
+        ({"student.mi.initial_variance": 5.0}, r"no config path 'student\.mi\.initial_variance'"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_dotted_path(values: dict[str, Any], expected: str) -> None:
+    base = with_values(shapes32(), {"student.mi.kind": "vem", "student.mi.start": "student"}, where="test")
+    with pytest.raises(ConfigError, match=expected):
+        with_values(base, values, where="--set")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("data.height=2", "data.width=2"), r"student\.mi\.energy\.num_blocks: 0 residual blocks do not fit pictures of 2x2"),
+        (("student.mi.energy.num_blocks=9",), r"student\.mi\.energy\.num_blocks: 9 .* pictures of 32x32, at most 4 do"),
+        (
+            ("student.mi.kind=critic", "student.mi.discriminator.num_layers=6"),
+            r"student\.mi\.discriminator\.num_layers: 6 layers leave nothing",
+        ),
+        (
+            ("student.mi.kind=vem", "student.mi.start=replay", "student.mi.replay_size=4"),
+            r"student\.mi\.replay_size: 4 is less than student\.batch_size 16",
+        ),
+    ],
+)
+def test_a_picture_too_small_for_the_term_is_refused_before_anything_is_written(
+    tmp_path: Path, given: tuple[str, ...], expected: str
+) -> None:
+    vem = () if any("kind" in item for item in given) else ("student.mi.kind=vem",)
+    with pytest.raises(ConfigError, match=expected):
+        plan.check(plan.SweepOptions(set=(*vem, *given), store=str(tmp_path / "runs")))
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("height", "width"), [(3, 3), (4, 4), (5, 31), (16, 16), (33, 64), (48, 64), (100, 37), (255, 257)])
+def test_the_energy_network_takes_any_size_with_as_many_blocks_as_fit(height: int, width: int) -> None:
+    from raydistill.models.energy import num_blocks
+
+    size = (height, width)
+    with pytest.raises(ConfigError, match="at most") as caught:
+        num_blocks(EnergyNetwork(num_blocks=20), *size)
+    most = int(str(caught.value).split("at most ")[1].split()[0])
+    pictures = torch.rand(2, 1, 3, *size)
+    for blocks in (None, most) if num_blocks(EnergyNetwork(num_blocks=most), *size) and min(size) > 3 else (most,):
+        assert EnergyModel(EnergyNetwork(channels=1, num_blocks=blocks), *size)(*pictures).shape == (1,)
+
+
+@pytest.mark.parametrize(("num_layers", "size"), [(1, 16), (1, 6), (2, 16), (3, 24), (2, 11)])
+def test_the_critics_check_allows_what_runs_and_refuses_what_does_not(num_layers: int, size: int) -> None:
+    from raydistill.models import patchgan
+
+    config = PatchDiscriminator(width=2, num_layers=num_layers)
+    for side in range(2, size + 1):
+        try:
+            patchgan.check(config, side, side, "here")
+        except ConfigError:
+            with pytest.raises((RuntimeError, ValueError)):
+                patchgan.build(config, 6)(torch.zeros(1, 6, side, side))
+        else:
+            assert patchgan.build(config, 6)(torch.zeros(1, 6, side, side)).numel() > 0
+
+
+def picture(*shape: int, value: float = 0.5) -> Tensor:
+    return torch.full(shape, value)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [
+        (picture(2, 3, 8, 16), r"teacher\.generator: puts out pictures \(3, 8, 16\), expected \(3, 16, 16\)"),
+        (picture(2, 1, 16, 16), r"teacher\.generator: puts out pictures \(1, 16, 16\)"),
+        (
+            picture(2, 3, 16, 16, value=1.5),
+            r"teacher\.generator: puts out values from 1\.5 to 1\.5, allowed -1 to 1; end the generator with tanh",
+        ),
+        (picture(2, 3, 16, 16, value=float("nan")), r"teacher\.generator: puts out values from nan to nan"),
+    ],
+)
+def test_outputs_that_are_no_pictures_are_refused_before_training(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch, outputs: Tensor, expected: str
+) -> None:
+    monkeypatch.setattr(recipes, "teacher_pictures", lambda job, bench: lambda indices, flips: outputs)
+    with pytest.raises(ConfigError, match=expected):
+        recipes.build(stages.student_job(), stages.bench())
+
+
+def test_a_student_that_puts_out_no_pictures_is_refused_before_training(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+    channels = load_split(stages.data, "train").info.input_channels
+    monkeypatch.setattr(networks, "generator", lambda *args: nn.Conv2d(channels, 3, 3, 2, 1))
+    with pytest.raises(ConfigError, match=r"student\.generator: puts out pictures \(3, 8, 8\), expected \(3, 16, 16\)"):
+        recipes.build(stages.student_job(), stages.bench())
+
+
+def test_pictures_in_range_of_the_right_shape_pass() -> None:
+    require_pictures(picture(2, 3, 4, 4, value=-1.0), picture(1, 3, 4, 4), "student.generator")
