@@ -23,7 +23,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from raydistill import models, networks, recipes
-from raydistill.config import DistillTraining, EnergyNetwork, FolderData, Frozen, Job, ResnetGenerator, ResnetWidths, ShapesData, Stored
+from raydistill.config import (
+    DistillTraining,
+    EnergyNetwork,
+    FolderData,
+    Frozen,
+    Job,
+    ResnetGenerator,
+    ResnetWidths,
+    ShapesData,
+    Stored,
+    with_values,
+)
 from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.outputs import store_outputs
 from raydistill.losses import dissimilarity
@@ -86,7 +97,7 @@ def set_up(options: argparse.Namespace, folder: Path) -> Setup:
         # The recipe's generator family is the U-Net in this process; its ngf is the stem's width.
         build = lambda config, in_channels: Unet(config.widths.stem, in_channels)  # noqa: E731
         models.GENERATORS["resnet"] = models.GENERATORS["resnet"]._replace(build=build)
-    experiment = shapes32()
+    experiment = with_values(shapes32(), {"student.mi.start": "student", "student.mi.num_steps": 10}, where="benchmark")  # as published
     training, teacher = experiment.student, experiment.teacher.generator
     if options.part == "unet256":
         teacher = ResnetGenerator(widths=ResnetWidths.uniform(64))

@@ -1,4 +1,4 @@
-"""A night's work: what shorter Langevin chains and a cost window do to the frontier, over three seeds.
+"""A night's work: what the published Langevin chains and a cost window do to the frontier, over three seeds.
 
 Run it by `raydistill batch docs/overnight.py`.
 """
@@ -9,8 +9,8 @@ BATCH = Batch(
     name="chains",
     spaces=("default",),
     methods=(
-        Method(name="published"),
-        Method(name="short", set={"student.mi.num_steps": 3}),
+        Method(name="default"),
+        Method(name="published", set={"student.mi.start": "student", "student.mi.num_steps": 10}),
         Method(name="cheap", options={"max_macs": 4e6}),
     ),
     seeds=(0, 1, 2),

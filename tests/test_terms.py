@@ -357,6 +357,12 @@ def test_the_published_terms_have_the_published_values(
     assert EnergyModel(found.energy, 256, 256).blocks[-1] is not None and len(EnergyModel(found.energy, 256, 256).blocks) == 7
 
 
+def test_the_recommended_terms_are_those_that_the_measurements_name() -> None:
+    assert presets.MI_TERMS["recommended"]() == VariationalInformation(weight=0.3)
+    vem = presets.MI_TERMS["recommended_vem"]()
+    assert isinstance(vem, MutualInformation) and (vem.start, vem.num_steps) == ("other", 3) and shapes32().student.mi == vem
+
+
 def test_a_value_beside_a_named_term_comes_after_it() -> None:
     for given in (
         {"student.mi": "published_cyclegan", "student.mi.num_steps": 3},
