@@ -81,6 +81,18 @@ def load(folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers:
     return Progress(meta["nimg"], meta["history"])
 
 
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """Every evaluation that the newest checkpoint knows; empty without one. The trial may still run: the newest may change."""
+    while found := sorted(folder.glob("checkpoint-*")):
+        try:
+            history: list[dict[str, Any]] = json.loads((found[-1] / "meta.json").read_text())["history"]
+            return history
+        except FileNotFoundError:
+            if found[-1].exists():
+                raise
+    return []
+
+
 def _to_disk(path: Path) -> None:
     """Flushes a file or folder, so that a power cut after the rename finds it whole."""
     descriptor = os.open(path, os.O_RDONLY)

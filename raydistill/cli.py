@@ -31,8 +31,14 @@ def sweep(
     min_macs: Annotated[float | None, typer.Option(help="No student below so many MACs.")] = None,
     executor: Annotated[str, typer.Option(help="auto, inline (in a Tune actor) or train (a TorchTrainer a trial).")] = "auto",
     workers_per_trial: Annotated[int, typer.Option(help="Workers that share a student's training.")] = 1,
-    teacher_workers: Annotated[int, typer.Option(help="Workers that share the teacher's training.")] = 2,
+    cpus_per_worker: Annotated[int, typer.Option(help="CPUs of each worker of a trial.")] = 1,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="GPUs of each worker of a trial, or a share of one; default: what its predicted memory needs.")
+    ] = None,
+    teacher_workers: Annotated[int | None, typer.Option(help="Workers that share the teacher's training; default: 2 if they fit.")] = None,
+    teacher_gpus: Annotated[float | None, typer.Option(help="GPUs of each of them; default: 1 where there are GPUs.")] = None,
     max_concurrent: Annotated[int | None, typer.Option(help="Trials at a time; default: what fits.")] = None,
+    wait_for_nodes: Annotated[float, typer.Option(help="Seconds to wait for another node when the ones left are too few.")] = 120.0,
     mlflow: Annotated[str | None, typer.Option(help="Tracking URI; default: an sqlite file in the store.")] = None,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "raydistill",
 ) -> None:
@@ -43,8 +49,9 @@ def sweep(
     given = {
         "space": space, "data": data, "store": store, "name": name, "resume": resume, "trials": trials, "nimg": nimg, "seed": seed,
         "set": tuple(set_ or ()), "objectives": tuple(objective or ()), "max_macs": max_macs, "min_macs": min_macs, "executor": executor,
-        "workers_per_trial": workers_per_trial, "teacher_workers": teacher_workers, "max_concurrent": max_concurrent,
-        "mlflow": mlflow, "experiment": experiment,
+        "workers_per_trial": workers_per_trial, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker,
+        "teacher_workers": teacher_workers, "teacher_gpus": teacher_gpus, "max_concurrent": max_concurrent,
+        "wait_for_nodes": wait_for_nodes, "mlflow": mlflow, "experiment": experiment,
     }  # fmt: skip
     try:
         code = run(validated(SweepOptions, given, where="command line"))

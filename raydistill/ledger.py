@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from raydistill import cost, results, search
+from raydistill import checkpoint, cost, results, search
 from raydistill.config import DistillTraining, Job, Pix2pixTraining, leaves, with_values
 from raydistill.errors import StoreError
 from raydistill.perform import NOTHING_MEASURED, Stages
@@ -59,17 +59,40 @@ class Ledger:
         label = f"{original['trial_id']} again, 2 workers"
         return self._add("recheck", label, original["params"], training, again=original["trial_id"])
 
-    def end(self, trial: Trial) -> None:
-        """Takes in the result that is in the trial's folder. Without one it has FAILed, which is not kept: a resume tries it again."""
+    def end(self, trial: Trial, *, stopped: bool = False, num_gpus: float = 0.0) -> None:
+        """Takes in the result that is in the trial's folder. `num_gpus`: what it held while it ran.
+
+        Without one, a trial that was stopped is PRUNED, with what it had reached: that is kept. Any other has FAILed, which is not
+        kept: a resume tries it again.
+        """
         folder = self.folder_of(trial)
         result = results.read_result(folder)
+        if result is None and stopped:
+            result = results.write_result(folder, self._pruned(trial, num_gpus))
         if result is None:
             error = folder / "error.txt"
             reason = error.read_text().strip().splitlines()[-1] if error.exists() else "the worker process died (killed, or out of memory)"
-            budget = trial["job"]["training"]["budget_nimg"]
-            failed = {"status": "FAIL", "reason": reason, "budget_nimg": budget, "hardware": "", "git_revision": ""}
-            result = NOTHING_MEASURED | failed
+            result = NOTHING_MEASURED | self._unfinished(trial, "FAIL", reason)
         trial["result"] = result
+
+    def _pruned(self, trial: Trial, num_gpus: float) -> dict[str, Any]:
+        """The result of a stopped trial, from its last checkpoint, which was written before the report that stopped it."""
+        evaluations = checkpoint.read_history(self.folder_of(trial))
+        nimg, wall_sec = evaluations[-1]["nimg"], evaluations[-1]["wall_sec"]
+        budget = trial["job"]["training"]["budget_nimg"]
+        return self._unfinished(trial, "PRUNED", f"stopped after {nimg:,} of {budget:,} images") | {
+            "trial_key": trial["trial_key"],
+            "nimg": nimg,
+            "metrics": {name: value for name, value in evaluations[-1].items() if name not in ("nimg", "wall_sec")},
+            "evaluations": evaluations,
+            "wall_sec": wall_sec,
+            "gpu_sec": wall_sec * num_gpus,
+            "context": self.stages.teacher_result["context"],  # the same judge, split and data
+        }
+
+    def _unfinished(self, trial: Trial, status: str, reason: str) -> dict[str, Any]:
+        budget = trial["job"]["training"]["budget_nimg"]
+        return {"status": status, "reason": reason, "budget_nimg": budget, "hardware": "", "git_revision": ""}
 
     def value(self, trial: Trial, name: str) -> float:
         """A cost, or a quality of a trial that is COMPLETE."""

@@ -71,7 +71,7 @@ def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
             "context": trained.context,
             "network": trained.network.model_dump() | {"path": "network"},
         }
-    if workers.is_main:
+    if workers.is_main and results.read_result(folder) is None:  # one that was stopped too late to notice is PRUNED, and stays so
         results.write_result(folder, result)
     if result["evaluations"]:
         log_and_report(result["evaluations"][-1])

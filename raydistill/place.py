@@ -1,17 +1,75 @@
-"""Where work runs: Ray itself, and how many trials fit at once."""
+"""Where work runs: Ray itself, what its nodes have, and how many trials fit on them at once.
+
+`place` is a pure function of the nodes. Ray Train reserves the workers of a trial in one piece or not at all, so two half-started trials
+cannot hold what each other wait for; but a trial's own process runs before its workers do. The number of trials is such that all their
+workers fit wherever those processes were put.
+"""
 
 import logging
+import math
 import os
+import secrets
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raydistill import join
-from raydistill.errors import ConfigError, RunError
+from raydistill.errors import ConfigError, RunError, StoreError
 
-_TRAIN_DRIVER_CPUS = 0.1
-_TRAIN_WORKER_CPUS = 0.9
-"""Below 1, so that a trial of n workers and its driver fit on n CPUs."""
+DRIVER_CPUS = 0.001
+"""What a trial's own process takes where Ray Train's workers do the work: Ray refuses 0."""
+_WORKER_SHARE = 0.9
+"""Of its CPUs a worker of Ray Train reserves so much; the rest has room for the trials' own processes."""
+_USABLE_GPU = 0.9
+"""Share of a GPU's memory that trials are packed into: allocators fragment."""
+_MOST_TRIALS_PER_GPU = 4
+_PROBE_SEC = 60.0
+_LOOK_SEC = 2.0
+
+
+class Node(NamedTuple):
+    address: str
+    cpus: float
+    gpus: float = 0.0
+    gpu_bytes: int = 0
+    """Memory of its smallest GPU; 0: not known."""
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.cpus:g} CPUs, {self.gpus:g} GPUs"
+
+
+class Group(NamedTuple):
+    """Workers that start together or not at all."""
+
+    workers: int
+    cpus: float
+    """Of each worker."""
+    gpus: float = 0.0
+    """Of each worker; a fraction is part of one GPU."""
+
+    def __str__(self) -> str:
+        return f"{self.workers} x ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
+
+
+class Request(NamedTuple):
+    """What the command line asks for."""
+
+    executor: str = "auto"
+    workers_per_trial: int = 1
+    cpus_per_worker: int = 1
+    gpus_per_worker: float | None = None
+    """None: a whole GPU, or a half, third or fourth of one where the predicted memory allows it."""
+    max_concurrent: int | None = None
+    teacher_workers: int | None = None
+    """None: 2, or 1 where there is room for one only."""
+    teacher_gpus: float | None = None
+    """GPUs of each; None: 1 where there are GPUs."""
+    recheck_workers: int = 2
 
 
 class Placement(NamedTuple):
@@ -19,11 +77,23 @@ class Placement(NamedTuple):
 
     inline: bool
     """The training function runs in a reused Tune actor; else in the workers of a TorchTrainer."""
-    workers_per_trial: int
+    group: Group
+    """A trial's workers; inline: the one actor."""
     max_concurrent: int
-    trial_cpus: float
-    """What Tune reserves for a trial's own process."""
-    worker_cpus: float
+
+    @property
+    def trial_cpus(self) -> float:
+        """What Tune reserves for a trial's own process."""
+        return self.group.cpus if self.inline else DRIVER_CPUS
+
+
+class Places(NamedTuple):
+    """Every stage of a sweep."""
+
+    stages: Group
+    """Judge and teacher."""
+    trials: Placement
+    recheck: Group
 
 
 def start_ray(*, dashboard: bool) -> None:
@@ -60,27 +130,222 @@ def stop_ray() -> None:
         ray.shutdown()
 
 
-def place(executor: str, workers_per_trial: int, limit: int | None) -> Placement:
-    """How many trials run at once on the resources that Ray sees.
+# ---- what fits ------------------------------------------------------------------------------------------------------
+
+
+def place(nodes: Sequence[Node], request: Request, trial_bytes: int) -> Places:
+    """Judge and teacher, trials and recheck on these nodes.
+
+    Args:
+        trial_bytes: predicted GPU memory of a worker of the dearest trial, from `plan`.
 
     Raises:
-        ConfigError: not even one trial fits; the message has the arithmetic.
+        ConfigError: a stage does not fit; the message has the arithmetic.
     """
-    resources = ray.cluster_resources()
-    cpus, gpus = resources.get("CPU", 0.0), resources.get("GPU", 0.0)
-    inline = executor == "inline" or (executor == "auto" and workers_per_trial == 1 and gpus == 0)
-    gpus_per_worker = 1.0 if not inline and gpus > 0 else 0.0
-    worker_cpus = 0.0 if inline else _TRAIN_WORKER_CPUS
-    trial_cpus = 1.0 if inline else _TRAIN_DRIVER_CPUS
-    need_cpus = trial_cpus + worker_cpus * workers_per_trial
-    fits = int(cpus / need_cpus + 1e-9)
-    if gpus_per_worker:
-        fits = min(fits, int(gpus // workers_per_trial))
+    inline = request.executor == "inline" or (request.executor == "auto" and request.workers_per_trial == 1)
+    gpus = _gpus_per_worker(nodes, request, trial_bytes)
+    group = Group(request.workers_per_trial, request.cpus_per_worker * (1.0 if inline else _WORKER_SHARE), gpus)
+    driver_cpus = 0.0 if inline else DRIVER_CPUS
+    fits = groups_at_once(nodes, group, driver_cpus)
     if fits < 1:
-        raise ConfigError(
-            f"--workers-per-trial {workers_per_trial}: a trial needs {need_cpus:.1f} CPUs and "
-            f"{gpus_per_worker * workers_per_trial:.0f} GPUs, "
-            f"Ray has {cpus:.0f} CPUs and {gpus:.0f} GPUs; use fewer workers or more machines"
+        raise _does_not_fit(
+            nodes, group, driver_cpus, f"--workers-per-trial {request.workers_per_trial}: a trial", "use fewer workers or more machines"
         )
-    concurrent = fits if limit is None else min(limit, fits)
-    return Placement(inline, workers_per_trial, concurrent, trial_cpus, worker_cpus)
+    concurrent = fits if request.max_concurrent is None else min(request.max_concurrent, fits)
+    return Places(_stages(nodes, request), Placement(inline, group, concurrent), _recheck(nodes, group, request.recheck_workers))
+
+
+def groups_at_once(nodes: Sequence[Node], group: Group, driver_cpus: float = 0.0) -> int:
+    """The largest k such that k groups fit, with the k drivers, of so many CPUs each, on any node: a worker fits on one node whole."""
+    best = sum(workers_on(node, group) for node in nodes) // group.workers
+    for number in range(best, 0, -1):
+        room = sum(workers_on(node._replace(cpus=node.cpus - number * driver_cpus), group) for node in nodes)
+        if room // group.workers >= number:
+            return number
+    return 0
+
+
+def workers_on(node: Node, group: Group) -> int:
+    """How many workers of `group` fit on one node. A fraction of a GPU lies on one GPU: 0.4 fits twice on each, never five times on two."""
+    by_cpus = math.floor(node.cpus / group.cpus + 1e-9)
+    if group.gpus == 0:
+        return max(0, by_cpus)
+    by_gpus = int(node.gpus) * math.floor(1 / group.gpus + 1e-9) if group.gpus <= 1 else math.floor(node.gpus / group.gpus + 1e-9)
+    return max(0, min(by_cpus, by_gpus))
+
+
+def _gpus_per_worker(nodes: Sequence[Node], request: Request, trial_bytes: int) -> float:
+    """GPUs of each worker of a trial: as asked for, else so many trials a GPU as its memory is predicted to hold."""
+    with_gpus = [node for node in nodes if node.gpus >= 1]
+    smallest = min((node.gpu_bytes for node in with_gpus), default=0)
+    asked, usable = request.gpus_per_worker, int(smallest * _USABLE_GPU)
+    memory = f"a trial's worker is predicted to take {trial_bytes / 2**30:.2f} GiB"
+    if asked is not None:
+        if asked > 0 and not with_gpus:
+            raise ConfigError(
+                f"--gpus-per-worker {asked:g}: no node has a GPU ({_listed(nodes)}); leave the option out or add a node with GPUs"
+            )
+        if 0 < asked < 1 and 0 < usable < trial_bytes / asked:
+            raise ConfigError(
+                f"--gpus-per-worker {asked:g}: {memory}, {asked:g} of the usable {usable / 2**30:.2f} GiB of the smallest GPU is "
+                f"{asked * usable / 2**30:.2f} GiB; give a larger share or a smaller student.batch_size"
+            )
+        return asked
+    if not with_gpus:
+        return 0.0
+    if not smallest:
+        return 1.0
+    if trial_bytes > usable:
+        raise ConfigError(
+            f"student.batch_size: {memory}, the smallest GPU has {usable / 2**30:.2f} GiB to use; give a smaller batch or more "
+            "--workers-per-trial, or train on CPUs with --gpus-per-worker 0"
+        )
+    if request.workers_per_trial > 1:
+        return 1.0  # nccl wants a GPU of its own for each worker of a group
+    return 1.0 / min(_MOST_TRIALS_PER_GPU, usable // trial_bytes)
+
+
+def _stages(nodes: Sequence[Node], request: Request) -> Group:
+    """Judge and teacher: nothing else runs then."""
+    gpus = (1.0 if any(node.gpus >= 1 for node in nodes) else 0.0) if request.teacher_gpus is None else request.teacher_gpus
+    if gpus and not any(node.gpus >= 1 for node in nodes):
+        raise ConfigError(f"--teacher-gpus {gpus:g}: no node has a GPU ({_listed(nodes)}); leave the option out or add a node with GPUs")
+    if request.teacher_workers is None:
+        return next((group for n in (2, 1) if groups_at_once(nodes, group := Group(n, 1.0, gpus))), Group(1, 1.0, gpus))
+    group = Group(request.teacher_workers, 1.0, gpus)
+    if not groups_at_once(nodes, group):
+        hint = "use fewer workers, or share GPUs with --teacher-gpus 0.5" if gpus else "use fewer workers or more machines"
+        raise _does_not_fit(nodes, group, 0.0, f"--teacher-workers {request.teacher_workers}: the teacher", hint)
+    return group
+
+
+def _recheck(nodes: Sequence[Node], trial: Group, workers: int) -> Group:
+    """The largest share of each worker, up to a trial's, at which the recheck's workers fit: there may be one CPU or GPU only."""
+    for parts in (1, 2, 4):
+        group = Group(workers, trial.cpus / parts, trial.gpus if trial.gpus == 0 else min(trial.gpus, 1.0) / parts)
+        if groups_at_once(nodes, group):
+            return group
+    raise _does_not_fit(nodes, group, 0.0, "the recheck of a front member", "add a machine, or give a smaller --cpus-per-worker")
+
+
+def _does_not_fit(nodes: Sequence[Node], group: Group, driver_cpus: float, what: str, hint: str) -> ConfigError:
+    room = ", ".join(f"{node} -> {workers_on(node._replace(cpus=node.cpus - driver_cpus), group)} of them" for node in nodes)
+    driver = f" and {driver_cpus:g} CPUs for its own process" if driver_cpus else ""
+    return ConfigError(f"{what} needs {group}{driver}; each worker must fit on one node: {room or 'no node is alive'}; {hint}")
+
+
+def _listed(nodes: Sequence[Node]) -> str:
+    return "; ".join(str(node) for node in nodes) or "no node is alive"
+
+
+# ---- the nodes ------------------------------------------------------------------------------------------------------
+
+
+def alive_nodes() -> list[Node]:
+    """The nodes that Ray knows to be alive; what their GPUs' memory is, only `probe_nodes` can tell."""
+    return [_node(raw) for raw in ray.nodes() if raw["Alive"]]
+
+
+def probe_nodes(store: Path) -> list[Node]:
+    """Asks every node whether it sees the results folder, and what its GPUs hold.
+
+    The driver writes a file that a task on every node reads; each task writes one that the driver reads.
+
+    Raises:
+        StoreError: a node does not see the folder, or cannot write there; before anything is trained.
+    """
+    raws = [raw for raw in ray.nodes() if raw["Alive"]]
+    if len(raws) == 1 and not raws[0]["Resources"].get("GPU"):
+        return [_node(raw) for raw in raws]  # this process looked already
+    token = secrets.token_hex(8)
+    folder = store / f".nodes-{token}"
+    folder.mkdir()
+    try:
+        (folder / "driver").write_text(token)
+        tasks = [_answer.options(scheduling_strategy=NodeAffinitySchedulingStrategy(raw["NodeID"], soft=False)) for raw in raws]
+        answers = [task.remote(str(folder), token, raw["NodeID"]) for task, raw in zip(tasks, raws, strict=True)]
+        done, _ = ray.wait(answers, num_returns=len(answers), timeout=_PROBE_SEC)
+        nodes = []
+        for raw, answer in zip(raws, answers, strict=True):
+            node = _node(raw)
+            problem, gpu_bytes = ray.get(answer) if answer in done else (f"it did not answer within {_PROBE_SEC:.0f} s", 0)
+            if not problem and not _reads(folder / raw["NodeID"], token):
+                problem = "what it writes there cannot be read here"
+            if problem:
+                raise StoreError(
+                    f"--store {store}: node {node.address} cannot use it: {problem}. Every node must see the same folder: give one on a "
+                    "shared file system, mounted at the same path everywhere"
+                )
+            nodes.append(node._replace(gpu_bytes=gpu_bytes))
+        return nodes
+    finally:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _answer(folder: str, token: str, name: str) -> tuple[str, int]:
+    """(what is wrong with the folder as seen from this node, or "", bytes of its smallest GPU)."""
+    if not _reads(Path(folder) / "driver", token):
+        return "a file written by the driver is not there", 0
+    try:
+        (Path(folder) / name).write_text(token)
+    except OSError as error:
+        return f"not writable ({error.strerror or error})", 0
+    return "", _smallest_gpu_bytes()
+
+
+def _reads(path: Path, token: str) -> bool:
+    for _ in range(20):  # a network file system may show a new file late
+        try:
+            if path.read_text() == token:
+                return True
+        except OSError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _smallest_gpu_bytes() -> int:
+    try:
+        command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        return min(int(line) for line in listed.split()) * 2**20
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0
+
+
+def _node(raw: dict) -> Node:
+    return Node(raw["NodeManagerAddress"], raw["Resources"].get("CPU", 0.0), raw["Resources"].get("GPU", 0.0))
+
+
+class ShortageWatch:
+    """Called again and again while `group` shall run: says so when the nodes that are alive have no room for it, and ends the wait.
+
+    Only whether it would fit on otherwise idle nodes is asked: other work on the cluster ends some time, a lost node may not.
+    """
+
+    def __init__(self, group: Group, driver_cpus: float, grace_sec: float, say: Callable[[str], None]):
+        self.group, self.driver_cpus, self.grace_sec, self.say = group, driver_cpus, grace_sec, say
+        self.looked = -math.inf
+        self.short_since: float | None = None
+
+    def __call__(self) -> None:
+        """Raises RunError where the shortage has lasted for the grace."""
+        now = time.monotonic()
+        if now - self.looked < _LOOK_SEC:
+            return
+        self.looked = now
+        nodes = alive_nodes()
+        if groups_at_once(nodes, self.group, self.driver_cpus):
+            if self.short_since is not None:
+                self.say(f"room for {self.group} again: {_listed(nodes)}; going on")
+            self.short_since = None
+            return
+        lacking = f"needed {self.group}, each worker on one node; alive: {_listed(nodes)}"
+        if self.short_since is None:
+            self.short_since = now
+            self.say(f"a node was lost and no spare is there: {lacking}; waiting {self.grace_sec:.0f} s for another node")
+        elif now - self.short_since >= self.grace_sec:
+            raise RunError(f"no node came within {self.grace_sec:.0f} s: {lacking}. Add a node, then the same command with --resume")

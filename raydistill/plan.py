@@ -5,9 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from raydistill import cost, parallel, presets, results, search, space, store, terms
+from raydistill import cost, memory, parallel, presets, results, search, space, store, terms
 from raydistill.config import Experiment, Frozen, ResnetGenerator, ResnetWidths, Stored, digest, leaves, parse_assignments, with_values
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
@@ -32,12 +32,18 @@ class SweepOptions(Frozen):
     min_macs: float | None = None
     executor: Literal["auto", "inline", "train"] = "auto"
     workers_per_trial: PositiveInt = 1
+    cpus_per_worker: PositiveInt = 1
+    gpus_per_worker: NonNegativeFloat | None = None
     max_concurrent: PositiveInt | None = None
-    teacher_workers: PositiveInt = 2
+    teacher_workers: PositiveInt | None = None
+    teacher_gpus: NonNegativeFloat | None = None
+    wait_for_nodes: NonNegativeFloat = 120.0
     mlflow: str | None = None
     experiment: str = "raydistill"
 
 
+TEACHER_WORKERS = 2
+"""Unless the command line says otherwise, or there is room for one only."""
 RECHECK_WORKERS = 2
 """One front member of every sweep is trained again by so many workers."""
 NUM_STARTUP = 5
@@ -79,6 +85,17 @@ class Plan:
     def left_out(self) -> list[int]:
         """Uniform baselines outside the cost windows: they are not trained."""
         return [ngf for ngf in self.space.uniform if not space.is_affordable(self.space, self.costs_of(self.uniform_generator(ngf)))]
+
+    @cached_property
+    def trial_bytes(self) -> int:
+        """Predicted memory of one worker of the dearest trial: a student and, where it is larger, the student without a teacher."""
+        dearest = space.values_of(self.space, space.corner(self.space, highest=True))
+        jobs: list[Any] = [with_values(self.experiment, dearest, where="search").student]
+        if widths := [ngf for ngf in self.space.uniform if ngf not in self.left_out]:
+            jobs.append(self.experiment.student.model_copy(update={"generator": self.uniform_generator(max(widths))}))
+            generator, batch_size = self.uniform_generator(min(widths)), self.experiment.student.batch_size
+            jobs.append(self.experiment.teacher.model_copy(update={"generator": generator, "batch_size": batch_size}))
+        return max(memory.training_bytes(job, self.experiment.judge.network, self.info, self.options.workers_per_trial) for job in jobs)
 
     @cached_property
     def reference(self) -> list[float]:
@@ -135,7 +152,11 @@ def _check_workers(plan: Plan) -> None:
         raise ConfigError(
             f"--executor inline runs one worker a trial, given --workers-per-trial {options.workers_per_trial}; use --executor train"
         )
-    asked = [("judge", "--teacher-workers", options.teacher_workers), ("teacher", "--teacher-workers", options.teacher_workers)]
+    for option, gpus in (("--gpus-per-worker", options.gpus_per_worker), ("--teacher-gpus", options.teacher_gpus)):
+        if gpus is not None and gpus > 1 and gpus != int(gpus):
+            raise ConfigError(f"{option} {gpus:g}: give a whole number, or a share of one GPU between 0 and 1")
+    teacher_workers = options.teacher_workers or TEACHER_WORKERS
+    asked = [("judge", "--teacher-workers", teacher_workers), ("teacher", "--teacher-workers", teacher_workers)]
     asked += [("student", "--workers-per-trial", options.workers_per_trial), ("student", "the recheck's workers:", RECHECK_WORKERS)]
     for stage, option, number in asked:
         training = getattr(experiment, stage)

@@ -91,33 +91,47 @@ def run_one(
     facts = {"raydistill.space": options.space, "raydistill.definition": plan.definition, "raydistill.data": plan.data.digest}
     params = {"space": options.space, "preset": plan.space.preset, "trials": options.trials, "seed": options.seed}
     tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
-    placement = place.place(options.executor, options.workers_per_trial, options.max_concurrent)
-    ledger = Ledger(plan, folder, _train_stages(plan, progress))
+    places = place.place(place.probe_nodes(plan.store), _request(options), plan.trial_bytes)
+    ledger = Ledger(plan, folder, _train_stages(plan, places.stages, progress))
     for known in ledger.trials:
         if known["result"] is not None and known["trial_id"] not in tracker.ended:
             tracker.start_trial(known)
             tracker.end_trial(known, ledger.folder_of(known))
     for ngf in plan.left_out:
         progress.say(f"uniform {ngf} lies outside the cost window and is left out")
-    if not _search(ledger, placement, tracker, progress, may_start):
+    if not _search(ledger, places.trials, tracker, progress, may_start):
         return 1
     if not ledger.front():
         progress.say(f"no student was trained: {ledger.trials[-1]['result']['reason']}")
         return 1
-    if not _recheck(ledger, tracker, progress, may_start):
+    if not _recheck(ledger, places.recheck, tracker, progress, may_start):
         return 1
     real_test = report.score_on_test(ledger)
     report.write_report(ledger, real_test, tracker, progress)
     return 0
 
 
-def _train_stages(plan: Plan, progress: Progress) -> Stages:
+def _request(options: SweepOptions) -> place.Request:
+    return place.Request(recheck_workers=RECHECK_WORKERS, **{name: getattr(options, name) for name in place.Request._fields[:-1]})
+
+
+def _watch_nodes(group: place.Group, driver_cpus: float, plan: Plan, progress: Progress) -> Callable[[], None]:
+    return place.ShortageWatch(group, driver_cpus, plan.options.wait_for_nodes, progress.say)
+
+
+def _train_stages(plan: Plan, group: place.Group, progress: Progress) -> Stages:
     """Judge and teacher: from the cache, or trained now by Ray Train."""
-    cache, num_workers = plan.store / "cache", plan.options.teacher_workers
+    cache = plan.store / "cache"
     with store.locked(cache / "lock", what="the teacher", wait=True):
         if not stages_done(plan.experiment, plan.data, cache):
-            progress.say(f"judge and teacher: training once, by a TorchTrainer of {num_workers} workers; logs in {cache}/*/*/log.txt")
-            trial.train_stages_sharded(plan.experiment, plan.data, cache, num_workers, _log_watcher(cache, progress))
+            progress.say(f"judge and teacher: training once, by a TorchTrainer of {group.workers} workers; logs in {cache}/*/*/log.txt")
+            watch_logs, watch_nodes = _log_watcher(cache, progress), _watch_nodes(group, 0.0, plan, progress)
+
+            def watch() -> None:
+                watch_logs()
+                watch_nodes()
+
+            trial.train_stages_sharded(plan.experiment, plan.data, cache, group, watch)
         stages = train_stages(plan.experiment, plan.data, cache, lambda numbers: None)
     for name, digest, result in (
         ("judge", stages.judge.digest, stages.judge_result),
@@ -153,14 +167,16 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
     total = len(queue) + num_new
     if total == 0:
         return True
-    how = "inline" if placement.inline else f"by Ray Train, {placement.workers_per_trial} workers a trial"
+    how = "inline" if placement.inline else f"by Ray Train, {placement.group.workers} workers a trial"
+    if placement.group.gpus:
+        how += f", {placement.group.gpus:g} GPUs a worker"
     progress.say(f"{total} trials to train, {placement.max_concurrent} at a time, {how}")
-    started, ended, stopped = time.monotonic(), 0, False
+    started, ended, held_back = time.monotonic(), 0, False
 
     def next_trial() -> Trial | None:
-        nonlocal num_new, stopped
+        nonlocal num_new, held_back
         if (queue or num_new) and not may_start(not queue):
-            stopped = True
+            held_back = True
             return None
         if queue:
             following = queue.pop(0)
@@ -176,9 +192,9 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
         tracker.start_trial(following)
         return following
 
-    def trial_ended(ended_trial: Trial) -> None:
+    def trial_ended(ended_trial: Trial, stopped: bool) -> None:
         nonlocal ended
-        ledger.end(ended_trial)
+        ledger.end(ended_trial, stopped=stopped, num_gpus=placement.group.workers * placement.group.gpus)
         tracker.end_trial(ended_trial, ledger.folder_of(ended_trial))
         ended += 1
         left_sec = (time.monotonic() - started) / ended * (total - ended)
@@ -190,15 +206,16 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
         next_trial,
         lambda running, numbers: tracker.log_report(running["trial_id"], numbers),
         trial_ended,
+        watch=_watch_nodes(placement.group, 0.0 if placement.inline else place.DRIVER_CPUS, ledger.plan, progress),
         folder_of=ledger.folder_of,
         num_trials=total,
         placement=placement,
         storage=ledger.folder / "ray",
     )
-    return not stopped
+    return not held_back
 
 
-def _recheck(ledger: Ledger, tracker: Tracker, progress: Progress, may_start: MayStart) -> bool:
+def _recheck(ledger: Ledger, group: place.Group, tracker: Tracker, progress: Progress, may_start: MayStart) -> bool:
     """One front member again, student and energy together, by a TorchTrainer of 2 workers. False: `may_start` forbade it."""
     again = next((known for known in ledger.trials if known["role"] == "recheck"), None)
     if again is None:
@@ -206,10 +223,11 @@ def _recheck(ledger: Ledger, tracker: Tracker, progress: Progress, may_start: Ma
     if again["result"] is None:
         if not may_start(False):
             return False
-        progress.say(f"trial {again['again']} again, by a TorchTrainer of {RECHECK_WORKERS} workers")
+        progress.say(f"trial {again['again']} again, by a TorchTrainer of {group.workers} workers")
         tracker.start_trial(again)
         try:
-            trial.perform_sharded(Job.model_validate(again["job"]), ledger.folder_of(again), RECHECK_WORKERS)
+            watch = _watch_nodes(group, 0.0, ledger.plan, progress)
+            trial.perform_sharded(Job.model_validate(again["job"]), ledger.folder_of(again), group, watch)
         except RaydistillError as error:
             (ledger.folder_of(again) / "error.txt").write_text(str(error))
         ledger.end(again)

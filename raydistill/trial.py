@@ -1,5 +1,7 @@
 """Ray Train: the same jobs, sharded over the workers of a TorchTrainer."""
 
+import math
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -14,41 +16,53 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from raydistill import results
 from raydistill.config import Experiment, Job, Stored
-from raydistill.errors import ConfigError, RunError
+from raydistill.errors import RunError
 from raydistill.perform import perform, train_stages
+from raydistill.place import Group
 
 
-def train_stages_sharded(experiment: Experiment, data: Stored, cache: Path, num_workers: int, watch: Callable[[], None]) -> None:
+def train_stages_sharded(experiment: Experiment, data: Stored, cache: Path, group: Group, watch: Callable[[], None]) -> None:
     """`train_stages` by a TorchTrainer; the caller finds the results in the cache. `watch` is called every two seconds meanwhile."""
     config = {"experiment": experiment.model_dump_json(), "data": data.model_dump_json(), "cache": str(cache)}
-    _fit(_stages_loop, config, cache / "ray", num_workers, watch=watch)
+    _fit(_stages_loop, config, cache / "ray", group, watch=watch)
 
 
-def perform_sharded(job: Job, folder: Path, num_workers: int, *, worker_cpus: float = 1.0, in_tune: bool = False) -> dict[str, Any]:
-    """`perform` on several workers, by a TorchTrainer. `in_tune`: pass the workers' reports on to Ray Tune."""
+def perform_sharded(job: Job, folder: Path, group: Group, watch: Callable[[], None] = lambda: None, *, in_tune: bool = False) -> None:
+    """`perform` on the workers of `group`, by a TorchTrainer. `in_tune`: pass the workers' reports on to Ray Tune.
+
+    Raises:
+        RunError: Ray Train gave up, or there is no result.
+    """
     config = {"job": job.model_dump_json(), "folder": str(folder)}
-    _fit(_trial_loop, config, folder / "ray", num_workers, worker_cpus, [TuneReportCallback()] if in_tune else [])
-    result = results.read_result(folder)
-    if result is None:
+    _fit(_trial_loop, config, folder / "ray", group, [TuneReportCallback()] if in_tune else [], watch)
+    if results.read_result(folder) is None:
         raise RunError(f"{folder}: Ray Train ended without a result; see the logs below {folder / 'ray'}")
-    return result
 
 
-def _trial_loop(config: dict[str, str]) -> None:
-    _set_up_worker()
+def _trial_loop(config: dict[str, Any]) -> None:
+    _set_up_worker(Group(*config["group"]))
     perform(Job.model_validate_json(config["job"]), Path(config["folder"]), _report_to_train)
 
 
-def _stages_loop(config: dict[str, str]) -> None:
-    _set_up_worker()
+def _stages_loop(config: dict[str, Any]) -> None:
+    _set_up_worker(Group(*config["group"]))
     experiment, data = Experiment.model_validate_json(config["experiment"]), Stored.model_validate_json(config["data"])
     train_stages(experiment, data, Path(config["cache"]), _report_to_train)
 
 
-def _set_up_worker() -> None:
+def _set_up_worker(group: Group) -> None:
+    set_up_process(group)
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
-    torch.set_num_threads(1)
+
+
+def set_up_process(group: Group) -> None:
+    """Threads and GPUs of a process that trains: no more than it was given."""
+    torch.set_num_threads(max(1, math.ceil(group.cpus - 1e-9)))
+    if group.gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from who asked for none
+    elif group.gpus < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(group.gpus)  # who needs more fails alone
 
 
 def _report_to_train(numbers: dict[str, Any]) -> None:
@@ -56,27 +70,22 @@ def _report_to_train(numbers: dict[str, Any]) -> None:
 
 
 def _fit(
-    loop: Callable[[dict[str, str]], None],
-    config: dict[str, str],
+    loop: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
     storage: Path,
-    num_workers: int,
-    worker_cpus: float = 1.0,
+    group: Group,
     callbacks: Sequence[UserCallback] = (),
     watch: Callable[[], None] = lambda: None,
 ) -> None:
-    available = ray.cluster_resources().get("CPU", 0)
-    if num_workers * worker_cpus > available:
-        raise ConfigError(f"{num_workers} workers need {num_workers * worker_cpus:g} CPUs, Ray has {available:g}; ask for fewer workers")
-    use_gpu = ray.cluster_resources().get("GPU", 0) >= num_workers
+    use_gpu = group.gpus > 0
+    resources = {"CPU": group.cpus, "GPU": group.gpus} if use_gpu else {"CPU": group.cpus}
+    # nccl refuses two workers on one GPU; gloo takes tensors of either device.
+    nccl = use_gpu and (group.workers == 1 or group.gpus >= 1)
     trainer = TorchTrainer(
         loop,
-        train_loop_config=config,
-        scaling_config=ScalingConfig(
-            num_workers=num_workers,
-            use_gpu=use_gpu,
-            resources_per_worker={"CPU": worker_cpus, "GPU": 1} if use_gpu else {"CPU": worker_cpus},
-        ),
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
+        train_loop_config=config | {"group": list(group)},
+        scaling_config=ScalingConfig(num_workers=group.workers, use_gpu=use_gpu, resources_per_worker=resources),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if nccl else "gloo"),
         run_config=RunConfig(
             name=f"attempt-{len(list(storage.glob('*'))) + 1}",
             storage_path=str(storage),

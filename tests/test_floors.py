@@ -17,6 +17,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("truth", "truth.pairs", "truth.bounds", "truth.fit", "truth.temperature"), 1),
     **dict.fromkeys(("data", "data.folders", "data.outputs", "data.prepare", "data.shapes"), 1),
     **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate"), 2),
+    "memory": 3,
     "train": 3,
     **dict.fromkeys(
         (

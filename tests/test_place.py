@@ -1,0 +1,145 @@
+"""Placement is a pure function of what the nodes have: GPU clusters are tested without GPUs."""
+
+import itertools
+
+import pytest
+
+from raydistill import place
+from raydistill.errors import ConfigError, RunError
+from raydistill.place import DRIVER_CPUS, Group, Node, Request, ShortageWatch, groups_at_once, workers_on
+
+GIB = 2**30
+LAPTOP = [Node("a", 2)]
+EIGHT_GPUS = [Node("a", 64, 8, 80 * GIB)]
+TWO_BY_FOUR = [Node("a", 32, 4, 24 * GIB), Node("b", 32, 4, 80 * GIB)]
+
+
+def placed(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> place.Places:
+    return place.place(nodes, Request(**request), trial_bytes)
+
+
+def refused(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> str:
+    with pytest.raises(ConfigError) as error:
+        placed(nodes, trial_bytes, **request)
+    return str(error.value)
+
+
+def test_a_laptop_runs_one_inline_trial_a_core():
+    places = placed(LAPTOP)
+    assert places.trials == place.Placement(True, Group(1, 1.0, 0.0), 2)
+    assert places.stages == Group(2, 1.0, 0.0) and places.recheck == Group(2, 1.0, 0.0)
+
+
+def test_one_core_is_enough_for_every_stage():
+    places = placed([Node("a", 1)])
+    assert places.trials.max_concurrent == 1 and places.stages.workers == 1 and places.recheck == Group(2, 0.5, 0.0)
+
+
+@pytest.mark.parametrize(("workers", "trials"), [(1, 2), (2, 1)])
+def test_trials_by_ray_train_fit_with_their_own_processes(workers, trials):
+    assert placed(LAPTOP, executor="train", workers_per_trial=workers).trials.max_concurrent == trials
+
+
+@pytest.mark.parametrize("cpus", [(2,), (1, 1, 1), (3, 1), (8, 8, 4), (4,) * 20, (64,)])
+@pytest.mark.parametrize("workers", [1, 2, 3, 5])
+@pytest.mark.parametrize("cpus_per_worker", [1, 2])
+def test_nested_trials_cannot_deadlock_wherever_their_processes_are(cpus, workers, cpus_per_worker):
+    """All processes of trials on one node, or spread: every trial's workers still fit."""
+    nodes = [Node(str(index), count) for index, count in enumerate(cpus)]
+    group = Group(workers, cpus_per_worker * 0.9)
+    count = groups_at_once(nodes, group, DRIVER_CPUS)
+    for crowded in range(len(nodes)):
+        left = [node._replace(cpus=node.cpus - DRIVER_CPUS * count * (index == crowded)) for index, node in enumerate(nodes)]
+        assert sum(workers_on(node, group) for node in left) // workers >= count
+    if count == 0:
+        assert sum(int(node.cpus / group.cpus + 1e-9) for node in nodes) < workers
+
+
+def test_a_worker_must_fit_on_one_node():
+    """Eight CPUs on four nodes hold no worker of four CPUs."""
+    assert groups_at_once([Node(name, 2) for name in "abcd"], Group(1, 4.0)) == 0
+    text = refused([Node(name, 2) for name in "abcd"], cpus_per_worker=4)
+    assert "1 x (4 CPUs, 0 GPUs)" in text and "d: 2 CPUs, 0 GPUs -> 0 of them" in text
+
+
+def test_more_workers_than_the_cluster_has_are_refused_with_the_arithmetic():
+    text = refused(LAPTOP, workers_per_trial=4)
+    assert text.startswith("--workers-per-trial 4: a trial needs 4 x (0.9 CPUs, 0 GPUs) and 0.001 CPUs for its own process")
+    assert "a: 2 CPUs, 0 GPUs -> 2 of them; use fewer workers or more machines" in text
+    assert refused(LAPTOP, teacher_workers=3).startswith("--teacher-workers 3: the teacher needs 3 x (1 CPUs, 0 GPUs)")
+    assert "share GPUs with --teacher-gpus 0.5" in refused([Node("a", 8, 1, 80 * GIB)], teacher_workers=2)
+
+
+def test_gpus_asked_for_and_absent_are_refused():
+    assert "--gpus-per-worker 0.5: no node has a GPU (a: 2 CPUs, 0 GPUs)" in refused(LAPTOP, gpus_per_worker=0.5)
+    assert "--teacher-gpus 1: no node has a GPU" in refused(LAPTOP, teacher_gpus=1.0)
+
+
+@pytest.mark.parametrize(("gib", "share", "trials"), [(40, 1.0, 8), (30, 0.5, 16), (20, 1 / 3, 24), (1, 0.25, 32)])
+def test_trials_are_packed_by_their_predicted_memory(gib, share, trials):
+    """72 of 80 GiB are used; at most four trials share a GPU."""
+    placement = placed(EIGHT_GPUS, gib * GIB).trials
+    assert placement.inline and placement.group.gpus == pytest.approx(share) and placement.max_concurrent == trials
+
+
+def test_the_smallest_gpu_decides_the_share():
+    assert placed(TWO_BY_FOUR, 10 * GIB).trials.group.gpus == 0.5
+    text = refused(TWO_BY_FOUR, 30 * GIB)
+    assert "30.00 GiB" in text and "21.60 GiB" in text and "student.batch_size" in text
+
+
+def test_a_share_that_is_too_small_is_refused():
+    text = refused(EIGHT_GPUS, 10 * GIB, gpus_per_worker=0.1)
+    assert "10.00 GiB" in text and "7.20 GiB" in text
+    assert placed(EIGHT_GPUS, 10 * GIB, gpus_per_worker=0.2).trials.max_concurrent == 40
+
+
+def test_workers_of_one_trial_get_gpus_of_their_own():
+    placement = placed(TWO_BY_FOUR, GIB, workers_per_trial=4).trials
+    assert not placement.inline and placement.group == Group(4, 0.9, 1.0) and placement.max_concurrent == 2
+
+
+def test_one_gpu_serves_every_stage():
+    places = placed([Node("a", 16, 1, 80 * GIB)], 40 * GIB)
+    assert places.stages == Group(1, 1.0, 1.0) and places.trials.group.gpus == 1.0 and places.recheck == Group(2, 0.5, 0.5)
+
+
+def test_a_share_of_a_gpu_lies_on_one_gpu():
+    """Two GPUs hold four trials at 0.4, not five."""
+    assert workers_on(Node("a", 64, 2), Group(1, 1.0, 0.4)) == 4
+    assert workers_on(Node("a", 64, 5), Group(1, 1.0, 2.0)) == 2
+
+
+def test_cpus_limit_trials_on_gpus_too():
+    assert placed([Node("a", 6, 8, 80 * GIB)]).trials.max_concurrent == 6
+
+
+def test_gpus_may_be_declined():
+    places = placed(EIGHT_GPUS, gpus_per_worker=0.0, teacher_gpus=0.0)
+    assert places.trials.group == Group(1, 1.0, 0.0) and places.stages.gpus == 0 and places.recheck.gpus == 0
+
+
+def test_the_limit_of_the_command_line_holds():
+    assert placed(EIGHT_GPUS, max_concurrent=3).trials.max_concurrent == 3
+    assert placed(LAPTOP, max_concurrent=3).trials.max_concurrent == 2
+
+
+def test_a_shortage_is_said_once_and_ends_the_sweep_after_the_wait(monkeypatch):
+    said, clock, nodes = [], itertools.count(step=3), [Node("head", 0)]
+    monkeypatch.setattr(place, "alive_nodes", lambda: nodes)
+    monkeypatch.setattr(place.time, "monotonic", lambda: next(clock))
+    watch = ShortageWatch(Group(2, 1.0), 0.0, 10, said.append)
+    watch()
+    watch()
+    assert said == [
+        "a node was lost and no spare is there: needed 2 x (1 CPUs, 0 GPUs), each worker on one node; alive: head: 0 CPUs, 0 GPUs; "
+        "waiting 10 s for another node"
+    ]
+    nodes.append(Node("new", 2))
+    watch()
+    assert "again" in said[1] and len(said) == 2
+    nodes.pop()
+    for _ in range(4):
+        watch()
+    with pytest.raises(RunError, match=r"no node came within 10 s: needed 2 x .* --resume"):
+        watch()
