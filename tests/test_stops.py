@@ -1,0 +1,92 @@
+"""Trials that are stopped end PRUNED and give everything back; shares of a GPU are placed as planned."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import json, os, sys, time
+from pathlib import Path
+executor, count, stop_at, root, *job_text = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5]
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
+from raydistill import place  # before Ray: loopback
+import ray
+from ray.util import placement_group_table
+from raydistill.config import Job
+from raydistill.place import Group, Placement
+from raydistill.tuning import run_trials
+
+ray.init(address="local", num_cpus=4, num_gpus=2 if executor == "gpu" else 0, include_dashboard=True, dashboard_host="127.0.0.1",
+         log_to_driver=False, logging_level="ERROR")
+for name, value in (("RAY_AIR_NEW_OUTPUT", "0"), ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"), ("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")):
+    os.environ[name] = value
+ledger = lambda: {"free": ray.available_resources().get("CPU"), "free_gpus": ray.available_resources().get("GPU", 0.0),
+                  "groups": sum(group["state"] != "REMOVED" for group in placement_group_table().values())}
+before = ledger()
+job = Job.model_validate_json(job_text[0])
+left = [{"trial_id": str(i), "job": job.model_copy(update={"training": job.training.model_copy(update={"seed": i})}).model_dump()}
+        for i in range(count)]
+ended, began, least = [], time.monotonic(), [9.0]
+
+def done(trial, stopped):
+    ended.append(stopped)
+    print(f"{time.monotonic() - began:6.1f} s: {len(ended)} ended, {ledger()}", file=sys.stderr, flush=True)
+
+def reported(trial, numbers):
+    least[0] = min(least[0], ray.available_resources().get("GPU", 0.0))
+
+group = Group(1, 1.0, 0.5 if executor == "gpu" else 0.0) if executor != "train" else Group(1, 0.9)
+run_trials(lambda: left.pop(0) if left else None, reported, done,
+           should_stop=lambda trial, numbers: numbers["nimg"] >= stop_at,
+           folder_of=lambda trial: root / trial["trial_id"], num_trials=count, storage=root / "ray",
+           placement=Placement(executor != "train", group, 4))
+deadline = time.monotonic() + 90
+while (after := ledger()) != before and time.monotonic() < deadline:
+    time.sleep(0.5)
+results = [(root / str(i) / "result.json").exists() for i in range(count)]
+print(json.dumps({"before": before, "after": after, "ended": ended, "results": sum(results), "least_free_gpus": least[0],
+                  "seconds": time.monotonic() - began}))
+ray.shutdown()
+"""
+
+
+def run(stages, folder: Path, executor: str, count: int, stop_at: int, **job: int) -> dict:
+    text = stages.student_job(mi__weight=0, **job).model_dump_json()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, executor, str(count), str(stop_at), str(folder), text],
+        capture_output=True,
+        text=True,
+        timeout=2400,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    print(done.stderr)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [int(os.environ.get("RAYDISTILL_STOPS", "50"))])
+def test_fifty_stopped_trials_with_ray_train_inside_give_everything_back(stages, tmp_path, count):
+    """Four at a time. A trial would train a million images; it is stopped at its first report."""
+    ledger = run(stages, tmp_path, "train", count, 0, budget_nimg=1_000_000, report_every_nimg=160)
+    print(ledger)
+    assert ledger["ended"] == [True] * count and ledger["results"] == 0
+    assert ledger["after"] == ledger["before"]
+
+
+@pytest.mark.slow
+def test_two_trials_share_a_gpu_that_ray_believes_in(stages, tmp_path):
+    """Ray is told of two GPUs that are not there: at most four trials at half a GPU run at once, and both GPUs are given back."""
+    ledger = run(stages, tmp_path, "gpu", 6, 10**9, budget_nimg=32)
+    assert ledger["ended"] == [False] * 6 and ledger["results"] == 6
+    assert ledger["before"]["free_gpus"] == ledger["after"]["free_gpus"] == 2 and ledger["least_free_gpus"] <= 1
+
+
+@pytest.mark.slow
+def test_stopped_inline_trials_leave_their_actor_to_the_next(stages, tmp_path):
+    ledger = run(stages, tmp_path, "inline", 6, 0, budget_nimg=1_000_000, report_every_nimg=160)
+    assert ledger["ended"] == [True] * 6 and ledger["after"] == ledger["before"]
