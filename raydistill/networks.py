@@ -77,7 +77,7 @@ def stored(folder: Path) -> Stored:
 
 
 def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
-    """A network that `save` wrote, frozen and in eval mode.
+    """A network that `save` wrote, frozen and in eval mode. On a CPU its weights stay in the file, memory-mapped: processes share them.
 
     Raises:
         CheckpointError: missing or damaged files, another version, or another digest than expected.
@@ -92,7 +92,7 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
         )
     model, build = _KINDS[meta["kind"]]
     module = build(validated(model, meta["config"], where=f"{folder}/meta.json"), info, 0)
-    module.load_state_dict(load_file(folder / "weights.safetensors"))
+    module.load_state_dict(load_file(folder / "weights.safetensors"), assign=True)
     return module.to(device).eval().requires_grad_(False)
 
 

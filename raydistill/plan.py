@@ -10,7 +10,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 from raydistill import cost, memory, parallel, presets, results, search, space, store, terms
 from raydistill.config import Experiment, Frozen, ResnetGenerator, ResnetWidths, Stored, digest, leaves, parse_assignments, with_values
 from raydistill.data import DataInfo, prepare, read_info
-from raydistill.errors import BudgetError, ConfigError, SpaceError
+from raydistill.errors import BudgetError, ConfigError, SpaceError, StoreError
 from raydistill.models import GENERATORS
 from raydistill.space import Objective, SearchSpace, Window
 
@@ -132,6 +132,8 @@ def check(options: SweepOptions) -> Plan:
     chosen = space.fitted(_with_options(chosen, options), experiment, where)
     space.check(chosen, experiment, where)
     terms.check(experiment.student.mi, experiment.data.height, experiment.data.width, experiment.student.batch_size)
+    if "://" in options.store:
+        raise StoreError(f"--store {options.store}: object stores are not read; give a folder, on several nodes a shared one")
     folder = store.open_store(Path(options.store))
     data = prepare(experiment.data, folder / "cache" / "data")
     plan = Plan(options, folder, chosen, experiment, data, read_info(data))

@@ -72,6 +72,8 @@ def test_setting_what_is_searched_or_the_seed_is_refused(fails):
         ),
         (("--workers-per-trial", "3"), "student.batch_size: 16 is not divisible by --workers-per-trial 3"),
         (("--executor", "inline", "--workers-per-trial", "2"), "--executor inline runs one worker a trial"),
+        (("--gpus-per-worker", "1.5"), "--gpus-per-worker 1.5: give a whole number, or a share of one GPU"),
+        (("--cpus-per-worker", "0"), "cpus_per_worker"),
         (("--set", "student.batch_size=15"), "student.batch_size: 15 is not divisible by the recheck's workers: 2"),
     ],
 )
@@ -160,6 +162,22 @@ def test_an_unreadable_image_is_named(fails, tmp_path):
 def test_an_unwritable_store_is_named(fails, tmp_path):
     (tmp_path / "file").write_text("")
     assert "file/runs" in fails("sweep", "--store", "file/runs")
+
+
+def test_an_object_store_is_refused_and_no_folder_of_that_name_made(fails, tmp_path):
+    assert "object stores are not read" in fails("sweep", "--store", "s3://bucket/runs")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_read_only_results_folder_is_named(tmp_path):
+    if subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
+        pytest.skip("no mount namespaces here")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/store.json").write_text('{"store_version": 1}')
+    mount = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path}"
+    sweep = f"{mount} && exec {sys.executable} -m raydistill sweep --store {tmp_path}/runs"
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", sweep], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and "Read-only file system" in done.stderr and f"--store {tmp_path}/runs" in done.stderr
 
 
 def test_a_store_of_another_version_is_named(fails, tmp_path):
