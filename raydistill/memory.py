@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from raydistill import networks
-from raydistill.config import DistillTraining, JudgeNetwork, Pix2pixTraining
+from raydistill.config import DistillTraining, JudgeNetwork, MutualInformation, PairCritic, Pix2pixTraining
 from raydistill.data import DataInfo
 
 _TRAINED = 16
@@ -41,10 +41,14 @@ def states_and_activations(training: DistillTraining | Pix2pixTraining, judge: J
             discriminator = networks.discriminator(training.discriminator, info, 0)
             states += _TRAINED * _count(discriminator)
             saved += saved_bytes(discriminator, torch.cat([torch.cat([inputs, picture], 1)] * 2))
-        elif training.mi.weight:
+        elif training.mi.weight and isinstance(training.mi, MutualInformation):
             energy = networks.energy(training.mi.energy, info, 0)
             states += (_TRAINED + _KEPT) * _count(energy)
             saved += saved_bytes(energy, torch.cat([picture] * 2), torch.cat([picture] * 2))
+        elif training.mi.weight and isinstance(training.mi, PairCritic):
+            critic = networks.critic(training.mi.discriminator, 0)
+            states += _TRAINED * _count(critic)
+            saved += saved_bytes(critic, torch.cat([torch.cat([picture] * 2, 1)] * 2))
         many = [torch.empty(_EVALUATION_BATCH, channels, info.height, info.width) for channels in (info.input_channels, 3)]
         evaluation = max(largest_step_bytes(generator, many[0]), largest_step_bytes(scorer, many[1]))
         batches = 2 * batch * (info.input_channels + 4 * 3) * info.height * info.width * 4  # inputs, pictures and their gradients

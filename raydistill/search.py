@@ -35,7 +35,7 @@ class Told(NamedTuple):
 
     picked: Picked
     state: str
-    """COMPLETE, FAIL or RUNNING."""
+    """COMPLETE, PRUNED, FAIL or RUNNING."""
     values: list[float] | None
     """The objectives, in the order of the space; None unless COMPLETE."""
 

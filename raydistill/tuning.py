@@ -1,5 +1,6 @@
 """Ray Tune: asks for trials one at a time, runs them where they fit, tells how they ended. Its own snapshots are never read."""
 
+import logging
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,7 @@ def run_trials(
         should_stop: asked after each evaluation of a running trial but its last, which has a result by then.
         watch: called several times a second; what it raises ends all trials.
     """
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)  # failures are told from the ledger, in one line
     source = _Source(next_trial, ended, folder_of, placement)
     tuner = tune.Tuner(
         tune.with_resources(_trainable, {"cpu": placement.trial_cpus, "gpu": placement.group.gpus if placement.inline else 0}),

@@ -25,15 +25,6 @@ from raydistill import place
 """
 
 
-def script(text: str, cwd: Path, timeout: float = 400, **env: str) -> str:
-    """Runs Python in a process of its own; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-c", PRELUDE + text], cwd=cwd, capture_output=True, text=True, timeout=timeout, env=os.environ | env
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 class Nodes:
     """A cluster whose head has no CPUs; nodes come and go on request."""
 

@@ -7,6 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import Stages
+
+from raydistill import results, search
+from raydistill.ledger import Ledger
+from raydistill.perform import perform
+from raydistill.plan import NUM_STARTUP
+from raydistill.space import Int, Objective, SearchSpace
 
 SCRIPT = """
 import json, os, sys, time
@@ -54,7 +61,7 @@ ray.shutdown()
 """
 
 
-def run(stages, folder: Path, executor: str, count: int, stop_at: int, **job: int) -> dict:
+def run(stages: Stages, folder: Path, executor: str, count: int, stop_at: int, **job: int) -> dict:
     text = stages.student_job(mi__weight=0, **job).model_dump_json()
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, executor, str(count), str(stop_at), str(folder), text],
@@ -90,3 +97,31 @@ def test_two_trials_share_a_gpu_that_ray_believes_in(stages, tmp_path):
 def test_stopped_inline_trials_leave_their_actor_to_the_next(stages, tmp_path):
     ledger = run(stages, tmp_path, "inline", 6, 0, budget_nimg=1_000_000, report_every_nimg=160)
     assert ledger["ended"] == [True] * 6 and ledger["after"] == ledger["before"]
+
+
+def test_a_stopped_trial_is_pruned_with_what_it_had_reached(stages, tmp_path):
+    job, ledger = stages.student_job(mi__weight=0), object.__new__(Ledger)
+    ledger.folder = tmp_path
+    ledger.stages = type("Stages", (), {"teacher_result": {"context": {"extractor": "judge", "split": "val"}}})()
+    trial = {"trial_id": "0001", "trial_key": job.key, "job": job.model_dump(mode="json")}
+
+    def stop(numbers: dict) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        perform(job, ledger.folder_of(trial), stop)
+    ledger.end(trial, stopped=True, num_gpus=0.5)
+    kept = results.read_result(ledger.folder_of(trial))
+    assert kept == trial["result"] and kept["status"] == "PRUNED" and kept["reason"] == "stopped after 16 of 32 images"
+    assert kept["nimg"] == 16 and kept["metrics"]["val/miou"] >= 0 and kept["gpu_sec"] == kept["wall_sec"] / 2
+    assert perform(job, ledger.folder_of(trial), stop) == kept  # never trained again
+
+
+def test_a_proposal_knows_pruned_trials():
+    widths = {"student.generator.widths.trunk": Int(low=4, high=64, step=4)}
+    objectives = (Objective(name="val/miou", direction="max", reference=0.0), Objective(name="cost/macs", direction="min"))
+    space = SearchSpace(preset="shapes32", parameters=widths, objectives=objectives, uniform=())
+    problem = search.Problem(space, lambda picked: {"cost/macs": next(iter(picked.values())), "cost/params": 1}, 0, NUM_STARTUP)
+    history = [search.Told({path: 4 * number}, "PRUNED", None) for path in widths for number in range(1, 7)]
+    picked = search.propose(problem, history, 6)
+    assert picked["student.generator.widths.trunk"] > 24  # the six there are not proposed again
