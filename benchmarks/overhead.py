@@ -58,7 +58,7 @@ class Lane:
                 file.write(json.dumps({"event": event, "time": time.time(), "sec": sec}) + "\n")
 
     def chunk_ended(self) -> None:
-        if parallel.current().is_main:
+        if parallel.current().is_main and (self.folder / "turn").read_text() == self.name:  # at the end the turn is everybody's
             (self.folder / "turn").write_text("nobody")
         self.note("chunk", time.perf_counter() - self.resumed)
         parallel.barrier(parallel.current())  # the turn was given back before any worker looks at it

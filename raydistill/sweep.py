@@ -7,6 +7,7 @@ their checkpoints under the same number, proposals continue from the told histor
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -115,8 +116,16 @@ def _request(options: SweepOptions) -> place.Request:
     return place.Request(recheck_workers=RECHECK_WORKERS, **{name: getattr(options, name) for name in place.Request._fields[:-1]})
 
 
-def _watch_nodes(group: place.Group, driver_cpus: float, plan: Plan, progress: Progress) -> Callable[[], None]:
-    return place.ShortageWatch(group, driver_cpus, plan.options.wait_for_nodes, progress.say)
+def _watcher(group: place.Group, driver_cpus: float, plan: Plan, progress: Progress) -> Callable[[], None]:
+    """Ends what runs where SIGTERM came, or where the nodes lack room for it."""
+    watch_nodes = place.ShortageWatch(group, driver_cpus, plan.options.wait_for_nodes, progress.say)
+
+    def watch() -> None:
+        if _SIGTERM_CAME.is_set():
+            raise KeyboardInterrupt
+        watch_nodes()
+
+    return watch
 
 
 def _train_stages(plan: Plan, group: place.Group, progress: Progress) -> Stages:
@@ -125,11 +134,11 @@ def _train_stages(plan: Plan, group: place.Group, progress: Progress) -> Stages:
     with store.locked(cache / "lock", what="the teacher", wait=True):
         if not stages_done(plan.experiment, plan.data, cache):
             progress.say(f"judge and teacher: training once, by a TorchTrainer of {group.workers} workers; logs in {cache}/*/*/log.txt")
-            watch_logs, watch_nodes = _log_watcher(cache, progress), _watch_nodes(group, 0.0, plan, progress)
+            watch_logs, watch_run = _log_watcher(cache, progress), _watcher(group, 0.0, plan, progress)
 
             def watch() -> None:
                 watch_logs()
-                watch_nodes()
+                watch_run()
 
             trial.train_stages_sharded(plan.experiment, plan.data, cache, group, watch)
         stages = train_stages(plan.experiment, plan.data, cache, lambda numbers: None)
@@ -206,7 +215,7 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
         next_trial,
         lambda running, numbers: tracker.log_report(running["trial_id"], numbers),
         trial_ended,
-        watch=_watch_nodes(placement.group, 0.0 if placement.inline else place.DRIVER_CPUS, ledger.plan, progress),
+        watch=_watcher(placement.group, 0.0 if placement.inline else place.DRIVER_CPUS, ledger.plan, progress),
         folder_of=ledger.folder_of,
         num_trials=total,
         placement=placement,
@@ -226,7 +235,7 @@ def _recheck(ledger: Ledger, group: place.Group, tracker: Tracker, progress: Pro
         progress.say(f"trial {again['again']} again, by a TorchTrainer of {group.workers} workers")
         tracker.start_trial(again)
         try:
-            watch = _watch_nodes(group, 0.0, ledger.plan, progress)
+            watch = _watcher(group, 0.0, ledger.plan, progress)
             trial.perform_sharded(Job.model_validate(again["job"]), ledger.folder_of(again), group, watch)
         except RaydistillError as error:
             (ledger.folder_of(again) / "error.txt").write_text(str(error))
@@ -254,13 +263,19 @@ def _open_sweep(plan: Plan) -> Path:
     return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts)
 
 
+_SIGTERM_CAME = threading.Event()
+"""Looked at by every watcher: Python drops an exception that a signal raises inside a destructor or a callback from C."""
+
+
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
     """SIGTERM, as a cluster's queue sends it, ends a sweep as Ctrl-C does."""
 
     def interrupt(number: int, frame: object) -> None:
+        _SIGTERM_CAME.set()
         raise KeyboardInterrupt
 
+    _SIGTERM_CAME.clear()
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
