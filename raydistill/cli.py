@@ -98,9 +98,9 @@ def config(
     from raydistill.presets import expanded
     from raydistill.space import check, fitted, load_space, preset_of
 
-    where, given = f"--space {space}", expanded(parse_assignments(set_ or []), "--set")
-    experiment = with_values(preset_of(load_space(space), where), given, where="--set")
-    chosen = fitted(load_space(space), experiment, where)
+    where, chosen = f"--space {space}", load_space(space)
+    experiment = with_values(preset_of(chosen, where), expanded(parse_assignments(set_ or []), "--set"), where="--set")
+    chosen = fitted(chosen, experiment, where)
     check(chosen, experiment, where)
     for path, value in leaves(experiment).items():
         searched = f"    searched: {chosen.parameters[path]!r}" if path in chosen.parameters else ""

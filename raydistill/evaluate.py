@@ -19,7 +19,7 @@ from raydistill.metrics import biased, frechet_distance, kernel_distance, mean_i
 from raydistill.models.judge import Judge
 from raydistill.parallel import Workers, gather_rows, total
 
-_BATCH = 64
+BATCH = 64
 Produce = Callable[[Batch], Tensor]
 """(inputs, target, labels) -> pictures (B, 3, H, W) in [-1, 1]"""
 
@@ -74,8 +74,8 @@ def require_finite(broken: Tensor, what: str, workers: Workers) -> None:
 def batches(split: Split, device: torch.device, workers: Workers) -> list[Batch]:
     """This worker's part of a split in order, a batch at a time."""
     part = workers.slice(len(split))
-    starts = range(part.start, part.stop, _BATCH)
-    return [batch(split, np.arange(start, min(start + _BATCH, part.stop)), device=device) for start in starts]
+    starts = range(part.start, part.stop, BATCH)
+    return [batch(split, np.arange(start, min(start + BATCH, part.stop)), device=device) for start in starts]
 
 
 def confusion_counts(scores: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:

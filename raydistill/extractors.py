@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from raydistill.data.folders import LFS_POINTER
 from raydistill.errors import DataError
 from raydistill.models import inception, squeezenet, vgg
 
@@ -72,7 +73,7 @@ def sha256_of(path: Path) -> str:
     """Raises DataError where the file cannot be read, or stands for one that git-LFS has not brought."""
     try:
         with path.open("rb") as file:
-            if file.read(23) == b"version https://git-lfs":
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
                 raise DataError(f"{path}: this is a git-LFS pointer, not weights. Run `git lfs pull` where the file lies.")
             file.seek(0)
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raydistill import networks
+from raydistill import evaluate, networks
 from raydistill.config import DistillTraining, JudgeNetwork, MutualInformation, PairCritic, Pix2pixTraining
 from raydistill.data import DataInfo
 
@@ -15,7 +15,6 @@ _TRAINED = 16
 """Bytes of a trained parameter: weight, gradient and Adam's two moments, float32."""
 _KEPT = 4
 """Bytes of a parameter that is only kept: averages, the judge, frozen weights of Langevin chains."""
-_EVALUATION_BATCH = 64
 _OVERHEAD = 1.6
 """Peak over what is counted, for gradients of activations, workspaces and fragments: 1.4 to 1.8 measured, as resident memory on a CPU."""
 PROCESS_BYTES = 600 * 2**20
@@ -49,7 +48,7 @@ def states_and_activations(training: DistillTraining | Pix2pixTraining, judge: J
             critic = networks.critic(training.mi.discriminator, 0)
             states += _TRAINED * _count(critic)
             saved += saved_bytes(critic, torch.cat([torch.cat([picture] * 2, 1)] * 2))
-        many = [torch.empty(_EVALUATION_BATCH, channels, info.height, info.width) for channels in (info.input_channels, 3)]
+        many = [torch.empty(evaluate.BATCH, channels, info.height, info.width) for channels in (info.input_channels, 3)]
         evaluation = max(largest_step_bytes(generator, many[0]), largest_step_bytes(scorer, many[1]))
         batches = 2 * batch * (info.input_channels + 4 * 3) * info.height * info.width * 4  # inputs, pictures and their gradients
         return states + int(_OVERHEAD * (max(saved, evaluation) + batches))

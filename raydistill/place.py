@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raydistill import join
 from raydistill.errors import ConfigError, RunError, StoreError
+from raydistill.plan import RECHECK_WORKERS, TEACHER_WORKERS, SweepOptions
 
 DRIVER_CPUS = 0.001
 """What a trial's own process takes where Ray Train's workers do the work: Ray refuses 0."""
@@ -54,22 +55,6 @@ class Group(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.workers} x ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
-
-
-class Request(NamedTuple):
-    """What the command line asks for."""
-
-    executor: str = "auto"
-    workers_per_trial: int = 1
-    cpus_per_worker: int = 1
-    gpus_per_worker: float | None = None
-    """None: a whole GPU, or a half, third or fourth of one where the predicted memory allows it."""
-    max_concurrent: int | None = None
-    teacher_workers: int | None = None
-    """None: 2, or 1 where there is room for one only."""
-    teacher_gpus: float | None = None
-    """GPUs of each; None: 1 where there are GPUs."""
-    recheck_workers: int = 2
 
 
 class Placement(NamedTuple):
@@ -133,26 +118,26 @@ def stop_ray() -> None:
 # ---- what fits ------------------------------------------------------------------------------------------------------
 
 
-def place(nodes: Sequence[Node], request: Request, trial_bytes: int) -> Places:
+def place(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[], int]) -> Places:
     """Judge and teacher, trials and recheck on these nodes.
 
     Args:
-        trial_bytes: predicted GPU memory of a worker of the dearest trial, from `plan`.
+        trial_bytes: predicts the GPU memory of a worker of the dearest trial; called where the memory of a GPU decides.
 
     Raises:
         ConfigError: a stage does not fit; the message has the arithmetic.
     """
-    inline = request.executor == "inline" or (request.executor == "auto" and request.workers_per_trial == 1)
-    gpus = _gpus_per_worker(nodes, request, trial_bytes)
-    group = Group(request.workers_per_trial, request.cpus_per_worker * (1.0 if inline else _WORKER_SHARE), gpus)
+    inline = options.executor == "inline" or (options.executor == "auto" and options.workers_per_trial == 1)
+    gpus = _gpus_per_worker(nodes, options, trial_bytes)
+    group = Group(options.workers_per_trial, options.cpus_per_worker * (1.0 if inline else _WORKER_SHARE), gpus)
     driver_cpus = 0.0 if inline else DRIVER_CPUS
     fits = groups_at_once(nodes, group, driver_cpus)
     if fits < 1:
         raise _does_not_fit(
-            nodes, group, driver_cpus, f"--workers-per-trial {request.workers_per_trial}: a trial", "use fewer workers or more machines"
+            nodes, group, driver_cpus, f"--workers-per-trial {options.workers_per_trial}: a trial", "use fewer workers or more machines"
         )
-    concurrent = fits if request.max_concurrent is None else min(request.max_concurrent, fits)
-    return Places(_stages(nodes, request), Placement(inline, group, concurrent), _recheck(nodes, group, request.recheck_workers))
+    concurrent = fits if options.max_concurrent is None else min(options.max_concurrent, fits)
+    return Places(_stages(nodes, options), Placement(inline, group, concurrent), _recheck(nodes, group))
 
 
 def groups_at_once(nodes: Sequence[Node], group: Group, driver_cpus: float = 0.0) -> int:
@@ -174,55 +159,56 @@ def workers_on(node: Node, group: Group) -> int:
     return max(0, min(by_cpus, by_gpus))
 
 
-def _gpus_per_worker(nodes: Sequence[Node], request: Request, trial_bytes: int) -> float:
+def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[], int]) -> float:
     """GPUs of each worker of a trial: as asked for, else so many trials a GPU as its memory is predicted to hold."""
     with_gpus = [node for node in nodes if node.gpus >= 1]
     smallest = min((node.gpu_bytes for node in with_gpus), default=0)
-    asked, usable = request.gpus_per_worker, int(smallest * _USABLE_GPU)
-    memory = f"a trial's worker is predicted to take {trial_bytes / 2**30:.2f} GiB"
+    asked, usable = options.gpus_per_worker, int(smallest * _USABLE_GPU)
+    if asked == 0 or (asked is None and not with_gpus):
+        return 0.0
+    if not with_gpus:
+        raise ConfigError(
+            f"--gpus-per-worker {asked:g}: no node has a GPU ({_listed(nodes)}); leave the option out or add a node with GPUs"
+        )
+    if not smallest or (asked is not None and asked >= 1):
+        return 1.0 if asked is None else asked
+    needed = trial_bytes()
+    memory = f"a trial's worker is predicted to take {needed / 2**30:.2f} GiB"
     if asked is not None:
-        if asked > 0 and not with_gpus:
-            raise ConfigError(
-                f"--gpus-per-worker {asked:g}: no node has a GPU ({_listed(nodes)}); leave the option out or add a node with GPUs"
-            )
-        if 0 < asked < 1 and 0 < usable < trial_bytes / asked:
+        if usable < needed / asked:
             raise ConfigError(
                 f"--gpus-per-worker {asked:g}: {memory}, {asked:g} of the usable {usable / 2**30:.2f} GiB of the smallest GPU is "
                 f"{asked * usable / 2**30:.2f} GiB; give a larger share or a smaller student.batch_size"
             )
         return asked
-    if not with_gpus:
-        return 0.0
-    if not smallest:
-        return 1.0
-    if trial_bytes > usable:
+    if needed > usable:
         raise ConfigError(
             f"student.batch_size: {memory}, the smallest GPU has {usable / 2**30:.2f} GiB to use; give a smaller batch or more "
             "--workers-per-trial, or train on CPUs with --gpus-per-worker 0"
         )
-    if request.workers_per_trial > 1:
+    if options.workers_per_trial > 1:
         return 1.0  # nccl wants a GPU of its own for each worker of a group
-    return 1.0 / min(_MOST_TRIALS_PER_GPU, usable // trial_bytes)
+    return 1.0 / min(_MOST_TRIALS_PER_GPU, usable // needed)
 
 
-def _stages(nodes: Sequence[Node], request: Request) -> Group:
+def _stages(nodes: Sequence[Node], options: SweepOptions) -> Group:
     """Judge and teacher: nothing else runs then."""
-    gpus = (1.0 if any(node.gpus >= 1 for node in nodes) else 0.0) if request.teacher_gpus is None else request.teacher_gpus
+    gpus = (1.0 if any(node.gpus >= 1 for node in nodes) else 0.0) if options.teacher_gpus is None else options.teacher_gpus
     if gpus and not any(node.gpus >= 1 for node in nodes):
         raise ConfigError(f"--teacher-gpus {gpus:g}: no node has a GPU ({_listed(nodes)}); leave the option out or add a node with GPUs")
-    if request.teacher_workers is None:
-        return next((group for n in (2, 1) if groups_at_once(nodes, group := Group(n, 1.0, gpus))), Group(1, 1.0, gpus))
-    group = Group(request.teacher_workers, 1.0, gpus)
+    if options.teacher_workers is None:
+        return next((group for n in (TEACHER_WORKERS, 1) if groups_at_once(nodes, group := Group(n, 1.0, gpus))), Group(1, 1.0, gpus))
+    group = Group(options.teacher_workers, 1.0, gpus)
     if not groups_at_once(nodes, group):
         hint = "use fewer workers, or share GPUs with --teacher-gpus 0.5" if gpus else "use fewer workers or more machines"
-        raise _does_not_fit(nodes, group, 0.0, f"--teacher-workers {request.teacher_workers}: the teacher", hint)
+        raise _does_not_fit(nodes, group, 0.0, f"--teacher-workers {options.teacher_workers}: the teacher", hint)
     return group
 
 
-def _recheck(nodes: Sequence[Node], trial: Group, workers: int) -> Group:
+def _recheck(nodes: Sequence[Node], trial: Group) -> Group:
     """The largest share of each worker, up to a trial's, at which the recheck's workers fit: there may be one CPU or GPU only."""
     for parts in (1, 2, 4):
-        group = Group(workers, trial.cpus / parts, trial.gpus if trial.gpus == 0 else min(trial.gpus, 1.0) / parts)
+        group = Group(RECHECK_WORKERS, trial.cpus / parts, trial.gpus if trial.gpus == 0 else min(trial.gpus, 1.0) / parts)
         if groups_at_once(nodes, group):
             return group
     raise _does_not_fit(nodes, group, 0.0, "the recheck of a front member", "add a machine, or give a smaller --cpus-per-worker")

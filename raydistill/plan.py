@@ -34,16 +34,19 @@ class SweepOptions(Frozen):
     workers_per_trial: PositiveInt = 1
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat | None = None
+    """None: a whole GPU, or a half, third or fourth of one where the predicted memory allows it."""
     max_concurrent: PositiveInt | None = None
     teacher_workers: PositiveInt | None = None
+    """None: `TEACHER_WORKERS`, or 1 where there is room for one only."""
     teacher_gpus: NonNegativeFloat | None = None
+    """GPUs of each; None: 1 where there are GPUs."""
     wait_for_nodes: NonNegativeFloat = 120.0
     mlflow: str | None = None
     experiment: str = "raydistill"
 
 
 TEACHER_WORKERS = 2
-"""Unless the command line says otherwise, or there is room for one only."""
+"""That share the judge's and the teacher's training."""
 RECHECK_WORKERS = 2
 """One front member of every sweep is trained again by so many workers."""
 NUM_STARTUP = 5

@@ -21,7 +21,7 @@ from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, RaydistillError
 from raydistill.ledger import Ledger, Trial
 from raydistill.perform import Stages, stages_done, train_stages
-from raydistill.plan import RECHECK_WORKERS, Plan, SweepOptions, check
+from raydistill.plan import Plan, SweepOptions, check
 from raydistill.progress import Progress
 from raydistill.track import Tracker, default_uri
 
@@ -92,7 +92,7 @@ def run_one(
     facts = {"raydistill.space": options.space, "raydistill.definition": plan.definition, "raydistill.data": plan.data.digest}
     params = {"space": options.space, "preset": plan.space.preset, "trials": options.trials, "seed": options.seed}
     tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
-    places = place.place(place.probe_nodes(plan.store), _request(options), plan.trial_bytes)
+    places = place.place(place.probe_nodes(plan.store), options, lambda: plan.trial_bytes)
     ledger = Ledger(plan, folder, _train_stages(plan, places.stages, progress))
     for known in ledger.trials:
         if known["result"] is not None and known["trial_id"] not in tracker.ended:
@@ -110,10 +110,6 @@ def run_one(
     real_test = report.score_on_test(ledger)
     report.write_report(ledger, real_test, tracker, progress)
     return 0
-
-
-def _request(options: SweepOptions) -> place.Request:
-    return place.Request(recheck_workers=RECHECK_WORKERS, **{name: getattr(options, name) for name in place.Request._fields[:-1]})
 
 
 def _watcher(group: place.Group, driver_cpus: float, plan: Plan, progress: Progress) -> Callable[[], None]:

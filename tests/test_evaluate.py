@@ -51,7 +51,7 @@ def test_the_statistics_of_the_real_pictures_change_with_judge_and_split(stages:
 def test_the_batches_of_all_workers_are_the_split_once_in_order(stages: Stages, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     split = load_split(stages.data, "train")
     whole = batches(split, CPU, ALONE)[0].target
-    monkeypatch.setattr(evaluate, "_BATCH", 5)
+    monkeypatch.setattr(evaluate, "BATCH", 5)
     parts = [part.target for rank in range(count) for part in batches(split, CPU, Workers(rank, count))]
     assert len(whole) == 24 and max(len(part) for part in parts) == min(5, -(-24 // count))
     assert torch.equal(torch.cat(parts), whole)

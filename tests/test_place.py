@@ -6,7 +6,8 @@ import pytest
 
 from raydistill import place
 from raydistill.errors import ConfigError, RunError
-from raydistill.place import DRIVER_CPUS, Group, Node, Request, ShortageWatch, groups_at_once, workers_on
+from raydistill.place import DRIVER_CPUS, Group, Node, ShortageWatch, groups_at_once, workers_on
+from raydistill.plan import SweepOptions
 
 GIB = 2**30
 LAPTOP = [Node("a", 2)]
@@ -15,7 +16,7 @@ TWO_BY_FOUR = [Node("a", 32, 4, 24 * GIB), Node("b", 32, 4, 80 * GIB)]
 
 
 def placed(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> place.Places:
-    return place.place(nodes, Request(**request), trial_bytes)
+    return place.place(nodes, SweepOptions(**request), lambda: trial_bytes)
 
 
 def refused(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> str:
