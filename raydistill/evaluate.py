@@ -35,10 +35,11 @@ class Evaluator:
         self.context = {
             "extractor": "judge",
             "split": split,
+            "resize": "none",
             "num_samples": len(self.split),
             "num_features": self.real_features.shape[1],
             "biased": biased(len(self.split), self.real_features.shape[1]),
-            "real_statistics": digest([data.digest, judge.digest, split, len(self.split)]),
+            "real_statistics": statistics_digest(data.digest, judge.digest, "none", split, len(self.split)),
         }
 
     def score(self, produce: Produce) -> dict[str, float]:
@@ -63,6 +64,11 @@ class Evaluator:
                 confusion = counts if confusion is None else confusion + counts
         require_finite(broken, "a generated picture", self.workers)
         return gather_rows(torch.cat(features), self.workers), None if confusion is None else total(confusion, self.workers)
+
+
+def statistics_digest(data_digest: str, extractor_digest: str, resize: str, split: str, num_samples: int) -> str:
+    """Of all that features of real pictures depend on: numbers with different ones are not compared."""
+    return digest([data_digest, extractor_digest, resize, split, num_samples])
 
 
 def require_finite(broken: Tensor, what: str, workers: Workers) -> None:

@@ -37,12 +37,14 @@ Objective = tuple[str, frontier.Direction]
 _TRIAL_KEYS = ("number", "trial_id", "role", "label", "params", "costs", "trial_key", "seed", "job", "digests")
 _ENDING = ("status", "reason", "nimg", "budget_nimg", "wall_sec", "gpu_sec", "hardware", "git_revision")
 _RESULT_KEYS = (*_ENDING, "metrics", "evaluations", "context")
-_CONTEXT = ("extractor", "split", "num_samples", "real_statistics")
+_CONTEXT = ("extractor", "resize", "split", "num_samples", "real_statistics")
 _DIGESTS = ("teacher", "data", "evaluator")
 _TRIAL_TYPES = {
     **dict.fromkeys(("sweep_id", "trial_id", "trial_key", "role", "label", "status", "reason", "macs_convention"), "str"),
-    **dict.fromkeys(("hardware", "git_revision", "extractor", "split", "real_statistics"), "str"),
-    **dict.fromkeys(("test_extractor", "test_split", "test_real_statistics", *(f"digest.{name}" for name in _DIGESTS)), "str"),
+    **dict.fromkeys(("hardware", "git_revision", "extractor", "resize", "split", "real_statistics"), "str"),
+    **dict.fromkeys(
+        ("test_extractor", "test_resize", "test_split", "test_real_statistics", *(f"digest.{name}" for name in _DIGESTS)), "str"
+    ),
     **dict.fromkeys(("schema_version", "seed", "nimg", "budget_nimg", "num_samples", "test_num_samples"), "Int64"),
     **{"wall_sec": "float64", "gpu_sec": "float64"},
     **{"front.member": "bool", "front.rank": "Int64", "front.hv_contribution": "float64"},
