@@ -89,6 +89,38 @@ def doctor(
 
 
 @app.command()
+def evaluate(
+    given: Annotated[list[str], typer.Argument(help="Networks, trials, checkpoints, ONNX files, folders or zips of pictures.")],
+    data: Annotated[
+        str | None, typer.Option(help="Data set: a folder, prepared data, or `shapes`; default: what the trials were trained on.")
+    ] = None,
+    real: Annotated[str | None, typer.Option(help="Instead of --data: a folder or zip of pictures, taken as they are.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test, of --data.")] = "val",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A config path of the data; repeatable.")] = None,
+    extractor: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND=FILE", help="inception, vgg16, squeezenet or torchscript, and its weights; repeatable."),
+    ] = None,
+    judge: Annotated[str | None, typer.Option(help="Folder of a judge; default: the one of the trials.")] = None,
+    paired: Annotated[bool, typer.Option("--paired", help="Picture i of a folder belongs to real picture i.")] = False,
+    num: Annotated[int | None, typer.Option(help="Only so many pictures of each set, the first ones.")] = None,
+    resamples: Annotated[int, typer.Option(help="Of the 95 % interval; 0: none.")] = 200,
+    against: Annotated[str | None, typer.Option(help="What --json printed before: shown beside it where it can be compared.")] = None,
+    store: Annotated[str, typer.Option(help="Results folder, where decoded data are kept.")] = "runs",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+) -> None:
+    """Score generators, ONNX files and folders of pictures against real pictures. Nothing is downloaded."""
+    from raydistill.config import validated
+    from raydistill.run_evaluate import EvaluateOptions, run
+
+    options = {
+        "given": tuple(given), "data": data, "real": real, "split": split, "set": tuple(set_ or ()), "extractors": tuple(extractor or ()),
+        "judge": judge, "paired": paired, "num": num, "resamples": resamples, "against": against, "store": store, "as_json": as_json,
+    }  # fmt: skip
+    raise typer.Exit(run(validated(EvaluateOptions, options, where="command line")))
+
+
+@app.command()
 def config(
     space: Annotated[str, typer.Option(help="Search space.")] = "default",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,

@@ -1,6 +1,6 @@
 """Scores of a generator, by a judge that gives no loss. Metric names carry split and extractor."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +77,11 @@ def require_finite(broken: Tensor, what: str, workers: Workers) -> None:
         raise DivergenceError(f"{what} is not finite at an evaluation; lower the learning rate")
 
 
-def batches(split: Split, device: torch.device, workers: Workers) -> list[Batch]:
+def batches(split: Split, device: torch.device, workers: Workers) -> Iterator[Batch]:
     """This worker's part of a split in order, a batch at a time."""
     part = workers.slice(len(split))
-    starts = range(part.start, part.stop, BATCH)
-    return [batch(split, np.arange(start, min(start + BATCH, part.stop)), device=device) for start in starts]
+    for start in range(part.start, part.stop, BATCH):
+        yield batch(split, np.arange(start, min(start + BATCH, part.stop)), device=device)
 
 
 def confusion_counts(scores: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from raydistill.data.folders import LFS_POINTER
+from raydistill.data.files import LFS_POINTER
 from raydistill.errors import DataError
 from raydistill.models import inception, squeezenet, vgg
 

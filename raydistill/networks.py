@@ -71,9 +71,12 @@ def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
     return stored(folder)
 
 
-def stored(folder: Path) -> Stored:
-    """The network that `save` wrote to `folder`, with its digest."""
-    return Stored(path=str(folder), digest=digest(_read_meta(folder)))
+def stored(folder: Path, *, kind: str | None = None) -> Stored:
+    """The network that `save` wrote to `folder`, with its digest. Raises CheckpointError where it is none, or not a `kind`."""
+    meta = _read_meta(folder)
+    if kind is not None and meta["kind"] != kind:
+        raise CheckpointError(f"{folder}: this network is a {meta['kind']}, needed is a {kind}; give the folder of one")
+    return Stored(path=str(folder), digest=digest(meta))
 
 
 def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
@@ -92,7 +95,13 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
         )
     model, build = _KINDS[meta["kind"]]
     module = build(validated(model, meta["config"], where=f"{folder}/meta.json"), info, 0)
-    module.load_state_dict(load_file(folder / "weights.safetensors"), assign=True)
+    try:
+        module.load_state_dict(load_file(folder / "weights.safetensors"), assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{folder}: does not fit data of {info.input_channels} input channels; use those of its training ({reason})"
+        ) from None
     return module.to(device).eval().requires_grad_(False)
 
 

@@ -4,25 +4,22 @@ Every set gives uint8 pictures (B, 3, H, W) in order, a batch at a time; nothing
 """
 
 import hashlib
-import io
-import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from raydistill.config import Stored
 from raydistill.data import Split, to_uint8
-from raydistill.data.folders import LFS_POINTER, PICTURES
+from raydistill.data.files import decode, decode_pictures, is_grey, pictures_of
 from raydistill.errors import DataError, RunError
-from raydistill.evaluate import batches
+from raydistill.evaluate import BATCH, batches
+from raydistill.extractors import sha256_of
 from raydistill.parallel import Workers
 
-_BATCH = 64
 ALONE = Workers(0, 1)
 
 
@@ -33,6 +30,8 @@ class Pictures(NamedTuple):
     """Of what the pictures come from."""
     in_order_of_split: bool
     """Whether picture i belongs to the split's picture i."""
+    is_grey: bool
+    """Whether the files have one channel."""
     batches: Callable[[], Iterable[Tensor]]
     """uint8 (B, 3, H, W), from the first to the last"""
 
@@ -55,7 +54,7 @@ class Pictures(NamedTuple):
 def of_split(split: Split, stored: Stored, device: torch.device) -> Pictures:
     """The real pictures of a split."""
     return Pictures(
-        "real pictures", len(split), stored.digest, True, lambda: (to_uint8(part.target) for part in batches(split, device, ALONE))
+        "real pictures", len(split), stored.digest, True, False, lambda: (to_uint8(part.target) for part in batches(split, device, ALONE))
     )
 
 
@@ -67,7 +66,7 @@ def of_generator(name: str, digest: str, generate: Callable[[Tensor], Tensor], s
             with torch.no_grad():
                 yield _checked(generate(part.inputs), part.target, name)
 
-    return Pictures(name, len(split), digest, True, generated)
+    return Pictures(name, len(split), digest, True, False, generated)
 
 
 def _checked(pictures: Tensor, target: Tensor, name: str) -> Tensor:
@@ -90,94 +89,58 @@ def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
         import onnxruntime
     except ImportError:
         raise DataError(f"{path}: to run it, onnxruntime is needed: pip install 'raydistill[onnx]'") from None
-    digest = _sha256(path)
+    digest = sha256_of(path)[:16]
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no public base class
         raise DataError(f"{path}: cannot be run as an ONNX file: {' '.join(str(error).split())[:200]}") from None
-    inputs = session.get_inputs()
-    needed = split.info.input_channels
-    if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].shape[1] not in (needed, None) and isinstance(inputs[0].shape[1], int):
+    inputs, needed = session.get_inputs(), (split.info.input_channels, split.info.height, split.info.width)
+    fits = len(inputs) == 1 and len(inputs[0].shape) == 4
+    if not fits or any(isinstance(given, int) and given != size for given, size in zip(inputs[0].shape[1:], needed)):
         shapes = ", ".join(f"{value.name} {value.shape}" for value in inputs)
-        raise DataError(f"{path}: its inputs are {shapes}. Needed for this data: one input (B, {needed}, H, W).")
+        raise DataError(f"{path}: its inputs are {shapes}. Needed for this data: one input (B, {', '.join(map(str, needed))}).")
+    name, batch_size = inputs[0].name, inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else BATCH
 
     def generate(values: Tensor) -> Tensor:
-        fixed = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else len(values)
-        outputs: Any = [session.run(None, {inputs[0].name: part.cpu().numpy()})[0] for part in values.split(fixed)]
-        return torch.from_numpy(np.concatenate(outputs)).to(values.device)
+        """The last part is filled up with its own pictures to the file's fixed batch size."""
+        outputs = []
+        for part in values.cpu().split(batch_size):
+            filled = part[torch.arange(batch_size) % len(part)] if len(part) < batch_size else part
+            outputs.append(torch.from_numpy(session.run(None, {name: filled.numpy()})[0])[: len(part)])
+        return torch.cat(outputs).to(values.device)
 
     return of_generator(str(path), digest, generate, split, device)
 
 
 def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pictures:
-    """All pictures of a folder or zip file, sorted by name; they must have one size.
+    """All pictures of a folder or zip file, sorted by name.
 
     Raises:
-        DataError: nothing there, or, when read, a file that is no picture or of another size.
+        DataError: nothing there, or, when read, a file that is no picture, of another size, or grey among coloured ones.
     """
-    entries = _zip_entries(path) if path.suffix.lower() == ".zip" else _folder_entries(path)
-    if not entries:
-        raise DataError(f"{path}: no {', '.join(PICTURES)} here. Give a folder or zip file of pictures.")
+    files = pictures_of(path)
     content = hashlib.sha256()
-    for name, read in entries:
-        content.update(name.encode() + hashlib.sha256(read()).digest())
+    for file in files:
+        content.update(file.name.encode() + hashlib.sha256(file.read()).digest())
 
     def decoded() -> Iterator[Tensor]:
+        held: list[np.ndarray] = []
         size = None
-        for start in range(0, len(entries), _BATCH):
-            arrays = []
-            for name, read in entries[start : start + _BATCH]:
-                array = _decoded(read(), f"{path}/{name}")
-                size = size or array.shape
-                if array.shape != size:
-                    raise DataError(
-                        f"{path}/{name}: {_size(array.shape)}, but the pictures before it are {_size(size)}. Allowed: one size."
-                    )
-                arrays.append(array)
-            yield torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous().to(device)
+        for file, image in decode_pictures(files):
+            size = size or image.size
+            if image.size != size:
+                given, others = (f"{width}x{height}" for width, height in (image.size, size))
+                raise DataError(f"{file.where}: {given}, but the pictures before it are {others}. Allowed: one size. Resize it.")
+            held.append(np.asarray(image))
+            if len(held) == BATCH:
+                yield _stacked(held, device)
+                held = []
+        if held:
+            yield _stacked(held, device)
 
-    return Pictures(str(path), len(entries), content.hexdigest()[:16], in_order_of_split, decoded)
-
-
-_Entries = list[tuple[str, Callable[[], bytes]]]
+    return Pictures(str(path), len(files), content.hexdigest()[:16], in_order_of_split, is_grey(decode(files[0])), decoded)
 
 
-def _folder_entries(path: Path) -> _Entries:
-    if not path.is_dir():
-        raise DataError(f"{path}: there is no such folder.")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in PICTURES and not file.name.startswith("."))
-    return [(file.relative_to(path).as_posix(), file.read_bytes) for file in files]
-
-
-def _zip_entries(path: Path) -> _Entries:
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as a zip file: {error}. Give it anew.") from None
-    names = sorted(name for name in archive.namelist() if name.lower().endswith(PICTURES))
-    return [(name, lambda name=name: archive.read(name)) for name in names]  # type: ignore[misc]
-
-
-def _decoded(content: bytes, where: str) -> np.ndarray:
-    """(H, W, 3) uint8."""
-    if content.startswith(LFS_POINTER):
-        raise DataError(f"{where}: this is a git-LFS pointer, not a picture. Run `git lfs pull` where the pictures lie.")
-    try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{where}: cannot be read as a picture: {error}. Replace or remove it.") from None
-    if image.mode.startswith(("I", "F")):
-        raise DataError(f"{where}: the picture has mode {image.mode}. Allowed: 8 bits per channel. Convert it.")
-    return np.asarray(image.convert("RGB"))
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]}x{shape[0]}"
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}.") from None
+def _stacked(images: list[np.ndarray], device: torch.device) -> Tensor:
+    """(B, 3, H, W) from (H, W, 3) each."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)

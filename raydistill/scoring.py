@@ -1,5 +1,6 @@
 """Scores of sets of pictures against real ones: values, 95 % intervals, and what each number was measured with."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -23,10 +24,13 @@ _SMALLEST_SSIM = 11
 
 class Score(Frozen):
     name: str
+    """`<split>/<quantity>`, with the extractor: `val/kd_squeezenet`."""
     value: float | None
     """None: infinite, the PSNR of equal pictures."""
     interval: tuple[float, float] | None
     """95 %, over the scored pictures; None where none was asked for."""
+    ceiling: float | None = None
+    """The score of the real pictures themselves, where it is not trivial: of the judge's classes."""
     num_samples: int
     num_real: int
     biased: bool = False
@@ -59,6 +63,7 @@ class Real:
         self.pictures, self.split, self.extractors, self.labels = pictures, split, extractors, labels
         self.features = extracted(pictures, extractors)
         self.moments = [Moments.of(features) for features in self.features]
+        self.confusion = None if labels is None else _confusions(pictures, labels).sum(0)
 
     def score(self, fake: Pictures, *, num_resamples: int = 0) -> list[Score]:
         """All scores that `fake` can have: kernel before Frechet distances, pairs of pictures where they are in the split's order.
@@ -70,16 +75,18 @@ class Real:
             raise DataError(f"{fake.name}: {fake.num} pictures against {self.pictures.num} real ones. Needed: 2 or more of each.")
         if fake.in_order_of_split and fake.num != self.pictures.num:
             raise DataError(f"{fake.name}: {fake.num} pictures are no pairs with {self.pictures.num} real ones. Give one for each.")
-        self._require_size(fake)
+        self._require_alike(fake)
         counts = bootstrap.resample(fake.num, num_resamples)
         paired = self._pairs(fake, counts) if fake.in_order_of_split else []
         return paired + self._distances(fake, counts)
 
-    def _require_size(self, fake: Pictures) -> None:
-        given, real = (next(iter(part.batches())).shape[2:] for part in (fake, self.pictures))
-        if given != real:
-            sizes = [f"{size[1]}x{size[0]}" for size in (given, real)]
+    def _require_alike(self, fake: Pictures) -> None:
+        given, real = (next(iter(part.batches())) for part in (fake, self.pictures))
+        if given.shape[2:] != real.shape[2:]:
+            sizes = [f"{part.shape[3]}x{part.shape[2]}" for part in (given, real)]
             raise DataError(f"{fake.name}: pictures of {sizes[0]}, the real ones have {sizes[1]}. Allowed: the same size. Resize one set.")
+        if fake.is_grey and (real != real[:, :1]).any():
+            raise DataError(f"{fake.name}: grey pictures, the real ones are in colour. Write them with three channels.")
 
     def _distances(self, fake: Pictures, counts: Tensor) -> list[Score]:
         scores = []
@@ -97,7 +104,7 @@ class Real:
             context = self._context(extractor)
             for name, value, replicates in named:
                 biased = is_biased and name == extractor.metric("fd")
-                scores.append(_score(name, value, replicates, context, fake.num, biased))
+                scores.append(self._scored(name, value, replicates, context, fake.num, biased))
         return scores
 
     def _context(self, extractor: Extractor) -> dict[str, Any]:
@@ -113,46 +120,56 @@ class Real:
 
     def _pairs(self, fake: Pictures, counts: Tensor) -> list[Score]:
         """Accuracy of classes where there are labels, then likeness to the real picture."""
-        peaks, likenesses, confusions = [], [], []
-        start = 0
-        for given, real in zip(fake.batches(), self.pictures.batches()):
+        number = self.pictures.num
+        context = {"num_real": number, "split": self.split, "real_statistics": digest([self.pictures.digest, self.split, number])}
+        peaks, likenesses = [], []
+        for given, real in zip(fake.batches(), self.pictures.batches(), strict=True):
             peaks.append(metrics.psnr(real, given).cpu())
             if min(given.shape[2:]) >= _SMALLEST_SSIM:
                 likenesses.append(metrics.ssim(real, given).cpu())
-            if self.labels is not None:
-                confusions.append(_confusions(given, start, self.labels))
-            start += len(given)
-        number = self.pictures.num
-        context = {"num_real": number, "split": self.split, "real_statistics": digest([self.pictures.digest, self.split, number])}
-        scores = _class_scores(torch.cat(confusions), counts, context, self.labels) if self.labels is not None else []
+        scores = [] if self.labels is None else self._classes(_confusions(fake, self.labels), counts, context, self.labels)
         for name, parts in (("psnr", peaks), ("ssim", likenesses)):
             if parts:
                 values = torch.cat(parts)
-                finite = bool(torch.isfinite(values).all())
-                scores.append(
-                    _score(name, float(values.mean()), bootstrap.means(values, counts) if finite else counts[:0, 0], context, fake.num)
-                )
+                scores.append(self._scored(name, float(values.mean()), bootstrap.means(values, counts), context, fake.num))
         return scores
+
+    def _classes(self, confusions: Tensor, counts: Tensor, context: dict[str, Any], labels: Labels) -> list[Score]:
+        assert self.confusion is not None
+        context = context | {"extractor": "judge", "extractor_digest": labels.judge_digest, "resize": "none"}
+        resampled = torch.einsum("rn,nij->rij", counts, confusions.double())
+        scores = []
+        for name, measure in (("miou", metrics.mean_iou), ("pixel_accuracy", metrics.pixel_accuracy)):
+            replicates = torch.tensor([measure(each) for each in resampled], dtype=torch.float64)
+            score = self._scored(name, measure(confusions.sum(0)), replicates, context, len(confusions))
+            scores.append(score.model_copy(update={"ceiling": measure(self.confusion)}))
+        return scores
+
+    def _scored(self, name: str, value: float, replicates: Tensor, context: dict[str, Any], num: int, biased: bool = False) -> Score:
+        """With an interval where the value has resampled ones; a mean of infinite values has none."""
+        is_finite = math.isfinite(value)
+        interval = bootstrap.interval(value, replicates) if is_finite and len(replicates) else None
+        full = f"{self.split}/{name}"
+        return Score(name=full, value=value if is_finite else None, interval=interval, num_samples=num, biased=biased, **context)
 
 
 def extracted(pictures: Pictures, extractors: Sequence[Extractor]) -> list[Tensor]:
     """Features (N, D) of each extractor, in one pass over the pictures. Raises RunError where they are not finite."""
     found: list[list[Tensor]] = [[] for _ in extractors]
     with torch.no_grad():
-        for part in pictures.batches() if extractors else ():
+        for shown in pictures.batches() if extractors else ():
             for rows, extractor in zip(found, extractors):
-                rows.append(extractor.network(part).float().cpu())
+                rows.append(extractor.network(shown).float().cpu())
     features = [torch.cat(rows) for rows in found]
-    for rows, extractor in zip(features, extractors):
-        if not torch.isfinite(rows).all():
+    for part, extractor in zip(features, extractors):
+        if not torch.isfinite(part).all():
             raise RunError(f"{pictures.name}: features of {extractor.name} contain NaN or infinity; its weights are broken")
     return features
 
 
 def judge_extractor(judge: Judge, judge_digest: str) -> Extractor:
     """The judge's bottleneck as an extractor."""
-    width = judge.coarse[-1][0].out_channels
-    return Extractor("judge", judge_digest, "none", width, lambda pictures: judge(to_float(pictures)).features)
+    return Extractor("judge", judge_digest, "none", judge.feature_width, lambda pictures: judge(to_float(pictures)).features)
 
 
 def require_same_conditions(first: Iterable[Score], second: Iterable[Score], where: str) -> None:
@@ -169,28 +186,13 @@ def require_same_conditions(first: Iterable[Score], second: Iterable[Score], whe
                 )
 
 
-def _confusions(pictures: Tensor, start: int, labels: Labels) -> Tensor:
-    """(B, C, C) counts [truth, prediction] of each picture."""
-    split = labels.split
-    truth = batch(split, slice(start, start + len(pictures)), device=pictures.device).labels
-    assert truth is not None
-    with torch.no_grad():
-        guess = labels.judge(to_float(pictures)).prediction
-    pairs = [confusion_counts(one[None], two[None], split.info.ignore_index) for one, two in zip(guess, truth)]
-    return torch.stack(pairs).cpu()
-
-
-def _class_scores(confusions: Tensor, counts: Tensor, context: dict[str, Any], labels: Labels) -> list[Score]:
-    context = context | {"extractor": "judge", "extractor_digest": labels.judge_digest, "resize": "none"}
-    resampled = torch.einsum("rn,nij->rij", counts, confusions.double())
-    scores = []
-    for name, measure in (("miou", metrics.mean_iou), ("pixel_accuracy", metrics.pixel_accuracy)):
-        replicates = torch.tensor([measure(each) for each in resampled], dtype=torch.float64)
-        scores.append(_score(name, measure(confusions.sum(0)), replicates, context, len(confusions)))
-    return scores
-
-
-def _score(name: str, value: float, replicates: Tensor, context: dict[str, Any], num_samples: int, biased: bool = False) -> Score:
-    interval = bootstrap.interval(value, replicates) if len(replicates) else None
-    finite = None if value == float("inf") else value
-    return Score(name=name, value=finite, interval=interval, num_samples=num_samples, biased=biased, **context)
+def _confusions(pictures: Pictures, labels: Labels) -> Tensor:
+    """(N, C, C) counts [truth, prediction] of each picture."""
+    counts: list[Tensor] = []
+    for part in pictures.batches():
+        truth = batch(labels.split, slice(len(counts), len(counts) + len(part)), device=part.device).labels
+        assert truth is not None
+        with torch.no_grad():
+            guess = labels.judge(to_float(part)).prediction
+        counts += [confusion_counts(one[None], two[None], labels.split.info.ignore_index).cpu() for one, two in zip(guess, truth)]
+    return torch.stack(counts)

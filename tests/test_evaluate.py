@@ -50,7 +50,7 @@ def test_the_statistics_of_the_real_pictures_change_with_judge_and_split(stages:
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_the_batches_of_all_workers_are_the_split_once_in_order(stages: Stages, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     split = load_split(stages.data, "train")
-    whole = batches(split, CPU, ALONE)[0].target
+    whole = next(batches(split, CPU, ALONE)).target
     monkeypatch.setattr(evaluate, "BATCH", 5)
     parts = [part.target for rank in range(count) for part in batches(split, CPU, Workers(rank, count))]
     assert len(whole) == 24 and max(len(part) for part in parts) == min(5, -(-24 // count))

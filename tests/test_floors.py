@@ -11,12 +11,12 @@ import raydistill
 PACKAGE = Path(raydistill.__file__).parent
 FLOORS: dict[str, int] = {
     **dict.fromkeys(("", "errors", "config", "presets", "space", "batch", "store", "results", "frontier"), 0),
-    **dict.fromkeys(("seeds", "cost", "losses", "metrics", "langevin", "vem", "vid"), 1),
+    **dict.fromkeys(("seeds", "cost", "losses", "metrics", "bootstrap", "langevin", "vem", "vid"), 1),
     **dict.fromkeys(("models", "models.energy", "models.judge", "models.patchgan", "models.resnet"), 1),
     **dict.fromkeys(("extractors", "models.drn", "models.inception", "models.squeezenet", "models.vgg"), 1),
     **dict.fromkeys(("truth", "truth.pairs", "truth.bounds", "truth.fit", "truth.temperature"), 1),
-    **dict.fromkeys(("data", "data.folders", "data.outputs", "data.prepare", "data.shapes"), 1),
-    **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate"), 2),
+    **dict.fromkeys(("data", "data.files", "data.folders", "data.outputs", "data.prepare", "data.shapes"), 1),
+    **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2),
     "memory": 3,
     "train": 3,
     **dict.fromkeys(
@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
             "perform",
             "doctor",
             "run_batch",
+            "run_evaluate",
             "join",
             "trial",
             "tuning",

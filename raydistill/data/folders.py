@@ -20,18 +20,17 @@ import numpy as np
 from PIL import Image
 
 from raydistill.config import FolderData, Frozen, validated
+from raydistill.data.files import PICTURES, decode, decode_pictures, file_at
 from raydistill.data.prepare import SPLITS, Classes, Color, Source, SplitName, ids_in
 from raydistill.errors import ConfigError, DataError
 
 Files = tuple[Path, ...]
 """(A|B picture,) or (picture, label)."""
 Splits = dict[SplitName, list[Files]]
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LABELS = (".png",)
 IGNORED_ID = 255
 """What a label file means by "ignored" where no classes.json says so."""
 CARVED_PERCENT = 15
-LFS_POINTER = b"version https://git-lfs"
 
 
 def folder_source(config: FolderData) -> Source:
@@ -199,29 +198,9 @@ def _text(path: Path) -> str:
         raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. Save it as UTF-8.") from None
 
 
-def _decoded(path: Path) -> Image.Image:
-    try:
-        with path.open("rb") as file:
-            if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise DataError(f"{path}: this is a git-LFS pointer, not a picture. Run `git lfs pull` where the data lie.")
-            file.seek(0)
-            image = Image.open(file)
-            image.load()
-            return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # the middle two: broken PNG chunks
-        raise DataError(f"{path}: cannot be read as a picture: {error}. Replace or remove it.") from error
-
-
-def _picture(path: Path) -> Image.Image:
-    image = _decoded(path)
-    if image.mode.startswith(("I", "F")):
-        raise DataError(f"{path}: the picture has mode {image.mode}. Allowed: 8 bits per channel. Convert it.")
-    return image.convert("RGB")
-
-
 def _label(path: Path) -> Image.Image:
     """One class id per pixel, mode L or P; those of a palette picture are its indices."""
-    image = _decoded(path)
+    image = decode(file_at(path))
     if image.mode not in ("L", "P"):
         raise DataError(f"{path}: the label has mode {image.mode}. Allowed: one class id per pixel, mode L or P. Convert it to class ids.")
     return image
@@ -232,8 +211,9 @@ def _resized(image: Image.Image, config: FolderData, resampling: Image.Resamplin
 
 
 def _read_labelled(pairs: list[Files], classes: Classes, config: FolderData) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for picture_path, label_path in pairs:
-        picture, label = _picture(picture_path), _label(label_path)
+    pictures = decode_pictures(file_at(path) for path, _ in pairs)
+    for (_, picture), (_, label_path) in zip(pictures, pairs):
+        label = _label(label_path)
         if picture.size != label.size:
             raise DataError(f"{label_path}: width and height are {label.size}, of its picture {picture.size}. Allowed: the same. Redo one.")
         stored = Image.fromarray(classes.encode(np.asarray(label), label_path))
@@ -241,10 +221,9 @@ def _read_labelled(pairs: list[Files], classes: Classes, config: FolderData) -> 
 
 
 def _read_aligned(pairs: list[Files], config: FolderData) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for (path,) in pairs:
-        both = _picture(path)
+    for file, both in decode_pictures(file_at(path) for (path,) in pairs):
         if both.width % 2:
-            raise DataError(f"{path}: the A|B picture is {both.width} pixels wide. Allowed: an even width, A left and B right. Redo it.")
+            raise DataError(f"{file.where}: the A|B picture is {both.width} pixels wide. Allowed: an even width, A and B. Redo it.")
         middle = both.width // 2
         boxes = (0, 0, middle, both.height), (middle, 0, both.width, both.height)
         left, right = (_resized(both.crop(box), config, Image.Resampling.LANCZOS) for box in boxes)

@@ -22,6 +22,7 @@ class Judge(nn.Module):
     def __init__(self, config: JudgeNetwork, out_channels: int):
         super().__init__()
         w, f = config.width, config.feature_width
+        self.feature_width = f
         self.fine = nn.Sequential(_conv(3, w), _conv(w, w))
         self.middle = nn.Sequential(_conv(w, 2 * w, stride=2), _conv(2 * w, 2 * w))
         self.coarse = nn.Sequential(_conv(2 * w, f, stride=2), _conv(f, f), _conv(f, f))

@@ -1,0 +1,118 @@
+"""Files of a folder or of a zip file, in the order of their names, and how a picture in one is decoded."""
+
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from PIL import Image
+
+from raydistill.errors import DataError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+LFS_POINTER = b"version https://git-lfs"
+_GREY = ("1", "L", "LA")
+
+
+class File(NamedTuple):
+    where: str
+    """For messages: path, and after it the name in a zip file."""
+    name: str
+    """Path below the folder or in the zip file, with slashes."""
+    read: Callable[[], bytes]
+
+
+def file_at(path: Path) -> File:
+    return File(str(path), path.name, lambda: _content(path.read_bytes, str(path)))
+
+
+def files_of(path: Path) -> list[File]:
+    """All files below a folder or in a zip file, sorted by name, without hidden ones.
+
+    Raises:
+        DataError: no such folder, a damaged zip file, or one with a name that leaves the folder it would be unpacked to.
+    """
+    if path.suffix.lower() == ".zip":
+        return _in_zip(path)
+    if not path.is_dir():
+        raise DataError(f"{path}: there is no such folder. Give an existing folder or zip file.")
+    found = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    return [file_at(file)._replace(name=name) for name, file in found if not _is_hidden(name)]
+
+
+def pictures_of(path: Path) -> list[File]:
+    """The files of `files_of` that are named like pictures; one at least."""
+    files = [file for file in files_of(path) if file.name.lower().endswith(PICTURES)]
+    if not files:
+        raise DataError(f"{path}: no {', '.join(PICTURES)} here. Give a folder or zip file of pictures.")
+    return files
+
+
+def _in_zip(path: Path) -> list[File]:
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        if path.is_file() and path.read_bytes()[: len(LFS_POINTER)] == LFS_POINTER:
+            raise DataError(f"{path}: this is a git-LFS pointer, not a zip file. Run `git lfs pull` where it lies.") from None
+        raise DataError(f"{path}: cannot be read as a zip file: {error}. Give a whole one.") from None
+    names = sorted(name for name in archive.namelist() if not name.endswith("/"))
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+            raise DataError(f"{path}: the entry {name!r} leaves the folder it would be unpacked to. Do not use this file.")
+
+    def reader(name: str) -> Callable[[], bytes]:
+        return lambda: _content(lambda: archive.read(name), f"{path}/{name}")
+
+    return [File(f"{path}/{name}", name, reader(name)) for name in names if not _is_hidden(name)]
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/")) or name.startswith("__MACOSX/")
+
+
+def _content(read: Callable[[], bytes], where: str) -> bytes:
+    try:
+        return read()
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:  # the last three: zip entries
+        raise DataError(f"{where}: cannot be read: {error}. Replace or remove it.") from None
+
+
+def decode(file: File) -> Image.Image:
+    """The picture as it is stored. Raises DataError where it is none, or damaged."""
+    content = file.read()
+    if content.startswith(LFS_POINTER):
+        raise DataError(f"{file.where}: this is a git-LFS pointer, not a picture. Run `git lfs pull` where the data lie.")
+    try:
+        image = Image.open(io.BytesIO(content))
+        image.load()
+        return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # the middle two: broken PNG chunks
+        raise DataError(f"{file.where}: cannot be read as a picture: {error}. Replace or remove it.") from error
+
+
+def decode_pictures(files: Iterable[File]) -> Iterator[tuple[File, Image.Image]]:
+    """Each as RGB. A set is grey or in colour: grey pictures become three equal channels, one among coloured ones is refused.
+
+    Raises:
+        DataError: no picture, more than 8 bits a channel, or grey and colour mixed.
+    """
+    first: tuple[bool, File] | None = None
+    for file in files:
+        image = decode(file)
+        if image.mode.startswith(("I", "F")):
+            raise DataError(f"{file.where}: the picture has mode {image.mode}. Allowed: 8 bits per channel. Convert it.")
+        grey = is_grey(image)
+        first = first or (grey, file)
+        if grey != first[0]:
+            kinds = {True: "grey", False: "in colour"}
+            raise DataError(
+                f"{file.where}: this picture is {kinds[grey]} (mode {image.mode}), but {first[1].where} is {kinds[first[0]]}. "
+                "Allowed: one of the two in a set. Convert it."
+            )
+        yield file, image.convert("RGB")
+
+
+def is_grey(image: Image.Image) -> bool:
+    return image.mode in _GREY

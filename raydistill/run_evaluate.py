@@ -1,0 +1,271 @@
+"""`raydistill evaluate`: any generator, ONNX file or folder of pictures against any real pictures, as a table and as JSON."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from raydistill import networks, pictures, store
+from raydistill.config import Data, Frozen, Job, Stored, parse_assignments, validated, with_values
+from raydistill.data import DataInfo, Split, load_split, prepare, read_info
+from raydistill.data.files import decode, pictures_of
+from raydistill.data.prepare import INFO, SplitName
+from raydistill.errors import CheckpointError, ConfigError, DataError
+from raydistill.extractors import load_extractor, sha256_of
+from raydistill.pictures import Pictures
+from raydistill.progress import Progress
+from raydistill.scoring import Labels, Real, Score, judge_extractor, require_same_conditions
+
+VERSION = 1
+
+
+class EvaluateOptions(Frozen):
+    """What the command line gives. See `raydistill evaluate --help`."""
+
+    given: tuple[str, ...]
+    data: str | None = None
+    real: str | None = None
+    split: SplitName = "val"
+    set: tuple[str, ...] = ()
+    extractors: tuple[str, ...] = ()
+    judge: str | None = None
+    paired: bool = False
+    num: PositiveInt | None = None
+    resamples: NonNegativeInt = 200
+    against: str | None = None
+    store: str = "runs"
+    as_json: bool = False
+
+
+class Report(Frozen):
+    """What `--json` prints and `--against` reads."""
+
+    version: int = VERSION
+    scores: dict[str, list[Score]]
+    """What was given -> its scores."""
+
+
+class Trained(NamedTuple):
+    """A generator of ours on disk."""
+
+    path: Path
+    job: Job | None
+    """What it was trained by, where that is known."""
+    load: Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str]]
+    """-> network, digest"""
+
+
+def run(options: EvaluateOptions) -> int:
+    """Prints the scores; 0. Raises InputError before anything is computed, RunError for outputs that are no pictures."""
+    before = None if options.against is None else _read_report(Path(options.against))
+    scores = evaluate(options, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if before is not None:
+        for given, found in scores.items():
+            for other in before.scores.values():
+                require_same_conditions(found, other, f"{given} against {options.against}")
+    if options.as_json:
+        print(Report(scores=scores).model_dump_json(indent=1))
+    else:
+        _print(_short(scores) | ({} if before is None else {f"before: {name}": found for name, found in _short(before.scores).items()}))
+    return 0
+
+
+def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[Score]]:
+    """All scores of everything that was given."""
+    trained = {given: found for given in options.given if (found := trained_at(Path(given))) is not None}
+    stored, split, real = _real(options, trained, device)
+    extractors = [load_extractor(text, device) for text in options.extractors]
+    labels = None
+    if split is not None and stored is not None and (judge := _judge(options, trained)) is not None:
+        network = networks.load(judge, split.info, device)
+        extractors.insert(0, judge_extractor(network, judge.digest))
+        labels = Labels(network, judge.digest, split) if split.info.has_labels else None
+    if not extractors and not options.paired:
+        raise ConfigError("nothing to score with: give --extractor KIND=FILE, or --judge FOLDER, or --paired for PSNR and SSIM")
+    fakes = {given: _pictures(given, trained.get(given), split, options, device) for given in options.given}
+    if options.num is not None:
+        for name, part in {"the real pictures": real, **fakes}.items():
+            if part.num < options.num:
+                raise DataError(f"--num {options.num}: {name}: there are {part.num}. Give at most that.")
+        real, fakes = real.first(options.num), {given: fake.first(options.num) for given, fake in fakes.items()}
+    if len(numbers := {fake.num for fake in fakes.values()}) > 1:
+        raise DataError(f"these have {sorted(numbers)} pictures; distances are compared at one number only. Give --num {min(numbers)}.")
+    reference = Real(real, (options.real and "all") or options.split, extractors, labels)
+    return {given: reference.score(fake, num_resamples=options.resamples) for given, fake in fakes.items()}
+
+
+# ---- what is scored -------------------------------------------------------------------------------------------------
+
+
+def trained_at(path: Path) -> Trained | None:
+    """The generator at `path`: a network's folder, a trial's, or a checkpoint's. None: it is none of these."""
+    if (path / "trial.json").is_file():
+        job = _job_of(path)
+        finished = [path / "network", path.absolute().parents[2] / "cache" / "teacher" / job.key / "network"]
+        for folder in finished:
+            if (folder / "meta.json").is_file():
+                return Trained(folder, job, _finished(folder))
+        if checkpoints := sorted(path.glob("checkpoint-*")):
+            return Trained(checkpoints[-1], job, _interrupted(checkpoints[-1], job))
+        raise CheckpointError(f"{path}: this trial has no network and no checkpoint yet")
+    if (path / "optimizers.pt").is_file():
+        job = _job_of(path.parent)
+        return Trained(path, job, _interrupted(path, job))
+    if (path / "meta.json").is_file():
+        return Trained(path, _job_of(path.parent) if (path.parent / "trial.json").is_file() else None, _finished(path))
+    return None
+
+
+def _job_of(trial: Path) -> Job:
+    try:
+        return Job.model_validate(json.loads((trial / "trial.json").read_text())["job"])
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{trial / 'trial.json'}: not the trial of a network that this raydistill reads: {error}") from None
+
+
+def _finished(folder: Path) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str]]:
+    def load(info: DataInfo, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str]:
+        stored = networks.stored(folder, kind="generator")
+        return networks.load(stored, info, device), stored.digest
+
+    return load
+
+
+def _interrupted(checkpoint: Path, job: Job) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str]]:
+    """The averaged generator of a checkpoint, where the job averages."""
+    file = checkpoint / ("average.safetensors" if job.training.ema_nimg else "generator.safetensors")
+
+    def load(info: DataInfo, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str]:
+        config = getattr(job.training, "generator", None)
+        if config is None:
+            raise CheckpointError(f"{checkpoint}: of a {job.training.recipe}, which generates no pictures; give a generator's")
+        network = networks.generator(config, info, 0)
+        network.load_state_dict(load_file(file))
+        return network.to(device).eval().requires_grad_(False), sha256_of(file)[:16]
+
+    return load
+
+
+def _pictures(given: str, trained: Trained | None, split: Split | None, options: EvaluateOptions, device: torch.device) -> Pictures:
+    path = Path(given)
+    if trained is None and path.suffix.lower() != ".onnx":
+        return pictures.of_files(path, in_order_of_split=options.paired, device=device)
+    if split is None:
+        raise ConfigError(f"{given}: a generator needs inputs, and --real has pictures only. Give --data, whose inputs it gets.")
+    if trained is None:
+        return pictures.of_onnx(path, split, device)
+    network, digest = trained.load(split.info, device)
+    return pictures.of_generator(given, digest, network, split, device)
+
+
+# ---- what it is compared with ---------------------------------------------------------------------------------------
+
+
+class _Given(Frozen):
+    data: Data
+
+
+def _real(options: EvaluateOptions, trained: Mapping[str, Trained], device: torch.device) -> tuple[Stored | None, Split | None, Pictures]:
+    if options.real is not None:
+        if options.data is not None or options.set:
+            raise ConfigError("--real takes the pictures of a folder as they are: no --data or --set beside it")
+        return None, None, pictures.of_files(Path(options.real), in_order_of_split=options.paired, device=device)
+    stored = _data(options, trained)
+    split = load_split(stored, options.split)
+    return stored, split, pictures.of_split(split, stored, device)
+
+
+def _data(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored:
+    """Prepared data, a data set's folder, or what all the given trials were trained on."""
+    if options.data is None:
+        known = {found.job.data.digest: found.job.data for found in trained.values() if found.job is not None}
+        if len(known) > 1:
+            raise DataError(f"mixed digests: the given networks were trained on the data {', '.join(known)}. Give --data.")
+        if not known:
+            raise ConfigError("no data to compare with: give --data FOLDER (a data set) or --real FOLDER (pictures as they are)")
+        return next(iter(known.values()))
+    path = Path(options.data)
+    if (path / INFO).is_file():
+        info = DataInfo.model_validate_json((path / INFO).read_text())
+        return Stored(path=str(path.absolute()), digest=info.digest)
+    values = parse_assignments(list(options.set))
+    if options.data == "shapes":
+        source: dict[str, Any] = {"kind": "shapes"}
+    else:
+        height, width = _size(options, trained, values)
+        source = {"kind": "folder", "root": str(path.absolute()), "height": height, "width": width}
+    config = with_values(validated(_Given, {"data": source}, where="--data"), values, where="--set").data
+    return prepare(config, store.open_store(Path(options.store)) / "cache" / "data")
+
+
+def _size(options: EvaluateOptions, trained: Mapping[str, Trained], values: Mapping[str, Any]) -> tuple[int, int]:
+    """Height and width to decode a folder at: as given, or those of what is scored."""
+    if {"data.height", "data.width"} <= set(values):
+        return int(values["data.height"]), int(values["data.width"])
+    for given in options.given:
+        if given in trained and (job := trained[given].job) is not None:
+            info = read_info(job.data)
+            return info.height, info.width
+        if given not in trained and not given.lower().endswith(".onnx"):
+            width, height = decode(pictures_of(Path(given))[0]).size
+            return height, width
+    raise ConfigError(f"--data {options.data}: at which size? Give --set data.height=H --set data.width=W, as the network was trained.")
+
+
+def _judge(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored | None:
+    """The named judge, or the one that all the given trials were scored by. Raises CheckpointError where it gives a loss."""
+    jobs = [found.job for found in trained.values() if found.job is not None]
+    if options.judge is not None:
+        folder = Path(options.judge)
+        judge = networks.stored(folder / "network" if (folder / "network").is_dir() else folder, kind="judge")
+    else:
+        judges = {job.judge.digest: job.judge for job in jobs if job.judge is not None}
+        if len(judges) != 1:
+            return None
+        judge = next(iter(judges.values()))
+    return judge
+
+
+# ---- JSON and table -------------------------------------------------------------------------------------------------
+
+
+def _read_report(path: Path) -> Report:
+    try:
+        return TypeAdapter(Report).validate_json(path.read_text())
+    except (OSError, ValidationError) as error:
+        raise DataError(f"--against {path}: not what `raydistill evaluate --json` prints: {error}") from None
+
+
+def _short(scores: Mapping[str, list[Score]]) -> dict[str, list[Score]]:
+    """Under the last part of each path, where they differ in it."""
+    names = [Path(given).name for given in scores]
+    return dict(zip(names if len(set(names)) == len(names) else scores, scores.values()))
+
+
+def _print(scores: Mapping[str, list[Score]]) -> None:
+    progress = Progress()
+    every = [(given, score) for given, found in scores.items() for score in found]
+    rows = [
+        {
+            "given": given,
+            "score": score.name,
+            "value": "infinite" if score.value is None else f"{score.value:.6g}",
+            "95 %": "" if score.interval is None else f"{score.interval[0]:.6g} to {score.interval[1]:.6g}",
+            "real": "" if score.ceiling is None else f"{score.ceiling:.6g}",
+            "n": score.num_samples,
+            "real n": score.num_real,
+            "resize": score.resize,
+            "statistics": score.real_statistics,
+            "": "biased: n <= features" if score.biased else "",
+        }
+        for given, score in every
+    ]
+    progress.rows("scores", pd.DataFrame(rows).dropna(axis=1, how="all"))
+    for name, digest in dict.fromkeys((score.extractor, score.extractor_digest) for _, score in every if score.extractor):
+        progress.console.print(f"extractor: {name}, SHA-256 {digest}", markup=False)
