@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from raydistill import networks, presets
-from raydistill.config import EnergyNetwork, Experiment, Job, MutualInformation, Optimizer, with_values
+from raydistill.architectures import EnergyNetwork
+from raydistill.config import Experiment, Job, MutualInformation, Optimizer, with_values
 from raydistill.data import DataInfo, batch, load_split, prepare
 from raydistill.data.outputs import load_outputs
 from raydistill.parallel import Workers, normal_stream

@@ -1,6 +1,7 @@
-"""Parameters and multiply-accumulates of the terms' networks, as published and as used here: `python benchmarks/counts.py`.
+"""Parameters and multiply-accumulates: `python benchmarks/counts.py`.
 
-One forward of one pair, convention `true`; the power iteration of the spectral norm is not counted. "published" is the plain network of
+First every generator family and discriminator, beside what is published of it. Then the terms' networks: one forward of one pair,
+convention `true`; the power iteration of the spectral norm is not counted. "published" is the plain network of
 tests/reference_vem.py; "here" is the same function with the 2x2 means folded into the kernels before them.
 """
 
@@ -10,13 +11,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from raydistill.config import EnergyNetwork, PairCritic
-from raydistill.cost import module_macs, module_params
-from raydistill.models import patchgan
+from raydistill.architectures import EnergyNetwork
+from raydistill.config import PairCritic
+from raydistill.cost import CONVENTIONS, macs, module_macs, module_params, params
+from raydistill.models import GENERATORS, discriminator, patchgan
 from raydistill.models.energy import EnergyModel
 from raydistill.vid import ChannelVariance
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import published_counts
 from reference_vem import ReferenceEnergy
 
 ENERGIES = ((32, None, 256, 256), (8, None, 256, 256), (32, 5, 256, 256), (32, None, 128, 96), (8, None, 48, 64), (8, None, 32, 32))
@@ -34,7 +37,26 @@ class _OnPairs(nn.Module):
         return self.critic(torch.cat([t, s], 1))  # type: ignore[no-any-return]
 
 
+def families() -> None:
+    """Our counts, and how many of the published ones they differ from."""
+    print(f"| network | parameters | {' | '.join(CONVENTIONS)} | published counts, of which differ |\n|{'---|' * (len(CONVENTIONS) + 3)}")
+    for row in published_counts.GENERATORS:
+        table = GENERATORS[row.config.family].layers(row.config, 3, row.side, row.side)
+        counts = {convention: macs(table, convention) for convention in CONVENTIONS}
+        differ = sum(counts[convention] != count for convention, count in row.macs.items()) + (params(table) != row.params)
+        cells = " | ".join(f"{count:,}" for count in counts.values())
+        print(f"| {row.name} | {params(table):,} | {cells} | {len(row.macs) + 1}, {differ} |")
+    for critic in published_counts.DISCRIMINATORS:
+        with torch.device("meta"):
+            module = discriminator(critic.config, critic.channels)
+        number, count = module_params(module), module_macs(module, (4, critic.channels, critic.side, critic.side)) // 4
+        differ = (number != critic.params) + (critic.macs not in (None, count))
+        print(f"| {critic.name} | {number:,} | {count:,} | | | | {1 + (critic.macs is not None)}, {differ} |")
+
+
 def main() -> None:
+    families()
+    print()
     rows: list[tuple[str, tuple[int, int], nn.Module, nn.Module]] = []
     with torch.device("meta"):
         for channels, blocks, height, width in ENERGIES:

@@ -23,18 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from raydistill import models, networks, recipes
-from raydistill.config import (
-    DistillTraining,
-    EnergyNetwork,
-    FolderData,
-    Frozen,
-    Job,
-    ResnetGenerator,
-    ResnetWidths,
-    ShapesData,
-    Stored,
-    with_values,
-)
+from raydistill.architectures import EnergyNetwork, ResnetGenerator, ResnetWidths
+from raydistill.config import DistillTraining, FolderData, Frozen, Job, ShapesData, Stored, with_values
 from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.outputs import store_outputs
 from raydistill.losses import dissimilarity

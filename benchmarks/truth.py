@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raydistill.config import EnergyNetwork, MutualInformation, ShapesData
+from raydistill.architectures import EnergyNetwork
+from raydistill.config import MutualInformation, ShapesData
 from raydistill.data import batch, load_split, prepare
 from raydistill.langevin import langevin, temperature
 from raydistill.models.energy import EnergyModel

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -23,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from raydistill.architectures import EnergyNetwork, Frozen, JudgeNetwork, PatchDiscriminator, PictureGenerator
 from raydistill.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -31,59 +31,7 @@ _LOCATION, _EXECUTION = "location", "execution"
 Location = Annotated[str, _LOCATION]
 """A path. Not part of a digest: the digest of the content stands beside it."""
 
-Width = Annotated[int, Field(ge=1, le=4096)]
 Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-# ---- networks -------------------------------------------------------------------------------------------------------
-
-
-class ResnetWidths(Frozen):
-    """Channels of each stage; `hidden` is the width between the two convolutions of a residual block."""
-
-    stem: Width
-    down: Width
-    trunk: Width
-    hidden: Width
-    up: Width
-    head: Width
-
-    @classmethod
-    def uniform(cls, ngf: int) -> "ResnetWidths":
-        """The published proportions at base width `ngf`: ngf, 2 ngf, 4 ngf, 4 ngf, 2 ngf, ngf."""
-        return cls(**cls.uniform_values(ngf))
-
-    @staticmethod
-    def uniform_values(ngf: int) -> dict[str, int]:
-        return {"stem": ngf, "down": 2 * ngf, "trunk": 4 * ngf, "hidden": 4 * ngf, "up": 2 * ngf, "head": ngf}
-
-
-class ResnetGenerator(Frozen):
-    family: Literal["resnet"] = "resnet"
-    widths: ResnetWidths
-    num_blocks: PositiveInt = 9
-    norm: Literal["instance", "batch"] = "instance"
-
-
-class PatchDiscriminator(Frozen):
-    width: Width = 64
-    num_layers: PositiveInt = 3
-    norm: Literal["instance", "batch"] = "instance"
-
-
-class EnergyNetwork(Frozen):
-    channels: Width = 8
-    num_blocks: PositiveInt | None = None
-    """None: floor(log2(min(height, width))) - 1."""
-
-
-class JudgeNetwork(Frozen):
-    width: Width = 16
-    feature_width: Width = 64
 
 
 # ---- the mutual-information term ------------------------------------------------------------------------------------
@@ -231,7 +179,7 @@ class Pix2pixTraining(Training):
     """Conditional GAN (hinge) + L1 to the target: the teacher, and a student without a teacher."""
 
     recipe: Literal["pix2pix"] = "pix2pix"
-    generator: ResnetGenerator
+    generator: PictureGenerator
     discriminator: PatchDiscriminator
     discriminator_optimizer: Optimizer
     l1_weight: NonNegativeFloat = 100.0
@@ -242,7 +190,7 @@ class DistillTraining(Training):
     """Base distillation on the teacher's output pictures, plus the mutual-information term."""
 
     recipe: Literal["distill"] = "distill"
-    generator: ResnetGenerator
+    generator: PictureGenerator
     l1_weight: NonNegativeFloat = 10.0
     ssim_weight: NonNegativeFloat = 1.0
     mi: AnyTerm = MutualInformation()

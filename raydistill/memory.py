@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from raydistill import evaluate, networks
-from raydistill.config import DistillTraining, JudgeNetwork, MutualInformation, PairCritic, Pix2pixTraining
+from raydistill.architectures import JudgeNetwork
+from raydistill.config import DistillTraining, MutualInformation, PairCritic, Pix2pixTraining
 from raydistill.data import DataInfo
 
 _TRAINED = 16

@@ -10,16 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from raydistill.config import (
-    EnergyNetwork,
-    Frozen,
-    JudgeNetwork,
-    PatchDiscriminator,
-    ResnetGenerator,
-    Stored,
-    digest,
-    validated,
-)
+from raydistill.architectures import EnergyNetwork, Generator, JudgeNetwork, PatchDiscriminator
+from raydistill.config import Frozen, Stored, digest, validated
 from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError
 from raydistill.models import GENERATORS, patchgan
@@ -31,9 +23,11 @@ NETWORK_VERSION = 1
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def generator(config: ResnetGenerator, info: DataInfo, seed: int) -> nn.Module:
-    """Weights N(0, 0.02), biases 0, as pix2pix does."""
-    return _seeded(seed, "init/generator", lambda: _init_normal(GENERATORS[config.family].build(config, info.input_channels)))
+def generator(config: Generator, info: DataInfo, seed: int) -> nn.Module:
+    """Weights as the family's source draws them: N(0, 0.02) and biases 0 for pix2pix's."""
+    family = GENERATORS[config.family]
+    init = _init_normal if family.normal_init else lambda module: module
+    return _seeded(seed, "init/generator", lambda: init(family.build(config, info.input_channels)))
 
 
 def discriminator(config: PatchDiscriminator, info: DataInfo, seed: int) -> nn.Module:
@@ -52,12 +46,6 @@ def critic(config: PatchDiscriminator, seed: int) -> nn.Module:
 
 def judge(config: JudgeNetwork, info: DataInfo, seed: int) -> Judge:
     return _seeded(seed, "init/judge", lambda: Judge(config, info.num_classes or info.input_channels))
-
-
-_KINDS: dict[str, tuple[type[Frozen], Callable[..., nn.Module]]] = {
-    "generator": (ResnetGenerator, generator),
-    "judge": (JudgeNetwork, judge),
-}
 
 
 def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
@@ -93,8 +81,12 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
         raise CheckpointError(
             f"{folder}: the weights are not the ones written (digest differs); remove the folder to have it trained again"
         )
-    model, build = _KINDS[meta["kind"]]
-    module = build(validated(model, meta["config"], where=f"{folder}/meta.json"), info, 0)
+    where = f"{folder}/meta.json"
+    if meta["kind"] == "judge":
+        module: nn.Module = judge(validated(JudgeNetwork, meta["config"], where=where), info, 0)
+    else:
+        family = GENERATORS[meta["config"]["family"]]
+        module = generator(validated(family.config, meta["config"], where=where), info, 0)
     try:
         module.load_state_dict(load_file(folder / "weights.safetensors"), assign=True)
     except RuntimeError as error:

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from raydistill import cost, memory, parallel, presets, results, search, space, store, terms
-from raydistill.config import Experiment, Frozen, ResnetGenerator, ResnetWidths, Stored, digest, leaves, parse_assignments, with_values
+from raydistill import cost, memory, models, parallel, presets, results, search, space, store, terms
+from raydistill.architectures import PictureGenerator
+from raydistill.config import Experiment, Frozen, Stored, digest, leaves, parse_assignments, with_values
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError, StoreError
-from raydistill.models import GENERATORS
 from raydistill.space import Objective, SearchSpace, Window
 
 
@@ -77,12 +77,13 @@ class Plan:
         widths = {path: value for path, value in space.values_of(self.space, picked).items() if path.startswith("student.generator.")}
         return self.costs_of(with_values(self.experiment, widths, where="search").student.generator)
 
-    def costs_of(self, generator: ResnetGenerator) -> dict[str, int]:
-        layers = GENERATORS[generator.family].layers(generator, self.info.input_channels, self.info.height, self.info.width)
+    def costs_of(self, generator: PictureGenerator) -> dict[str, int]:
+        layers = models.GENERATORS[generator.family].layers(generator, self.info.input_channels, self.info.height, self.info.width)
         return {"cost/macs": cost.macs(layers), "cost/params": cost.params(layers)}
 
-    def uniform_generator(self, ngf: int) -> ResnetGenerator:
-        return self.experiment.student.generator.model_copy(update={"widths": ResnetWidths.uniform(ngf)})
+    def uniform_generator(self, ngf: int) -> PictureGenerator:
+        generator = self.experiment.student.generator
+        return generator.model_copy(update={"widths": type(generator.widths).uniform(ngf)})
 
     @cached_property
     def left_out(self) -> list[int]:
@@ -144,10 +145,20 @@ def check(options: SweepOptions) -> Plan:
         raise SpaceError(
             f"{where}: objective {named[0]} needs labels, and this data has none; use --space aligned or --objective val/kd_judge:min:1"
         )
+    _check_generators(plan)
     search.prove_feasible(plan.problem)
     _check_workers(plan)
     _check_execution(plan)
     return plan
+
+
+def _check_generators(plan: Plan) -> None:
+    """Raises ConfigError where a generator cannot take the pictures, or puts out others than the targets."""
+    for stage in ("teacher", "student"):
+        generator, info = getattr(plan.experiment, stage).generator, plan.info
+        models.check(generator, info.input_channels, info.height, info.width, f"{stage}.generator")
+        if getattr(generator, "scale", 1) != 1:
+            raise ConfigError(f"{stage}.generator.scale: {generator.scale}: targets have the size of the inputs; use 1")
 
 
 def _check_workers(plan: Plan) -> None:

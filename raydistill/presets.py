@@ -3,19 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raydistill.architectures import EnergyNetwork, PatchDiscriminator, ResnetGenerator, ResnetWidths
 from raydistill.config import (
     AnyTerm,
     DistillTraining,
-    EnergyNetwork,
     Experiment,
     FolderData,
     JudgeTraining,
     MutualInformation,
     Optimizer,
-    PatchDiscriminator,
     Pix2pixTraining,
-    ResnetGenerator,
-    ResnetWidths,
     ShapesData,
     VariationalInformation,
     leaves,

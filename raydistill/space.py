@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PositiveInt, ValidationError
 
-from raydistill.config import Experiment, Frozen, ResnetWidths, leaves, nearest, validated, with_values
+from raydistill.config import Experiment, Frozen, leaves, nearest, validated, with_values
 from raydistill.errors import InputError, SpaceError
 from raydistill.presets import PRESETS
 
@@ -124,8 +124,9 @@ def check(space: SearchSpace, experiment: Experiment, where: str) -> None:
     _check_conditions(space, where)
     if not space.uniform or len(set(space.uniform)) < len(space.uniform):
         raise SpaceError(f"{where}: uniform {space.uniform}: give one or more different base widths, for example (4, 8, 12).")
+    widths = type(experiment.student.generator.widths)
     for ngf in space.uniform:
-        validated(ResnetWidths, ResnetWidths.uniform_values(ngf), where=f"{where}: uniform {ngf}")
+        validated(widths, widths.uniform_values(ngf), where=f"{where}: uniform {ngf}")
     for path, distribution in space.parameters.items():
         if not path.startswith("student.") or path == "student.seed":
             raise SpaceError(f"{where}: {path!r} cannot be searched: parameters are paths below 'student.', and the seed is --seed's.")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from raydistill.architectures import UnetGenerator, UnetWidths
 from raydistill.config import (
     Experiment,
     FolderData,
@@ -212,3 +213,11 @@ def test_the_leaves_of_a_config_rebuild_it() -> None:
     preset = shapes32()
     values = {path: json.loads(json.dumps(value)) for path, value in leaves(preset).items()}
     assert with_values(preset, values, where="test") == preset
+
+
+def test_another_generator_family_starts_at_its_published_widths() -> None:
+    values = {"student.generator.family": "unet", "student.generator.num_levels": 4, "student.generator.widths.deep": 9}
+    generator = with_values(shapes32(), values, where="test").student.generator
+    assert generator == UnetGenerator(widths=UnetWidths.uniform(64).model_copy(update={"deep": 9}), num_levels=4)
+    with pytest.raises(ConfigError, match=r"there is no 'sagan'. Known: resnet, mobile_resnet, unet, enhance"):
+        with_values(shapes32(), {"student.generator.family": "sagan"}, where="test")

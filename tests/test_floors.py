@@ -10,9 +10,10 @@ import raydistill
 
 PACKAGE = Path(raydistill.__file__).parent
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(("", "errors", "config", "presets", "space", "batch", "store", "results", "frontier"), 0),
+    **dict.fromkeys(("", "errors", "architectures", "config", "presets", "space", "batch", "store", "results", "frontier"), 0),
     **dict.fromkeys(("seeds", "cost", "losses", "metrics", "bootstrap", "langevin", "vem", "vid"), 1),
-    **dict.fromkeys(("models", "models.energy", "models.judge", "models.patchgan", "models.resnet"), 1),
+    **dict.fromkeys(("models", "models.energy", "models.judge", "models.patchgan", "models.resnet", "models.unet"), 1),
+    **dict.fromkeys(("models.enhance", "models.sagan", "models.stylegan2"), 1),
     **dict.fromkeys(("extractors", "models.drn", "models.inception", "models.squeezenet", "models.vgg"), 1),
     **dict.fromkeys(("truth", "truth.pairs", "truth.bounds", "truth.fit", "truth.temperature"), 1),
     **dict.fromkeys(("data", "data.files", "data.folders", "data.outputs", "data.prepare", "data.shapes"), 1),

@@ -9,7 +9,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from raydistill.config import DistillTraining, Job, Pix2pixTraining, ResnetWidths, Training
+from raydistill.architectures import ResnetWidths
+from raydistill.config import DistillTraining, Job, Pix2pixTraining, Training
 from raydistill.data import prepare
 from raydistill.perform import Stages, perform, train_stages
 from raydistill.presets import shapes32

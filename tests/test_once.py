@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from raydistill import networks, perform
-from raydistill.config import ResnetGenerator, ResnetWidths
+from raydistill.architectures import ResnetGenerator, ResnetWidths
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import store_outputs
 from raydistill.train import train

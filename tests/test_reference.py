@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from raydistill import cost
-from raydistill.config import EnergyNetwork, MutualInformation
+from raydistill.architectures import EnergyNetwork
+from raydistill.config import MutualInformation
 from raydistill.models.energy import EnergyModel
 from raydistill.vem import draw_negatives, ebm_loss, pair_energies, student_mi_loss
 

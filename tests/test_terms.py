@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from raydistill import networks, plan, presets, recipes, search, terms
 from raydistill import train as training
-from raydistill.config import EnergyNetwork, Job, MutualInformation, PatchDiscriminator, VariationalInformation, leaves, with_values
+from raydistill.architectures import EnergyNetwork, PatchDiscriminator
+from raydistill.config import Job, MutualInformation, VariationalInformation, leaves, with_values
 from raydistill.data import load_split
 from raydistill.errors import ConfigError, DivergenceError, SpaceError
 from raydistill.models.energy import EnergyModel

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raydistill.config import EnergyNetwork, MutualInformation
+from raydistill.architectures import EnergyNetwork
+from raydistill.config import MutualInformation
 from raydistill.langevin import langevin, temperature
 from raydistill.models.energy import EnergyModel, SpectralConv
 from raydistill.vem import alignment, displacement, draw_negatives, ebm_loss, energy_gap, pair_energies, student_mi_loss

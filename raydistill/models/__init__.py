@@ -1,20 +1,65 @@
 """Networks. `GENERATORS` registers each generator family: how it is built, and its layers as a table for costs."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
-from raydistill.config import ResnetGenerator
-from raydistill.cost import Layer
-from raydistill.models import resnet
+from raydistill.architectures import (
+    EnhanceGenerator,
+    Generator,
+    MobileResnetGenerator,
+    PatchDiscriminator,
+    ResnetGenerator,
+    SaganDiscriminator,
+    SaganGenerator,
+    StyleganDiscriminator,
+    StyleganGenerator,
+    UnetGenerator,
+)
+from raydistill.cost import Table
+from raydistill.errors import ConfigError
+from raydistill.models import enhance, patchgan, resnet, sagan, stylegan2, unet
 
 
 class Family(NamedTuple):
-    build: Callable[[ResnetGenerator, int], nn.Module]
-    """(config, in_channels) -> module"""
-    layers: Callable[[ResnetGenerator, int, int, int], list[Layer]]
+    config: type[Any]
+    takes: Literal["picture", "noise"]
+    build: Callable[[Any, int], nn.Module]
+    """(config, in_channels) -> module; a family that takes noise has no use for in_channels."""
+    layers: Callable[[Any, int, int, int], Table]
     """(config, in_channels, height, width) -> layer table"""
+    needs: Callable[[Any, int, int, int], str | None]
+    """(config, in_channels, height, width) -> what the family needs and these lack; None: they fit"""
+    normal_init: bool = True
+    """Whether weights start as N(0, 0.02) and biases at 0; else as the modules themselves draw them."""
 
 
-GENERATORS: dict[str, Family] = {"resnet": Family(resnet.build, resnet.layers)}
+GENERATORS: dict[str, Family] = {
+    "resnet": Family(ResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs),
+    "mobile_resnet": Family(MobileResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs),
+    "unet": Family(UnetGenerator, "picture", unet.Unet, unet.layers, unet.needs),
+    "enhance": Family(EnhanceGenerator, "picture", enhance.build, enhance.layers, enhance.needs, normal_init=False),
+    "sagan": Family(SaganGenerator, "noise", sagan.build, sagan.layers, sagan.needs, normal_init=False),
+    "stylegan2": Family(StyleganGenerator, "noise", stylegan2.build, stylegan2.layers, stylegan2.needs, normal_init=False),
+}
+
+
+def check(config: Generator, in_channels: int, height: int, width: int, where: str) -> None:
+    """Raises ConfigError where a generator cannot take pictures of this size."""
+    if (needed := GENERATORS[config.family].needs(config, in_channels, height, width)) is not None:
+        raise ConfigError(f"{where}: {config.family} needs {needed}, given {in_channels} channels of {height}x{width}")
+
+
+def input_shape(config: Generator, in_channels: int, height: int, width: int) -> tuple[int, ...]:
+    """Of one input, without the batch."""
+    if isinstance(config, SaganGenerator):
+        return (config.latent,)
+    return (config.style,) if isinstance(config, StyleganGenerator) else (in_channels, height, width)
+
+
+def discriminator(config: PatchDiscriminator | SaganDiscriminator | StyleganDiscriminator, in_channels: int) -> nn.Module:
+    """Scores pictures of `in_channels`, which is 3 for those that see no condition."""
+    if isinstance(config, PatchDiscriminator):
+        return patchgan.build(config, in_channels)
+    return sagan.Discriminator(config) if isinstance(config, SaganDiscriminator) else stylegan2.Discriminator(config)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill.config import EnergyNetwork
+from raydistill.architectures import EnergyNetwork
 from raydistill.errors import ConfigError
 
 _EPSILON = 1e-6

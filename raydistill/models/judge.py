@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill.config import JudgeNetwork
+from raydistill.architectures import JudgeNetwork
 
 
 class Judgement(NamedTuple):

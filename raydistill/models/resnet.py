@@ -1,25 +1,28 @@
-"""The ResNet generator of CycleGAN and pix2pix, with a width per stage.
+"""The ResNet generator of CycleGAN and pix2pix, with a width per stage, and GAN Compression's with separable convolutions in its blocks.
 
-Source: layer facts of junyanz's ResNet generator. What differs: the six stage widths are free, `hidden` is the width inside
-a residual block, and the input may have any number of channels. `layers` is the same network as a table, for costs without
+Source: layer facts of junyanz's ResNet generator and of GAN Compression's mobile one. What differs: the stage widths are free, the width
+inside residual blocks is too, and the input may have any number of channels. `layers` is the same network as a table, for costs without
 modules.
 """
 
 from torch import Tensor, nn
 
-from raydistill.config import ResnetGenerator
-from raydistill.cost import Layer
+from raydistill.architectures import MobileResnetGenerator, ResnetGenerator
+from raydistill.cost import Layer, Table
+
+AnyResnet = ResnetGenerator | MobileResnetGenerator
 
 
-def build(config: ResnetGenerator, in_channels: int) -> nn.Sequential:
+def build(config: AnyResnet, in_channels: int) -> nn.Sequential:
     """(B, in_channels, H, W) in [-1, 1] -> (B, 3, H, W) in [-1, 1]; H and W divisible by 4."""
     w, norm = config.widths, config.norm
+    is_mobile = config.family == "mobile_resnet"
     return nn.Sequential(
         nn.ReflectionPad2d(3),
         *_conv(nn.Conv2d(in_channels, w.stem, 7, bias=norm == "instance"), norm),
         *_conv(nn.Conv2d(w.stem, w.down, 3, 2, 1, bias=norm == "instance"), norm),
         *_conv(nn.Conv2d(w.down, w.trunk, 3, 2, 1, bias=norm == "instance"), norm),
-        *(ResnetBlock(w.trunk, w.hidden, norm) for _ in range(config.num_blocks)),
+        *(ResnetBlock(w.trunk, hidden, norm, is_mobile) for hidden in hidden_widths(config)),
         *_conv(nn.ConvTranspose2d(w.trunk, w.up, 3, 2, 1, 1, bias=norm == "instance"), norm),
         *_conv(nn.ConvTranspose2d(w.up, w.head, 3, 2, 1, 1, bias=norm == "instance"), norm),
         nn.ReflectionPad2d(3),
@@ -28,37 +31,77 @@ def build(config: ResnetGenerator, in_channels: int) -> nn.Sequential:
     )
 
 
-def layers(config: ResnetGenerator, in_channels: int, height: int, width: int) -> list[Layer]:
+def layers(config: AnyResnet, in_channels: int, height: int, width: int) -> Table:
     """The convolutions of `build` as a table: what `cost.macs` and `cost.params` add up."""
     w = config.widths
-    bias = config.norm == "instance"
-    affine = config.norm == "batch"
+    bias, norm = config.norm == "instance", 2 if config.norm == "batch" else 0
     full, half, quarter = height * width, height * width // 4, height * width // 16
-    block = [
-        Layer(w.trunk, w.hidden, 3, quarter, bias, affine),
-        Layer(w.hidden, w.trunk, 3, quarter, bias, affine),
+    table: Table = [
+        Layer(in_channels, w.stem, 7, full, bias, norm),
+        Layer(w.stem, w.down, 3, half, bias, norm),
+        Layer(w.down, w.trunk, 3, quarter, bias, norm),
+        Layer(w.trunk, w.up, 3, quarter, bias, norm, growth=4),
+        Layer(w.up, w.head, 3, half, bias, norm, growth=4),
+        Layer(w.head, 3, 7, full, True),
     ]
+    blocks = _separable if config.family == "mobile_resnet" else _full
+    known: dict[int, Table] = {}
+    for hidden in hidden_widths(config):
+        if hidden not in known:
+            known[hidden] = [*blocks(w.trunk, hidden, quarter, norm), *blocks(hidden, w.trunk, quarter, norm)]
+        table += known[hidden]
+    return table
+
+
+def needs(config: AnyResnet, in_channels: int, height: int, width: int) -> str | None:
+    return "heights and widths divisible by 4, 8 or more" if height % 4 or width % 4 or min(height, width) < 8 else None
+
+
+def hidden_widths(config: AnyResnet) -> list[int]:
+    """The width inside each block. GAN Compression's has one for each third of the blocks; what does not divide goes to the last."""
+    if isinstance(config, ResnetGenerator):
+        return [config.widths.hidden] * config.num_blocks
+    third, w = config.num_blocks // 3, config.widths
+    return [w.hidden1] * third + [w.hidden2] * third + [w.hidden3] * (config.num_blocks - 2 * third)
+
+
+def _full(in_channels: int, out_channels: int, positions: int, norm: int) -> Table:
+    return [Layer(in_channels, out_channels, 3, positions, norm == 0, norm)]
+
+
+def _separable(in_channels: int, out_channels: int, positions: int, norm: int) -> Table:
     return [
-        Layer(in_channels, w.stem, 7, full, bias, affine),
-        Layer(w.stem, w.down, 3, half, bias, affine),
-        Layer(w.down, w.trunk, 3, quarter, bias, affine),
-        *block * config.num_blocks,
-        Layer(w.trunk, w.up, 3, quarter, bias, affine),
-        Layer(w.up, w.head, 3, half, bias, affine),
-        Layer(w.head, 3, 7, full, True, False),
+        Layer(in_channels, in_channels, 3, positions, True, 0, groups=in_channels),
+        Layer(in_channels, out_channels, 1, positions, True, norm),
     ]
 
 
 class ResnetBlock(nn.Module):
-    def __init__(self, trunk: int, hidden: int, norm: str):
+    def __init__(self, trunk: int, hidden: int, norm: str, is_mobile: bool = False):
         super().__init__()
-        bias = norm == "instance"
-        first = [nn.ReflectionPad2d(1), *_conv(nn.Conv2d(trunk, hidden, 3, bias=bias), norm)]
-        second = [nn.ReflectionPad2d(1), nn.Conv2d(hidden, trunk, 3, bias=bias), _norm(trunk, norm)]
+        conv = SeparableConv if is_mobile else nn.Conv2d
+        bias = norm == "instance" or is_mobile
+        first = [nn.ReflectionPad2d(1), conv(trunk, hidden, 3, bias=bias), _norm(hidden, norm), nn.ReLU(True)]
+        second = [nn.ReflectionPad2d(1), conv(hidden, trunk, 3, bias=bias), _norm(trunk, norm)]
         self.conv_block = nn.Sequential(*first, *second)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv_block(x)
+
+
+class SeparableConv(nn.Module):
+    """A convolution for each channel alone, instance norm (whatever the network's norm is), and a 1x1 convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool):
+        super().__init__()
+        self.conv = nn.Sequential(
+            nn.Conv2d(in_channels, in_channels, kernel, groups=in_channels, bias=bias),
+            nn.InstanceNorm2d(in_channels),
+            nn.Conv2d(in_channels, out_channels, 1, bias=bias),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
 
 
 def _conv(conv: nn.Conv2d | nn.ConvTranspose2d, norm: str) -> list[nn.Module]:

@@ -1,0 +1,74 @@
+"""Image enhancement: a residual network without norms, for denoising (scale 1) and super-resolution (scale 2 or 4).
+
+Source: Lim et al. 2017 (EDSR). What differs: the input, enlarged bilinearly, is added to what the network puts out, and the sum is
+clamped to [-1, 1].
+"""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raydistill.architectures import EnhanceGenerator
+from raydistill.cost import Layer, Table
+
+
+class Enhance(nn.Module):
+    """(B, 3, H, W) in [-1, 1] -> (B, 3, scale * H, scale * W) in [-1, 1]."""
+
+    def __init__(self, config: EnhanceGenerator):
+        super().__init__()
+        w = config.widths
+        self.scale = config.scale
+        self.stem = nn.Conv2d(3, w.trunk, 3, padding=1)
+        self.blocks = nn.ModuleList(EnhanceBlock(w.trunk, w.hidden) for _ in range(config.num_blocks))
+        self.fuse = nn.Conv2d(w.trunk, w.trunk, 3, padding=1)
+        self.doublings = nn.ModuleList()
+        channels = w.trunk
+        for _ in range(num_doublings(config)):
+            self.doublings.append(nn.Sequential(nn.Conv2d(channels, 4 * w.up, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(True)))
+            channels = w.up
+        self.head = nn.Conv2d(channels, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = h = self.stem(x)
+        for block in self.blocks:
+            h = block(h)
+        h = first + self.fuse(h)
+        for double in self.doublings:
+            h = double(h)
+        large = x if self.scale == 1 else F.interpolate(x, scale_factor=float(self.scale), mode="bilinear")
+        return (large + self.head(h)).clamp(-1, 1)
+
+
+class EnhanceBlock(nn.Module):
+    def __init__(self, trunk: int, hidden: int):
+        super().__init__()
+        self.first = nn.Conv2d(trunk, hidden, 3, padding=1)
+        self.second = nn.Conv2d(hidden, trunk, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.first(x).relu())
+
+
+def build(config: EnhanceGenerator, in_channels: int) -> nn.Module:
+    return Enhance(config)
+
+
+def needs(config: EnhanceGenerator, in_channels: int, height: int, width: int) -> str | None:
+    return "pictures of 3 channels" if in_channels != 3 else None
+
+
+def num_doublings(config: EnhanceGenerator) -> int:
+    return int(math.log2(config.scale))
+
+
+def layers(config: EnhanceGenerator, in_channels: int, height: int, width: int) -> Table:
+    """The convolutions of `Enhance` as a table; height and width are the input's."""
+    w, positions, channels = config.widths, height * width, config.widths.trunk
+    block: Table = [Layer(w.trunk, w.hidden, 3, positions, True), Layer(w.hidden, w.trunk, 3, positions, True)]
+    table: Table = [Layer(3, w.trunk, 3, positions, True), *block * config.num_blocks, Layer(w.trunk, w.trunk, 3, positions, True)]
+    for _ in range(num_doublings(config)):
+        table.append(Layer(channels, 4 * w.up, 3, positions, True))
+        channels, positions = w.up, 4 * positions
+    return [*table, Layer(channels, 3, 3, positions, True)]

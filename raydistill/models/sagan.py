@@ -1,0 +1,113 @@
+"""The self-attention GAN (Zhang et al. 2018) at 64x64: generator and discriminator.
+
+Source: layer facts of heykeetae's code, which GCC uses. What differs: a width per layer.
+"""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from raydistill.architectures import SaganDiscriminator, SaganGenerator
+from raydistill.cost import Extra, Layer, Table
+
+SIDE = 64
+
+
+class Generator(nn.Module):
+    """z (B, latent), normal -> pictures (B, 3, 64, 64) in [-1, 1]."""
+
+    def __init__(self, config: SaganGenerator):
+        super().__init__()
+        widths = list(config.widths.__dict__.values())
+        self.layers = nn.ModuleList()
+        for index, (given, channels) in enumerate(itertools.pairwise([config.latent, *widths])):
+            conv = nn.ConvTranspose2d(given, channels, 4, *((1, 0) if index == 0 else (2, 1)))
+            self.layers.append(nn.Sequential(spectral_norm(conv), nn.BatchNorm2d(channels), nn.ReLU()))
+        self.attention16, self.attention32 = Attention(config.widths.at16), Attention(config.widths.at32)
+        self.head = nn.ConvTranspose2d(config.widths.at32, 3, 4, 2, 1)
+
+    def forward(self, z: Tensor) -> Tensor:
+        first, second, third, fourth = self.layers
+        h = self.attention16(third(second(first(z[:, :, None, None]))))
+        return self.head(self.attention32(fourth(h))).tanh()
+
+
+class Discriminator(nn.Module):
+    """(B, 3, 64, 64) -> scores (B,), unbounded."""
+
+    def __init__(self, config: SaganDiscriminator):
+        super().__init__()
+        widths = list(config.widths.__dict__.values())
+        self.layers = nn.ModuleList(
+            nn.Sequential(spectral_norm(nn.Conv2d(given, channels, 4, 2, 1)), nn.LeakyReLU(0.1))
+            for given, channels in itertools.pairwise([3, *widths])
+        )
+        self.attention8, self.attention4 = Attention(config.widths.at8), Attention(config.widths.at4)
+        self.head = nn.Conv2d(config.widths.at4, 1, 4)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        first, second, third, fourth = self.layers
+        h = self.attention8(third(second(first(pictures))))
+        return self.head(self.attention4(fourth(h))).flatten()
+
+
+class Attention(nn.Module):
+    """x + gamma * (values, averaged over all places by the similarity of keys and queries). gamma starts at 0."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.query, self.key = nn.Conv2d(channels, channels // 8, 1), nn.Conv2d(channels, channels // 8, 1)
+        self.value = nn.Conv2d(channels, channels, 1)
+        self.gamma = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.query(x).flatten(2), self.key(x).flatten(2), self.value(x).flatten(2)
+        weights = (query.mT @ key).softmax(2)  # [place, place it looks at]
+        return x + self.gamma * (value @ weights.mT).view_as(x)
+
+
+def build(config: SaganGenerator, in_channels: int) -> nn.Module:
+    return Generator(config)
+
+
+def needs(config: SaganGenerator, in_channels: int, height: int, width: int) -> str | None:
+    return f"pictures of {SIDE}x{SIDE}" if (height, width) != (SIDE, SIDE) else None
+
+
+def layers(config: SaganGenerator, in_channels: int, height: int, width: int) -> Table:
+    """`Generator` as a table."""
+    w = config.widths
+    return [
+        Layer(config.latent, w.at4, 4, 1, True, 2, growth=16),
+        Layer(w.at4, w.at8, 4, 4**2, True, 2, growth=4),
+        Layer(w.at8, w.at16, 4, 8**2, True, 2, growth=4),
+        *_attention(w.at16, 16**2),
+        Layer(w.at16, w.at32, 4, 16**2, True, 2, growth=4),
+        *_attention(w.at32, 32**2),
+        Layer(w.at32, 3, 4, 32**2, True, growth=4),
+    ]
+
+
+def discriminator_layers(config: SaganDiscriminator) -> Table:
+    """`Discriminator` as a table."""
+    w = config.widths
+    return [
+        Layer(3, w.at32, 4, 32**2, True),
+        Layer(w.at32, w.at16, 4, 16**2, True),
+        Layer(w.at16, w.at8, 4, 8**2, True),
+        *_attention(w.at8, 8**2),
+        Layer(w.at8, w.at4, 4, 4**2, True),
+        *_attention(w.at4, 4**2),
+        Layer(w.at4, 1, 4, 1, True),
+    ]
+
+
+def _attention(channels: int, places: int) -> Table:
+    eighth = channels // 8
+    return [
+        *[Layer(channels, eighth, 1, places, True)] * 2,
+        Layer(channels, channels, 1, places, True),
+        Extra(1, places * places * (eighth + channels)),
+    ]

@@ -1,0 +1,232 @@
+"""StyleGAN2 (Karras et al. 2020) with skip connections: generator and discriminator, in plain operations that differentiate twice.
+
+Source: layer facts of rosinality's code. What differs: a width per resolution; styles scale the input of a convolution and the
+demodulation its output, which is the same function as scaled kernels, with one convolution for the whole batch.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raydistill.architectures import StyleganDiscriminator, StyleganGenerator
+from raydistill.cost import Extra, Layer, Table
+
+_MAPPING_RATE = 0.01
+"""The mapping network learns so much slower."""
+_GROUP = 4
+"""Pictures whose deviation the discriminator sees together."""
+
+
+class Generator(nn.Module):
+    """z (B, style), normal -> pictures (B, 3, size, size), nominally in [-1, 1], unbounded.
+
+    In training mode the noise is drawn anew, else it is the network's own: a finished generator is a function of z alone.
+    """
+
+    mean_style: Tensor
+
+    def __init__(self, config: StyleganGenerator):
+        super().__init__()
+        sides, style = config.widths.sides, config.style
+        self.mapping = nn.ModuleList(EqualLinear(style, style, rate=_MAPPING_RATE) for _ in range(config.num_mapping_layers))
+        self.constant = nn.Parameter(torch.randn(1, sides[4], 4, 4))
+        self.convs = nn.ModuleList([StyledConv(sides[4], sides[4], style, 4)])
+        self.rgbs = nn.ModuleList([ToRgb(sides[4], style)])
+        for side in list(sides)[1:]:
+            self.convs.append(StyledConv(sides[side // 2], sides[side], style, side, doubles=True))
+            self.convs.append(StyledConv(sides[side], sides[side], style, side))
+            self.rgbs.append(ToRgb(sides[side], style))
+        self.register_buffer("mean_style", torch.zeros(style))
+
+    def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
+        """`truncation` below 1 pulls every style towards `mean_style`."""
+        styles = self.styles(z)
+        if truncation != 1:
+            styles = torch.lerp(self.mean_style.expand_as(styles), styles, truncation)
+        return self.synthesis([styles] * self.num_styles)
+
+    @property
+    def num_styles(self) -> int:
+        """One for each convolution, and one for the last picture."""
+        return len(self.convs) + 1
+
+    def styles(self, z: Tensor) -> Tensor:
+        """z (B, style) -> w (B, style)."""
+        w = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+        for layer in self.mapping:
+            w = _activate(layer(w))
+        return w
+
+    def synthesis(self, styles: list[Tensor]) -> Tensor:
+        """`num_styles` styles (B, style), from coarse to fine -> pictures."""
+        h = self.convs[0](self.constant.expand(len(styles[0]), -1, -1, -1), styles[0])
+        picture = self.rgbs[0](h, styles[1])
+        for index, rgb in enumerate(list(self.rgbs)[1:]):
+            h = self.convs[2 * index + 1](h, styles[2 * index + 1])
+            h = self.convs[2 * index + 2](h, styles[2 * index + 2])
+            picture = rgb(h, styles[2 * index + 3]) + _double(picture)
+        return picture
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution (which may double the side), noise, bias, leaky ReLU."""
+
+    noise: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, style: int, side: int, doubles: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
+        self.affine = EqualLinear(style, in_channels, bias=1.0)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.noise_strength = nn.Parameter(torch.zeros(1))
+        self.register_buffer("noise", torch.randn(1, 1, side, side))
+        self.doubles = doubles
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        scales = self.affine(style)
+        weight = self.weight / math.sqrt(self.weight[0].numel())
+        demodulation = (scales.square() @ weight.square().sum((2, 3)).mT + 1e-8).rsqrt()
+        x = x * scales[:, :, None, None]
+        x = _double_by(x, weight) if self.doubles else F.conv2d(x, weight, padding=1)
+        x = x * demodulation[:, :, None, None]
+        noise = torch.randn_like(x[:, :1]) if self.training else self.noise
+        return _activate(x + self.noise_strength * noise + self.bias[:, None, None])
+
+
+class ToRgb(nn.Module):
+    """Modulated 1x1 convolution to a picture, without demodulation."""
+
+    def __init__(self, in_channels: int, style: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
+        self.affine = EqualLinear(style, in_channels, bias=1.0)
+        self.bias = nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        weight = self.weight / math.sqrt(self.weight.shape[1])
+        return F.conv2d(x * self.affine(style)[:, :, None, None], weight, self.bias)
+
+
+class Discriminator(nn.Module):
+    """(B, 3, size, size) -> scores (B,), unbounded. B at most 4, or a multiple of 4."""
+
+    def __init__(self, config: StyleganDiscriminator):
+        super().__init__()
+        sides = config.widths.sides
+        falling = list(reversed(sides))
+        self.stem = EqualConv(3, sides[falling[0]], 1)
+        self.blocks = nn.ModuleList(Halving(sides[side], sides[side // 2]) for side in falling[:-1])
+        self.last = EqualConv(sides[4] + 1, sides[4], 3)
+        self.linear, self.head = EqualLinear(sides[4] * 16, sides[4]), EqualLinear(sides[4], 1)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        h = _activate(self.stem(pictures))
+        for block in self.blocks:
+            h = block(h)
+        h = _activate(self.last(torch.cat([h, _deviation(h)], 1)))
+        return self.head(_activate(self.linear(h.flatten(1)))).flatten()
+
+
+class Halving(nn.Module):
+    """Two 3x3 convolutions beside a 1x1; both ways halve the side."""
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.first, self.second = EqualConv(in_channels, in_channels, 3), EqualConv(in_channels, out_channels, 3)
+        self.shortcut = EqualConv(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = _activate(self.second(_blur(_activate(self.first(x)), 2), stride=2, padding=0))
+        return (h + self.shortcut(_blur(x, 1), stride=2)) / math.sqrt(2)
+
+
+class EqualConv(nn.Module):
+    """A convolution whose weights are normal and scaled when used."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+
+    def forward(self, x: Tensor, stride: int = 1, padding: int | None = None) -> Tensor:
+        padding = self.weight.shape[-1] // 2 if padding is None else padding
+        return F.conv2d(x, self.weight / math.sqrt(self.weight[0].numel()), self.bias, stride, padding)
+
+
+class EqualLinear(nn.Module):
+    """A linear layer whose weights are normal and scaled when used; `rate` scales what both learn."""
+
+    def __init__(self, in_features: int, out_features: int, bias: float = 0.0, rate: float = 1.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / rate)
+        self.bias = nn.Parameter(torch.full((out_features,), bias))
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * (self.rate / math.sqrt(self.weight.shape[1])), self.bias * self.rate)
+
+
+def _activate(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2) * math.sqrt(2)
+
+
+def _kernel(like: Tensor, gain: float) -> Tensor:
+    """(C, 1, 4, 4): binomial, summing to `gain`."""
+    line = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=like.dtype, device=like.device)
+    return (torch.outer(line, line) * (gain / 64)).expand(like.shape[1], 1, 4, 4)
+
+
+def _blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
+    return F.conv2d(x, _kernel(x, gain), padding=padding, groups=x.shape[1])
+
+
+def _double_by(x: Tensor, weight: Tensor) -> Tensor:
+    return _blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, gain=4.0)
+
+
+def _double(picture: Tensor) -> Tensor:
+    return F.conv_transpose2d(picture, _kernel(picture, 4.0), stride=2, padding=1, groups=picture.shape[1])
+
+
+def _deviation(x: Tensor) -> Tensor:
+    """(B, 1, H, W): the mean deviation within a group of pictures, the same at every place."""
+    size = min(len(x), _GROUP)
+    grouped = x.view(size, -1, *x.shape[1:])
+    deviation = (grouped.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
+    return deviation.repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+
+
+def build(config: StyleganGenerator, in_channels: int) -> nn.Module:
+    return Generator(config)
+
+
+def needs(config: StyleganGenerator, in_channels: int, height: int, width: int) -> str | None:
+    side = max(config.widths.sides)
+    return f"pictures of {side}x{side} (the last width that is given)" if (height, width) != (side, side) else None
+
+
+def layers(config: StyleganGenerator, in_channels: int, height: int, width: int) -> Table:
+    """`Generator` as a table."""
+    style, table = config.style, [Layer(config.style, config.style, 1, 1, True)] * config.num_mapping_layers
+    rows: Table = [*table, Extra(16 * config.widths.at4, 0)]
+    given = config.widths.at4
+    for side, channels in config.widths.sides.items():
+        places = side * side
+        if side > 4:
+            blurs = 16 * places * channels + 16 * (places // 4) * 3
+            rows += (
+                Layer(style, given, 1, 1, True),
+                Layer(given, channels, 3, places // 4, True, growth=4),
+                Extra(1, given * channels + blurs),
+            )
+        rows += (
+            Layer(style, channels, 1, 1, True),
+            Layer(channels, channels, 3, places, True),
+            Extra(1, channels * channels),
+            Layer(style, channels, 1, 1, True),
+            Layer(channels, 3, 1, places, True),
+        )
+        given = channels
+    return rows
