@@ -82,11 +82,12 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
             f"{folder}: the weights are not the ones written (digest differs); remove the folder to have it trained again"
         )
     where = f"{folder}/meta.json"
-    if meta["kind"] == "judge":
-        module: nn.Module = judge(validated(JudgeNetwork, meta["config"], where=where), info, 0)
-    else:
-        family = GENERATORS[meta["config"]["family"]]
-        module = generator(validated(family.config, meta["config"], where=where), info, 0)
+    with torch.device("meta"):  # the weights are in the file
+        if meta["kind"] == "judge":
+            module: nn.Module = judge(validated(JudgeNetwork, meta["config"], where=where), info, 0)
+        else:
+            family = GENERATORS[meta["config"]["family"]]
+            module = family.build(validated(family.config, meta["config"], where=where), info.input_channels)
     try:
         module.load_state_dict(load_file(folder / "weights.safetensors"), assign=True)
     except RuntimeError as error:
