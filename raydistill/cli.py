@@ -60,6 +60,26 @@ def sweep(
     raise typer.Exit(code)
 
 
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: what they are, before anything is trained on them.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command("inspect")
+def inspect_data(
+    path: Annotated[Path, typer.Argument(help="Folder, zip or npz file.")],
+    layout: Annotated[str, typer.Option(help="Layout, where the one that is found is wrong.")] = "auto",
+    num: Annotated[int | None, typer.Option(help="Decode at most so many pictures, evenly spread; default: all.")] = None,
+    sheet: Annotated[Path, typer.Option(help="Where the contact sheet is written.")] = Path("contact-sheet.png"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
+) -> None:
+    """Say what a data set is: layout, counts, sizes, classes, every problem; write a contact sheet. Exit code 1 with problems."""
+    from raydistill.config import validated
+    from raydistill.data.inspect import InspectOptions, run
+
+    options = {"path": path, "layout": layout, "num": num, "sheet": sheet, "as_json": as_json}
+    raise typer.Exit(run(validated(InspectOptions, options, where="command line")))
+
+
 @app.command()
 def batch(
     file: Annotated[Path, typer.Argument(help="A .py file that defines BATCH = Batch(...).")],

@@ -117,15 +117,20 @@ class ShapesData(Frozen):
     seed: int = 0
 
 
+FolderLayout = Literal["auto", "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"]
+
+
 class FolderData(Frozen):
-    """A folder of aligned A|B pictures, or of `images/` + `labels/` by stem."""
+    """A folder or file in one of the layouts of `data/layouts.py`."""
 
     kind: Literal["folder"] = "folder"
     root: Location = ""
     height: PositiveInt
     width: PositiveInt
+    layout: FolderLayout = "auto"
+    """auto: what is found; loose pictures are A|B where the first is twice as wide as high."""
     direction: Literal["AtoB", "BtoA"] = "AtoB"
-    """Aligned pictures only: which half is the input. A is the left half."""
+    """Aligned and unpaired pictures only: which half or domain is the input. A is the left half."""
 
 
 Data = Annotated[ShapesData | FolderData, Field(discriminator="kind")]

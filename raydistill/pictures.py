@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from raydistill.config import Stored
-from raydistill.data import Split, to_uint8
-from raydistill.data.files import decode, decode_pictures, is_grey, pictures_of
+from raydistill.data import Split, pictures, to_float, to_uint8
+from raydistill.data.files import decode_pictures, is_grey, pictures_of
 from raydistill.errors import DataError, RunError
 from raydistill.evaluate import BATCH, batches
 from raydistill.extractors import sha256_of
@@ -53,30 +53,41 @@ class Pictures(NamedTuple):
 
 def of_split(split: Split, stored: Stored, device: torch.device) -> Pictures:
     """The real pictures of a split."""
-    return Pictures(
-        "real pictures", len(split), stored.digest, True, False, lambda: (to_uint8(part.target) for part in batches(split, device, ALONE))
-    )
+
+    def read() -> Iterator[Tensor]:
+        return (pictures(split.targets, slice(start, start + BATCH), device=device) for start in range(0, len(split), BATCH))
+
+    return Pictures("real pictures", len(split), stored.digest, True, False, read)
 
 
 def of_generator(name: str, digest: str, generate: Callable[[Tensor], Tensor], split: Split, device: torch.device) -> Pictures:
     """What a function of inputs (B, C, H, W) gives on a split. Raises RunError, when read, where that is no picture or not finite."""
+    if split.info.pairing == "pictures":
+        raise DataError(f"{name}: a generator needs inputs, and this data is {split.info.layout}: pictures only. Give data with inputs.")
 
     def generated() -> Iterator[Tensor]:
-        for part in batches(split, device, ALONE):
+        for inputs in _inputs(split, device):
             with torch.no_grad():
-                yield _checked(generate(part.inputs), part.target, name)
+                yield _checked(generate(inputs), (len(inputs), 3, split.info.height, split.info.width), name)
 
-    return Pictures(name, len(split), digest, True, False, generated)
+    is_paired = split.info.pairing == "pairs"
+    return Pictures(name, len(split) if split.inputs is None else len(split.inputs), digest, is_paired, False, generated)
 
 
-def _checked(pictures: Tensor, target: Tensor, name: str) -> Tensor:
-    if pictures.shape != target.shape:
-        raise RunError(
-            f"{name}: gives {tuple(pictures.shape)} where the data's pictures are {tuple(target.shape)}; use the data of its training"
-        )
-    if not torch.isfinite(pictures).all():
+def _inputs(split: Split, device: torch.device) -> Iterator[Tensor]:
+    if split.info.pairing == "pairs":
+        return (part.inputs for part in batches(split, device, ALONE))
+    array = split.inputs
+    assert array is not None
+    return (to_float(pictures(array, slice(start, start + BATCH), device=device)) for start in range(0, len(array), BATCH))
+
+
+def _checked(output: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+    if output.shape != shape:
+        raise RunError(f"{name}: gives {tuple(output.shape)} where the data's pictures are {shape}; use the data of its training")
+    if not torch.isfinite(output).all():
         raise RunError(f"{name}: a generated picture has NaN or infinity; rounded, it would pass for black")
-    return to_uint8(pictures)
+    return to_uint8(output)
 
 
 def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
@@ -126,11 +137,11 @@ def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pi
     def decoded() -> Iterator[Tensor]:
         held: list[np.ndarray] = []
         size = None
-        for file, image in decode_pictures(files):
+        for where, image in decode_pictures(files):
             size = size or image.size
             if image.size != size:
                 given, others = (f"{width}x{height}" for width, height in (image.size, size))
-                raise DataError(f"{file.where}: {given}, but the pictures before it are {others}. Allowed: one size. Resize it.")
+                raise DataError(f"{where}: {given}, but the pictures before it are {others}. Allowed: one size. Resize it.")
             held.append(np.asarray(image))
             if len(held) == BATCH:
                 yield _stacked(held, device)
@@ -138,7 +149,7 @@ def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pi
         if held:
             yield _stacked(held, device)
 
-    return Pictures(str(path), len(files), content.hexdigest()[:16], in_order_of_split, is_grey(decode(files[0])), decoded)
+    return Pictures(str(path), len(files), content.hexdigest()[:16], in_order_of_split, is_grey(files[0].image()), decoded)
 
 
 def _stacked(images: list[np.ndarray], device: torch.device) -> Tensor:

@@ -141,6 +141,11 @@ def check(options: SweepOptions) -> Plan:
     folder = store.open_store(Path(options.store))
     data = prepare(experiment.data, folder / "cache" / "data")
     plan = Plan(options, folder, chosen, experiment, data, read_info(data))
+    if plan.info.pairing != "pairs":
+        raise ConfigError(
+            f"{where}: its recipes train on pairs of an input and a picture, and --data {options.data} is {plan.info.layout}: "
+            "give A|B pictures, or images + labels. Generators for other data are not built yet."
+        )
     if not plan.info.has_labels and (named := [name for name, _ in plan.objectives if name == "val/miou"]):
         raise SpaceError(
             f"{where}: objective {named[0]} needs labels, and this data has none; use --space aligned or --objective val/kd_judge:min:1"

@@ -69,7 +69,7 @@ def labelled() -> Experiment:
 
 def aligned() -> Experiment:
     """A folder of A|B pictures, at 64x64. There are no labels: the judge predicts A from B, and its features score."""
-    return labelled().model_copy(update={"data": FolderData(height=64, width=64)})
+    return labelled().model_copy(update={"data": FolderData(height=64, width=64, layout="aligned")})
 
 
 def published_cyclegan() -> MutualInformation:

@@ -14,7 +14,7 @@ from torch import Tensor
 from raydistill import networks, pictures, store
 from raydistill.config import Data, Frozen, Job, Stored, parse_assignments, validated, with_values
 from raydistill.data import DataInfo, Split, load_split, prepare, read_info
-from raydistill.data.files import decode, pictures_of
+from raydistill.data.files import pictures_of
 from raydistill.data.prepare import INFO, SplitName
 from raydistill.errors import CheckpointError, ConfigError, DataError
 from raydistill.extractors import load_extractor, sha256_of
@@ -213,7 +213,7 @@ def _size(options: EvaluateOptions, trained: Mapping[str, Trained], values: Mapp
             info = read_info(job.data)
             return info.height, info.width
         if given not in trained and not given.lower().endswith(".onnx"):
-            width, height = decode(pictures_of(Path(given))[0]).size
+            width, height = pictures_of(Path(given))[0].image().size
             return height, width
     raise ConfigError(f"--data {options.data}: at which size? Give --set data.height=H --set data.width=W, as the network was trained.")
 

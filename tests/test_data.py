@@ -17,7 +17,8 @@ from PIL import Image
 
 from raydistill.config import FolderData, ShapesData, Stored
 from raydistill.data import batch, load_split, prepare, read_info, render_inputs, to_float, to_uint8
-from raydistill.data.folders import _palette, folder_source
+from raydistill.data.classes import _palette
+from raydistill.data.folders import folder_source
 from raydistill.data.prepare import SPLITS, store
 from raydistill.errors import DataError, StoreError
 
@@ -188,8 +189,8 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_layout_is_refused_with_what_was_looked_for_and_found(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     refused(tmp_path / "data", tmp_path, "unknown layout", "Found nothing")
-    (tmp_path / "data" / "trainA").mkdir()
-    refused(tmp_path / "data", tmp_path, "Looked for train/images + train/labels", "A|B pictures", "Found trainA", "Arrange the data")
+    (tmp_path / "data" / "papers").mkdir()
+    refused(tmp_path / "data", tmp_path, "Looked for train/images + train/labels", "A|B pictures", "Found papers", "Arrange the data")
 
 
 def test_an_empty_split_folder_is_refused(tmp_path: Path) -> None:
@@ -302,7 +303,9 @@ def test_a_label_of_another_size_than_its_picture_is_refused(tmp_path: Path) -> 
 
 
 def test_an_aligned_picture_of_odd_width_is_refused(tmp_path: Path) -> None:
-    refused(make_aligned(tmp_path / "data", 10, (15, 8)), tmp_path, "0.png: the A|B picture is 15 pixels wide", "even width")
+    refused(
+        make_aligned(tmp_path / "data", 10, (15, 8)), tmp_path, "0.png: the A|B picture is 15 pixels wide", "even width", layout="aligned"
+    )
 
 
 @pytest.mark.parametrize("name", ["height", "width"])

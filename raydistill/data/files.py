@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from raydistill.errors import DataError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LFS_POINTER = b"version https://git-lfs"
-_GREY = ("1", "L", "LA")
+GREY = ("1", "L", "LA")
 
 
 class File(NamedTuple):
@@ -21,6 +22,32 @@ class File(NamedTuple):
     name: str
     """Path below the folder or in the zip file, with slashes."""
     read: Callable[[], bytes]
+
+    def image(self) -> Image.Image:
+        """The picture as it is stored. Raises DataError where it is none, or damaged."""
+        content = self.read()
+        if content.startswith(LFS_POINTER):
+            raise DataError(f"{self.where}: this is a git-LFS pointer, not a picture. Run `git lfs pull` where the data lie.")
+        try:
+            image = Image.open(io.BytesIO(content))
+            image.load()
+            return image
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # the middle two: broken PNG chunks
+            raise DataError(f"{self.where}: cannot be read as a picture: {error}. Replace or remove it.") from error
+
+
+class Row(NamedTuple):
+    """A picture of an array."""
+
+    where: str
+    array: np.ndarray
+    """uint8 (H, W) or (H, W, 3)"""
+
+    def image(self) -> Image.Image:
+        return Image.fromarray(self.array)
+
+
+Picture = File | Row
 
 
 def file_at(path: Path) -> File:
@@ -79,40 +106,29 @@ def _content(read: Callable[[], bytes], where: str) -> bytes:
         raise DataError(f"{where}: cannot be read: {error}. Replace or remove it.") from None
 
 
-def decode(file: File) -> Image.Image:
-    """The picture as it is stored. Raises DataError where it is none, or damaged."""
-    content = file.read()
-    if content.startswith(LFS_POINTER):
-        raise DataError(f"{file.where}: this is a git-LFS pointer, not a picture. Run `git lfs pull` where the data lie.")
-    try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-        return image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # the middle two: broken PNG chunks
-        raise DataError(f"{file.where}: cannot be read as a picture: {error}. Replace or remove it.") from error
+def decode_pictures(pictures: Iterable[Picture]) -> Iterator[tuple[str, Image.Image]]:
+    """Where each comes from, and the picture as RGB. A set is grey or in colour.
 
-
-def decode_pictures(files: Iterable[File]) -> Iterator[tuple[File, Image.Image]]:
-    """Each as RGB. A set is grey or in colour: grey pictures become three equal channels, one among coloured ones is refused.
+    Grey pictures become three equal channels; one among coloured ones is refused.
 
     Raises:
         DataError: no picture, more than 8 bits a channel, or grey and colour mixed.
     """
-    first: tuple[bool, File] | None = None
-    for file in files:
-        image = decode(file)
+    first: tuple[bool, str] | None = None
+    for picture in pictures:
+        image = picture.image()
         if image.mode.startswith(("I", "F")):
-            raise DataError(f"{file.where}: the picture has mode {image.mode}. Allowed: 8 bits per channel. Convert it.")
+            raise DataError(f"{picture.where}: the picture has mode {image.mode}. Allowed: 8 bits per channel. Convert it.")
         grey = is_grey(image)
-        first = first or (grey, file)
+        first = first or (grey, picture.where)
         if grey != first[0]:
             kinds = {True: "grey", False: "in colour"}
             raise DataError(
-                f"{file.where}: this picture is {kinds[grey]} (mode {image.mode}), but {first[1].where} is {kinds[first[0]]}. "
+                f"{picture.where}: this picture is {kinds[grey]} (mode {image.mode}), but {first[1]} is {kinds[first[0]]}. "
                 "Allowed: one of the two in a set. Convert it."
             )
-        yield file, image.convert("RGB")
+        yield picture.where, image.convert("RGB")
 
 
 def is_grey(image: Image.Image) -> bool:
-    return image.mode in _GREY
+    return image.mode in GREY

@@ -1,11 +1,12 @@
 """What a data set is, its decoded copy on disk, and batches from that copy.
 
-    CACHE/<fingerprint>/   info.json, {train,val,test}_targets.npy uint8 (N, H, W, 3), and of the inputs either
-                           {split}_labels.npy uint8 (N, H, W) or {split}_inputs.npy uint8 (N, H, W, 3)
+    CACHE/<fingerprint>/   info.json, {train,val,test}_targets.npy uint8 (N, H, W, 3), and beside it one or none of
+                           {split}_labels.npy uint8 (N, H, W), {split}_inputs.npy uint8 (N, H, W, 3), {split}_classes.npy int32 (N,)
 
 The fingerprint tells whether the source may have changed; the digest in info.json is that of the content.
 """
 
+import contextlib
 import hashlib
 import inspect
 import os
@@ -24,12 +25,14 @@ from raydistill.data import shapes
 from raydistill.errors import DataError, StoreError
 
 SplitName = Literal["train", "val", "test"]
-Layout = Literal["shapes", "aligned", "labelled"]
+Layout = Literal["shapes", "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"]
+Pairing = Literal["pairs", "unpaired", "pictures"]
+"""pairs: input i belongs to target i. unpaired: as many inputs as there are, of their own. pictures: no inputs."""
 Color = tuple[int, int, int]
 """RGB, 0..255."""
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-FORMAT = 1
+FORMAT = 2
 """Part of the fingerprint: raise it when the same source would be written differently."""
 INFO = "info.json"
 IGNORED_COLOR: Color = (160, 160, 160)
@@ -45,20 +48,21 @@ class Classes:
     names: tuple[str, ...]
     palette: tuple[Color, ...]
     ids: tuple[int, ...]
-    """The id in the label files of each class, then of "ignored" if there is one."""
+    """The id in the label files of each class."""
+    ignored_ids: tuple[int, ...] = ()
 
     @property
     def ignore_index(self) -> int | None:
-        return len(self.names) if len(self.ids) > len(self.names) else None
+        return len(self.names) if self.ignored_ids else None
 
-    def encode(self, label: np.ndarray, path: Path) -> np.ndarray:
+    def encode(self, label: np.ndarray, path: str) -> np.ndarray:
         """File ids (H, W) uint8 -> stored ids (H, W) uint8. Raises DataError for an id that is not a class."""
-        unknown = sorted(ids_in(label) - set(self.ids))
+        unknown = sorted(ids_in(label) - {*self.ids, *self.ignored_ids})
         if unknown:
-            real, ignored = self.ids[: len(self.names)], self.ids[len(self.names) :]
-            allowed = f"{min(real)} to {max(real)}" + "".join(f", and {value} for ignored" for value in ignored)
+            ignored = ", ".join(map(str, self.ignored_ids))
+            allowed = f"{min(self.ids)} to {max(self.ids)}" + f", and {ignored} for ignored" * bool(ignored)
             raise DataError(f"{path}: the label id {unknown[0]} is not a class. Allowed: {allowed}. Correct the label or classes.json.")
-        table = np.zeros(256, np.uint8)
+        table = np.full(256, len(self.names), np.uint8)
         table[list(self.ids)] = range(len(self.ids))
         return table[label]
 
@@ -78,8 +82,14 @@ class Source:
     split_rule: str
     classes: Callable[[], Classes | None]
     """None: the input is a picture. May read all label files."""
-    read: Callable[[SplitName], Iterable[tuple[np.ndarray, np.ndarray]]]
-    """Decodes pairs of a target (H, W, 3) and a label (H, W) or an input picture (H, W, 3), all uint8."""
+    read: Callable[[SplitName], Iterable[tuple[np.ndarray, ...]]]
+    """Decodes targets (H, W, 3), each with a label (H, W) or an input picture (H, W, 3), all uint8, or with its class id ()."""
+    read_inputs: Callable[[SplitName], Iterable[np.ndarray]] | None = None
+    """Decodes inputs (H, W, 3) uint8 that belong to no target."""
+    input_counts: dict[SplitName, int] | None = None
+    """Of those."""
+    picture_classes: tuple[str, ...] = ()
+    """Names of the class ids."""
 
 
 def shapes_source(config: ShapesData) -> Source:
@@ -106,9 +116,20 @@ class DataInfo(Frozen):
     ignore_index: int | None
     """Always `num_classes`, or None if no pixel is ignored."""
     counts: dict[SplitName, int]
+    """Of the targets."""
     split_rule: str
+    input_counts: dict[SplitName, int] | None = None
+    """Of inputs that belong to no target."""
+    picture_classes: tuple[str, ...] = ()
+    """Names of the classes that whole pictures belong to."""
     digest: str = ""
     """Of all the other fields and the arrays."""
+
+    @property
+    def pairing(self) -> Pairing:
+        if self.layout in ("shapes", "labelled", "cityscapes", "aligned"):
+            return "pairs"
+        return "unpaired" if self.layout == "unpaired" else "pictures"
 
     @property
     def has_labels(self) -> bool:
@@ -161,6 +182,8 @@ def _describe(source: Source, config: ShapesData | FolderData) -> DataInfo:
         ignore_index=classes.ignore_index if classes else None,
         counts=source.counts,
         split_rule=source.split_rule,
+        input_counts=source.input_counts,
+        picture_classes=source.picture_classes,
     )
 
 
@@ -168,23 +191,34 @@ def _write(source: Source, info: DataInfo, folder: Path) -> None:
     """Streams the arrays, so that memory does not grow with the data. info.json comes last."""
     folder.mkdir()
     content = hashlib.sha256(digest(info).encode())
-    inputs_name = "labels" if info.has_labels else "inputs"
-    size = (info.height, info.width)
+    beside = {"pairs": ("labels" if info.has_labels else "inputs",), "unpaired": (), "pictures": ("classes",) * bool(info.picture_classes)}
     for split, count in info.counts.items():
-        with (folder / f"{split}_targets.npy").open("wb") as targets, (folder / f"{split}_{inputs_name}.npy").open("wb") as inputs:
-            _write_header(targets, (count, *size, 3))
-            _write_header(inputs, (count, *size) if info.has_labels else (count, *size, 3))
-            for pair in source.read(split):
-                for file, array in zip((targets, inputs), pair):
-                    assert array.dtype == np.uint8 and array.shape[:2] == size, (array.dtype, array.shape)
-                    file.write(array.tobytes())
-                    content.update(array.tobytes())
+        _write_arrays(folder, split, ("targets", *beside[info.pairing]), count, source.read(split), info, content)
+        if source.read_inputs is not None and info.input_counts is not None:
+            inputs = ((array,) for array in source.read_inputs(split))
+            _write_arrays(folder, split, ("inputs",), info.input_counts[split], inputs, info, content)
     complete = info.model_copy(update={"digest": content.hexdigest()[:16]})
     (folder / INFO).write_text(complete.model_dump_json(indent=1))
 
 
-def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+def _write_arrays(
+    folder: Path, split: str, names: tuple[str, ...], count: int, rows: Iterable[tuple[np.ndarray, ...]], info: DataInfo, content: Any
+) -> None:
+    size = (info.height, info.width)
+    kinds = {"targets": ("|u1", (*size, 3)), "inputs": ("|u1", (*size, 3)), "labels": ("|u1", size), "classes": ("<i4", ())}
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context((folder / f"{split}_{name}.npy").open("wb")) for name in names]
+        for file, name in zip(files, names):
+            _write_header(file, kinds[name][0], (count, *kinds[name][1]))
+        for row in rows:
+            for file, name, array in zip(files, names, row, strict=True):
+                assert (array.dtype.str, array.shape) == kinds[name], (array.dtype, array.shape)
+                file.write(array.tobytes())
+                content.update(array.tobytes())
+
+
+def _write_header(file: IO[bytes], dtype: str, shape: tuple[int, ...]) -> None:
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
 
 
 def _move(complete: Path, folder: Path) -> None:
@@ -215,15 +249,17 @@ def _info_of(folder: Path) -> DataInfo:
 
 @dataclass(frozen=True)
 class Split:
-    """Memory-mapped uint8 arrays; labels or inputs is None."""
+    """Memory-mapped uint8 arrays; at most one of labels, inputs and classes is there."""
 
     targets: np.ndarray
     """(N, H, W, 3)"""
     labels: np.ndarray | None
     """(N, H, W): 0..K-1, and K for ignored."""
     inputs: np.ndarray | None
-    """(N, H, W, 3)"""
+    """(N, H, W, 3); of unpaired data (M, H, W, 3), and input i has nothing to do with target i."""
     info: DataInfo
+    classes: np.ndarray | None = None
+    """(N,) int32: 0..len(info.picture_classes) - 1"""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -243,8 +279,9 @@ def load_split(stored: Stored, split: SplitName) -> Split:
     return Split(
         targets=opened("targets"),
         labels=opened("labels") if info.has_labels else None,
-        inputs=None if info.has_labels else opened("inputs"),
+        inputs=opened("inputs") if info.pairing != "pictures" and not info.has_labels else None,
         info=info,
+        classes=opened("classes") if info.picture_classes else None,
     )
 
 
@@ -262,37 +299,42 @@ class Batch:
 
 
 def batch(split: Split, indices: np.ndarray | slice, *, device: str | torch.device = "cpu", flips: np.ndarray | None = None) -> Batch:
-    """The pairs at `indices`; those where `flips` (B,) bool is True are mirrored left to right."""
+    """The pairs at `indices`, of data in pairs; those where `flips` (B,) bool is True are mirrored left to right."""
 
-    def taken(array: np.ndarray) -> Tensor:
-        chosen = np.array(array[indices])
-        if flips is not None:
-            assert flips.shape == chosen.shape[:1] and flips.dtype == bool, (flips.shape, flips.dtype)
-            chosen[flips] = chosen[flips, :, ::-1]
-        return torch.from_numpy(chosen).to(device)
-
-    target = _channels_first(to_float(taken(split.targets)))
+    assert split.info.pairing == "pairs", split.info.layout
+    target = to_float(pictures(split.targets, indices, device=device, flips=flips))
     if split.labels is None:
         assert split.inputs is not None
-        return Batch(_channels_first(to_float(taken(split.inputs))), target, None)
-    labels = taken(split.labels).long()
+        return Batch(to_float(pictures(split.inputs, indices, device=device, flips=flips)), target, None)
+    labels = _taken(split.labels, indices, device, flips).long()
     channels = torch.arange(split.info.input_channels, device=labels.device)
     return Batch((labels[:, None] == channels[:, None, None]).float() * 2 - 1, target, labels)
 
 
-def _channels_first(pictures: Tensor) -> Tensor:
-    return pictures.permute(0, 3, 1, 2).contiguous()
+def pictures(
+    array: np.ndarray, indices: np.ndarray | slice, *, device: str | torch.device = "cpu", flips: np.ndarray | None = None
+) -> Tensor:
+    """uint8 (B, 3, H, W): those at `indices` of a split's targets or inputs."""
+    return _taken(array, indices, device, flips).permute(0, 3, 1, 2).contiguous()
 
 
-def to_float(pictures: Tensor) -> Tensor:
+def _taken(array: np.ndarray, indices: np.ndarray | slice, device: str | torch.device, flips: np.ndarray | None) -> Tensor:
+    chosen = np.array(array[indices])
+    if flips is not None:
+        assert flips.shape == chosen.shape[:1] and flips.dtype == bool, (flips.shape, flips.dtype)
+        chosen[flips] = chosen[flips, :, ::-1]
+    return torch.from_numpy(chosen).to(device)
+
+
+def to_float(values: Tensor) -> Tensor:
     """uint8 0..255 -> float32 [-1, 1]: x / 127.5 - 1, any shape."""
-    assert pictures.dtype == torch.uint8, pictures.dtype
-    return pictures.float() / 127.5 - 1
+    assert values.dtype == torch.uint8, values.dtype
+    return values.float() / 127.5 - 1
 
 
-def to_uint8(pictures: Tensor) -> Tensor:
+def to_uint8(values: Tensor) -> Tensor:
     """float, clamped to [-1, 1] -> uint8 0..255, rounded, any shape. The inverse of `to_float`."""
-    return ((pictures.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return ((values.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def render_inputs(inputs: Tensor, info: DataInfo) -> np.ndarray:
