@@ -1,4 +1,4 @@
-"""Pairs of an input (class ids or a picture) and a target picture: found and checked, decoded once, then memory-mapped."""
+"""Data sets of pictures, with an input, a label map or a class each or none: found and checked, decoded once, then memory-mapped."""
 
 from collections.abc import Callable
 from pathlib import Path
