@@ -23,6 +23,9 @@ def sweep(
     trials: Annotated[int, typer.Option(help="Students to search, beside the baselines.")] = 8,
     nimg: Annotated[int | None, typer.Option(help="Images a student is trained on.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of search and students.")] = 0,
+    sampler: Annotated[
+        str, typer.Option(help="Who proposes: known-cost, modelled-cost, tpe, nsga2, gp, sobol, random or stratified.")
+    ] = "known-cost",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,
     objective: Annotated[
         list[str] | None, typer.Option(metavar="NAME:min|max[:WORST]", help="Replace the space's objectives; repeatable.")
@@ -49,7 +52,7 @@ def sweep(
     given = {
         "space": space, "data": data, "store": store, "name": name, "resume": resume, "trials": trials, "nimg": nimg, "seed": seed,
         "set": tuple(set_ or ()), "objectives": tuple(objective or ()), "max_macs": max_macs, "min_macs": min_macs, "executor": executor,
-        "workers_per_trial": workers_per_trial, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker,
+        "sampler": sampler, "workers_per_trial": workers_per_trial, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker,
         "teacher_workers": teacher_workers, "teacher_gpus": teacher_gpus, "max_concurrent": max_concurrent,
         "wait_for_nodes": wait_for_nodes, "mlflow": mlflow, "experiment": experiment,
     }  # fmt: skip

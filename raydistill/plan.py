@@ -9,7 +9,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from raydistill import cost, memory, models, parallel, presets, results, search, space, store, terms
 from raydistill.architectures import PictureGenerator
-from raydistill.config import Experiment, Frozen, Stored, digest, leaves, parse_assignments, with_values
+from raydistill.config import Experiment, Frozen, Stored, digest, leaves, nearest, parse_assignments, with_checked, with_values
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError, StoreError
 from raydistill.space import Objective, SearchSpace, Window
@@ -25,6 +25,7 @@ class SweepOptions(Frozen):
     resume: bool = False
     trials: int = 8
     seed: NonNegativeInt = 0
+    sampler: str = "known-cost"
     nimg: PositiveInt | None = None
     set: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ()
@@ -67,15 +68,18 @@ class Plan:
     @property
     def definition(self) -> str:
         """What makes two sweeps the same; the number of trials may grow on resume."""
-        return digest([self.space, self.experiment, self.data.digest, self.options.seed])
+        return digest([self.space, self.experiment, self.data.digest, self.options.seed, self.options.sampler])
 
     @cached_property
     def problem(self) -> search.Problem:
-        return search.Problem(self.space, self.costs_of_picked, self.options.seed, NUM_STARTUP)
+        options = self.options
+        return search.Problem(self.space, self.costs_of_picked, options.seed, NUM_STARTUP, options.sampler, options.trials)
 
     def costs_of_picked(self, picked: search.Picked) -> dict[str, int]:
-        widths = {path: value for path, value in space.values_of(self.space, picked).items() if path.startswith("student.generator.")}
-        return self.costs_of(with_values(self.experiment, widths, where="search").student.generator)
+        prefix = "student.generator."
+        values = space.values_of(self.space, picked)
+        ours = {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
+        return self.costs_of(with_checked(self.experiment.student.generator, ours))
 
     def costs_of(self, generator: PictureGenerator) -> dict[str, int]:
         layers = models.GENERATORS[generator.family].layers(generator, self.info.input_channels, self.info.height, self.info.width)
@@ -117,6 +121,9 @@ def check(options: SweepOptions) -> Plan:
     where = f"--space {options.space}"
     if options.trials < 1:
         raise BudgetError(f"--trials {options.trials}: give at least 1")
+    if options.sampler not in search.SAMPLERS:
+        known = list(search.SAMPLERS)
+        raise ConfigError(f"--sampler {options.sampler}: known: {', '.join(known)}. Nearest: {nearest(options.sampler, known)!r}.")
     chosen = space.load_space(options.space)
     experiment = space.preset_of(chosen, where)
     if options.data is not None:

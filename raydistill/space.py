@@ -4,6 +4,7 @@
 """
 
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -196,7 +197,7 @@ def depth(space: SearchSpace, path: str) -> int:
     return 0 if path not in space.when else 1 + depth(space, space.when[path].parameter)
 
 
-def is_affordable(space: SearchSpace, costs: dict[str, int]) -> bool:
+def is_affordable(space: SearchSpace, costs: Mapping[str, float]) -> bool:
     """Whether costs lie inside every window of the space."""
     return all(window.low <= costs[window.cost] <= window.high for window in space.constraints)
 

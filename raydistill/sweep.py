@@ -91,6 +91,7 @@ def run_one(
     options = plan.options
     facts = {"raydistill.space": options.space, "raydistill.definition": plan.definition, "raydistill.data": plan.data.digest}
     params = {"space": options.space, "preset": plan.space.preset, "trials": options.trials, "seed": options.seed}
+    params |= {"sampler": options.sampler}
     tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
     places = place.place(place.probe_nodes(plan.store), options, lambda: plan.trial_bytes)
     ledger = Ledger(plan, folder, _train_stages(plan, places.stages, progress))
@@ -254,7 +255,7 @@ def _open_sweep(plan: Plan) -> Path:
     options = plan.options
     if options.resume:
         return store.find_sweep(plan.store, options.name, plan.definition)
-    facts = {"definition": plan.definition, "seed": options.seed, "data": plan.data.digest}
+    facts = {"definition": plan.definition, "seed": options.seed, "sampler": options.sampler, "data": plan.data.digest}
     facts |= {"space": canonical(plan.space), "experiment": canonical(plan.experiment)}
     return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts)
 

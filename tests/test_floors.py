@@ -19,6 +19,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("data", "data.classes", "data.files", "data.folders", "data.inspect", "data.layouts"), 1),
     **dict.fromkeys(("data.outputs", "data.prepare", "data.shapes"), 1),
     **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2),
+    **dict.fromkeys(("search.problem", "search.encoding", "search.surrogate", "search.acquisition", "search.known_cost"), 2),
     "memory": 3,
     "train": 3,
     **dict.fromkeys(
@@ -33,6 +34,8 @@ FLOORS: dict[str, int] = {
             "place",
             "nodes",
             "search",
+            "search.optuna_samplers",
+            "simulate",
             "plan",
             "ledger",
             "track",
@@ -50,7 +53,7 @@ LOWEST = {"torch": 1, "safetensors": 1, "torchmetrics": 1, "ray": 4, "optuna": 4
 CONFINED = {
     "ray": {"trial", "tuning", "place", "nodes", "join"},
     "mlflow": {"track"},
-    "optuna": {"search"},
+    "optuna": {"search.optuna_samplers"},
     "torch.distributed": {"parallel"},
     "typer": {"cli"},
 }

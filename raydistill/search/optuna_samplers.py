@@ -1,0 +1,181 @@
+"""Optuna: its samplers as streams of proposals, and `known-cost` as a sampler of Optuna's own kind.
+
+Streams are stateless: the study is rebuilt from the told history, the sampler seeded by (seed, number).
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from raydistill.errors import SpaceError
+from raydistill.search.known_cost import known_cost_picks
+from raydistill.search.problem import Picked, Problem, Told, new_filter, new_picks
+from raydistill.seeds import stream_key
+from raydistill.space import Choice, Distribution, SearchSpace, active, depth
+
+_TRIES = 64
+"""So many proposals of Optuna are looked at before a random one takes their place."""
+_GP_TRIES = 4
+"""The same where one takes a second."""
+_GENERATIONS = 5
+_SMALLEST_POPULATION, _LARGEST_POPULATION = 8, 50
+
+
+class KnownCostSampler(BaseSampler):
+    """`known-cost` for any study: in `study.optimize`, in ask and tell, through Ray's `OptunaSearch(sampler=...)`.
+
+    It proposes every active parameter of the problem's space; the objective function suggests them by their path, as `suggest` does.
+    The study's objectives are those of the space, costs included, in its order.
+    """
+
+    def __init__(self, problem: Problem, *, exact_cost: bool = True):
+        self.problem, self.exact_cost = problem, exact_cost
+        self.distributions = {path: to_optuna(distribution) for path, distribution in problem.space.parameters.items()}
+        self.random = RandomSampler(seed=problem.seed)
+
+    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        _require_directions(study, self.problem.space)
+        return dict(self.distributions)
+
+    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+        history = []
+        for known in study.get_trials(deepcopy=False):
+            if known.number != trial.number and known.state != TrialState.WAITING:
+                picked = {path: value for path, value in known.params.items() if path in self.distributions}
+                if _is_whole(self.problem.space, picked):
+                    history.append(Told(picked, known.state.name, known.values if known.state == TrialState.COMPLETE else None))
+        is_new = new_filter(self.problem, history)
+        for picked in known_cost_picks(self.problem, history, trial.number, exact_cost=self.exact_cost):
+            if is_new(picked):
+                return picked
+        return new_picks(self.problem, history, trial.number)[-1]
+
+    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+        """Parameters that the space does not know: at random."""
+        return self.random.sample_independent(study, trial, param_name, param_distribution)
+
+
+def tpe_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+    """Optuna's TPE; running trials repel."""
+    return _asked(problem, history, TPESampler(constant_liar=True, seed=_seed(problem, number)), _TRIES)
+
+
+def nsga2_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+    """NSGA-II; the population is a fifth of the trials, between 8 and 50."""
+    wanted = (problem.num_trials or _GENERATIONS * _LARGEST_POPULATION) // _GENERATIONS
+    population = min(_LARGEST_POPULATION, max(_SMALLEST_POPULATION, wanted))
+    return _asked(problem, history, NSGAIISampler(population_size=population, seed=_seed(problem, number)), _TRIES)
+
+
+def gp_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+    """Optuna's Gaussian process. It models the costs too, and falls back to random where the space is conditional."""
+    return _asked(problem, history, GPSampler(seed=_seed(problem, number), warn_independent_sampling=False), _GP_TRIES)
+
+
+def sobol_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+    """The first points of one scrambled Sobol sequence that were not proposed before."""
+    study = _study(problem.space)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        seed = stream_key(problem.seed, "search/sobol") % 2**32
+        sampler = QMCSampler(qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False)
+    distributions = {path: to_optuna(distribution) for path, distribution in problem.space.parameters.items()}
+    for _ in range(_TRIES + 2 * len(history)):
+        trial = study.ask()
+        picked = sampler.sample_relative(study, study.trials[-1], distributions)
+        yield active(problem.space, picked)
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def to_optuna(distribution: Distribution) -> BaseDistribution:
+    if isinstance(distribution, Choice):
+        return CategoricalDistribution(list(distribution.options))
+    if distribution.kind == "int":
+        return IntDistribution(distribution.low, distribution.high, step=distribution.step)
+    return FloatDistribution(distribution.low, distribution.high, log=distribution.log)
+
+
+def suggest(trial: Any, space: SearchSpace) -> Picked:
+    """Asks an Optuna trial for the active parameters, those that control others first."""
+    picked: Picked = {}
+    for path in sorted(space.parameters, key=lambda path: depth(space, path)):
+        condition = space.when.get(path)
+        if condition is None or picked.get(condition.parameter) in condition.keys:
+            picked[path] = _suggested(trial, path, space.parameters[path])
+    return {path: picked[path] for path in space.parameters if path in picked}
+
+
+def directions_of(space: SearchSpace) -> list[StudyDirection]:
+    return [StudyDirection.MAXIMIZE if objective.direction == "max" else StudyDirection.MINIMIZE for objective in space.objectives]
+
+
+def _seed(problem: Problem, number: int) -> int:
+    return stream_key(problem.seed, f"search/{problem.sampler}", number) % 2**32
+
+
+def _study(space: SearchSpace, sampler: BaseSampler | None = None) -> Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(directions=directions_of(space), sampler=sampler)
+
+
+def _asked(problem: Problem, history: Sequence[Told], sampler: BaseSampler, tries: int) -> Iterator[Picked]:
+    """What a sampler proposes that was told the history; each proposal that is not taken has failed."""
+    space = problem.space
+    study = _study(space, sampler)
+    num_complete = 0
+    for told in history:
+        distributions = {path: to_optuna(space.parameters[path]) for path in told.picked}
+        attributes = {}
+        if isinstance(sampler, NSGAIISampler) and told.values is not None:
+            attributes[sampler._get_generation_key()] = num_complete // (sampler.population_size or 1)
+        state = TrialState.FAIL if told.state == "PRUNED" else TrialState[told.state]  # without reports a pruned trial says no more
+        study.add_trial(
+            optuna.create_trial(state=state, params=told.picked, distributions=distributions, values=told.values, system_attrs=attributes)
+        )
+        num_complete += told.values is not None
+    for _ in range(tries):
+        trial = study.ask()
+        yield suggest(trial, space)
+        study.tell(trial, state=TrialState.FAIL)
+
+
+def _suggested(trial: Any, path: str, distribution: Distribution) -> Any:
+    if isinstance(distribution, Choice):
+        return trial.suggest_categorical(path, list(distribution.options))
+    if distribution.kind == "int":
+        return trial.suggest_int(path, distribution.low, distribution.high, step=distribution.step)
+    return trial.suggest_float(path, distribution.low, distribution.high, log=distribution.log)
+
+
+def _require_directions(study: Study, space: SearchSpace) -> None:
+    """Raises SpaceError where a study's objectives are not those of the space."""
+    if study.directions != (wanted := directions_of(space)):
+        given = ", ".join(direction.name.lower() for direction in study.directions)
+        names = ", ".join(f"{objective.name} {direction.name.lower()}" for objective, direction in zip(space.objectives, wanted))
+        raise SpaceError(
+            f"the study's directions are {given}; the space's objectives are {names}: create the study with those, in that order"
+        )
+
+
+def _is_whole(space: SearchSpace, picked: Picked) -> bool:
+    """Whether every active parameter is there and inside its range: else another space, or another thread still asks for it."""
+    for path, distribution in space.parameters.items():
+        condition = space.when.get(path)
+        is_active = condition is None or picked.get(condition.parameter) in condition.keys
+        if is_active != (path in picked) or (is_active and not _contains(distribution, picked[path])):
+            return False
+    return True
+
+
+def _contains(distribution: Distribution, value: Any) -> bool:
+    if isinstance(distribution, Choice):
+        return value in distribution.options
+    return bool(math.isfinite(value) and distribution.low <= value <= distribution.high)

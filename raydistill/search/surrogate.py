@@ -1,0 +1,153 @@
+"""A Gaussian process over mixed inputs, fitted to few and noisy observations. NumPy and SciPy alone.
+
+Kernel: Matern 5/2 over the numbers times exp(-sum of weights of the categories that differ). Length scales, category weights and noise are
+at the maximum of their posterior; mean and variance follow in closed form. Priors: length scales as in Hvarfner et al. 2024
+(arXiv 2402.02229), noise log-normal around 1e-2 of the variance, variance inverse gamma around 1 for standardised observations.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.optimize import minimize
+
+Array = NDArray[np.float64]
+_FIT_AT_MOST = 150
+"""Observations that the kernel's numbers are fitted to; the prediction uses all."""
+_LENGTH_SD, _WEIGHT_SD, _NOISE_SD = np.sqrt(3.0), 1.5, 1.5
+_NOISE_MEAN = np.log(1e-2)
+_VARIANCE_PRIOR = 2.0
+"""Pseudo observations of variance 1."""
+_JITTER = 1e-8
+
+
+class Inputs(NamedTuple):
+    """n configurations as features."""
+
+    numbers: Array
+    """(n, p), about in [0, 1]"""
+    categories: NDArray[np.int64]
+    """(n, q)"""
+
+    def rows(self, index: NDArray[np.int64] | list[int]) -> "Inputs":
+        return Inputs(self.numbers[index], self.categories[index])
+
+    def __add__(self, other: object) -> "Inputs":
+        """Both, one below the other."""
+        assert isinstance(other, Inputs)
+        return Inputs(np.vstack([self.numbers, other.numbers]), np.vstack([self.categories, other.categories]))
+
+
+class GaussianProcess:
+    """Posterior of a function given noisy observations.
+
+    Args:
+        inputs: n >= 2 configurations.
+        values: (n,), finite; standardised inside.
+    """
+
+    def __init__(self, inputs: Inputs, values: Array):
+        self.offset, spread = float(values.mean()), float(values.std())
+        self.scale = spread if spread > 1e-12 * max(1.0, abs(self.offset)) else 1.0
+        standard = (values - self.offset) / self.scale
+        chosen = np.linspace(0, len(values) - 1, min(len(values), _FIT_AT_MOST)).round().astype(np.int64)
+        self.theta = _fitted(inputs.rows(chosen), standard[chosen])
+        self.inputs = inputs
+        self.root = cholesky(_noisy(_kernel(inputs, inputs, self.theta), self.theta), lower=True)
+        ones = np.ones(len(values))
+        weights = cho_solve((self.root, True), ones)
+        self.mean = float(weights @ standard / weights.sum())
+        self.weights = cho_solve((self.root, True), standard - self.mean)
+        rest = float((standard - self.mean) @ self.weights)
+        self.variance = (rest + _VARIANCE_PRIOR) / (len(values) + _VARIANCE_PRIOR)
+
+    def predict(self, inputs: Inputs) -> tuple[Array, Array]:
+        """Mean and standard deviation (n,) of the function itself, without the noise of an observation."""
+        cross = _kernel(self.inputs, inputs, self.theta)
+        mean = self.mean + self.weights @ cross
+        return self.offset + self.scale * mean, self._deviation(inputs, self.root, cross)
+
+    def predict_given(self, inputs: Inputs, running: Inputs) -> tuple[Array, Array]:
+        """The same, as if `running` were observed at their predicted means: the mean stays, the deviation shrinks around them."""
+        mean, deviation = self.predict(inputs)
+        if len(running.numbers) == 0:
+            return mean, deviation
+        both = self.inputs + running
+        root = cholesky(_noisy(_kernel(both, both, self.theta), self.theta), lower=True)
+        return mean, self._deviation(inputs, root, _kernel(both, inputs, self.theta))
+
+    def _deviation(self, inputs: Inputs, root: Array, cross: Array) -> Array:
+        explained = (solve_triangular(root, cross, lower=True) ** 2).sum(axis=0)
+        return self.scale * np.sqrt(self.variance * np.maximum(1.0 - explained, 1e-12))
+
+
+def _squares(left: Inputs, right: Inputs) -> Array:
+    """Squared differences of the numbers, (p, n, m)."""
+    return (left.numbers.T[:, :, None] - right.numbers.T[:, None, :]) ** 2
+
+
+def _differ(left: Inputs, right: Inputs) -> Array:
+    """1 where the categories differ, (q, n, m)."""
+    return (left.categories.T[:, :, None] != right.categories.T[:, None, :]).astype(np.float64)
+
+
+def _kernel(left: Inputs, right: Inputs, theta: Array) -> Array:
+    """Correlations (n, m). theta: log length scales (p), log category weights (q), log noise."""
+    p = left.numbers.shape[1]
+    inverse = np.exp(-theta[:p])
+    a, b = left.numbers * inverse, right.numbers * inverse
+    square = np.maximum((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * a @ b.T, 0.0)
+    root = np.sqrt(5 * square)
+    exponent = root
+    for column, weight in enumerate(np.exp(theta[p:-1])):
+        exponent = exponent + weight * (left.categories[:, column][:, None] != right.categories[:, column][None, :])
+    return (1 + root + 5 / 3 * square) * np.exp(-exponent)
+
+
+def _noisy(kernel: Array, theta: Array) -> Array:
+    return kernel + (np.exp(theta[-1]) + _JITTER) * np.eye(len(kernel))
+
+
+def _fitted(inputs: Inputs, standard: Array) -> Array:
+    """theta at the maximum of its posterior, from two starts."""
+    p, q = inputs.numbers.shape[1], inputs.categories.shape[1]
+    dimension = max(1, p + q)
+    prior_mean = np.concatenate([np.full(p, np.sqrt(2.0) + 0.5 * np.log(dimension)), np.full(q, -0.5 * np.log(dimension)), [_NOISE_MEAN]])
+    prior_sd = np.concatenate([np.full(p, _LENGTH_SD), np.full(q, _WEIGHT_SD), [_NOISE_SD]])
+    squares, differ = _squares(inputs, inputs), _differ(inputs, inputs)
+    bounds = [(-4.0, 6.0)] * p + [(-8.0, 3.0)] * q + [(-14.0, 1.0)]
+
+    def loss(theta: Array) -> tuple[float, Array]:
+        return _negative_log_posterior(theta, standard, squares, differ, prior_mean, prior_sd)
+
+    short = np.concatenate([np.full(p, np.log(0.5)), np.full(q, -0.5), [_NOISE_MEAN]])
+    runs = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40}) for start in (prior_mean, short)]
+    return np.asarray(min(runs, key=lambda run: run.fun).x)
+
+
+def _negative_log_posterior(
+    theta: Array, standard: Array, squares: Array, differ: Array, prior_mean: Array, prior_sd: Array
+) -> tuple[float, Array]:
+    """With its gradient; mean and variance of the process are at their best for theta."""
+    p, n = len(squares), len(standard)
+    inverse_square = np.exp(-2 * theta[:p])
+    square = (inverse_square @ squares.reshape(p, n * n)).reshape(n, n) if p else np.zeros((n, n))
+    root = np.sqrt(5 * square)
+    category_weights = np.exp(theta[p:-1])
+    decay = np.exp(-root - (category_weights @ differ.reshape(len(differ), n * n)).reshape(n, n))
+    kernel = (1 + root + 5 / 3 * square) * decay
+    factor = cholesky(_noisy(kernel, theta), lower=True)
+    inverse = cho_solve((factor, True), np.eye(n))
+    sums = inverse.sum(axis=1)
+    residual = standard - sums @ standard / sums.sum()
+    alpha = inverse @ residual
+    variance = (residual @ alpha + _VARIANCE_PRIOR) / (n + _VARIANCE_PRIOR)
+    away = (theta - prior_mean) / prior_sd
+    loss = 0.5 * (n + _VARIANCE_PRIOR) * np.log(variance) + np.log(np.diag(factor)).sum() + 0.5 * away @ away
+    inner = 0.5 * (inverse - np.outer(alpha, alpha) / variance)
+    gradient = away / prior_sd
+    gradient[:p] += inverse_square * (squares.reshape(p, n * n) @ (inner * 5 / 3 * (1 + root) * decay).ravel())
+    gradient[p:-1] -= category_weights * (differ.reshape(len(differ), n * n) @ (inner * kernel).ravel())
+    gradient[-1] += np.exp(theta[-1]) * np.trace(inner)
+    return float(loss), gradient

@@ -1,0 +1,199 @@
+"""A sweep without training: recorded results on a virtual clock, asynchronous workers, the proposals of a real sweep.
+
+Interface:
+
+    outcome_of(picked, number) -> Outcome       what training that configuration as trial `number` gives: values, images, time, curve
+    on_result(trial, step, values) -> verdict   optional scheduler: called at every evaluation before the last, in the order of the
+                                                virtual clock, with the SimulatedTrial, the images it has seen and its objectives there
+                                                (costs included, in the space's order); CONTINUE or STOP
+    on_end(trial)                               optional: a trial ended; its `status` is COMPLETE, PRUNED or FAIL
+    simulate(problem, outcome_of, ...)          -> every trial, by number
+
+A stopped trial is PRUNED and frees its worker at once. To go on with a killed sweep, pass its trials: what they had reported is told to the
+(new) scheduler again, in the same order, before anything else happens. So equality of a killed and an unkilled sweep can be asserted.
+"""
+
+import heapq
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from raydistill import search
+from raydistill.errors import BudgetError, SpaceError
+from raydistill.search import Picked, Problem, Told, identity
+from raydistill.space import Choice, Int, SearchSpace
+
+Verdict = Literal["CONTINUE", "STOP"]
+CONTINUE: Verdict = "CONTINUE"
+STOP: Verdict = "STOP"
+
+
+class Outcome(NamedTuple):
+    """What training a configuration gives."""
+
+    values: list[float] | None
+    """The objectives at full length, in the order of the space; None: the training fails at its end."""
+    wall_sec: float
+    """Of the whole training; images pass evenly."""
+    steps: int = 1
+    """Images of the whole training."""
+    curve: Sequence[tuple[int, list[float]]] = ()
+    """(images seen, objectives there), ascending and below `steps`: the evaluations before the last."""
+
+
+@dataclass(frozen=True)
+class SimulatedTrial:
+    number: int
+    picked: Picked
+    outcome: Outcome
+    started_sec: float
+    status: str = "RUNNING"
+    """RUNNING, COMPLETE, PRUNED or FAIL."""
+    num_reports: int = 0
+    """So many evaluations of the curve were reported."""
+
+    @property
+    def steps(self) -> int:
+        """Images seen."""
+        if self.status in ("COMPLETE", "FAIL"):
+            return self.outcome.steps
+        return self.outcome.curve[self.num_reports - 1][0] if self.num_reports else 0
+
+    @property
+    def ends_sec(self) -> float:
+        """When it ended; of a running one, when it will if nothing stops it."""
+        return self.at_sec(self.steps if self.status == "PRUNED" else self.outcome.steps)
+
+    def at_sec(self, steps: int) -> float:
+        """When it has seen so many images."""
+        return self.started_sec + self.outcome.wall_sec * steps / self.outcome.steps
+
+    @property
+    def told(self) -> Told:
+        return Told(self.picked, self.status, self.outcome.values if self.status == "COMPLETE" else None)
+
+
+OnResult = Callable[[SimulatedTrial, int, list[float]], Verdict]
+OnEnd = Callable[[SimulatedTrial], None]
+
+
+def simulate(
+    problem: Problem,
+    outcome_of: Callable[[Picked, int], Outcome],
+    *,
+    num_trials: int,
+    num_workers: int,
+    on_result: OnResult = lambda trial, step, values: CONTINUE,
+    on_end: OnEnd = lambda trial: None,
+    trials: Iterable[SimulatedTrial] = (),
+    until_sec: float = math.inf,
+) -> list[SimulatedTrial]:
+    """All trials by number; those that run at `until_sec`, when the sweep is killed, are RUNNING.
+
+    Args:
+        outcome_of: (configuration, number of the trial) -> what training it gives. The number may seed the noise of a measurement.
+        trials: what a killed sweep left. Its running trials go on from where they were.
+    """
+    ledger = {trial.number: trial for trial in trials}
+    _tell_again(ledger.values(), on_result, on_end)
+    running = [_next_event(trial) for trial in ledger.values() if trial.status == "RUNNING"]
+    heapq.heapify(running)
+    now_sec = max((trial.ends_sec for trial in ledger.values() if trial.status != "RUNNING"), default=0.0)
+    while True:
+        while len(running) < num_workers and len(ledger) < num_trials:
+            number = len(ledger)
+            try:
+                picked = search.propose(problem, [ledger[known].told for known in range(number)], number)
+            except BudgetError:
+                num_trials = number
+                break
+            ledger[number] = SimulatedTrial(number, picked, outcome_of(picked, number), now_sec)
+            heapq.heappush(running, _next_event(ledger[number]))
+        if not running or running[0][0] > until_sec:
+            return [ledger[number] for number in range(len(ledger))]
+        now_sec, number = heapq.heappop(running)
+        ledger[number] = trial = _advanced(ledger[number], on_result)
+        if trial.status == "RUNNING":
+            heapq.heappush(running, _next_event(trial))
+        else:
+            on_end(trial)
+
+
+def _next_event(trial: SimulatedTrial) -> tuple[float, int]:
+    """(when, number): its next evaluation, or its end."""
+    curve = trial.outcome.curve
+    steps = curve[trial.num_reports][0] if trial.num_reports < len(curve) else trial.outcome.steps
+    return trial.at_sec(steps), trial.number
+
+
+def _advanced(trial: SimulatedTrial, on_result: OnResult) -> SimulatedTrial:
+    """The trial after its next event."""
+    if trial.num_reports == len(trial.outcome.curve):
+        return replace(trial, status="FAIL" if trial.outcome.values is None else "COMPLETE")
+    step, values = trial.outcome.curve[trial.num_reports]
+    trial = replace(trial, num_reports=trial.num_reports + 1)
+    return replace(trial, status="PRUNED") if on_result(trial, step, values) == STOP else trial
+
+
+def _tell_again(trials: Iterable[SimulatedTrial], on_result: OnResult, on_end: OnEnd) -> None:
+    """What trials reported before a kill, in the order of the clock; the verdicts are those of then."""
+    events: list[tuple[float, int, int, SimulatedTrial]] = []
+    for trial in trials:
+        started = replace(trial, status="RUNNING", num_reports=0)
+        for index in range(trial.num_reports):
+            events.append((*_next_event(replace(started, num_reports=index)), index, trial))
+        if trial.status != "RUNNING":
+            events.append((trial.ends_sec, trial.number, trial.num_reports, trial))
+    for _, _, index, trial in sorted(events, key=lambda event: event[:3]):
+        if index < trial.num_reports:
+            on_result(replace(trial, status="RUNNING", num_reports=index + 1), *trial.outcome.curve[index])
+        else:
+            on_end(trial)
+
+
+def recorded(space: SearchSpace, table: pd.DataFrame, wall_sec: str | None = None) -> Callable[[Picked, int], Outcome]:
+    """Outcomes from a table of results: one column a parameter (choices by key, empty where inactive) and one an objective.
+
+    A configuration with several rows gives them in turn, by the trial's number: measurements by other seeds. Every configuration that
+    may be proposed must be there, so such a space is discrete.
+
+    Args:
+        wall_sec: the column of training times; None: every training takes 1 s.
+
+    Raises:
+        SpaceError: a column is missing, a parameter is a Float, or a value lies outside its range.
+    """
+    wanted = [*space.parameters, *(objective.name for objective in space.objectives), *([wall_sec] if wall_sec else [])]
+    if missing := [name for name in wanted if name not in table.columns]:
+        raise SpaceError(f"the table of results has no column {missing[0]!r}; it needs {', '.join(wanted)}")
+    rows: dict[tuple[tuple[str, object], ...], list[Outcome]] = {}
+    for record in table[wanted].to_dict("records"):
+        picked = {path: _value(space, path, record[path]) for path in space.parameters if not pd.isna(record[path])}
+        values = [float(record[objective.name]) for objective in space.objectives]
+        outcome = Outcome(None if any(value != value for value in values) else values, float(record[wall_sec]) if wall_sec else 1.0)
+        rows.setdefault(identity(picked), []).append(outcome)
+
+    def outcome_of(picked: Picked, number: int) -> Outcome:
+        found: Sequence[Outcome] = rows.get(identity(picked), ())
+        if not found:
+            raise SpaceError(f"the table of results has no row for {picked}; it must hold every configuration of the space")
+        return found[number % len(found)]
+
+    return outcome_of
+
+
+def _value(space: SearchSpace, path: str, value: object) -> int | str:
+    distribution = space.parameters[path]
+    if isinstance(distribution, Choice):
+        if str(value) not in distribution.options:
+            raise SpaceError(f"the table of results: {path} = {value!r} is no option. Options: {', '.join(distribution.options)}")
+        return str(value)
+    if not isinstance(distribution, Int):
+        raise SpaceError(f"the table of results: {path} is a Float, of which no table holds every value; make it an Int or a Choice")
+    number = float(str(value))
+    if number not in range(distribution.low, distribution.high + 1, distribution.step):
+        raise SpaceError(f"the table of results: {path} = {value} lies outside {distribution.low} to {distribution.high}")
+    return int(number)

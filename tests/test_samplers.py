@@ -1,0 +1,328 @@
+"""One kit for every sampler: determinism, running and failed trials, conditions, windows, an exhausted space. Then known-cost alone."""
+
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+from raydistill import search
+from raydistill.errors import BudgetError, SpaceError
+from raydistill.frontier import hypervolume
+from raydistill.search import SAMPLERS, Picked, Problem, Told, identity, is_feasible, random_pick
+from raydistill.search.encoding import Encoding, distinct
+from raydistill.search.optuna_samplers import KnownCostSampler, suggest
+from raydistill.space import Choice, Distribution, Float, Int, Objective, SearchSpace, When, Window, active
+
+OBJECTIVES = (Objective(name="val/miou", direction="max", reference=0.0), Objective(name="cost/macs", direction="min"))
+MIXED: dict[str, Distribution] = {
+    "step": Float(low=0.1, high=100.0, log=True),
+    "a": Int(low=2, high=16, step=2),
+    "b": Int(low=1, high=16),
+    "weight": Choice(options={"off": 0.0, "low": 0.1, "high": 0.3}),
+    "kind": Choice(options={"x": "x", "y": "y"}),
+    "rate": Float(low=-1.0, high=1.0),
+}
+WHEN = {"step": When(parameter="weight", keys=("low", "high"))}
+SMALL: dict[str, Distribution] = {"a": Int(low=1, high=3), "b": Int(low=1, high=2), "kind": Choice(options={"off": 0, "on": 1})}
+WINDOWS = (Window(cost="cost/macs", low=20_000, high=120_000), Window(cost="cost/params", high=26))
+every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
+
+
+def costs_of(picked: Picked) -> dict[str, int]:
+    return {"cost/macs": 1000 * picked["a"] * picked["b"], "cost/params": picked["a"] + picked["b"]}
+
+
+def problem(sampler: str = "known-cost", parameters: dict[str, Distribution] = MIXED, seed: int = 0, **fields: Any) -> Problem:
+    when = WHEN if parameters is MIXED else {}
+    space = SearchSpace(**({"preset": "none", "parameters": parameters, "when": when, "objectives": OBJECTIVES, "uniform": (4,)} | fields))
+    return Problem(space, costs_of, seed, num_startup=4, sampler=sampler, num_trials=40)
+
+
+def miou(picked: Picked) -> float:
+    """Grows with both widths; best at rate .3 and with the term on at a step size of 10."""
+    step = math.log10(picked["step"]) - 1 if "step" in picked else 1.5
+    detail = math.exp(-((picked.get("rate", 0.3) - 0.3) ** 2) - 0.1 * step**2)
+    return detail * (1 - 1.5 / (picked["a"] * picked["b"]) ** 0.5)
+
+
+def told(picked: Picked) -> Told:
+    return Told(picked, "COMPLETE", [miou(picked), float(costs_of(picked)["cost/macs"])])
+
+
+def run(of: Problem, count: int, outcome: Callable[[Picked, int], Told] = lambda picked, number: told(picked)) -> list[Told]:
+    history: list[Told] = []
+    for number in range(count):
+        history.append(outcome(search.propose(of, history, number), number))
+    return history
+
+
+def mixed_outcome(picked: Picked, number: int) -> Told:
+    """Every state a trial may be in, one after the other."""
+    state = ("COMPLETE", "COMPLETE", "RUNNING", "FAIL", "PRUNED", "COMPLETE")[number % 6]
+    return told(picked) if state == "COMPLETE" else Told(picked, state, None)
+
+
+# ---- the kit --------------------------------------------------------------------------------------------------------
+
+
+@every_sampler
+def test_a_proposal_depends_on_seed_number_and_history_alone(sampler: str) -> None:
+    history = run(problem(sampler), 13, mixed_outcome)
+    for number in (1, 12):
+        first = search.propose(problem(sampler), history[:number], number)
+        assert first == history[number].picked
+        random.seed(number)
+        np.random.seed(number)
+        assert search.propose(problem(sampler), list(history[:number]), number) == first
+    assert search.propose(problem(sampler, seed=1), history[:1], 1) != history[1].picked
+
+
+@every_sampler
+def test_every_state_conditions_and_windows(sampler: str) -> None:
+    of = problem(sampler, constraints=WINDOWS)
+    history = run(of, 18, mixed_outcome)
+    assert len({identity(entry.picked) for entry in history}) == 18
+    for entry in history:
+        assert is_feasible(of, entry.picked)
+        assert ("step" in entry.picked) == (entry.picked["weight"] != "off")
+        assert entry.picked["a"] in range(2, 17, 2) and entry.picked["b"] in range(1, 17)
+        assert entry.picked["kind"] in ("x", "y") and -1 <= entry.picked["rate"] <= 1 and 0.1 <= entry.picked.get("step", 1) <= 100
+
+
+@every_sampler
+def test_a_space_is_proposed_to_its_last_configuration_and_then_refused(sampler: str) -> None:
+    of = problem(sampler, SMALL)
+    history = run(of, 12)
+    assert len({identity(entry.picked) for entry in history}) == 12
+    with pytest.raises(BudgetError, match=r"trial 12: .* proposed before or outside the cost windows; ask for fewer trials"):
+        search.propose(of, history, 12)
+
+
+@every_sampler
+def test_a_space_of_one_point(sampler: str) -> None:
+    of = problem(sampler, {"a": Int(low=2, high=2), "b": Int(low=3, high=3)})
+    assert search.propose(of, [], 0) == {"a": 2, "b": 3}
+    with pytest.raises(BudgetError):
+        search.propose(of, [told({"a": 2, "b": 3})], 1)
+
+
+@every_sampler
+def test_where_every_trial_fails_proposals_go_on(sampler: str) -> None:
+    history = run(problem(sampler), 14, lambda picked, number: Told(picked, "FAIL", None))
+    assert len({identity(entry.picked) for entry in history}) == 14
+
+
+@every_sampler
+def test_where_every_trial_measures_the_same_proposals_go_on(sampler: str) -> None:
+    history = run(problem(sampler), 14, lambda picked, number: Told(picked, "COMPLETE", [0.5, float(costs_of(picked)["cost/macs"])]))
+    assert len({identity(entry.picked) for entry in history}) == 14
+
+
+def test_a_name_that_no_sampler_has_is_a_key_error_of_one_dict() -> None:
+    assert set(SAMPLERS) == {"known-cost", "modelled-cost", "tpe", "nsga2", "gp", "sobol", "random", "stratified"}
+
+
+# ---- known-cost -----------------------------------------------------------------------------------------------------
+
+
+def regret(history: Sequence[Told]) -> float:
+    """1 - hypervolume / that of the best, over the mIoU and the MACs."""
+    grid = np.array([[1 - 1.5 / (a * b) ** 0.5, 1000 * a * b] for a in range(2, 17, 2) for b in range(1, 17)])
+    directions, reference = ["max", "min"], [0.0, 256_000.0]
+    points = np.array([entry.values for entry in history if entry.values])
+    return 1 - hypervolume(points, directions, reference) / hypervolume(grid, directions, reference)
+
+
+def test_known_cost_leaves_less_than_half_of_the_regret_of_random_search() -> None:
+    ours, theirs = ([regret(run(problem(sampler, seed=seed), 30)) for seed in range(3)] for sampler in ("known-cost", "random"))
+    assert np.median(ours) < 0.5 * np.median(theirs)
+
+
+def test_running_trials_repel() -> None:
+    """With the last proposals still running, the next ones differ from them in more than a last digit."""
+    history = run(problem(), 12)
+    encoding = Encoding(problem().space)
+    running: list[Told] = []
+    for number in range(12, 18):
+        running.append(Told(search.propose(problem(), history + running, number), "RUNNING", None))
+    seen = encoding.features(encoding.encode([entry.picked for entry in running]))
+    away = np.linalg.norm(seen.numbers[:, None] - seen.numbers[None], axis=2)
+    away = (away + (seen.categories[:, None] != seen.categories[None]).sum(axis=2))[np.triu_indices(6, 1)]
+    assert away.min() > 0.02
+
+
+def test_where_a_region_fails_it_is_left() -> None:
+    def outcome(picked: Picked, number: int) -> Told:
+        return Told(picked, "FAIL", None) if picked["kind"] == "x" else told(picked)
+
+    late = [entry.picked["kind"] for entry in run(problem(), 30, outcome)[15:]]
+    assert late.count("x") <= 3
+
+
+def test_a_nan_is_a_failure() -> None:
+    history = run(problem(), 10)
+    history[3] = Told(history[3].picked, "COMPLETE", [math.nan, 1.0])
+    history[4] = Told(history[4].picked, "COMPLETE", [math.inf, 1.0])
+    assert search.propose(problem(), history, 10)
+
+
+def test_how_far_a_training_diverged_changes_nothing() -> None:
+    kd = problem(objectives=(Objective(name="val/kd_judge", direction="min", reference=1.0), OBJECTIVES[1]))
+    sane = [Told(entry.picked, "COMPLETE", [1 - entry.values[0], entry.values[1]]) for entry in run(problem(), 16) if entry.values]
+    proposed = []
+    for wild in (1e2, 1e30):
+        history = [*sane[:7], Told(sane[7].picked, "COMPLETE", [wild, sane[7].values[1]]), *sane[8:]]  # type: ignore[index]
+        proposed.append(search.propose(kd, history, 16))
+    assert proposed[0] == proposed[1]
+
+
+@pytest.mark.parametrize(
+    "objectives",
+    [
+        (OBJECTIVES[0], Objective(name="val/kd_judge", direction="min", reference=1.0)),
+        (*OBJECTIVES, Objective(name="cost/params", direction="min")),
+        (*OBJECTIVES, Objective(name="val/kd_judge", direction="min", reference=1.0)),
+        (*OBJECTIVES, Objective(name="val/kd_judge", direction="min", reference=1.0), Objective(name="cost/params", direction="min")),
+    ],
+)
+def test_two_to_four_objectives_with_none_to_two_known_costs(objectives: tuple[Objective, ...]) -> None:
+    def outcome(picked: Picked, number: int) -> Told:
+        values = {"val/miou": miou(picked), "val/kd_judge": 1 - miou(picked) ** 2, **costs_of(picked)}
+        return Told(picked, "COMPLETE", [float(values[objective.name]) for objective in objectives])
+
+    history = run(problem(objectives=objectives), 10, outcome)
+    assert len({identity(entry.picked) for entry in history}) == 10
+
+
+@pytest.mark.parametrize("name", ["known-cost", "modelled-cost"])
+def test_a_proposal_at_300_trials_takes_less_than_a_second(name: str) -> None:
+    rng = np.random.default_rng(0)
+    history = [told(picked) if i % 10 else Told(picked, "FAIL", None) for i in range(300) for picked in [random_pick(problem().space, rng)]]
+    history += [Told(random_pick(problem().space, rng), "RUNNING", None) for _ in range(8)]
+    started = time.process_time()
+    search.propose(problem(name), history, 308)
+    assert time.process_time() - started < 1.0
+
+
+def test_costs_are_exact_or_modelled() -> None:
+    """Told costs are wrong here: with exact costs they are not read."""
+    history = run(problem(), 12)
+    lied = [Told(entry.picked, "COMPLETE", [entry.values[0], 7.0 + index]) for index, entry in enumerate(history) if entry.values]
+    assert search.propose(problem(), lied, 12) == search.propose(problem(), history, 12)
+    assert search.propose(problem("modelled-cost"), lied, 12) != search.propose(problem("modelled-cost"), history, 12)
+
+
+# ---- as a sampler of Optuna -----------------------------------------------------------------------------------------
+
+
+def study_of(of: Problem, **given: Any) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna.create_study(directions=["maximize", "minimize"], sampler=KnownCostSampler(of, **given))
+
+
+def objective(trial: optuna.Trial) -> tuple[float, float]:
+    picked = suggest(trial, problem().space)
+    return miou(picked), float(costs_of(picked)["cost/macs"])
+
+
+def test_in_a_study_it_proposes_what_the_stateless_function_does() -> None:
+    study = study_of(problem())
+    study.optimize(objective, n_trials=12)
+    assert [identity(trial.params) for trial in study.trials] == [identity(entry.picked) for entry in run(problem(), 12)]
+
+
+def test_ask_and_tell_with_running_and_failed_trials_repeats_nothing() -> None:
+    of = problem(constraints=WINDOWS)
+    study = study_of(of)
+    for number in range(16):
+        trial = study.ask()
+        picked = suggest(trial, of.space)
+        assert is_feasible(of, picked)
+        if number % 4 == 1:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        elif number % 4 != 2:
+            study.tell(trial, [miou(picked), costs_of(picked)["cost/macs"]])
+    assert len({identity(trial.params) for trial in study.trials}) == 16
+
+
+def test_through_rays_optuna_search() -> None:
+    of = problem()
+
+    def ask(trial: optuna.Trial) -> dict[str, Any]:
+        return {"macs": costs_of(suggest(trial, of.space))["cost/macs"]}
+
+    searcher = OptunaSearch(ask, sampler=KnownCostSampler(of), metric=["miou", "macs"], mode=["max", "min"])
+    expected = run(of, 10)
+    for number, entry in enumerate(expected):
+        config = searcher.suggest(str(number))
+        assert config is not None and identity({k: v for k, v in config.items() if k != "macs"}) == identity(entry.picked)
+        searcher.on_trial_complete(str(number), {"miou": miou(entry.picked), "macs": config["macs"], tune.result.TRAINING_ITERATION: 1})
+
+
+def test_a_study_with_other_directions_is_refused() -> None:
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=KnownCostSampler(problem()))
+    with pytest.raises(SpaceError, match=r"directions are minimize, minimize; the space's objectives are val/miou maximize, cost/macs"):
+        study.optimize(objective, n_trials=1)
+
+
+def test_trials_of_another_space_in_the_study_are_left_aside() -> None:
+    study = study_of(problem())
+    study.enqueue_trial({"a": 4, "b": 3, "weight": "off", "kind": "x", "rate": 0.1})
+    study.optimize(lambda trial: (0.1, float(trial.suggest_int("other", 1, 3))), n_trials=1)
+    study.optimize(objective, n_trials=8)
+    assert len(study.trials) == 9
+
+
+# ---- encoding -------------------------------------------------------------------------------------------------------
+
+
+def test_encoding_and_back_is_the_same_configuration() -> None:
+    encoding, rng = Encoding(problem().space), np.random.default_rng(0)
+    picks = [random_pick(problem().space, rng) for _ in range(200)]
+    for picked, row in zip(picks, encoding.encode(picks)):
+        back = encoding.decode(row)
+        assert {k: v for k, v in back.items() if isinstance(v, int | str)} == {k: v for k, v in picked.items() if isinstance(v, int | str)}
+        assert (
+            back == pytest.approx(picked, rel=1e-12) if all(isinstance(v, float) for v in back.values()) else back.keys() == picked.keys()
+        )
+        assert back["rate"] == pytest.approx(picked["rate"]) and back.get("step", 1) == pytest.approx(picked.get("step", 1))
+
+
+def test_drawn_and_mutated_rows_are_active_configurations_inside_their_ranges() -> None:
+    space = problem().space
+    encoding, rng = Encoding(space), np.random.default_rng(0)
+    drawn = encoding.draw(rng, 300)
+    for row in np.vstack([drawn, encoding.mutate(drawn[:5], rng, 300)]):
+        picked = encoding.decode(row)
+        assert picked == active(space, picked) and ("step" in picked) == (picked["weight"] != "off")
+        assert picked["a"] in range(2, 17, 2) and picked["b"] in range(1, 17) and 0.1 <= picked.get("step", 1) <= 100
+
+
+def test_mutants_differ_from_their_parents() -> None:
+    encoding, rng = Encoding(problem().space), np.random.default_rng(0)
+    parents = encoding.draw(rng, 20)
+    mutants = encoding.mutate(parents, rng, 200)
+    assert len(distinct(mutants, parents)) > 150
+
+
+def test_widths_are_seen_on_a_log_scale_and_small_ranges_on_a_linear_one() -> None:
+    space = SearchSpace(
+        preset="none", parameters={"w": Int(low=4, high=64, step=4), "k": Int(low=3, high=7, step=2)}, objectives=(), uniform=(1,)
+    )
+    encoding = Encoding(space)
+    features = encoding.features(encoding.encode([{"w": 4, "k": 3}, {"w": 16, "k": 5}, {"w": 64, "k": 7}]))
+    np.testing.assert_allclose(features.numbers, [[0, 0], [0.5, 0.5], [1, 1]], atol=1e-12)
+
+
+def test_a_small_space_is_listed_whole() -> None:
+    encoding = Encoding(problem(parameters=SMALL).space)
+    grid = encoding.grid(100)
+    assert grid is not None and len({identity(encoding.decode(row)) for row in grid}) == 12
+    assert encoding.grid(11) is None and Encoding(problem().space).grid(10**9) is None

@@ -1,0 +1,155 @@
+"""Simulated sweeps: the clock, schedulers, a kill at any time, recorded tables."""
+
+import math
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from raydistill.errors import SpaceError
+from raydistill.search import SAMPLERS, Picked, Problem
+from raydistill.simulate import CONTINUE, STOP, Outcome, SimulatedTrial, Verdict, recorded, simulate
+from raydistill.space import Choice, Distribution, Float, Int, Objective, SearchSpace
+
+PARAMETERS: dict[str, Distribution] = {"a": Int(low=1, high=8), "b": Int(low=1, high=8), "kind": Choice(options={"x": 1, "y": 2})}
+
+
+def space(parameters: dict[str, Distribution] = PARAMETERS) -> SearchSpace:
+    objectives = (Objective(name="val/error", direction="min", reference=1.0), Objective(name="cost/macs", direction="min"))
+    return SearchSpace(preset="none", parameters=parameters, objectives=objectives, uniform=(1,))
+
+
+def costs_of(picked: Picked) -> dict[str, float]:
+    return {"cost/macs": float(picked["a"] * picked["b"])}
+
+
+def problem(sampler: str = "known-cost", seed: int = 0) -> Problem:
+    return Problem(space(), costs_of, seed, 4, sampler, 20)
+
+
+def outcome_of(picked: Picked, number: int) -> Outcome:
+    """Cost grows the time; number 5 fails; two evaluations before the last."""
+    cost = costs_of(picked)["cost/macs"]
+    error = 1 / (1 + cost) + (0.1 if picked["kind"] == "y" else 0.0)
+    curve = [(100, [4 * error, cost]), (200, [2 * error, cost])]
+    return Outcome(None if number == 5 else [error, cost], 1.0 + cost / 10 + 0.01 * number, 400, curve)
+
+
+def stop_bad(trial: SimulatedTrial, step: int, values: list[float]) -> Verdict:
+    return STOP if step == 200 and values[0] > 0.3 else CONTINUE
+
+
+def test_workers_are_never_idle_and_never_more_than_there_are() -> None:
+    trials = simulate(problem(), outcome_of, num_trials=20, num_workers=3)
+    assert len(trials) == 20
+    for at in sorted(trial.started_sec for trial in trials):
+        running = sum(trial.started_sec <= at < trial.ends_sec for trial in trials)
+        assert running <= 3 and (running == 3 or at == 0)
+    starts = sorted(trial.started_sec for trial in trials)[3:]
+    assert set(starts) <= {trial.ends_sec for trial in trials}
+
+
+def test_more_workers_end_a_sweep_sooner_and_know_less() -> None:
+    one, four = (simulate(problem(), outcome_of, num_trials=20, num_workers=workers) for workers in (1, 4))
+    ends = [max(trial.ends_sec for trial in trials) for trials in (one, four)]
+    assert ends[1] < 0.5 * ends[0] and [t.picked for t in one] != [t.picked for t in four]
+
+
+def test_a_stopped_trial_is_pruned_and_frees_its_worker_at_once() -> None:
+    ended: list[SimulatedTrial] = []
+    trials = simulate(problem(), outcome_of, num_trials=20, num_workers=2, on_result=stop_bad, on_end=ended.append)
+    pruned = [trial for trial in trials if trial.status == "PRUNED"]
+    assert pruned and {trial.number for trial in ended} == set(range(20))
+    for trial in pruned:
+        assert trial.steps == 200 and trial.told.values is None and trial.told.state == "PRUNED"
+        assert trial.ends_sec == pytest.approx(trial.started_sec + trial.outcome.wall_sec / 2)
+        assert any(other.started_sec == trial.ends_sec for other in trials) or trial.number >= 18
+    assert trials[5].status == ("FAIL" if trials[5] not in pruned else "PRUNED")
+    assert all(trial.outcome.curve[1][1][0] <= 0.3 for trial in trials if trial.status == "COMPLETE")
+
+
+def test_a_scheduler_sees_every_evaluation_in_the_order_of_the_clock() -> None:
+    seen: list[tuple[float, int, int]] = []
+
+    def on_result(trial: SimulatedTrial, step: int, values: list[float]) -> Verdict:
+        assert values == trial.outcome.curve[trial.num_reports - 1][1] and trial.steps == step and trial.status == "RUNNING"
+        seen.append((trial.at_sec(step), trial.number, step))
+        return CONTINUE
+
+    simulate(problem(), outcome_of, num_trials=10, num_workers=4, on_result=on_result)
+    assert seen == sorted(seen) and len(seen) == 20
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "gp"])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_killed_sweep_goes_on_to_the_same_end(sampler: str, workers: int) -> None:
+    """The scheduler counts what it saw, so it must be told again."""
+
+    def scheduler() -> Any:
+        seen: list[float] = []
+
+        def on_result(trial: SimulatedTrial, step: int, values: list[float]) -> Verdict:
+            seen.append(values[0])
+            return STOP if len(seen) % 5 == 0 and step == 200 else CONTINUE
+
+        return on_result
+
+    of = problem(sampler)
+    whole = simulate(of, outcome_of, num_trials=16, num_workers=workers, on_result=scheduler())
+    assert {"PRUNED", "COMPLETE"} <= {trial.status for trial in whole}
+    end = max(trial.ends_sec for trial in whole)
+    for share in (0.05, 0.4, 0.9):
+        killed = simulate(of, outcome_of, num_trials=16, num_workers=workers, on_result=scheduler(), until_sec=share * end)
+        assert any(trial.status == "RUNNING" for trial in killed)
+        assert simulate(of, outcome_of, num_trials=16, num_workers=workers, on_result=scheduler(), trials=killed) == whole
+
+
+def test_a_resume_may_ask_for_more_trials() -> None:
+    few = simulate(problem(), outcome_of, num_trials=8, num_workers=1)
+    assert simulate(problem(), outcome_of, num_trials=16, num_workers=1, trials=few) == simulate(
+        problem(), outcome_of, num_trials=16, num_workers=1
+    )
+
+
+def test_an_exhausted_space_ends_the_sweep() -> None:
+    small = Problem(space({"a": Int(low=1, high=2), "b": Int(low=1, high=2), "kind": Choice(options={"x": 1})}), costs_of, 0, 4)
+    assert len(simulate(small, outcome_of, num_trials=20, num_workers=3)) == 4
+
+
+# ---- recorded tables ------------------------------------------------------------------------------------------------
+
+
+def table() -> pd.DataFrame:
+    rows = [
+        {"a": a, "b": b, "kind": kind, "val/error": 1 / (a * b) + 0.01 * seed, "cost/macs": a * b, "sec": a + b}
+        for a in range(1, 9) for b in range(1, 9) for kind in "xy" for seed in range(2)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_recorded_table_is_swept_and_seeds_are_taken_in_turn() -> None:
+    lookup = recorded(space(), table(), wall_sec="sec")
+    picked = {"a": 2, "b": 4, "kind": "y"}
+    assert lookup(picked, 0) == Outcome([0.125, 8.0], 6.0) and lookup(picked, 3).values == pytest.approx([0.135, 8.0])
+    trials = simulate(problem(), lookup, num_trials=12, num_workers=4)
+    assert all(trial.outcome.values == lookup(trial.picked, trial.number).values for trial in trials)
+
+
+def test_an_empty_measurement_is_a_failed_training() -> None:
+    broken = table()
+    broken.loc[0, "val/error"] = math.nan
+    assert recorded(space(), broken)({"a": 1, "b": 1, "kind": "x"}, 0).values is None
+
+
+def test_a_table_that_does_not_fit_the_space_is_refused() -> None:
+    for broken, message in (
+        (table().drop(columns="b"), r"no column 'b'; it needs a, b, kind, val/error, cost/macs"),
+        (table().assign(kind="z"), r"kind = 'z' is no option. Options: x, y"),
+        (table().assign(a=9), r"a = 9 lies outside 1 to 8"),
+    ):
+        with pytest.raises(SpaceError, match=message):
+            recorded(space(), broken)
+    with pytest.raises(SpaceError, match=r"a is a Float, of which no table holds every value; make it an Int or a Choice"):
+        recorded(space(PARAMETERS | {"a": Float(low=1, high=8)}), table())
+    with pytest.raises(SpaceError, match="must hold every configuration of the space"):
+        recorded(space(), table()[:4])({"a": 8, "b": 8, "kind": "x"}, 0)

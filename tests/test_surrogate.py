@@ -1,0 +1,193 @@
+"""The Gaussian process against dense algebra, and expected improvement against brute-force integration."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import lognorm, multivariate_normal, norm
+
+from raydistill.frontier import hypervolume
+from raydistill.search import surrogate
+from raydistill.search.acquisition import expected_below, hypervolume_improvement
+from raydistill.search.surrogate import GaussianProcess, Inputs
+
+
+def inputs(count: int, numbers: int = 2, categories: int = 1, seed: int = 0) -> Inputs:
+    rng = np.random.default_rng(seed)
+    return Inputs(rng.random((count, numbers)), rng.integers(3, size=(count, categories)))
+
+
+def values_at(points: Inputs) -> np.ndarray:
+    return np.sin(3 * points.numbers[:, 0]) + points.numbers[:, 1] ** 2 + 0.5 * points.categories[:, 0]
+
+
+# ---- Gaussian process -----------------------------------------------------------------------------------------------
+
+
+def test_mean_and_deviation_are_those_of_conditioning_the_joint_normal() -> None:
+    known, asked = inputs(12), inputs(5, seed=1)
+    values = values_at(known)
+    process = GaussianProcess(known, values)
+    both = known + asked
+    pairs = [[surrogate._kernel(both.rows([i]), both.rows([j]), process.theta).item() for j in range(17)] for i in range(17)]
+    correlation = np.array(pairs)
+    k, cross, rest = correlation[:12, :12], correlation[:12, 12:], correlation[12:, 12:]
+    k = k + (math.exp(process.theta[-1]) + surrogate._JITTER) * np.eye(12)
+    standard = (values - values.mean()) / values.std()
+    ones = np.ones(12)
+    level = ones @ np.linalg.solve(k, standard) / (ones @ np.linalg.solve(k, ones))
+    mean = values.mean() + values.std() * (level + cross.T @ np.linalg.solve(k, standard - level))
+    variance = process.variance * values.var() * np.diag(rest - cross.T @ np.linalg.solve(k, cross))
+    got_mean, got_deviation = process.predict(asked)
+    np.testing.assert_allclose(got_mean, mean, rtol=1e-7)
+    np.testing.assert_allclose(got_deviation, np.sqrt(variance), rtol=1e-5)
+
+
+def test_the_gradient_of_the_fit_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+    captured = {}
+
+    def keep(loss, start, **given):  # type: ignore[no-untyped-def]
+        captured["loss"] = loss
+        raise StopIteration
+
+    monkeypatch.setattr(surrogate, "minimize", keep)
+    with pytest.raises(StopIteration):
+        GaussianProcess(inputs(15, 3, 2), np.random.default_rng(0).normal(size=15))
+    theta = np.array([-0.5, 0.3, 1.0, 0.2, -1.0, -3.0])
+    gradient = captured["loss"](theta)[1]
+    for axis in range(len(theta)):
+        step = 1e-6 * np.eye(len(theta))[axis]
+        numeric = (captured["loss"](theta + step)[0] - captured["loss"](theta - step)[0]) / 2e-6
+        assert gradient[axis] == pytest.approx(numeric, rel=1e-5, abs=1e-6)
+
+
+def test_noise_is_found_where_there_is_noise_and_not_where_there_is_none() -> None:
+    points = inputs(80)
+    clean = values_at(points)
+    noisy = clean + 0.3 * np.random.default_rng(3).normal(size=80)
+    noise = [math.sqrt(math.exp(g.theta[-1]) * g.variance) * g.scale for g in (GaussianProcess(points, v) for v in (clean, noisy))]
+    assert noise[0] < 0.03 and noise[1] == pytest.approx(0.3, rel=0.35)
+
+
+def test_a_smooth_function_is_learnt_and_the_deviation_is_honest() -> None:
+    known, asked = inputs(40), inputs(200, seed=1)
+    mean, deviation = GaussianProcess(known, values_at(known)).predict(asked)
+    error = mean - values_at(asked)
+    assert np.sqrt((error**2).mean()) < 0.1 * values_at(asked).std()
+    assert (np.abs(error) < 2 * deviation).mean() > 0.8
+
+
+def test_a_running_trial_shrinks_the_deviation_around_itself_and_leaves_the_mean() -> None:
+    known, asked = inputs(10), inputs(50, seed=1)
+    process = GaussianProcess(known, values_at(known))
+    running = asked.rows([0])
+    mean, before = process.predict(asked)
+    mean_given, after = process.predict_given(asked, running)
+    np.testing.assert_array_equal(mean, mean_given)
+    assert (after <= before + 1e-9).all() and after[0] < 0.6 * before[0]
+
+
+@pytest.mark.parametrize("values", [np.zeros(4), np.full(4, 1e6), np.array([0.0, 0.0, 0.0, 1e-300])])
+def test_equal_values_give_a_flat_model_and_no_error(values: np.ndarray) -> None:
+    mean, deviation = GaussianProcess(inputs(4), values).predict(inputs(3, seed=1))
+    np.testing.assert_allclose(mean, values[0], atol=1e-6)
+    assert np.isfinite(deviation).all()
+
+
+def test_inputs_without_numbers_or_without_categories() -> None:
+    for numbers, categories in ((0, 2), (2, 0)):
+        points = inputs(8, numbers, categories)
+        mean, _ = GaussianProcess(points, np.arange(8.0)).predict(points)
+        assert np.isfinite(mean).all()
+
+
+# ---- expected improvement -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize(("mean", "deviation"), [(0.3, 0.2), (-1.0, 0.05), (0.5, 2.0)])
+def test_expected_below_is_the_integral(mean: float, deviation: float, is_log: bool) -> None:
+    density = lognorm(deviation, scale=math.exp(mean)).pdf if is_log else norm(mean, deviation).pdf
+    for level in (0.1, 0.7, 2.5):
+        low = 0.0 if is_log else mean - 12 * deviation
+        points = [math.exp(mean)] if is_log and math.exp(mean) < level else None
+
+        def gain(y: float, level: float = level) -> float:
+            return (level - y) * float(density(y))
+
+        expected = quad(gain, low, level, points=points, epsabs=1e-12, limit=300)[0] if level > low else 0.0
+        got = expected_below(np.array([level]), np.array([mean]), np.array([deviation]), is_log)[0, 0]
+        assert got == pytest.approx(expected, abs=1e-8)
+
+
+FRONT2 = np.array([[0.1, 0.9], [0.4, 0.5], [0.4, 0.7], [0.8, 0.2], [1.5, 0.1]])
+FRONT3 = np.array([[0.2, 0.6, 0.7], [0.5, 0.3, 0.6], [0.7, 0.7, 0.1], [0.6, 0.6, 0.65], [0.1, 2.0, 0.1]])
+
+
+def added(front: np.ndarray, point: np.ndarray) -> float:
+    """By the hypervolume of `frontier`, which is another library's."""
+    reference, directions = [1.0] * len(point), ["min"] * len(point)
+    if not (point < 1).all():
+        return 0.0
+    return hypervolume(np.vstack([front, point]), directions, reference) - hypervolume(front, directions, reference)
+
+
+@pytest.mark.parametrize("front", [FRONT2, FRONT3])
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize("uncertain", [0, 1])
+def test_with_one_uncertain_objective_it_is_the_integral_to_1e_6(front: np.ndarray, is_log: bool, uncertain: int) -> None:
+    count = front.shape[1]
+    logs = [is_log and axis == uncertain for axis in range(count)]
+    for middle, spread in ((0.55, 0.15), (0.9, 0.4)):
+        known = np.full(count, 0.35)
+        mean, deviation = known.copy(), np.zeros(count)
+        mean[uncertain], deviation[uncertain] = (math.log(middle) if is_log else middle), spread
+        density = lognorm(spread, scale=middle).pdf if is_log else norm(middle, spread).pdf
+
+        def gain(y: float, known: np.ndarray = known, density=density) -> float:  # type: ignore[no-untyped-def]
+            point = known.copy()
+            point[uncertain] = y
+            return added(front, point) * density(y)
+
+        kinks = sorted({*front[:, uncertain].tolist(), middle})
+        low = 1e-9 if is_log else middle - 10 * spread
+        edges = [low, *(kink for kink in kinks if low < kink < 1), 1.0]
+        expected = sum(quad(gain, a, b, epsabs=1e-10)[0] for a, b in itertools.pairwise(edges))
+        got = hypervolume_improvement(front, np.ones(count), mean[None], deviation[None], logs)[0]
+        assert got == pytest.approx(expected, abs=1e-6) and expected > 1e-3
+
+
+def sampled_gain(front: np.ndarray, mean: np.ndarray, deviation: np.ndarray, count: int) -> tuple[float, float]:
+    draws = multivariate_normal(mean, np.diag(deviation**2), allow_singular=True).rvs(count, random_state=0)
+    gains = np.array([added(front, draw) for draw in draws])
+    return float(gains.mean()), float(gains.std() / math.sqrt(count))
+
+
+@pytest.mark.parametrize("front", [FRONT2, FRONT3])
+def test_with_every_objective_uncertain_it_agrees_with_sampling(front: np.ndarray) -> None:
+    mean, deviation = np.full(front.shape[1], 0.45), np.linspace(0.1, 0.3, front.shape[1])
+    expected, error = sampled_gain(front, mean, deviation, 3000)
+    got = hypervolume_improvement(front, np.ones(len(mean)), mean[None], deviation[None])[0]
+    assert abs(got - expected) < 4 * error and error < 0.05 * expected
+
+
+def test_four_objectives_are_integrated_by_sampling() -> None:
+    front = np.array([[0.2, 0.6, 0.7, 0.5], [0.5, 0.3, 0.6, 0.4]])
+    mean, deviation = np.array([0.4, 0.4, 0.4, 0.4]), np.array([0.0, 0.2, 0.0, 0.1])
+    expected, error = sampled_gain(front, mean, deviation, 2000)
+    got = hypervolume_improvement(front, np.ones(4), mean[None], deviation[None])[0]
+    assert got == pytest.approx(expected, rel=0.1) and error < 0.03 * expected
+
+
+def test_the_volume_that_known_points_add_is_exact_and_dominated_ones_add_nothing() -> None:
+    points = np.array([[0.3, 0.3], [0.4, 0.5], [0.9, 0.95], [1.2, 0.1]])
+    got = hypervolume_improvement(FRONT2, np.ones(2), points, np.zeros_like(points))
+    np.testing.assert_allclose(got, [added(FRONT2, point) for point in points], atol=1e-12)
+    assert got[0] > 0 and (got[1:] == 0).all()
+
+
+def test_an_empty_front_leaves_the_whole_box() -> None:
+    got = hypervolume_improvement(np.empty((0, 2)), np.ones(2), np.array([[0.25, 0.5]]), np.zeros((1, 2)))
+    assert got[0] == pytest.approx(0.375)
