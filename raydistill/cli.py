@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 def sweep(
     space: Annotated[str, typer.Option(help="Search space: a name in search_spaces/, or the path of a .py file.")] = "default",
     data: Annotated[str | None, typer.Option(help="Folder of pictures, for spaces that read one.")] = None,
-    store: Annotated[str, typer.Option(help="Results folder.")] = "runs",
+    store: Annotated[str, typer.Option(help="Results folder, or s3://bucket/prefix.")] = "runs",
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the space and a number.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest sweep of the same settings, or with --name.")] = False,
     trials: Annotated[int, typer.Option(help="Students to search, beside the baselines.")] = 8,
@@ -101,14 +101,15 @@ def batch(
 
 @app.command()
 def doctor(
-    store: Annotated[Path, typer.Option(help="Results folder, as sweeps will be given it.")] = Path("runs"),
+    store: Annotated[str, typer.Option(help="Results folder or s3:// URL, as sweeps will be given it.")] = "runs",
     mlflow: Annotated[str | None, typer.Option(help="Tracking URI, as sweeps will be given it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
     """Look at this machine, or at every node of the cluster that RAY_ADDRESS names, and say what to do. Exit code 1 where a check fails."""
     from raydistill.doctor import run
+    from raydistill.mirror import folder_of
 
-    raise typer.Exit(run(store, mlflow, as_json=as_json))
+    raise typer.Exit(run(folder_of(store), mlflow, as_json=as_json))
 
 
 @app.command()

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import psutil
 
-from raydistill import nodes, place, store, track
+from raydistill import mirror, nodes, place, store, track
 from raydistill.errors import ConfigError, StoreError
 from raydistill.nodes import Answer
 from raydistill.progress import Progress
@@ -134,9 +134,11 @@ def _torch_sees() -> dict[str, Any]:
 def _answer_probe(folder: Path, probe: str) -> dict[str, str]:
     name = f"{probe}-{secrets.token_hex(4)}"
     try:
+        mirror.pull(folder / probe)
         (folder / probe).read_text()
         (folder / name).write_text(name)
-    except OSError as error:
+        mirror.push(folder / name)
+    except (StoreError, OSError) as error:
         return {"name": name, "error": str(error)}
     return {"name": name, "error": ""}
 
@@ -263,6 +265,7 @@ def check_storage(answer: Answer, folder: Path) -> list[Finding]:
     advice = "mount one shared folder at the same path on every node, and give sweeps a --store in it"
     if storage["error"]:
         return [Finding("storage", answer.node, "fail", f"does not share {folder} with the driver: {storage['error']}", advice)]
+    mirror.pull(folder / storage["name"])
     if not (folder / storage["name"]).exists():
         return [Finding("storage", answer.node, "fail", f"the driver does not see what this node writes in {folder}", advice)]
     return [Finding("storage", answer.node, "ok", f"reads and writes {folder} as the driver does")]
@@ -309,6 +312,7 @@ def _probed(folder: Path) -> Iterator[tuple[str, str]]:
     try:
         store.open_store(folder)
         (folder / probe).write_text(probe)
+        mirror.push(folder / probe)
     except (StoreError, OSError) as error:
         trouble = str(error)
     try:
@@ -316,9 +320,9 @@ def _probed(folder: Path) -> Iterator[tuple[str, str]]:
     finally:
         if folder.is_dir():
             for path in folder.glob(f"{probe}*"):
-                path.unlink()
+                mirror.remove(path)
             if not had_version and [path.name for path in folder.iterdir()] == ["store.json"]:
-                (folder / "store.json").unlink()
+                mirror.remove(folder / "store.json")
             if not was_there:
                 with contextlib.suppress(OSError):  # not empty any more: somebody uses it
                     folder.rmdir()

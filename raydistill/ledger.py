@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from raydistill import checkpoint, cost, results, search
+from raydistill import checkpoint, cost, mirror, results, search
 from raydistill.config import DistillTraining, Job, Pix2pixTraining, leaves, with_values
 from raydistill.errors import StoreError
 from raydistill.perform import NOTHING_MEASURED, Stages
@@ -23,6 +23,8 @@ class Ledger:
 
     def __init__(self, plan: Plan, folder: Path, stages: Stages):
         self.plan, self.folder, self.stages = plan, folder, stages
+        for trial_folder in mirror.folders(folder / "trials"):
+            mirror.pull(trial_folder)
         self.trials = results.read_trials(folder)
         self._require_same_stages()
         self._add_missing()
@@ -66,9 +68,11 @@ class Ledger:
         kept: a resume tries it again.
         """
         folder = self.folder_of(trial)
+        mirror.pull(folder)
         result = results.read_result(folder)
         if result is None and stopped:
             result = results.write_result(folder, self._pruned(trial, num_gpus))
+            mirror.push(folder)
         if result is None:
             error = folder / "error.txt"
             reason = error.read_text().strip().splitlines()[-1] if error.exists() else "the worker process died (killed, or out of memory)"
@@ -128,6 +132,7 @@ class Ledger:
         if teacher["result"] is None:
             shutil.copyfile(Path(self.stages.teacher.path).parent / "samples.png", self.folder_of(teacher) / "samples.png")
             teacher["result"] = results.write_result(self.folder_of(teacher), self.stages.teacher_result)
+            mirror.push(self.folder_of(teacher))
         for role, label, training in baselines(self.plan):
             if label not in known:
                 params = {f"student.generator.widths.{name}": width for name, width in leaves(training.generator.widths).items()}
@@ -154,6 +159,7 @@ class Ledger:
             **extra,
         }
         self.trials.append(results.write_trial(self.folder_of(trial), trial) | {"result": None})
+        mirror.push(self.folder_of(trial))
         return self.trials[-1]
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from raydistill import networks, parallel, results
+from raydistill import mirror, networks, parallel, results
 from raydistill.config import Experiment, Job, Stored
 from raydistill.data import load_split
 from raydistill.data.outputs import load_outputs, store_outputs
@@ -34,6 +34,10 @@ def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
     Divergence, which every worker sees alike, and one worker's lack of memory are results too (FAIL with a reason); any other error
     is raised.
     """
+    for needed in (job.data, job.judge, job.teacher):
+        if needed is not None:
+            mirror.pull(Path(needed.path))
+    mirror.pull(folder)
     if (found := results.read_result(folder)) is not None:
         if found["trial_key"] != job.key:
             raise CheckpointError(f"{folder}: holds the result of job {found['trial_key']}, not of {job.key}; remove the folder")
@@ -45,6 +49,7 @@ def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
         if workers.is_main:
             with (folder / "log.txt").open("a") as file:
                 file.write(" ".join(f"{name}={value:.5g}" for name, value in numbers.items()) + "\n")
+            mirror.push(folder)
         report(numbers)
 
     result: dict[str, Any] = {
@@ -109,11 +114,15 @@ def train_stages(experiment: Experiment, data: Stored, cache: Path, report: Repo
 def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
     """Whether `train_stages` would find everything there."""
     judge_job = Job(training=experiment.judge, data=data)
-    judge_result = results.read_result(cache / "judge" / judge_job.key)
+    judge_folder = cache / "judge" / judge_job.key
+    mirror.pull(judge_folder)
+    judge_result = results.read_result(judge_folder)
     if judge_result is None or judge_result["status"] != "COMPLETE":
         return False
-    judge = network_of(cache / "judge" / judge_job.key, judge_result)
-    return results.read_result(cache / "teacher" / Job(training=experiment.teacher, data=data, judge=judge).key) is not None
+    judge = network_of(judge_folder, judge_result)
+    teacher_folder = cache / "teacher" / Job(training=experiment.teacher, data=data, judge=judge).key
+    mirror.pull(teacher_folder)
+    return results.read_result(teacher_folder) is not None
 
 
 def _store_outputs_once(teacher: Stored, data: Stored, flip: bool) -> None:
@@ -122,6 +131,7 @@ def _store_outputs_once(teacher: Stored, data: Stored, flip: bool) -> None:
         split = load_split(data, "train")
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         store_outputs(Path(teacher.path), teacher.digest, networks.load(teacher, split.info, device), split, flip, device)
+        mirror.push(Path(teacher.path))
     parallel.barrier(workers)
 
 

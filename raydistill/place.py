@@ -18,7 +18,7 @@ from typing import NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raydistill import join
+from raydistill import join, mirror
 from raydistill.errors import ConfigError, RunError, StoreError
 from raydistill.plan import RECHECK_WORKERS, TEACHER_WORKERS, SweepOptions
 
@@ -244,13 +244,15 @@ def probe_nodes(store: Path) -> list[Node]:
     if len(raws) == 1 and not raws[0]["Resources"].get("GPU"):
         return [_node(raw) for raw in raws]  # this process looked already
     token = secrets.token_hex(8)
-    folder = store / f".nodes-{token}"
+    folder = store / f"nodes-{token}"
     folder.mkdir()
     try:
         (folder / "driver").write_text(token)
+        mirror.push(folder)
         tasks = [_answer.options(scheduling_strategy=NodeAffinitySchedulingStrategy(raw["NodeID"], soft=False)) for raw in raws]
         answers = [task.remote(str(folder), token, raw["NodeID"]) for task, raw in zip(tasks, raws, strict=True)]
         done, _ = ray.wait(answers, num_returns=len(answers), timeout=_PROBE_SEC)
+        mirror.pull(folder)
         nodes = []
         for raw, answer in zip(raws, answers, strict=True):
             node = _node(raw)
@@ -259,24 +261,24 @@ def probe_nodes(store: Path) -> list[Node]:
                 problem = "what it writes there cannot be read here"
             if problem:
                 raise StoreError(
-                    f"--store {store}: node {node.address} cannot use it: {problem}. Every node must see the same folder: give one on a "
-                    "shared file system, mounted at the same path everywhere"
+                    f"--store {mirror.url_of(store) or store}: node {node.address} cannot use it: {problem}. Every node must see the same "
+                    "folder: give one on a shared file system, mounted at the same path everywhere"
                 )
             nodes.append(node._replace(gpu_bytes=gpu_bytes))
         return nodes
     finally:
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()
+        mirror.remove(folder)
 
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _answer(folder: str, token: str, name: str) -> tuple[str, int]:
     """(what is wrong with the folder as seen from this node, or "", bytes of its smallest GPU)."""
+    mirror.pull(Path(folder))
     if not _reads(Path(folder) / "driver", token):
         return "a file written by the driver is not there", 0
     try:
         (Path(folder) / name).write_text(token)
+        mirror.push(Path(folder))
     except OSError as error:
         return f"not writable ({error.strerror or error})", 0
     return "", _smallest_gpu_bytes()

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from raydistill import cost, memory, models, parallel, presets, results, search, space, store, terms
+from raydistill import cost, memory, mirror, models, parallel, presets, results, search, space, store, terms
 from raydistill.architectures import PictureGenerator
 from raydistill.config import Experiment, Frozen, Stored, digest, leaves, nearest, parse_assignments, with_checked, with_values
 from raydistill.data import DataInfo, prepare, read_info
-from raydistill.errors import BudgetError, ConfigError, SpaceError, StoreError
+from raydistill.errors import BudgetError, ConfigError, SpaceError
 from raydistill.space import Objective, SearchSpace, Window
 
 
@@ -143,9 +143,7 @@ def check(options: SweepOptions) -> Plan:
     chosen = space.fitted(_with_options(chosen, options), experiment, where)
     space.check(chosen, experiment, where)
     terms.check(experiment.student.mi, experiment.data.height, experiment.data.width, experiment.student.batch_size)
-    if "://" in options.store:
-        raise StoreError(f"--store {options.store}: object stores are not read; give a folder, on several nodes a shared one")
-    folder = store.open_store(Path(options.store))
+    folder = store.open_store(mirror.folder_of(options.store))
     data = prepare(experiment.data, folder / "cache" / "data")
     plan = Plan(options, folder, chosen, experiment, data, read_info(data))
     if plan.info.pairing != "pairs":

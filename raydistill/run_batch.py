@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from raydistill import frontier, ledger, results, store, sweep, track
+from raydistill import frontier, ledger, mirror, results, store, sweep, track
 from raydistill.batch import Batch, Budget, Entry, Method, load_batch
 from raydistill.config import digest, nearest, validated
 from raydistill.errors import ConfigError, InputError, StoreError
@@ -61,7 +61,9 @@ def run(path: Path, *, resume: bool, dry_run: bool) -> int:
             return 130
         finally:
             meter.write()
+            mirror.push(folder)
         _report(batch, sweeps, states, folder, progress)
+        mirror.push(folder)
     left = [f"{name} ({state})" for name, state in states.items() if state != FINISHED]
     if left:
         why = f"{meter.stopped}. " if meter.stopped else ""
@@ -125,6 +127,7 @@ def _check_folders(batch: Batch, sweeps: Sequence[Sweep], resume: bool) -> None:
     """Raises StoreError where the batch is there and --resume is not given, the other way round, or a sweep has other settings."""
     root = sweeps[0].plan.store
     folder = root / "batches" / batch.name
+    mirror.pull(folder)
     if resume and not folder.exists():
         raise StoreError(f"--resume: there is no batch {batch.name} in {root / 'batches'}; leave --resume out to start it")
     for there in (folder, *(each.folder for each in sweeps)):
@@ -132,6 +135,7 @@ def _check_folders(batch: Batch, sweeps: Sequence[Sweep], resume: bool) -> None:
             raise StoreError(f"batch {batch.name}: {there} exists; add --resume to go on with it, or give the batch another name")
     problems = []
     for each in sweeps:
+        mirror.pull(each.folder)
         if each.folder.exists():
             try:
                 store.find_sweep(root, each.name, each.plan.definition)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from raydistill import mirror
 from raydistill.errors import StoreError
 from raydistill.results import write_json_atomic
 
@@ -34,6 +35,8 @@ def open_store(path: Path) -> Path:
     version_file = store / "store.json"
     try:
         store.mkdir(parents=True, exist_ok=True)
+        mirror.require_bucket(store)
+        mirror.pull(version_file)
         probe = store / f".probe-{secrets.token_hex(4)}"
         probe.write_text("probe")
         probe.unlink()
@@ -41,6 +44,7 @@ def open_store(path: Path) -> Path:
             if any(not path.name.startswith(".") for path in store.iterdir()):
                 raise StoreError(f"--store {store}: not empty and not a raydistill store (no store.json); give a new or empty folder")
             write_json_atomic(version_file, {"store_version": STORE_VERSION})
+            mirror.push(version_file)
         version = json.loads(version_file.read_text()).get("store_version")
     except (OSError, ValueError) as error:
         raise StoreError(f"--store {store}: cannot be used: {error}; give a folder that can be written") from error
@@ -48,6 +52,8 @@ def open_store(path: Path) -> Path:
         raise StoreError(f"--store {store}: written by store version {version}, this raydistill reads {STORE_VERSION}; give another folder")
     if (free := shutil.disk_usage(store).free / 2**30) < NEEDED_GB:
         raise StoreError(f"--store {store}: {free:.2f} GiB free, needed {NEEDED_GB}; free some space or give another folder")
+    for sweep in mirror.folders(store / "sweeps"):
+        mirror.pull(sweep / "sweep.json")
     return store
 
 
@@ -71,6 +77,7 @@ def create_sweep(store: Path, name: str | None, space: str, facts: dict[str, Any
     except OSError as error:
         shutil.rmtree(hidden)
         raise StoreError(f"--name {name}: {folder} exists; add --resume to go on with it, or give another name") from error
+    mirror.push(folder)
     return folder
 
 

@@ -5,7 +5,6 @@ their checkpoints under the same number, proposals continue from the told histor
 """
 
 import os
-import shutil
 import signal
 import threading
 import time
@@ -16,7 +15,7 @@ from types import MappingProxyType
 
 import torch
 
-from raydistill import nodes, place, report, store, track, trial, tuning
+from raydistill import mirror, nodes, place, report, store, track, trial, tuning
 from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, RaydistillError
 from raydistill.ledger import Ledger, Trial
@@ -50,6 +49,8 @@ def opened(plan: Plan, progress: Progress) -> Iterator[tuple[Path, Tracker]]:
         tracker = Tracker(options.mlflow or default_uri(plan.store), options.experiment, plan.store / "mlartifacts")
     folder = _open_sweep(plan)
     with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
+        if url := mirror.url_of(folder):
+            progress.say(f"results go to {url}; this machine's copy:")
         progress.say(f"sweep {folder.name} in {folder}; logs in {folder / 'trials'}/*/log.txt")
         try:
             yield folder, tracker
@@ -110,6 +111,7 @@ def run_one(
         return 1
     real_test = report.score_on_test(ledger)
     report.write_report(ledger, real_test, tracker, progress)
+    mirror.push(folder, skip=("trials",))
     return 0
 
 
@@ -207,7 +209,7 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
         front = [member["trial_id"] for member in ledger.front()]
         progress.trial_ended(ended_trial, ended, total, front, left_sec)
 
-    shutil.rmtree(ledger.folder / "ray", ignore_errors=True)
+    mirror.remove(ledger.folder / "ray")
     tuning.run_trials(
         next_trial,
         lambda running, numbers: tracker.log_report(running["trial_id"], numbers),

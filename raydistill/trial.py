@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
@@ -14,7 +15,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raydistill import results
+from raydistill import mirror, results
 from raydistill.config import Experiment, Job, Stored
 from raydistill.errors import RunError
 from raydistill.perform import perform, train_stages
@@ -35,6 +36,7 @@ def perform_sharded(job: Job, folder: Path, group: Group, watch: Callable[[], No
     """
     config = {"job": job.model_dump_json(), "folder": str(folder)}
     _fit(_trial_loop, config, folder / "ray", group, [TuneReportCallback()] if in_tune else [], watch)
+    mirror.pull(folder)
     if results.read_result(folder) is None:
         raise RunError(f"{folder}: Ray Train ended without a result; see the logs below {folder / 'ray'}")
 
@@ -87,10 +89,10 @@ def _fit(
         scaling_config=ScalingConfig(num_workers=group.workers, use_gpu=use_gpu, resources_per_worker=resources),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if nccl else "gloo"),
         run_config=RunConfig(
-            name=f"attempt-{len(list(storage.glob('*'))) + 1}",
-            storage_path=str(storage),
+            name=time.strftime("attempt-%Y-%m-%d-%H-%M-%S"),
             failure_config=FailureConfig(max_failures=1),
             callbacks=list[Any](callbacks),
+            **mirror.ray_storage(storage),
         ),
     )
     # On the main thread Ray Train would replace the handler of Ctrl-C, for good; in a thread of its own it leaves it alone.

@@ -10,6 +10,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from raydistill import mirror
 from raydistill.config import Job
 from raydistill.errors import RunError
 from raydistill.ledger import Trial
@@ -54,10 +55,10 @@ def run_trials(
         ),
         run_config=tune.RunConfig(
             name="trials",
-            storage_path=str(storage),
             verbose=0,
             callbacks=[_Reports(source, reported, watch)],
             failure_config=tune.FailureConfig(max_failures=_LOST_PROCESSES),
+            **mirror.ray_storage(storage),
         ),
     )
     try:
@@ -175,6 +176,7 @@ def _trainable(config: dict[str, Any]) -> None:
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.txt").write_text(traceback.format_exc())
+        mirror.push(folder)
         if placement.inline or not isinstance(error, RunError):
             raise
         # Ray Train has tried again already. Without a result the trial is a failure.

@@ -1,16 +1,21 @@
 """Several nodes on one machine: who sees the results folder, and a node lost in the middle of a trial."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import s3
 from test_sweep import command
+
+from raydistill import mirror, results
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +27,16 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 import ray
 from ray.cluster_utils import Cluster
 from raydistill import place
+"""
+
+RAY_START = """
+import os
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"  # the command asks for it
+from ray._private import ray_constants, services
+os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+services.get_node_ip_address = lambda *args: "127.0.0.1"  # and would listen on every network
+from ray.scripts.scripts import main
+main()
 """
 
 
@@ -59,6 +74,13 @@ cluster.shutdown()
 
 
 @pytest.fixture
+def credentials(monkeypatch) -> None:
+    """Before the nodes start: they inherit them."""
+    for name, value in s3.CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[Nodes]:
     started = Nodes(tmp_path / "cluster.log")
     yield started
@@ -66,23 +88,31 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     started.process.wait(timeout=60)
 
 
-def test_a_results_folder_that_a_node_does_not_see_is_refused(nodes, tmp_path):
-    """The second node runs in a mount namespace of its own, where another folder lies over the store."""
+@contextlib.contextmanager
+def far_node(nodes: Nodes, hidden: Path, num_cpus: int) -> Iterator[None]:
+    """A node in a mount namespace of its own, where an empty folder lies over `hidden`; what it writes there is gone with it."""
     if subprocess.run(["unshare", "-rm", "true"]).returncode:
         pytest.skip("no mount namespaces here")
-    nodes.do("add near 2")
-    hide = f"mount -t tmpfs none {tmp_path}/runs && exec ray start --address={nodes.address} --num-cpus=1 --block"
-    (tmp_path / "runs").mkdir()
-    with subprocess.Popen(["unshare", "-rm", "sh", "-c", hide], env=nodes.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as far:
+    hidden.mkdir(exist_ok=True)
+    start_ray = [sys.executable, "-c", RAY_START, "start", f"--address={nodes.address}", f"--num-cpus={num_cpus}", "--block"]
+    hide = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh", *start_ray]
+    with subprocess.Popen(hide, env=nodes.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as far:
         try:
-            wait_for_nodes(nodes, tmp_path, 3)
-            done = subprocess.run(command(tmp_path / "runs"), cwd=tmp_path, env=nodes.env, capture_output=True, text=True, timeout=200)
+            yield
         finally:
             far.terminate()
+
+
+def test_a_results_folder_that_a_node_does_not_see_is_refused(nodes, tmp_path):
+    """The second node runs in a mount namespace of its own, where another folder lies over the store."""
+    nodes.do("add near 2")
+    with far_node(nodes, tmp_path / "runs", num_cpus=1):
+        wait_for_nodes(nodes, tmp_path, 3)
+        done = subprocess.run(command(tmp_path / "runs"), cwd=tmp_path, env=nodes.env, capture_output=True, text=True, timeout=200)
     print(done.stderr)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "cannot use it: a file written by the driver is not there. Every node must see the same folder" in done.stderr
-    assert not list((tmp_path / "runs/cache").glob("judge*")) and not list((tmp_path / "runs").glob(".nodes-*"))
+    assert not list((tmp_path / "runs/cache").glob("judge*")) and not list((tmp_path / "runs").glob("nodes-*"))
 
 
 def wait_for_nodes(nodes: Nodes, cwd: Path, count: int) -> None:
@@ -93,7 +123,7 @@ def wait_for_nodes(nodes: Nodes, cwd: Path, count: int) -> None:
             PRELUDE
             + f"""
 ray.init(address={nodes.address!r}, log_to_driver=False)
-while sum(node["Alive"] for node in ray.nodes()) < {count}:
+while sum(node["Alive"] for node in ray.nodes()) != {count}:
     time.sleep(0.2)
 """,
         ],
@@ -105,7 +135,7 @@ while sum(node["Alive"] for node in ray.nodes()) < {count}:
     )
 
 
-def start(nodes: Nodes, folder: Path, cwd: Path, *options: str) -> subprocess.Popen[str]:
+def start(nodes: Nodes, folder: Path | str, cwd: Path, *options: str) -> subprocess.Popen[str]:
     log = (cwd / "said.txt").open("a")
     return subprocess.Popen(command(folder, *options), cwd=cwd, env=nodes.env, stdout=log, stderr=subprocess.STDOUT, text=True)
 
@@ -115,6 +145,46 @@ def wait_until(condition: Any, what: str, driver: subprocess.Popen[str], cwd: Pa
     while not condition():
         assert time.monotonic() < deadline and driver.poll() is None, f"{what}: {(cwd / 'said.txt').read_text()}"
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize("executor", ["inline", "train"])
+def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(credentials, nodes, tmp_path, executor, monkeypatch):
+    """Trials run on a node with a local copy of its own. Both are lost; another driver and another node, with empty copies, go on."""
+    said = tmp_path / "said.txt"
+    options = (*LONG, "--executor", executor, "--max-concurrent", "1", "--teacher-workers", "1")
+    with s3.served(tmp_path) as query:
+        url = f"s3://{s3.BUCKET}/runs?{query}"
+        for attempt in ("one", "two"):
+            monkeypatch.setenv(mirror.FOLDER, str(tmp_path / attempt))
+            sweep_dir = mirror.folder_of(url) / "sweeps/lost"
+            with far_node(nodes, tmp_path / attempt, num_cpus=2):
+                wait_for_nodes(nodes, tmp_path, 2)
+                driver = start(nodes, url, tmp_path, *options, *(["--resume"] if attempt == "two" else []))
+                if attempt == "two":
+                    assert driver.wait(timeout=400) == 0, said.read_text()
+                    continue
+                wait_until(partial(sent_checkpoint, sweep_dir), "no checkpoint", driver, tmp_path)
+                driver.terminate()
+                assert driver.wait(timeout=100) == 130
+            wait_for_nodes(nodes, tmp_path, 1)
+    print(said.read_text())
+    table = results.read_table(sweep_dir / "trials.parquet")
+    assert set(table["status"]) == {"COMPLETE"} and table["front.member"].any()
+    assert (sweep_dir / "index.html").exists() or list(sweep_dir.glob("*.html"))
+    for folder in sweep_dir.glob("trials/*"):
+        log = folder / "log.txt"
+        reports = [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
+        assert len(reports) - len(set(reports)) <= 2, (folder, reports)  # gone on from the checkpoint; the end is told twice
+    assert said.read_text().count("judge and teacher: training once") == 1
+
+
+def sent_checkpoint(sweep_dir: Path) -> bool:
+    """Whether an unfinished trial's checkpoint is on the store, where another node wrote it."""
+    for folder in mirror.folders(sweep_dir / "trials"):
+        names = [path.name for path in mirror.folders(folder)]
+        if any(name.startswith("checkpoint-") for name in names) and "network" not in names:
+            return True
+    return False
 
 
 LONG = ("--set", "student.budget_nimg=8000", "--set", "student.report_every_nimg=800", "--trials", "1", "--name", "lost")

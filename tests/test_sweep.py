@@ -25,7 +25,7 @@ TINY = {
 }
 
 
-def command(folder: Path, *options: str) -> list[str]:
+def command(folder: Path | str, *options: str) -> list[str]:
     settings = [text for path, value in TINY.items() for text in ("--set", f"{path}={value}")]
     return [sys.executable, "-m", "raydistill", "sweep", "--store", str(folder), "--nimg", "160", *settings, *options]
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raydistill import mirror
 from raydistill.config import FolderData, Frozen, ShapesData, Stored, digest
 from raydistill.data import shapes
 from raydistill.errors import DataError, StoreError
@@ -154,6 +155,7 @@ def store(source: Source, config: ShapesData | FolderData, cache_dir: Path) -> S
         if size % 4:
             raise DataError(f"data.{name} is {size}. Allowed: multiples of 4. The nearest are {size - size % 4} and {size - size % 4 + 4}.")
     folder = cache_dir.absolute() / digest({"format": FORMAT, "config": config, "source": source.identity})
+    mirror.pull(folder)
     if not (folder / INFO).is_file():
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
@@ -167,6 +169,7 @@ def store(source: Source, config: ShapesData | FolderData, cache_dir: Path) -> S
                 f"{cache_dir}: the decoded data cannot be written there: {error}. Needed: a writable folder "
                 f"with {needed:.0f} MB free. Free some space or choose another folder."
             ) from error
+    mirror.push(folder)
     return Stored(path=str(folder), digest=_info_of(folder).digest)
 
 
