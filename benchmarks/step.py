@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from raydistill import models, networks, recipes
+from raydistill import models, networks, parallel, recipes
 from raydistill.architectures import EnergyNetwork, ResnetGenerator, ResnetWidths
 from raydistill.config import DistillTraining, FolderData, Frozen, Job, ShapesData, Stored, with_values
 from raydistill.data import Split, load_split, prepare, read_info
@@ -94,6 +94,8 @@ def set_up(options: argparse.Namespace, folder: Path) -> Setup:
         mi = training.mi.model_copy(update={"energy": EnergyNetwork(channels=32)})
         student = ResnetGenerator(widths=ResnetWidths.uniform(16))
         training = training.model_copy(update={"generator": student, "batch_size": 1, "mi": mi})
+    execution = training.execution.model_copy(update={"compile": options.compile})
+    training = training.model_copy(update={"execution": execution, "precision": options.precision})
     if options.curves:
         training = training.model_copy(update={"batch_size": min(4, training.batch_size)})
     height, width = {"shapes32": (32, 32), "shapes64": (64, 64), "camvid": (48, 64), "unet256": (256, 256)}[options.part]
@@ -131,6 +133,11 @@ class Way:
 
 
 class Ours(Way):
+    def __init__(self, setup: Setup):
+        super().__init__(setup)
+        bench = setup.bench
+        parallel.prepare(self.recipe.networks, setup.training, bench.device, bench.workers)
+
     def step(self, nimg: int, clock: "Clock | None" = None) -> None:
         clock = clock or Clock(self.setup.bench.device)
         minibatch = self.minibatch(nimg)
@@ -375,6 +382,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="ours with execution.compile")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of ours")
     parser.add_argument("--cpu-time", action="store_true", help="measure this process's CPU seconds: for one thread on a busy machine")
     parser.add_argument("--data", default="", help="camvid: a folder of images/ + labels/; drawn pictures of that size without it")
     parser.add_argument("--curves", type=int, default=0, help="train both ways for so many steps of 4 images instead")

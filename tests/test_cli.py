@@ -164,8 +164,8 @@ def test_an_unwritable_store_is_named(fails, tmp_path):
     assert "file/runs" in fails("sweep", "--store", "file/runs")
 
 
-def test_an_object_store_is_refused_and_no_folder_of_that_name_made(fails, tmp_path):
-    assert "object stores are not read" in fails("sweep", "--store", "s3://bucket/runs")
+def test_another_kind_of_store_is_refused_and_no_folder_of_that_name_made(fails, tmp_path):
+    assert "give a folder, or s3://bucket/prefix" in fails("sweep", "--store", "gs://bucket/runs")
     assert not list(tmp_path.iterdir())
 
 
