@@ -62,7 +62,7 @@ def freeze(name: str, folder: Path | None, seed: int, nimg: int, cache: Path) ->
     job = Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher)
     split, place = load_split(data, "train"), cache / "student" / job.key
     student = networks.load(network_of(place, perform(job, place, lambda numbers: None)), split.info, CPU)
-    outputs = load_outputs(Path(stages.teacher.path), stages.teacher.digest, flip=False)
+    outputs = load_outputs(stages.teacher, data, flip=False)
     assert outputs is not None
     parts = [batch(split, np.arange(start, min(start + 64, len(split))), device=CPU) for start in range(0, len(split), 64)]
     with torch.no_grad():

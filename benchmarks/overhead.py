@@ -196,11 +196,11 @@ def jobs_of(folder: Path, rounds: int) -> list[Job]:
     """The lanes' job for one worker and for two, and a short one."""
     experiment = with_values(shapes32(), {"student.ema_nimg": 0}, where="overhead")
     data = prepare(ShapesData(num_train=1024, num_val=64), folder / "data")
-    info, split = read_info(data), load_split(data, "train")
+    info = read_info(data)
     judge = networks.save(folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
     generator = networks.generator(experiment.teacher.generator, info, 0)
     teacher = networks.save(folder / "teacher", "generator", generator, experiment.teacher.generator)
-    store_outputs(folder / "teacher", teacher.digest, generator, split, False, torch.device("cpu"))
+    store_outputs(teacher, data, generator, False, torch.device("cpu"))
     jobs = []
     for workers, chunks in ((1, rounds + 2), (2, rounds + 2), (1, 0)):
         nimg = {

@@ -108,7 +108,7 @@ def set_up(options: argparse.Namespace, folder: Path) -> Setup:
     network = networks.generator(teacher, bench.info, 0)
     stored = networks.save(folder / "teacher", "generator", network, teacher)
     if options.part != "unet256":
-        store_outputs(folder / "teacher", stored.digest, network, split, False, torch.device("cpu"))
+        store_outputs(stored, data, network, False, torch.device("cpu"))
     judged: Stored = networks.save(folder / "judge", "judge", judge, experiment.judge.network)
     return Setup(training, split, bench, Job(training=training, data=data, judge=judged, teacher=stored))
 

@@ -40,6 +40,7 @@ def sweep(
     ] = None,
     teacher_workers: Annotated[int | None, typer.Option(help="Workers that share the teacher's training; default: 2 if they fit.")] = None,
     teacher_gpus: Annotated[float | None, typer.Option(help="GPUs of each of them; default: 1 where there are GPUs.")] = None,
+    teacher_cache_gb: Annotated[float, typer.Option(help="Store the teacher's outputs for all trials up to this size; 0: never.")] = 2.0,
     max_concurrent: Annotated[int | None, typer.Option(help="Trials at a time; default: what fits.")] = None,
     wait_for_nodes: Annotated[float, typer.Option(help="Seconds to wait for another node when the ones left are too few.")] = 120.0,
     mlflow: Annotated[str | None, typer.Option(help="Tracking URI; default: an sqlite file in the store.")] = None,
@@ -53,7 +54,8 @@ def sweep(
         "space": space, "data": data, "store": store, "name": name, "resume": resume, "trials": trials, "nimg": nimg, "seed": seed,
         "set": tuple(set_ or ()), "objectives": tuple(objective or ()), "max_macs": max_macs, "min_macs": min_macs, "executor": executor,
         "sampler": sampler, "workers_per_trial": workers_per_trial, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker,
-        "teacher_workers": teacher_workers, "teacher_gpus": teacher_gpus, "max_concurrent": max_concurrent,
+        "teacher_workers": teacher_workers, "teacher_gpus": teacher_gpus, "teacher_cache_gb": teacher_cache_gb,
+        "max_concurrent": max_concurrent,
         "wait_for_nodes": wait_for_nodes, "mlflow": mlflow, "experiment": experiment,
     }  # fmt: skip
     try:
@@ -61,6 +63,25 @@ def sweep(
     except KeyboardInterrupt:
         code = 130
     raise typer.Exit(code)
+
+
+evaluator_app = typer.Typer(no_args_is_help=True, help="Judges: networks that score and give no loss.")
+app.add_typer(evaluator_app, name="evaluator")
+
+
+@evaluator_app.command("train")
+def train_evaluator(
+    space: Annotated[str, typer.Option(help="Search space whose judge it is.")] = "default",
+    data: Annotated[str | None, typer.Option(help="Folder of pictures, for spaces that read one.")] = None,
+    store: Annotated[str, typer.Option(help="Results folder: sweeps in it find this judge.")] = "runs",
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A config path; repeatable.")] = None,
+) -> None:
+    """Train the judge of a space on data of your own, and say its ceiling: its score of real pictures."""
+    from raydistill.config import validated
+    from raydistill.run_evaluator import EvaluatorOptions, run
+
+    options = {"space": space, "data": data, "store": store, "set": tuple(set_ or ())}
+    raise typer.Exit(run(validated(EvaluatorOptions, options, where="command line")))
 
 
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: what they are, before anything is trained on them.")
@@ -125,6 +146,9 @@ def evaluate(
         list[str] | None,
         typer.Option(metavar="KIND=FILE", help="inception, vgg16, squeezenet or torchscript, and its weights; repeatable."),
     ] = None,
+    segmenter: Annotated[
+        list[str] | None, typer.Option(metavar="KIND=FILE", help="drn105 or torchscript: mIoU at the size of the label files; repeatable.")
+    ] = None,
     judge: Annotated[str | None, typer.Option(help="Folder of a judge; default: the one of the trials.")] = None,
     paired: Annotated[bool, typer.Option("--paired", help="Picture i of a folder belongs to real picture i.")] = False,
     num: Annotated[int | None, typer.Option(help="Only so many pictures of each set, the first ones.")] = None,
@@ -139,6 +163,7 @@ def evaluate(
 
     options = {
         "given": tuple(given), "data": data, "real": real, "split": split, "set": tuple(set_ or ()), "extractors": tuple(extractor or ()),
+        "segmenters": tuple(segmenter or ()),
         "judge": judge, "paired": paired, "num": num, "resamples": resamples, "against": against, "store": store, "as_json": as_json,
     }  # fmt: skip
     raise typer.Exit(run(validated(EvaluateOptions, options, where="command line")))

@@ -97,6 +97,15 @@ def load_weights(path: Path, network: Network, what: str) -> Network:
     return network.eval().requires_grad_(False)
 
 
+def load_script(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """A TorchScript file. Raises DataError where it is none."""
+    try:
+        network: Callable[[Tensor], Tensor] = torch.jit.load(path, map_location=device).eval()
+    except RuntimeError as error:
+        raise DataError(f"{path}: not a TorchScript file: {' '.join(str(error).split())[:200]}. Write it with torch.jit.save.") from None
+    return network
+
+
 def resized(pictures: Tensor, resize: Resize, size: int) -> Tensor:
     """uint8 (B, 3, H, W) -> float32 (B, 3, size, size), 0..255."""
     pictures = pictures.float()
@@ -153,11 +162,7 @@ def _squeezenet(path: Path, device: torch.device) -> _Loaded:
 
 def _torchscript(path: Path, device: torch.device) -> _Loaded:
     """Any network that takes uint8 pictures and resizes them itself; named by its file."""
-    try:
-        network = torch.jit.load(path, map_location=device).eval()
-    except RuntimeError as error:
-        raise DataError(f"{path}: not a TorchScript file: {' '.join(str(error).split())[:200]}. Write it with torch.jit.save.") from None
-    return f"script_{path.stem}", "none", network
+    return f"script_{path.stem}", "none", load_script(path, device)
 
 
 EXTRACTORS: dict[str, Callable[[Path, torch.device], _Loaded]] = {

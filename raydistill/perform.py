@@ -13,8 +13,8 @@ import torch
 
 from raydistill import mirror, networks, parallel, results
 from raydistill.config import Experiment, Job, Stored
-from raydistill.data import load_split
-from raydistill.data.outputs import load_outputs, store_outputs
+from raydistill.data import read_info
+from raydistill.data.outputs import LIMIT_GB, load_outputs, store_outputs
 from raydistill.errors import CheckpointError, DivergenceError, RunError
 from raydistill.train import Report, train
 
@@ -93,8 +93,8 @@ def network_of(folder: Path, result: dict[str, Any]) -> Stored:
     return Stored(path=str(folder / result["network"]["path"]), digest=result["network"]["digest"])
 
 
-def train_stages(experiment: Experiment, data: Stored, cache: Path, report: Report) -> Stages:
-    """Judge, then teacher, then the teacher's outputs: each trained once and cached under the key of all that made it.
+def train_stages(experiment: Experiment, data: Stored, cache: Path, report: Report, outputs_gb: float = LIMIT_GB) -> Stages:
+    """Judge, then teacher, then the teacher's outputs where they need no more than `outputs_gb`: each once, under the key of what made it.
 
     Raises:
         RunError: one of them failed.
@@ -107,7 +107,7 @@ def train_stages(experiment: Experiment, data: Stored, cache: Path, report: Repo
     teacher_folder = cache / "teacher" / teacher_job.key
     teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
     teacher = network_of(teacher_folder, teacher_result)
-    _store_outputs_once(teacher, data, experiment.student.flip)
+    _store_outputs_once(teacher, data, experiment.student.flip, outputs_gb)
     return Stages(judge, teacher, judge_result, teacher_result)
 
 
@@ -125,12 +125,11 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
     return results.read_result(teacher_folder) is not None
 
 
-def _store_outputs_once(teacher: Stored, data: Stored, flip: bool) -> None:
+def _store_outputs_once(teacher: Stored, data: Stored, flip: bool, limit_gb: float = LIMIT_GB) -> None:
     workers = parallel.current()
-    if workers.is_main and load_outputs(Path(teacher.path), teacher.digest, flip) is None:
-        split = load_split(data, "train")
+    if workers.is_main and load_outputs(teacher, data, flip) is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        store_outputs(Path(teacher.path), teacher.digest, networks.load(teacher, split.info, device), split, flip, device)
+        store_outputs(teacher, data, networks.load(teacher, read_info(data), device), flip, device, limit_gb)
         mirror.push(Path(teacher.path))
     parallel.barrier(workers)
 

@@ -41,6 +41,8 @@ class SweepOptions(Frozen):
     """None: `TEACHER_WORKERS`, or 1 where there is room for one only."""
     teacher_gpus: NonNegativeFloat | None = None
     """GPUs of each; None: 1 where there are GPUs."""
+    teacher_cache_gb: NonNegativeFloat = 2.0
+    """The teacher's outputs on the training pictures are stored where they need no more; else it runs in every trial."""
     wait_for_nodes: NonNegativeFloat = 120.0
     mlflow: str | None = None
     experiment: str = "raydistill"
@@ -125,13 +127,7 @@ def check(options: SweepOptions) -> Plan:
         known = list(search.SAMPLERS)
         raise ConfigError(f"--sampler {options.sampler}: known: {', '.join(known)}. Nearest: {nearest(options.sampler, known)!r}.")
     chosen = space.load_space(options.space)
-    experiment = space.preset_of(chosen, where)
-    if options.data is not None:
-        if experiment.data.kind != "folder":
-            raise ConfigError(
-                f"--data {options.data}: {where} draws its own data; use --space camvid (images + labels) or --space aligned (A|B)"
-            )
-        experiment = with_values(experiment, {"data.root": str(Path(options.data).absolute())}, where="--data")
+    experiment = with_data(space.preset_of(chosen, where), options.data, where)
     if options.nimg is not None:
         experiment = with_values(experiment, {chosen.fidelity: options.nimg}, where="--nimg")
     given = parse_assignments(list(options.set))
@@ -169,6 +165,15 @@ def _check_generators(plan: Plan) -> None:
         models.check(generator, info.input_channels, info.height, info.width, f"{stage}.generator")
         if getattr(generator, "scale", 1) != 1:
             raise ConfigError(f"{stage}.generator.scale: {generator.scale}: targets have the size of the inputs; use 1")
+
+
+def with_data(experiment: Experiment, data: str | None, where: str) -> Experiment:
+    """The experiment on the folder that `--data` names. Raises ConfigError where it draws its own data."""
+    if data is None:
+        return experiment
+    if experiment.data.kind != "folder":
+        raise ConfigError(f"--data {data}: {where} draws its own data; use --space camvid (images + labels) or --space aligned (A|B)")
+    return with_values(experiment, {"data.root": str(Path(data).absolute())}, where="--data")
 
 
 def _check_workers(plan: Plan) -> None:

@@ -5,7 +5,6 @@ GAN: phases discriminator, generator. Distillation: the phase of a mutual-inform
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from raydistill import networks, parallel, terms
 from raydistill.config import DistillTraining, Frozen, Job, JudgeTraining, Optimizer, Pix2pixTraining
 from raydistill.data import Batch, DataInfo, batch, load_split
-from raydistill.data.outputs import load_outputs
+from raydistill.data.outputs import compute, load_outputs
 from raydistill.evaluate import Evaluator, batches, confusion_counts, require_finite
 from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
 from raydistill.metrics import mean_iou
@@ -221,20 +220,18 @@ RECIPES: dict[str, Callable[[Job, Bench], Recipe]] = {"pix2pix": _pix2pix, "dist
 
 
 def teacher_pictures(job: Job, bench: Bench) -> terms.TeacherPictures:
-    """The teacher's outputs on training images: read where the teacher stage stored them, else computed."""
+    """The teacher's outputs on training images: read where the teacher stage stored them, else computed, the same bits.
+
+    The teacher is float32 and not compiled, whatever the student is.
+    """
     assert job.teacher is not None
-    outputs = load_outputs(Path(job.teacher.path), job.teacher.digest, job.training.flip)
+    outputs = load_outputs(job.teacher, job.data, job.training.flip)
     if outputs is not None:
         return lambda indices, flips: torch.from_numpy(outputs[flips.astype(int), indices]).to(bench.device)
     split = load_split(job.data, "train")
     network = networks.load(job.teacher, bench.info, bench.device)
-    parallel.prepare({"teacher": network}, job.training, bench.device, bench.workers)
-
-    def compute(indices: np.ndarray, flips: np.ndarray) -> Tensor:
-        with torch.no_grad():
-            return network(batch(split, indices, device=bench.device, flips=flips).inputs)
-
-    return compute
+    parallel.split(network, job.training.execution, bench.device, bench.workers)
+    return lambda indices, flips: compute(network, batch(split, indices, device=bench.device, flips=flips).inputs)
 
 
 def _phase(network: str, module: nn.Module, config: Optimizer, loss: Callable[[Step], tuple[Tensor, Numbers]]) -> Phase:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
@@ -14,13 +15,17 @@ from torch import Tensor
 from raydistill import networks, pictures, store
 from raydistill.config import Data, Frozen, Job, Stored, parse_assignments, validated, with_values
 from raydistill.data import DataInfo, Split, load_split, prepare, read_info
+from raydistill.data.classes import label_of
 from raydistill.data.files import pictures_of
+from raydistill.data.folders import carve, classes_of
+from raydistill.data.layouts import find
 from raydistill.data.prepare import INFO, SplitName
 from raydistill.errors import CheckpointError, ConfigError, DataError
 from raydistill.extractors import load_extractor, sha256_of
 from raydistill.pictures import Pictures
 from raydistill.progress import Progress
 from raydistill.scoring import Labels, Real, Score, judge_extractor, require_same_conditions
+from raydistill.segmenters import Segmenter, judge_segmenter, load_segmenter
 
 VERSION = 1
 
@@ -34,6 +39,7 @@ class EvaluateOptions(Frozen):
     split: SplitName = "val"
     set: tuple[str, ...] = ()
     extractors: tuple[str, ...] = ()
+    segmenters: tuple[str, ...] = ()
     judge: str | None = None
     paired: bool = False
     num: PositiveInt | None = None
@@ -79,15 +85,16 @@ def run(options: EvaluateOptions) -> int:
 def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[Score]]:
     """All scores of everything that was given."""
     trained = {given: found for given in options.given if (found := trained_at(Path(given))) is not None}
-    stored, split, real = _real(options, trained, device)
+    split, real = _real(options, trained, device)
     extractors = [load_extractor(text, device) for text in options.extractors]
-    labels = None
-    if split is not None and stored is not None and (judge := _judge(options, trained)) is not None:
+    labels = [_full_size_labels(options, load_segmenter(text, device), split) for text in options.segmenters]
+    if split is not None and (judge := _judge(options, trained)) is not None:
         network = networks.load(judge, split.info, device)
         extractors.insert(0, judge_extractor(network, judge.digest))
-        labels = Labels(network, judge.digest, split) if split.info.has_labels else None
-    if not extractors and not options.paired:
-        raise ConfigError("nothing to score with: give --extractor KIND=FILE, or --judge FOLDER, or --paired for PSNR and SSIM")
+        if split.info.has_labels:
+            labels.insert(0, _labels(judge_segmenter(network, judge.digest), split))
+    if not extractors and not labels and not options.paired:
+        raise ConfigError("nothing to score with: give --extractor KIND=FILE, --judge FOLDER, --segmenter KIND=FILE, or --paired")
     fakes = {given: _pictures(given, trained.get(given), split, options, device) for given in options.given}
     if options.num is not None:
         for name, part in {"the real pictures": real, **fakes}.items():
@@ -171,14 +178,14 @@ class _Given(Frozen):
     data: Data
 
 
-def _real(options: EvaluateOptions, trained: Mapping[str, Trained], device: torch.device) -> tuple[Stored | None, Split | None, Pictures]:
+def _real(options: EvaluateOptions, trained: Mapping[str, Trained], device: torch.device) -> tuple[Split | None, Pictures]:
     if options.real is not None:
         if options.data is not None or options.set:
             raise ConfigError("--real takes the pictures of a folder as they are: no --data or --set beside it")
-        return None, None, pictures.of_files(Path(options.real), in_order_of_split=options.paired, device=device)
+        return None, pictures.of_files(Path(options.real), in_order_of_split=options.paired, device=device)
     stored = _data(options, trained)
     split = load_split(stored, options.split)
-    return stored, split, pictures.of_split(split, stored, device)
+    return split, pictures.of_split(split, stored, device)
 
 
 def _data(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored:
@@ -191,7 +198,7 @@ def _data(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored:
             raise ConfigError("no data to compare with: give --data FOLDER (a data set) or --real FOLDER (pictures as they are)")
         return next(iter(known.values()))
     path = Path(options.data)
-    if (path / INFO).is_file():
+    if _is_prepared(options.data):
         info = DataInfo.model_validate_json((path / INFO).read_text())
         return Stored(path=str(path.absolute()), digest=info.digest)
     values = parse_assignments(list(options.set))
@@ -202,6 +209,10 @@ def _data(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored:
         source = {"kind": "folder", "root": str(path.absolute()), "height": height, "width": width}
     config = with_values(validated(_Given, {"data": source}, where="--data"), values, where="--set").data
     return prepare(config, store.open_store(Path(options.store)) / "cache" / "data")
+
+
+def _is_prepared(data: str) -> bool:
+    return (Path(data) / INFO).is_file()
 
 
 def _size(options: EvaluateOptions, trained: Mapping[str, Trained], values: Mapping[str, Any]) -> tuple[int, int]:
@@ -230,6 +241,34 @@ def _judge(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored |
             return None
         judge = next(iter(judges.values()))
     return judge
+
+
+def _labels(segmenter: Segmenter, split: Split) -> Labels:
+    """Scored at the size of the pictures."""
+    labels, number = split.labels, split.info.num_classes
+    assert labels is not None and number is not None
+    return Labels(segmenter, lambda index: torch.from_numpy(np.array(labels[index])).long(), number, split.info.ignore_index)
+
+
+def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None) -> Labels:
+    """Scored at the size of the label files, as published for Cityscapes: 19 classes at 2048x1024.
+
+    Raises:
+        ConfigError: no data set whose label files could be read.
+    """
+    if split is None or options.data is None or not split.info.has_labels or split.info.layout == "shapes" or _is_prepared(options.data):
+        raise ConfigError("--segmenter scores against label files at their own size: give --data FOLDER with them")
+    root = Path(options.data)
+    found = find(root, split.info.layout)
+    samples, classes = carve(found.splits)[0][options.split], classes_of(found, root)()
+    assert classes is not None and len(samples) == len(split)
+
+    def truth(index: int) -> Tensor:
+        label = samples[index].label
+        assert label is not None
+        return torch.from_numpy(classes.encode(np.asarray(label_of(label)), label.where)).long()
+
+    return Labels(segmenter, truth, len(classes.names), classes.ignore_index)
 
 
 # ---- JSON and table -------------------------------------------------------------------------------------------------

@@ -1,21 +1,23 @@
 """Scores of sets of pictures against real ones: values, 95 % intervals, and what each number was measured with."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from raydistill import bootstrap, metrics
 from raydistill.config import Frozen, digest
-from raydistill.data import Split, batch, to_float
+from raydistill.data import to_float
 from raydistill.errors import DataError, RunError
 from raydistill.evaluate import confusion_counts, statistics_digest
 from raydistill.extractors import Extractor
 from raydistill.metrics import Moments
 from raydistill.models.judge import Judge
 from raydistill.pictures import Pictures
+from raydistill.segmenters import Segmenter
 
 KNN = 3
 _SMALLEST_SSIM = 11
@@ -30,7 +32,7 @@ class Score(Frozen):
     interval: tuple[float, float] | None
     """95 %, over the scored pictures; None where none was asked for."""
     ceiling: float | None = None
-    """The score of the real pictures themselves, where it is not trivial: of the judge's classes."""
+    """The score of the real pictures themselves, where it is not trivial: of classes."""
     num_samples: int
     num_real: int
     biased: bool = False
@@ -51,19 +53,21 @@ CONDITIONS = ("num_samples", "num_real", "extractor_digest", "resize", "split", 
 class Labels(NamedTuple):
     """What is needed to score pictures by their classes."""
 
-    judge: Judge
-    judge_digest: str
-    split: Split
+    segmenter: Segmenter
+    truth: Callable[[int], Tensor]
+    """Index -> the class of each pixel of that real picture, int64 (H, W), at the size it is scored at."""
+    num_classes: int
+    ignore_index: int | None
 
 
 class Real:
     """The real side, computed once for everything that is compared with it."""
 
-    def __init__(self, pictures: Pictures, split: str, extractors: Sequence[Extractor], labels: Labels | None = None):
+    def __init__(self, pictures: Pictures, split: str, extractors: Sequence[Extractor], labels: Sequence[Labels] = ()):
         self.pictures, self.split, self.extractors, self.labels = pictures, split, extractors, labels
         self.features = extracted(pictures, extractors)
         self.moments = [Moments.of(features) for features in self.features]
-        self.confusion = None if labels is None else _confusions(pictures, labels).sum(0)
+        self.confusions = [_confusions(pictures, part).sum(0) for part in labels]
 
     def score(self, fake: Pictures, *, num_resamples: int = 0) -> list[Score]:
         """All scores that `fake` can have: kernel before Frechet distances, pairs of pictures where they are in the split's order.
@@ -127,22 +131,27 @@ class Real:
             peaks.append(metrics.psnr(real, given).cpu())
             if min(given.shape[2:]) >= _SMALLEST_SSIM:
                 likenesses.append(metrics.ssim(real, given).cpu())
-        scores = [] if self.labels is None else self._classes(_confusions(fake, self.labels), counts, context, self.labels)
+        scores = [score for part, real in zip(self.labels, self.confusions) for score in self._classes(fake, part, real, counts, context)]
         for name, parts in (("psnr", peaks), ("ssim", likenesses)):
             if parts:
                 values = torch.cat(parts)
                 scores.append(self._scored(name, float(values.mean()), bootstrap.means(values, counts), context, fake.num))
         return scores
 
-    def _classes(self, confusions: Tensor, counts: Tensor, context: dict[str, Any], labels: Labels) -> list[Score]:
-        assert self.confusion is not None
-        context = context | {"extractor": "judge", "extractor_digest": labels.judge_digest, "resize": "none"}
+    def _classes(self, fake: Pictures, labels: Labels, real: Tensor, counts: Tensor, context: dict[str, Any]) -> list[Score]:
+        segmenter, confusions = labels.segmenter, _confusions(fake, labels)
+        height, width = labels.truth(0).shape
+        context = context | {
+            "extractor": segmenter.weights,
+            "extractor_digest": segmenter.digest,
+            "resize": f"scores bilinear to {width}x{height}",
+        }
         resampled = torch.einsum("rn,nij->rij", counts, confusions.double())
         scores = []
         for name, measure in (("miou", metrics.mean_iou), ("pixel_accuracy", metrics.pixel_accuracy)):
             replicates = torch.tensor([measure(each) for each in resampled], dtype=torch.float64)
-            score = self._scored(name, measure(confusions.sum(0)), replicates, context, len(confusions))
-            scores.append(score.model_copy(update={"ceiling": measure(self.confusion)}))
+            score = self._scored(name + segmenter.suffix, measure(confusions.sum(0)), replicates, context, len(confusions))
+            scores.append(score.model_copy(update={"ceiling": measure(real)}))
         return scores
 
     def _scored(self, name: str, value: float, replicates: Tensor, context: dict[str, Any], num: int, biased: bool = False) -> Score:
@@ -190,9 +199,11 @@ def _confusions(pictures: Pictures, labels: Labels) -> Tensor:
     """(N, C, C) counts [truth, prediction] of each picture."""
     counts: list[Tensor] = []
     for part in pictures.batches():
-        truth = batch(labels.split, slice(len(counts), len(counts) + len(part)), device=part.device).labels
-        assert truth is not None
-        with torch.no_grad():
-            guess = labels.judge(to_float(part)).prediction
-        counts += [confusion_counts(one[None], two[None], labels.split.info.ignore_index).cpu() for one, two in zip(guess, truth)]
+        for scores in labels.segmenter.scores(part).split(1):
+            if scores.shape[1] != labels.num_classes:
+                raise DataError(f"{labels.segmenter.weights}: scores of {scores.shape[1]} classes, the data has {labels.num_classes}.")
+            truth = labels.truth(len(counts)).to(part.device)
+            if scores.shape[2:] != truth.shape:
+                scores = F.interpolate(scores, truth.shape, mode="bilinear", align_corners=False)
+            counts.append(confusion_counts(scores, truth[None], labels.ignore_index).cpu())
     return torch.stack(counts)

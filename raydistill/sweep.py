@@ -129,7 +129,7 @@ def _watcher(group: place.Group, driver_cpus: float, plan: Plan, progress: Progr
 
 def _train_stages(plan: Plan, group: place.Group, progress: Progress) -> Stages:
     """Judge and teacher: from the cache, or trained now by Ray Train."""
-    cache = plan.store / "cache"
+    cache, outputs_gb = plan.store / "cache", plan.options.teacher_cache_gb
     with store.locked(cache / "lock", what="the teacher", wait=True):
         if not stages_done(plan.experiment, plan.data, cache):
             progress.say(f"judge and teacher: training once, by a TorchTrainer of {group.workers} workers; logs in {cache}/*/*/log.txt")
@@ -139,8 +139,8 @@ def _train_stages(plan: Plan, group: place.Group, progress: Progress) -> Stages:
                 watch_logs()
                 watch_run()
 
-            trial.train_stages_sharded(plan.experiment, plan.data, cache, group, watch)
-        stages = train_stages(plan.experiment, plan.data, cache, lambda numbers: None)
+            trial.train_stages_sharded(plan.experiment, plan.data, cache, outputs_gb, group, watch)
+        stages = train_stages(plan.experiment, plan.data, cache, lambda numbers: None, outputs_gb)
     for name, digest, result in (
         ("judge", stages.judge.digest, stages.judge_result),
         ("teacher", stages.teacher.digest, stages.teacher_result),

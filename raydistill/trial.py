@@ -22,9 +22,12 @@ from raydistill.perform import perform, train_stages
 from raydistill.place import Group
 
 
-def train_stages_sharded(experiment: Experiment, data: Stored, cache: Path, group: Group, watch: Callable[[], None]) -> None:
+def train_stages_sharded(
+    experiment: Experiment, data: Stored, cache: Path, outputs_gb: float, group: Group, watch: Callable[[], None]
+) -> None:
     """`train_stages` by a TorchTrainer; the caller finds the results in the cache. `watch` is called every two seconds meanwhile."""
-    config = {"experiment": experiment.model_dump_json(), "data": data.model_dump_json(), "cache": str(cache)}
+    config: dict[str, Any] = {"experiment": experiment.model_dump_json(), "data": data.model_dump_json()}
+    config |= {"cache": str(cache), "outputs_gb": outputs_gb}
     _fit(_stages_loop, config, cache / "ray", group, watch=watch)
 
 
@@ -49,7 +52,7 @@ def _trial_loop(config: dict[str, Any]) -> None:
 def _stages_loop(config: dict[str, Any]) -> None:
     _set_up_worker(Group(*config["group"]))
     experiment, data = Experiment.model_validate_json(config["experiment"]), Stored.model_validate_json(config["data"])
-    train_stages(experiment, data, Path(config["cache"]), _report_to_train)
+    train_stages(experiment, data, Path(config["cache"]), _report_to_train, config["outputs_gb"])
 
 
 def _set_up_worker(group: Group) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from raydistill import networks, perform
 from raydistill.architectures import ResnetGenerator, ResnetWidths
-from raydistill.data import load_split, read_info
+from raydistill.data import read_info
 from raydistill.data.outputs import store_outputs
 from raydistill.train import train
 
@@ -25,7 +25,7 @@ from raydistill.data import load_split, read_info
 from raydistill.data.outputs import load_outputs
 teacher, data = (Stored.model_validate_json(text) for text in sys.argv[1:3])
 network = networks.load(teacher, read_info(data), torch.device("cpu"))
-outputs = load_outputs(Path(teacher.path), teacher.digest, False)
+outputs = load_outputs(teacher, data, False)
 touched = float(sum(parameter.sum() for parameter in network.parameters())) + float(outputs.sum())
 print("ready", flush=True)
 sys.stdin.readline()
@@ -34,7 +34,7 @@ for line in Path("/proc/self/smaps").read_text().splitlines():
     fields = line.split()
     if "-" in fields[0] and not fields[0].endswith(":"):
         name = Path(fields[5]).name if len(fields) > 5 else ""
-    elif name in ("weights.safetensors", "outputs.npy") and fields[0] in ("Rss:", "Pss:", "Private_Dirty:"):
+    elif name and name.startswith(("weights.", "outputs-")) and fields[0] in ("Rss:", "Pss:", "Private_Dirty:"):
         sizes[name + " " + fields[0]] = sizes.get(name + " " + fields[0], 0) + int(fields[1])
 print(json.dumps(sizes), flush=True)
 """
@@ -46,8 +46,7 @@ def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
     info = read_info(stages.data)
     config = ResnetGenerator(widths=ResnetWidths.uniform(48), num_blocks=3)
     teacher = networks.save(tmp_path / "network", "generator", networks.generator(config, info, 0), config)
-    split = load_split(stages.data, "train")
-    store_outputs(Path(teacher.path), teacher.digest, networks.load(teacher, info, torch.device("cpu")), split, False, torch.device("cpu"))
+    store_outputs(teacher, stages.data, networks.load(teacher, info, torch.device("cpu")), False, torch.device("cpu"))
     arguments = [sys.executable, "-c", HOLD, teacher.model_dump_json(), stages.data.model_dump_json()]
     processes = [subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for process in processes:
@@ -62,7 +61,7 @@ def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
     for process in processes:
         process.communicate(timeout=30)
     first = measured[0]
-    for name in ("weights.safetensors", "outputs.npy"):
+    for name in ("weights.safetensors", f"outputs-{teacher.digest}-{stages.data.digest}.npy"):
         size = Path(teacher.path, name).stat().st_size
         assert first[f"{name} Rss:"] * 1024 >= 0.95 * size
         assert first[f"{name} Pss:"] <= 0.55 * first[f"{name} Rss:"] and first[f"{name} Private_Dirty:"] == 0
@@ -88,6 +87,6 @@ def test_a_trial_with_stored_outputs_loads_the_teacher_only_for_its_grid(stages,
     try:
         train(job, report=lambda numbers: steps.append(len(loaded)), state_dir=tmp_path / "stored")
     finally:
-        for name in ("outputs.npy", "outputs.json"):
-            (Path(stages.teacher.path) / name).unlink()
+        for path in Path(stages.teacher.path).glob("outputs-*"):
+            path.unlink()
     assert loaded == ["judge", "teacher"] and steps[-1] == 1

@@ -19,7 +19,8 @@ from raydistill.config import Job, Optimizer, Stored
 from raydistill.data import load_split
 from raydistill.errors import CheckpointError, DivergenceError, StoreError
 from raydistill.models.energy import EnergyModel
-from raydistill.train import TrialResult, train
+from raydistill.parallel import Workers
+from raydistill.train import TrialResult, next_step, train
 
 RECIPES = ("judge", "pix2pix", "distill")
 ENERGY_NAMES = {f"energy/{name}" for name in ("pos", "neg", "gap", "grad_norm", "temperature", "displacement", "clamped", "alignment")}
@@ -389,3 +390,23 @@ def test_the_average_keeps_half_of_itself_in_a_half_life(stages: Stages) -> None
     for _ in range(4):
         training.move_average(average, network, 0.5 ** (4 / 16))
     torch.testing.assert_close(list(average.parameters()), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_order_and_mirroring_depend_on_seed_image_and_pass_and_not_on_the_number_of_workers(stages: Stages, count: int) -> None:
+    """24 images in batches of 4: two passes."""
+    split, config = load_split(stages.data, "train"), stages.student_job(flip=True).training
+
+    def seen(number: int) -> list[list[tuple[int, bool]]]:
+        """For each of 12 steps, image and mirroring over all workers."""
+        found: list[list[tuple[int, bool]]] = []
+        for nimg in range(0, 48, 4):
+            steps = [next_step(split, config, nimg, stages.bench()._replace(workers=Workers(rank, number))) for rank in range(number)]
+            found.append([pair for step in steps for pair in zip(step.indices.tolist(), step.flips.tolist())])
+        return found
+
+    alone = seen(1)
+    assert seen(count) == alone
+    first, second = (dict(pair for step in part for pair in step) for part in (alone[:6], alone[6:]))
+    assert set(first) == set(second) == set(range(24)), "every image once a pass"
+    assert first != second and set(first.values()) == {True, False}

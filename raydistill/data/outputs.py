@@ -1,10 +1,9 @@
-"""The teacher's outputs on the training pictures, computed once beside the teacher and memory-mapped by every trial.
+"""The teacher's outputs on the training pictures: computed once per (data, teacher), and memory-mapped by every trial of a node.
 
 Valid where inputs repeat: the array holds the plain pictures and, where the data flips, the mirrored ones. Larger than the limit,
-nothing is stored and the teacher runs in the loop.
+nothing is stored and the teacher runs in the loop. Both ways go through `compute` and give the same bits.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,43 +12,72 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raydistill.data import batch
+from raydistill.config import Stored
+from raydistill.data import batch, load_split
 from raydistill.data.prepare import Split
-from raydistill.results import write_json_atomic
+from raydistill.errors import StoreError
 
 LIMIT_GB = 2.0
-_BATCH = 64
+_CHUNK = 4
+"""Pictures a forward, always. Kernels are chosen by the shape, and another one rounds differently."""
+
+
+def compute(teacher: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """The teacher's outputs (B, 3, H, W) for inputs (B, C, H, W), in chunks of one shape: the same for every B and order."""
+    outputs = []
+    with torch.no_grad():
+        for chunk in inputs.split(_CHUNK):
+            filled = chunk[torch.arange(_CHUNK, device=chunk.device) % len(chunk)] if len(chunk) < _CHUNK else chunk
+            outputs.append(teacher(filled)[: len(chunk)])
+    return torch.cat(outputs)
 
 
 def store_outputs(
-    folder: Path, teacher_digest: str, teacher: Callable[[Tensor], Tensor], split: Split, flip: bool, device: torch.device
+    teacher: Stored,
+    data: Stored,
+    network: Callable[[Tensor], Tensor],
+    flip: bool,
+    device: torch.device,
+    limit_gb: float = LIMIT_GB,
 ) -> bool:
-    """Writes `outputs.npy`, float32 (1 or 2, N, 3, H, W), index [mirrored, image]. Returns whether it fits the limit."""
+    """Writes the outputs of `network`, which is `teacher`, beside it: float32 (1 or 2, N, 3, H, W), index [mirrored, image].
+
+    Returns whether they fit the limit. Raises StoreError where the disk refuses.
+    """
+    split = load_split(data, "train")
     shape = (2 if flip else 1, len(split), 3, split.info.height, split.info.width)
-    if np.prod(shape) * 4 > LIMIT_GB * 2**30:
+    if np.prod(shape) * 4 > limit_gb * 2**30:
         return False
-    for stale in folder.glob("outputs.*.npy"):
-        stale.unlink()
-    temporary = folder / f"outputs.{os.getpid()}.npy"
-    array = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
-    for mirrored in range(shape[0]):
-        for start in range(0, len(split), _BATCH):
-            indices = np.arange(start, min(start + _BATCH, len(split)))
-            part = batch(split, indices, device=device, flips=np.full(len(indices), bool(mirrored)))
-            with torch.no_grad():
-                array[mirrored, indices] = teacher(part.inputs).cpu().numpy()
-    array.flush()
-    os.replace(temporary, folder / "outputs.npy")
-    write_json_atomic(folder / "outputs.json", {"teacher": teacher_digest, "flip": flip})
+    final = _path(teacher, data, flip)
+    temporary = final.with_suffix(f".{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            for mirrored in range(shape[0]):
+                for start in range(0, len(split), 64):
+                    file.write(_of_part(network, split, np.arange(start, min(start + 64, len(split))), bool(mirrored), device).tobytes())
+        os.replace(temporary, final)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(
+            f"{final.parent}: the teacher's outputs cannot be written there: {error}. Needed: {np.prod(shape) * 4e-9:.2f} GB. "
+            "Free some space, or give --teacher-cache-gb 0."
+        ) from None
     return True
 
 
-def load_outputs(folder: Path, teacher_digest: str, flip: bool) -> np.ndarray | None:
-    """The stored outputs of this very teacher, memory-mapped; None where there are none, or no mirrored ones though `flip`."""
-    record = folder / "outputs.json"
-    if not record.exists():
-        return None
-    stored = json.loads(record.read_text())
-    if stored["teacher"] != teacher_digest or (flip and not stored["flip"]):
-        return None
-    return np.load(folder / "outputs.npy", mmap_mode="r")
+def _of_part(network: Callable[[Tensor], Tensor], split: Split, indices: np.ndarray, mirrored: bool, device: torch.device) -> np.ndarray:
+    part = batch(split, indices, device=device, flips=np.full(len(indices), mirrored))
+    return compute(network, part.inputs).float().cpu().numpy()
+
+
+def load_outputs(teacher: Stored, data: Stored, flip: bool) -> np.ndarray | None:
+    """The stored outputs of this teacher on these data, memory-mapped; None where there are none, or no mirrored ones though `flip`."""
+    for mirrored in (False, True)[int(flip) :]:
+        if (path := _path(teacher, data, mirrored)).exists():
+            return np.load(path, mmap_mode="r")
+    return None
+
+
+def _path(teacher: Stored, data: Stored, flip: bool) -> Path:
+    return Path(teacher.path) / f"outputs-{teacher.digest}-{data.digest}{'-flipped' * flip}.npy"

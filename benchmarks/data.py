@@ -1,0 +1,82 @@
+"""What data cost: a minibatch's share of the step that uses it, decoding and the teacher's outputs, which happen once, and what those save.
+
+    python benchmarks/data.py [--data FOLDER --height 192 --width 256] [--batches 50]
+
+Without a folder: the embedded set at 32x32. One thread; a step is a student's of the preset, with its MI term; --no-mi: without it.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from raydistill import networks, recipes
+from raydistill.config import Experiment, FolderData, Job, with_values
+from raydistill.data import load_split, prepare
+from raydistill.data.outputs import store_outputs
+from raydistill.parallel import Workers
+from raydistill.presets import labelled, shapes32
+from raydistill.recipes import Bench
+from raydistill.train import carry_out, next_step, take_step
+
+CPU = torch.device("cpu")
+
+
+def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
+    started = time.perf_counter()
+    data = prepare(experiment.data, cache / "data")
+    decoding = time.perf_counter() - started
+    split = load_split(data, "train")
+    info, training = split.info, experiment.student
+    total = sum(info.counts.values())
+    print(f"decoded once: {total} pictures in {decoding:.1f} s, {total / decoding:.0f} a second")
+    network = networks.generator(experiment.teacher.generator, info, 0).eval()
+    judge = networks.save(cache / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
+    bench = Bench(info, CPU, Workers(0, 1))
+    teachers = {name: networks.save(cache / name, "generator", network, experiment.teacher.generator) for name in ("stored", "in the loop")}
+    started = time.perf_counter()
+    store_outputs(teachers["stored"], data, network, training.flip, CPU, 100.0)
+    storing = time.perf_counter() - started
+    ways = {
+        name: recipes.build(Job(training=training, data=data, judge=judge, teacher=teacher), bench) for name, teacher in teachers.items()
+    }
+    seconds: dict[str, list[float]] = {"data": [], **{name: [] for name in ways}}
+    for recipe in ways.values():
+        carry_out(recipe, training, bench)
+    for number in range(num_batches):  # in turn, so that other work on the machine meets all of them
+        for name, recipe in ways.items():
+            first = time.perf_counter()
+            step = next_step(split, training, number * training.batch_size, bench)
+            second = time.perf_counter()
+            take_step(recipe, step, training, bench.workers)
+            seconds["data"].append(second - first)
+            seconds[name].append(time.perf_counter() - first)
+    data_sec, stored_sec, loop_sec = (statistics.median(seconds[name]) for name in ("data", "stored", "in the loop"))
+    count = training.batch_size
+    size = f"{info.width}x{info.height}"
+    print(f"batch of {count} at {size}: data {1e3 * data_sec:.2f} ms of {1e3 * stored_sec:.1f} ms, {data_sec / stored_sec:.1%}")
+    print(f"pictures a second: data alone {count / data_sec:,.0f}, training {count / stored_sec:,.0f}")
+    print(f"teacher in the loop: {1e3 * loop_sec:.1f} ms a step, with stored outputs {stored_sec / loop_sec:.2f} of that")
+    pays = storing / max(loop_sec - stored_sec, 1e-9) * count
+    print(f"storing took {storing:.1f} s: it has paid after {pays:,.0f} images of training, all trials together")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data")
+    parser.add_argument("--height", type=int, default=48)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--batches", type=int, default=50)
+    parser.add_argument("--no-mi", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    chosen = shapes32()
+    if given.data:
+        chosen = labelled().model_copy(update={"data": FolderData(root=given.data, height=given.height, width=given.width)})
+    if given.no_mi:
+        chosen = with_values(chosen, {"student.mi.weight": 0.0}, where="benchmark")
+    with tempfile.TemporaryDirectory() as folder:
+        measure(chosen, Path(folder), given.batches)

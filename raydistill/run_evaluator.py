@@ -1,0 +1,49 @@
+"""`raydistill evaluator train`: a space's judge by itself, on data of one's own, in one process."""
+
+from pathlib import Path
+
+from raydistill import perform, presets, space, store
+from raydistill.config import Frozen, Job, parse_assignments, with_values
+from raydistill.data import prepare, read_info
+from raydistill.errors import ConfigError, RunError
+from raydistill.plan import with_data
+from raydistill.progress import Progress
+
+
+class EvaluatorOptions(Frozen):
+    """What the command line gives. See `raydistill evaluator train --help`."""
+
+    space: str = "default"
+    data: str | None = None
+    store: str = "runs"
+    set: tuple[str, ...] = ()
+
+
+def run(options: EvaluatorOptions) -> int:
+    """Trains the judge where sweeps in this store look for it, or finds it there; says its ceiling. Returns 0.
+
+    Raises:
+        InputError: before any cost. RunError: the training diverged.
+    """
+    where, progress = f"--space {options.space}", Progress()
+    experiment = with_data(space.preset_of(space.load_space(options.space), where), options.data, where)
+    experiment = with_values(experiment, presets.expanded(parse_assignments(list(options.set)), "--set"), where="--set")
+    cache = store.open_store(Path(options.store)) / "cache"
+    data = prepare(experiment.data, cache / "data")
+    info = read_info(data)
+    if info.pairing != "pairs":
+        raise ConfigError(f"{where}: a judge tells the input from a picture, and this data is {info.layout}; give images + labels, or A|B")
+    job = Job(training=experiment.judge, data=data)
+    folder = cache / "judge" / job.key
+
+    def report(numbers: dict[str, float]) -> None:
+        progress.say(", ".join(f"{name} {value:,.4g}" for name, value in numbers.items() if name.startswith(("nimg", "val/"))))
+
+    result = perform.perform(job, folder, report)
+    if result["status"] != "COMPLETE":
+        raise RunError(f"{folder}: {result['reason']}; correct the config, or remove that folder to try again")
+    ceiling = ", ".join(f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.startswith("val/"))
+    what = f"{info.num_classes} classes" if info.has_labels else "the input picture, where lower is better"
+    progress.say(f"judge {perform.network_of(folder, result).digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores")
+    progress.say(f"use it: raydistill evaluate ... --data {data.path} --judge {folder}")
+    return 0
