@@ -20,6 +20,7 @@ def sweep(
     store: Annotated[str, typer.Option(help="Results folder, or s3://bucket/prefix.")] = "runs",
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the space and a number.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest sweep of the same settings, or with --name.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say the plan and stop.")] = False,
     trials: Annotated[int, typer.Option(help="Students to search, beside the baselines.")] = 8,
     nimg: Annotated[int | None, typer.Option(help="Images a student is trained on.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of search and students.")] = 0,
@@ -51,7 +52,8 @@ def sweep(
     from raydistill.sweep import SweepOptions, run
 
     given = {
-        "space": space, "data": data, "store": store, "name": name, "resume": resume, "trials": trials, "nimg": nimg, "seed": seed,
+        "space": space, "data": data, "store": store, "name": name, "resume": resume, "dry_run": dry_run,
+        "trials": trials, "nimg": nimg, "seed": seed,
         "set": tuple(set_ or ()), "objectives": tuple(objective or ()), "max_macs": max_macs, "min_macs": min_macs, "executor": executor,
         "sampler": sampler, "workers_per_trial": workers_per_trial, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker,
         "teacher_workers": teacher_workers, "teacher_gpus": teacher_gpus, "teacher_cache_gb": teacher_cache_gb,
@@ -102,6 +104,21 @@ def inspect_data(
 
     options = {"path": path, "layout": layout, "num": num, "sheet": sheet, "as_json": as_json}
     raise typer.Exit(run(validated(InspectOptions, options, where="command line")))
+
+
+@data_app.command("fetch")
+def fetch_data(
+    name: Annotated[str, typer.Argument(help="Name of a public set; a wrong one lists them.")],
+    to: Annotated[Path, typer.Option(help="Folder the set's own folder is made in.")] = Path("data"),
+    mirror: Annotated[str | None, typer.Option(help="Address of a folder with the same files, instead of the official one.")] = None,
+    sha256: Annotated[str | None, typer.Option(help="Demand this checksum, for a set whose publisher names none.")] = None,
+) -> None:
+    """Bring a public data set from its official address: checked, resumed, unpacked. Nothing else downloads anything."""
+    from raydistill.config import validated
+    from raydistill.data.fetch import FetchOptions, run
+
+    options = {"name": name, "to": to, "mirror": mirror, "sha256": sha256}
+    raise typer.Exit(run(validated(FetchOptions, options, where="command line")))
 
 
 @app.command()

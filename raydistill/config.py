@@ -168,7 +168,7 @@ class Training(Frozen):
     ema_nimg: NonNegativeFloat = 0.0
     """Half-life of the averaged generator that is evaluated and kept; 0: no averaging."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of forward and backward. Weights, energies, losses and scores are float32 in both."""
+    """Of forward and backward. Weights, energies, losses, scores and the teacher are float32 in both."""
     execution: Annotated[Execution, _EXECUTION] = Execution()
     optimizer: Optimizer
 

@@ -23,6 +23,7 @@ class SweepOptions(Frozen):
     store: str = "runs"
     name: str | None = None
     resume: bool = False
+    dry_run: bool = False
     trials: int = 8
     seed: NonNegativeInt = 0
     sampler: str = "known-cost"
@@ -140,13 +141,8 @@ def check(options: SweepOptions) -> Plan:
     space.check(chosen, experiment, where)
     terms.check(experiment.student.mi, experiment.data.height, experiment.data.width, experiment.student.batch_size)
     folder = store.open_store(mirror.folder_of(options.store))
-    data = prepare(experiment.data, folder / "cache" / "data")
+    data = prepare(experiment.data, folder / "cache" / "data", to_train=True)
     plan = Plan(options, folder, chosen, experiment, data, read_info(data))
-    if plan.info.pairing != "pairs":
-        raise ConfigError(
-            f"{where}: its recipes train on pairs of an input and a picture, and --data {options.data} is {plan.info.layout}: "
-            "give A|B pictures, or images + labels. Generators for other data are not built yet."
-        )
     if not plan.info.has_labels and (named := [name for name, _ in plan.objectives if name == "val/miou"]):
         raise SpaceError(
             f"{where}: objective {named[0]} needs labels, and this data has none; use --space aligned or --objective val/kd_judge:min:1"

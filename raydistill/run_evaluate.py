@@ -268,7 +268,8 @@ def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Spl
         assert label is not None
         return torch.from_numpy(classes.encode(np.asarray(label_of(label)), label.where)).long()
 
-    return Labels(segmenter, truth, len(classes.names), classes.ignore_index)
+    height, width = truth(0).shape
+    return Labels(segmenter, truth, len(classes.names), classes.ignore_index, f"scores bilinear to {width}x{height}")
 
 
 # ---- JSON and table -------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from pathlib import Path
 from raydistill import perform, presets, space, store
 from raydistill.config import Frozen, Job, parse_assignments, with_values
 from raydistill.data import prepare, read_info
-from raydistill.errors import ConfigError, RunError
+from raydistill.errors import RunError
 from raydistill.plan import with_data
 from raydistill.progress import Progress
 
@@ -29,10 +29,8 @@ def run(options: EvaluatorOptions) -> int:
     experiment = with_data(space.preset_of(space.load_space(options.space), where), options.data, where)
     experiment = with_values(experiment, presets.expanded(parse_assignments(list(options.set)), "--set"), where="--set")
     cache = store.open_store(Path(options.store)) / "cache"
-    data = prepare(experiment.data, cache / "data")
+    data = prepare(experiment.data, cache / "data", to_train=True)
     info = read_info(data)
-    if info.pairing != "pairs":
-        raise ConfigError(f"{where}: a judge tells the input from a picture, and this data is {info.layout}; give images + labels, or A|B")
     job = Job(training=experiment.judge, data=data)
     folder = cache / "judge" / job.key
 

@@ -58,6 +58,8 @@ class Labels(NamedTuple):
     """Index -> the class of each pixel of that real picture, int64 (H, W), at the size it is scored at."""
     num_classes: int
     ignore_index: int | None
+    resize: str = "none"
+    """Of the class scores, to the truth's size."""
 
 
 class Real:
@@ -140,12 +142,7 @@ class Real:
 
     def _classes(self, fake: Pictures, labels: Labels, real: Tensor, counts: Tensor, context: dict[str, Any]) -> list[Score]:
         segmenter, confusions = labels.segmenter, _confusions(fake, labels)
-        height, width = labels.truth(0).shape
-        context = context | {
-            "extractor": segmenter.weights,
-            "extractor_digest": segmenter.digest,
-            "resize": f"scores bilinear to {width}x{height}",
-        }
+        context = context | {"extractor": segmenter.weights, "extractor_digest": segmenter.digest, "resize": labels.resize}
         resampled = torch.einsum("rn,nij->rij", counts, confusions.double())
         scores = []
         for name, measure in (("miou", metrics.mean_iou), ("pixel_accuracy", metrics.pixel_accuracy)):

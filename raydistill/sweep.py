@@ -15,10 +15,10 @@ from types import MappingProxyType
 
 import torch
 
-from raydistill import mirror, nodes, place, report, store, track, trial, tuning
+from raydistill import mirror, nodes, place, report, space, store, track, trial, tuning
 from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, RaydistillError
-from raydistill.ledger import Ledger, Trial
+from raydistill.ledger import Ledger, Trial, baselines
 from raydistill.perform import Stages, stages_done, train_stages
 from raydistill.plan import Plan, SweepOptions, check
 from raydistill.progress import Progress
@@ -32,6 +32,9 @@ def run(options: SweepOptions) -> int:
     """Runs or resumes a sweep; returns the exit code: 0, 1 where no student could be trained, 130 interrupted."""
     track.require_reachable(options.mlflow)
     plan, progress = check(options), Progress()
+    if options.dry_run:
+        _say_plan(plan, progress)
+        return 0
     with opened(plan, progress) as (folder, tracker):
         try:
             with on_ray([options]):
@@ -39,6 +42,16 @@ def run(options: SweepOptions) -> int:
         except KeyboardInterrupt:
             progress.say(f"interrupted; finished trials are kept. Go on: the same command with --resume --name {folder.name}")
             return 130
+
+
+def _say_plan(plan: Plan, progress: Progress) -> None:
+    info, counts = plan.info, ", ".join(f"{split} {count:,}" for split, count in plan.info.counts.items())
+    classes = f", {info.num_classes} classes" if info.has_labels else ""
+    progress.say(f"data {plan.data.digest}: {info.layout} at {info.width}x{info.height}{classes}: {counts}. {info.split_rule}")
+    cheapest, dearest = (plan.costs_of_picked(space.corner(plan.space, highest=high))["cost/macs"] for high in (False, True))
+    teacher = plan.costs_of(plan.experiment.teacher.generator)["cost/macs"]
+    progress.say(f"students of {cheapest / 1e6:,.1f} to {dearest / 1e6:,.1f} M MACs, the teacher has {teacher / 1e6:,.1f} M")
+    progress.say(f"{plan.options.trials} trials and {len(baselines(plan))} baselines; nothing was trained: leave --dry-run out")
 
 
 @contextmanager

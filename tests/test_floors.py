@@ -16,7 +16,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("models.enhance", "models.sagan", "models.stylegan2"), 1),
     **dict.fromkeys(("extractors", "segmenters", "models.drn", "models.inception", "models.squeezenet", "models.vgg"), 1),
     **dict.fromkeys(("truth", "truth.pairs", "truth.bounds", "truth.fit", "truth.temperature"), 1),
-    **dict.fromkeys(("data", "data.classes", "data.files", "data.folders", "data.inspect", "data.layouts"), 1),
+    **dict.fromkeys(("data", "data.classes", "data.fetch", "data.files", "data.folders", "data.inspect", "data.layouts"), 1),
     **dict.fromkeys(("data.outputs", "data.prepare", "data.shapes"), 1),
     **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2),
     **dict.fromkeys(("search.problem", "search.encoding", "search.surrogate", "search.acquisition", "search.known_cost"), 2),

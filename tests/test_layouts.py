@@ -150,7 +150,7 @@ def test_loose_pictures_are_pictures_and_twice_as_wide_ones_are_pairs_unless_tol
     assert (found["square"].layout, found["wide"].layout) == ("pictures", "aligned")
     assert read_info(prepared(tmp_path / "wide", layout="pictures")).pairing == "pictures"
     assert read_info(prepared(tmp_path / "square", layout="aligned")).pairing == "pairs"
-    with pytest.raises(DataError, match=r"data\.layout is labelled, and this is not there"):
+    with pytest.raises(DataError, match="needed are train/images"):
         prepared(tmp_path / "wide", layout="labelled")
 
 

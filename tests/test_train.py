@@ -364,7 +364,8 @@ def test_bfloat16_stays_close_and_keeps_weights_energies_and_losses_in_float32(
     step = stages.step()
     seen.clear()
     recipe_.forward(step)
-    assert step.output.dtype == torch.float32 and set(seen) == {torch.bfloat16}
+    in_the_loop = {torch.float32} if recipe == "distill" else set()  # the teacher, as it is where its outputs are stored
+    assert step.output.dtype == torch.float32 and set(seen) == {torch.bfloat16} | in_the_loop
     for phase in recipe_.phases:
         loss, numbers = phase.loss(step)
         assert {loss.dtype, *(number.dtype for number in numbers.values())} == {torch.float32}

@@ -13,6 +13,7 @@ from raydistill.data.prepare import (
     Split,
     batch,
     load_split,
+    pairing_of,
     pictures,
     read_info,
     render_inputs,
@@ -21,6 +22,7 @@ from raydistill.data.prepare import (
     to_float,
     to_uint8,
 )
+from raydistill.errors import DataError
 
 __all__ = [
     "DATA",
@@ -30,6 +32,7 @@ __all__ = [
     "Split",
     "batch",
     "load_split",
+    "pairing_of",
     "pictures",
     "prepare",
     "read_info",
@@ -42,10 +45,18 @@ DATA: dict[str, Callable[[Any], Source]] = {"shapes": shapes_source, "folder": f
 """`kind` of a data config -> what finds that data set."""
 
 
-def prepare(config: ShapesData | FolderData, cache_dir: Path) -> Stored:
+def prepare(config: ShapesData | FolderData, cache_dir: Path, *, to_train: bool = False) -> Stored:
     """The data of `config` below `cache_dir`: decoded now, or taken from there if nothing changed since the last time.
+
+    `to_train`: only data that there is a recipe for, which is pairs; others are refused before anything is decoded.
 
     Raises:
         DataError: the data cannot be used. StoreError: `cache_dir` cannot be written.
     """
-    return store(DATA[config.kind](config), config, cache_dir)
+    source = DATA[config.kind](config)
+    if to_train and pairing_of(source.layout) != "pairs":
+        raise DataError(
+            f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipes train on pairs of an input and a picture: "
+            "give A|B pictures, or images + labels. Trainings on other data are not built yet."
+        )
+    return store(source, config, cache_dir)

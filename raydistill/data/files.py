@@ -84,15 +84,20 @@ def _in_zip(path: Path) -> list[File]:
             raise DataError(f"{path}: this is a git-LFS pointer, not a zip file. Run `git lfs pull` where it lies.") from None
         raise DataError(f"{path}: cannot be read as a zip file: {error}. Give a whole one.") from None
     names = sorted(name for name in archive.namelist() if not name.endswith("/"))
-    for name in names:
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
-            raise DataError(f"{path}: the entry {name!r} leaves the folder it would be unpacked to. Do not use this file.")
+    refuse_unsafe(path, names)
 
     def reader(name: str) -> Callable[[], bytes]:
         return lambda: _content(lambda: archive.read(name), f"{path}/{name}")
 
     return [File(f"{path}/{name}", name, reader(name)) for name in names if not _is_hidden(name)]
+
+
+def refuse_unsafe(path: Path, names: Iterable[str]) -> None:
+    """Raises DataError where an entry of an archive leaves the folder it would be unpacked to."""
+    for name in names:
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
+            raise DataError(f"{path}: the entry {name!r} leaves the folder it would be unpacked to. Do not use this file.")
 
 
 def _is_hidden(name: str) -> bool:

@@ -74,7 +74,9 @@ def find(root: Path, layout: Layout | Literal["auto"] = "auto") -> Found:
             f"trainA + trainB, dataset.json, *-idx3-ubyte, .npz, class folders, and pictures, also A|B pictures ({', '.join(PICTURES)}). "
             f"Found {_few(there)}. Arrange the data in one of these ways."
         )
-    raise DataError(f"{root}: data.layout is {layout}, and this is not there. Found {_few(there)}. Leave data.layout out to have it found.")
+    raise DataError(
+        f"{root}: data.layout is {layout}: needed are {_NEEDED[layout]}. Found {_few(there)}. Add them, or leave data.layout out."
+    )
 
 
 def look(root: Path, layout: Layout | Literal["auto"] = "auto") -> Found | None:
@@ -390,6 +392,19 @@ LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
     "aligned": _aligned,
 }
 """Layout -> what finds it, None where it is not there; in the order they are looked for."""
+
+
+_NEEDED = {
+    "npz": "an .npz file",
+    "nvlabs": "dataset.json and pictures, in a folder or zip file",
+    "idx": "train-images-idx3-ubyte or train-images-idx3-ubyte.gz",
+    "cityscapes": "leftImg8bit and gtFine",
+    "labelled": "train/images + train/labels, images + labels, or train + trainannot",
+    "unpaired": "trainA and trainB",
+    "classes": "folders of pictures, in a folder or zip file",
+    "pictures": "train with pictures, or pictures in the folder or zip file itself",
+    "aligned": "train with A|B pictures, or A|B pictures in the folder itself",
+}
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------

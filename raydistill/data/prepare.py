@@ -106,6 +106,12 @@ def shapes_source(config: ShapesData) -> Source:
     )
 
 
+def pairing_of(layout: Layout) -> Pairing:
+    if layout in ("shapes", "labelled", "cityscapes", "aligned"):
+        return "pairs"
+    return "unpaired" if layout == "unpaired" else "pictures"
+
+
 class DataInfo(Frozen):
     layout: Layout
     height: int
@@ -128,9 +134,7 @@ class DataInfo(Frozen):
 
     @property
     def pairing(self) -> Pairing:
-        if self.layout in ("shapes", "labelled", "cityscapes", "aligned"):
-            return "pairs"
-        return "unpaired" if self.layout == "unpaired" else "pictures"
+        return pairing_of(self.layout)
 
     @property
     def has_labels(self) -> bool:

@@ -1,0 +1,195 @@
+"""Public data sets from their official addresses: checked, resumed where they were cut off, unpacked whole or not at all.
+
+The only place that downloads, and only when asked by name.
+"""
+
+import hashlib
+import shutil
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Callable
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from raydistill.config import Frozen, nearest
+from raydistill.data.files import refuse_unsafe
+from raydistill.errors import DataError
+
+_PART = 1 << 20
+_TIMEOUT_SEC = 30.0
+
+
+class Download(NamedTuple):
+    url: str
+    md5: str = ""
+    """As published; empty: nobody publishes one, and the SHA-256 of what came is written down."""
+
+
+_PIX2PIX = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/{}.tar.gz"
+_CYCLEGAN = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/{}.zip"
+_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{}-ubyte.gz"
+
+SETS: dict[str, tuple[Download, ...]] = {
+    **{name: (Download(_PIX2PIX.format(name)),) for name in ("facades", "maps", "edges2shoes", "edges2handbags", "night2day")},
+    **{name: (Download(_CYCLEGAN.format(name)),) for name in ("horse2zebra", "summer2winter_yosemite", "apple2orange", "monet2photo")},
+    "fashion_mnist": (
+        Download(_FASHION.format("train-images-idx3"), "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+        Download(_FASHION.format("train-labels-idx1"), "25c81989df183df01b3e8a0aad5dffbe"),
+        Download(_FASHION.format("t10k-images-idx3"), "bef4ecab320f06d8554ea6380940ec79"),
+        Download(_FASHION.format("t10k-labels-idx1"), "bb300cfdad3c16e7a12a480ee83cd310"),
+    ),
+}
+"""Name -> files. A .zip or .tar.gz is unpacked, other files are kept as they are."""
+BY_HAND = {
+    "cityscapes": "register at https://www.cityscapes-dataset.com, unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip there",
+    "celeba": "get img_align_celeba.zip from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html; it is read as it is",
+    "ffhq": "follow https://github.com/NVlabs/ffhq-dataset; a zip or folder by NVlabs' dataset_tool is read as it is",
+}
+"""Sets that ask for a registration or come from a file share: never fetched here."""
+
+
+class FetchOptions(Frozen):
+    """What the command line gives. See `raydistill data fetch --help`."""
+
+    name: str
+    to: Path = Path("data")
+    mirror: str | None = None
+    sha256: str | None = None
+
+
+def run(options: FetchOptions, say: Callable[[str], None] = print) -> int:
+    """Brings the set to `to/name`; 0, also where it is there.
+
+    Raises:
+        DataError: an unknown set, no connection, a wrong checksum, an archive that cannot be unpacked. What came so far is kept.
+    """
+    name = options.name
+    if name in BY_HAND:
+        raise DataError(f"{name} is not fetched: {BY_HAND[name]}. Then: raydistill data inspect FOLDER.")
+    if name not in SETS:
+        known = [*SETS, *BY_HAND]
+        raise DataError(f"there is no set {name!r}. Known: {', '.join(known)}. Nearest: {nearest(name, known)!r}.")
+    downloads, final = SETS[name], options.to / name
+    if options.sha256 is not None and len(downloads) > 1:
+        raise DataError(f"--sha256 is for sets of one file; {name} has {len(downloads)}, whose checksums are published. Leave it out.")
+    if final.exists():
+        say(f"{final} is there. Remove it to fetch it again.")
+        return 0
+    parts = options.to / f".{name}.parts"
+    _try(lambda: parts.mkdir(parents=True, exist_ok=True), options.to)
+    sums = []
+    for download in downloads:
+        url = download.url if options.mirror is None else f"{options.mirror.rstrip('/')}/{download.url.rpartition('/')[2]}"
+        path = parts / url.rpartition("/")[2]
+        _bring(url, path, say)
+        sums.append(f"{_checked(path, url, download.md5, options.sha256, say)}  {path.name}")
+    _try(lambda: _unpack(parts, final, sums), options.to)
+    shutil.rmtree(parts)
+    say(f"{final}: done. Look at it: raydistill data inspect {final}")
+    return 0
+
+
+def _try(action: Callable[[], None], folder: Path) -> None:
+    try:
+        action()
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be written: {error}. Free some space, or give another --to.") from None
+
+
+# ---- bringing a file ------------------------------------------------------------------------------------------------
+
+
+def _bring(url: str, path: Path, say: Callable[[str], None]) -> None:
+    """The whole file at `path`; goes on after what is in `path`.part, if the server's file is still the same one."""
+    if path.exists():
+        return
+    part, tag = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.etag")
+    have = part.stat().st_size if part.exists() and tag.exists() else 0
+    headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text()} if have else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_SEC) as answer:
+            goes_on = answer.status == 206
+            have = have if goes_on else 0
+            total = have + int(answer.headers["Content-Length"]) if answer.headers["Content-Length"] else None
+            size = "" if total is None else f" of {total * 1e-6:.1f} MB"
+            say(f"{url}: {'going on after' if goes_on else 'from'} {have * 1e-6:.1f} MB{size}")
+            if mark := answer.headers["ETag"] or answer.headers["Last-Modified"]:
+                tag.write_text(mark)
+            with part.open("ab" if goes_on else "wb") as file:
+                have += _copy(answer, file)
+    except urllib.error.HTTPError as error:
+        raise DataError(f"{url}: the server answers {error.code} {error.reason}. {_elsewhere(path)}") from None
+    except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise DataError(f"{url}: cannot be reached or broke off: {reason}. The same command goes on. {_elsewhere(path)}") from None
+    except OSError as error:
+        raise DataError(f"{part}: cannot be written: {error}. Free some space, or give another --to.") from None
+    if total is not None and have != total:
+        raise DataError(f"{url}: broke off after {have:,} of {total:,} bytes. The same command goes on. {_elsewhere(path)}")
+    part.rename(path)
+
+
+def _elsewhere(path: Path) -> str:
+    return f"Without a connection, copy the file to {path}, or give --mirror URL."
+
+
+def _copy(answer: IO[bytes], file: IO[bytes]) -> int:
+    count = 0
+    while block := answer.read(_PART):
+        file.write(block)
+        count += len(block)
+    return count
+
+
+def _checked(path: Path, url: str, md5: str, sha256: str | None, say: Callable[[str], None]) -> str:
+    """Its SHA-256. A file with another checksum than expected is removed."""
+    found = {}
+    for kind, expected in (("md5", md5), ("sha256", (sha256 or "").lower())):
+        with path.open("rb") as file:
+            found[kind] = hashlib.file_digest(file, kind).hexdigest()
+        if expected and found[kind] != expected:
+            path.unlink()
+            raise DataError(
+                f"{url}: {kind} {found[kind]}, expected {expected}. It was removed. Fetch it again, or from elsewhere: --mirror URL."
+            )
+    if not md5 and not sha256:
+        say(f"{path.name}: nobody publishes a checksum for it; SHA-256 {found['sha256']}, kept in SHA256SUMS. To demand one: --sha256")
+    return found["sha256"]
+
+
+# ---- unpacking ------------------------------------------------------------------------------------------------------
+
+
+def _unpack(parts: Path, final: Path, sums: list[str]) -> None:
+    """All files of `parts` into `final`, whole or not at all; an archive's only folder is left out."""
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=final.parent) as temporary:
+        there = Path(temporary) / "set"
+        there.mkdir()
+        for path in sorted(path for path in parts.iterdir() if path.suffix not in (".part", ".etag")):
+            if path.name.endswith((".zip", ".tar.gz")):
+                _unpack_archive(path, there)
+            else:
+                shutil.copy(path, there)
+        inside = list(there.iterdir())
+        whole = inside[0] if len(inside) == 1 and inside[0].is_dir() else there
+        (whole / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+        whole.rename(final)
+
+
+def _unpack_archive(path: Path, folder: Path) -> None:
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                refuse_unsafe(path, archive.namelist())
+                archive.extractall(folder)
+        else:
+            with tarfile.open(path) as tar:
+                refuse_unsafe(path, tar.getnames())
+                tar.extractall(folder, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        path.unlink()
+        raise DataError(f"{path.name}: cannot be unpacked: {error}. It was removed. Fetch it again.") from None

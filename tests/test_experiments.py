@@ -1,0 +1,122 @@
+"""The commands of docs/experiments.md on small fake files in the real layouts, whole and with a file missing."""
+
+import json
+import re
+import shlex
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from raydistill.cli import main
+
+TEXT = (Path(__file__).parent.parent / "docs" / "experiments.md").read_text()
+COMMANDS = {title: command for title, command in re.findall(r"^## (.*?)\n.*?```sh\n(.*?)\n```", TEXT, re.DOTALL | re.MULTILINE)}
+NOT_BUILT = "Trainings on other data are not built yet"
+
+
+def picture(path: Path, width: int, height: int, value: int = 99, mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, (width, height), value if mode == "L" else (value,) * 3).save(path)
+
+
+def edges2shoes(data: Path) -> Path:
+    for index in range(14):
+        picture(data / "edges2shoes" / "train" / f"{index}_AB.jpg", 512, 256)
+    for index in (1, 2):
+        picture(data / "edges2shoes" / "val" / f"{index}_AB.jpg", 512, 256)
+    return data / "edges2shoes" / "train"
+
+
+def cityscapes(data: Path) -> Path:
+    for split, city in (("train", "ulm"), ("val", "lindau")):
+        for frame in range(14):
+            stem = f"{city}_{frame:06d}_000019"
+            picture(data / "cityscapes" / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png", 64, 32)
+            picture(data / "cityscapes" / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png", 64, 32, 7, "L")
+    return data / "cityscapes" / "gtFine" / "val" / "lindau" / "lindau_000003_000019_gtFine_labelIds.png"
+
+
+def unpaired(name: str) -> Callable[[Path], Path]:
+    def make(data: Path) -> Path:
+        for folder in ("trainA", "trainB", "testA", "testB"):
+            for index in range(14):
+                picture(data / name / folder / f"n02381460_{index}.jpg", 256, 256)
+        return data / name / "trainB"
+
+    return make
+
+
+def packed(name: str, size: tuple[int, int], extra: dict[str, str]) -> Callable[[Path], Path]:
+    def make(data: Path) -> Path:
+        data.mkdir()
+        with zipfile.ZipFile(data / name, "w") as archive:
+            for index in range(14):
+                picture(data / "one.jpg", *size, index)
+                archive.write(data / "one.jpg", f"img_align_celeba/{index + 1:06d}.jpg")
+            for inside, content in extra.items():
+                archive.writestr(inside, content)
+        return data / name
+
+    return make
+
+
+MAKERS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "pix2pix, edges2shoes": (edges2shoes, ""),
+    "pix2pix, Cityscapes": (cityscapes, ""),
+    "CycleGAN, horse2zebra": (unpaired("horse2zebra"), "is unpaired"),
+    "CycleGAN, summer2winter": (unpaired("summer2winter_yosemite"), "is unpaired"),
+    "SAGAN, CelebA": (packed("img_align_celeba.zip", (178, 218), {}), "is pictures"),
+    "StyleGAN2, FFHQ": (packed("ffhq256.zip", (256, 256), {"dataset.json": json.dumps({"labels": None})}), "is nvlabs"),
+}
+"""Experiment -> what makes its fake files and returns the one that is taken away, and what is said where it cannot be trained."""
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], tuple[int, str]]:
+    monkeypatch.chdir(tmp_path)
+
+    def never(**options: object) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("raydistill.place.start_ray", never)
+
+    def call(command: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        said = capsys.readouterr()
+        return int(exit_info.value.code or 0), said.out + said.err
+
+    return call
+
+
+def test_every_documented_experiment_is_tested() -> None:
+    assert set(COMMANDS) == set(MAKERS) and all("--dry-run" in command for command in COMMANDS.values())
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_documented_command_checks_the_real_layout_and_trains_nothing(run: Any, tmp_path: Path, name: str) -> None:
+    make, not_built = MAKERS[name]
+    make(tmp_path / "data")
+    code, said = run(COMMANDS[name])
+    if not_built:
+        assert code == 2 and not_built in said and NOT_BUILT in said
+        assert not list(tmp_path.rglob("*_targets.npy")), "nothing is decoded for it"
+    else:
+        assert code == 0 and "nothing was trained" in said and "test" in said
+        assert not list((tmp_path / "runs").glob("sweeps/*"))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_missing_file_is_named(run: Any, tmp_path: Path, name: str) -> None:
+    gone = MAKERS[name][0](tmp_path / "data")
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    code, said = run(COMMANDS[name])
+    named = f"{gone.parent}: data.layout is aligned: needed are {gone.name}" if name == "pix2pix, edges2shoes" else str(gone)
+    assert code == 2 and named in said
