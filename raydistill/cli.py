@@ -27,6 +27,9 @@ def sweep(
     sampler: Annotated[
         str, typer.Option(help="Who proposes: known-cost, modelled-cost, tpe, nsga2, gp, sobol, random or stratified.")
     ] = "known-cost",
+    early_stopping: Annotated[
+        bool, typer.Option("--early-stopping", help="Stop students that are bad for their cost, or that can no longer reach the front.")
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,
     objective: Annotated[
         list[str] | None, typer.Option(metavar="NAME:min|max[:WORST]", help="Replace the space's objectives; repeatable.")
@@ -52,12 +55,11 @@ def sweep(
     from raydistill.sweep import SweepOptions, run
 
     given = {
-        "space": space, "data": data, "store": store, "name": name, "resume": resume, "dry_run": dry_run,
-        "trials": trials, "nimg": nimg, "seed": seed,
-        "set": tuple(set_ or ()), "objectives": tuple(objective or ()), "max_macs": max_macs, "min_macs": min_macs, "executor": executor,
-        "sampler": sampler, "workers_per_trial": workers_per_trial, "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker,
-        "teacher_workers": teacher_workers, "teacher_gpus": teacher_gpus, "teacher_cache_gb": teacher_cache_gb,
-        "max_concurrent": max_concurrent,
+        "space": space, "data": data, "store": store, "name": name, "resume": resume, "dry_run": dry_run, "trials": trials, "nimg": nimg,
+        "seed": seed, "sampler": sampler, "early_stopping": early_stopping, "set": tuple(set_ or ()), "objectives": tuple(objective or ()),
+        "max_macs": max_macs, "min_macs": min_macs, "executor": executor, "workers_per_trial": workers_per_trial,
+        "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker, "teacher_workers": teacher_workers,
+        "teacher_gpus": teacher_gpus, "teacher_cache_gb": teacher_cache_gb, "max_concurrent": max_concurrent,
         "wait_for_nodes": wait_for_nodes, "mlflow": mlflow, "experiment": experiment,
     }  # fmt: skip
     try:

@@ -15,6 +15,7 @@ from raydistill.space import values_of
 
 Trial = dict[str, Any]
 """The content of a trial.json, and under "result" that of its result.json or None."""
+Numbers = dict[str, Any]
 StudentTraining = DistillTraining | Pix2pixTraining
 
 
@@ -26,8 +27,13 @@ class Ledger:
         for trial_folder in mirror.folders(folder / "trials"):
             mirror.pull(trial_folder)
         self.trials = results.read_trials(folder)
+        self._reports: dict[str, dict[int, Numbers]] = {}
+        """Trial -> images seen -> what was measured there, of trials without a result."""
         self._require_same_stages()
         self._add_missing()
+        for trial in self.unfinished:
+            for evaluation in checkpoint.read_history(self.folder_of(trial)):
+                self.take_in(trial, evaluation)
 
     def folder_of(self, trial: Trial) -> Path:
         return self.folder / "trials" / trial["trial_id"]
@@ -43,16 +49,31 @@ class Ledger:
 
     def propose(self) -> Trial:
         """The next searched trial. Raises BudgetError where the space is exhausted."""
-        history = []
-        for trial in self.searched:
-            state = "RUNNING" if trial["result"] is None else trial["result"]["status"]
-            measured = [self.value(trial, name) for name, _ in self.plan.objectives] if state == "COMPLETE" else None
-            history.append(search.Told(trial["picked"], state, measured))
-        picked = search.propose(self.plan.problem, history, len(self.searched))
+        picked = search.propose(self.plan.problem, self.history(), len(self.searched))
         values = values_of(self.plan.space, picked)
         training = with_values(self.plan.experiment, values, where="search").student
         label = f"MI {training.mi.weight:g}" if training.mi.weight else "no MI"
         return self._add("search", label, values, training, picked=picked)
+
+    def history(self) -> list[search.Told]:
+        """What the search knows: the searched trials in their order."""
+        return [self._told(trial) for trial in self.searched]
+
+    def _told(self, trial: Trial) -> search.Told:
+        result, budget = trial["result"], trial["job"]["training"]["budget_nimg"]
+        evaluations = list(self._reports.get(trial["trial_id"], {}).values()) if result is None else result["evaluations"]
+        names = [name for name, _ in self.plan.objectives]
+        curve = [
+            (point["nimg"] / budget, [_value(trial["costs"], point, name) for name in names])
+            for point in evaluations
+            if point["nimg"] < budget
+        ]
+        state = "RUNNING" if result is None else result["status"]
+        return search.Told(trial["picked"], state, [self.value(trial, name) for name in names] if state == "COMPLETE" else None, curve)
+
+    def take_in(self, trial: Trial, numbers: Numbers) -> None:
+        """An evaluation of a trial without a result."""
+        self._reports.setdefault(trial["trial_id"], {})[int(numbers["nimg"])] = numbers
 
     def add_recheck(self, original: Trial) -> Trial:
         """The same job once more; never a competitor for the front."""
@@ -100,8 +121,7 @@ class Ledger:
 
     def value(self, trial: Trial, name: str) -> float:
         """A cost, or a quality of a trial that is COMPLETE."""
-        kind, _, rest = name.partition("/")
-        return float(trial["costs"][rest] if kind == "cost" else trial["result"]["metrics"][name])
+        return _value(trial["costs"], trial["result"]["metrics"], name)
 
     def table(self) -> pd.DataFrame:
         table = results.trial_table(self.trials, sweep_id=self.folder.name)
@@ -161,6 +181,11 @@ class Ledger:
         self.trials.append(results.write_trial(self.folder_of(trial), trial) | {"result": None})
         mirror.push(self.folder_of(trial))
         return self.trials[-1]
+
+
+def _value(costs: Numbers, metrics: Numbers, name: str) -> float:
+    kind, _, rest = name.partition("/")
+    return float(costs[rest] if kind == "cost" else metrics[name])
 
 
 def baselines(plan: Plan) -> list[tuple[str, str, StudentTraining]]:

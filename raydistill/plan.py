@@ -27,6 +27,7 @@ class SweepOptions(Frozen):
     trials: int = 8
     seed: NonNegativeInt = 0
     sampler: str = "known-cost"
+    early_stopping: bool = False
     nimg: PositiveInt | None = None
     set: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ()
@@ -71,7 +72,7 @@ class Plan:
     @property
     def definition(self) -> str:
         """What makes two sweeps the same; the number of trials may grow on resume."""
-        return digest([self.space, self.experiment, self.data.digest, self.options.seed, self.options.sampler])
+        return digest([self.space, self.experiment, self.data.digest, self.options.seed, self.options.sampler, self.options.early_stopping])
 
     @cached_property
     def problem(self) -> search.Problem:
@@ -149,6 +150,12 @@ def check(options: SweepOptions) -> Plan:
         )
     _check_generators(plan)
     search.prove_feasible(plan.problem)
+    student = plan.experiment.student
+    if options.early_stopping and 2 * student.report_every_nimg > student.budget_nimg:
+        raise ConfigError(
+            f"--early-stopping: student.report_every_nimg is {student.report_every_nimg:,} of {student.budget_nimg:,} images, too late to "
+            f"save any; give --set student.report_every_nimg={max(1, student.budget_nimg // 8)}"
+        )
     _check_workers(plan)
     _check_execution(plan)
     return plan

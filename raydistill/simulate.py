@@ -1,23 +1,15 @@
 """A sweep without training: recorded results on a virtual clock, asynchronous workers, the proposals of a real sweep.
 
-Interface:
-
-    outcome_of(picked, number) -> Outcome       what training that configuration as trial `number` gives: values, images, time, curve
-    on_result(trial, step, values) -> verdict   optional scheduler: called at every evaluation before the last, in the order of the
-                                                virtual clock, with the SimulatedTrial, the images it has seen and its objectives there
-                                                (costs included, in the space's order); CONTINUE or STOP
-    on_end(trial)                               optional: a trial ended; its `status` is COMPLETE, PRUNED or FAIL
-    simulate(problem, outcome_of, ...)          -> every trial, by number
-
-A stopped trial is PRUNED and frees its worker at once. To go on with a killed sweep, pass its trials: what they had reported is told to the
-(new) scheduler again, in the same order, before anything else happens. So equality of a killed and an unkilled sweep can be asserted.
+`outcome_of(picked, number)` says what training a configuration as trial `number` gives; `should_stop(history, number)`, such as a
+`search.EarlyStopping`, is asked at every evaluation before the last, in the order of the virtual clock. A stopped trial is PRUNED and frees
+its worker at once. To go on with a killed sweep, pass its trials; so equality of a killed and an unkilled sweep can be asserted.
 """
 
 import heapq
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -25,10 +17,6 @@ from raydistill import search
 from raydistill.errors import BudgetError, SpaceError
 from raydistill.search import Picked, Problem, Told, identity
 from raydistill.space import Choice, Int, SearchSpace
-
-Verdict = Literal["CONTINUE", "STOP"]
-CONTINUE: Verdict = "CONTINUE"
-STOP: Verdict = "STOP"
 
 
 class Outcome(NamedTuple):
@@ -73,11 +61,8 @@ class SimulatedTrial:
 
     @property
     def told(self) -> Told:
-        return Told(self.picked, self.status, self.outcome.values if self.status == "COMPLETE" else None)
-
-
-OnResult = Callable[[SimulatedTrial, int, list[float]], Verdict]
-OnEnd = Callable[[SimulatedTrial], None]
+        curve = [(steps / self.outcome.steps, values) for steps, values in self.outcome.curve[: self.num_reports]]
+        return Told(self.picked, self.status, self.outcome.values if self.status == "COMPLETE" else None, curve)
 
 
 def simulate(
@@ -86,8 +71,7 @@ def simulate(
     *,
     num_trials: int,
     num_workers: int,
-    on_result: OnResult = lambda trial, step, values: CONTINUE,
-    on_end: OnEnd = lambda trial: None,
+    should_stop: Callable[[Sequence[Told], int], bool] = lambda history, number: False,
     trials: Iterable[SimulatedTrial] = (),
     until_sec: float = math.inf,
 ) -> list[SimulatedTrial]:
@@ -95,10 +79,10 @@ def simulate(
 
     Args:
         outcome_of: (configuration, number of the trial) -> what training it gives. The number may seed the noise of a measurement.
+        should_stop: (what is known of every trial, number of one that was just evaluated) -> whether to stop it.
         trials: what a killed sweep left. Its running trials go on from where they were.
     """
     ledger = {trial.number: trial for trial in trials}
-    _tell_again(ledger.values(), on_result, on_end)
     running = [_next_event(trial) for trial in ledger.values() if trial.status == "RUNNING"]
     heapq.heapify(running)
     now_sec = max((trial.ends_sec for trial in ledger.values() if trial.status != "RUNNING"), default=0.0)
@@ -106,7 +90,7 @@ def simulate(
         while len(running) < num_workers and len(ledger) < num_trials:
             number = len(ledger)
             try:
-                picked = search.propose(problem, [ledger[known].told for known in range(number)], number)
+                picked = search.propose(problem, _told(ledger), number)
             except BudgetError:
                 num_trials = number
                 break
@@ -115,11 +99,11 @@ def simulate(
         if not running or running[0][0] > until_sec:
             return [ledger[number] for number in range(len(ledger))]
         now_sec, number = heapq.heappop(running)
-        ledger[number] = trial = _advanced(ledger[number], on_result)
-        if trial.status == "RUNNING":
-            heapq.heappush(running, _next_event(trial))
-        else:
-            on_end(trial)
+        ledger[number] = _advanced(ledger[number])
+        if ledger[number].status == "RUNNING" and should_stop(_told(ledger), number):
+            ledger[number] = replace(ledger[number], status="PRUNED")
+        if ledger[number].status == "RUNNING":
+            heapq.heappush(running, _next_event(ledger[number]))
 
 
 def _next_event(trial: SimulatedTrial) -> tuple[float, int]:
@@ -129,29 +113,15 @@ def _next_event(trial: SimulatedTrial) -> tuple[float, int]:
     return trial.at_sec(steps), trial.number
 
 
-def _advanced(trial: SimulatedTrial, on_result: OnResult) -> SimulatedTrial:
+def _advanced(trial: SimulatedTrial) -> SimulatedTrial:
     """The trial after its next event."""
     if trial.num_reports == len(trial.outcome.curve):
         return replace(trial, status="FAIL" if trial.outcome.values is None else "COMPLETE")
-    step, values = trial.outcome.curve[trial.num_reports]
-    trial = replace(trial, num_reports=trial.num_reports + 1)
-    return replace(trial, status="PRUNED") if on_result(trial, step, values) == STOP else trial
+    return replace(trial, num_reports=trial.num_reports + 1)
 
 
-def _tell_again(trials: Iterable[SimulatedTrial], on_result: OnResult, on_end: OnEnd) -> None:
-    """What trials reported before a kill, in the order of the clock; the verdicts are those of then."""
-    events: list[tuple[float, int, int, SimulatedTrial]] = []
-    for trial in trials:
-        started = replace(trial, status="RUNNING", num_reports=0)
-        for index in range(trial.num_reports):
-            events.append((*_next_event(replace(started, num_reports=index)), index, trial))
-        if trial.status != "RUNNING":
-            events.append((trial.ends_sec, trial.number, trial.num_reports, trial))
-    for _, _, index, trial in sorted(events, key=lambda event: event[:3]):
-        if index < trial.num_reports:
-            on_result(replace(trial, status="RUNNING", num_reports=index + 1), *trial.outcome.curve[index])
-        else:
-            on_end(trial)
+def _told(ledger: dict[int, SimulatedTrial]) -> list[Told]:
+    return [ledger[number].told for number in range(len(ledger))]
 
 
 def recorded(space: SearchSpace, table: pd.DataFrame, wall_sec: str | None = None) -> Callable[[Picked, int], Outcome]:

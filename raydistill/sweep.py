@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import torch
 
-from raydistill import mirror, nodes, place, report, space, store, track, trial, tuning
+from raydistill import mirror, nodes, place, report, search, space, store, track, trial, tuning
 from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, RaydistillError
 from raydistill.ledger import Ledger, Trial, baselines
@@ -105,7 +105,7 @@ def run_one(
     options = plan.options
     facts = {"raydistill.space": options.space, "raydistill.definition": plan.definition, "raydistill.data": plan.data.digest}
     params = {"space": options.space, "preset": plan.space.preset, "trials": options.trials, "seed": options.seed}
-    params |= {"sampler": options.sampler}
+    params |= {"sampler": options.sampler, "early_stopping": options.early_stopping}
     tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
     places = place.place(place.probe_nodes(plan.store), options, lambda: plan.trial_bytes)
     ledger = Ledger(plan, folder, _train_stages(plan, places.stages, progress))
@@ -192,6 +192,7 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
     if placement.group.gpus:
         how += f", {placement.group.gpus:g} GPUs a worker"
     progress.say(f"{total} trials to train, {placement.max_concurrent} at a time, {how}")
+    early_stopping = search.EarlyStopping(ledger.plan.problem) if ledger.plan.options.early_stopping else None
     started, ended, held_back = time.monotonic(), 0, False
 
     def next_trial() -> Trial | None:
@@ -213,6 +214,12 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
         tracker.start_trial(following)
         return following
 
+    def should_stop(running: Trial, numbers: tuning.Numbers) -> bool:
+        ledger.take_in(running, numbers)
+        if early_stopping is None or running["role"] != "search" or numbers["nimg"] >= running["job"]["training"]["budget_nimg"]:
+            return False
+        return early_stopping(ledger.history(), [known["number"] for known in ledger.searched].index(running["number"]))
+
     def trial_ended(ended_trial: Trial, stopped: bool) -> None:
         nonlocal ended
         ledger.end(ended_trial, stopped=stopped, num_gpus=placement.group.workers * placement.group.gpus)
@@ -227,6 +234,7 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
         next_trial,
         lambda running, numbers: tracker.log_report(running["trial_id"], numbers),
         trial_ended,
+        should_stop=should_stop,
         watch=_watcher(placement.group, 0.0 if placement.inline else place.DRIVER_CPUS, ledger.plan, progress),
         folder_of=ledger.folder_of,
         num_trials=total,
@@ -270,8 +278,8 @@ def _open_sweep(plan: Plan) -> Path:
     options = plan.options
     if options.resume:
         return store.find_sweep(plan.store, options.name, plan.definition)
-    facts = {"definition": plan.definition, "seed": options.seed, "sampler": options.sampler, "data": plan.data.digest}
-    facts |= {"space": canonical(plan.space), "experiment": canonical(plan.experiment)}
+    facts = {"definition": plan.definition, "seed": options.seed, "sampler": options.sampler, "early_stopping": options.early_stopping}
+    facts |= {"data": plan.data.digest, "space": canonical(plan.space), "experiment": canonical(plan.experiment)}
     return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts)
 
 

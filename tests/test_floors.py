@@ -19,7 +19,8 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("data", "data.classes", "data.fetch", "data.files", "data.folders", "data.inspect", "data.layouts"), 1),
     **dict.fromkeys(("data.outputs", "data.prepare", "data.shapes"), 1),
     **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2),
-    **dict.fromkeys(("search.problem", "search.encoding", "search.surrogate", "search.acquisition", "search.known_cost"), 2),
+    **dict.fromkeys(("search.problem", "search.encoding", "search.surrogate", "search.acquisition"), 2),
+    **dict.fromkeys(("search.known_cost", "search.stopping"), 2),
     "memory": 3,
     "train": 3,
     **dict.fromkeys(

@@ -1,14 +1,15 @@
-"""Simulated sweeps: the clock, schedulers, a kill at any time, recorded tables."""
+"""Simulated sweeps: the clock, early stopping, a kill at any time, recorded tables."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 import pytest
 
 from raydistill.errors import SpaceError
-from raydistill.search import SAMPLERS, Picked, Problem
-from raydistill.simulate import CONTINUE, STOP, Outcome, SimulatedTrial, Verdict, recorded, simulate
+from raydistill.search import SAMPLERS, EarlyStopping, Picked, Problem, Told
+from raydistill.simulate import Outcome, recorded, simulate
 from raydistill.space import Choice, Distribution, Float, Int, Objective, SearchSpace
 
 PARAMETERS: dict[str, Distribution] = {"a": Int(low=1, high=8), "b": Int(low=1, high=8), "kind": Choice(options={"x": 1, "y": 2})}
@@ -35,8 +36,9 @@ def outcome_of(picked: Picked, number: int) -> Outcome:
     return Outcome(None if number == 5 else [error, cost], 1.0 + cost / 10 + 0.01 * number, 400, curve)
 
 
-def stop_bad(trial: SimulatedTrial, step: int, values: list[float]) -> Verdict:
-    return STOP if step == 200 and values[0] > 0.3 else CONTINUE
+def stop_bad(history: Sequence[Told], number: int) -> bool:
+    share, values = history[number].curve[-1]
+    return share == 0.5 and values[0] > 0.3
 
 
 def test_workers_are_never_idle_and_never_more_than_there_are() -> None:
@@ -56,10 +58,9 @@ def test_more_workers_end_a_sweep_sooner_and_know_less() -> None:
 
 
 def test_a_stopped_trial_is_pruned_and_frees_its_worker_at_once() -> None:
-    ended: list[SimulatedTrial] = []
-    trials = simulate(problem(), outcome_of, num_trials=20, num_workers=2, on_result=stop_bad, on_end=ended.append)
+    trials = simulate(problem(), outcome_of, num_trials=20, num_workers=2, should_stop=stop_bad)
     pruned = [trial for trial in trials if trial.status == "PRUNED"]
-    assert pruned and {trial.number for trial in ended} == set(range(20))
+    assert pruned and {trial.status for trial in trials} <= {"PRUNED", "COMPLETE", "FAIL"}
     for trial in pruned:
         assert trial.steps == 200 and trial.told.values is None and trial.told.state == "PRUNED"
         assert trial.ends_sec == pytest.approx(trial.started_sec + trial.outcome.wall_sec / 2)
@@ -68,40 +69,30 @@ def test_a_stopped_trial_is_pruned_and_frees_its_worker_at_once() -> None:
     assert all(trial.outcome.curve[1][1][0] <= 0.3 for trial in trials if trial.status == "COMPLETE")
 
 
-def test_a_scheduler_sees_every_evaluation_in_the_order_of_the_clock() -> None:
-    seen: list[tuple[float, int, int]] = []
+def test_early_stopping_sees_every_evaluation_in_the_order_of_the_clock() -> None:
+    seen: list[tuple[int, float]] = []
 
-    def on_result(trial: SimulatedTrial, step: int, values: list[float]) -> Verdict:
-        assert values == trial.outcome.curve[trial.num_reports - 1][1] and trial.steps == step and trial.status == "RUNNING"
-        seen.append((trial.at_sec(step), trial.number, step))
-        return CONTINUE
+    def should_stop(history: Sequence[Told], number: int) -> bool:
+        assert history[number].state == "RUNNING"
+        seen.append((number, history[number].curve[-1][0]))
+        return False
 
-    simulate(problem(), outcome_of, num_trials=10, num_workers=4, on_result=on_result)
-    assert seen == sorted(seen) and len(seen) == 20
+    trials = simulate(problem(), outcome_of, num_trials=10, num_workers=4, should_stop=should_stop)
+    times = [trials[number].at_sec(int(400 * share)) for number, share in seen]
+    assert times == sorted(times) and len(seen) == 20
 
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "gp"])
-@pytest.mark.parametrize("workers", [1, 4])
-def test_a_killed_sweep_goes_on_to_the_same_end(sampler: str, workers: int) -> None:
-    """The scheduler counts what it saw, so it must be told again."""
-
-    def scheduler() -> Any:
-        seen: list[float] = []
-
-        def on_result(trial: SimulatedTrial, step: int, values: list[float]) -> Verdict:
-            seen.append(values[0])
-            return STOP if len(seen) % 5 == 0 and step == 200 else CONTINUE
-
-        return on_result
-
+@pytest.mark.parametrize(("workers", "stopping"), [(1, lambda of: stop_bad), (4, EarlyStopping)])
+def test_a_killed_sweep_goes_on_to_the_same_end(sampler: str, workers: int, stopping: Callable[[Problem], Any]) -> None:
     of = problem(sampler)
-    whole = simulate(of, outcome_of, num_trials=16, num_workers=workers, on_result=scheduler())
+    whole = simulate(of, outcome_of, num_trials=20, num_workers=workers, should_stop=stopping(of))
     assert {"PRUNED", "COMPLETE"} <= {trial.status for trial in whole}
     end = max(trial.ends_sec for trial in whole)
     for share in (0.05, 0.4, 0.9):
-        killed = simulate(of, outcome_of, num_trials=16, num_workers=workers, on_result=scheduler(), until_sec=share * end)
+        killed = simulate(of, outcome_of, num_trials=20, num_workers=workers, should_stop=stopping(of), until_sec=share * end)
         assert any(trial.status == "RUNNING" for trial in killed)
-        assert simulate(of, outcome_of, num_trials=16, num_workers=workers, on_result=scheduler(), trials=killed) == whole
+        assert simulate(of, outcome_of, num_trials=20, num_workers=workers, should_stop=stopping(of), trials=killed) == whole
 
 
 def test_a_resume_may_ask_for_more_trials() -> None:

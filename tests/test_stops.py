@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Stages
@@ -125,3 +126,28 @@ def test_a_proposal_knows_pruned_trials():
     history = [search.Told({path: 4 * number}, "PRUNED", None) for path in widths for number in range(1, 7)]
     picked = search.propose(problem, history, 6)
     assert picked["student.generator.widths.trunk"] > 24  # the six there are not proposed again
+
+
+def test_the_ledger_tells_the_search_the_curves_of_running_stopped_and_finished_trials():
+    ledger = object.__new__(Ledger)
+    ledger.plan = SimpleNamespace(objectives=[("val/miou", "max"), ("cost/macs", "min")])
+    ledger._reports = {}
+    job = {"training": {"budget_nimg": 400}}
+    points = [{"nimg": nimg, "wall_sec": 1.0, "val/miou": nimg / 1000} for nimg in (100, 200, 400)]
+    endings = [
+        {"status": "COMPLETE", "evaluations": points, "metrics": points[2]},
+        {"status": "PRUNED", "evaluations": points[:2], "metrics": points[1]},
+        None,
+    ]
+    ledger.trials = [
+        {"number": n, "trial_id": f"{n:04d}", "role": "search", "picked": {"w": n}, "costs": {"macs": 7}, "job": job, "result": result}
+        for n, result in enumerate(endings)
+    ]
+    ledger.take_in(ledger.trials[2], points[0])
+    ledger.take_in(ledger.trials[2], points[0])  # reported again, after it was lost and went on from its checkpoint
+    first, second = (0.25, [0.1, 7.0]), (0.5, [0.2, 7.0])
+    assert ledger.history() == [
+        search.Told({"w": 0}, "COMPLETE", [0.4, 7.0], [first, second]),
+        search.Told({"w": 1}, "PRUNED", None, [first, second]),
+        search.Told({"w": 2}, "RUNNING", None, [first]),
+    ]

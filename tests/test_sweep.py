@@ -196,3 +196,23 @@ def test_a_sweep_under_way_is_not_started_a_second_time(finished, tmp_path):
     with store.locked(folder / "sweeps/default-001/lock", what="a test", wait=False):
         done = run(command(folder, "--trials", "3", "--resume"), tmp_path)
     assert done.returncode == 2 and "is being run by another process" in done.stderr
+
+
+@pytest.mark.slow
+def test_early_stopping_stops_trials_of_a_sweep_and_a_resume_keeps_them(tmp_path):
+    options = (*command(tmp_path / "runs", "--trials", "12", "--early-stopping"), "--set", "student.report_every_nimg=16")
+    done = run(options, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = results.read_table(tmp_path / "runs/sweeps/default-001/trials.parquet")
+    stopped, rest = (table[table["status"].isin(kind)] for kind in (["PRUNED"], ["COMPLETE"]))
+    print(f"{len(stopped)} of 12 stopped, at {stopped['nimg'].tolist()} images")
+    assert len(stopped) >= 2 and len(stopped) + len(rest) == len(table) and set(stopped["role"]) == {"search"}
+    assert (stopped["nimg"] < 160).all() and (rest["nimg"] == 160).all() and not stopped["front.member"].any()
+    again = run([*options, "--resume"], tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert results.read_table(tmp_path / "runs/sweeps/default-001/trials.parquet")["status"].tolist() == table["status"].tolist()
+
+
+def test_early_stopping_without_an_early_evaluation_is_refused(tmp_path):
+    done = run([*command(tmp_path / "runs", "--early-stopping"), "--set", "student.report_every_nimg=160"], tmp_path)
+    assert done.returncode == 2 and "--set student.report_every_nimg=20" in done.stderr, done.stdout + done.stderr

@@ -21,8 +21,9 @@ from raydistill.search.problem import (
     stratified_picks,
     uniform_picks,
 )
+from raydistill.search.stopping import EarlyStopping
 
-__all__ = ["SAMPLERS", "Picked", "Problem", "Told", "identity", "is_feasible", "propose", "prove_feasible", "random_pick"]
+__all__ = ["SAMPLERS", "EarlyStopping", "Picked", "Problem", "Told", "identity", "is_feasible", "propose", "prove_feasible", "random_pick"]
 
 SAMPLERS: dict[str, Callable[[Problem, Sequence[Told], int], Iterator[Picked]]] = {
     "known-cost": known_cost_picks,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from raydistill.search.acquisition import hypervolume_improvement
 from raydistill.search.encoding import Encoding, distinct
 from raydistill.search.problem import Picked, Problem, Told, cost_axis, is_feasible, stratified_picks, uniform_picks
+from raydistill.search.stopping import expected_end
 from raydistill.search.surrogate import Array, GaussianProcess, Inputs
 from raydistill.seeds import numpy_stream
 from raydistill.space import Objective
@@ -34,7 +35,8 @@ def known_cost_picks(problem: Problem, history: Sequence[Told], number: int, exa
     Args:
         exact_cost: False: the costs among the objectives are modelled like the others, and the start is random. For comparisons.
     """
-    complete = [told for told in history if told.state == "COMPLETE" and told.values is not None and np.isfinite(told.values).all()]
+    history = _with_expected_ends(problem, history)
+    complete = [told for told in history if told.values is not None and np.isfinite(told.values).all()]
     if number < problem.num_startup or len(complete) < _FEWEST:
         yield from (stratified_picks if exact_cost else uniform_picks)(problem, history, number)
         return
@@ -51,6 +53,12 @@ def known_cost_picks(problem: Problem, history: Sequence[Told], number: int, exa
             rows, scores = np.vstack([rows, new]), np.concatenate([scores, belief.scores(new)])
     for index in np.argsort(-scores, kind="stable"):
         yield belief.encoding.decode(rows[index])
+
+
+def _with_expected_ends(problem: Problem, history: Sequence[Told]) -> list[Told]:
+    """A stopped trial counts as measured at the end that it would probably have had."""
+    ends = {index: expected_end(problem.space, history, told) for index, told in enumerate(history) if told.state == "PRUNED"}
+    return [told._replace(values=ends.get(index, told.values)) for index, told in enumerate(history)]
 
 
 class _Warp(NamedTuple):
@@ -78,7 +86,7 @@ class _Belief:
         objectives = problem.space.objectives
         costs = problem.costs_of(complete[0].picked)
         self.cost_axes = [cost_axis(problem, o.name) if exact_cost and o.name in costs else None for o in objectives]
-        waiting = [told for told in history if told.state in ("RUNNING", "PRUNED")]
+        waiting = [told for told in history if told.state in ("RUNNING", "PRUNED") and told.values is None]
         rows, running = (self.encoding.encode([told.picked for told in group]) for group in (complete, waiting))
         inputs, _ = self._features(rows)
         self.running, _ = self._features(running)

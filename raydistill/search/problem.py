@@ -34,6 +34,8 @@ class Told(NamedTuple):
     """COMPLETE, FAIL, RUNNING, or PRUNED (stopped early: neither measured in full nor failed)."""
     values: list[float] | None
     """The objectives, in the order of the space; None unless COMPLETE."""
+    curve: Sequence[tuple[float, list[float]]] = ()
+    """(share of the budget, objectives there), ascending: the evaluations before the last."""
 
 
 class Problem(NamedTuple):

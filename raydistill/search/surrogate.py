@@ -2,20 +2,22 @@
 
 Kernel: Matern 5/2 over the numbers times exp(-sum of weights of the categories that differ). Length scales, category weights and noise are
 at the maximum of their posterior; mean and variance follow in closed form. Priors: length scales as in Hvarfner et al. 2024
-(arXiv 2402.02229), noise log-normal around 1e-2 of the variance, variance inverse gamma around 1 for standardised observations.
+(arXiv 2402.02229) but correlated, noise log-normal around 1e-2 of the variance, variance inverse gamma around 1.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg import block_diag, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
 _FIT_AT_MOST = 150
 """Observations that the kernel's numbers are fitted to; the prediction uses all."""
 _LENGTH_SD, _WEIGHT_SD, _NOISE_SD = np.sqrt(3.0), 1.5, 1.5
+_OWN_SD = 1.0
+"""Of each log length scale, and of each log weight, around the common one: a few observations cannot tell which parameter matters."""
 _NOISE_MEAN = np.log(1e-2)
 _VARIANCE_PRIOR = 2.0
 """Pseudo observations of variance 1."""
@@ -114,12 +116,13 @@ def _fitted(inputs: Inputs, standard: Array) -> Array:
     p, q = inputs.numbers.shape[1], inputs.categories.shape[1]
     dimension = max(1, p + q)
     prior_mean = np.concatenate([np.full(p, np.sqrt(2.0) + 0.5 * np.log(dimension)), np.full(q, -0.5 * np.log(dimension)), [_NOISE_MEAN]])
-    prior_sd = np.concatenate([np.full(p, _LENGTH_SD), np.full(q, _WEIGHT_SD), [_NOISE_SD]])
+    blocks = [_OWN_SD**2 * np.eye(count) + sd**2 - _OWN_SD**2 for count, sd in ((p, _LENGTH_SD), (q, _WEIGHT_SD))]
+    precision = np.linalg.inv(block_diag(*(block for block in blocks if block.size), _NOISE_SD**2))
     squares, differ = _squares(inputs, inputs), _differ(inputs, inputs)
     bounds = [(-4.0, 6.0)] * p + [(-8.0, 3.0)] * q + [(-14.0, 1.0)]
 
     def loss(theta: Array) -> tuple[float, Array]:
-        return _negative_log_posterior(theta, standard, squares, differ, prior_mean, prior_sd)
+        return _negative_log_posterior(theta, standard, squares, differ, prior_mean, precision)
 
     short = np.concatenate([np.full(p, np.log(0.5)), np.full(q, -0.5), [_NOISE_MEAN]])
     runs = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40}) for start in (prior_mean, short)]
@@ -127,7 +130,7 @@ def _fitted(inputs: Inputs, standard: Array) -> Array:
 
 
 def _negative_log_posterior(
-    theta: Array, standard: Array, squares: Array, differ: Array, prior_mean: Array, prior_sd: Array
+    theta: Array, standard: Array, squares: Array, differ: Array, prior_mean: Array, precision: Array
 ) -> tuple[float, Array]:
     """With its gradient; mean and variance of the process are at their best for theta."""
     p, n = len(squares), len(standard)
@@ -143,10 +146,11 @@ def _negative_log_posterior(
     residual = standard - sums @ standard / sums.sum()
     alpha = inverse @ residual
     variance = (residual @ alpha + _VARIANCE_PRIOR) / (n + _VARIANCE_PRIOR)
-    away = (theta - prior_mean) / prior_sd
-    loss = 0.5 * (n + _VARIANCE_PRIOR) * np.log(variance) + np.log(np.diag(factor)).sum() + 0.5 * away @ away
+    away = theta - prior_mean
+    pull = precision @ away
+    loss = 0.5 * (n + _VARIANCE_PRIOR) * np.log(variance) + np.log(np.diag(factor)).sum() + 0.5 * away @ pull
     inner = 0.5 * (inverse - np.outer(alpha, alpha) / variance)
-    gradient = away / prior_sd
+    gradient = pull.copy()
     gradient[:p] += inverse_square * (squares.reshape(p, n * n) @ (inner * 5 / 3 * (1 + root) * decay).ravel())
     gradient[p:-1] -= category_weights * (differ.reshape(len(differ), n * n) @ (inner * kernel).ravel())
     gradient[-1] += np.exp(theta[-1]) * np.trace(inner)

@@ -1,0 +1,118 @@
+"""What early stopping saves, on SYNTHETIC curves: `python benchmarks/stopping.py --out cells.jsonl [--tables FOLDER]`, then `--report`.
+
+The problems and their final values are those of `search.py`; the way there is a model. A quality of final value v is at the share s of
+its training v + a (s^-p - 1) + e, with a = 0.15 (0.5 + cost) exp(0.3 n1), p = 0.5 exp(0.2 n2), e = 0.02 (1 - s) n3, all n standard normal
+and the cost scaled to [0, 1]: what is dear learns more slowly, and curves cross. All is scaled as in `search.py`; 8 evaluations a training.
+
+One cell is (problem, sampler, seed): two simulated sweeps, with whole trainings and with early stopping. `images_N`: the images, in whole
+trainings and divided by N, after which the finished trainings of the stopped sweep leave no more regret than N whole trainings do; "inf"
+where they do not within the cell's trials. `lost`: of the members of the front over all that the stopped sweep proposed, by true values,
+those that were stopped.
+"""
+
+import argparse
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from search import NUM_WORKERS, Bench, problems, read, volume
+
+from raydistill.frontier import members
+from raydistill.search import EarlyStopping, Picked
+from raydistill.seeds import numpy_stream
+from raydistill.simulate import Outcome, SimulatedTrial, simulate
+
+MARKS = (30, 60)
+EVALUATIONS = 8
+SAMPLERS = ("known-cost", "random")
+
+
+def cell(bench: Bench, sampler: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any]:
+    """Two simulated sweeps."""
+
+    def outcome_of(picked: Picked, number: int) -> Outcome:
+        rng = numpy_stream(seed, f"benchmark/{bench.name}", number)
+        end = bench.measured(picked, rng)
+        slow, power = 0.15 * (0.5 + end[0]) * math.exp(0.3 * rng.normal()), 0.5 * math.exp(0.2 * rng.normal())
+        curve = []
+        for step in range(1, EVALUATIONS):
+            share = step / EVALUATIONS
+            point = end + slow * (share**-power - 1) + 0.02 * (1 - share) * rng.normal(size=len(end))
+            curve.append((step, [float(end[0]), *point[1:].tolist()]))
+        return Outcome(end.tolist(), 0.5 + float(end[0]), EVALUATIONS, curve)
+
+    whole, stopped = (bench.problem(sampler, seed, num_startup, num) for num in (max(MARKS), num_trials))
+    goals = regrets(bench, simulate(whole, outcome_of, num_trials=max(MARKS), num_workers=NUM_WORKERS))
+    trials = simulate(stopped, outcome_of, num_trials=num_trials, num_workers=NUM_WORKERS, should_stop=EarlyStopping(stopped))
+    reached = regrets(bench, trials)
+    out: dict[str, Any] = {"problem": bench.name, "sampler": sampler, "seed": seed}
+    for mark in MARKS:
+        goal = goals[mark - 1][1]
+        images = next((images for images, regret in reached if regret <= goal), math.inf)
+        out |= {f"goal_{mark}": goal, f"images_{mark}": images / mark}
+        out[f"regret_at_a_third_{mark}"] = min((regret for images, regret in reached if images <= mark / 3), default=1.0)
+    true = np.array([bench.true(trial.picked) for trial in trials])
+    front = members(true, ["min"] * true.shape[1])
+    out |= {"front": int(front.sum()), "lost": sum(trial.status == "PRUNED" for trial, is_member in zip(trials, front) if is_member)}
+    return out | {"images": sum(trial.steps for trial in trials) / EVALUATIONS / num_trials}
+
+
+def regrets(bench: Bench, trials: list[SimulatedTrial]) -> list[tuple[float, float]]:
+    """(images so far in whole trainings, regret of the finished configurations' true values), by the order in which trials ended."""
+    out, points, images = [], np.zeros((0, len(bench.true(trials[0].picked)))), 0.0
+    for trial in sorted(trials, key=lambda trial: trial.ends_sec):
+        images += trial.steps / EVALUATIONS
+        if trial.status == "COMPLETE":
+            points = np.vstack([points, bench.true(trial.picked)])
+        out.append((images, (bench.best - volume(points)) / bench.best))
+    return out
+
+
+def report(lines: list[dict[str, Any]]) -> None:
+    for sampler in SAMPLERS:
+        print(f"\nsynthetic curves, {sampler}: median (quartiles) over seeds")
+        print(
+            "| problem | seeds | "
+            + " | ".join(f"images for the regret of {mark}" for mark in MARKS)
+            + " | images a trial | front members stopped |"
+        )
+        print("|---" * (len(MARKS) + 4) + "|")
+        ours = [line for line in lines if line["sampler"] == sampler]
+        for name in dict.fromkeys(line["problem"] for line in ours):
+            cells = [line for line in ours if line["problem"] == name]
+            shares = []
+            for mark in MARKS:
+                low, middle, high = np.quantile([line[f"images_{mark}"] for line in cells], [0.25, 0.5, 0.75], method="nearest")
+                shares.append(f"{middle:.2f} ({low:.2f}-{high:.2f})")
+            images, front, lost = (sum(line[key] for line in cells) for key in ("images", "front", "lost"))
+            print(f"| {name} | {len(cells)} | " + " | ".join(shares) + f" | {images / len(cells):.2f} | {lost} of {front} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("stopping_cells.jsonl"))
+    parser.add_argument("--tables", type=Path, help="folder of the FCNet tables")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=120, help="of the stopped sweep")
+    parser.add_argument("--startup", type=int, default=10, help="proposals of the stratified start")
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+    parser.add_argument("--problems", nargs="*", default=[])
+    parser.add_argument("--report", action="store_true", help="tables of the finished cells; runs nothing")
+    arguments = parser.parse_args()
+    if arguments.report:
+        return report(read(arguments.out))
+    done = {(line["problem"], line["sampler"], line["seed"]) for line in read(arguments.out)}
+    chosen = [bench for bench in problems(arguments.tables) if not arguments.problems or bench.name in arguments.problems]
+    for seed, bench, sampler in itertools.product(range(arguments.seeds), chosen, arguments.samplers):
+        if (bench.name, sampler, seed) not in done:
+            line = cell(bench, sampler, seed, arguments.trials, arguments.startup)
+            with arguments.out.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""Early stopping: the rules one by one, and what they save in a simulated sweep."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from raydistill.frontier import hypervolume, members
+from raydistill.search import EarlyStopping, Picked, Problem, Told, random_pick
+from raydistill.search.stopping import RUNGS, expected_end
+from raydistill.simulate import Outcome, simulate
+from raydistill.space import Float, Objective, SearchSpace
+
+ERROR, MIOU, MACS = (
+    Objective(name="val/kd_judge", direction="min", reference=10.0),
+    Objective(name="val/miou", direction="max", reference=0.0),
+    Objective(name="cost/macs", direction="min"),
+)
+SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
+
+
+def problem(*objectives: Objective, seed: int = 0) -> Problem:
+    parameters = {"width": Float(low=0.0, high=1.0), "other": Float(low=0.0, high=1.0)}
+    space = SearchSpace(preset="none", parameters=parameters, objectives=objectives or (ERROR, MACS), uniform=(1,))
+    return Problem(space, costs_of, seed, 6, "random", 60)
+
+
+def costs_of(picked: Picked) -> dict[str, float]:
+    return {"cost/macs": 10 ** (1 + 2 * picked["width"])}
+
+
+def told(width: float, end: float, up_to: float = 1.0, state: str | None = None, gain: float = 1.0) -> Told:
+    """Error that falls to `end` in a straight line, by `gain` in all; stopped or running at the share `up_to`."""
+    cost = costs_of({"width": width})["cost/macs"]
+    curve = [(share, [end + gain * (1 - share), cost]) for share in SHARES if share <= up_to]
+    values = [end, cost] if up_to == 1 else None
+    return Told({"width": width, "other": 0.5}, state or ("COMPLETE" if values else "RUNNING"), values, curve)
+
+
+def good(width: float) -> float:
+    """The best error of a width: what is cheap is worse."""
+    return 3.0 - 2 * width
+
+
+def history_of_good(count: int = 12) -> list[Told]:
+    return [told(width, good(width) + 0.02 * (index % 3)) for index, width in enumerate(np.linspace(0.1, 1.0, count).tolist())]
+
+
+# ---- rules ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", RUNGS)
+def test_the_cheapest_bad_trial_is_stopped_though_nothing_dominates_it(share: float) -> None:
+    cheapest = told(0.0, good(0.0) + 1.0, up_to=share)
+    history = [*history_of_good(), cheapest]
+    assert all(other.values[1] > cheapest.curve[-1][1][1] for other in history[:-1] if other.values)
+    assert EarlyStopping(problem())(history, 12)
+
+
+@pytest.mark.parametrize("share", RUNGS)
+@pytest.mark.parametrize("width", [0.0, 0.3, 0.6, 1.0])
+def test_a_good_trial_goes_on_whatever_it_costs(width: float, share: float) -> None:
+    """The cheapest has the worst error of all and is good for its cost."""
+    assert not EarlyStopping(problem())([*history_of_good(), told(width, good(width) - 0.01, up_to=share)], 12)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.3, 0.6, 1.0])
+def test_a_bad_trial_is_stopped_at_the_first_rung_whatever_it_costs(width: float) -> None:
+    assert EarlyStopping(problem())([*history_of_good(), told(width, good(width) + 0.5, up_to=RUNGS[0])], 12)
+
+
+def test_nobody_is_stopped_before_there_are_enough_to_compare_with() -> None:
+    history = [told(0.5, 1.0, up_to=1 / 8) for _ in range(2)]
+    assert not EarlyStopping(problem())([*history, told(0.5, 9.0, up_to=1 / 8)], 2)
+    assert EarlyStopping(problem())([*history, history[0], told(0.5, 9.0, up_to=1 / 8)], 3)
+
+
+def test_between_the_rungs_a_trial_is_stopped_only_when_it_cannot_reach_the_front() -> None:
+    """Every training gains 0.25 from the share 3/4 on, so 0.2 above the front is hopeless, were it not cheaper."""
+    stopping = EarlyStopping(problem())
+    assert stopping([*history_of_good(), told(0.55, good(0.55) + 0.5, up_to=3 / 4)], 12)
+    assert not stopping([*history_of_good(), told(0.55, good(0.55) - 0.01, up_to=3 / 4)], 12)
+    assert not stopping([*history_of_good(), told(0.0, good(0.0) + 0.5, up_to=3 / 4)], 12)
+    slow = [*history_of_good(), told(0.9, good(0.9), gain=4.0)]  # gains 1.0 from there on: so might the other
+    assert not stopping([*slow, told(0.55, good(0.55) + 0.5, up_to=3 / 4)], 13)
+
+
+def test_with_two_qualities_who_is_best_in_one_goes_on() -> None:
+    def two(error: float, miou: float, up_to: float = 1.0) -> Told:
+        curve = [(share, [error, miou, 100.0]) for share in SHARES if share <= up_to]
+        done = up_to == 1
+        return Told({"width": 0.5, "other": 0.5}, "COMPLETE" if done else "RUNNING", [error, miou, 100.0] if done else None, curve)
+
+    stopping = EarlyStopping(problem(ERROR, MIOU, MACS))
+    history = [two(1.0, 0.5), two(1.1, 0.6), two(0.9, 0.4), two(1.2, 0.45), two(1.3, 0.44), two(1.4, 0.43)]
+    assert not stopping([*history, two(3.0, 0.9, up_to=1 / 4)], 6)
+    assert stopping([*history, two(3.0, 0.3, up_to=1 / 4)], 6)
+
+
+def test_where_no_objective_is_a_cost_the_strata_are_still_those_of_the_cost() -> None:
+    def two(width: float, error: float, up_to: float = 1.0) -> Told:
+        full = told(width, error, up_to)
+        turned = [(share, [values[0], -values[0]]) for share, values in full.curve]
+        return full._replace(curve=turned, values=None if full.values is None else [error, -error])
+
+    stopping = EarlyStopping(problem(ERROR, MIOU))
+    history = [two(width, good(width)) for width in np.linspace(0.1, 1.0, 12).tolist()]
+    assert stopping([*history, two(0.0, good(0.0) + 1.0, up_to=1 / 8)], 12)
+    assert not stopping([*history, two(1.0, good(1.0) - 0.1, up_to=1 / 8)], 12)
+
+
+def test_what_a_stopped_trial_would_have_reached() -> None:
+    space = problem().space
+    history = history_of_good()
+    stopped = told(0.5, 2.0, up_to=1 / 2, state="PRUNED")
+    end = expected_end(space, history, stopped)
+    factors = [end.values[0] / end.curve[2][1][0] for end in history if end.values]
+    assert end == pytest.approx([2.5 * float(np.median(factors)), costs_of({"width": 0.5})["cost/macs"]])
+    assert expected_end(space, [], stopped) is None and expected_end(space, history, stopped._replace(curve=())) is None
+
+
+# ---- a sweep --------------------------------------------------------------------------------------------------------
+
+
+def training(picked: Picked, number: int) -> Outcome:
+    """Curves that cross: what is dear learns more slowly."""
+    rng = np.random.default_rng(number)
+    cost = costs_of(picked)["cost/macs"]
+    end = good(picked["width"]) + 3 * (picked["other"] - 0.3) ** 2
+    slow = 0.3 * (0.5 + picked["width"]) * np.exp(0.2 * rng.normal())
+    curve = [(int(800 * share), [float(end + slow * (share**-0.5 - 1) + 0.01 * rng.normal()), cost]) for share in SHARES]
+    return Outcome([end, cost], 1.0 + picked["width"], 800, curve)
+
+
+def test_a_third_of_the_images_is_saved_and_hardly_any_of_the_front_is_lost() -> None:
+    """Random proposals, of which two in five are on the front and should not be stopped."""
+    images, front, lost, share = 0.0, 0, 0, []
+    for seed in range(4):
+        of = problem(seed=seed)
+        trials = simulate(of, training, num_trials=60, num_workers=4, should_stop=EarlyStopping(of))
+        assert {trial.status for trial in trials} == {"COMPLETE", "PRUNED"}
+        images += sum(trial.steps for trial in trials) / (4 * 60 * 800)
+        ends, whole = (
+            np.array([t.outcome.values for t in trials if t.status in states]) for states in (("COMPLETE", "PRUNED"), "COMPLETE")
+        )
+        is_member = members(ends, ["min", "min"])
+        front += int(is_member.sum())
+        lost += sum(trial.status == "PRUNED" for trial, member in zip(trials, is_member) if member)
+        volumes = [hypervolume(points, ["min", "min"], [6.0, 1e3]) for points in (whole, ends)]
+        share.append(volumes[0] / volumes[1])
+    print(f"{images:.2f} of the images, {lost} of {front} front members stopped, {min(share):.4f} of the hypervolume at least")
+    assert images < 0.67 and lost <= 0.15 * front and min(share) > 0.98
+
+
+def test_the_verdict_does_not_depend_on_what_runs_behind() -> None:
+    """A trial that has not come so far says nothing."""
+    stopping, rng = EarlyStopping(problem()), np.random.default_rng(0)
+    late: Sequence[Told] = [told(0.5, 9.0, up_to=1 / 8) for _ in range(9)]
+    for _ in range(10):
+        picked = random_pick(problem().space, rng)
+        mine = told(picked["width"], 1 + 3 * picked["other"], up_to=1 / 2)
+        assert stopping([*history_of_good(), mine, *late], 12) == stopping([*history_of_good(), mine], 12)
