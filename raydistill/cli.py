@@ -189,6 +189,21 @@ def evaluate(
 
 
 @app.command()
+def retrain(
+    sweep: Annotated[Path, typer.Argument(help="Folder of a sweep: STORE/sweeps/NAME.")],
+    trial: Annotated[int, typer.Option(help="Number of the trial.")],
+    nimg: Annotated[int, typer.Option(help="Images to train on, more than it had.")],
+    seed: Annotated[int | None, typer.Option(help="Another seed; default: the trial's own.")] = None,
+) -> None:
+    """Train a student of a sweep again, at full length, in this process. Interrupted, the same command goes on."""
+    from raydistill.config import validated
+    from raydistill.retrain import RetrainOptions, run
+
+    options = {"sweep": sweep, "trial": trial, "nimg": nimg, "seed": seed}
+    raise typer.Exit(run(validated(RetrainOptions, options, where="command line")))
+
+
+@app.command()
 def config(
     space: Annotated[str, typer.Option(help="Search space.")] = "default",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,

@@ -43,6 +43,7 @@ FLOORS: dict[str, int] = {
             "track",
             "progress",
             "report",
+            "retrain",
             "sweep",
         ),
         4,

@@ -1,0 +1,100 @@
+"""`raydistill retrain`: a trial of a sweep trained again, at full length, with its lineage kept.
+
+It lies in SWEEP/retrained/<trial>-<key>/ as a trial of its own: trial.json, result.json, network, checkpoints. The sweep stays as it is.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import NonNegativeInt, PositiveInt
+
+from raydistill import results, store
+from raydistill.config import Frozen, Job
+from raydistill.errors import BudgetError, StoreError
+from raydistill.perform import perform
+from raydistill.progress import Progress
+
+
+class RetrainOptions(Frozen):
+    """What the command line gives. See `raydistill retrain --help`."""
+
+    sweep: Path
+    trial: NonNegativeInt
+    nimg: PositiveInt
+    seed: NonNegativeInt | None = None
+    """None: the trial's own."""
+
+
+def run(options: RetrainOptions) -> int:
+    """Trains, or goes on with, that trial; returns the exit code: 0, or 1 where the training failed."""
+    progress, sweep = Progress(), options.sweep.absolute()
+    original = _original(sweep, options)
+    job = _lengthened(Job.model_validate(original["job"]), options)
+    trial = _descendant(original, job, sweep)
+    folder = sweep / "retrained" / trial["trial_id"]
+    with store.locked(sweep / "retrained" / f"{trial['trial_id']}.lock", what=f"{folder}", wait=False):
+        if not (folder / "trial.json").exists():
+            results.write_trial(folder, trial)
+        progress.say(f"trial {original['trial_id']}, {original['label']}, at {options.nimg:,} images; in {folder}")
+        try:
+            result = perform(job, folder, lambda numbers: progress.say(_line(numbers)))
+        except KeyboardInterrupt:
+            progress.say("interrupted; go on: the same command")
+            return 130
+    if result["status"] != "COMPLETE":
+        progress.say(f"{result['status']}: {result['reason']}")
+        return 1
+    progress.rows(f"trial {original['trial_id']} at both lengths", _comparison(original["result"], result))
+    return 0
+
+
+def _original(sweep: Path, options: RetrainOptions) -> dict[str, Any]:
+    """The trial to train again. Raises StoreError or BudgetError where there is none that could be."""
+    trials = {trial["number"]: trial for trial in results.read_trials(sweep)}
+    trial = trials.get(options.trial)
+    if trial is None or trial["role"] not in results.FRONT_ROLES:
+        known = ", ".join(str(number) for number, known in trials.items() if known["role"] in results.FRONT_ROLES)
+        raise StoreError(f"--trial {options.trial}: no student of {sweep}. Students: {known or 'none'}.")
+    if trial["result"] is None or trial["result"]["status"] == "FAIL":
+        why = "has no result yet; let the sweep end first" if trial["result"] is None else f"failed: {trial['result']['reason']}"
+        raise StoreError(f"--trial {options.trial}: {why}")
+    if options.nimg <= (before := trial["result"]["nimg"]):
+        raise BudgetError(f"--nimg {options.nimg:,}: trial {options.trial} was trained on {before:,} images already; give more")
+    return trial
+
+
+def _lengthened(job: Job, options: RetrainOptions) -> Job:
+    changes = {"budget_nimg": options.nimg} | ({} if options.seed is None else {"seed": options.seed})
+    for what, needed in (("data", job.data), ("judge", job.judge), ("teacher", job.teacher)):
+        if needed is not None and not Path(needed.path).exists():
+            raise StoreError(f"{what} {needed.digest} is no longer at {needed.path}; put the results folder back where the sweep ran")
+    return job.model_copy(update={"training": job.training.model_copy(update=changes)})
+
+
+def _descendant(original: dict[str, Any], job: Job, sweep: Path) -> dict[str, Any]:
+    """The trial.json of the new training: what it is, and where it comes from."""
+    trial = {name: value for name, value in original.items() if name not in ("result", "schema_version", "picked")}
+    lineage = {"sweep_id": store.read_sweep(sweep)["sweep_id"], "sweep": sweep.name, "trial_key": original["trial_key"]}
+    lineage |= {"trial_id": original["trial_id"], "nimg": original["result"]["nimg"]}
+    return trial | {
+        "trial_id": f"{original['trial_id']}-{job.key}",
+        "role": "retrain",
+        "label": f"{original['trial_id']} at {job.training.budget_nimg:,} images",
+        "trial_key": job.key,
+        "seed": job.training.seed,
+        "job": job.model_dump(mode="json"),
+        "lineage": lineage,
+    }
+
+
+def _line(numbers: dict[str, Any]) -> str:
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if name.startswith("val/"))
+    return f"{numbers['nimg']:,} images: {scores or 'no scores'}"
+
+
+def _comparison(before: dict[str, Any], after: dict[str, Any]) -> pd.DataFrame:
+    rows = [
+        {"images": result["nimg"], **{k: v for k, v in result["metrics"].items() if k.startswith("val/")}} for result in (before, after)
+    ]
+    return pd.DataFrame(rows)

@@ -1,0 +1,103 @@
+"""A trial of a sweep trained again at full length: where it comes from, what is refused, going on after an interrupt."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Stages
+
+from raydistill import results, retrain
+from raydistill.config import Job
+from raydistill.errors import BudgetError, StoreError
+from raydistill.perform import perform
+from raydistill.results import write_json_atomic
+from raydistill.retrain import RetrainOptions, run
+from raydistill.store import STORE_VERSION
+
+
+@pytest.fixture
+def sweep(stages: Stages, tmp_path: Path) -> Path:
+    """A sweep with a teacher, a trained student, a failed one and a running one."""
+    write_json_atomic(tmp_path / "sweep.json", {"store_version": STORE_VERSION, "sweep_id": "abc", "name": "tiny"})
+    job = stages.student_job(mi__weight=0)
+    for number, role in enumerate(("teacher", "search", "search", "search")):
+        trial = {"number": number, "trial_id": f"{number:04d}", "role": role, "label": "no MI", "params": {"w": 1}, "picked": {"w": 1}}
+        trial |= {"costs": {"macs": 5, "params": 3}, "trial_key": job.key, "seed": 0, "job": job.model_dump(mode="json"), "digests": {}}
+        results.write_trial(tmp_path / f"trials/{number:04d}", trial)
+    done = perform(job, tmp_path / "trials/0001", lambda numbers: None)
+    results.write_result(tmp_path / "trials/0002", done | {"status": "FAIL", "reason": "diverged"})
+    return tmp_path
+
+
+def retrained(sweep: Path) -> list[Path]:
+    return [path.parent for path in sweep.glob("retrained/*/trial.json")]
+
+
+def test_a_member_is_trained_at_full_length_and_says_where_it_comes_from(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = results.read_trials(sweep)
+    assert run(RetrainOptions(sweep=sweep, trial=1, nimg=64)) == 0
+    (folder,) = retrained(sweep)
+    trial, result = json.loads((folder / "trial.json").read_text()), results.read_result(folder)
+    job, original = Job.model_validate(trial["job"]), Job.model_validate(before[1]["job"])
+    assert result is not None and result["status"] == "COMPLETE" and result["nimg"] == result["budget_nimg"] == 64
+    assert trial["lineage"] == {"sweep_id": "abc", "sweep": sweep.name, "trial_key": original.key, "trial_id": "0001", "nimg": 32}
+    assert trial["trial_key"] == job.key == result["trial_key"] and trial["role"] == "retrain"
+    assert job.training == original.training.model_copy(update={"budget_nimg": 64}) and job.teacher == original.teacher
+    assert results.read_trials(sweep) == before  # the sweep itself is as it was
+    printed = capsys.readouterr().out
+    assert "val/miou" in printed and "64" in printed and "32" in printed
+
+
+def test_an_interrupted_one_goes_on_from_its_checkpoint_and_a_finished_one_is_kept(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options, seen = RetrainOptions(sweep=sweep, trial=1, nimg=64), []
+
+    def interrupted(numbers: dict) -> str:
+        seen.append(numbers["nimg"])
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr(retrain, "_line", interrupted)
+    assert run(options) == 130
+    (folder,) = retrained(sweep)
+    assert results.read_result(folder) is None
+    assert run(options) == 0 and sorted(set(seen)) == seen  # no image was trained on twice
+    result = results.read_result(folder)
+    assert run(options) == 0 and retrained(sweep) == [folder] and results.read_result(folder) == result
+
+
+def test_another_seed_is_another_training(sweep: Path) -> None:
+    for seed in (None, 7):
+        assert run(RetrainOptions(sweep=sweep, trial=1, nimg=48, seed=seed)) == 0
+    seeds = {json.loads((folder / "trial.json").read_text())["seed"] for folder in retrained(sweep)}
+    assert seeds == {0, 7}
+
+
+@pytest.mark.parametrize(
+    ("number", "nimg", "error", "message"),
+    [
+        (9, 64, StoreError, r"--trial 9: no student of .* Students: 1, 2, 3\."),
+        (0, 64, StoreError, r"--trial 0: no student"),
+        (2, 64, StoreError, r"--trial 2: failed: diverged"),
+        (3, 64, StoreError, r"--trial 3: has no result yet; let the sweep end first"),
+        (1, 32, BudgetError, r"--nimg 32: trial 1 was trained on 32 images already; give more"),
+    ],
+)
+def test_what_cannot_be_trained_again_is_refused_before_any_cost(
+    sweep: Path, number: int, nimg: int, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run(RetrainOptions(sweep=sweep, trial=number, nimg=nimg))
+    assert retrained(sweep) == []
+
+
+def test_a_sweep_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="there is no such results folder"):
+        run(RetrainOptions(sweep=tmp_path / "nowhere", trial=1, nimg=64))
+
+
+def test_a_moved_results_folder_is_told(sweep: Path) -> None:
+    file = sweep / "trials/0001/trial.json"
+    file.write_text(file.read_text().replace(json.loads(file.read_text())["job"]["teacher"]["path"], "/nowhere/teacher"))
+    with pytest.raises(StoreError, match=r"teacher \w+ is no longer at /nowhere/teacher; put the results folder back"):
+        run(RetrainOptions(sweep=sweep, trial=1, nimg=64))
