@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raydistill.errors import RaydistillError, StoreError
+from raydistill.errors import ConfigError, RaydistillError, StoreError
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -42,6 +42,9 @@ def sweep(
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="GPUs of each worker of a trial, or a share of one; default: what its predicted memory needs.")
     ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Folder of a trained or imported generator that is the teacher; default: one is trained.")
+    ] = None,
     teacher_workers: Annotated[int | None, typer.Option(help="Workers that share the teacher's training; default: 2 if they fit.")] = None,
     teacher_gpus: Annotated[float | None, typer.Option(help="GPUs of each of them; default: 1 where there are GPUs.")] = None,
     teacher_cache_gb: Annotated[float, typer.Option(help="Store the teacher's outputs for all trials up to this size; 0: never.")] = 2.0,
@@ -60,6 +63,7 @@ def sweep(
         "max_macs": max_macs, "min_macs": min_macs, "executor": executor, "workers_per_trial": workers_per_trial,
         "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker, "teacher_workers": teacher_workers,
         "teacher_gpus": teacher_gpus, "teacher_cache_gb": teacher_cache_gb, "max_concurrent": max_concurrent,
+        "teacher": teacher,
         "wait_for_nodes": wait_for_nodes, "mlflow": mlflow, "experiment": experiment,
     }  # fmt: skip
     try:
@@ -186,6 +190,71 @@ def evaluate(
         "judge": judge, "paired": paired, "num": num, "resamples": resamples, "against": against, "store": store, "as_json": as_json,
     }  # fmt: skip
     raise typer.Exit(run(validated(EvaluateOptions, options, where="command line")))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    """`256x192` -> (256, 192). Raises ConfigError for anything else."""
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdecimal() and width.isdecimal()):
+        raise ConfigError(f"--size {text}: give it as HEIGHTxWIDTH, for example --size 256x256")
+    return int(height), int(width)
+
+
+@app.command()
+def export(
+    given: Annotated[str, typer.Argument(help="Folder of a trial, checkpoint or network, or an exported .safetensors file.")],
+    format_: Annotated[str, typer.Option("--format", help="onnx, torchscript or safetensors.")] = "onnx",
+    out: Annotated[str | None, typer.Option(help="File to write; default: named after the trial, in this folder.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="Of pictures, where the network's data do not tell.")] = None,
+    pictures: Annotated[str | None, typer.Option(help="Folder of pictures to check on; default: its data, else seeded noise.")] = None,
+    licence: Annotated[str, typer.Option(help="For the model card.")] = "",
+) -> None:
+    """Write a generator for use elsewhere, checked against PyTorch, and its model card. Exit code 1, and no file, where outputs differ."""
+    from raydistill.config import validated
+    from raydistill.run_export import ExportOptions, run
+
+    options = {"given": given, "format": format_, "out": out, "size": _size(size), "pictures": pictures, "licence": licence}
+    raise typer.Exit(run(validated(ExportOptions, options, where="command line")))
+
+
+teacher = typer.Typer(no_args_is_help=True, help="Teachers that were trained elsewhere.")
+app.add_typer(teacher, name="teacher")
+
+
+@teacher.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(help="Checkpoint: .pth, .pt, .safetensors, or NVlabs' .pkl. Nothing in it is run.")],
+    out: Annotated[str | None, typer.Option(help="Folder to write; default: named after the file, in this folder.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="Of pictures, for counts; default: 256x256.")] = None,
+) -> None:
+    """Read a generator of a published key layout: pix2pix, CycleGAN, GAN Compression, OMGD, SAGAN or StyleGAN2."""
+    from raydistill.config import validated
+    from raydistill.run_import import ImportOptions, run
+
+    raise typer.Exit(run(validated(ImportOptions, {"file": file, "out": out, "size": _size(size)}, where="command line")))
+
+
+@app.command()
+def latency(
+    given: Annotated[list[str], typer.Argument(help="Folders of trials, checkpoints or networks, or exported .safetensors files.")],
+    batch_size: Annotated[list[int] | None, typer.Option(help="Pictures at once; repeatable; default: 1.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads.")] = 1,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    repeats: Annotated[int, typer.Option(help="Forwards that are timed, after a warm-up.")] = 30,
+    size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="Of pictures, where the network's data do not tell.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Measure milliseconds (p50, p95) and peak memory of generators, one after the other, each in a process of its own."""
+    from raydistill.config import validated
+    from raydistill.run_latency import LatencyOptions, run
+
+    options = {
+        "given": tuple(given), "batch_sizes": tuple(batch_size or (1,)), "threads": threads, "device": device, "repeats": repeats,
+        "size": _size(size), "as_json": as_json,
+    }  # fmt: skip
+    raise typer.Exit(run(validated(LatencyOptions, options, where="command line")))
 
 
 @app.command()

@@ -139,6 +139,13 @@ Data = Annotated[ShapesData | FolderData, Field(discriminator="kind")]
 # ---- training -------------------------------------------------------------------------------------------------------
 
 
+class Stored(Frozen):
+    """Something on disk with the digest of its content: prepared data, or a trained network's folder."""
+
+    path: Location
+    digest: str
+
+
 class Execution(Frozen):
     """How a training is carried out. Not part of a digest: it changes no result beyond rounding."""
 
@@ -184,11 +191,21 @@ class Pix2pixTraining(Training):
     """Conditional GAN (hinge) + L1 to the target: the teacher, and a student without a teacher."""
 
     recipe: Literal["pix2pix"] = "pix2pix"
+    budget_nimg: NonNegativeInt
+    """0: `start` as it is."""
+    start: Stored | None = None
+    """A network of the same config to start from, such as an imported one; None: random weights."""
     generator: PictureGenerator
     discriminator: PatchDiscriminator
     discriminator_optimizer: Optimizer
     l1_weight: NonNegativeFloat = 100.0
     gan_weight: NonNegativeFloat = 1.0
+
+    @model_validator(mode="after")
+    def _nothing_comes_from_nothing(self) -> "Pix2pixTraining":
+        if self.budget_nimg == 0 and self.start is None:
+            raise ValueError("budget_nimg 0 leaves random weights as they are; give 1 or more, or a network to start from (--teacher)")
+        return self
 
 
 class DistillTraining(Training):
@@ -196,6 +213,8 @@ class DistillTraining(Training):
 
     recipe: Literal["distill"] = "distill"
     generator: PictureGenerator
+    init: Literal["random", "teacher"] = "random"
+    """teacher: the teacher's channels of the largest L1 norm; its family and depth, and no width above its own."""
     l1_weight: NonNegativeFloat = 10.0
     ssim_weight: NonNegativeFloat = 1.0
     mi: AnyTerm = MutualInformation()
@@ -211,13 +230,6 @@ class Experiment(Frozen):
     judge: JudgeTraining
     teacher: Pix2pixTraining
     student: DistillTraining
-
-
-class Stored(Frozen):
-    """Something on disk with the digest of its content: prepared data, or a trained network's folder."""
-
-    path: Location
-    digest: str
 
 
 class Job(Frozen):

@@ -195,11 +195,15 @@ def baselines(plan: Plan) -> list[tuple[str, str, StudentTraining]]:
     plain = student.model_copy(update={"mi": student.mi.model_copy(update={"weight": 0.0})})
     widths = [ngf for ngf in plan.space.uniform if ngf not in plan.left_out]
     names = ("batch_size", "budget_nimg", "report_every_nimg", "ema_nimg", "flip", "precision", "execution")
-    shared = {name: getattr(student, name) for name in names}
+    shared: dict[str, Any] = {name: getattr(student, name) for name in names} | {"start": None}
     return [
         *(("uniform", f"uniform {ngf}", plain.model_copy(update={"generator": plan.uniform_generator(ngf)})) for ngf in widths),
         *(
-            ("no_teacher", f"no teacher {ngf}", teacher.model_copy(update={"generator": plan.uniform_generator(ngf), **shared}))
+            (
+                "no_teacher",
+                f"no teacher {ngf}",
+                teacher.model_copy(update={"generator": plan.uniform_generator(ngf), **shared}),
+            )
             for ngf in sorted(widths)[:1]
         ),
     ]

@@ -8,13 +8,13 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from raydistill.architectures import EnergyNetwork, Generator, JudgeNetwork, PatchDiscriminator
 from raydistill.config import Frozen, Stored, digest, validated
 from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError
-from raydistill.models import GENERATORS, patchgan
+from raydistill.models import GENERATORS, input_channels, patchgan
 from raydistill.models.energy import EnergyModel
 from raydistill.models.judge import Judge
 from raydistill.seeds import stream_key
@@ -71,8 +71,48 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
     """A network that `save` wrote, frozen and in eval mode. On a CPU its weights stay in the file, memory-mapped: processes share them.
 
     Raises:
-        CheckpointError: missing or damaged files, another version, or another digest than expected.
+        CheckpointError: missing or damaged files, another version, or another digest than expected; or weights for other data.
     """
+    meta, state = _read(stored)
+    if meta["kind"] == "judge":
+        with torch.device("meta"):  # the weights are in the file
+            module: nn.Module = judge(validated(JudgeNetwork, meta["config"], where=f"{stored.path}/meta.json"), info, 0)
+    else:
+        config = _config(meta, stored.path)
+        with torch.device("meta"):
+            module = GENERATORS[config.family].build(config, info.input_channels)
+    try:
+        module.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{stored.path}: does not fit data of {info.input_channels} input channels; use those of its training ({reason})"
+        ) from None
+    return module.to(device).eval().requires_grad_(False)
+
+
+def load_generator(stored: Stored) -> tuple[Generator, dict[str, Tensor]]:
+    """Config and weights of a generator that `save` wrote, whatever its data. Raises CheckpointError as `load` does."""
+    meta, state = _read(stored)
+    return _config(meta, stored.path), state
+
+
+def with_weights(config: Generator, state: dict[str, Tensor], where: str) -> nn.Module:
+    """A generator of this config with these weights, frozen and in eval mode, for as many input channels as they have.
+
+    Raises:
+        CheckpointError: weights are missing, left over or of another shape.
+    """
+    try:
+        with torch.device("meta"):
+            module = GENERATORS[config.family].build(config, input_channels(config, state))
+        module.load_state_dict(state, assign=True)
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{where}: the weights are not those of its config ({' '.join(str(error).split())[:200]})") from None
+    return module.eval().requires_grad_(False)
+
+
+def _read(stored: Stored) -> tuple[dict[str, Any], dict[str, Tensor]]:
     folder = Path(stored.path)
     meta = _read_meta(folder)
     if not (folder / "weights.safetensors").exists():
@@ -81,21 +121,15 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
         raise CheckpointError(
             f"{folder}: the weights are not the ones written (digest differs); remove the folder to have it trained again"
         )
-    where = f"{folder}/meta.json"
-    with torch.device("meta"):  # the weights are in the file
-        if meta["kind"] == "judge":
-            module: nn.Module = judge(validated(JudgeNetwork, meta["config"], where=where), info, 0)
-        else:
-            family = GENERATORS[meta["config"]["family"]]
-            module = family.build(validated(family.config, meta["config"], where=where), info.input_channels)
-    try:
-        module.load_state_dict(load_file(folder / "weights.safetensors"), assign=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(
-            f"{folder}: does not fit data of {info.input_channels} input channels; use those of its training ({reason})"
-        ) from None
-    return module.to(device).eval().requires_grad_(False)
+    return meta, load_file(folder / "weights.safetensors")
+
+
+def _config(meta: dict[str, Any], path: str) -> Generator:
+    family = meta["config"].get("family")
+    if family not in GENERATORS:
+        raise CheckpointError(f"{path}/meta.json: a generator of family {family!r}. Known: {', '.join(GENERATORS)}.")
+    config: Generator = validated(GENERATORS[family].config, meta["config"], where=f"{path}/meta.json")
+    return config
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:

@@ -7,9 +7,20 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from raydistill import cost, memory, mirror, models, parallel, presets, results, search, space, store, terms
+from raydistill import cost, inherit, memory, mirror, models, networks, parallel, presets, results, search, space, store, terms
 from raydistill.architectures import PictureGenerator
-from raydistill.config import Experiment, Frozen, Stored, digest, leaves, nearest, parse_assignments, with_checked, with_values
+from raydistill.config import (
+    Experiment,
+    Frozen,
+    Pix2pixTraining,
+    Stored,
+    digest,
+    leaves,
+    nearest,
+    parse_assignments,
+    with_checked,
+    with_values,
+)
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
 from raydistill.space import Objective, SearchSpace, Window
@@ -39,6 +50,8 @@ class SweepOptions(Frozen):
     gpus_per_worker: NonNegativeFloat | None = None
     """None: a whole GPU, or a half, third or fourth of one where the predicted memory allows it."""
     max_concurrent: PositiveInt | None = None
+    teacher: str | None = None
+    """Folder of a trained or imported generator that is the teacher as it is; None: one is trained."""
     teacher_workers: PositiveInt | None = None
     """None: `TEACHER_WORKERS`, or 1 where there is room for one only."""
     teacher_gpus: NonNegativeFloat | None = None
@@ -130,6 +143,8 @@ def check(options: SweepOptions) -> Plan:
         raise ConfigError(f"--sampler {options.sampler}: known: {', '.join(known)}. Nearest: {nearest(options.sampler, known)!r}.")
     chosen = space.load_space(options.space)
     experiment = with_data(space.preset_of(chosen, where), options.data, where)
+    if options.teacher is not None:
+        experiment = experiment.model_copy(update={"teacher": _given_teacher(experiment, Path(options.teacher))})
     if options.nimg is not None:
         experiment = with_values(experiment, {chosen.fidelity: options.nimg}, where="--nimg")
     given = parse_assignments(list(options.set))
@@ -161,13 +176,34 @@ def check(options: SweepOptions) -> Plan:
     return plan
 
 
+def _given_teacher(experiment: Experiment, folder: Path) -> Pix2pixTraining:
+    """The teacher's training with the network of `folder` as its start, and no images. Raises CheckpointError where it is no generator."""
+    found = networks.stored(folder / "network" if (folder / "network").is_dir() else folder, kind="generator")
+    generator, _ = networks.load_generator(found)
+    if models.GENERATORS[generator.family].takes != "picture":
+        raise ConfigError(f"--teacher {folder}: a {generator.family} takes noise; give one that takes pictures")
+    start = found.model_copy(update={"path": str(Path(found.path).absolute())})
+    return experiment.teacher.model_copy(update={"generator": generator, "start": start, "budget_nimg": 0})
+
+
 def _check_generators(plan: Plan) -> None:
-    """Raises ConfigError where a generator cannot take the pictures, or puts out others than the targets."""
+    """Raises ConfigError where a generator cannot take the pictures, puts out others than the targets, or cannot start where it should."""
     for stage in ("teacher", "student"):
         generator, info = getattr(plan.experiment, stage).generator, plan.info
         models.check(generator, info.input_channels, info.height, info.width, f"{stage}.generator")
         if getattr(generator, "scale", 1) != 1:
             raise ConfigError(f"{stage}.generator.scale: {generator.scale}: targets have the size of the inputs; use 1")
+    teacher, student = plan.experiment.teacher, plan.experiment.student
+    if teacher.start is not None:
+        channels = models.input_channels(teacher.generator, networks.load_generator(teacher.start)[1])
+        if channels != plan.info.input_channels:
+            raise ConfigError(
+                f"--teacher: takes inputs of {channels} channels, this data has {plan.info.input_channels}; use data like its own"
+            )
+    if student.init == "teacher":
+        widest = with_values(plan.experiment, space.values_of(plan.space, space.corner(plan.space, highest=True)), where="search").student
+        for generator in (widest.generator, *(plan.uniform_generator(ngf) for ngf in plan.space.uniform if ngf not in plan.left_out)):
+            inherit.require_narrower(teacher.generator, generator, "student.init=teacher: student.generator")
 
 
 def with_data(experiment: Experiment, data: str | None, where: str) -> Experiment:

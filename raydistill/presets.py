@@ -3,7 +3,16 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from raydistill.architectures import EnergyNetwork, PatchDiscriminator, ResnetGenerator, ResnetWidths
+from raydistill.architectures import (
+    EnergyNetwork,
+    EnhanceGenerator,
+    MobileResnetGenerator,
+    PatchDiscriminator,
+    PictureGenerator,
+    ResnetGenerator,
+    ResnetWidths,
+    UnetGenerator,
+)
 from raydistill.config import (
     AnyTerm,
     DistillTraining,
@@ -72,6 +81,35 @@ def aligned() -> Experiment:
     return labelled().model_copy(update={"data": FolderData(height=64, width=64, layout="aligned")})
 
 
+def unet() -> Experiment:
+    """`labelled` with U-Nets of four levels."""
+    return _with_generators(labelled(), UnetGenerator(num_levels=4, norm="instance"), teacher=16, student=4)
+
+
+def mobile() -> Experiment:
+    """`labelled` with mobile ResNets of three blocks."""
+    return _with_generators(labelled(), MobileResnetGenerator(num_blocks=3), teacher=16, student=4)
+
+
+def enhance() -> Experiment:
+    """`aligned` with residual networks that add to their input: A is the picture to be enhanced, B as it should be."""
+    return _with_generators(aligned(), EnhanceGenerator(num_blocks=4), teacher=32, student=8)
+
+
+def _with_generators(base: Experiment, generator: PictureGenerator, *, teacher: int, student: int) -> Experiment:
+    """`base` with generators of this kind at these base widths."""
+
+    def at(ngf: int) -> PictureGenerator:
+        return generator.model_copy(update={"widths": type(generator.widths).uniform(ngf)})
+
+    return base.model_copy(
+        update={
+            "teacher": base.teacher.model_copy(update={"generator": at(teacher)}),
+            "student": base.student.model_copy(update={"generator": at(student)}),
+        }
+    )
+
+
 def published_cyclegan() -> MutualInformation:
     """The first author's CycleGAN code: a small energy, pictures of the teacher as positives."""
     return MutualInformation(weight=0.1, step_size=100.0, energy=EnergyNetwork(channels=8))
@@ -119,4 +157,12 @@ def expanded(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     return named | {path: value for path, value in values.items() if path != "student.mi"}
 
 
-PRESETS: dict[str, Callable[[], Experiment]] = {"shapes32": shapes32, "shapes64": shapes64, "labelled": labelled, "aligned": aligned}
+PRESETS: dict[str, Callable[[], Experiment]] = {
+    "shapes32": shapes32,
+    "shapes64": shapes64,
+    "labelled": labelled,
+    "aligned": aligned,
+    "unet": unet,
+    "mobile": mobile,
+    "enhance": enhance,
+}

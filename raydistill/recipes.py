@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill import networks, parallel, terms
+from raydistill import inherit, networks, parallel, terms
 from raydistill.config import DistillTraining, Frozen, Job, JudgeTraining, Optimizer, Pix2pixTraining
 from raydistill.data import Batch, DataInfo, batch, load_split
 from raydistill.data.outputs import compute, load_outputs
@@ -89,7 +89,10 @@ def _pix2pix(job: Job, bench: Bench) -> Recipe:
     """Conditional GAN with hinge losses + L1 to the target. Source: Isola et al. 2017; what differs: hinge losses."""
     training = job.training
     assert isinstance(training, Pix2pixTraining)
-    generator = networks.generator(training.generator, bench.info, training.seed).to(bench.device)
+    generator = networks.generator(training.generator, bench.info, training.seed)
+    if training.start is not None:
+        generator.load_state_dict(networks.load_generator(training.start)[1])
+    generator.to(bench.device)
     discriminator = networks.discriminator(training.discriminator, bench.info, training.seed).to(bench.device)
 
     def forward(step: Step) -> None:
@@ -123,7 +126,11 @@ def _distill(job: Job, bench: Bench) -> Recipe:
     training = job.training
     assert isinstance(training, DistillTraining)
     mi = training.mi
-    student = networks.generator(training.generator, bench.info, training.seed).to(bench.device)
+    student = networks.generator(training.generator, bench.info, training.seed)
+    if training.init == "teacher":
+        assert job.teacher is not None
+        student.load_state_dict(inherit.student_state(*networks.load_generator(job.teacher), training.generator, "student.generator"))
+    student.to(bench.device)
     modules: dict[str, nn.Module] = {"generator": student}
     teacher = teacher_pictures(job, bench)
     terms.check(mi, bench.info.height, bench.info.width, training.batch_size)

@@ -79,6 +79,8 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
             if nimg < training.budget_nimg:
                 report(history[-1])
 
+    if not history:  # a budget of no images: what it starts from is what it ends with
+        history.append({"nimg": 0, "wall_sec": time.monotonic() - started, **recipe.evaluate(finished)})
     if workers.is_main:
         networks.save(state_dir / "network", recipe.kind, finished, recipe.config)
         if columns := recipe.columns(finished):

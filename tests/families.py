@@ -39,7 +39,7 @@ CASES: dict[str, Case] = {
         16,
     ),
     "unet": case("unet", {"widths": _UNET, "num_levels": 4}, 3, 32, 48),
-    "unet-deep": case("unet", {"widths": _UNET, "num_levels": 5, "blocks_per_level": 1, "norm": "instance"}, 4, 64, 32),
+    "unet-deep": case("unet", {"widths": _UNET, "num_levels": 4, "blocks_per_level": 1, "norm": "instance"}, 4, 64, 32),
     "enhance": case("enhance", {"widths": {"trunk": 6, "hidden": 4, "up": 5}, "num_blocks": 2, "scale": 1}, 3, 16, 20),
     "enhance-x4": case("enhance", {"widths": {"trunk": 6, "hidden": 4, "up": 5}, "num_blocks": 2, "scale": 4}, 3, 8, 12),
     "sagan": case("sagan", {"widths": {"at4": 6, "at8": 9, "at16": 17, "at32": 10}, "latent": 7}, 3, 64, 64),

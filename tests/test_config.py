@@ -23,9 +23,18 @@ from raydistill.config import (
 from raydistill.errors import ConfigError
 from raydistill.presets import PRESETS, shapes32
 
-FIXED = ("data.kind", "judge.recipe", "teacher.recipe", "student.recipe", "student.generator.family", "teacher.generator.family")
+FIXED = (
+    "data.kind",
+    "judge.recipe",
+    "teacher.recipe",
+    "student.recipe",
+    "student.generator.family",
+    "teacher.generator.family",
+    "teacher.start",
+)
 OTHERS: dict[str, Any] = {
     "instance": "batch",
+    "random": "teacher",
     "float32": "bfloat16",
     "data_parallel": "fsdp",
     "teacher": "target",
@@ -221,3 +230,13 @@ def test_another_generator_family_starts_at_its_published_widths() -> None:
     assert generator == UnetGenerator(widths=UnetWidths.uniform(64).model_copy(update={"deep": 9}), num_levels=4)
     with pytest.raises(ConfigError, match=r"there is no 'sagan'. Known: resnet, mobile_resnet, unet, enhance"):
         with_values(shapes32(), {"student.generator.family": "sagan"}, where="test")
+
+
+def test_what_a_teacher_starts_from_is_part_of_its_digest_and_where_it_lies_is_not() -> None:
+    teacher = shapes32().teacher
+    given = [
+        teacher.model_copy(update={"start": Stored(path=path, digest=content)}) for path, content in (("a", "1"), ("b", "1"), ("a", "2"))
+    ]
+    assert digest(teacher) != digest(given[0]) == digest(given[1]) != digest(given[2])
+    with pytest.raises(ConfigError, match="budget_nimg 0 leaves random weights as they are"):
+        with_values(shapes32(), {"teacher.budget_nimg": 0}, where="test")

@@ -21,6 +21,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2),
     **dict.fromkeys(("search.problem", "search.encoding", "search.surrogate", "search.acquisition"), 2),
     **dict.fromkeys(("search.known_cost", "search.stopping"), 2),
+    **dict.fromkeys(("foreign", "layouts", "inherit"), 2),
     "memory": 3,
     "train": 3,
     **dict.fromkeys(
@@ -48,6 +49,7 @@ FLOORS: dict[str, int] = {
         ),
         4,
     ),
+    **dict.fromkeys(("finished", "run_export", "run_import", "run_latency"), 4),
     **dict.fromkeys(("cli", "__main__", "launch.sweep"), 5),
 }
 """Module below raydistill -> its floor. A new module needs a line here."""

@@ -1,9 +1,9 @@
 """Networks. `GENERATORS` registers each generator family: how it is built, and its layers as a table for costs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from raydistill.architectures import (
     EnhanceGenerator,
@@ -31,14 +31,16 @@ class Family(NamedTuple):
     """(config, in_channels, height, width) -> layer table"""
     needs: Callable[[Any, int, int, int], str | None]
     """(config, in_channels, height, width) -> what the family needs and these lack; None: they fit"""
+    stem: str | None = None
+    """The weight that the input channels are read from; None: they are 3, or there are none."""
     normal_init: bool = True
     """Whether weights start as N(0, 0.02) and biases at 0; else as the modules themselves draw them."""
 
 
 GENERATORS: dict[str, Family] = {
-    "resnet": Family(ResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs),
-    "mobile_resnet": Family(MobileResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs),
-    "unet": Family(UnetGenerator, "picture", unet.Unet, unet.layers, unet.needs),
+    "resnet": Family(ResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs, "1.weight"),
+    "mobile_resnet": Family(MobileResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs, "1.weight"),
+    "unet": Family(UnetGenerator, "picture", unet.Unet, unet.layers, unet.needs, "downs.0.0.weight"),
     "enhance": Family(EnhanceGenerator, "picture", enhance.build, enhance.layers, enhance.needs, normal_init=False),
     "sagan": Family(SaganGenerator, "noise", sagan.build, sagan.layers, sagan.needs, normal_init=False),
     "stylegan2": Family(StyleganGenerator, "noise", stylegan2.build, stylegan2.layers, stylegan2.needs, normal_init=False),
@@ -49,6 +51,12 @@ def check(config: Generator, in_channels: int, height: int, width: int, where: s
     """Raises ConfigError where a generator cannot take pictures of this size."""
     if (needed := GENERATORS[config.family].needs(config, in_channels, height, width)) is not None:
         raise ConfigError(f"{where}: {config.family} needs {needed}, given {in_channels} channels of {height}x{width}")
+
+
+def input_channels(config: Generator, state: Mapping[str, Tensor]) -> int:
+    """Of the generator that these weights belong to; 3 for one that takes noise."""
+    stem = GENERATORS[config.family].stem
+    return 3 if stem is None else state[stem].shape[1]
 
 
 def input_shape(config: Generator, in_channels: int, height: int, width: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The self-attention GAN (Zhang et al. 2018) at 64x64: generator and discriminator.
 
-Source: layer facts of heykeetae's code, which GCC uses. What differs: a width per layer.
+Source: layer facts of heykeetae's code, which GCC uses: as there, the spectral norm of a transposed convolution is that of its weight as
+(in, out * k * k). What differs: a width per layer.
 """
 
 import itertools
@@ -24,7 +25,7 @@ class Generator(nn.Module):
         self.layers = nn.ModuleList()
         for index, (given, channels) in enumerate(itertools.pairwise([config.latent, *widths])):
             conv = nn.ConvTranspose2d(given, channels, 4, *((1, 0) if index == 0 else (2, 1)))
-            self.layers.append(nn.Sequential(spectral_norm(conv), nn.BatchNorm2d(channels), nn.ReLU()))
+            self.layers.append(nn.Sequential(spectral_norm(conv, dim=0), nn.BatchNorm2d(channels), nn.ReLU()))
         self.attention16, self.attention32 = Attention(config.widths.at16), Attention(config.widths.at32)
         self.head = nn.ConvTranspose2d(config.widths.at32, 3, 4, 2, 1)
 
@@ -64,8 +65,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = self.query(x).flatten(2), self.key(x).flatten(2), self.value(x).flatten(2)
-        weights = (query.mT @ key).softmax(2)  # [place, place it looks at]
-        return x + self.gamma * (value @ weights.mT).view_as(x)
+        weights = (query.transpose(1, 2) @ key).softmax(2)  # [place, place it looks at]
+        return x + self.gamma * (value @ weights.transpose(1, 2)).view_as(x)
 
 
 def build(config: SaganGenerator, in_channels: int) -> nn.Module:

@@ -61,7 +61,7 @@ class Generator(nn.Module):
 
     def synthesis(self, styles: list[Tensor]) -> Tensor:
         """`num_styles` styles (B, style), from coarse to fine -> pictures."""
-        h = self.convs[0](self.constant.expand(len(styles[0]), -1, -1, -1), styles[0])
+        h = self.convs[0](self.constant.expand(styles[0].shape[0], -1, -1, -1), styles[0])
         picture = self.rgbs[0](h, styles[1])
         for index, rgb in enumerate(list(self.rgbs)[1:]):
             h = self.convs[2 * index + 1](h, styles[2 * index + 1])
@@ -87,7 +87,7 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         scales = self.affine(style)
         weight = self.weight / math.sqrt(self.weight[0].numel())
-        demodulation = (scales.square() @ weight.square().sum((2, 3)).mT + 1e-8).rsqrt()
+        demodulation = (F.linear(scales.square(), weight.square().sum((2, 3))) + 1e-8).rsqrt()
         x = x * scales[:, :, None, None]
         x = _double_by(x, weight) if self.doubles else F.conv2d(x, weight, padding=1)
         x = x * demodulation[:, :, None, None]
@@ -174,8 +174,9 @@ def _activate(x: Tensor) -> Tensor:
 
 def _kernel(like: Tensor, gain: float) -> Tensor:
     """(C, 1, 4, 4): binomial, summing to `gain`."""
+    channels = int(like.shape[1])  # a constant in an exported graph
     line = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=like.dtype, device=like.device)
-    return (torch.outer(line, line) * (gain / 64)).expand(like.shape[1], 1, 4, 4)
+    return (torch.outer(line, line) * (gain / 64)).expand(channels, 1, 4, 4)
 
 
 def _blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:

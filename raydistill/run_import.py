@@ -1,0 +1,117 @@
+"""`raydistill teacher import`: a generator out of someone else's checkpoint file, as a network of ours."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+import torch
+
+from raydistill import cost, networks
+from raydistill.config import Frozen
+from raydistill.data import to_uint8
+from raydistill.errors import ConfigError, DataError, StoreError
+from raydistill.finished import Finished, inputs_for, open_generator
+from raydistill.foreign import read_weights, sha256
+from raydistill.layouts import recognise
+from raydistill.models import GENERATORS
+
+DEFAULT_SIZE = (256, 256)
+"""Of pictures, for counts and the output digest, where the family has no size of its own."""
+
+
+class ImportOptions(Frozen):
+    """What the command line gives. See `raydistill teacher import --help`."""
+
+    file: str
+    out: str | None = None
+    size: tuple[int, int] | None = None
+
+
+class Imported(Frozen):
+    """`import.json` beside the network: what was read, and what to compare it with."""
+
+    source: str
+    source_sha256: str
+    layout: str
+    family: str
+    in_channels: int
+    height: int
+    width: int
+    params: int
+    macs: int
+    macs_convention: str = cost.MACS_CONVENTION
+    output_digest: str
+    """Of the 8-bit output for one input of seed 0. Rounding may differ between machines: compare the mean and deviation too."""
+    output_mean: float
+    output_deviation: float
+    dropped: tuple[str, ...]
+    """Names in the file that mean nothing in a finished network."""
+
+
+def run(options: ImportOptions) -> int:
+    """Writes the network's folder and prints what it is; 0. Raises InputError and leaves nothing where the file is not understood."""
+    file = Path(options.file)
+    out = Path(options.out or f"{file.stem}-imported")
+    if out.exists():
+        raise ConfigError(f"--out {out}: exists already; give another folder, or remove it")
+    imported = import_file(file, out, options.size)
+    print(
+        f"{file.name}: {imported.layout}\n"
+        f"family {imported.family}, {imported.in_channels} input channels\n"
+        f"{imported.params:,} parameters, {imported.macs:,} multiply-accumulates at {imported.height}x{imported.width} "
+        f"(convention {imported.macs_convention})\n"
+        f"output of seed 0: digest {imported.output_digest}, mean {imported.output_mean:.6f}, deviation {imported.output_deviation:.6f}\n"
+        + (f"left out: {', '.join(imported.dropped[:6])}{' ...' if len(imported.dropped) > 6 else ''}\n" if imported.dropped else "")
+        + f"{out}: weights.safetensors, meta.json, import.json"
+    )
+    return 0
+
+
+def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> Imported:
+    """Reads, recognises and tries the generator in `file`, then writes it to the folder `out`, whole or not at all."""
+    try:
+        found = recognise(read_weights(file))
+    except DataError as error:
+        text = str(error)
+        raise DataError(text if text.startswith(str(file)) else f"{file}: {text}") from None
+    config, state = found.config, {name: value.float() if value.is_floating_point() else value for name, value in found.state.items()}
+    if size is None and GENERATORS[config.family].takes == "picture":
+        size = DEFAULT_SIZE
+    temporary = out.with_name(f".{os.getpid()}-{out.name}")
+    try:
+        networks.save(temporary, "generator", networks.with_weights(config, state, str(file)), config)
+        finished = open_generator(temporary, size)
+        imported = _facts(finished, file, found.layout, found.dropped)
+        (temporary / "import.json").write_text(json.dumps(imported.model_dump(mode="json"), indent=1))
+        os.replace(temporary, out)
+    except OSError as error:
+        raise StoreError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return imported
+
+
+def _facts(finished: Finished, file: Path, layout: str, dropped: tuple[str, ...]) -> Imported:
+    config, shape = finished.config, (finished.in_channels, finished.height, finished.width)
+    table = GENERATORS[config.family].layers(config, *shape)
+    with torch.no_grad():
+        output = finished.module(inputs_for(finished, number=1)[0])
+    if not bool(output.isfinite().all()):
+        raise DataError(f"{file}: its output is not finite")
+    return Imported(
+        source=file.name,
+        source_sha256=sha256(file),
+        layout=layout,
+        family=config.family,
+        in_channels=finished.in_channels,
+        height=finished.height,
+        width=finished.width,
+        params=cost.params(table),
+        macs=cost.macs(table),
+        output_digest=hashlib.sha256(to_uint8(output).numpy().tobytes()).hexdigest()[:16],
+        output_mean=output.mean().item(),
+        output_deviation=output.std().item(),
+        dropped=dropped,
+    )

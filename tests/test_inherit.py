@@ -1,0 +1,135 @@
+"""Students cut out of their teachers: at full width they are the teacher, below it they keep the channels that matter."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from families import CASES, Case, random_case
+from test_import import shaken
+from torch import Tensor, nn
+
+from raydistill import inherit
+from raydistill.architectures import Generator, StyleganGenerator
+from raydistill.errors import ConfigError
+from raydistill.finished import input_shape
+from raydistill.inherit import content_scores, l1_scores, require_narrower, student_state
+from raydistill.models import GENERATORS
+from raydistill.networks import with_weights
+
+KINDS = [name for name in CASES if name != "unet-deep"]
+all_kinds = pytest.mark.parametrize("case", [CASES[name] for name in KINDS], ids=KINDS)
+
+
+def inputs(case: Case) -> Tensor:
+    return torch.randn(2, *input_shape(*case), generator=torch.Generator().manual_seed(2)).clamp(-1, 1)
+
+
+def narrower(config: Any, by: int = 1) -> Any:
+    widths = {name: None if value is None else max(1, value - by) for name, value in config.widths}
+    return config.model_copy(update={"widths": type(config.widths)(**widths)})
+
+
+def student(case: Case, config: Generator, module: nn.Module) -> nn.Module:
+    return with_weights(config, student_state(case.config, module.state_dict(), config, "student.generator"), "student")
+
+
+@all_kinds
+def test_a_student_of_full_width_is_its_teacher(case: Case) -> None:
+    teacher = shaken(case)
+    with torch.no_grad():
+        assert torch.equal(student(case, case.config, teacher)(inputs(case)), teacher(inputs(case)))
+
+
+@pytest.mark.parametrize("family", GENERATORS)
+def test_a_student_of_any_smaller_widths_is_whole_and_puts_out_pictures(family: str) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        case = random_case(family, rng)
+        if family == "unet":
+            case = case._replace(config=case.config.model_copy(update={"blocks_per_level": 0}))  # type: ignore[union-attr]
+        low = 8 if family == "sagan" else 1
+        widths = {name: value and int(rng.integers(low, value + 1)) for name, value in case.config.widths}
+        config = case.config.model_copy(update={"widths": type(case.config.widths)(**widths)})
+        with torch.no_grad():
+            pictures = student(case, config, shaken(case))(inputs(case))
+        assert bool(pictures.isfinite().all())
+
+
+@pytest.mark.parametrize("case", [CASES[name] for name in KINDS if name != "sagan"], ids=lambda case: case.config.family)
+def test_channels_that_do_nothing_are_the_ones_that_go(case: Case) -> None:
+    """A teacher whose every group has one channel without weights loses just these: the student puts out the same.
+
+    Not so for SAGAN: what is left of a weight has a spectral norm of its own.
+    """
+    teacher = shaken(case)
+    state, places = teacher.state_dict(), list(inherit.PLACES[type(case.config)](case.config))
+    with torch.no_grad():
+        for place in places:
+            if place.out is None:
+                continue
+            for leaf in ("weight", "bias", "running_mean", "parametrizations.weight.original"):
+                value = state.get(f"{place.name}.{leaf}")
+                if value is not None and not place.name.endswith("affine"):
+                    value[(slice(None), slice(0, 1)) if place.transposed and value.ndim > 1 else slice(0, place.each)] = 0
+        for place in places if "constant" in state else ():
+            if place.equalised:  # StyleGAN2's demodulation sees what a channel is taken in with, even where it is silent
+                state[f"{place.name}.weight"][:, 0] = 0
+        for name, value in state.items():
+            if name.endswith("noise_strength"):
+                value.zero_()
+    config = narrower(case.config)
+    with torch.no_grad():
+        expected, found = teacher(inputs(case)), student(case, config, teacher)(inputs(case))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_score_of_a_group_adds_up_what_makes_it() -> None:
+    case = CASES["resnet"]
+    state = shaken(case).state_dict()
+    scores = l1_scores(case.config, state)
+    expected = sum(state[f"{name}.weight"].abs().sum((1, 2, 3)) for name in ("7", "10.conv_block.5", "11.conv_block.5"))
+    torch.testing.assert_close(scores["trunk"], expected)
+    torch.testing.assert_close(scores["up"], state["12.weight"].abs().sum((0, 2, 3)))
+    assert set(scores) == {"stem", "down", "trunk", "hidden10", "hidden11", "up", "head"}
+
+
+def test_the_content_score_of_a_channel_that_the_picture_does_not_depend_on_is_zero() -> None:
+    case = CASES["stylegan2"]
+    assert isinstance(case.config, StyleganGenerator)
+    state = shaken(case).state_dict()
+    for name in ("convs.4", "rgbs.2"):  # what takes the channels at 16 in
+        state[f"{name}.affine.weight"][1] = 0
+        state[f"{name}.affine.bias"][1] = 0
+    seeded = torch.Generator().manual_seed(0)
+    scores = content_scores(case.config, state, seeded, number=4)
+    assert {group: len(score) for group, score in scores.items()} == {"at4": 8, "at8": 6, "at16": 4}
+    assert scores["at16"][1] == 0 and bool((scores["at16"][[0, 2, 3]] > 0).all())
+    config = narrower(case.config)
+    found = student_state(case.config, state, config, "student", scores)
+    torch.testing.assert_close(found["rgbs.2.weight"], state["rgbs.2.weight"][:, [0, 2, 3]] * (3 / 4) ** 0.5)
+    nothing = content_scores(case.config, state, seeded, mask=lambda pictures: torch.zeros_like(pictures[:, :1]), number=2)
+    assert all(bool((score == 0).all()) for score in nothing.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "says"),
+    [
+        ("resnet", {"num_blocks": 3}, "student.generator.num_blocks: 3, but the teacher it starts from has 2"),
+        ("resnet", {"norm": "batch"}, "student.generator.norm: batch, but the teacher it starts from has instance"),
+        ("resnet", {"widths": {"trunk": 9}}, "student.generator.widths.trunk: 9, but the teacher it starts from has 8; give at most that"),
+        ("stylegan2", {"widths": {"at16": None}}, "student.generator.widths.at16: None, but the teacher it starts from has 4"),
+        ("unet-deep", {}, "blocks_per_level: a U-Net with blocks in its levels cannot start from its teacher"),
+    ],
+)
+def test_what_is_no_narrower_copy_is_refused(name: str, values: dict[str, Any], says: str) -> None:
+    teacher: Any = CASES[name].config
+    changed = {key: teacher.widths.model_copy(update=value) if key == "widths" else value for key, value in values.items()}
+    with pytest.raises(ConfigError) as error:
+        require_narrower(teacher, teacher.model_copy(update=changed), "student.generator")
+    assert says in str(error.value)
+
+
+def test_another_family_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"student\.generator\.family: 'unet', but the teacher it starts from is a 'resnet'"):
+        require_narrower(CASES["resnet"].config, CASES["unet"].config, "student.generator")
