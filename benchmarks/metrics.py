@@ -1,8 +1,8 @@
-"""Features and distances of 1,000 pictures: seconds, memory and values, beside torchmetrics' own path on the same network.
+"""Features and distances of 1,000 pictures: processor seconds, memory and values, beside torchmetrics' own path on the same network.
 
     python benchmarks/metrics.py --pictures FOLDER_OR_ZIP --extractor squeezenet=FILE [--num 1000]
 
-The first pictures are the real ones; the others are the same with noise. Each path runs in a process of its own, one thread; memory is
+So many pictures are the real ones; the others are the same with noise. Each path runs in a process of its own, one thread; memory is
 the peak of that process above what it held with the network loaded.
 """
 
@@ -11,9 +11,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,19 +27,17 @@ CPU = torch.device("cpu")
 
 
 def noisy(real: Pictures) -> Pictures:
-    def batches() -> Iterable[Tensor]:
-        generator = torch.Generator().manual_seed(0)
-        for part in real.batches():
-            noise = torch.randint(-40, 41, part.shape, generator=generator)
-            yield (part.int() + noise).clamp(0, 255).to(torch.uint8)
+    def read(indices: np.ndarray) -> Tensor:
+        pictures, generator = real.read(indices), torch.Generator().manual_seed(int(indices[0]))
+        return (pictures.int() + torch.randint(-40, 41, pictures.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
 
-    return real._replace(name="with noise", batches=batches)
+    return real._replace(name="with noise", read=read)
 
 
 def ours(extractor: Extractor, real: Pictures, fake: Pictures) -> tuple[float, dict[str, float]]:
     """When the features were there, and the values."""
     ((one,), (two,)) = (extracted(part, [extractor]) for part in (real, fake))
-    done = time.perf_counter()
+    done = time.process_time()
     precise, recalled = metrics.precision_recall(one, two)
     values = {
         "frechet": metrics.frechet_distance(Moments.of(one), Moments.of(two)),
@@ -70,11 +68,11 @@ def torchmetrics(extractor: Extractor, real: Pictures, fake: Pictures) -> tuple[
         for part, is_real in ((real, True), (fake, False)):
             for shown in part.batches():
                 frechet.update(shown, real=is_real)
-        done = time.perf_counter()
+        done = time.process_time()
         for part, is_real in ((real, True), (fake, False)):  # a second pass: the two metrics do not share features
             for shown in part.batches():
                 kernel.update(shown, real=is_real)
-        kernel_sec = time.perf_counter() - done
+        kernel_sec = time.process_time() - done
         values = {"frechet": float(frechet.compute()), "kernel": float(kernel.compute()[0]), "second_pass_sec": kernel_sec}
     return done + kernel_sec, values
 
@@ -94,10 +92,10 @@ def run_path(given: argparse.Namespace) -> None:
     real = of_files(Path(given.pictures), in_order_of_split=False, device=CPU)
     if real.num < given.num:
         sys.exit(f"{given.pictures}: {real.num} pictures, needed {given.num}; give another --num")
-    real = real.first(given.num)
-    before, started = peak_mb(), time.perf_counter()
+    real = real.subset(given.num)
+    before, started = peak_mb(), time.process_time()
     done, values = PATHS[given.path](extractor, real, noisy(real))
-    ended = time.perf_counter()
+    ended = time.process_time()
     print(json.dumps({"features_sec": done - started, "statistics_sec": ended - done, "memory_mb": peak_mb() - before, **values}))
 
 

@@ -158,11 +158,11 @@ def doctor(
 
 @app.command()
 def evaluate(
-    given: Annotated[list[str], typer.Argument(help="Networks, trials, checkpoints, ONNX files, folders or zips of pictures.")],
+    given: Annotated[list[str], typer.Argument(help="Networks, trials, checkpoints, ONNX files; folders, zips or npz of pictures.")],
     data: Annotated[
         str | None, typer.Option(help="Data set: a folder, prepared data, or `shapes`; default: what the trials were trained on.")
     ] = None,
-    real: Annotated[str | None, typer.Option(help="Instead of --data: a folder or zip of pictures, taken as they are.")] = None,
+    real: Annotated[str | None, typer.Option(help="Instead of --data: a folder, zip or npz of pictures, taken as they are.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test, of --data.")] = "val",
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A config path of the data; repeatable.")] = None,
     extractor: Annotated[
@@ -174,7 +174,7 @@ def evaluate(
     ] = None,
     judge: Annotated[str | None, typer.Option(help="Folder of a judge; default: the one of the trials.")] = None,
     paired: Annotated[bool, typer.Option("--paired", help="Picture i of a folder belongs to real picture i.")] = False,
-    num: Annotated[int | None, typer.Option(help="Only so many pictures of each set, the first ones.")] = None,
+    num: Annotated[int | None, typer.Option(help="Only so many pictures of each set, drawn from a fixed seed.")] = None,
     resamples: Annotated[int, typer.Option(help="Of the 95 % interval; 0: none.")] = 200,
     against: Annotated[str | None, typer.Option(help="What --json printed before: shown beside it where it can be compared.")] = None,
     store: Annotated[str, typer.Option(help="Results folder, where decoded data are kept.")] = "runs",

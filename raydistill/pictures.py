@@ -1,10 +1,10 @@
-"""Sets of pictures to score or to compare with: a split, a generator's or an ONNX file's outputs on it, or a folder or zip of files.
+"""Sets of pictures to score or to compare with: a split, a generator's or an ONNX file's outputs on it, or a folder, zip or npz file.
 
-Every set gives uint8 pictures (B, 3, H, W) in order, a batch at a time; nothing is held.
+Every set gives uint8 pictures (B, 3, H, W), a batch at a time; nothing is held.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,51 +13,49 @@ import torch
 from torch import Tensor
 
 from raydistill.config import Stored
-from raydistill.data import Split, pictures, to_float, to_uint8
-from raydistill.data.files import decode_pictures, is_grey, pictures_of
+from raydistill.data import Split, batch, pictures, to_float, to_uint8
+from raydistill.data.files import Picture, decode_pictures, is_grey, pictures_of
+from raydistill.data.layouts import find
 from raydistill.errors import DataError, RunError
-from raydistill.evaluate import BATCH, batches
+from raydistill.evaluate import BATCH
 from raydistill.extractors import sha256_of
-from raydistill.parallel import Workers
-
-ALONE = Workers(0, 1)
+from raydistill.seeds import numpy_stream
 
 
 class Pictures(NamedTuple):
     name: str
-    num: int
     digest: str
     """Of what the pictures come from."""
-    in_order_of_split: bool
+    indices: np.ndarray
+    """Which of them are in this set, rising."""
+    read: Callable[[np.ndarray], Tensor]
+    """Indices (B,) -> uint8 (B, 3, H, W)"""
+    in_order_of_split: bool = False
     """Whether picture i belongs to the split's picture i."""
-    is_grey: bool
+    is_grey: bool = False
     """Whether the files have one channel."""
-    batches: Callable[[], Iterable[Tensor]]
-    """uint8 (B, 3, H, W), from the first to the last"""
 
-    def first(self, num: int) -> "Pictures":
-        """The first `num`; all where there are no more."""
-        if num >= self.num:
-            return self
+    @property
+    def num(self) -> int:
+        return len(self.indices)
 
-        def shortened() -> Iterator[Tensor]:
-            left = num
-            for part in self.batches():
-                yield part[:left]
-                left -= len(part)
-                if left <= 0:
-                    return
+    def batches(self) -> Iterator[Tensor]:
+        """uint8 (B, 3, H, W), all in order."""
+        return (self.read(self.indices[start : start + BATCH]) for start in range(0, self.num, BATCH))
 
-        return self._replace(num=num, digest=f"{self.digest}[:{num}]", batches=shortened)
+    def subset(self, num: int) -> "Pictures":
+        """`num` of them, drawn from a fixed seed: the same places in every set of this size."""
+        drawn = np.sort(numpy_stream(0, "subset").permutation(self.num)[:num])
+        return self._replace(indices=self.indices[drawn], digest=f"{self.digest}[{num} of {self.num}]")
 
 
 def of_split(split: Split, stored: Stored, device: torch.device) -> Pictures:
     """The real pictures of a split."""
 
-    def read() -> Iterator[Tensor]:
-        return (pictures(split.targets, slice(start, start + BATCH), device=device) for start in range(0, len(split), BATCH))
+    def read(indices: np.ndarray) -> Tensor:
+        return pictures(split.targets, indices, device=device)
 
-    return Pictures("real pictures", len(split), stored.digest, True, False, read)
+    return Pictures("real pictures", stored.digest, np.arange(len(split)), read, in_order_of_split=True)
 
 
 def of_generator(name: str, digest: str, generate: Callable[[Tensor], Tensor], split: Split, device: torch.device) -> Pictures:
@@ -65,29 +63,25 @@ def of_generator(name: str, digest: str, generate: Callable[[Tensor], Tensor], s
     if split.info.pairing == "pictures":
         raise DataError(f"{name}: a generator needs inputs, and this data is {split.info.layout}: pictures only. Give data with inputs.")
 
-    def generated() -> Iterator[Tensor]:
-        for inputs in _inputs(split, device):
-            with torch.no_grad():
-                yield _checked(generate(inputs), (len(inputs), 3, split.info.height, split.info.width), name)
+    def read(indices: np.ndarray) -> Tensor:
+        with torch.no_grad():
+            output = generate(_inputs(split, indices, device))
+        shape = (len(indices), 3, split.info.height, split.info.width)
+        if output.shape != shape:
+            raise RunError(f"{name}: gives {tuple(output.shape)} where the data's pictures are {shape}; use the data of its training")
+        if not torch.isfinite(output).all():
+            raise RunError(f"{name}: a generated picture has NaN or infinity; rounded, it would pass for black")
+        return to_uint8(output)
 
-    is_paired = split.info.pairing == "pairs"
-    return Pictures(name, len(split) if split.inputs is None else len(split.inputs), digest, is_paired, False, generated)
+    number = len(split) if split.inputs is None else len(split.inputs)
+    return Pictures(name, digest, np.arange(number), read, in_order_of_split=split.info.pairing == "pairs")
 
 
-def _inputs(split: Split, device: torch.device) -> Iterator[Tensor]:
+def _inputs(split: Split, indices: np.ndarray, device: torch.device) -> Tensor:
     if split.info.pairing == "pairs":
-        return (part.inputs for part in batches(split, device, ALONE))
-    array = split.inputs
-    assert array is not None
-    return (to_float(pictures(array, slice(start, start + BATCH), device=device)) for start in range(0, len(array), BATCH))
-
-
-def _checked(output: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
-    if output.shape != shape:
-        raise RunError(f"{name}: gives {tuple(output.shape)} where the data's pictures are {shape}; use the data of its training")
-    if not torch.isfinite(output).all():
-        raise RunError(f"{name}: a generated picture has NaN or infinity; rounded, it would pass for black")
-    return to_uint8(output)
+        return batch(split, indices, device=device).inputs
+    assert split.inputs is not None
+    return to_float(pictures(split.inputs, indices, device=device))
 
 
 def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
@@ -124,34 +118,32 @@ def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
 
 
 def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pictures:
-    """All pictures of a folder or zip file, sorted by name.
+    """All pictures of a folder or zip file, sorted by name, or of an npz file, in order.
 
     Raises:
         DataError: nothing there, or, when read, a file that is no picture, of another size, or grey among coloured ones.
     """
-    files = pictures_of(path)
+    files = listed(path)
     content = hashlib.sha256()
     for file in files:
         content.update(file.name.encode() + hashlib.sha256(file.read()).digest())
+    first = files[0].image()
 
-    def decoded() -> Iterator[Tensor]:
-        held: list[np.ndarray] = []
-        size = None
-        for where, image in decode_pictures(files):
-            size = size or image.size
-            if image.size != size:
-                given, others = (f"{width}x{height}" for width, height in (image.size, size))
-                raise DataError(f"{where}: {given}, but the pictures before it are {others}. Allowed: one size. Resize it.")
-            held.append(np.asarray(image))
-            if len(held) == BATCH:
-                yield _stacked(held, device)
-                held = []
-        if held:
-            yield _stacked(held, device)
+    def read(indices: np.ndarray) -> Tensor:
+        images = []
+        for where, image in decode_pictures((files[index] for index in indices), grey=is_grey(first)):
+            if image.size != first.size:
+                given, others = (f"{width}x{height}" for width, height in (image.size, first.size))
+                raise DataError(f"{where}: {given}, but the first picture is {others}. Allowed: one size. Resize it.")
+            images.append(np.asarray(image))
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
 
-    return Pictures(str(path), len(files), content.hexdigest()[:16], in_order_of_split, is_grey(files[0].image()), decoded)
+    digest = content.hexdigest()[:16]
+    return Pictures(str(path), digest, np.arange(len(files)), read, in_order_of_split, is_grey(first))
 
 
-def _stacked(images: list[np.ndarray], device: torch.device) -> Tensor:
-    """(B, 3, H, W) from (H, W, 3) each."""
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
+def listed(path: Path) -> Sequence[Picture]:
+    """The pictures of a folder, zip or npz file, not read yet; one at least."""
+    if path.suffix.lower() == ".npz":
+        return [sample.picture for samples in find(path).splits.values() for sample in samples]
+    return pictures_of(path)

@@ -16,7 +16,6 @@ from raydistill import mirror, networks, pictures, store
 from raydistill.config import Data, Frozen, Job, Stored, parse_assignments, validated, with_values
 from raydistill.data import DataInfo, Split, load_split, prepare, read_info
 from raydistill.data.classes import label_of
-from raydistill.data.files import pictures_of
 from raydistill.data.folders import carve, classes_of
 from raydistill.data.layouts import find
 from raydistill.data.prepare import INFO, SplitName
@@ -100,7 +99,7 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
         for name, part in {"the real pictures": real, **fakes}.items():
             if part.num < options.num:
                 raise DataError(f"--num {options.num}: {name}: there are {part.num}. Give at most that.")
-        real, fakes = real.first(options.num), {given: fake.first(options.num) for given, fake in fakes.items()}
+        real, fakes = real.subset(options.num), {given: fake.subset(options.num) for given, fake in fakes.items()}
     if len(numbers := {fake.num for fake in fakes.values()}) > 1:
         raise DataError(f"these have {sorted(numbers)} pictures; distances are compared at one number only. Give --num {min(numbers)}.")
     reference = Real(real, (options.real and "all") or options.split, extractors, labels)
@@ -224,7 +223,7 @@ def _size(options: EvaluateOptions, trained: Mapping[str, Trained], values: Mapp
             info = read_info(job.data)
             return info.height, info.width
         if given not in trained and not given.lower().endswith(".onnx"):
-            width, height = pictures_of(Path(given))[0].image().size
+            width, height = pictures.listed(Path(given))[0].image().size
             return height, width
     raise ConfigError(f"--data {options.data}: at which size? Give --set data.height=H --set data.width=W, as the network was trained.")
 
@@ -306,6 +305,7 @@ def _print(scores: Mapping[str, list[Score]]) -> None:
         }
         for given, score in every
     ]
-    progress.rows("scores", pd.DataFrame(rows).dropna(axis=1, how="all"))
+    table = pd.DataFrame(rows)
+    progress.rows("scores", table.loc[:, (table != "").any()])
     for name, digest in dict.fromkeys((score.extractor, score.extractor_digest) for _, score in every if score.extractor):
         progress.console.print(f"extractor: {name}, SHA-256 {digest}", markup=False)

@@ -199,7 +199,7 @@ def _confusions(pictures: Pictures, labels: Labels) -> Tensor:
         for scores in labels.segmenter.scores(part).split(1):
             if scores.shape[1] != labels.num_classes:
                 raise DataError(f"{labels.segmenter.weights}: scores of {scores.shape[1]} classes, the data has {labels.num_classes}.")
-            truth = labels.truth(len(counts)).to(part.device)
+            truth = labels.truth(int(pictures.indices[len(counts)])).to(part.device)
             if scores.shape[2:] != truth.shape:
                 scores = F.interpolate(scores, truth.shape, mode="bilinear", align_corners=False)
             counts.append(confusion_counts(scores, truth[None], labels.ignore_index).cpu())

@@ -22,10 +22,12 @@ from raydistill.config import Stored
 from raydistill.data import batch, load_split, to_uint8
 from raydistill.data.prepare import SplitName
 from raydistill.errors import CheckpointError, ConfigError, DataError, RunError
+from raydistill.evaluate import confusion_counts
 from raydistill.models.inception import Inception
 from raydistill.networks import load
 from raydistill.run_evaluate import EvaluateOptions, evaluate
 from raydistill.scoring import Score
+from raydistill.seeds import numpy_stream
 from raydistill.train import TrialResult
 
 CPU = torch.device("cpu")
@@ -143,11 +145,12 @@ def write_slice(onnx: Any, path: Path, shape: tuple[int, ...]) -> None:
     onnx.save(model, path)
 
 
-def test_a_zip_of_pictures_is_the_folder_of_them(script: str, tmp_path: Path) -> None:
+def test_a_zip_or_npz_of_pictures_is_the_folder_of_them(script: str, tmp_path: Path) -> None:
     fake, real = save(tmp_path / "fake", drawn(0, 20)), save(tmp_path / "real", drawn(1, 20))
     packed = shutil.make_archive(str(tmp_path / "packed"), "zip", fake)
     options: dict[str, Any] = {"real": str(real), "extractors": (script,)}
-    assert values(scores(packed, **options)) == values(scores(fake, **options))
+    np.savez(tmp_path / "fake.npz", arr_0=drawn(0, 20))
+    assert values(scores(packed, **options)) == values(scores(fake, **options)) == values(scores(tmp_path / "fake.npz", **options))
 
 
 def test_any_data_set_is_decoded_at_the_size_of_the_pictures(stages: Stages, script: str, tmp_path: Path) -> None:
@@ -271,7 +274,7 @@ def test_pictures_that_cannot_be_compared_are_named(script: str, tmp_path: Path)
     assert "005.png: this picture is grey (mode L)" in refusal(DataError, mixed, **options)
     save(uneven, drawn(1, 5))
     Image.fromarray(drawn(1, 1, (8, 12, 3))[0]).save(uneven / "005.png")
-    assert "005.png: 12x8, but the pictures before it are 8x8" in refusal(DataError, uneven, **options)
+    assert "005.png: 12x8, but the first picture is 8x8" in refusal(DataError, uneven, **options)
     assert "2 or more" in refusal(DataError, save(single, drawn(1, 1)), **options)
     save(fewer, drawn(1, 4))
     assert "no pairs" in refusal(DataError, fewer, **options, paired=True)
@@ -322,3 +325,18 @@ def test_a_network_of_other_data_is_refused(trial: Trial, script: str, tmp_path:
         Image.fromarray(both).save(tmp_path / "data" / f"{index}.png")
     options: dict[str, Any] = {"data": str(tmp_path / "data"), "store": str(tmp_path / "runs"), "extractors": (script,)}
     assert "does not fit data of 3 input channels" in refusal(CheckpointError, trial.folder / "network", **options)
+
+
+def test_a_subset_keeps_pairs_and_their_classes_together(stages: Stages, tmp_path: Path) -> None:
+    """5 of the 8 real pictures against themselves: every pair is equal, and each meets its own label map."""
+    targets = np.asarray(load_split(stages.data, "val").targets)
+    found = scores(save(tmp_path / "real", targets), data=stages.data.path, judge=stages.judge.path, paired=True, num=5)
+    assert found["val/ssim"].value == pytest.approx(1, abs=1e-12) and found["val/ssim"].num_samples == 5
+    assert found["val/miou"].value == found["val/miou"].ceiling
+    drawn_ones = numpy_stream(0, "subset").permutation(8)[:5]
+    part = batch(load_split(stages.data, "val"), np.sort(drawn_ones))
+    assert part.labels is not None
+    with torch.no_grad():
+        guess = load(stages.judge, load_split(stages.data, "val").info, CPU)(part.target).prediction
+    expected = metrics.mean_iou(confusion_counts(guess, part.labels, None))
+    assert found["val/miou"].value == pytest.approx(expected, abs=1e-12)

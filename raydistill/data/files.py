@@ -40,8 +40,12 @@ class Row(NamedTuple):
     """A picture of an array."""
 
     where: str
+    name: str
     array: np.ndarray
     """uint8 (H, W) or (H, W, 3)"""
+
+    def read(self) -> bytes:
+        return self.array.tobytes()
 
     def image(self) -> Image.Image:
         return Image.fromarray(self.array)
@@ -111,25 +115,23 @@ def _content(read: Callable[[], bytes], where: str) -> bytes:
         raise DataError(f"{where}: cannot be read: {error}. Replace or remove it.") from None
 
 
-def decode_pictures(pictures: Iterable[Picture]) -> Iterator[tuple[str, Image.Image]]:
-    """Where each comes from, and the picture as RGB. A set is grey or in colour.
+def decode_pictures(pictures: Iterable[Picture], *, grey: bool | None = None) -> Iterator[tuple[str, Image.Image]]:
+    """Where each comes from, and the picture as RGB. A set is grey or in colour; `grey` None: as its first picture is.
 
     Grey pictures become three equal channels; one among coloured ones is refused.
 
     Raises:
         DataError: no picture, more than 8 bits a channel, or grey and colour mixed.
     """
-    first: tuple[bool, str] | None = None
     for picture in pictures:
         image = picture.image()
         if image.mode.startswith(("I", "F")):
             raise DataError(f"{picture.where}: the picture has mode {image.mode}. Allowed: 8 bits per channel. Convert it.")
-        grey = is_grey(image)
-        first = first or (grey, picture.where)
-        if grey != first[0]:
-            kinds = {True: "grey", False: "in colour"}
+        grey = is_grey(image) if grey is None else grey
+        if is_grey(image) != grey:
+            kind, others = ("in colour", "grey") if grey else ("grey", "in colour")
             raise DataError(
-                f"{picture.where}: this picture is {kinds[grey]} (mode {image.mode}), but {first[1]} is {kinds[first[0]]}. "
+                f"{picture.where}: this picture is {kind} (mode {image.mode}), and the ones before it are {others}. "
                 "Allowed: one of the two in a set. Convert it."
             )
         yield picture.where, image.convert("RGB")

@@ -369,7 +369,9 @@ def _rows(where: str, images: np.ndarray, labels: np.ndarray | None) -> list[Sam
         if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer) or (len(images) and labels.min() < 0):
             raise DataError(f"{where}: {len(images)} pictures, labels {labels.dtype} {labels.shape}. Needed: a class id from 0 for each.")
         ids = labels.reshape(-1).tolist()
-    return [Sample(f"{index:08d}", Row(f"{where}[{index}]", image), class_id=ids[index]) for index, image in enumerate(images)]
+    names = [f"{index:08d}" for index in range(len(images))]
+    rows = [Row(f"{where}[{index}]", name, image) for index, (name, image) in enumerate(zip(names, images))]
+    return [Sample(name, row, class_id=class_id) for name, row, class_id in zip(names, rows, ids)]
 
 
 def _of_arrays(layout: Layout, splits: Splits, files: list[Path]) -> Found:
