@@ -36,7 +36,8 @@ class Imported(Frozen):
     source_sha256: str
     layout: str
     family: str
-    in_channels: int
+    takes: str
+    """What one input is, without the batch."""
     height: int
     width: int
     params: int
@@ -59,7 +60,7 @@ def run(options: ImportOptions) -> int:
     imported = import_file(file, out, options.size)
     print(
         f"{file.name}: {imported.layout}\n"
-        f"family {imported.family}, {imported.in_channels} input channels\n"
+        f"family {imported.family}, takes {imported.takes}\n"
         f"{imported.params:,} parameters, {imported.macs:,} multiply-accumulates at {imported.height}x{imported.width} "
         f"(convention {imported.macs_convention})\n"
         f"output of seed 0: digest {imported.output_digest}, mean {imported.output_mean:.6f}, deviation {imported.output_deviation:.6f}\n"
@@ -105,7 +106,7 @@ def _facts(finished: Finished, file: Path, layout: str, dropped: tuple[str, ...]
         source_sha256=sha256(file),
         layout=layout,
         family=config.family,
-        in_channels=finished.in_channels,
+        takes=f"{GENERATORS[config.family].takes} {'x'.join(map(str, finished.input_shape))}",
         height=finished.height,
         width=finished.width,
         params=cost.params(table),

@@ -414,7 +414,13 @@ def test_the_command_prints_what_was_read_and_refuses_to_overwrite(
 
     assert run("--size", "32x48") == 0
     said, facts = capsys.readouterr().out, json.loads((tmp_path / "latest_net_G-imported" / "import.json").read_text())
-    for part in ("U-Net (pix2pix", "family unet, 3 input channels", f"{facts['params']:,} parameters", facts["output_digest"], "at 32x48"):
+    for part in (
+        "U-Net (pix2pix",
+        "family unet, takes picture 3x32x48",
+        f"{facts['params']:,} parameters",
+        facts["output_digest"],
+        "at 32x48",
+    ):
         assert part in said
     stored = networks.stored(tmp_path / "latest_net_G-imported", kind="generator")
     assert networks.load_generator(stored)[0] == CASES["unet"].config
