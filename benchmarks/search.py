@@ -234,6 +234,8 @@ def report(lines: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(line["problem"] for line in lines))
     for what, mark in itertools.product(("searched", "reported"), MARKS):
         key = f"{what}_{mark}"
+        if not any(key in line for line in lines):
+            continue
         print(f"\nregret x 1e-3, {what}, {mark} trials: median (quartiles), seeds\n| problem | " + " | ".join(SAMPLERS) + " |")
         print("|---" * (len(SAMPLERS) + 1) + "|")
         median: dict[tuple[str, str], float] = {}

@@ -73,7 +73,7 @@ def regrets(bench: Bench, trials: list[SimulatedTrial]) -> list[tuple[float, flo
 
 def report(lines: list[dict[str, Any]]) -> None:
     for sampler in SAMPLERS:
-        print(f"\nsynthetic curves, {sampler}: median (quartiles) over seeds")
+        print(f"\nsynthetic curves, {sampler}: median (quartiles) over seeds, every one where they are fewer than five")
         print(
             "| problem | seeds | "
             + " | ".join(f"images for the regret of {mark}" for mark in MARKS)
@@ -85,8 +85,10 @@ def report(lines: list[dict[str, Any]]) -> None:
             cells = [line for line in ours if line["problem"] == name]
             shares = []
             for mark in MARKS:
-                low, middle, high = np.quantile([line[f"images_{mark}"] for line in cells], [0.25, 0.5, 0.75], method="nearest")
-                shares.append(f"{middle:.2f} ({low:.2f}-{high:.2f})")
+                values = sorted(line[f"images_{mark}"] for line in cells)
+                low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], method="higher")
+                few = ", ".join(f"{value:.2f}" for value in values)
+                shares.append(few if len(values) < 5 else f"{middle:.2f} ({low:.2f}-{high:.2f})")
             images, front, lost = (sum(line[key] for line in cells) for key in ("images", "front", "lost"))
             print(f"| {name} | {len(cells)} | " + " | ".join(shares) + f" | {images / len(cells):.2f} | {lost} of {front} |")
 
