@@ -102,7 +102,7 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
         real, fakes = real.subset(options.num), {given: fake.subset(options.num) for given, fake in fakes.items()}
     if len(numbers := {fake.num for fake in fakes.values()}) > 1:
         raise DataError(f"these have {sorted(numbers)} pictures; distances are compared at one number only. Give --num {min(numbers)}.")
-    reference = Real(real, (options.real and "all") or options.split, extractors, labels)
+    reference = Real(real, "all" if options.real else options.split, extractors, labels)
     return {given: reference.score(fake, num_resamples=options.resamples) for given, fake in fakes.items()}
 
 
