@@ -161,7 +161,7 @@ def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(cre
                 wait_for_nodes(nodes, tmp_path, 2)
                 driver = start(nodes, url, tmp_path, *options, *(["--resume"] if attempt == "two" else []))
                 if attempt == "two":
-                    assert driver.wait(timeout=400) == 0, said.read_text()
+                    assert driver.wait(timeout=900) == 0, said.read_text()
                     continue
                 wait_until(partial(sent_checkpoint, sweep_dir), "no checkpoint", driver, tmp_path)
                 driver.terminate()
