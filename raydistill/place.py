@@ -9,7 +9,9 @@ import logging
 import math
 import os
 import secrets
+import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +32,7 @@ _USABLE_GPU = 0.9
 """Share of a GPU's memory that trials are packed into: allocators fragment."""
 _MOST_TRIALS_PER_GPU = 4
 _PROBE_SEC = 60.0
+_TEMPORARY = "RAY_TMPDIR"
 _LOOK_SEC = 2.0
 
 
@@ -98,6 +101,8 @@ def start_ray(*, dashboard: bool) -> None:
     if address := os.environ.get("RAY_ADDRESS"):
         join.join_ray(address)
         return
+    own = Path(tempfile.mkdtemp(prefix="rd-", dir=os.environ.get(_TEMPORARY) or tempfile.gettempdir()))
+    os.environ[_TEMPORARY] = str(own)
     try:
         ray.init(
             address="local",
@@ -108,11 +113,16 @@ def start_ray(*, dashboard: bool) -> None:
         )
     except Exception as error:  # Ray raises a bare Exception where its processes do not come up in time
         raise RunError(f"Ray did not start: {str(error).splitlines()[0]} Is the machine overloaded? Try again.") from error
+    # Ray Train's clean-up asks the cluster that this file names, or any of the machine, whether its trial still runs.
+    (own / "ray" / "ray_current_cluster").write_text(str(ray.get_runtime_context().gcs_address))
 
 
 def stop_ray() -> None:
     if ray.is_initialized():
         ray.shutdown()
+    if Path(own := os.environ.get(_TEMPORARY, "")).name.startswith("rd-"):
+        shutil.rmtree(own, ignore_errors=True)
+        os.environ[_TEMPORARY] = str(Path(own).parent)
 
 
 # ---- what fits ------------------------------------------------------------------------------------------------------

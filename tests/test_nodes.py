@@ -20,10 +20,11 @@ from raydistill import mirror, results
 pytestmark = pytest.mark.slow
 
 PRELUDE = """
-import json, os, sys, threading, time
+import json, os, sys, tempfile, threading, time
 from pathlib import Path
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # every server listens on loopback alone
 os.environ["RAY_AUTH_MODE"] = "disabled"
+os.environ.setdefault("RAY_TMPDIR", tempfile.mkdtemp(prefix="rd-"))  # no other cluster of this machine is asked
 import ray
 from ray.cluster_utils import Cluster
 from raydistill import place

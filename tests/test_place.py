@@ -1,6 +1,11 @@
 """Placement is a pure function of what the nodes have: GPU clusters are tested without GPUs."""
 
 import itertools
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -144,3 +149,34 @@ def test_a_shortage_is_said_once_and_ends_the_sweep_after_the_wait(monkeypatch):
         watch()
     with pytest.raises(RunError, match=r"no node came within 10 s: needed 2 x .* --resume"):
         watch()
+
+
+ASKS = """
+import subprocess, sys
+import ray
+from ray._private.services import canonicalize_bootstrap_address_or_die
+from raydistill import nodes, place
+
+place.start_ray(dashboard=False)
+if len(sys.argv) > 1:
+    print("up", flush=True)
+    sys.stdin.read()
+else:
+    with subprocess.Popen([sys.executable, __file__, "later"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as later:
+        later.stdout.readline()
+        asked = ray.get(ray.remote(num_cpus=0)(lambda: canonicalize_bootstrap_address_or_die(None)).remote())
+        later.stdin.close()
+    print(asked == nodes.cluster_address())
+place.stop_ray()
+"""
+
+
+def test_a_second_sweep_on_this_machine_is_not_taken_for_the_first(tmp_path, monkeypatch):
+    """Ray Train's clean-up asks for its cluster without naming it; a wrong answer would end or leak running trials."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", tempfile.mkdtemp(prefix="t-"))
+    script = tmp_path / "asks.py"
+    script.write_text(ASKS)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=200)
+    assert done.stdout == "True\n", done.stdout + done.stderr
+    assert not list(Path(os.environ["RAY_TMPDIR"]).iterdir())
