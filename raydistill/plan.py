@@ -22,7 +22,7 @@ from raydistill.config import (
     with_values,
 )
 from raydistill.data import DataInfo, prepare, read_info
-from raydistill.errors import BudgetError, ConfigError, SpaceError
+from raydistill.errors import BudgetError, CheckpointError, ConfigError, SpaceError
 from raydistill.space import Objective, SearchSpace, Window
 
 
@@ -177,9 +177,17 @@ def check(options: SweepOptions) -> Plan:
 
 
 def _given_teacher(experiment: Experiment, folder: Path) -> Pix2pixTraining:
-    """The teacher's training with the network of `folder` as its start, and no images. Raises CheckpointError where it is no generator."""
-    found = networks.stored(folder / "network" if (folder / "network").is_dir() else folder, kind="generator")
-    generator, _ = networks.load_generator(found)
+    """The teacher's training with the network of `folder` as its start, and no images. Raises ConfigError where it is no generator."""
+    inner = folder / "network" if (folder / "network").is_dir() else folder
+    if not (inner / "meta.json").is_file():
+        raise ConfigError(
+            f"--teacher {folder}: no network there (no meta.json); give the folder of a trained one, or of `raydistill teacher import`"
+        )
+    try:
+        found = networks.stored(inner, kind="generator")
+        generator, _ = networks.load_generator(found)
+    except CheckpointError as error:
+        raise ConfigError(f"--teacher {folder}: {error}") from error
     if models.GENERATORS[generator.family].takes != "picture":
         raise ConfigError(f"--teacher {folder}: a {generator.family} takes noise; give one that takes pictures")
     start = found.model_copy(update={"path": str(Path(found.path).absolute())})
