@@ -15,7 +15,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -206,17 +206,45 @@ def cell(bench: Bench, sampler: str, seed: int, num_trials: int, num_startup: in
     return out | {"proposal_sec": seconds / len(trials), "proposal_cpu_sec": cpu_sec / len(trials)}
 
 
-def run(arguments: argparse.Namespace) -> None:
+def command(
+    doc: str | None,
+    out: str,
+    trials: int,
+    samplers: Sequence[str],
+    wanted: Callable[[Bench, str, int, int, int], dict[str, Any] | None],
+    report: Callable[[list[dict[str, Any]]], None],
+) -> None:
+    """The command line of a benchmark over problems, samplers and seeds: runs the cells that `out` lacks, or reports what it has.
+
+    `wanted`: the line of a cell, or None where the cell is left out.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--tables", type=Path, help="folder of the FCNet tables")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--trials", type=int, default=trials, help="of a sweep")
+    parser.add_argument("--startup", type=int, default=10, help="proposals of the stratified start")
+    parser.add_argument("--samplers", nargs="+", choices=samplers, default=list(samplers))
+    parser.add_argument("--problems", nargs="*", default=[])
+    parser.add_argument("--report", action="store_true", help="tables of the finished cells; runs nothing")
+    arguments = parser.parse_args()
+    if arguments.report:
+        return report(read(arguments.out))
     done = {(line["problem"], line["sampler"], line["seed"]) for line in read(arguments.out)}
     chosen = [bench for bench in problems(arguments.tables) if not arguments.problems or bench.name in arguments.problems]
     for seed, bench, sampler in itertools.product(range(arguments.seeds), chosen, arguments.samplers):
-        if (bench.name, sampler, seed) in done or (sampler == "gp" and seed >= GP_SEEDS):
+        if (bench.name, sampler, seed) in done or (line := wanted(bench, sampler, seed, arguments.trials, arguments.startup)) is None:
             continue
-        num_trials = min(GP_TRIALS, arguments.trials) if sampler == "gp" else arguments.trials
-        line = cell(bench, sampler, seed, num_trials, arguments.startup)
         with arguments.out.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
+
+
+def wanted_cell(bench: Bench, sampler: str, seed: int, num_trials: int, startup: int) -> dict[str, Any] | None:
+    """Optuna's Gaussian process is slow: fewer seeds and trials."""
+    if sampler != "gp":
+        return cell(bench, sampler, seed, num_trials, startup)
+    return cell(bench, sampler, seed, min(GP_TRIALS, num_trials), startup) if seed < GP_SEEDS else None
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -280,22 +308,5 @@ def _worse(by_cell: dict[tuple[str, str, int], dict[str, Any]], name: str, peer:
             print(f"{name}: known-cost is WORSE than {peer} by {low:.2g} to {high:.2g} ({len(pairs)} seeds)")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("search_cells.jsonl"))
-    parser.add_argument("--tables", type=Path, help="folder of the FCNet tables")
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=max(MARKS))
-    parser.add_argument("--startup", type=int, default=10, help="proposals of the stratified start")
-    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
-    parser.add_argument("--problems", nargs="*", default=[])
-    parser.add_argument("--report", action="store_true", help="tables of the finished cells; runs nothing")
-    arguments = parser.parse_args()
-    if arguments.report:
-        report(read(arguments.out))
-    else:
-        run(arguments)
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, "search_cells.jsonl", max(MARKS), SAMPLERS, wanted_cell, report)

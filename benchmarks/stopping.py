@@ -10,15 +10,11 @@ where they do not within the cell's trials. `lost`: of the members of the front 
 those that were stopped.
 """
 
-import argparse
-import itertools
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from search import NUM_WORKERS, Bench, problems, read, volume
+from search import NUM_WORKERS, Bench, command, volume
 
 from raydistill.frontier import members
 from raydistill.search import EarlyStopping, Picked
@@ -93,28 +89,5 @@ def report(lines: list[dict[str, Any]]) -> None:
             print(f"| {name} | {len(cells)} | " + " | ".join(shares) + f" | {images / len(cells):.2f} | {lost} of {front} |")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("stopping_cells.jsonl"))
-    parser.add_argument("--tables", type=Path, help="folder of the FCNet tables")
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--trials", type=int, default=120, help="of the stopped sweep")
-    parser.add_argument("--startup", type=int, default=10, help="proposals of the stratified start")
-    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
-    parser.add_argument("--problems", nargs="*", default=[])
-    parser.add_argument("--report", action="store_true", help="tables of the finished cells; runs nothing")
-    arguments = parser.parse_args()
-    if arguments.report:
-        return report(read(arguments.out))
-    done = {(line["problem"], line["sampler"], line["seed"]) for line in read(arguments.out)}
-    chosen = [bench for bench in problems(arguments.tables) if not arguments.problems or bench.name in arguments.problems]
-    for seed, bench, sampler in itertools.product(range(arguments.seeds), chosen, arguments.samplers):
-        if (bench.name, sampler, seed) not in done:
-            line = cell(bench, sampler, seed, arguments.trials, arguments.startup)
-            with arguments.out.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            print(json.dumps(line), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    command(__doc__, "stopping_cells.jsonl", 120, SAMPLERS, cell, report)

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from raydistill import networks, results
 from raydistill.architectures import Generator
 from raydistill.config import Job, digest, validated
+from raydistill.cost import Table
 from raydistill.data import batch, load_split, read_info
 from raydistill.data.files import decode_pictures, pictures_of
 from raydistill.errors import CheckpointError, ConfigError
@@ -44,6 +45,11 @@ class Finished(NamedTuple):
     def input_shape(self) -> tuple[int, ...]:
         """Of one input, without the batch."""
         return input_shape(self.config, self.in_channels, self.height, self.width)
+
+    @property
+    def layers(self) -> Table:
+        """What its costs are counted from."""
+        return GENERATORS[self.config.family].layers(self.config, self.in_channels, self.height, self.width)
 
 
 def open_generator(path: Path, size: tuple[int, int] | None = None) -> Finished:

@@ -99,16 +99,21 @@ def train_stages(experiment: Experiment, data: Stored, cache: Path, report: Repo
     Raises:
         RunError: one of them failed.
     """
-    judge_job = Job(training=experiment.judge, data=data)
-    judge_folder = cache / "judge" / judge_job.key
-    judge_result = _completed(perform(judge_job, judge_folder, report), judge_folder)
-    judge = network_of(judge_folder, judge_result)
+    judge, judge_result = train_judge(experiment, data, cache, report)
     teacher_job = Job(training=experiment.teacher, data=data, judge=judge)
     teacher_folder = cache / "teacher" / teacher_job.key
     teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
     teacher = network_of(teacher_folder, teacher_result)
     _store_outputs_once(teacher, data, experiment.student.flip, outputs_gb)
     return Stages(judge, teacher, judge_result, teacher_result)
+
+
+def train_judge(experiment: Experiment, data: Stored, cache: Path, report: Report) -> tuple[Stored, dict[str, Any]]:
+    """The judge and its result: trained once and cached, as `train_stages` does. Raises RunError where it failed."""
+    job = Job(training=experiment.judge, data=data)
+    folder = cache / "judge" / job.key
+    result = _completed(perform(job, folder, report), folder)
+    return network_of(folder, result), result
 
 
 def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:

@@ -33,6 +33,8 @@ _USABLE_GPU = 0.9
 _MOST_TRIALS_PER_GPU = 4
 _PROBE_SEC = 60.0
 _TEMPORARY = "RAY_TMPDIR"
+_OWN_FOLDERS: list[tuple[Path, str | None]] = []
+"""The temporary folder of the embedded Ray that runs, with what `_TEMPORARY` was before."""
 _LOOK_SEC = 2.0
 
 
@@ -101,7 +103,9 @@ def start_ray(*, dashboard: bool) -> None:
     if address := os.environ.get("RAY_ADDRESS"):
         join.join_ray(address)
         return
-    own = Path(tempfile.mkdtemp(prefix="rd-", dir=os.environ.get(_TEMPORARY) or tempfile.gettempdir()))
+    before = os.environ.get(_TEMPORARY)
+    own = Path(tempfile.mkdtemp(prefix="rd-", dir=before or tempfile.gettempdir()))
+    _OWN_FOLDERS.append((own, before))
     os.environ[_TEMPORARY] = str(own)
     try:
         ray.init(
@@ -120,9 +124,13 @@ def start_ray(*, dashboard: bool) -> None:
 def stop_ray() -> None:
     if ray.is_initialized():
         ray.shutdown()
-    if Path(own := os.environ.get(_TEMPORARY, "")).name.startswith("rd-"):
+    while _OWN_FOLDERS:
+        own, before = _OWN_FOLDERS.pop()
         shutil.rmtree(own, ignore_errors=True)
-        os.environ[_TEMPORARY] = str(Path(own).parent)
+        if before is None:
+            del os.environ[_TEMPORARY]
+        else:
+            os.environ[_TEMPORARY] = before
 
 
 # ---- what fits ------------------------------------------------------------------------------------------------------

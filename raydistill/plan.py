@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from raydistill import cost, inherit, memory, mirror, models, networks, parallel, presets, results, search, space, store, terms
+from raydistill import cost, inherit, memory, models, networks, parallel, presets, results, search, space, store, terms
 from raydistill.architectures import PictureGenerator
 from raydistill.config import (
     Experiment,
@@ -156,7 +156,7 @@ def check(options: SweepOptions) -> Plan:
     chosen = space.fitted(_with_options(chosen, options), experiment, where)
     space.check(chosen, experiment, where)
     terms.check(experiment.student.mi, experiment.data.height, experiment.data.width, experiment.student.batch_size)
-    folder = store.open_store(mirror.folder_of(options.store))
+    folder = store.open_store(options.store)
     data = prepare(experiment.data, folder / "cache" / "data", to_train=True)
     plan = Plan(options, folder, chosen, experiment, data, read_info(data))
     if not plan.info.has_labels and (named := [name for name, _ in plan.objectives if name == "val/miou"]):

@@ -12,7 +12,7 @@ from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from raydistill import mirror, networks, pictures, store
+from raydistill import networks, pictures, store
 from raydistill.config import Data, Frozen, Job, Stored, parse_assignments, validated, with_values
 from raydistill.data import DataInfo, Split, load_split, prepare, read_info
 from raydistill.data.classes import label_of
@@ -207,7 +207,7 @@ def _data(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored:
         height, width = _size(options, trained, values)
         source = {"kind": "folder", "root": str(path.absolute()), "height": height, "width": width}
     config = with_values(validated(_Given, {"data": source}, where="--data"), values, where="--set").data
-    return prepare(config, store.open_store(mirror.folder_of(options.store)) / "cache" / "data")
+    return prepare(config, store.open_store(options.store) / "cache" / "data")
 
 
 def _is_prepared(data: str) -> bool:

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from raydistill import perform, presets, space, store
-from raydistill.config import Frozen, Job, parse_assignments, with_values
+from raydistill.config import Frozen, parse_assignments, with_values
 from raydistill.data import prepare, read_info
-from raydistill.errors import RunError
 from raydistill.plan import with_data
 from raydistill.progress import Progress
 
@@ -28,20 +27,16 @@ def run(options: EvaluatorOptions) -> int:
     where, progress = f"--space {options.space}", Progress()
     experiment = with_data(space.preset_of(space.load_space(options.space), where), options.data, where)
     experiment = with_values(experiment, presets.expanded(parse_assignments(list(options.set)), "--set"), where="--set")
-    cache = store.open_store(Path(options.store)) / "cache"
+    cache = store.open_store(options.store) / "cache"
     data = prepare(experiment.data, cache / "data", to_train=True)
     info = read_info(data)
-    job = Job(training=experiment.judge, data=data)
-    folder = cache / "judge" / job.key
 
     def report(numbers: dict[str, float]) -> None:
         progress.say(", ".join(f"{name} {value:,.4g}" for name, value in numbers.items() if name.startswith(("nimg", "val/"))))
 
-    result = perform.perform(job, folder, report)
-    if result["status"] != "COMPLETE":
-        raise RunError(f"{folder}: {result['reason']}; correct the config, or remove that folder to try again")
+    judge, result = perform.train_judge(experiment, data, cache, report)
     ceiling = ", ".join(f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.startswith("val/"))
     what = f"{info.num_classes} classes" if info.has_labels else "the input picture, where lower is better"
-    progress.say(f"judge {perform.network_of(folder, result).digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores")
-    progress.say(f"use it: raydistill evaluate ... --data {data.path} --judge {folder}")
+    progress.say(f"judge {judge.digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores")
+    progress.say(f"use it: raydistill evaluate ... --data {data.path} --judge {Path(judge.path).parent}")
     return 0

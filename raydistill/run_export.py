@@ -158,7 +158,6 @@ pictures = network(torch.zeros{shape})""",
 def model_card(finished: Finished, options: ExportOptions, file: str, difference: float, inputs: str) -> str:
     """Markdown: what the file is, where it comes from, what it costs and scores, how to load it."""
     config, job, result = finished.config, finished.job, finished.result
-    table = GENERATORS[config.family].layers(config, finished.in_channels, finished.height, finished.width)
     takes = "latents, normal" if GENERATORS[config.family].takes == "noise" else "pictures in [-1, 1] or one-hot labels"
     shape = (1, *finished.input_shape)
     lines = [
@@ -169,8 +168,8 @@ def model_card(finished: Finished, options: ExportOptions, file: str, difference
         f"Largest difference to PyTorch: {difference:.3g}, on {inputs}, at once and one by one.",
         f"```python\n{FORMATS[options.format].how_to_load.format(file=file, shape=shape)}\n```",
         "## Cost of one picture",
-        f"{cost.params(table):,} parameters; {cost.macs(table):,} multiply-accumulates (convention `{cost.MACS_CONVENTION}`: "
-        f"{cost.CONVENTIONS[cost.MACS_CONVENTION]}).",
+        f"{cost.params(finished.layers):,} parameters; {cost.macs(finished.layers):,} multiply-accumulates "
+        f"(convention `{cost.MACS_CONVENTION}`: {cost.CONVENTIONS[cost.MACS_CONVENTION]}).",
         "## Scores",
         *(_scores(result) or ["None recorded."]),
         "## Lineage",

@@ -95,8 +95,7 @@ def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> I
 
 
 def _facts(finished: Finished, file: Path, layout: str, dropped: tuple[str, ...]) -> Imported:
-    config, shape = finished.config, (finished.in_channels, finished.height, finished.width)
-    table = GENERATORS[config.family].layers(config, *shape)
+    config = finished.config
     with torch.no_grad():
         output = finished.module(inputs_for(finished, number=1)[0])
     if not bool(output.isfinite().all()):
@@ -109,8 +108,8 @@ def _facts(finished: Finished, file: Path, layout: str, dropped: tuple[str, ...]
         takes=f"{GENERATORS[config.family].takes} {'x'.join(map(str, finished.input_shape))}",
         height=finished.height,
         width=finished.width,
-        params=cost.params(table),
-        macs=cost.macs(table),
+        params=cost.params(finished.layers),
+        macs=cost.macs(finished.layers),
         output_digest=hashlib.sha256(to_uint8(output).numpy().tobytes()).hexdigest()[:16],
         output_mean=output.mean().item(),
         output_deviation=output.std().item(),

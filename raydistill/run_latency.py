@@ -16,7 +16,6 @@ from raydistill import cost
 from raydistill.config import Frozen
 from raydistill.errors import ConfigError
 from raydistill.finished import inputs_for, open_generator, plain
-from raydistill.models import GENERATORS
 from raydistill.progress import Progress
 
 _WARM_UP = 5
@@ -81,7 +80,6 @@ def measure(given: str, batch_size: int, options: LatencyOptions) -> dict[str, A
     else:
         after = _resident_bytes("VmHWM")
         peak = None if before is None or after is None else after - before
-    table = GENERATORS[finished.config.family].layers(finished.config, finished.in_channels, finished.height, finished.width)
     return {
         "network": given,
         "size": f"{finished.height}x{finished.width}",
@@ -89,8 +87,8 @@ def measure(given: str, batch_size: int, options: LatencyOptions) -> dict[str, A
         "cost/latency_ms_p50": float(np.percentile(milliseconds, 50)),
         "cost/latency_ms_p95": float(np.percentile(milliseconds, 95)),
         "peak_mib": None if peak is None else peak / 2**20,
-        "cost/macs": cost.macs(table),
-        "cost/params": cost.params(table),
+        "cost/macs": cost.macs(finished.layers),
+        "cost/params": cost.params(finished.layers),
     }
 
 

@@ -25,13 +25,13 @@ STORE_VERSION = 1
 NEEDED_GB = 0.5
 
 
-def open_store(path: Path) -> Path:
-    """Creates or checks the store; absolute path.
+def open_store(given: str | Path) -> Path:
+    """Creates or checks the store that a `--store` names; absolute path, of an object store that of the local copy.
 
     Raises:
-        StoreError: not writable, too little space, or another version's.
+        StoreError: not writable, too little space, another version's, or a kind of URL that is not read.
     """
-    store = path.absolute()
+    store = mirror.folder_of(str(given))
     version_file = store / "store.json"
     try:
         store.mkdir(parents=True, exist_ok=True)

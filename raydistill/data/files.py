@@ -23,6 +23,11 @@ class File(NamedTuple):
     """Path below the folder or in the zip file, with slashes."""
     read: Callable[[], bytes]
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is named like one."""
+        return self.name.lower().endswith(PICTURES)
+
     def image(self) -> Image.Image:
         """The picture as it is stored. Raises DataError where it is none, or damaged."""
         content = self.read()
@@ -74,7 +79,7 @@ def files_of(path: Path) -> list[File]:
 
 def pictures_of(path: Path) -> list[File]:
     """The files of `files_of` that are named like pictures; one at least."""
-    files = [file for file in files_of(path) if file.name.lower().endswith(PICTURES)]
+    files = [file for file in files_of(path) if file.is_picture]
     if not files:
         raise DataError(f"{path}: no {', '.join(PICTURES)} here. Give a folder or zip file of pictures.")
     return files

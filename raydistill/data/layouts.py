@@ -180,7 +180,8 @@ def _cityscapes(root: Path) -> Found | None:
     if not (root / "leftImg8bit").is_dir():
         return None
     pairs: dict[SplitName, list[tuple[Path, Path]]] = {}
-    for split, official in (("train", "train"), ("test", "val")):
+    officials: dict[SplitName, str] = {"train": "train", "test": "val"}
+    for split, official in officials.items():
         pictures = sorted((root / "leftImg8bit" / official).glob("*/*_leftImg8bit.png"))
         if not pictures:
             raise DataError(f"{root / 'leftImg8bit' / official}: no <city>/*_leftImg8bit.png here. Unpack leftImg8bit_trainvaltest.zip.")
@@ -191,7 +192,7 @@ def _cityscapes(root: Path) -> Found | None:
             if not label.is_file():
                 raise DataError(f"{label}: missing, the label of {picture.name}. Unpack gtFine_trainvaltest.zip beside leftImg8bit.")
             listed.append((picture, label))
-        pairs["train" if split == "train" else "test"] = listed
+        pairs[split] = listed
     return _with_labels("cityscapes", root, pairs)
 
 
@@ -202,19 +203,10 @@ def _aligned(root: Path) -> Found | None:
 def _unpaired(root: Path) -> Found | None:
     if not (root / "trainA").is_dir() and not (root / "trainB").is_dir():
         return None
-    found: dict[str, Splits] = {}
-    for domain in "AB":
-        folders: dict[SplitName, Path] = {split: root / f"{split}{domain}" for split in SPLITS}
-        found[domain] = {
-            split: _flat(folder) for split, folder in folders.items() if split == "train" or folder.is_dir() or _mate(folder).is_dir()
-        }
+    there = [split for split in SPLITS if any((root / f"{split}{domain}").is_dir() for domain in "AB")]
+    found: dict[str, Splits] = {domain: {split: _flat(root / f"{split}{domain}") for split in there} for domain in "AB"}
     files = [Path(sample.picture.where) for part in found.values() for samples in part.values() for sample in samples]
     return Found("unpaired", found["B"], tuple(files), inputs=found["A"])
-
-
-def _mate(folder: Path) -> Path:
-    """The other domain's folder."""
-    return folder.with_name(folder.name[:-1] + ("A" if folder.name.endswith("B") else "B"))
 
 
 # ---- pictures, with or without classes ------------------------------------------------------------------------------
@@ -227,7 +219,7 @@ def _pictures(root: Path) -> Found | None:
 def _of_splits(layout: Layout, root: Path) -> Found | None:
     """Pictures in split folders or in the folder itself, or anywhere in a zip file."""
     if root.suffix.lower() == ".zip":
-        listed = [Sample(file.name, file) for file in files_of(root) if file.name.lower().endswith(PICTURES)]
+        listed = [Sample(file.name, file) for file in files_of(root) if file.is_picture]
         return Found(layout, {"train": listed}, (root,)) if listed else None
     if root.is_file():
         return None
@@ -248,7 +240,7 @@ def _classes(root: Path) -> Found | None:
     """Folders of pictures; a class is the path of a folder, without what all have in common."""
     if root.is_file() and root.suffix.lower() != ".zip":
         return None
-    files = [file for file in files_of(root) if file.name.lower().endswith(PICTURES)]
+    files = [file for file in files_of(root) if file.is_picture]
     folders = {split for split in SPLITS if any(file.name.startswith(f"{split}/") for file in files)}
     if "train" not in folders:
         folders = set()
@@ -281,7 +273,7 @@ def _nvlabs(root: Path) -> Found | None:
         by_name: dict[str, Any] | None = None if labels is None else {str(name): label for name, label in labels}
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f'{where}: {error!r}. Allowed: {{"labels": null}} or {{"labels": [[name, class id], ...]}}.') from None
-    listed = [file for name, file in files.items() if name.lower().endswith(PICTURES)]
+    listed = [file for file in files.values() if file.is_picture]
     if by_name is None:
         return Found("nvlabs", {"train": [Sample(file.name, file) for file in listed]}, _on_disk(root, [*listed, files["dataset.json"]]))
     for name, label in by_name.items():
@@ -309,14 +301,13 @@ def _idx(root: Path) -> Found | None:
     if "train-images-idx3-ubyte" not in there:
         return None
     splits, files = Splits(), []
-    for split, prefix in (("train", "train"), ("test", "t10k")):
+    prefixes: dict[SplitName, str] = {"train": "train", "test": "t10k"}
+    for split, prefix in prefixes.items():
         if (images := there.get(f"{prefix}-images-idx3-ubyte")) is None:
             continue
         labels = there.get(f"{prefix}-labels-idx1-ubyte")
         files += [images, *([labels] if labels else [])]
-        splits["train" if split == "train" else "test"] = _rows(
-            str(images), _read_idx(images, 3), None if labels is None else _read_idx(labels, 1)
-        )
+        splits[split] = _rows(str(images), _read_idx(images, 3), None if labels is None else _read_idx(labels, 1))
     return _of_arrays("idx", splits, files)
 
 
