@@ -19,9 +19,10 @@ from torch import Tensor
 
 from raydistill import networks, presets
 from raydistill.architectures import EnergyNetwork
-from raydistill.config import Experiment, Job, MutualInformation, Optimizer, with_values
+from raydistill.config import Experiment, Job, MutualInformation, Optimizer
 from raydistill.data import DataInfo, batch, load_split, prepare
 from raydistill.data.outputs import load_outputs
+from raydistill.dotted import with_values
 from raydistill.parallel import Workers, normal_stream
 from raydistill.perform import network_of, perform, train_stages
 from raydistill.seeds import numpy_stream

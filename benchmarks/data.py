@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 
 from raydistill import networks, recipes
-from raydistill.config import Experiment, FolderData, Job, with_values
+from raydistill.config import Experiment, FolderData, Job
 from raydistill.data import load_split, prepare
 from raydistill.data.outputs import store_outputs
+from raydistill.dotted import with_values
 from raydistill.parallel import Workers
 from raydistill.presets import labelled, shapes32
 from raydistill.recipes import Bench

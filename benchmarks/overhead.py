@@ -24,9 +24,10 @@ import torch.multiprocessing as mp
 
 from raydistill import networks, parallel, place, recipes
 from raydistill import train as training
-from raydistill.config import Job, ShapesData, with_values
+from raydistill.config import Job, ShapesData
 from raydistill.data import load_split, prepare, read_info
 from raydistill.data.outputs import store_outputs
+from raydistill.dotted import with_values
 from raydistill.parallel import Workers
 from raydistill.perform import perform
 from raydistill.presets import shapes32

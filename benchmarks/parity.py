@@ -15,8 +15,9 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 from raydistill import networks
-from raydistill.config import Job, ShapesData, Stored, with_values
+from raydistill.config import Job, ShapesData, Stored
 from raydistill.data import prepare, read_info
+from raydistill.dotted import with_values
 from raydistill.presets import shapes32
 from raydistill.train import train
 

@@ -24,9 +24,10 @@ from torch.utils.flop_counter import flop_registry
 
 from raydistill import models, networks, parallel, recipes
 from raydistill.architectures import EnergyNetwork, ResnetGenerator, ResnetWidths
-from raydistill.config import DistillTraining, FolderData, Frozen, Job, ShapesData, Stored, with_values
+from raydistill.config import DistillTraining, FolderData, Frozen, Job, ShapesData, Stored
 from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.outputs import store_outputs
+from raydistill.dotted import with_values
 from raydistill.losses import dissimilarity
 from raydistill.parallel import Workers, normal_stream
 from raydistill.presets import shapes32

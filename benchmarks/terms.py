@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from raydistill import presets, recipes
-from raydistill.config import DistillTraining, Job, Stored, with_values
+from raydistill.config import DistillTraining, Job, Stored
 from raydistill.data import load_split, prepare
+from raydistill.dotted import with_values
 from raydistill.parallel import Workers
 from raydistill.perform import Stages, perform, train_stages
 from raydistill.presets import shapes32

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from raydistill.kinds import Kinds
+
 
 class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -30,6 +32,14 @@ class Widths(Frozen):
         raise NotImplementedError
 
 
+class Generator(Frozen):
+    """What every generator's config has. A family is a subclass with a `family` of its own."""
+
+    family: str
+    widths: Any
+    """Named channels: what is searched."""
+
+
 # ---- pictures -> pictures ---------------------------------------------------------------------------------------------
 
 
@@ -48,7 +58,7 @@ class ResnetWidths(Widths):
         return {"stem": ngf, "down": 2 * ngf, "trunk": 4 * ngf, "hidden": 4 * ngf, "up": 2 * ngf, "head": ngf}
 
 
-class ResnetGenerator(Frozen):
+class ResnetGenerator(Generator):
     """CycleGAN's generator; heights and widths divisible by 4."""
 
     family: Literal["resnet"] = "resnet"
@@ -81,7 +91,7 @@ class MobileResnetWidths(Widths):
         return cls(**{name: unit * number for (name, unit), number in zip(cls.uniform_values(1).items(), numbers, strict=True)})
 
 
-class MobileResnetGenerator(Frozen):
+class MobileResnetGenerator(Generator):
     """GAN Compression's generator: the ResNet with separable convolutions in its blocks."""
 
     family: Literal["mobile_resnet"] = "mobile_resnet"
@@ -107,7 +117,7 @@ class UnetWidths(Widths):
         return {"deep": 8 * ngf, **ways}
 
 
-class UnetGenerator(Frozen):
+class UnetGenerator(Generator):
     """pix2pix's U-Net; heights and widths divisible by 2 ** num_levels."""
 
     family: Literal["unet"] = "unet"
@@ -131,7 +141,7 @@ class EnhanceWidths(Widths):
         return {"trunk": ngf, "hidden": ngf, "up": ngf}
 
 
-class EnhanceGenerator(Frozen):
+class EnhanceGenerator(Generator):
     """Image enhancement: residual blocks without norms at the input's resolution, then doublings; the input is added at the end.
     scale 1: denoising and the like; 2 or 4: super-resolution."""
 
@@ -160,7 +170,7 @@ class SaganWidths(Widths):
         return {"at4": 8 * ngf, "at8": 4 * ngf, "at16": 2 * ngf, "at32": ngf}
 
 
-class SaganGenerator(Frozen):
+class SaganGenerator(Generator):
     """Self-attention GAN, 64x64."""
 
     family: Literal["sagan"] = "sagan"
@@ -218,7 +228,7 @@ class StyleganWidths(Frozen):
         return cls(**{name: math.ceil(share * value) for name, value in full.items()})
 
 
-class StyleganGenerator(Frozen):
+class StyleganGenerator(Generator):
     """StyleGAN2 with skip connections."""
 
     family: Literal["stylegan2"] = "stylegan2"
@@ -232,9 +242,10 @@ class StyleganDiscriminator(Frozen):
     widths: StyleganWidths = StyleganWidths.published(64)
 
 
-PictureGenerator = Annotated[ResnetGenerator | MobileResnetGenerator | UnetGenerator | EnhanceGenerator, Field(discriminator="family")]
-NoiseGenerator = Annotated[SaganGenerator | StyleganGenerator, Field(discriminator="family")]
-Generator = ResnetGenerator | MobileResnetGenerator | UnetGenerator | EnhanceGenerator | SaganGenerator | StyleganGenerator
+PICTURE_KINDS = Kinds("family", ResnetGenerator, MobileResnetGenerator, UnetGenerator, EnhanceGenerator)
+NOISE_KINDS = Kinds("family", SaganGenerator, StyleganGenerator)
+PictureGenerator = Annotated[Generator, PICTURE_KINDS]
+NoiseGenerator = Annotated[Generator, NOISE_KINDS]
 
 
 # ---- the others -------------------------------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ def sweep(
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "raydistill",
 ) -> None:
     """Train judge and teacher, search students, print and store the frontier."""
-    from raydistill.config import validated
+    from raydistill.dotted import validated
     from raydistill.sweep import SweepOptions, run
 
     given = {
@@ -85,7 +85,7 @@ def train_evaluator(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A config path; repeatable.")] = None,
 ) -> None:
     """Train the judge of a space on data of your own, and say its ceiling: its score of real pictures."""
-    from raydistill.config import validated
+    from raydistill.dotted import validated
     from raydistill.run_evaluator import EvaluatorOptions, run
 
     options = {"space": space, "data": data, "store": store, "set": tuple(set_ or ())}
@@ -105,8 +105,8 @@ def inspect_data(
     as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False,
 ) -> None:
     """Say what a data set is: layout, counts, sizes, classes, every problem; write a contact sheet. Exit code 1 with problems."""
-    from raydistill.config import validated
     from raydistill.data.inspect import InspectOptions, run
+    from raydistill.dotted import validated
 
     options = {"path": path, "layout": layout, "num": num, "sheet": sheet, "as_json": as_json}
     raise typer.Exit(run(validated(InspectOptions, options, where="command line")))
@@ -120,8 +120,8 @@ def fetch_data(
     sha256: Annotated[str | None, typer.Option(help="Demand this checksum, for a set whose publisher names none.")] = None,
 ) -> None:
     """Bring a public data set from its official address: checked, resumed, unpacked. Nothing else downloads anything."""
-    from raydistill.config import validated
     from raydistill.data.fetch import FetchOptions, run
+    from raydistill.dotted import validated
 
     options = {"name": name, "to": to, "mirror": mirror, "sha256": sha256}
     raise typer.Exit(run(validated(FetchOptions, options, where="command line")))
@@ -181,7 +181,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Score generators, ONNX files and folders of pictures against real pictures. Nothing is downloaded."""
-    from raydistill.config import validated
+    from raydistill.dotted import validated
     from raydistill.run_evaluate import EvaluateOptions, run
 
     options = {
@@ -212,7 +212,7 @@ def export(
     licence: Annotated[str, typer.Option(help="For the model card.")] = "",
 ) -> None:
     """Write a generator for use elsewhere, checked against PyTorch, and its model card. Exit code 1, and no file, where outputs differ."""
-    from raydistill.config import validated
+    from raydistill.dotted import validated
     from raydistill.run_export import ExportOptions, run
 
     options = {"given": given, "format": format_, "out": out, "size": _size(size), "pictures": pictures, "licence": licence}
@@ -230,7 +230,7 @@ def import_(
     size: Annotated[str | None, typer.Option(metavar="HEIGHTxWIDTH", help="Of pictures, for counts; default: 256x256.")] = None,
 ) -> None:
     """Read a generator of a published key layout: pix2pix, CycleGAN, GAN Compression, OMGD, SAGAN or StyleGAN2."""
-    from raydistill.config import validated
+    from raydistill.dotted import validated
     from raydistill.run_import import ImportOptions, run
 
     raise typer.Exit(run(validated(ImportOptions, {"file": file, "out": out, "size": _size(size)}, where="command line")))
@@ -247,7 +247,7 @@ def latency(
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
 ) -> None:
     """Measure milliseconds (p50, p95) and peak memory of generators, one after the other, each in a process of its own."""
-    from raydistill.config import validated
+    from raydistill.dotted import validated
     from raydistill.run_latency import LatencyOptions, run
 
     options = {
@@ -265,7 +265,7 @@ def retrain(
     seed: Annotated[int | None, typer.Option(help="Another seed; default: the trial's own.")] = None,
 ) -> None:
     """Train a student of a sweep again, at full length, in this process. Interrupted, the same command goes on."""
-    from raydistill.config import validated
+    from raydistill.dotted import validated
     from raydistill.retrain import RetrainOptions, run
 
     options = {"sweep": sweep, "trial": trial, "nimg": nimg, "seed": seed}
@@ -278,7 +278,7 @@ def config(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,
 ) -> None:
     """Print every config path of a space with its value, and what is searched."""
-    from raydistill.config import leaves, parse_assignments, with_values
+    from raydistill.dotted import leaves, parse_assignments, with_values
     from raydistill.presets import expanded
     from raydistill.space import check, fitted, load_space, preset_of
 

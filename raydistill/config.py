@@ -1,15 +1,14 @@
 """Configs: frozen, typed, printable, identified by a digest.
 
-A preset is a function returning a full `Experiment`. Overrides are dotted paths. Only the canonical JSON of a
+A preset is a function returning a full `Experiment`. Overrides are dotted paths (`dotted.py`). Only the canonical JSON of a
 config travels to workers; where a file lies (`Location`) and how a training is carried out (`Execution`) are not part of what it is, so
 they are left out of the digest.
 """
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,14 +17,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
 from raydistill.architectures import EnergyNetwork, Frozen, JudgeNetwork, PatchDiscriminator, PictureGenerator
-from raydistill.errors import ConfigError
-
-Model = TypeVar("Model", bound=BaseModel)
+from raydistill.kinds import CODE, Kinds
 
 _LOCATION, _EXECUTION = "location", "execution"
 Location = Annotated[str, _LOCATION]
@@ -47,14 +43,20 @@ class Optimizer(Frozen):
 class Term(Frozen):
     """What every mutual-information term has. weight 0 switches it off: nothing of it is built."""
 
+    kind: str
     weight: NonNegativeFloat
     positive: Literal["teacher", "target"] = "teacher"
     """The picture that the student's output is paired with: the teacher's output, or the real one (the paper's pix2pix code)."""
+
+
+class LearntTerm(Term):
+    """A term with a network of its own."""
+
     optimizer: Optimizer
-    """Of the term's own network."""
+    """Of that network."""
 
 
-class MutualInformation(Term):
+class MutualInformation(LearntTerm):
     """The variational energy-based term (VEM). The defaults are the published ones, with the command line's step size."""
 
     kind: Literal["vem"] = "vem"
@@ -81,7 +83,7 @@ class MutualInformation(Term):
         return self
 
 
-class VariationalInformation(Term):
+class VariationalInformation(LearntTerm):
     """VID on the output pictures: a Gaussian around the student's output with one learnt variance a channel."""
 
     kind: Literal["vid"] = "vid"
@@ -90,7 +92,7 @@ class VariationalInformation(Term):
     optimizer: Optimizer = Optimizer(learning_rate=1e-2, betas=(0.9, 0.999))
 
 
-class PairCritic(Term):
+class PairCritic(LearntTerm):
     """A discriminator of pairs: (teacher's, student's) against (student's, student's)."""
 
     kind: Literal["critic"] = "critic"
@@ -99,13 +101,22 @@ class PairCritic(Term):
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, betas=(0.5, 0.999))
 
 
-AnyTerm = Annotated[MutualInformation | VariationalInformation | PairCritic, Field(discriminator="kind")]
+TERM_KINDS = Kinds("kind", MutualInformation, VariationalInformation, PairCritic)
+AnyTerm = Annotated[Term, TERM_KINDS]
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
 
 
-class ShapesData(Frozen):
+class DataSet(Frozen):
+    """What every data set has: the size of its pictures, to which it is decoded."""
+
+    kind: str
+    height: PositiveInt
+    width: PositiveInt
+
+
+class ShapesData(DataSet):
     """The embedded data set: label maps and pictures that raydistill draws itself."""
 
     kind: Literal["shapes"] = "shapes"
@@ -120,20 +131,19 @@ class ShapesData(Frozen):
 FolderLayout = Literal["auto", "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"]
 
 
-class FolderData(Frozen):
+class FolderData(DataSet):
     """A folder or file in one of the layouts of `data/layouts.py`."""
 
     kind: Literal["folder"] = "folder"
     root: Location = ""
-    height: PositiveInt
-    width: PositiveInt
     layout: FolderLayout = "auto"
     """auto: what is found; loose pictures are A|B where the first is twice as wide as high."""
     direction: Literal["AtoB", "BtoA"] = "AtoB"
     """Aligned and unpaired pictures only: which half or domain is the input. A is the left half."""
 
 
-Data = Annotated[ShapesData | FolderData, Field(discriminator="kind")]
+DATA_KINDS = Kinds("kind", ShapesData, FolderData)
+Data = Annotated[DataSet, DATA_KINDS]
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -261,7 +271,8 @@ def canonical(value: Any) -> Any:
     """`value` as JSON data, without the places where things lie and the way they are carried out."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        return {name: canonical(getattr(value, name)) for name in fields if not {_LOCATION, _EXECUTION} & set(fields[name].metadata)}
+        kept = {name: canonical(getattr(value, name)) for name in fields if not {_LOCATION, _EXECUTION} & set(fields[name].metadata)}
+        return kept | ({"plugin": CODE[type(value)]} if type(value) in CODE else {})
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -273,145 +284,3 @@ def digest(value: Any) -> str:
     """First 16 hex digits of the SHA-256 of the canonical JSON."""
     text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-# ---- dotted paths ---------------------------------------------------------------------------------------------------
-
-
-def leaves(model: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """Every dotted path of a config with its value."""
-    out: dict[str, Any] = {}
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
-            out |= leaves(value, f"{prefix}{name}.")
-        else:
-            out[f"{prefix}{name}"] = value
-    return out
-
-
-def nearest(given: str, valid: list[str]) -> str:
-    """The valid name closest to what was given, for error messages."""
-    close = difflib.get_close_matches(given, valid, n=1, cutoff=0.0)
-    return close[0] if close else "(there is none)"
-
-
-def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Model:
-    """A copy of `config` with dotted paths set, checked again as a whole.
-
-    A `kind` that changes replaces the whole section: its other fields start at the defaults of the new kind, unless they are set here too.
-
-    Raises:
-        ConfigError: unknown paths (each with the nearest valid one) or values that their fields refuse.
-    """
-    data, valid = config.model_dump(mode="json"), list(leaves(config))
-    for path, value in values.items():
-        kinds, (section, _, name) = _kinds_at(config, path), path.rpartition(".")
-        if not kinds or value == _holder(data, path)[name]:
-            continue
-        if not isinstance(value, str) or value not in kinds:
-            close = nearest(str(value), list(kinds))
-            raise ConfigError(f"{where}: {path}: there is no {value!r}. Known: {', '.join(kinds)}. Nearest: {close!r}.")
-        _holder(data, section)[section.rpartition(".")[2]] = _defaults(kinds[value]) | {name: value}
-        valid = [known for known in valid if not known.startswith(f"{section}.")] + _paths(kinds[value], f"{section}.")
-    if unknown := [path for path in values if path not in valid]:
-        raise ConfigError(f"{where}: {' '.join(_unknown(path, valid, data) for path in unknown)}")
-    for path, value in values.items():
-        _holder(data, path)[path.rpartition(".")[2]] = value
-    return validated(type(config), data, where=where)
-
-
-def _unknown(path: str, valid: list[str], data: dict[str, Any]) -> str:
-    kind = f"{path.rpartition('.')[0]}.kind"
-    there = f" where {kind} is {_holder(data, kind)['kind']!r}" if kind in valid else ""
-    return f"there is no config path {path!r}{there}. The nearest valid path is {nearest(path, valid)!r}."
-
-
-def _holder(data: dict[str, Any], path: str) -> dict[str, Any]:
-    """The dictionary that holds the end of a dotted path, made where a section is absent."""
-    for parent in path.split(".")[:-1]:
-        data = data.setdefault(parent, {})
-    return data
-
-
-def _kinds_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
-    """Value -> class, where `path` is the field that tells the classes of a section apart; else nothing."""
-    parents, found = path.split("."), dict[str, type[BaseModel]]()
-    if len(parents) > 1:
-        *parents, section, name = parents
-        owner: Any = config
-        for parent in parents:
-            owner = getattr(owner, parent, None)
-        field = type(owner).model_fields.get(section) if isinstance(owner, BaseModel) else None
-        if field is not None and field.discriminator == name:
-            found = {kind.model_fields[name].default: kind for kind in get_args(field.annotation)}
-    return found
-
-
-def _defaults(model: type[BaseModel]) -> dict[str, Any]:
-    fields = {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
-    return {name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for name, value in fields.items()}
-
-
-def _paths(model: type[BaseModel], prefix: str) -> list[str]:
-    """The dotted paths that a config of this class has, as far as its classes and defaults tell."""
-    out: list[str] = []
-    for name, field in model.model_fields.items():
-        if isinstance(field.default, BaseModel):
-            out += leaves(field.default, f"{prefix}{name}.")
-        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            out += _paths(field.annotation, f"{prefix}{name}.")
-        else:
-            out.append(f"{prefix}{name}")
-    return out
-
-
-def with_checked(config: Model, values: Mapping[str, Any]) -> Model:
-    """`with_values` for paths and values that were checked before: thousands a second."""
-    own: dict[str, Any] = {}
-    inner: dict[str, dict[str, Any]] = {}
-    for path, value in values.items():
-        name, dot, rest = path.partition(".")
-        if dot:
-            inner.setdefault(name, {})[rest] = value
-        else:
-            own[name] = value
-    return config.model_copy(update=own | {name: with_checked(getattr(config, name), rest) for name, rest in inner.items()})
-
-
-def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """`["student.mi.weight=0.1"]` -> `{"student.mi.weight": 0.1}`; values are JSON, anything else is text."""
-    out: dict[str, Any] = {}
-    for item in assignments:
-        path, equals, text = item.partition("=")
-        if not equals or not path:
-            raise ConfigError(f"--set {item}: give it as dotted.path=value, for example --set student.mi.weight=0.1")
-        try:
-            out[path] = json.loads(text)
-        except json.JSONDecodeError:
-            out[path] = text
-    return out
-
-
-def _dotted(location: tuple[int | str, ...], data: Any) -> str:
-    """A path of pydantic's, without the tags of unions that it puts between the names."""
-    parts = []
-    for index, part in enumerate(location):
-        is_last = index == len(location) - 1
-        if isinstance(data, dict) and part not in data and not is_last:
-            continue
-        parts.append(str(part))
-        data = data[part] if isinstance(data, dict) and part in data else None
-    return ".".join(parts) or "(whole config)"
-
-
-def validated(model: type[Model], data: Any, *, where: str) -> Model:
-    """`data` as `model`, or a ConfigError that names each dotted path, what was given and what is allowed."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            path = _dotted(item["loc"], data)
-            problems.append(f"{path}: {item['msg']} (given: {item['input']!r})")
-        raise ConfigError(f"{where}: " + "; ".join(problems)) from None

@@ -15,10 +15,11 @@ from torch.nn.utils import parametrize
 
 from raydistill import networks, results
 from raydistill.architectures import Generator
-from raydistill.config import Job, digest, validated
+from raydistill.config import Job, digest
 from raydistill.cost import Table
 from raydistill.data import batch, load_split, read_info
 from raydistill.data.files import decode_pictures, pictures_of
+from raydistill.dotted import validated
 from raydistill.errors import CheckpointError, ConfigError
 from raydistill.models import GENERATORS, check, input_channels, input_shape
 from raydistill.run_evaluate import trained_at
@@ -95,10 +96,8 @@ def _of_checkpoint(folder: Path, job: Job | None) -> tuple[Generator, dict[str, 
 def _size(path: Path, config: Generator, job: Job | None, size: tuple[int, int] | None) -> tuple[int, int]:
     if size is not None:
         return size
-    if config.family == "sagan":
-        return 64, 64
-    if config.family == "stylegan2":
-        return (max(config.widths.sides),) * 2
+    if (own := GENERATORS[config.family].size) is not None:
+        return own(config)
     if job is not None:
         info = read_info(job.data)
         return info.height, info.width

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raydistill.architectures import Generator
-from raydistill.config import validated
+from raydistill.dotted import validated
 from raydistill.errors import CheckpointError, ConfigError, DataError
 from raydistill.models import GENERATORS, stylegan2
 from raydistill.networks import with_weights

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from raydistill import checkpoint, cost, mirror, results, search
-from raydistill.config import DistillTraining, Job, Pix2pixTraining, leaves, with_values
+from raydistill.config import DistillTraining, Job, Pix2pixTraining
+from raydistill.dotted import leaves, with_values
 from raydistill.errors import StoreError
 from raydistill.perform import NOTHING_MEASURED, Stages
 from raydistill.plan import Plan

@@ -11,8 +11,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from raydistill.architectures import EnergyNetwork, Generator, JudgeNetwork, PatchDiscriminator
-from raydistill.config import Frozen, Stored, digest, validated
+from raydistill.config import Frozen, Stored, digest
 from raydistill.data import DataInfo
+from raydistill.dotted import validated
 from raydistill.errors import CheckpointError
 from raydistill.models import GENERATORS, input_channels, patchgan
 from raydistill.models.energy import EnergyModel

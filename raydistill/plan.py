@@ -9,19 +9,9 @@ from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from raydistill import cost, inherit, memory, models, networks, parallel, presets, results, search, space, store, terms
 from raydistill.architectures import PictureGenerator
-from raydistill.config import (
-    Experiment,
-    Frozen,
-    Pix2pixTraining,
-    Stored,
-    digest,
-    leaves,
-    nearest,
-    parse_assignments,
-    with_checked,
-    with_values,
-)
+from raydistill.config import Experiment, Frozen, Pix2pixTraining, Stored, digest
 from raydistill.data import DataInfo, prepare, read_info
+from raydistill.dotted import leaves, nearest, parse_assignments, with_checked, with_values
 from raydistill.errors import BudgetError, CheckpointError, ConfigError, SpaceError
 from raydistill.space import Objective, SearchSpace, Window
 
@@ -218,7 +208,7 @@ def with_data(experiment: Experiment, data: str | None, where: str) -> Experimen
     """The experiment on the folder that `--data` names. Raises ConfigError where it draws its own data."""
     if data is None:
         return experiment
-    if experiment.data.kind != "folder":
+    if "root" not in type(experiment.data).model_fields:
         raise ConfigError(f"--data {data}: {where} draws its own data; use --space camvid (images + labels) or --space aligned (A|B)")
     return with_values(experiment, {"data.root": str(Path(data).absolute())}, where="--data")
 

@@ -24,10 +24,8 @@ from raydistill.config import (
     Pix2pixTraining,
     ShapesData,
     VariationalInformation,
-    leaves,
-    nearest,
-    with_values,
 )
+from raydistill.dotted import leaves, nearest, with_values
 from raydistill.errors import ConfigError
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raydistill import inherit, networks, parallel, terms
-from raydistill.config import DistillTraining, Frozen, Job, JudgeTraining, Optimizer, Pix2pixTraining
+from raydistill.config import DistillTraining, Frozen, Job, JudgeTraining, LearntTerm, Optimizer, Pix2pixTraining
 from raydistill.data import Batch, DataInfo, batch, load_split
 from raydistill.data.outputs import compute, load_outputs
 from raydistill.evaluate import Evaluator, batches, confusion_counts, require_finite
@@ -165,10 +165,9 @@ def _distill(job: Job, bench: Bench) -> Recipe:
         assert step.pairs is not None
         return term.own_loss(step.pairs)
 
-    phases = (
-        _phase(term.name, term.networks[term.name], mi.optimizer, own_loss),
-        _phase("generator", student, training.optimizer, student_loss),
-    )
+    phases = (_phase("generator", student, training.optimizer, student_loss),)
+    if isinstance(mi, LearntTerm):
+        phases = (_phase(term.name, term.networks[term.name], mi.optimizer, own_loss), *phases)
     return _generator_recipe(job, bench, modules | term.networks, phases, forward, training.generator, "student")
 
 

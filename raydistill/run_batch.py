@@ -18,7 +18,8 @@ import pandas as pd
 
 from raydistill import frontier, ledger, mirror, results, store, sweep, track
 from raydistill.batch import Batch, Budget, Entry, Method, load_batch
-from raydistill.config import digest, nearest, validated
+from raydistill.config import digest
+from raydistill.dotted import nearest, validated
 from raydistill.errors import ConfigError, InputError, StoreError
 from raydistill.plan import Plan, SweepOptions, check
 from raydistill.progress import Progress

@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from raydistill import networks, pictures, store
-from raydistill.config import Data, Frozen, Job, Stored, parse_assignments, validated, with_values
+from raydistill.config import Data, Frozen, Job, Stored
 from raydistill.data import DataInfo, Split, load_split, prepare, read_info
 from raydistill.data.classes import label_of
 from raydistill.data.folders import carve, classes_of
 from raydistill.data.layouts import find
 from raydistill.data.prepare import INFO, SplitName
+from raydistill.dotted import parse_assignments, validated, with_values
 from raydistill.errors import CheckpointError, ConfigError, DataError
 from raydistill.extractors import load_extractor, sha256_of
 from raydistill.pictures import Pictures

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from raydistill import perform, presets, space, store
-from raydistill.config import Frozen, parse_assignments, with_values
+from raydistill.config import Frozen
 from raydistill.data import prepare, read_info
+from raydistill.dotted import parse_assignments, with_values
 from raydistill.plan import with_data
 from raydistill.progress import Progress
 

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, PositiveInt, ValidationError
 
-from raydistill.config import Experiment, Frozen, leaves, nearest, validated, with_values
+from raydistill.config import Experiment, Frozen
+from raydistill.dotted import leaves, nearest, validated, with_values
 from raydistill.errors import InputError, SpaceError
 from raydistill.presets import PRESETS
 

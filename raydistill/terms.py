@@ -7,14 +7,14 @@ discriminator of the pair (t, s) against (s, s).
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from raydistill import networks
-from raydistill.config import AnyTerm, MutualInformation, PairCritic, VariationalInformation
+from raydistill.config import MutualInformation, PairCritic, Term, VariationalInformation
 from raydistill.data import DataInfo
 from raydistill.errors import ConfigError, DivergenceError
 from raydistill.langevin import temperature
@@ -78,15 +78,16 @@ class Surroundings:
 
 
 class MiTerm(ABC):
-    """A mutual-information term. Everything of it that moves is in `networks`, so in checkpoints."""
+    """A mutual-information term, or any loss between student and teacher. All of it that moves is in `networks`, so in checkpoints."""
 
     name: str
-    """Of its phase and of the network that the phase moves."""
+    """Of its phase and of the network that the phase moves. A term without a network has none."""
     networks: dict[str, nn.Module]
+    """Empty: a loss that learns nothing. It has no phase of its own."""
 
-    @abstractmethod
     def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
         """What its own network descends, and numbers to log; s is detached. Called before `student_loss`, on the same pairs."""
+        raise NotImplementedError(f"{type(self).__name__} has a network and no own_loss")
 
     @abstractmethod
     def student_loss(self, pairs: Pairs) -> Tensor:
@@ -226,29 +227,43 @@ class Critic(MiTerm):
         return hinge_generator(self.critic(torch.cat([pairs.s, pairs.s.detach()], 1)))
 
 
-TERMS: dict[str, Callable[[Any, Surroundings], MiTerm]] = {"vem": Vem, "vid": Vid, "critic": Critic}
+def _check_vem(config: MutualInformation, height: int, width: int, batch_size: int) -> None:
+    num_blocks(config.energy, height, width, where="student.mi.energy.num_blocks")
+    size = config.replay_size or REPLAY_SIZE
+    if config.start == "replay" and size < batch_size:
+        raise ConfigError(f"student.mi.replay_size: {size} is less than student.batch_size {batch_size}, so chains would meet; raise it")
 
 
-def build(config: AnyTerm, around: Surroundings) -> MiTerm:
+def _check_critic(config: PairCritic, height: int, width: int, batch_size: int) -> None:
+    patchgan.check(config.discriminator, height, width, where="student.mi.discriminator.num_layers")
+
+
+class TermKind(NamedTuple):
+    config: type[Term]
+    build: Callable[[Any, Surroundings], MiTerm]
+    check: Callable[[Any, int, int, int], None] = lambda config, height, width, batch_size: None
+    """(config, height, width, batch size): raises ConfigError where the term cannot be trained on such pictures."""
+
+
+TERMS: dict[str, TermKind] = {
+    "vem": TermKind(MutualInformation, Vem, _check_vem),
+    "vid": TermKind(VariationalInformation, Vid),
+    "critic": TermKind(PairCritic, Critic, _check_critic),
+}
+"""By the `kind` of a term's config."""
+
+
+def build(config: Term, around: Surroundings) -> MiTerm:
     """The term of `config`, which has passed `check`."""
     if isinstance(config, MutualInformation) and config.start == "other" and around.info.counts["train"] < 2:
         raise ConfigError("student.mi.start: 'other' needs two or more training pictures, there is 1; use 'student' or 'noise'")
-    return TERMS[config.kind](config, around)
+    return TERMS[config.kind].build(config, around)
 
 
-def check(config: AnyTerm, height: int, width: int, batch_size: int = 1) -> None:
+def check(config: Term, height: int, width: int, batch_size: int = 1) -> None:
     """Raises ConfigError, with the dotted path, where pictures are too small for the network or a batch too large for the buffer."""
-    if config.weight == 0:
-        return
-    if isinstance(config, MutualInformation):
-        num_blocks(config.energy, height, width, where="student.mi.energy.num_blocks")
-        size = config.replay_size or REPLAY_SIZE
-        if config.start == "replay" and size < batch_size:
-            raise ConfigError(
-                f"student.mi.replay_size: {size} is less than student.batch_size {batch_size}, so chains would meet; raise it"
-            )
-    if isinstance(config, PairCritic):
-        patchgan.check(config.discriminator, height, width, where="student.mi.discriminator.num_layers")
+    if config.weight:
+        TERMS[config.kind].check(config, height, width, batch_size)
 
 
 def require_pictures(pictures: Tensor, like: Tensor, path: str) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from raydistill.config import DistillTraining, Experiment, Job, Pix2pixTraining, Stored, with_values
+from raydistill.config import DistillTraining, Experiment, Job, Pix2pixTraining, Stored
 from raydistill.data import batch, load_split, prepare
+from raydistill.dotted import with_values
 from raydistill.parallel import Workers
 from raydistill.presets import shapes32
 from raydistill.recipes import Bench, Step

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from raydistill.architectures import Generator
-from raydistill.config import validated
+from raydistill.dotted import validated
 from raydistill.models import GENERATORS
 
 

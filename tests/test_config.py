@@ -7,19 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from raydistill.architectures import UnetGenerator, UnetWidths
-from raydistill.config import (
-    Experiment,
-    FolderData,
-    Job,
-    ShapesData,
-    Stored,
-    canonical,
-    digest,
-    leaves,
-    parse_assignments,
-    validated,
-    with_values,
-)
+from raydistill.config import Experiment, FolderData, Job, ShapesData, Stored, canonical, digest
+from raydistill.dotted import leaves, parse_assignments, validated, with_values
 from raydistill.errors import ConfigError
 from raydistill.presets import PRESETS, shapes32
 

@@ -22,8 +22,8 @@ from raydistill.architectures import (
     StyleganGenerator,
     StyleganWidths,
 )
-from raydistill.config import validated
 from raydistill.data import DataInfo
+from raydistill.dotted import validated
 from raydistill.errors import ConfigError
 from raydistill.models import GENERATORS, check, discriminator, input_shape, sagan, stylegan2
 

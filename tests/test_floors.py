@@ -10,7 +10,10 @@ import raydistill
 
 PACKAGE = Path(raydistill.__file__).parent
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(("", "errors", "architectures", "config", "presets", "space", "batch", "mirror", "store", "results", "frontier"), 0),
+    **dict.fromkeys(
+        ("", "errors", "architectures", "config", "presets", "space", "batch", "mirror", "store", "results", "frontier", "dotted", "kinds"),
+        0,
+    ),
     **dict.fromkeys(("seeds", "cost", "losses", "metrics", "bootstrap", "langevin", "vem", "vid"), 1),
     **dict.fromkeys(("models", "models.energy", "models.judge", "models.patchgan", "models.resnet", "models.unet"), 1),
     **dict.fromkeys(("models.enhance", "models.sagan", "models.stylegan2"), 1),

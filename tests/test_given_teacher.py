@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from test_import import as_unet, put, shaken
 
 from raydistill import inherit, ledger, networks
-from raydistill.config import DistillTraining, Job, Pix2pixTraining, with_values
+from raydistill.config import DistillTraining, Job, Pix2pixTraining
 from raydistill.data import batch, load_split
+from raydistill.dotted import with_values
 from raydistill.errors import ConfigError
 from raydistill.perform import train_stages
 from raydistill.plan import Plan, SweepOptions, check

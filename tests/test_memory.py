@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from raydistill import memory
-from raydistill.config import Job, with_values
+from raydistill.config import Job
 from raydistill.data import prepare, read_info
+from raydistill.dotted import with_values
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 

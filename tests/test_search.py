@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from raydistill import cost, search
-from raydistill.config import digest, with_values
+from raydistill.config import digest
+from raydistill.dotted import with_values
 from raydistill.errors import BudgetError
 from raydistill.models import GENERATORS
 from raydistill.presets import shapes32

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 import search_spaces
 from raydistill import cost
-from raydistill.config import Experiment, with_values
+from raydistill.config import Experiment
+from raydistill.dotted import with_values
 from raydistill.errors import ConfigError, SpaceError
 from raydistill.models import GENERATORS
 from raydistill.presets import shapes32

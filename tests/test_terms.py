@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from raydistill import networks, plan, presets, recipes, search, terms
 from raydistill import train as training
 from raydistill.architectures import EnergyNetwork, PatchDiscriminator
-from raydistill.config import Job, MutualInformation, VariationalInformation, leaves, with_values
+from raydistill.config import Job, MutualInformation, VariationalInformation
 from raydistill.data import load_split
+from raydistill.dotted import leaves, with_values
 from raydistill.errors import ConfigError, DivergenceError, SpaceError
 from raydistill.models.energy import EnergyModel
 from raydistill.parallel import Workers

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from raydistill.config import FolderData, ShapesData, Stored
+from raydistill.config import DataSet, FolderData, ShapesData, Stored
 from raydistill.data.folders import folder_source
 from raydistill.data.prepare import (
     Batch,
+    Classes,
     DataInfo,
     Source,
     Split,
@@ -27,7 +28,9 @@ from raydistill.errors import DataError
 __all__ = [
     "DATA",
     "Batch",
+    "Classes",
     "DataInfo",
+    "DataKind",
     "Source",
     "Split",
     "batch",
@@ -41,11 +44,18 @@ __all__ = [
     "to_uint8",
 ]
 
-DATA: dict[str, Callable[[Any], Source]] = {"shapes": shapes_source, "folder": folder_source}
-"""`kind` of a data config -> what finds that data set."""
+
+class DataKind(NamedTuple):
+    config: type[DataSet]
+    find: Callable[[Any], Source]
+    """Finds and checks the data set of a config; decodes nothing. Raises DataError."""
 
 
-def prepare(config: ShapesData | FolderData, cache_dir: Path, *, to_train: bool = False) -> Stored:
+DATA: dict[str, DataKind] = {"shapes": DataKind(ShapesData, shapes_source), "folder": DataKind(FolderData, folder_source)}
+"""By the `kind` of a data config."""
+
+
+def prepare(config: DataSet, cache_dir: Path, *, to_train: bool = False) -> Stored:
     """The data of `config` below `cache_dir`: decoded now, or taken from there if nothing changed since the last time.
 
     `to_train`: only data that there is a recipe for, which is pairs; others are refused before anything is decoded.
@@ -53,7 +63,7 @@ def prepare(config: ShapesData | FolderData, cache_dir: Path, *, to_train: bool 
     Raises:
         DataError: the data cannot be used. StoreError: `cache_dir` cannot be written.
     """
-    source = DATA[config.kind](config)
+    source = DATA[config.kind].find(config)
     if to_train and pairing_of(source.layout) != "pairs":
         raise DataError(
             f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipes train on pairs of an input and a picture: "

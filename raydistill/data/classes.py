@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from raydistill.config import Frozen, validated
+from raydistill.config import Frozen
 from raydistill.data.files import File
 from raydistill.data.layouts import text_of
 from raydistill.data.prepare import Classes, Color, ids_in
+from raydistill.dotted import validated
 from raydistill.errors import ConfigError, DataError
 
 IGNORED_ID = 255

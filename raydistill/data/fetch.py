@@ -15,8 +15,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from raydistill.config import Frozen, nearest
+from raydistill.config import Frozen
 from raydistill.data.files import refuse_unsafe
+from raydistill.dotted import nearest
 from raydistill.errors import DataError
 
 _PART = 1 << 20

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from raydistill import mirror
-from raydistill.config import FolderData, Frozen, ShapesData, Stored, digest
+from raydistill.config import DataSet, Frozen, ShapesData, Stored, digest
 from raydistill.data import shapes
 from raydistill.errors import DataError, StoreError
 
@@ -149,7 +149,7 @@ class DataInfo(Frozen):
 # ---- the copy on disk -----------------------------------------------------------------------------------------------
 
 
-def store(source: Source, config: ShapesData | FolderData, cache_dir: Path) -> Stored:
+def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
     """Decodes `source` into `cache_dir`, unless its copy is there. Several processes may do so at once.
 
     Raises:
@@ -177,7 +177,7 @@ def store(source: Source, config: ShapesData | FolderData, cache_dir: Path) -> S
     return Stored(path=str(folder), digest=_info_of(folder).digest)
 
 
-def _describe(source: Source, config: ShapesData | FolderData) -> DataInfo:
+def _describe(source: Source, config: DataSet) -> DataInfo:
     classes = source.classes()
     return DataInfo(
         layout=source.layout,

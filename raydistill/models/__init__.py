@@ -35,6 +35,10 @@ class Family(NamedTuple):
     """The weight that the input channels are read from; None: they are 3, or there are none."""
     normal_init: bool = True
     """Whether weights start as N(0, 0.02) and biases at 0; else as the modules themselves draw them."""
+    latent: Callable[[Any], int] | None = None
+    """config -> numbers of one input, of a family that takes noise."""
+    size: Callable[[Any], tuple[int, int]] | None = None
+    """config -> (height, width) of its pictures, where the config alone tells."""
 
 
 GENERATORS: dict[str, Family] = {
@@ -42,8 +46,26 @@ GENERATORS: dict[str, Family] = {
     "mobile_resnet": Family(MobileResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs, "1.weight"),
     "unet": Family(UnetGenerator, "picture", unet.Unet, unet.layers, unet.needs, "downs.0.0.weight"),
     "enhance": Family(EnhanceGenerator, "picture", enhance.build, enhance.layers, enhance.needs, normal_init=False),
-    "sagan": Family(SaganGenerator, "noise", sagan.build, sagan.layers, sagan.needs, normal_init=False),
-    "stylegan2": Family(StyleganGenerator, "noise", stylegan2.build, stylegan2.layers, stylegan2.needs, normal_init=False),
+    "sagan": Family(
+        SaganGenerator,
+        "noise",
+        sagan.build,
+        sagan.layers,
+        sagan.needs,
+        normal_init=False,
+        latent=lambda config: config.latent,
+        size=lambda config: (64, 64),
+    ),
+    "stylegan2": Family(
+        StyleganGenerator,
+        "noise",
+        stylegan2.build,
+        stylegan2.layers,
+        stylegan2.needs,
+        normal_init=False,
+        latent=lambda config: config.style,
+        size=lambda config: (max(config.widths.sides),) * 2,
+    ),
 }
 
 
@@ -61,9 +83,8 @@ def input_channels(config: Generator, state: Mapping[str, Tensor]) -> int:
 
 def input_shape(config: Generator, in_channels: int, height: int, width: int) -> tuple[int, ...]:
     """Of one input, without the batch."""
-    if isinstance(config, SaganGenerator):
-        return (config.latent,)
-    return (config.style,) if isinstance(config, StyleganGenerator) else (in_channels, height, width)
+    latent = GENERATORS[config.family].latent
+    return (in_channels, height, width) if latent is None else (latent(config),)
 
 
 def discriminator(config: PatchDiscriminator | SaganDiscriminator | StyleganDiscriminator, in_channels: int) -> nn.Module:
