@@ -31,6 +31,12 @@ def test_hypervolume_of_dtlz2_in_three_dimensions_is_one_minus_an_eighth_of_the_
     assert frontier.hypervolume(sphere, ("min",) * 3, (1, 1, 1)) == pytest.approx(1 - math.pi / 6, abs=1e-2)
 
 
+def test_hypervolume_of_dtlz1_in_three_dimensions_is_five_forty_eighths():
+    a, b = np.meshgrid(np.linspace(0, 1, 150), np.linspace(0, 1, 150))
+    plane = 0.5 * np.stack([a * b, a * (1 - b), 1 - a], axis=-1).reshape(-1, 3)
+    assert frontier.hypervolume(plane, ("min",) * 3, (0.5, 0.5, 0.5)) == pytest.approx(5 / 48, abs=1e-3)
+
+
 def test_hand_case_has_the_members_ranks_volume_and_contributions_counted_on_paper():
     np.testing.assert_array_equal(frontier.members(HAND, MIN2), [True, True, True, False, False, True])
     np.testing.assert_array_equal(frontier.ranks(HAND, MIN2), [0, 0, 0, 1, 2, 0])

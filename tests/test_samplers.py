@@ -1,9 +1,8 @@
-"""One kit for every sampler: determinism, running and failed trials, conditions, windows, an exhausted space. Then known-cost alone."""
+"""The sampler known-cost: what it finds, alone and as a sampler of Optuna. The contract of all samplers is in `test_search_kit`."""
 
 import math
-import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,123 +10,15 @@ import optuna
 import pytest
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
+from search_kit import KD, MACS, MIOU, PARAMS, SMALL, WINDOWS, costs_of, miou, problem, run, told, values_of
 
 from raydistill import search
-from raydistill.errors import BudgetError, SpaceError
+from raydistill.errors import SpaceError
 from raydistill.frontier import hypervolume
-from raydistill.search import SAMPLERS, Picked, Problem, Told, identity, is_feasible, random_pick
+from raydistill.search import Picked, Problem, Told, identity, is_feasible, random_pick
 from raydistill.search.encoding import Encoding, distinct
 from raydistill.search.optuna_samplers import KnownCostSampler, suggest
-from raydistill.space import Choice, Distribution, Float, Int, Objective, SearchSpace, When, Window, active
-
-OBJECTIVES = (Objective(name="val/miou", direction="max", reference=0.0), Objective(name="cost/macs", direction="min"))
-MIXED: dict[str, Distribution] = {
-    "step": Float(low=0.1, high=100.0, log=True),
-    "a": Int(low=2, high=16, step=2),
-    "b": Int(low=1, high=16),
-    "weight": Choice(options={"off": 0.0, "low": 0.1, "high": 0.3}),
-    "kind": Choice(options={"x": "x", "y": "y"}),
-    "rate": Float(low=-1.0, high=1.0),
-}
-WHEN = {"step": When(parameter="weight", keys=("low", "high"))}
-SMALL: dict[str, Distribution] = {"a": Int(low=1, high=3), "b": Int(low=1, high=2), "kind": Choice(options={"off": 0, "on": 1})}
-WINDOWS = (Window(cost="cost/macs", low=20_000, high=120_000), Window(cost="cost/params", high=26))
-every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
-
-
-def costs_of(picked: Picked) -> dict[str, int]:
-    return {"cost/macs": 1000 * picked["a"] * picked["b"], "cost/params": picked["a"] + picked["b"]}
-
-
-def problem(sampler: str = "known-cost", parameters: dict[str, Distribution] = MIXED, seed: int = 0, **fields: Any) -> Problem:
-    when = WHEN if parameters is MIXED else {}
-    space = SearchSpace(**({"preset": "none", "parameters": parameters, "when": when, "objectives": OBJECTIVES, "uniform": (4,)} | fields))
-    return Problem(space, costs_of, seed, num_startup=4, sampler=sampler, num_trials=40)
-
-
-def miou(picked: Picked) -> float:
-    """Grows with both widths; best at rate .3 and with the term on at a step size of 10."""
-    step = math.log10(picked["step"]) - 1 if "step" in picked else 1.5
-    detail = math.exp(-((picked.get("rate", 0.3) - 0.3) ** 2) - 0.1 * step**2)
-    return detail * (1 - 1.5 / (picked["a"] * picked["b"]) ** 0.5)
-
-
-def told(picked: Picked) -> Told:
-    return Told(picked, "COMPLETE", [miou(picked), float(costs_of(picked)["cost/macs"])])
-
-
-def run(of: Problem, count: int, outcome: Callable[[Picked, int], Told] = lambda picked, number: told(picked)) -> list[Told]:
-    history: list[Told] = []
-    for number in range(count):
-        history.append(outcome(search.propose(of, history, number), number))
-    return history
-
-
-def mixed_outcome(picked: Picked, number: int) -> Told:
-    """Every state a trial may be in, one after the other."""
-    state = ("COMPLETE", "COMPLETE", "RUNNING", "FAIL", "PRUNED", "COMPLETE")[number % 6]
-    return told(picked) if state == "COMPLETE" else Told(picked, state, None)
-
-
-# ---- the kit --------------------------------------------------------------------------------------------------------
-
-
-@every_sampler
-def test_a_proposal_depends_on_seed_number_and_history_alone(sampler: str) -> None:
-    history = run(problem(sampler), 13, mixed_outcome)
-    for number in (1, 12):
-        first = search.propose(problem(sampler), history[:number], number)
-        assert first == history[number].picked
-        random.seed(number)
-        np.random.seed(number)
-        assert search.propose(problem(sampler), list(history[:number]), number) == first
-    assert search.propose(problem(sampler, seed=1), history[:1], 1) != history[1].picked
-
-
-@every_sampler
-def test_every_state_conditions_and_windows(sampler: str) -> None:
-    of = problem(sampler, constraints=WINDOWS)
-    history = run(of, 18, mixed_outcome)
-    assert len({identity(entry.picked) for entry in history}) == 18
-    for entry in history:
-        assert is_feasible(of, entry.picked)
-        assert ("step" in entry.picked) == (entry.picked["weight"] != "off")
-        assert entry.picked["a"] in range(2, 17, 2) and entry.picked["b"] in range(1, 17)
-        assert entry.picked["kind"] in ("x", "y") and -1 <= entry.picked["rate"] <= 1 and 0.1 <= entry.picked.get("step", 1) <= 100
-
-
-@every_sampler
-def test_a_space_is_proposed_to_its_last_configuration_and_then_refused(sampler: str) -> None:
-    of = problem(sampler, SMALL)
-    history = run(of, 12)
-    assert len({identity(entry.picked) for entry in history}) == 12
-    with pytest.raises(BudgetError, match=r"trial 12: .* proposed before or outside the cost windows; ask for fewer trials"):
-        search.propose(of, history, 12)
-
-
-@every_sampler
-def test_a_space_of_one_point(sampler: str) -> None:
-    of = problem(sampler, {"a": Int(low=2, high=2), "b": Int(low=3, high=3)})
-    assert search.propose(of, [], 0) == {"a": 2, "b": 3}
-    with pytest.raises(BudgetError):
-        search.propose(of, [told({"a": 2, "b": 3})], 1)
-
-
-@every_sampler
-def test_where_every_trial_fails_proposals_go_on(sampler: str) -> None:
-    history = run(problem(sampler), 14, lambda picked, number: Told(picked, "FAIL", None))
-    assert len({identity(entry.picked) for entry in history}) == 14
-
-
-@every_sampler
-def test_where_every_trial_measures_the_same_proposals_go_on(sampler: str) -> None:
-    history = run(problem(sampler), 14, lambda picked, number: Told(picked, "COMPLETE", [0.5, float(costs_of(picked)["cost/macs"])]))
-    assert len({identity(entry.picked) for entry in history}) == 14
-
-
-def test_a_name_that_no_sampler_has_is_a_key_error_of_one_dict() -> None:
-    assert set(SAMPLERS) == {"known-cost", "modelled-cost", "tpe", "nsga2", "gp", "sobol", "random", "stratified"}
-
+from raydistill.space import Int, Objective, SearchSpace, active
 
 # ---- known-cost -----------------------------------------------------------------------------------------------------
 
@@ -174,7 +65,7 @@ def test_a_nan_is_a_failure() -> None:
 
 
 def test_how_far_a_training_diverged_changes_nothing() -> None:
-    kd = problem(objectives=(Objective(name="val/kd_judge", direction="min", reference=1.0), OBJECTIVES[1]))
+    kd = problem(objectives=(KD, MACS))
     sane = [Told(entry.picked, "COMPLETE", [1 - entry.values[0], entry.values[1]]) for entry in run(problem(), 16) if entry.values]
     proposed = []
     for wild in (1e2, 1e30):
@@ -183,21 +74,10 @@ def test_how_far_a_training_diverged_changes_nothing() -> None:
     assert proposed[0] == proposed[1]
 
 
-@pytest.mark.parametrize(
-    "objectives",
-    [
-        (OBJECTIVES[0], Objective(name="val/kd_judge", direction="min", reference=1.0)),
-        (*OBJECTIVES, Objective(name="cost/params", direction="min")),
-        (*OBJECTIVES, Objective(name="val/kd_judge", direction="min", reference=1.0)),
-        (*OBJECTIVES, Objective(name="val/kd_judge", direction="min", reference=1.0), Objective(name="cost/params", direction="min")),
-    ],
-)
+@pytest.mark.parametrize("objectives", [(MIOU, KD), (MIOU, MACS, PARAMS), (MIOU, MACS, KD), (MIOU, MACS, KD, PARAMS)])
 def test_two_to_four_objectives_with_none_to_two_known_costs(objectives: tuple[Objective, ...]) -> None:
-    def outcome(picked: Picked, number: int) -> Told:
-        values = {"val/miou": miou(picked), "val/kd_judge": 1 - miou(picked) ** 2, **costs_of(picked)}
-        return Told(picked, "COMPLETE", [float(values[objective.name]) for objective in objectives])
-
-    history = run(problem(objectives=objectives), 10, outcome)
+    of = problem(objectives=objectives)
+    history = run(of, 10, lambda picked, number: Told(picked, "COMPLETE", values_of(of, picked)))
     assert len({identity(entry.picked) for entry in history}) == 10
 
 

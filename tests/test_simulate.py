@@ -1,14 +1,13 @@
-"""Simulated sweeps: the clock, early stopping, a kill at any time, recorded tables."""
+"""Simulated sweeps: the clock, early stopping, recorded tables. A kill at any time is in `test_search_kit`."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 import pytest
 
 from raydistill.errors import SpaceError
-from raydistill.search import SAMPLERS, EarlyStopping, Picked, Problem, Told
+from raydistill.search import Picked, Problem, Told
 from raydistill.simulate import Outcome, recorded, simulate
 from raydistill.space import Choice, Distribution, Float, Int, Objective, SearchSpace
 
@@ -80,19 +79,6 @@ def test_early_stopping_sees_every_evaluation_in_the_order_of_the_clock() -> Non
     trials = simulate(problem(), outcome_of, num_trials=10, num_workers=4, should_stop=should_stop)
     times = [trials[number].at_sec(int(400 * share)) for number, share in seen]
     assert times == sorted(times) and len(seen) == 20
-
-
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "gp"])
-@pytest.mark.parametrize(("workers", "stopping"), [(1, lambda of: stop_bad), (4, EarlyStopping)])
-def test_a_killed_sweep_goes_on_to_the_same_end(sampler: str, workers: int, stopping: Callable[[Problem], Any]) -> None:
-    of = problem(sampler)
-    whole = simulate(of, outcome_of, num_trials=20, num_workers=workers, should_stop=stopping(of))
-    assert {"PRUNED", "COMPLETE"} <= {trial.status for trial in whole}
-    end = max(trial.ends_sec for trial in whole)
-    for share in (0.05, 0.4, 0.9):
-        killed = simulate(of, outcome_of, num_trials=20, num_workers=workers, should_stop=stopping(of), until_sec=share * end)
-        assert any(trial.status == "RUNNING" for trial in killed)
-        assert simulate(of, outcome_of, num_trials=20, num_workers=workers, should_stop=stopping(of), trials=killed) == whole
 
 
 def test_a_resume_may_ask_for_more_trials() -> None:

@@ -1,0 +1,89 @@
+"""For the tests of the search: a space, a formula in place of training, told histories."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raydistill import search
+from raydistill.search import Picked, Problem, Told, identity, is_feasible
+from raydistill.simulate import Outcome
+from raydistill.space import Choice, Distribution, Float, Int, Objective, SearchSpace, When, Window
+
+MIOU, KD = Objective(name="val/miou", direction="max", reference=0.0), Objective(name="val/kd_judge", direction="min", reference=1.0)
+MACS, PARAMS = Objective(name="cost/macs", direction="min"), Objective(name="cost/params", direction="min")
+MIXED: dict[str, Distribution] = {
+    "step": Float(low=0.1, high=100.0, log=True),
+    "a": Int(low=2, high=16, step=2),
+    "b": Int(low=1, high=16),
+    "weight": Choice(options={"off": 0.0, "low": 0.1, "high": 0.3}),
+    "kind": Choice(options={"x": "x", "y": "y"}),
+    "rate": Float(low=-1.0, high=1.0),
+}
+"""The conditional parameter comes before the one that controls it."""
+WHEN = {"step": When(parameter="weight", keys=("low", "high"))}
+SMALL: dict[str, Distribution] = {"a": Int(low=1, high=3), "b": Int(low=1, high=2), "kind": Choice(options={"off": 0, "on": 1})}
+WINDOWS = (Window(cost="cost/macs", low=20_000, high=120_000), Window(cost="cost/params", high=26))
+
+
+def space(parameters: dict[str, Distribution] = MIXED, **fields: Any) -> SearchSpace:
+    when = WHEN if parameters is MIXED else {}
+    return SearchSpace(
+        **({"preset": "shapes32", "parameters": parameters, "when": when, "objectives": (MIOU, MACS), "uniform": (4,)} | fields)
+    )
+
+
+def costs_of(picked: Picked) -> dict[str, int]:
+    return {"cost/macs": 1000 * picked["a"] * picked["b"], "cost/params": picked["a"] + picked["b"]}
+
+
+def problem(
+    sampler: str = "known-cost", parameters: dict[str, Distribution] = MIXED, seed: int = 0, num_startup: int = 4, **fields: Any
+) -> Problem:
+    return Problem(space(parameters, **fields), costs_of, seed, num_startup, sampler, num_trials=40)
+
+
+def miou(picked: Picked) -> float:
+    """Grows with both widths; best at rate .3 and with the term on at a step size of 10."""
+    step = math.log10(picked["step"]) - 1 if "step" in picked else 1.5
+    detail = math.exp(-((picked.get("rate", 0.3) - 0.3) ** 2) - 0.1 * step**2)
+    return detail * (1 - 1.5 / (picked["a"] * picked["b"]) ** 0.5)
+
+
+def values_of(of: Problem, picked: Picked) -> list[float]:
+    known = {"val/miou": miou(picked), "val/kd_judge": 1 - miou(picked) ** 2, **costs_of(picked)}
+    return [float(known[objective.name]) for objective in of.space.objectives]
+
+
+def told(picked: Picked) -> Told:
+    return Told(picked, "COMPLETE", [miou(picked), float(costs_of(picked)["cost/macs"])])
+
+
+def mixed_outcome(picked: Picked, number: int) -> Told:
+    """Every state a trial may be in, one after the other."""
+    state = ("COMPLETE", "COMPLETE", "RUNNING", "FAIL", "PRUNED", "COMPLETE")[number % 6]
+    return told(picked) if state == "COMPLETE" else Told(picked, state, None)
+
+
+def run(of: Problem, count: int, outcome: Callable[[Picked, int], Told] = lambda picked, number: told(picked)) -> list[Told]:
+    """So many proposals, each told before the next."""
+    history: list[Told] = []
+    for number in range(count):
+        history.append(outcome(search.propose(of, history, number), number))
+    return history
+
+
+def training(picked: Picked, number: int) -> Outcome:
+    """For `simulate`: two evaluations before the last, dear ones take longer, number 5 fails."""
+    end, cost = miou(picked), float(costs_of(picked)["cost/macs"])
+    curve = [(100, [end / 4, cost]), (200, [end / 2, cost])]
+    return Outcome(None if number == 5 else [end, cost], 1.0 + cost / 1e5 + 0.01 * number, 400, curve)
+
+
+def assert_valid(of: Problem, picks: Sequence[Picked]) -> None:
+    """Of `MIXED`: each once, inside ranges and windows, the conditional parameter exactly while it is active."""
+    assert len({identity(picked) for picked in picks}) == len(picks)
+    for picked in picks:
+        assert is_feasible(of, picked)
+        assert set(picked) == {"a", "b", "weight", "kind", "rate"} | ({"step"} if picked["weight"] != "off" else set())
+        assert picked["a"] in range(2, 17, 2) and picked["b"] in range(1, 17) and picked["kind"] in ("x", "y")
+        assert -1 <= picked["rate"] <= 1 and 0.1 <= picked.get("step", 1) <= 100
