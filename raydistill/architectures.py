@@ -31,6 +31,10 @@ class Widths(Frozen):
     def uniform_values(ngf: int) -> dict[str, int]:
         raise NotImplementedError
 
+    def values_at(self, ngf: int) -> dict[str, Any]:
+        """The values of such a network at base width `ngf`."""
+        return self.uniform_values(ngf)
+
 
 class Generator(Frozen):
     """What every generator's config has. A family is a subclass with a `family` of its own."""
@@ -195,7 +199,7 @@ class SaganDiscriminator(Frozen):
     widths: SaganDiscriminatorWidths = SaganDiscriminatorWidths.uniform(64)
 
 
-class StyleganWidths(Frozen):
+class StyleganWidths(Widths):
     """By the side of the picture. Those beyond the network's own size are None."""
 
     at4: Width
@@ -219,6 +223,10 @@ class StyleganWidths(Frozen):
     def sides(self) -> dict[int, int]:
         """Side -> channels, from 4 to the network's size."""
         return {4 * 2**index: value for index, value in enumerate(self.__dict__.values()) if value is not None}
+
+    def values_at(self, ngf: int) -> dict[str, Any]:
+        """Of the same size; 64: the published network with multiplier 2."""
+        return {f"at{side}": max(1, 8 * ngf * 64 // max(64, side)) for side in self.sides}
 
     @classmethod
     def published(cls, size: int, multiplier: int = 2, share: float = 1.0) -> Self:
@@ -246,6 +254,7 @@ PICTURE_KINDS = Kinds("family", ResnetGenerator, MobileResnetGenerator, UnetGene
 NOISE_KINDS = Kinds("family", SaganGenerator, StyleganGenerator)
 PictureGenerator = Annotated[Generator, PICTURE_KINDS]
 NoiseGenerator = Annotated[Generator, NOISE_KINDS]
+AnyGenerator = Annotated[Generator, Kinds("family", PICTURE_KINDS, NOISE_KINDS)]
 
 
 # ---- the others -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ they are left out of the digest.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from raydistill.architectures import EnergyNetwork, Frozen, JudgeNetwork, PatchDiscriminator, PictureGenerator
+from raydistill.architectures import AnyGenerator, EnergyNetwork, Frozen, JudgeNetwork, PatchDiscriminator, PictureGenerator
 from raydistill.kinds import CODE, Kinds
 
 _LOCATION, _EXECUTION = "location", "execution"
@@ -108,12 +108,27 @@ AnyTerm = Annotated[Term, TERM_KINDS]
 # ---- data -----------------------------------------------------------------------------------------------------------
 
 
+class Degradation(Frozen):
+    """How inputs are made of the pictures, which are then the targets: image enhancement. The default makes none."""
+
+    scale: Literal[1, 2, 4] = 1
+    """The mean of so many by so many pixels becomes one: super-resolution."""
+    noise_std: Annotated[float, Field(ge=0, le=255)] = 0.0
+    """Of normal noise, in steps of 8-bit values, added after that: denoising."""
+
+    @property
+    def is_on(self) -> bool:
+        return self != Degradation()
+
+
 class DataSet(Frozen):
     """What every data set has: the size of its pictures, to which it is decoded."""
 
     kind: str
     height: PositiveInt
     width: PositiveInt
+    degrade: Degradation = Degradation()
+    """Not for aligned and unpaired pictures, which have inputs of their own."""
 
 
 class ShapesData(DataSet):
@@ -174,6 +189,7 @@ class Execution(Frozen):
 class Training(Frozen):
     """What every recipe shares. Progress counts images, over all workers."""
 
+    recipe: str
     seed: int = 0
     batch_size: PositiveInt = 16
     """Over all workers; must be divisible by their number."""
@@ -197,32 +213,45 @@ class JudgeTraining(Training):
     network: JudgeNetwork = JudgeNetwork()
 
 
-class Pix2pixTraining(Training):
-    """Conditional GAN (hinge) + L1 to the target: the teacher, and a student without a teacher."""
+class GeneratorTraining(Training):
+    """A generator without a teacher: the teacher itself, and the baseline that has none. Every recipe names what `generator` may be."""
 
-    recipe: Literal["pix2pix"] = "pix2pix"
     budget_nimg: NonNegativeInt
     """0: `start` as it is."""
     start: Stored | None = None
     """A network of the same config to start from, such as an imported one; None: random weights."""
+    generator: AnyGenerator
+
+    @model_validator(mode="after")
+    def _nothing_comes_from_nothing(self) -> Self:
+        if self.budget_nimg == 0 and self.start is None:
+            raise ValueError("budget_nimg 0 leaves random weights as they are; give 1 or more, or a network to start from (--teacher)")
+        return self
+
+
+class Pix2pixTraining(GeneratorTraining):
+    """Conditional GAN (hinge) + L1 to the target."""
+
+    recipe: Literal["pix2pix"] = "pix2pix"
     generator: PictureGenerator
     discriminator: PatchDiscriminator
     discriminator_optimizer: Optimizer
     l1_weight: NonNegativeFloat = 100.0
     gan_weight: NonNegativeFloat = 1.0
 
-    @model_validator(mode="after")
-    def _nothing_comes_from_nothing(self) -> "Pix2pixTraining":
-        if self.budget_nimg == 0 and self.start is None:
-            raise ValueError("budget_nimg 0 leaves random weights as they are; give 1 or more, or a network to start from (--teacher)")
-        return self
+
+class EnhanceTraining(GeneratorTraining):
+    """L1 to the target and nothing else: super-resolution, denoising and other dense predictions of pictures."""
+
+    recipe: Literal["enhance"] = "enhance"
+    generator: PictureGenerator
 
 
 class DistillTraining(Training):
     """Base distillation on the teacher's output pictures, plus the mutual-information term."""
 
     recipe: Literal["distill"] = "distill"
-    generator: PictureGenerator
+    generator: AnyGenerator
     init: Literal["random", "teacher"] = "random"
     """teacher: the teacher's channels of the largest L1 norm; its family and depth, and no width above its own."""
     l1_weight: NonNegativeFloat = 10.0
@@ -230,7 +259,9 @@ class DistillTraining(Training):
     mi: AnyTerm = MutualInformation()
 
 
-AnyTraining = Annotated[JudgeTraining | Pix2pixTraining | DistillTraining, Field(discriminator="recipe")]
+TEACHER_KINDS = Kinds("recipe", Pix2pixTraining, EnhanceTraining)
+TeacherTraining = Annotated[GeneratorTraining, TEACHER_KINDS]
+AnyTraining = Annotated[Training, Kinds("recipe", JudgeTraining, DistillTraining, TEACHER_KINDS)]
 
 
 class Experiment(Frozen):
@@ -238,7 +269,7 @@ class Experiment(Frozen):
 
     data: Data
     judge: JudgeTraining
-    teacher: Pix2pixTraining
+    teacher: TeacherTraining
     student: DistillTraining
 
 

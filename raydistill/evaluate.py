@@ -1,6 +1,6 @@
 """Scores of a generator, by a judge that gives no loss. Metric names carry split and extractor."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,60 +10,82 @@ from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from raydistill import networks
+from raydistill import feed, networks
 from raydistill.config import Stored, digest
-from raydistill.data import Batch, Split, batch, load_split, render_inputs, to_float, to_uint8
+from raydistill.data import Batch, Split, load_split, render_inputs, to_float, to_uint8
 from raydistill.data.prepare import SplitName
 from raydistill.errors import DivergenceError
-from raydistill.metrics import biased, frechet_distance, kernel_distance, mean_iou
-from raydistill.models.judge import Judge
+from raydistill.metrics import SMALLEST_SSIM, biased, frechet_distance, kernel_distance, mean_iou, psnr, ssim
+from raydistill.models.judge import Judge, PictureJudge
 from raydistill.parallel import Workers, gather_rows, total
 
-BATCH = 64
 Produce = Callable[[Batch], Tensor]
 """(inputs, target, labels) -> pictures (B, 3, H, W) in [-1, 1]"""
+MOST_PSNR = 100.0
+"""dB: what equal pictures count in a mean, whose own is infinite."""
 
 
 class Evaluator:
-    """Scores pictures of one split. The real features are computed once."""
+    """Scores pictures of one split. The real features are computed once. `latent`: of generators that take noise."""
 
-    def __init__(self, data: Stored, judge: Stored, split: SplitName, device: torch.device, workers: Workers):
-        self.name, self.device, self.workers = split, device, workers
+    def __init__(self, data: Stored, judge: Stored, split: SplitName, device: torch.device, workers: Workers, latent: int | None = None):
+        self.name, self.device, self.workers, self.latent = split, device, workers, latent
         self.split = load_split(data, split)
-        self.judge: Judge = networks.load(judge, self.split.info, device)
-        self.real_features, _ = self._judged(lambda real: real.target)
+        self.judge: Judge | PictureJudge = networks.load(judge, self.split.info, device)
+        self.real_features = self._real_features()
         self.context = {
             "extractor": "judge",
             "split": split,
             "resize": "none",
-            "num_samples": len(self.split),
+            "num_samples": feed.num_inputs(self.split, latent),
             "num_features": self.real_features.shape[1],
-            "biased": biased(len(self.split), self.real_features.shape[1]),
+            "biased": biased(min(len(self.split), feed.num_inputs(self.split, latent)), self.real_features.shape[1]),
             "real_statistics": statistics_digest(data.digest, judge.digest, "none", split, len(self.split)),
         }
 
     def score(self, produce: Produce) -> dict[str, float]:
-        """`<split>/kd_judge`, `<split>/fd_judge` and, where the data has labels, `<split>/miou`. Collective."""
-        features, confusion = self._judged(produce)
+        """`<split>/kd_judge`, `<split>/fd_judge`; `<split>/miou` where there are labels; where inputs are pictures that belong to the
+        targets, `<split>/psnr` in dB and, where they are large enough, `<split>/ssim`. Collective."""
+        features, confusion, likeness = self._judged(produce)
         scores = {
             f"{self.name}/kd_judge": kernel_distance(self.real_features, features),
             f"{self.name}/fd_judge": frechet_distance(self.real_features, features),
         }
+        if likeness is not None:
+            scores = dict(zip((f"{self.name}/psnr", f"{self.name}/ssim"), likeness.mean(0).tolist())) | scores
         return scores if confusion is None else {f"{self.name}/miou": mean_iou(confusion), **scores}
 
+    def _ssim(self, real: Tensor, shown: Tensor) -> list[Tensor]:
+        return [ssim(real, shown)] if min(real.shape[2:]) >= SMALLEST_SSIM else []
+
     @torch.no_grad()
-    def _judged(self, produce: Produce) -> tuple[Tensor, Tensor | None]:
-        features, confusion, broken = [], None, torch.zeros(1, device=self.device)
-        for part in batches(self.split, self.device, self.workers):
-            pictures = produce(part)
-            broken += not torch.isfinite(pictures).all()
-            judgement = self.judge(to_float(to_uint8(pictures)))
+    def _real_features(self) -> Tensor:
+        parts = feed.target_batches(self.split, self.device, self.workers)
+        return gather_rows(torch.cat([self.judge(part.target).features for part in parts]), self.workers)
+
+    @torch.no_grad()
+    def _judged(self, produce: Produce) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Features (N, D), confusion (C, C) and likeness (N, 1 or 2) of all workers."""
+        features, confusion, likeness, broken = [], None, [], torch.zeros(1, device=self.device)
+        info = self.split.info
+        for part in feed.batches(self.split, self.device, self.workers, self.latent):
+            output = produce(part)
+            broken += not torch.isfinite(output).all()
+            shown = to_uint8(output)
+            judgement = self.judge(to_float(shown))
             features.append(judgement.features)
             if part.labels is not None:
-                counts = confusion_counts(judgement.prediction, part.labels, self.split.info.ignore_index)
+                counts = confusion_counts(judgement.prediction, part.labels, info.ignore_index)
                 confusion = counts if confusion is None else confusion + counts
+            if self.latent is None and info.pairing == "pairs" and not info.inputs_are_labels:
+                real = to_uint8(part.target)
+                likeness.append(torch.stack([psnr(real, shown).clamp_max(MOST_PSNR), *self._ssim(real, shown)], 1))
         require_finite(broken, "a generated picture", self.workers)
-        return gather_rows(torch.cat(features), self.workers), None if confusion is None else total(confusion, self.workers)
+        return (
+            gather_rows(torch.cat(features), self.workers),
+            None if confusion is None else total(confusion, self.workers),
+            gather_rows(torch.cat(likeness), self.workers) if likeness else None,
+        )
 
 
 def statistics_digest(data_digest: str, extractor_digest: str, resize: str, split: str, num_samples: int) -> str:
@@ -77,13 +99,6 @@ def require_finite(broken: Tensor, what: str, workers: Workers) -> None:
         raise DivergenceError(f"{what} is not finite at an evaluation; lower the learning rate")
 
 
-def batches(split: Split, device: torch.device, workers: Workers) -> Iterator[Batch]:
-    """This worker's part of a split in order, a batch at a time."""
-    part = workers.slice(len(split))
-    for start in range(part.start, part.stop, BATCH):
-        yield batch(split, np.arange(start, min(start + BATCH, part.stop)), device=device)
-
-
 def confusion_counts(scores: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
     """Counts [truth, prediction] (C, C) of class scores (B, C, H, W) against labels (B, H, W)."""
     return multiclass_confusion_matrix(scores.argmax(1), labels, scores.shape[1], ignore_index=ignore_index, validate_args=False)
@@ -93,7 +108,7 @@ def score_network(
     network: Stored, data: Stored, judge: Stored, split: SplitName, device: torch.device
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Scores of a finished generator with their context; one worker."""
-    evaluator = Evaluator(data, judge, split, device, Workers(0, 1))
+    evaluator = Evaluator(data, judge, split, device, Workers(0, 1), feed.latent_of(networks.load_generator(network)[0]))
     generator = networks.load(network, evaluator.split.info, device)
     return evaluator.score(lambda part: generator(part.inputs)), evaluator.context
 
@@ -103,12 +118,23 @@ def score_real(data: Stored, judge: Stored, split: SplitName, device: torch.devi
     return Evaluator(data, judge, split, device, Workers(0, 1)).score(lambda part: part.target)
 
 
-def write_grid(path: Path, split: Split, columns: dict[str, Callable[[Batch], Tensor]], device: torch.device, num_rows: int = 6) -> None:
-    """A PNG: one row a picture, columns input, target and then `columns` in order, each scaled up to about 96 pixels."""
-    part = batch(split, np.linspace(0, len(split) - 1, num_rows).astype(int), device=device)
+def write_grid(
+    path: Path,
+    split: Split,
+    columns: dict[str, Callable[[Batch], Tensor]],
+    device: torch.device,
+    latent: int | None = None,
+    num_rows: int = 6,
+) -> None:
+    """A PNG: one row a picture, columns input (where it is a picture), target and then `columns` in order, each scaled up to about 96
+    pixels."""
+    part = feed.evaluation_batch(split, latent, np.linspace(0, feed.num_inputs(split, latent) - 1, num_rows).astype(int), device)
     with torch.no_grad():
-        pictures = [to_uint8(produce(part)).permute(0, 2, 3, 1).cpu().numpy() for produce in columns.values()]
-    images = [render_inputs(part.inputs, split.info), to_uint8(part.target).permute(0, 2, 3, 1).cpu().numpy(), *pictures]
+        images = [to_uint8(produce(part)).permute(0, 2, 3, 1).cpu().numpy() for produce in columns.values()]
+    images.insert(0, to_uint8(part.target).permute(0, 2, 3, 1).cpu().numpy())
+    if latent is None and part.inputs.dim() == 4:
+        given = render_inputs(part.inputs, split.info)
+        images.insert(0, given.repeat(split.info.degrade.scale, 1).repeat(split.info.degrade.scale, 2))
     gap = [np.pad(image, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=255) for image in images]
     grid = np.concatenate([np.concatenate(list(column), 0) for column in gap], 1)
     scale = max(1, 96 // split.info.height)

@@ -17,10 +17,11 @@ from raydistill import networks, results
 from raydistill.architectures import Generator
 from raydistill.config import Job, digest
 from raydistill.cost import Table
-from raydistill.data import batch, load_split, read_info
+from raydistill.data import load_split, read_info
 from raydistill.data.files import decode_pictures, pictures_of
 from raydistill.dotted import validated
 from raydistill.errors import CheckpointError, ConfigError
+from raydistill.feed import evaluation_batch, num_inputs
 from raydistill.models import GENERATORS, check, input_channels, input_shape
 from raydistill.run_evaluate import trained_at
 from raydistill.seeds import torch_stream
@@ -99,8 +100,7 @@ def _size(path: Path, config: Generator, job: Job | None, size: tuple[int, int] 
     if (own := GENERATORS[config.family].size) is not None:
         return own(config)
     if job is not None:
-        info = read_info(job.data)
-        return info.height, info.width
+        return read_info(job.data).input_size
     raise ConfigError(f"{path}: its pictures' size is not known; give --size HEIGHTxWIDTH, for example --size 256x256")
 
 
@@ -114,8 +114,10 @@ def inputs_for(finished: Finished, pictures: Path | None = None, number: int = N
             return _pictures(finished, pictures, number)
         if finished.job is not None and Path(finished.job.data.path).is_dir():
             split = load_split(finished.job.data, "val")
-            chosen = np.linspace(0, len(split) - 1, number).astype(int)
-            return batch(split, chosen).inputs, f"{number} inputs of the val split of its data ({finished.job.data.digest})"
+            chosen = np.linspace(0, num_inputs(split, None) - 1, number).astype(int)
+            return evaluation_batch(
+                split, None, chosen, torch.device("cpu")
+            ).inputs, f"{number} inputs of the val split of its data ({finished.job.data.digest})"
     noise = torch.randn(number, *finished.input_shape, generator=torch_stream(0, "inputs"))
     if GENERATORS[finished.config.family].takes == "noise":
         return noise, f"{number} latents, normal, of seed 0"

@@ -12,14 +12,24 @@ CODE: dict[type[BaseModel], str] = {}
 class Kinds:
     """The classes of one section, by the value of their field `tag`. As `Annotated[Base, Kinds(...)]` it is the type of the section."""
 
-    def __init__(self, tag: str, *classes: type[BaseModel]):
+    def __init__(self, tag: str, *classes: "type[BaseModel] | Kinds"):
+        """Of `classes`, and of all that other kinds have or will have."""
         self.tag = tag
-        self.classes: dict[str, type[BaseModel]] = {}
+        self._own: dict[str, type[BaseModel]] = {}
+        self._others = [each for each in classes if isinstance(each, Kinds)]
         for each in classes:
-            self.add(each)
+            if not isinstance(each, Kinds):
+                self.add(each)
 
     def add(self, config: type[BaseModel]) -> None:
-        self.classes[config.model_fields[self.tag].default] = config
+        self._own[config.model_fields[self.tag].default] = config
+
+    @property
+    def classes(self) -> dict[str, type[BaseModel]]:
+        found = dict(self._own)
+        for other in self._others:
+            found |= other.classes
+        return found
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
         dump = core_schema.plain_serializer_function_ser_schema(_dumped, info_arg=True)

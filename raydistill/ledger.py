@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from raydistill import checkpoint, cost, mirror, results, search
-from raydistill.config import DistillTraining, Job, Pix2pixTraining
+from raydistill.config import DistillTraining, GeneratorTraining, Job
 from raydistill.dotted import leaves, with_values
 from raydistill.errors import StoreError
 from raydistill.perform import NOTHING_MEASURED, Stages
@@ -17,7 +17,7 @@ from raydistill.space import values_of
 Trial = dict[str, Any]
 """The content of a trial.json, and under "result" that of its result.json or None."""
 Numbers = dict[str, Any]
-StudentTraining = DistillTraining | Pix2pixTraining
+StudentTraining = DistillTraining | GeneratorTraining
 
 
 class Ledger:

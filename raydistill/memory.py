@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from raydistill import evaluate, networks
+from raydistill import feed, networks
 from raydistill.architectures import JudgeNetwork
-from raydistill.config import DistillTraining, MutualInformation, PairCritic, Pix2pixTraining
+from raydistill.config import DistillTraining, GeneratorTraining, MutualInformation, PairCritic, Pix2pixTraining
 from raydistill.data import DataInfo
+from raydistill.models import input_shape
 
 _TRAINED = 16
 """Bytes of a trained parameter: weight, gradient and Adam's two moments, float32."""
@@ -22,36 +23,38 @@ PROCESS_BYTES = 600 * 2**20
 """A CUDA context with its libraries' workspaces: an allowance, not measured here."""
 
 
-def training_bytes(training: DistillTraining | Pix2pixTraining, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1) -> int:
+def training_bytes(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1) -> int:
     """Peak bytes of one worker of several that share the batch: states, plus what the backward needs or an evaluation holds, plus
     `PROCESS_BYTES`."""
     return states_and_activations(training, judge, info, num_workers) + PROCESS_BYTES
 
 
-def states_and_activations(training: DistillTraining | Pix2pixTraining, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1) -> int:
+def states_and_activations(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1) -> int:
     """The part of `training_bytes` that the networks and the batch decide."""
     batch = -(-training.batch_size // num_workers)
+    config = training.generator
+    shape = input_shape(config, info.input_channels, *info.input_size)
     with torch.device("meta"):
-        generator = networks.generator(training.generator, info, 0)
+        generator = networks.generator(config, info, 0)
         scorer = networks.judge(judge, info, 0)
-        inputs, picture = (torch.empty(batch, channels, info.height, info.width) for channels in (info.input_channels, 3))
+        inputs, picture = torch.empty(batch, *shape), torch.empty(batch, 3, info.height, info.width)
         states = _TRAINED * _count(generator) + _KEPT * (_count(scorer) + (_count(generator) if training.ema_nimg else 0))
         saved = saved_bytes(generator, inputs)
         if isinstance(training, Pix2pixTraining):
             discriminator = networks.discriminator(training.discriminator, info, 0)
             states += _TRAINED * _count(discriminator)
             saved += saved_bytes(discriminator, torch.cat([torch.cat([inputs, picture], 1)] * 2))
-        elif training.mi.weight and isinstance(training.mi, MutualInformation):
+        elif isinstance(training, DistillTraining) and training.mi.weight and isinstance(training.mi, MutualInformation):
             energy = networks.energy(training.mi.energy, info, 0)
             states += (_TRAINED + _KEPT) * _count(energy)
             saved += saved_bytes(energy, torch.cat([picture] * 2), torch.cat([picture] * 2))
-        elif training.mi.weight and isinstance(training.mi, PairCritic):
+        elif isinstance(training, DistillTraining) and training.mi.weight and isinstance(training.mi, PairCritic):
             critic = networks.critic(training.mi.discriminator, 0)
             states += _TRAINED * _count(critic)
             saved += saved_bytes(critic, torch.cat([torch.cat([picture] * 2, 1)] * 2))
-        many = [torch.empty(evaluate.BATCH, channels, info.height, info.width) for channels in (info.input_channels, 3)]
+        many = [torch.empty(feed.BATCH, *shape), torch.empty(feed.BATCH, 3, info.height, info.width)]
         evaluation = max(largest_step_bytes(generator, many[0]), largest_step_bytes(scorer, many[1]))
-        batches = 2 * batch * (info.input_channels + 4 * 3) * info.height * info.width * 4  # inputs, pictures and their gradients
+        batches = 2 * (inputs.nbytes + 4 * picture.nbytes)  # inputs, pictures and their gradients
         return states + int(_OVERHEAD * (max(saved, evaluation) + batches))
 
 

@@ -14,6 +14,8 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 
 from raydistill.errors import RunError
 
+SMALLEST_SSIM = 11
+"""Pixels: the width of its window."""
 _BLOCK = 1024
 """Rows of a kernel or distance matrix at a time."""
 

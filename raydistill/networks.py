@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -17,7 +17,7 @@ from raydistill.dotted import validated
 from raydistill.errors import CheckpointError
 from raydistill.models import GENERATORS, input_channels, patchgan
 from raydistill.models.energy import EnergyModel
-from raydistill.models.judge import Judge
+from raydistill.models.judge import Judge, PictureJudge
 from raydistill.seeds import stream_key
 
 NETWORK_VERSION = 1
@@ -45,8 +45,20 @@ def critic(config: PatchDiscriminator, seed: int) -> nn.Module:
     return _seeded(seed, "init/critic", lambda: _init_normal(patchgan.build(config, 6)))
 
 
-def judge(config: JudgeNetwork, info: DataInfo, seed: int) -> Judge:
-    return _seeded(seed, "init/judge", lambda: Judge(config, info.num_classes or info.input_channels))
+def judged(info: DataInfo) -> Literal["pixels", "input", "classes", "turns"]:
+    """What a judge of these data predicts: the class of each pixel, the input picture, the picture's class, or its quarter turns."""
+    if info.has_labels:
+        return "pixels"
+    if info.layout == "aligned":
+        return "input"
+    return "classes" if info.picture_classes else "turns"
+
+
+def judge(config: JudgeNetwork, info: DataInfo, seed: int) -> Judge | PictureJudge:
+    kind = judged(info)
+    if kind in ("pixels", "input"):
+        return _seeded(seed, "init/judge", lambda: Judge(config, info.num_classes or 3))
+    return _seeded(seed, "init/judge", lambda: PictureJudge(config, len(info.picture_classes) or 4))
 
 
 def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:

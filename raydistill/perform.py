@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from raydistill import mirror, networks, parallel, results
+from raydistill import feed, mirror, networks, parallel, results
 from raydistill.config import Experiment, Job, Stored
-from raydistill.data import read_info
+from raydistill.data import load_split, read_info
 from raydistill.data.outputs import LIMIT_GB, load_outputs, store_outputs
 from raydistill.errors import CheckpointError, DivergenceError, RunError
 from raydistill.train import Report, train
@@ -132,7 +132,8 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
 
 def _store_outputs_once(teacher: Stored, data: Stored, flip: bool, limit_gb: float = LIMIT_GB) -> None:
     workers = parallel.current()
-    if workers.is_main and load_outputs(teacher, data, flip) is None:
+    latent = feed.latent_of(networks.load_generator(teacher)[0])
+    if workers.is_main and feed.repeats(load_split(data, "train"), latent) and load_outputs(teacher, data, flip) is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         store_outputs(teacher, data, networks.load(teacher, read_info(data), device), flip, device, limit_gb)
         mirror.push(Path(teacher.path))

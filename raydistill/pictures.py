@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from raydistill import feed
 from raydistill.config import Stored
-from raydistill.data import Split, batch, pictures, to_float, to_uint8
+from raydistill.data import Split, pictures, to_uint8
 from raydistill.data.files import Picture, decode_pictures, is_grey, pictures_of
 from raydistill.data.layouts import find
 from raydistill.errors import DataError, RunError
-from raydistill.evaluate import BATCH
 from raydistill.extractors import sha256_of
+from raydistill.feed import BATCH
 from raydistill.seeds import numpy_stream
 
 
@@ -58,14 +59,19 @@ def of_split(split: Split, stored: Stored, device: torch.device) -> Pictures:
     return Pictures("real pictures", stored.digest, np.arange(len(split)), read, in_order_of_split=True)
 
 
-def of_generator(name: str, digest: str, generate: Callable[[Tensor], Tensor], split: Split, device: torch.device) -> Pictures:
-    """What a function of inputs (B, C, H, W) gives on a split. Raises RunError, when read, where that is no picture or not finite."""
-    if split.info.pairing == "pictures":
+def of_generator(
+    name: str, digest: str, generate: Callable[[Tensor], Tensor], split: Split, device: torch.device, latent: int | None = None
+) -> Pictures:
+    """What a function of inputs (B, C, H, W), or of noise (B, latent), gives on a split: of noise as many as there are real ones.
+
+    Raises RunError, when read, where that is no picture or not finite.
+    """
+    if latent is None and split.info.pairing == "pictures":
         raise DataError(f"{name}: a generator needs inputs, and this data is {split.info.layout}: pictures only. Give data with inputs.")
 
     def read(indices: np.ndarray) -> Tensor:
         with torch.no_grad():
-            output = generate(_inputs(split, indices, device))
+            output = generate(feed.evaluation_batch(split, latent, indices, device).inputs)
         shape = (len(indices), 3, split.info.height, split.info.width)
         if output.shape != shape:
             raise RunError(f"{name}: gives {tuple(output.shape)} where the data's pictures are {shape}; use the data of its training")
@@ -73,15 +79,8 @@ def of_generator(name: str, digest: str, generate: Callable[[Tensor], Tensor], s
             raise RunError(f"{name}: a generated picture has NaN or infinity; rounded, it would pass for black")
         return to_uint8(output)
 
-    number = len(split) if split.inputs is None else len(split.inputs)
-    return Pictures(name, digest, np.arange(number), read, in_order_of_split=split.info.pairing == "pairs")
-
-
-def _inputs(split: Split, indices: np.ndarray, device: torch.device) -> Tensor:
-    if split.info.pairing == "pairs":
-        return batch(split, indices, device=device).inputs
-    assert split.inputs is not None
-    return to_float(pictures(split.inputs, indices, device=device))
+    in_order = latent is None and split.info.pairing == "pairs"
+    return Pictures(name, digest, np.arange(feed.num_inputs(split, latent)), read, in_order_of_split=in_order)
 
 
 def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
@@ -99,7 +98,7 @@ def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no public base class
         raise DataError(f"{path}: cannot be run as an ONNX file: {' '.join(str(error).split())[:200]}") from None
-    inputs, needed = session.get_inputs(), (split.info.input_channels, split.info.height, split.info.width)
+    inputs, needed = session.get_inputs(), (split.info.input_channels, *split.info.input_size)
     fits = len(inputs) == 1 and len(inputs[0].shape) == 4
     if not fits or any(isinstance(given, int) and given != size for given, size in zip(inputs[0].shape[1:], needed)):
         shapes = ", ".join(f"{value.name} {value.shape}" for value in inputs)

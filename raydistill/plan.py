@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from raydistill import cost, inherit, memory, models, networks, parallel, presets, results, search, space, store, terms
-from raydistill.architectures import PictureGenerator
-from raydistill.config import Experiment, Frozen, Pix2pixTraining, Stored, digest
+from raydistill import cost, feed, inherit, memory, models, networks, parallel, presets, recipes, results, search, space, store, terms
+from raydistill.architectures import Generator
+from raydistill.config import Experiment, Frozen, GeneratorTraining, Stored, digest
 from raydistill.data import DataInfo, prepare, read_info
-from raydistill.dotted import leaves, nearest, parse_assignments, with_checked, with_values
+from raydistill.dotted import leaves, nearest, parse_assignments, validated, with_checked, with_values
 from raydistill.errors import BudgetError, CheckpointError, ConfigError, SpaceError
 from raydistill.space import Objective, SearchSpace, Window
 
@@ -88,13 +88,14 @@ class Plan:
         ours = {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
         return self.costs_of(with_checked(self.experiment.student.generator, ours))
 
-    def costs_of(self, generator: PictureGenerator) -> dict[str, int]:
-        layers = models.GENERATORS[generator.family].layers(generator, self.info.input_channels, self.info.height, self.info.width)
+    def costs_of(self, generator: Generator) -> dict[str, int]:
+        layers = models.GENERATORS[generator.family].layers(generator, self.info.input_channels, *_size_for(generator, self.info))
         return {"cost/macs": cost.macs(layers), "cost/params": cost.params(layers)}
 
-    def uniform_generator(self, ngf: int) -> PictureGenerator:
+    def uniform_generator(self, ngf: int) -> Generator:
         generator = self.experiment.student.generator
-        return generator.model_copy(update={"widths": type(generator.widths).uniform(ngf)})
+        widths = validated(type(generator.widths), generator.widths.values_at(ngf), where=f"uniform {ngf}")
+        return generator.model_copy(update={"widths": widths})
 
     @cached_property
     def left_out(self) -> list[int]:
@@ -147,12 +148,9 @@ def check(options: SweepOptions) -> Plan:
     space.check(chosen, experiment, where)
     terms.check(experiment.student.mi, experiment.data.height, experiment.data.width, experiment.student.batch_size)
     folder = store.open_store(options.store)
-    data = prepare(experiment.data, folder / "cache" / "data", to_train=True)
+    data = prepare(experiment.data, folder / "cache" / "data", recipe=experiment.teacher.recipe)
     plan = Plan(options, folder, chosen, experiment, data, read_info(data))
-    if not plan.info.has_labels and (named := [name for name, _ in plan.objectives if name == "val/miou"]):
-        raise SpaceError(
-            f"{where}: objective {named[0]} needs labels, and this data has none; use --space aligned or --objective val/kd_judge:min:1"
-        )
+    _check_objectives(plan, where)
     _check_generators(plan)
     search.prove_feasible(plan.problem)
     student = plan.experiment.student
@@ -166,7 +164,26 @@ def check(options: SweepOptions) -> Plan:
     return plan
 
 
-def _given_teacher(experiment: Experiment, folder: Path) -> Pix2pixTraining:
+def _check_objectives(plan: Plan, where: str) -> None:
+    """Raises SpaceError where an objective cannot be measured on this data."""
+    info, names = plan.info, {name for name, _ in plan.objectives}
+    takes_noise = models.GENERATORS[plan.experiment.student.generator.family].takes == "noise"
+    if "val/miou" in names and (not info.has_labels or takes_noise):
+        why = "pictures that belong to labels, which noise does not give" if info.has_labels else "labels, and this data has none"
+        raise SpaceError(f"{where}: objective val/miou needs {why}; use --space aligned or --objective val/kd_judge:min:1")
+    if (named := names & {"val/psnr", "val/ssim"}) and (takes_noise or info.pairing != "pairs" or info.inputs_are_labels):
+        raise SpaceError(
+            f"{where}: objective {min(named)} needs inputs that are pictures and belong to the targets; give A|B pictures, "
+            "data.degrade, or --objective val/kd_judge:min:1"
+        )
+
+
+def _size_for(generator: Generator, info: DataInfo) -> tuple[int, int]:
+    """What a family counts and checks its sizes by: the input's, or the picture's where there is none."""
+    return info.input_size if models.GENERATORS[generator.family].takes == "picture" else (info.height, info.width)
+
+
+def _given_teacher(experiment: Experiment, folder: Path) -> GeneratorTraining:
     """The teacher's training with the network of `folder` as its start, and no images. Raises ConfigError where it is no generator."""
     inner = folder / "network" if (folder / "network").is_dir() else folder
     if not (inner / "meta.json").is_file():
@@ -178,21 +195,37 @@ def _given_teacher(experiment: Experiment, folder: Path) -> Pix2pixTraining:
         generator, _ = networks.load_generator(found)
     except CheckpointError as error:
         raise ConfigError(f"--teacher {folder}: {error}") from error
-    if models.GENERATORS[generator.family].takes != "picture":
-        raise ConfigError(f"--teacher {folder}: a {generator.family} takes noise; give one that takes pictures")
+    given, needed = (models.GENERATORS[family].takes for family in (generator.family, experiment.teacher.generator.family))
+    if given != needed:
+        what = {"picture": "pictures", "noise": "noise"}
+        raise ConfigError(f"--teacher {folder}: a {generator.family} takes {what[given]}; give one that takes {what[needed]}")
     start = found.model_copy(update={"path": str(Path(found.path).absolute())})
-    return experiment.teacher.model_copy(update={"generator": generator, "start": start, "budget_nimg": 0})
+    update = {"generator": generator, "start": start, "budget_nimg": 0}
+    return validated(type(experiment.teacher), experiment.teacher.model_copy(update=update).model_dump(), where=f"--teacher {folder}")
 
 
 def _check_generators(plan: Plan) -> None:
     """Raises ConfigError where a generator cannot take the pictures, puts out others than the targets, or cannot start where it should."""
+    info = plan.info
     for stage in ("teacher", "student"):
-        generator, info = getattr(plan.experiment, stage).generator, plan.info
-        models.check(generator, info.input_channels, info.height, info.width, f"{stage}.generator")
-        if getattr(generator, "scale", 1) != 1:
-            raise ConfigError(f"{stage}.generator.scale: {generator.scale}: targets have the size of the inputs; use 1")
+        generator = getattr(plan.experiment, stage).generator
+        takes_noise = models.GENERATORS[generator.family].takes == "noise"
+        models.check(generator, info.input_channels, *_size_for(generator, info), f"{stage}.generator")
+        scale = getattr(generator, "scale", 1)
+        if scale != info.degrade.scale and not takes_noise:
+            raise ConfigError(
+                f"{stage}.generator.scale: {scale}, but the targets have {info.degrade.scale} times the size of the inputs "
+                "(data.degrade.scale); use the same"
+            )
     teacher, student = plan.experiment.teacher, plan.experiment.student
-    if teacher.start is not None:
+    if teacher.recipe == "pix2pix" and info.degrade.scale != 1:
+        raise ConfigError(f"data.degrade.scale: {info.degrade.scale}: pix2pix looks at input and picture together; use --space enhance")
+    latents = feed.latent_of(teacher.generator), feed.latent_of(student.generator)
+    if latents[0] != latents[1]:
+        given = ["a picture" if latent is None else f"{latent} numbers" for latent in latents]
+        raise ConfigError(f"student.generator: takes {given[1]}, the teacher {given[0]}; use a family and latent like the teacher's")
+    recipes.distill.require_paired_target(student, info)
+    if teacher.start is not None and latents[0] is None:
         channels = models.input_channels(teacher.generator, networks.load_generator(teacher.start)[1])
         if channels != plan.info.input_channels:
             raise ConfigError(
@@ -209,7 +242,10 @@ def with_data(experiment: Experiment, data: str | None, where: str) -> Experimen
     if data is None:
         return experiment
     if "root" not in type(experiment.data).model_fields:
-        raise ConfigError(f"--data {data}: {where} draws its own data; use --space camvid (images + labels) or --space aligned (A|B)")
+        raise ConfigError(
+            f"--data {data}: {where} draws its own data; use --space camvid (images + labels), aligned (A|B), "
+            "cyclegan (trainA + trainB), or sagan, stylegan2 and enhance (any pictures)"
+        )
     return with_values(experiment, {"data.root": str(Path(data).absolute())}, where="--data")
 
 
@@ -251,6 +287,8 @@ def _check_execution(plan: Plan) -> None:
         for path, value in leaves(training).items():
             if path.endswith("norm") and value == "batch":
                 parallel.refuse_with_batch_norm(training.execution, stage, f"{stage}.{path}")
+        if getattr(training, "generator", None) is not None and training.generator.family == "sagan":
+            parallel.refuse_with_batch_norm(training.execution, stage, f"{stage}.generator.family sagan")
 
 
 def _with_options(chosen: SearchSpace, options: SweepOptions) -> SearchSpace:

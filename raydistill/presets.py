@@ -6,6 +6,7 @@ from typing import Any
 from raydistill.architectures import (
     EnergyNetwork,
     EnhanceGenerator,
+    EnhanceWidths,
     MobileResnetGenerator,
     PatchDiscriminator,
     PictureGenerator,
@@ -15,7 +16,9 @@ from raydistill.architectures import (
 )
 from raydistill.config import (
     AnyTerm,
+    Degradation,
     DistillTraining,
+    EnhanceTraining,
     Experiment,
     FolderData,
     JudgeTraining,
@@ -90,8 +93,24 @@ def mobile() -> Experiment:
 
 
 def enhance() -> Experiment:
-    """`aligned` with residual networks that add to their input: A is the picture to be enhanced, B as it should be."""
-    return _with_generators(aligned(), EnhanceGenerator(num_blocks=4), teacher=32, student=8)
+    """Super-resolution by 2 of noisy pictures, which are made of a folder of any pictures; 128x96 from 64x48.
+
+    A|B pictures, A the worse one: `data.degrade.scale=1`, `data.degrade.noise_std=0` and both generators' `scale=1`.
+    """
+    base = labelled()
+    optimizer = Optimizer(learning_rate=1e-3, betas=(0.9, 0.999), decay_start=0.3)
+    generator = EnhanceGenerator(widths=EnhanceWidths.uniform(32), num_blocks=4, scale=2)
+    student = generator.model_copy(update={"widths": EnhanceWidths.uniform(8)})
+    return Experiment(
+        data=FolderData(height=96, width=128, degrade=Degradation(scale=2, noise_std=10.0)),
+        judge=base.judge.model_copy(update={"budget_nimg": 8_000, "report_every_nimg": 4_000}),
+        teacher=EnhanceTraining(
+            budget_nimg=8_000, report_every_nimg=2_000, ema_nimg=500, flip=True, generator=generator, optimizer=optimizer
+        ),
+        student=base.student.model_copy(
+            update={"budget_nimg": 4_000, "report_every_nimg": 1_000, "generator": student, "optimizer": optimizer, "ssim_weight": 0.0}
+        ),
+    )
 
 
 def _with_generators(base: Experiment, generator: PictureGenerator, *, teacher: int, student: int) -> Experiment:

@@ -12,7 +12,7 @@ from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from raydistill import networks, pictures, store
+from raydistill import feed, networks, pictures, store
 from raydistill.config import Data, Frozen, Job, Stored
 from raydistill.data import DataInfo, Split, load_split, prepare, read_info
 from raydistill.data.classes import label_of
@@ -63,8 +63,8 @@ class Trained(NamedTuple):
     path: Path
     job: Job | None
     """What it was trained by, where that is known."""
-    load: Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str]]
-    """-> network, digest"""
+    load: Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str, int | None]]
+    """-> network, digest, and how many numbers it takes where that is noise"""
 
 
 def run(options: EvaluateOptions) -> int:
@@ -136,25 +136,25 @@ def _job_of(trial: Path) -> Job:
         raise CheckpointError(f"{trial / 'trial.json'}: not the trial of a network that this raydistill reads: {error}") from None
 
 
-def _finished(folder: Path) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str]]:
-    def load(info: DataInfo, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str]:
+def _finished(folder: Path) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str, int | None]]:
+    def load(info: DataInfo, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str, int | None]:
         stored = networks.stored(folder, kind="generator")
-        return networks.load(stored, info, device), stored.digest
+        return networks.load(stored, info, device), stored.digest, feed.latent_of(networks.load_generator(stored)[0])
 
     return load
 
 
-def _interrupted(checkpoint: Path, job: Job) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str]]:
+def _interrupted(checkpoint: Path, job: Job) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str, int | None]]:
     """The averaged generator of a checkpoint, where the job averages."""
     file = checkpoint / ("average.safetensors" if job.training.ema_nimg else "generator.safetensors")
 
-    def load(info: DataInfo, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str]:
+    def load(info: DataInfo, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str, int | None]:
         config = getattr(job.training, "generator", None)
         if config is None:
             raise CheckpointError(f"{checkpoint}: of a {job.training.recipe}, which generates no pictures; give a generator's")
         network = networks.generator(config, info, 0)
         network.load_state_dict(load_file(file))
-        return network.to(device).eval().requires_grad_(False), sha256_of(file)[:16]
+        return network.to(device).eval().requires_grad_(False), sha256_of(file)[:16], feed.latent_of(config)
 
     return load
 
@@ -167,8 +167,8 @@ def _pictures(given: str, trained: Trained | None, split: Split | None, options:
         raise ConfigError(f"{given}: a generator needs inputs, and --real has pictures only. Give --data, whose inputs it gets.")
     if trained is None:
         return pictures.of_onnx(path, split, device)
-    network, digest = trained.load(split.info, device)
-    return pictures.of_generator(given, digest, network, split, device)
+    network, digest, latent = trained.load(split.info, device)
+    return pictures.of_generator(given, digest, network, split, device, latent)
 
 
 # ---- what it is compared with ---------------------------------------------------------------------------------------

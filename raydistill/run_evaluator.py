@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from raydistill import perform, presets, space, store
+from raydistill import networks, perform, presets, space, store
 from raydistill.config import Frozen
 from raydistill.data import prepare, read_info
 from raydistill.dotted import parse_assignments, with_values
@@ -29,7 +29,7 @@ def run(options: EvaluatorOptions) -> int:
     experiment = with_data(space.preset_of(space.load_space(options.space), where), options.data, where)
     experiment = with_values(experiment, presets.expanded(parse_assignments(list(options.set)), "--set"), where="--set")
     cache = store.open_store(options.store) / "cache"
-    data = prepare(experiment.data, cache / "data", to_train=True)
+    data = prepare(experiment.data, cache / "data")
     info = read_info(data)
 
     def report(numbers: dict[str, float]) -> None:
@@ -37,7 +37,12 @@ def run(options: EvaluatorOptions) -> int:
 
     judge, result = perform.train_judge(experiment, data, cache, report)
     ceiling = ", ".join(f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.startswith("val/"))
-    what = f"{info.num_classes} classes" if info.has_labels else "the input picture, where lower is better"
+    what = {
+        "pixels": f"{info.num_classes} classes",
+        "input": "the input picture, where lower is better",
+        "classes": f"{len(info.picture_classes)} classes of pictures",
+        "turns": "quarter turns",
+    }[networks.judged(info)]
     progress.say(f"judge {judge.digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores")
     progress.say(f"use it: raydistill evaluate ... --data {data.path} --judge {Path(judge.path).parent}")
     return 0

@@ -15,13 +15,11 @@ from raydistill.errors import DataError, RunError
 from raydistill.evaluate import confusion_counts, statistics_digest
 from raydistill.extractors import Extractor
 from raydistill.metrics import Moments
-from raydistill.models.judge import Judge
+from raydistill.models.judge import Judge, PictureJudge
 from raydistill.pictures import Pictures
 from raydistill.segmenters import Segmenter
 
 KNN = 3
-_SMALLEST_SSIM = 11
-"""Pixels: the width of its window."""
 
 
 class Score(Frozen):
@@ -131,7 +129,7 @@ class Real:
         peaks, likenesses = [], []
         for given, real in zip(fake.batches(), self.pictures.batches(), strict=True):
             peaks.append(metrics.psnr(real, given).cpu())
-            if min(given.shape[2:]) >= _SMALLEST_SSIM:
+            if min(given.shape[2:]) >= metrics.SMALLEST_SSIM:
                 likenesses.append(metrics.ssim(real, given).cpu())
         scores = [score for part, real in zip(self.labels, self.confusions) for score in self._classes(fake, part, real, counts, context)]
         for name, parts in (("psnr", peaks), ("ssim", likenesses)):
@@ -173,7 +171,7 @@ def extracted(pictures: Pictures, extractors: Sequence[Extractor]) -> list[Tenso
     return features
 
 
-def judge_extractor(judge: Judge, judge_digest: str) -> Extractor:
+def judge_extractor(judge: Judge | PictureJudge, judge_digest: str) -> Extractor:
     """The judge's bottleneck as an extractor."""
     return Extractor("judge", judge_digest, "none", judge.feature_width, lambda pictures: judge(to_float(pictures)).features)
 

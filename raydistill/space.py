@@ -18,7 +18,7 @@ from raydistill.presets import PRESETS
 Defined = TypeVar("Defined")
 
 COSTS = ("cost/macs", "cost/params")
-QUALITIES = {"val/miou": "max", "val/kd_judge": "min", "val/fd_judge": "min"}
+QUALITIES = {"val/miou": "max", "val/kd_judge": "min", "val/fd_judge": "min", "val/psnr": "max", "val/ssim": "max"}
 """What a student can be judged by, with the direction that is better."""
 
 
@@ -126,9 +126,9 @@ def check(space: SearchSpace, experiment: Experiment, where: str) -> None:
     _check_conditions(space, where)
     if not space.uniform or len(set(space.uniform)) < len(space.uniform):
         raise SpaceError(f"{where}: uniform {space.uniform}: give one or more different base widths, for example (4, 8, 12).")
-    widths = type(experiment.student.generator.widths)
+    widths = experiment.student.generator.widths
     for ngf in space.uniform:
-        validated(widths, widths.uniform_values(ngf), where=f"{where}: uniform {ngf}")
+        validated(type(widths), widths.values_at(ngf), where=f"{where}: uniform {ngf}")
     for path, distribution in space.parameters.items():
         if not path.startswith("student.") or path == "student.seed":
             raise SpaceError(f"{where}: {path!r} cannot be searched: parameters are paths below 'student.', and the seed is --seed's.")

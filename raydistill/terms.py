@@ -17,6 +17,7 @@ from raydistill import networks
 from raydistill.config import MutualInformation, PairCritic, Term, VariationalInformation
 from raydistill.data import DataInfo
 from raydistill.errors import ConfigError, DivergenceError
+from raydistill.feed import Shown
 from raydistill.langevin import temperature
 from raydistill.losses import hinge_discriminator, hinge_generator
 from raydistill.models import patchgan
@@ -37,8 +38,8 @@ from raydistill.vem import (
 from raydistill.vid import ChannelVariance, gaussian_nll
 
 Numbers = dict[str, Tensor]
-TeacherPictures = Callable[[np.ndarray, np.ndarray], Tensor]
-"""(which training images, which of them mirrored), each (B,) -> the teacher's outputs (B, 3, H, W)"""
+TeacherPictures = Callable[[Shown], Tensor]
+"""Training images -> the teacher's outputs (B, 3, H, W) in [-1, 1]"""
 REPLAY_SIZE, FRESH_SHARE = 256, 0.05
 """Of the replay buffer: its size where none is given, and the share of chains that start at noise all the same."""
 
@@ -142,10 +143,11 @@ def _noise(term: Vem, pairs: Pairs) -> Tensor:
 
 
 def _other(term: Vem, pairs: Pairs) -> Tensor:
-    """The teacher's output for another training image, mirrored as this one is. Which one depends on the picture's position alone."""
-    count, around = term.around.info.counts["train"], term.around
-    steps = [numpy_stream(around.seed, "chain start", int(position)).integers(1, count) for position in pairs.positions]
-    return around.teacher((pairs.indices + np.array(steps)) % count, pairs.flips)
+    """The teacher's output for another training image, mirrored as this one is, or for the z of a later one. Which one depends on the
+    picture's position alone."""
+    count, around = num_inputs(term.around.info), term.around
+    steps = np.array([numpy_stream(around.seed, "chain start", int(position)).integers(1, count) for position in pairs.positions])
+    return around.teacher(Shown((pairs.indices + steps) % count, pairs.flips, pairs.positions + steps))
 
 
 STARTS: dict[str, Callable[[Vem, Pairs], Tensor]] = {
@@ -253,9 +255,14 @@ TERMS: dict[str, TermKind] = {
 """By the `kind` of a term's config."""
 
 
+def num_inputs(info: DataInfo) -> int:
+    """Training images that a teacher may be asked for."""
+    return (info.input_counts or info.counts)["train"]
+
+
 def build(config: Term, around: Surroundings) -> MiTerm:
     """The term of `config`, which has passed `check`."""
-    if isinstance(config, MutualInformation) and config.start == "other" and around.info.counts["train"] < 2:
+    if isinstance(config, MutualInformation) and config.start == "other" and num_inputs(around.info) < 2:
         raise ConfigError("student.mi.start: 'other' needs two or more training pictures, there is 1; use 'student' or 'noise'")
     return TERMS[config.kind].build(config, around)
 
@@ -266,11 +273,11 @@ def check(config: Term, height: int, width: int, batch_size: int = 1) -> None:
         TERMS[config.kind].check(config, height, width, batch_size)
 
 
-def require_pictures(pictures: Tensor, like: Tensor, path: str) -> None:
-    """Raises ConfigError where outputs are not of the shape of `like` (B, 3, H, W), not finite or outside [-1, 1]."""
-    if pictures.shape[1:] != like.shape[1:]:
+def require_pictures(pictures: Tensor, like: tuple[int, int, int], path: str) -> None:
+    """Raises ConfigError where outputs (B, 3, H, W) are not of the shape `like` each, not finite or outside [-1, 1]."""
+    if pictures.shape[1:] != like:
         raise ConfigError(
-            f"{path}: puts out pictures {tuple(pictures.shape[1:])}, expected {tuple(like.shape[1:])} (channels, height, width); "
+            f"{path}: puts out pictures {tuple(pictures.shape[1:])}, expected {like} (channels, height, width); "
             "use a generator whose output has the size of its input"
         )
     low, high = pictures.min().item(), pictures.max().item()

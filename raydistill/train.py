@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raydistill import checkpoint, networks, parallel, recipes
+from raydistill import checkpoint, feed, networks, parallel, recipes
 from raydistill.config import Job, Optimizer, Stored, Training
-from raydistill.data import Split, batch, load_split
+from raydistill.data import Split, load_split
 from raydistill.errors import DivergenceError
 from raydistill.evaluate import write_grid
 from raydistill.recipes import Bench, Phase, Recipe, Step
@@ -84,7 +84,7 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
     if workers.is_main:
         networks.save(state_dir / "network", recipe.kind, finished, recipe.config)
         if columns := recipe.columns(finished):
-            write_grid(state_dir / "samples.png", load_split(job.data, "val"), columns, bench.device)
+            write_grid(state_dir / "samples.png", load_split(job.data, "val"), columns, bench.device, recipe.latent)
     parallel.barrier(workers)
     metrics = {name: value for name, value in history[-1].items() if name not in ("nimg", "wall_sec")}
     return TrialResult(nimg, metrics, history, history[-1]["wall_sec"], recipe.context, networks.stored(state_dir / "network"))
@@ -100,17 +100,26 @@ def carry_out(recipe: Recipe, training: Training, bench: Bench) -> None:
 
 def next_step(split: Split, training: Training, nimg: int, bench: Bench) -> Step:
     """The minibatch that follows after `nimg` images: a new permutation of the training set every pass."""
-    positions = np.arange(nimg, nimg + training.batch_size)[bench.workers.slice(training.batch_size)]
+    workers = bench.workers.slice(training.batch_size)
+    positions, latent = np.arange(nimg, nimg + training.batch_size)[workers], feed.latent_in(training)
+    targets = given = in_order(training, "", positions, len(split))
+    if latent is None and split.info.pairing == "unpaired":
+        given = in_order(training, "/inputs", positions, feed.num_inputs(split, latent))
+    pictures = feed.training_batch(split, latent, training.seed, given, targets, bench.device)
+    return Step(pictures, given.indices, given.flips, nimg, workers.start)
+
+
+def in_order(training: Training, kind: str, positions: np.ndarray, count: int) -> feed.Shown:
+    """Which of `count` images of a kind are shown at these positions, and which of them mirrored."""
     indices = np.empty(len(positions), int)
     flips = np.zeros(len(positions), bool)
-    for number in np.unique(positions // len(split)):
-        here = positions // len(split) == number
-        first_image = int(number) * len(split)
-        indices[here] = numpy_stream(training.seed, "order", first_image).permutation(len(split))[positions[here] - first_image]
+    for number in np.unique(positions // count):
+        here = positions // count == number
+        first_image = int(number) * count
+        indices[here] = numpy_stream(training.seed, f"order{kind}", first_image).permutation(count)[positions[here] - first_image]
         if training.flip:
-            flips[here] = numpy_stream(training.seed, "flip", first_image).random(len(split))[indices[here]] < 0.5
-    pictures = batch(split, indices, device=bench.device, flips=flips)
-    return Step(pictures, indices, flips, nimg, bench.workers.slice(training.batch_size).start)
+            flips[here] = numpy_stream(training.seed, f"flip{kind}", first_image).random(count)[indices[here]] < 0.5
+    return feed.Shown(indices, flips, positions)
 
 
 def microbatches(step: Step, size: int | None) -> list[Step]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from raydistill.config import DistillTraining, Experiment, Job, Pix2pixTraining, Stored
+from raydistill.config import DistillTraining, Experiment, GeneratorTraining, Job, Stored
 from raydistill.data import batch, load_split, prepare
 from raydistill.dotted import with_values
 from raydistill.parallel import Workers
@@ -52,7 +52,7 @@ class Stages(NamedTuple):
         return Job(training=self._changed("judge", values).judge, data=self.data)
 
     def _job(self, stage: str, values: dict[str, Any], teacher: Stored | None) -> Job:
-        training: DistillTraining | Pix2pixTraining = getattr(self._changed(stage, values), stage)
+        training: DistillTraining | GeneratorTraining = getattr(self._changed(stage, values), stage)
         return Job(training=training, data=self.data, judge=self.judge, teacher=teacher)
 
     def _changed(self, stage: str, values: dict[str, Any]) -> Experiment:

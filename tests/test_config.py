@@ -218,7 +218,7 @@ def test_another_generator_family_starts_at_its_published_widths() -> None:
     generator = with_values(shapes32(), values, where="test").student.generator
     assert generator == UnetGenerator(widths=UnetWidths.uniform(64).model_copy(update={"deep": 9}), num_levels=4)
     with pytest.raises(ConfigError, match=r"there is no 'sagan'. Known: resnet, mobile_resnet, unet, enhance"):
-        with_values(shapes32(), {"student.generator.family": "sagan"}, where="test")
+        with_values(shapes32(), {"teacher.generator.family": "sagan"}, where="test")
 
 
 def test_what_a_teacher_starts_from_is_part_of_its_digest_and_where_it_lies_is_not() -> None:

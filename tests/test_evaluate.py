@@ -9,10 +9,11 @@ import torch
 from conftest import Stages
 from PIL import Image
 
-from raydistill import evaluate, recipes
+from raydistill import feed, recipes
 from raydistill.config import FolderData, Job
 from raydistill.data import load_split, prepare
-from raydistill.evaluate import Evaluator, batches, score_network
+from raydistill.evaluate import Evaluator, score_network
+from raydistill.feed import batches
 from raydistill.parallel import Workers
 from raydistill.train import TrialResult
 
@@ -51,7 +52,7 @@ def test_the_statistics_of_the_real_pictures_change_with_judge_and_split(stages:
 def test_the_batches_of_all_workers_are_the_split_once_in_order(stages: Stages, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     split = load_split(stages.data, "train")
     whole = next(batches(split, CPU, ALONE)).target
-    monkeypatch.setattr(evaluate, "BATCH", 5)
+    monkeypatch.setattr(feed, "BATCH", 5)
     parts = [part.target for rank in range(count) for part in batches(split, CPU, Workers(rank, count))]
     assert len(whole) == 24 and max(len(part) for part in parts) == min(5, -(-24 // count))
     assert torch.equal(torch.cat(parts), whole)

@@ -15,6 +15,7 @@ from raydistill.config import Stored
 from raydistill.data import batch, load_split
 from raydistill.data.outputs import compute, load_outputs, store_outputs
 from raydistill.errors import StoreError
+from raydistill.feed import Shown
 from raydistill.train import TrialResult
 
 Trained = Callable[..., TrialResult]
@@ -32,8 +33,9 @@ def with_outputs(stages: Stages, folder: Path, flip: bool) -> Stages:
 @pytest.mark.parametrize("flips", [(False, False, False, False), (True, False, True, True)])
 def test_stored_teacher_outputs_are_those_computed_in_the_loop(stages: Stages, tmp_path: Path, flips: tuple[bool, ...]) -> None:
     step, stored = stages.step(flips=flips), with_outputs(stages, tmp_path / "teacher", any(flips))
-    from_disk = recipes.teacher_pictures(stored.student_job(), stages.bench())(step.indices, step.flips)
-    computed = recipes.teacher_pictures(stages.student_job(), stages.bench())(step.indices, step.flips)
+    shown = Shown(step.indices, step.flips, step.positions)
+    from_disk = recipes.teacher_pictures(stored.student_job(), stages.bench())(shown)
+    computed = recipes.teacher_pictures(stages.student_job(), stages.bench())(shown)
     assert torch.equal(from_disk, computed)
 
 

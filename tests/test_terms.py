@@ -21,6 +21,7 @@ from raydistill.config import Job, MutualInformation, VariationalInformation
 from raydistill.data import load_split
 from raydistill.dotted import leaves, with_values
 from raydistill.errors import ConfigError, DivergenceError, SpaceError
+from raydistill.feed import Shown
 from raydistill.models.energy import EnergyModel
 from raydistill.parallel import Workers
 from raydistill.presets import shapes32
@@ -68,7 +69,7 @@ def term_and_pairs(stages: Stages, name: str, nimg: int = 0) -> tuple[terms.MiTe
     mi, around = job_of(stages, name).training.mi, surroundings(stages)  # type: ignore[union-attr]
     step = stages.step(nimg)
     student = networks.generator(stages.experiment.student.generator, around.info, 0)
-    t = around.teacher(step.indices, step.flips)
+    t = around.teacher(Shown(step.indices, step.flips, step.positions))
     positive = t if mi.positive == "teacher" else step.batch.target
     return terms.build(mi, around), Pairs(student(step.batch.inputs), t, positive, step.indices, step.flips, nimg)
 
@@ -237,7 +238,7 @@ def test_another_samples_teacher_output_is_one_of_another_training_picture_mirro
     for nimg in (0, 8):
         start, pairs, _ = starts(stages, "vem-other", nimg)
         for row, index, flip in zip(start, pairs.indices, pairs.flips, strict=True):
-            same = (around.teacher(everything, np.full(len(everything), flip)) - row).abs().amax((1, 2, 3)) < 1e-6
+            same = (around.teacher(Shown(everything, np.full(len(everything), flip), everything)) - row).abs().amax((1, 2, 3)) < 1e-6
             assert bool(same.any()) and not bool(same[index])
     assert not torch.equal(starts(stages, "vem-other", 0)[0], starts(stages, "vem-other", 8)[0])
 
@@ -527,7 +528,7 @@ def picture(*shape: int, value: float = 0.5) -> Tensor:
 def test_outputs_that_are_no_pictures_are_refused_before_training(
     stages: Stages, monkeypatch: pytest.MonkeyPatch, outputs: Tensor, expected: str
 ) -> None:
-    monkeypatch.setattr(recipes, "teacher_pictures", lambda job, bench: lambda indices, flips: outputs)
+    monkeypatch.setattr(recipes.distill, "teacher_pictures", lambda job, bench: lambda shown: outputs)
     with pytest.raises(ConfigError, match=expected):
         recipes.build(stages.student_job(), stages.bench())
 
@@ -540,4 +541,4 @@ def test_a_student_that_puts_out_no_pictures_is_refused_before_training(stages: 
 
 
 def test_pictures_in_range_of_the_right_shape_pass() -> None:
-    require_pictures(picture(2, 3, 4, 4, value=-1.0), picture(1, 3, 4, 4), "student.generator")
+    require_pictures(picture(2, 3, 4, 4, value=-1.0), (3, 4, 4), "student.generator")

@@ -10,6 +10,7 @@ from raydistill.data.prepare import (
     Batch,
     Classes,
     DataInfo,
+    Pairing,
     Source,
     Split,
     batch,
@@ -55,18 +56,28 @@ DATA: dict[str, DataKind] = {"shapes": DataKind(ShapesData, shapes_source), "fol
 """By the `kind` of a data config."""
 
 
-def prepare(config: DataSet, cache_dir: Path, *, to_train: bool = False) -> Stored:
+_TRAINS_ON: dict[str, tuple[Pairing, str]] = {
+    "pix2pix": ("pairs", "pairs of an input and a picture: give A|B pictures, or images + labels"),
+    "enhance": ("pairs", "pairs of an input and a picture: give A|B pictures, or any pictures with data.degrade"),
+    "cyclegan": ("unpaired", "two folders of pictures, trainA and trainB"),
+}
+"""Recipe of a teacher -> what it needs, in words. Others need pictures alone, which all data have."""
+
+
+def prepare(config: DataSet, cache_dir: Path, *, recipe: str | None = None) -> Stored:
     """The data of `config` below `cache_dir`: decoded now, or taken from there if nothing changed since the last time.
 
-    `to_train`: only data that there is a recipe for, which is pairs; others are refused before anything is decoded.
+    `recipe`: of the teacher that is to train on them; data that it cannot use are refused before anything is decoded.
 
     Raises:
         DataError: the data cannot be used. StoreError: `cache_dir` cannot be written.
     """
     source = DATA[config.kind].find(config)
-    if to_train and pairing_of(source.layout) != "pairs":
-        raise DataError(
-            f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipes train on pairs of an input and a picture: "
-            "give A|B pictures, or images + labels. Trainings on other data are not built yet."
-        )
+    if recipe in _TRAINS_ON:
+        pairing, words = _TRAINS_ON[recipe]
+        if pairing_of(source.layout, config.degrade) != pairing:
+            raise DataError(
+                f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipe {recipe} trains on {words}. "
+                "For unpaired pictures there is --space cyclegan, for pictures alone --space sagan, stylegan2 and enhance."
+            )
     return store(source, config, cache_dir)

@@ -35,6 +35,11 @@ def folder_source(config: FolderData) -> Source:
     if found.layout not in ("aligned", "unpaired") and config.direction != "AtoB":
         why = "labels are the input" if found.layout in ("labelled", "cityscapes") else "there are no inputs"
         raise DataError(f"data.direction is {config.direction}, but {config.root} is {found.layout}: {why}. Allowed: AtoB.")
+    if found.layout in ("aligned", "unpaired") and config.degrade.is_on:
+        raise DataError(
+            f"data.degrade is on, but {config.root} is {found.layout}, which has inputs of its own. Give --set data.degrade.scale=1 "
+            "--set data.degrade.noise_std=0, or --set data.layout=pictures to take all of them as pictures to degrade."
+        )
     targets, inputs = found.splits, found.inputs
     if inputs is not None and config.direction == "BtoA":
         targets, inputs = inputs, targets

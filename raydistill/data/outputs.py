@@ -1,7 +1,8 @@
 """The teacher's outputs on the training pictures: computed once per (data, teacher), and memory-mapped by every trial of a node.
 
-Valid where inputs repeat: the array holds the plain pictures and, where the data flips, the mirrored ones. Larger than the limit,
-nothing is stored and the teacher runs in the loop. Both ways go through `compute` and give the same bits.
+Valid where inputs repeat, so not for noise or degraded pictures: the array holds the plain pictures and, where the data flips, the
+mirrored ones. Larger than the limit, nothing is stored and the teacher runs in the loop. Both ways go through `compute` and give the
+same bits.
 """
 
 import os
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from raydistill.config import Stored
-from raydistill.data import batch, load_split
+from raydistill.data import batch, load_split, pictures, to_float
 from raydistill.data.prepare import Split
 from raydistill.errors import StoreError
 
@@ -23,13 +24,13 @@ _CHUNK = 4
 
 
 def compute(teacher: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """The teacher's outputs (B, 3, H, W) for inputs (B, C, H, W), in chunks of one shape: the same for every B and order."""
+    """The teacher's outputs (B, 3, H, W) in [-1, 1] for inputs (B, ...), in chunks of one shape: the same for every B and order."""
     outputs = []
     with torch.no_grad():
         for chunk in inputs.split(_CHUNK):
             filled = chunk[torch.arange(_CHUNK, device=chunk.device) % len(chunk)] if len(chunk) < _CHUNK else chunk
             outputs.append(teacher(filled)[: len(chunk)])
-    return torch.cat(outputs)
+    return torch.cat(outputs).clamp(-1, 1)
 
 
 def store_outputs(
@@ -40,12 +41,13 @@ def store_outputs(
     device: torch.device,
     limit_gb: float = LIMIT_GB,
 ) -> bool:
-    """Writes the outputs of `network`, which is `teacher`, beside it: float32 (1 or 2, N, 3, H, W), index [mirrored, image].
+    """Writes the outputs of `network`, which is `teacher`, beside it: float32 (1 or 2, N, 3, H, W), index [mirrored, input picture].
 
     Returns whether they fit the limit. Raises StoreError where the disk refuses.
     """
     split = load_split(data, "train")
-    shape = (2 if flip else 1, len(split), 3, split.info.height, split.info.width)
+    number = len(split) if split.inputs is None else len(split.inputs)
+    shape = (2 if flip else 1, number, 3, split.info.height, split.info.width)
     if np.prod(shape) * 4 > limit_gb * 2**30:
         return False
     final = _path(teacher, data, flip)
@@ -54,8 +56,8 @@ def store_outputs(
         with temporary.open("wb") as file:
             np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
             for mirrored in range(shape[0]):
-                for start in range(0, len(split), 64):
-                    file.write(_of_part(network, split, np.arange(start, min(start + 64, len(split))), bool(mirrored), device).tobytes())
+                for start in range(0, number, 64):
+                    file.write(_of_part(network, split, np.arange(start, min(start + 64, number)), bool(mirrored), device).tobytes())
         os.replace(temporary, final)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -67,8 +69,13 @@ def store_outputs(
 
 
 def _of_part(network: Callable[[Tensor], Tensor], split: Split, indices: np.ndarray, mirrored: bool, device: torch.device) -> np.ndarray:
-    part = batch(split, indices, device=device, flips=np.full(len(indices), mirrored))
-    return compute(network, part.inputs).float().cpu().numpy()
+    flips = np.full(len(indices), mirrored)
+    if split.info.pairing == "unpaired":
+        assert split.inputs is not None
+        inputs = to_float(pictures(split.inputs, indices, device=device, flips=flips))
+    else:
+        inputs = batch(split, indices, device=device, flips=flips).inputs
+    return compute(network, inputs).float().cpu().numpy()
 
 
 def load_outputs(teacher: Stored, data: Stored, flip: bool) -> np.ndarray | None:

@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from raydistill import mirror
-from raydistill.config import DataSet, Frozen, ShapesData, Stored, digest
+from raydistill.config import DataSet, Degradation, Frozen, ShapesData, Stored, digest
 from raydistill.data import shapes
+from raydistill.data.degrade import degraded
 from raydistill.errors import DataError, StoreError
 
 SplitName = Literal["train", "val", "test"]
@@ -33,7 +34,7 @@ Color = tuple[int, int, int]
 """RGB, 0..255."""
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-FORMAT = 2
+FORMAT = 3
 """Part of the fingerprint: raise it when the same source would be written differently."""
 INFO = "info.json"
 IGNORED_COLOR: Color = (160, 160, 160)
@@ -106,8 +107,8 @@ def shapes_source(config: ShapesData) -> Source:
     )
 
 
-def pairing_of(layout: Layout) -> Pairing:
-    if layout in ("shapes", "labelled", "cityscapes", "aligned"):
+def pairing_of(layout: Layout, degrade: Degradation) -> Pairing:
+    if degrade.is_on or layout in ("shapes", "labelled", "cityscapes", "aligned"):
         return "pairs"
     return "unpaired" if layout == "unpaired" else "pictures"
 
@@ -129,21 +130,32 @@ class DataInfo(Frozen):
     """Of inputs that belong to no target."""
     picture_classes: tuple[str, ...] = ()
     """Names of the classes that whole pictures belong to."""
+    degrade: Degradation = Degradation()
+    """What makes the inputs of the targets, where it is on."""
     digest: str = ""
     """Of all the other fields and the arrays."""
 
     @property
     def pairing(self) -> Pairing:
-        return pairing_of(self.layout)
+        return pairing_of(self.layout, self.degrade)
 
     @property
     def has_labels(self) -> bool:
         return self.num_classes is not None
 
     @property
+    def inputs_are_labels(self) -> bool:
+        return self.has_labels and not self.degrade.is_on
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of an input."""
+        return self.height // self.degrade.scale, self.width // self.degrade.scale
+
+    @property
     def input_channels(self) -> int:
         """3 for pictures; one per class for labels, and one more for "ignored" if there is that."""
-        return 3 if self.num_classes is None else self.num_classes + (self.ignore_index is not None)
+        return 3 if self.num_classes is None or self.degrade.is_on else self.num_classes + (self.ignore_index is not None)
 
 
 # ---- the copy on disk -----------------------------------------------------------------------------------------------
@@ -191,6 +203,7 @@ def _describe(source: Source, config: DataSet) -> DataInfo:
         split_rule=source.split_rule,
         input_counts=source.input_counts,
         picture_classes=source.picture_classes,
+        degrade=config.degrade,
     )
 
 
@@ -198,9 +211,9 @@ def _write(source: Source, info: DataInfo, folder: Path) -> None:
     """Streams the arrays, so that memory does not grow with the data. info.json comes last."""
     folder.mkdir()
     content = hashlib.sha256(digest(info).encode())
-    beside = {"pairs": ("labels" if info.has_labels else "inputs",), "unpaired": (), "pictures": ("classes",) * bool(info.picture_classes)}
+    beside = ("labels",) * info.has_labels + ("inputs",) * (info.layout == "aligned") + ("classes",) * bool(info.picture_classes)
     for split, count in info.counts.items():
-        _write_arrays(folder, split, ("targets", *beside[info.pairing]), count, source.read(split), info, content)
+        _write_arrays(folder, split, ("targets", *beside), count, source.read(split), info, content)
         if source.read_inputs is not None and info.input_counts is not None:
             inputs = ((array,) for array in source.read_inputs(split))
             _write_arrays(folder, split, ("inputs",), info.input_counts[split], inputs, info, content)
@@ -256,7 +269,7 @@ def _info_of(folder: Path) -> DataInfo:
 
 @dataclass(frozen=True)
 class Split:
-    """Memory-mapped uint8 arrays; at most one of labels, inputs and classes is there."""
+    """Memory-mapped uint8 arrays; at most one of labels, inputs and classes is there, and inputs that are degraded targets are not."""
 
     targets: np.ndarray
     """(N, H, W, 3)"""
@@ -286,7 +299,7 @@ def load_split(stored: Stored, split: SplitName) -> Split:
     return Split(
         targets=opened("targets"),
         labels=opened("labels") if info.has_labels else None,
-        inputs=opened("inputs") if info.pairing != "pictures" and not info.has_labels else None,
+        inputs=opened("inputs") if info.layout in ("aligned", "unpaired") else None,
         info=info,
         classes=opened("classes") if info.picture_classes else None,
     )
@@ -295,27 +308,50 @@ def load_split(stored: Stored, split: SplitName) -> Split:
 @dataclass(frozen=True)
 class Batch:
     inputs: Tensor
-    """(B, C, H, W) float32: -1 or 1 for labels (one-hot, "ignored" is the last channel), [-1, 1] for pictures."""
+    """(B, C, H, W) float32: -1 or 1 for labels (one-hot, "ignored" is the last channel), [-1, 1] for pictures, smaller by the scale of
+    a degradation; (B, latent), normal, for a generator that takes noise; (B, 0) where there are none."""
     target: Tensor
-    """(B, 3, H, W) float32 in [-1, 1]."""
+    """(B, 3, H, W) float32 in [-1, 1]; belongs to the input in data of pairs only."""
     labels: Tensor | None
     """(B, H, W) int64: 0..K-1, and `info.ignore_index` for ignored."""
+    classes: Tensor | None = None
+    """(B,) int64: of the target pictures."""
 
     def part(self, images: slice) -> "Batch":
-        return Batch(self.inputs[images], self.target[images], None if self.labels is None else self.labels[images])
+        labels, classes = (None if value is None else value[images] for value in (self.labels, self.classes))
+        return Batch(self.inputs[images], self.target[images], labels, classes)
 
 
-def batch(split: Split, indices: np.ndarray | slice, *, device: str | torch.device = "cpu", flips: np.ndarray | None = None) -> Batch:
-    """The pairs at `indices`, of data in pairs; those where `flips` (B,) bool is True are mirrored left to right."""
+def batch(
+    split: Split,
+    indices: np.ndarray | slice,
+    *,
+    device: str | torch.device = "cpu",
+    flips: np.ndarray | None = None,
+    seed: int = 0,
+    passes: np.ndarray | None = None,
+) -> Batch:
+    """The pairs at `indices`, of data in pairs; those where `flips` (B,) bool is True are mirrored left to right.
 
+    `seed`, `passes` (B,): what a degradation's noise is drawn from beside the picture's index; None: pass 0, which no training has.
+    """
     assert split.info.pairing == "pairs", split.info.layout
-    target = to_float(pictures(split.targets, indices, device=device, flips=flips))
-    if split.labels is None:
+    raw = pictures(split.targets, indices, device=device, flips=flips)
+    labels = None if split.labels is None else _taken(split.labels, indices, device, flips).long()
+    if split.info.degrade.is_on:
+        chosen = np.arange(len(split))[indices]
+        inputs = to_float(degraded(raw, split.info.degrade, chosen, np.zeros_like(chosen) if passes is None else passes, seed))
+    elif labels is None:
         assert split.inputs is not None
-        return Batch(to_float(pictures(split.inputs, indices, device=device, flips=flips)), target, None)
-    labels = _taken(split.labels, indices, device, flips).long()
-    channels = torch.arange(split.info.input_channels, device=labels.device)
-    return Batch((labels[:, None] == channels[:, None, None]).float() * 2 - 1, target, labels)
+        inputs = to_float(pictures(split.inputs, indices, device=device, flips=flips))
+    else:
+        channels = torch.arange(split.info.input_channels, device=labels.device)
+        inputs = (labels[:, None] == channels[:, None, None]).float() * 2 - 1
+    return Batch(inputs, to_float(raw), labels, classes_of(split, indices, device))
+
+
+def classes_of(split: Split, indices: np.ndarray | slice, device: str | torch.device) -> Tensor | None:
+    return None if split.classes is None else torch.from_numpy(np.array(split.classes[indices])).to(device).long()
 
 
 def pictures(
@@ -346,6 +382,6 @@ def to_uint8(values: Tensor) -> Tensor:
 
 def render_inputs(inputs: Tensor, info: DataInfo) -> np.ndarray:
     """Inputs (B, C, H, W) of a `Batch` as pictures to look at, uint8 (B, H, W, 3): ignored pixels are grey."""
-    if not info.has_labels:
+    if not info.inputs_are_labels:
         return to_uint8(inputs).permute(0, 2, 3, 1).cpu().numpy()
     return np.array([*info.palette, IGNORED_COLOR], np.uint8)[inputs.argmax(1).cpu().numpy()]

@@ -39,6 +39,8 @@ class Family(NamedTuple):
     """config -> numbers of one input, of a family that takes noise."""
     size: Callable[[Any], tuple[int, int]] | None = None
     """config -> (height, width) of its pictures, where the config alone tells."""
+    bounded: bool = True
+    """Whether outputs lie in [-1, 1]; else they do once trained, about, and are clamped to be shown."""
 
 
 GENERATORS: dict[str, Family] = {
@@ -65,6 +67,7 @@ GENERATORS: dict[str, Family] = {
         normal_init=False,
         latent=lambda config: config.style,
         size=lambda config: (max(config.widths.sides),) * 2,
+        bounded=False,
     ),
 }
 

@@ -1,4 +1,7 @@
-"""The judge: a small encoder-decoder that predicts the input from a picture, and whose bottleneck gives features."""
+"""The judge: a small network that predicts something of a real picture, and whose bottleneck gives features.
+
+Of data in pairs it predicts the input: an encoder-decoder. Of other pictures their class, or how they were turned: the encoder alone.
+"""
 
 from typing import NamedTuple
 
@@ -11,7 +14,7 @@ from raydistill.architectures import JudgeNetwork
 
 class Judgement(NamedTuple):
     prediction: Tensor
-    """(B, out_channels, H, W): class scores, or the input picture."""
+    """(B, out_channels, H, W): class scores, or the input picture. (B, out_channels): scores of a whole picture's classes."""
     features: Tensor
     """(B, feature_width): bottleneck means."""
 
@@ -23,9 +26,7 @@ class Judge(nn.Module):
         super().__init__()
         w, f = config.width, config.feature_width
         self.feature_width = f
-        self.fine = nn.Sequential(_conv(3, w), _conv(w, w))
-        self.middle = nn.Sequential(_conv(w, 2 * w, stride=2), _conv(2 * w, 2 * w))
-        self.coarse = nn.Sequential(_conv(2 * w, f, stride=2), _conv(f, f), _conv(f, f))
+        self.fine, self.middle, self.coarse = _encoder(config)
         self.merge_middle = _conv(f + 2 * w, 2 * w)
         self.merge_fine = _conv(3 * w, w)
         self.head = nn.Conv2d(w, out_channels, 1)
@@ -37,6 +38,30 @@ class Judge(nn.Module):
         up_half = self.merge_middle(torch.cat([F.interpolate(quarter, scale_factor=2.0), half], 1))
         up_full = self.merge_fine(torch.cat([F.interpolate(up_half, scale_factor=2.0), full], 1))
         return Judgement(self.head(up_full), quarter.mean((2, 3)))
+
+
+class PictureJudge(nn.Module):
+    """(B, 3, H, W) in [-1, 1] -> Judgement of whole pictures; H and W at least 4."""
+
+    def __init__(self, config: JudgeNetwork, num_classes: int):
+        super().__init__()
+        self.feature_width = config.feature_width
+        self.fine, self.middle, self.coarse = _encoder(config)
+        self.head = nn.Linear(config.feature_width, num_classes)
+
+    def forward(self, picture: Tensor) -> Judgement:
+        features = self.coarse(self.middle(self.fine(picture))).mean((2, 3))
+        return Judgement(self.head(features), features)
+
+
+def _encoder(config: JudgeNetwork) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+    """At full, half and quarter size."""
+    w, f = config.width, config.feature_width
+    return (
+        nn.Sequential(_conv(3, w), _conv(w, w)),
+        nn.Sequential(_conv(w, 2 * w, stride=2), _conv(2 * w, 2 * w)),
+        nn.Sequential(_conv(2 * w, f, stride=2), _conv(f, f), _conv(f, f)),
+    )
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:

@@ -1,0 +1,25 @@
+"""Recipes: which networks there are, and which phases move them. A recipe is data for the loop in `train.py`.
+
+A file each: `pix2pix`, `cyclegan`, `sagan`, `stylegan2` and `enhance` train a generator, `distill` trains a student of one, `judge` what
+scores them. `RECIPES` registers them by name.
+"""
+
+from collections.abc import Callable
+
+from raydistill.config import Job
+from raydistill.recipes import distill, enhance, judge, pix2pix
+from raydistill.recipes.distill import teacher_pictures
+from raydistill.recipes.parts import Bench, Phase, Recipe, Step
+
+__all__ = ["RECIPES", "Bench", "Phase", "Recipe", "Step", "build", "teacher_pictures"]
+
+RECIPES: dict[str, Callable[[Job, Bench], Recipe]] = {
+    "pix2pix": pix2pix.build,
+    "enhance": enhance.build,
+    "distill": distill.build,
+    "judge": judge.build,
+}
+
+
+def build(job: Job, bench: Bench) -> Recipe:
+    return RECIPES[job.training.recipe](job, bench)
