@@ -36,6 +36,11 @@ def sweep(
     ] = None,
     max_macs: Annotated[float | None, typer.Option(help="No student above so many MACs.")] = None,
     min_macs: Annotated[float | None, typer.Option(help="No student below so many MACs.")] = None,
+    max_params: Annotated[float | None, typer.Option(help="No student above so many parameters.")] = None,
+    min_params: Annotated[float | None, typer.Option(help="No student below so many parameters.")] = None,
+    max_memory_gb: Annotated[
+        float | None, typer.Option(help="No student whose training is predicted to take more memory, GiB a worker.")
+    ] = None,
     executor: Annotated[str, typer.Option(help="auto, inline (in a Tune actor) or train (a TorchTrainer a trial).")] = "auto",
     workers_per_trial: Annotated[int, typer.Option(help="Workers that share a student's training.")] = 1,
     cpus_per_worker: Annotated[int, typer.Option(help="CPUs of each worker of a trial.")] = 1,
@@ -60,7 +65,8 @@ def sweep(
     given = {
         "space": space, "data": data, "store": store, "name": name, "resume": resume, "dry_run": dry_run, "trials": trials, "nimg": nimg,
         "seed": seed, "sampler": sampler, "early_stopping": early_stopping, "set": tuple(set_ or ()), "objectives": tuple(objective or ()),
-        "max_macs": max_macs, "min_macs": min_macs, "executor": executor, "workers_per_trial": workers_per_trial,
+        "max_macs": max_macs, "min_macs": min_macs, "max_params": max_params, "min_params": min_params, "max_memory_gb": max_memory_gb,
+        "executor": executor, "workers_per_trial": workers_per_trial,
         "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker, "teacher_workers": teacher_workers,
         "teacher_gpus": teacher_gpus, "teacher_cache_gb": teacher_cache_gb, "max_concurrent": max_concurrent,
         "teacher": teacher,

@@ -154,7 +154,7 @@ class Ledger:
             shutil.copyfile(Path(self.stages.teacher.path).parent / "samples.png", self.folder_of(teacher) / "samples.png")
             teacher["result"] = results.write_result(self.folder_of(teacher), self.stages.teacher_result)
             mirror.push(self.folder_of(teacher))
-        for role, label, training in baselines(self.plan):
+        for role, label, training in self.plan.baselines:
             if label not in known:
                 params = {f"student.generator.widths.{name}": width for name, width in leaves(training.generator.widths).items()}
                 self._add(role, label, params | ({"student.mi.weight": 0.0} if role == "uniform" else {}), training)
@@ -163,7 +163,7 @@ class Ledger:
         training = training.model_copy(update={"seed": self.plan.options.seed}) if role != "teacher" else training
         teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
         job = Job(training=training, data=self.plan.data, judge=self.stages.judge, teacher=teacher)
-        costs = self.plan.costs_of(training.generator)
+        costs = self.plan.costs_of(training)
         number = max((trial["number"] for trial in self.trials), default=-1) + 1
         trial = {
             "number": number,
@@ -187,24 +187,3 @@ class Ledger:
 def _value(costs: Numbers, metrics: Numbers, name: str) -> float:
     kind, _, rest = name.partition("/")
     return float(costs[rest] if kind == "cost" else metrics[name])
-
-
-def baselines(plan: Plan) -> list[tuple[str, str, StudentTraining]]:
-    """(role, label, training): uniform widths by plain distillation, and the narrowest of them without a teacher."""
-    student, teacher = plan.experiment.student, plan.experiment.teacher
-
-    plain = student.model_copy(update={"mi": student.mi.model_copy(update={"weight": 0.0})})
-    widths = [ngf for ngf in plan.space.uniform if ngf not in plan.left_out]
-    names = ("batch_size", "budget_nimg", "report_every_nimg", "ema_nimg", "flip", "precision", "execution")
-    shared: dict[str, Any] = {name: getattr(student, name) for name in names} | {"start": None}
-    return [
-        *(("uniform", f"uniform {ngf}", plain.model_copy(update={"generator": plan.uniform_generator(ngf)})) for ngf in widths),
-        *(
-            (
-                "no_teacher",
-                f"no teacher {ngf}",
-                teacher.model_copy(update={"generator": plan.uniform_generator(ngf), **shared}),
-            )
-            for ngf in sorted(widths)[:1]
-        ),
-    ]

@@ -2,13 +2,15 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raydistill import feed, networks
-from raydistill.architectures import JudgeNetwork
+from raydistill import cost, feed, networks
+from raydistill.architectures import Generator, JudgeNetwork
 from raydistill.config import DistillTraining, GeneratorTraining, MutualInformation, PairCritic, Pix2pixTraining
 from raydistill.data import DataInfo
 from raydistill.models import input_shape
@@ -32,14 +34,76 @@ def training_bytes(training: DistillTraining | GeneratorTraining, judge: JudgeNe
 def states_and_activations(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1) -> int:
     """The part of `training_bytes` that the networks and the batch decide."""
     batch = -(-training.batch_size // num_workers)
-    config = training.generator
-    shape = input_shape(config, info.input_channels, *info.input_size)
     with torch.device("meta"):
-        generator = networks.generator(config, info, 0)
+        generator = networks.generator(training.generator, info, 0)
+    saved, steps = _generator_use(training.generator, info, batch)
+    return _sum(training, _count(generator), saved, max(steps), _rest(training, judge, info, batch))
+
+
+class Predictor:
+    """`training_bytes` of students, the same numbers, thousands a second where only widths differ.
+
+    What a forward pass of most families keeps, and what each layer holds, is affine in every width: measured once, and once more a
+    width, it is known for all. Where one more measurement disagrees, each prediction is made anew.
+    """
+
+    def __init__(self, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1):
+        self.judge, self.info, self.num_workers = judge, info, num_workers
+        self.affine: dict[Any, tuple[NDArray[np.int64], NDArray[np.int64]] | None] = {}
+        """(generator of width 1, batch) -> offset and slopes, a row a width, of [bytes kept, of each layer...]; None: not affine."""
+        self.rests: dict[Any, _Rest] = {}
+
+    def __call__(self, training: DistillTraining) -> int:
+        """Peak bytes of one worker."""
+        batch, generator, mi = -(-training.batch_size // self.num_workers), training.generator, training.mi
+        widths = {name: getattr(generator.widths, name) for name in type(generator.widths).model_fields}
+        narrow = _with_widths(generator, dict.fromkeys(widths, 1))
+        if (narrow, batch) not in self.affine:
+            self.affine[narrow, batch] = self._measured(narrow, batch)
+        if (found := self.affine[narrow, batch]) is None:
+            return training_bytes(training, self.judge, self.info, self.num_workers)
+        offset, slopes = found
+        saved, *steps = (offset + np.array(list(widths.values())) @ slopes).tolist()
+        term = (mi.kind, getattr(mi, "energy", None), getattr(mi, "discriminator", None)) if mi.weight else None
+        if (term, batch) not in self.rests:
+            self.rests[term, batch] = _rest(training, self.judge, self.info, batch)
+        return (
+            _sum(training, cost.params(networks.layers(generator, self.info)), saved, max(steps), self.rests[term, batch]) + PROCESS_BYTES
+        )
+
+    def _measured(self, narrow: Generator, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        names = list(type(narrow.widths).model_fields)
+
+        def measured(widths: dict[str, int]) -> NDArray[np.int64]:
+            saved, steps = _generator_use(_with_widths(narrow, widths), self.info, batch)
+            return np.array([saved, *steps], dtype=np.int64)
+
+        base, *rows = (measured({name: 2 if name == raised else 1 for name in names}) for raised in (None, *names))
+        slopes = np.array(rows) - base
+        offset = base - slopes.sum(axis=0)
+        is_affine = (measured(dict.fromkeys(names, 5)) == offset + 5 * slopes.sum(axis=0)).all()
+        return (offset, slopes) if is_affine else None
+
+
+def _with_widths(generator: Generator, widths: dict[str, int]) -> Generator:
+    return generator.model_copy(update={"widths": generator.widths.model_copy(update=widths)})
+
+
+class _Rest(NamedTuple):
+    """Bytes of everything in a training but its generator."""
+
+    states: int
+    saved: int
+    evaluation: int
+    batches: int
+
+
+def _rest(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, info: DataInfo, batch: int) -> _Rest:
+    shape = input_shape(training.generator, info.input_channels, *info.input_size)
+    with torch.device("meta"):
         scorer = networks.judge(judge, info, 0)
         inputs, picture = torch.empty(batch, *shape), torch.empty(batch, 3, info.height, info.width)
-        states = _TRAINED * _count(generator) + _KEPT * (_count(scorer) + (_count(generator) if training.ema_nimg else 0))
-        saved = saved_bytes(generator, inputs)
+        states, saved = _KEPT * _count(scorer), 0
         if isinstance(training, Pix2pixTraining):
             discriminator = networks.discriminator(training.discriminator, info, 0)
             states += _TRAINED * _count(discriminator)
@@ -52,10 +116,23 @@ def states_and_activations(training: DistillTraining | GeneratorTraining, judge:
             critic = networks.critic(training.mi.discriminator, 0)
             states += _TRAINED * _count(critic)
             saved += saved_bytes(critic, torch.cat([torch.cat([picture] * 2, 1)] * 2))
-        many = [torch.empty(feed.BATCH, *shape), torch.empty(feed.BATCH, 3, info.height, info.width)]
-        evaluation = max(largest_step_bytes(generator, many[0]), largest_step_bytes(scorer, many[1]))
-        batches = 2 * (inputs.nbytes + 4 * picture.nbytes)  # inputs, pictures and their gradients
-        return states + int(_OVERHEAD * (max(saved, evaluation) + batches))
+        evaluation = max(step_bytes(scorer, torch.empty(feed.BATCH, 3, info.height, info.width)))
+    batches = 2 * (inputs.nbytes + 4 * picture.nbytes)  # inputs, pictures and their gradients
+    return _Rest(states, saved, evaluation, batches)
+
+
+def _generator_use(config: Generator, info: DataInfo, batch: int) -> tuple[int, list[int]]:
+    """(bytes that a forward pass of a batch keeps, what each layer holds in an evaluation)."""
+    with torch.device("meta"):
+        generator = networks.generator(config, info, 0)
+        shape = input_shape(config, info.input_channels, *info.input_size)
+        inputs, many = (torch.empty(count, *shape) for count in (batch, feed.BATCH))
+        return saved_bytes(generator, inputs), step_bytes(generator, many)
+
+
+def _sum(training: DistillTraining | GeneratorTraining, params: int, saved: int, evaluation: int, rest: _Rest) -> int:
+    states = rest.states + (_TRAINED + (_KEPT if training.ema_nimg else 0)) * params
+    return states + int(_OVERHEAD * (max(saved + rest.saved, evaluation, rest.evaluation) + rest.batches))
 
 
 def saved_bytes(module: nn.Module, *inputs: Tensor) -> int:
@@ -73,9 +150,9 @@ def saved_bytes(module: nn.Module, *inputs: Tensor) -> int:
     return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
 
 
-def largest_step_bytes(module: nn.Module, *inputs: Tensor) -> int:
-    """Input and output of the layer where they are largest together: what a forward pass without a graph holds at its peak."""
-    sizes = [0]
+def step_bytes(module: nn.Module, *inputs: Tensor) -> list[int]:
+    """Input and output of each layer in turn: the largest is what a forward pass without a graph holds at its peak."""
+    sizes: list[int] = []
 
     def note(layer: nn.Module, given: tuple[Any, ...], out: Any) -> None:
         sizes.append(sum(tensor.nbytes for tensor in itertools.chain(_tensors(given), _tensors(out))))
@@ -87,7 +164,7 @@ def largest_step_bytes(module: nn.Module, *inputs: Tensor) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    return max(sizes)
+    return sizes
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from raydistill.architectures import EnergyNetwork, Generator, JudgeNetwork, PatchDiscriminator
 from raydistill.config import Frozen, Stored, digest
+from raydistill.cost import Table
 from raydistill.data import DataInfo
 from raydistill.dotted import validated
 from raydistill.errors import CheckpointError
@@ -29,6 +30,17 @@ def generator(config: Generator, info: DataInfo, seed: int) -> nn.Module:
     family = GENERATORS[config.family]
     init = _init_normal if family.normal_init else lambda module: module
     return _seeded(seed, "init/generator", lambda: init(family.build(config, info.input_channels)))
+
+
+def layers(config: Generator, info: DataInfo) -> Table:
+    """The generator as a table of layers: for the input's size, or for the picture's where there is no input."""
+    family = GENERATORS[config.family]
+    return family.layers(config, info.input_channels, *size_for(config, info))
+
+
+def size_for(config: Generator, info: DataInfo) -> tuple[int, int]:
+    """What a family counts and checks its sizes by: the input's, or the picture's where there is none."""
+    return info.input_size if GENERATORS[config.family].takes == "picture" else (info.height, info.width)
 
 
 def discriminator(config: PatchDiscriminator, info: DataInfo, seed: int) -> nn.Module:

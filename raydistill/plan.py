@@ -1,15 +1,16 @@
 """What a sweep will do, and every check that needs no training."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from raydistill import cost, feed, inherit, memory, models, networks, parallel, presets, recipes, results, search, space, store, terms
 from raydistill.architectures import Generator
-from raydistill.config import Experiment, Frozen, GeneratorTraining, Stored, digest
+from raydistill.config import DistillTraining, Experiment, Frozen, GeneratorTraining, Stored, digest
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.dotted import leaves, nearest, parse_assignments, validated, with_checked, with_values
 from raydistill.errors import BudgetError, CheckpointError, ConfigError, SpaceError
@@ -32,8 +33,12 @@ class SweepOptions(Frozen):
     nimg: PositiveInt | None = None
     set: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ()
-    max_macs: float | None = None
-    min_macs: float | None = None
+    max_macs: PositiveFloat | None = None
+    min_macs: NonNegativeFloat | None = None
+    max_params: PositiveFloat | None = None
+    min_params: NonNegativeFloat | None = None
+    max_memory_gb: PositiveFloat | None = None
+    """Predicted memory of one worker of a trial, GiB."""
     executor: Literal["auto", "inline", "train"] = "auto"
     workers_per_trial: PositiveInt = 1
     cpus_per_worker: PositiveInt = 1
@@ -82,36 +87,77 @@ class Plan:
         options = self.options
         return search.Problem(self.space, self.costs_of_picked, options.seed, NUM_STARTUP, options.sampler, options.trials)
 
-    def costs_of_picked(self, picked: search.Picked) -> dict[str, int]:
-        prefix = "student.generator."
-        values = space.values_of(self.space, picked)
-        ours = {path.removeprefix(prefix): value for path, value in values.items() if path.startswith(prefix)}
-        return self.costs_of(with_checked(self.experiment.student.generator, ours))
+    def costs_of_picked(self, picked: search.Picked) -> dict[str, float]:
+        student = self.experiment.student
+        values = {path.removeprefix("student."): value for path, value in space.values_of(self.space, picked).items()}
+        if not self._asks_for_memory:
+            ours = {path.removeprefix("generator."): value for path, value in values.items() if path.startswith("generator.")}
+            return self._counts_of(with_checked(student.generator, ours))
+        # a kind replaces a whole section
+        return self.costs_of(with_values(student, values, where="search") if "mi.kind" in values else with_checked(student, values))
 
-    def costs_of(self, generator: Generator) -> dict[str, int]:
-        layers = models.GENERATORS[generator.family].layers(generator, self.info.input_channels, *_size_for(generator, self.info))
+    def costs_of(self, training: DistillTraining | GeneratorTraining) -> dict[str, float]:
+        """The costs of the student that a training gives; its memory only where the space asks for that."""
+        counts = self._counts_of(training.generator)
+        return counts | {"cost/memory_gb": self.memory_of(training) / 2**30} if self._asks_for_memory else counts
+
+    def _counts_of(self, generator: Generator) -> dict[str, float]:
+        layers = networks.layers(generator, self.info)
         return {"cost/macs": cost.macs(layers), "cost/params": cost.params(layers)}
+
+    @cached_property
+    def _asks_for_memory(self) -> bool:
+        named = [window.cost for window in self.space.constraints] + [objective.name for objective in self.space.objectives]
+        return "cost/memory_gb" in named
+
+    @cached_property
+    def _predict(self) -> memory.Predictor:
+        return memory.Predictor(self.experiment.judge.network, self.info, self.options.workers_per_trial)
+
+    def memory_of(self, training: DistillTraining | GeneratorTraining) -> int:
+        """Predicted bytes of one worker."""
+        if isinstance(training, DistillTraining):
+            return self._predict(training)
+        return memory.training_bytes(training, self.experiment.judge.network, self.info, self.options.workers_per_trial)
 
     def uniform_generator(self, ngf: int) -> Generator:
         generator = self.experiment.student.generator
         widths = validated(type(generator.widths), generator.widths.values_at(ngf), where=f"uniform {ngf}")
         return generator.model_copy(update={"widths": widths})
 
+    def uniform(self, ngf: int) -> DistillTraining:
+        """A student of uniform widths, by plain distillation."""
+        student = self.experiment.student
+        plain = student.mi.model_copy(update={"weight": 0.0})
+        return student.model_copy(update={"mi": plain, "generator": self.uniform_generator(ngf)})
+
     @cached_property
     def left_out(self) -> list[int]:
         """Uniform baselines outside the cost windows: they are not trained."""
-        return [ngf for ngf in self.space.uniform if not space.is_affordable(self.space, self.costs_of(self.uniform_generator(ngf)))]
+        return [ngf for ngf in self.space.uniform if not space.is_affordable(self.space, self.costs_of(self.uniform(ngf)))]
+
+    @cached_property
+    def baselines(self) -> list[tuple[str, str, DistillTraining | GeneratorTraining]]:
+        """(role, label, training): uniform widths by plain distillation, and the narrowest of them without a teacher."""
+        widths = [ngf for ngf in self.space.uniform if ngf not in self.left_out]
+        out: list[tuple[str, str, DistillTraining | GeneratorTraining]] = [
+            ("uniform", f"uniform {ngf}", self.uniform(ngf)) for ngf in widths
+        ]
+        names = ("batch_size", "budget_nimg", "report_every_nimg", "ema_nimg", "flip", "precision", "execution")
+        shared: dict[str, Any] = {name: getattr(self.experiment.student, name) for name in names} | {"start": None}
+        for ngf in sorted(widths)[:1]:
+            alone = self.experiment.teacher.model_copy(update={"generator": self.uniform_generator(ngf), **shared})
+            if space.is_affordable(self.space, self.costs_of(alone)):  # its discriminator may need more memory than the uniform student
+                out.append(("no_teacher", f"no teacher {ngf}", alone))
+        return out
 
     @cached_property
     def trial_bytes(self) -> int:
-        """Predicted memory of one worker of the dearest trial: a student and, where it is larger, the student without a teacher."""
+        """Predicted memory of one worker of the trial that needs most of it."""
         dearest = space.values_of(self.space, space.corner(self.space, highest=True))
-        jobs: list[Any] = [with_values(self.experiment, dearest, where="search").student]
-        if widths := [ngf for ngf in self.space.uniform if ngf not in self.left_out]:
-            jobs.append(self.experiment.student.model_copy(update={"generator": self.uniform_generator(max(widths))}))
-            generator, batch_size = self.uniform_generator(min(widths)), self.experiment.student.batch_size
-            jobs.append(self.experiment.teacher.model_copy(update={"generator": generator, "batch_size": batch_size}))
-        return max(memory.training_bytes(job, self.experiment.judge.network, self.info, self.options.workers_per_trial) for job in jobs)
+        ends = [window.high * 2**30 for window in self.space.constraints if window.cost == "cost/memory_gb"]
+        searched = min(self.memory_of(with_values(self.experiment, dearest, where="search").student), *ends, math.inf)
+        return max(int(searched), *(self.memory_of(training) for _, _, training in self.baselines), 0)
 
     @cached_property
     def reference(self) -> list[float]:
@@ -178,11 +224,6 @@ def _check_objectives(plan: Plan, where: str) -> None:
         )
 
 
-def _size_for(generator: Generator, info: DataInfo) -> tuple[int, int]:
-    """What a family counts and checks its sizes by: the input's, or the picture's where there is none."""
-    return info.input_size if models.GENERATORS[generator.family].takes == "picture" else (info.height, info.width)
-
-
 def _given_teacher(experiment: Experiment, folder: Path) -> GeneratorTraining:
     """The teacher's training with the network of `folder` as its start, and no images. Raises ConfigError where it is no generator."""
     inner = folder / "network" if (folder / "network").is_dir() else folder
@@ -210,7 +251,7 @@ def _check_generators(plan: Plan) -> None:
     for stage in ("teacher", "student"):
         generator = getattr(plan.experiment, stage).generator
         takes_noise = models.GENERATORS[generator.family].takes == "noise"
-        models.check(generator, info.input_channels, *_size_for(generator, info), f"{stage}.generator")
+        models.check(generator, info.input_channels, *networks.size_for(generator, info), f"{stage}.generator")
         scale = getattr(generator, "scale", 1)
         if scale != info.degrade.scale and not takes_noise:
             raise ConfigError(
@@ -292,13 +333,18 @@ def _check_execution(plan: Plan) -> None:
 
 
 def _with_options(chosen: SearchSpace, options: SweepOptions) -> SearchSpace:
-    """The space with objectives and cost window from the command line."""
+    """The space with objectives and cost windows from the command line."""
     updates: dict[str, Any] = {}
     if options.objectives:
         updates["objectives"] = tuple(_parse_objective(text) for text in options.objectives)
-    if options.max_macs is not None or options.min_macs is not None:
-        window = Window(cost="cost/macs", low=options.min_macs or 0.0, high=1e30 if options.max_macs is None else options.max_macs)
-        updates["constraints"] = (*chosen.constraints, window)
+    asked = [
+        ("cost/macs", options.min_macs, options.max_macs),
+        ("cost/params", options.min_params, options.max_params),
+        ("cost/memory_gb", None, options.max_memory_gb),
+    ]
+    windows = [Window(cost=name, low=low or 0.0, high=1e30 if high is None else high) for name, low, high in asked if low or high]
+    if windows:
+        updates["constraints"] = (*chosen.constraints, *windows)
     return chosen.model_copy(update=updates)
 
 

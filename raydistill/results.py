@@ -110,7 +110,7 @@ def write_result(trial_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 def read_result(trial_dir: Path) -> dict[str, Any] | None:
     """The trial's result; None when it has none yet. Raises StoreError when the file is damaged or of another version."""
-    return _read_json(trial_dir / "result.json") if (trial_dir / "result.json").exists() else None
+    return _read_json(trial_dir / "result.json", _RESULT_KEYS) if (trial_dir / "result.json").exists() else None
 
 
 def read_trials(sweep_dir: Path) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ def read_trials(sweep_dir: Path) -> list[dict[str, Any]]:
     """
     if not sweep_dir.is_dir():
         raise StoreError(f"{sweep_dir}: there is no such results folder")
-    trials = [_read_json(path) | {"result": read_result(path.parent)} for path in sweep_dir.glob("trials/*/trial.json")]
+    trials = [_read_json(path, _TRIAL_KEYS) | {"result": read_result(path.parent)} for path in sweep_dir.glob("trials/*/trial.json")]
     return sorted(trials, key=lambda trial: trial["number"])
 
 
@@ -131,13 +131,15 @@ def _require(data: dict[str, Any], keys: Sequence[str], what: str) -> None:
         raise ValueError(f"a {what} needs the keys {', '.join(missing)}")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{path}: damaged or unreadable: {error}. Remove the file to run the trial again.") from error
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         raise StoreError(f"{path}: not written by schema version {SCHEMA_VERSION} of raydistill. Use the version that wrote it.")
+    if missing := [key for key in keys if key not in data]:
+        raise StoreError(f"{path}: damaged: without {', '.join(missing)}. Remove the file to run the trial again.")
     return data
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from raydistill import frontier, ledger, mirror, results, store, sweep, track
+from raydistill import frontier, mirror, results, store, sweep, track
 from raydistill.batch import Batch, Budget, Entry, Method, load_batch
 from raydistill.config import digest
 from raydistill.dotted import nearest, validated
@@ -150,7 +150,7 @@ def _say_plan(batch: Batch, sweeps: Sequence[Sweep], progress: Progress) -> None
     rows = []
     for each in sweeps:
         state = FINISHED if is_finished(each) else "goes on" if each.folder.exists() else "new"
-        rows.append((each.name, state, each.plan.options.trials, len(ledger.baselines(each.plan))))
+        rows.append((each.name, state, each.plan.options.trials, len(each.plan.baselines)))
     table = pd.DataFrame(rows, columns=["sweep", "state", "searched trials", "baselines"])
     progress.rows(f"batch {batch.name}", table)
     teachers = {digest([each.plan.experiment.judge, each.plan.experiment.teacher, each.plan.data.digest]) for each in sweeps}

@@ -17,7 +17,8 @@ from raydistill.presets import PRESETS
 
 Defined = TypeVar("Defined")
 
-COSTS = ("cost/macs", "cost/params")
+COSTS = ("cost/macs", "cost/params", "cost/memory_gb")
+"""Known before training. `memory_gb`: predicted peak memory of one worker that trains the student, GiB (see `memory.py`)."""
 QUALITIES = {"val/miou": "max", "val/kd_judge": "min", "val/fd_judge": "min", "val/psnr": "max", "val/ssim": "max"}
 """What a student can be judged by, with the direction that is better."""
 
@@ -134,6 +135,8 @@ def check(space: SearchSpace, experiment: Experiment, where: str) -> None:
             raise SpaceError(f"{where}: {path!r} cannot be searched: parameters are paths below 'student.', and the seed is --seed's.")
         if path.startswith("student.execution."):
             raise SpaceError(f"{where}: {path!r} cannot be searched: it changes no result; give it by --set.")
+        if path == "student.generator.family":
+            raise SpaceError(f"{where}: {path!r} cannot be searched: it decides which widths there are; make one space for each family.")
         for value in _extremes(distribution, f"{where}: {path}"):
             with_values(experiment, {path: value}, where=f"{where}: parameters")
     _check_objectives(space, where)

@@ -15,10 +15,10 @@ from types import MappingProxyType
 
 import torch
 
-from raydistill import mirror, nodes, place, report, search, space, store, track, trial, tuning
+from raydistill import mirror, nodes, place, report, results, search, space, store, track, trial, tuning
 from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, RaydistillError
-from raydistill.ledger import Ledger, Trial, baselines
+from raydistill.ledger import Ledger, Trial
 from raydistill.perform import Stages, stages_done, train_stages
 from raydistill.plan import Plan, SweepOptions, check
 from raydistill.progress import Progress
@@ -49,18 +49,19 @@ def _say_plan(plan: Plan, progress: Progress) -> None:
     classes = f", {info.num_classes} classes" if info.has_labels else ""
     progress.say(f"data {plan.data.digest}: {info.layout} at {info.width}x{info.height}{classes}: {counts}. {info.split_rule}")
     cheapest, dearest = (plan.costs_of_picked(space.corner(plan.space, highest=high))["cost/macs"] for high in (False, True))
-    teacher = plan.costs_of(plan.experiment.teacher.generator)["cost/macs"]
+    teacher = plan.costs_of(plan.experiment.teacher)["cost/macs"]
     progress.say(f"students of {cheapest / 1e6:,.1f} to {dearest / 1e6:,.1f} M MACs, the teacher has {teacher / 1e6:,.1f} M")
-    progress.say(f"{plan.options.trials} trials and {len(baselines(plan))} baselines; nothing was trained: leave --dry-run out")
+    progress.say(f"{plan.options.trials} trials and {len(plan.baselines)} baselines; nothing was trained: leave --dry-run out")
 
 
 @contextmanager
 def opened(plan: Plan, progress: Progress) -> Iterator[tuple[Path, Tracker]]:
     """The sweep's folder, held by this process alone, and its tracker, closed at the end."""
     options = plan.options
+    found = _find_sweep(plan) if options.resume else None
     with store.locked(plan.store / "mlflow.lock", what="the tracking store", wait=True):
         tracker = Tracker(options.mlflow or default_uri(plan.store), options.experiment, plan.store / "mlartifacts")
-    folder = _open_sweep(plan)
+    folder = found or _new_sweep(plan)
     with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
         if url := mirror.url_of(folder):
             progress.say(f"results go to {url}; this machine's copy:")
@@ -274,10 +275,14 @@ def _to_recheck(ledger: Ledger) -> Trial:
     return (max if direction == "max" else min)(candidates, key=lambda known: ledger.value(known, name))
 
 
-def _open_sweep(plan: Plan) -> Path:
+def _find_sweep(plan: Plan) -> Path:
+    folder = store.find_sweep(plan.store, plan.options.name, plan.definition)
+    results.read_trials(folder)  # a damaged file is told now, not after the teacher
+    return folder
+
+
+def _new_sweep(plan: Plan) -> Path:
     options = plan.options
-    if options.resume:
-        return store.find_sweep(plan.store, options.name, plan.definition)
     facts = {"definition": plan.definition, "seed": options.seed, "sampler": options.sampler, "early_stopping": options.early_stopping}
     facts |= {"data": plan.data.digest, "space": canonical(plan.space), "experiment": canonical(plan.experiment)}
     return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts)

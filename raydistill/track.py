@@ -25,6 +25,7 @@ import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,7 +59,7 @@ def _named(method: Callable[P, R]) -> Callable[P, R]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
-        except (MlflowException, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
             raise StoreError(f"the tracking store failed: {str(error).splitlines()[0]}; results are kept, go on with --resume") from error
 
     return wrapped
@@ -118,7 +119,7 @@ class Tracker:
             self.experiment_id = found.experiment_id if found else self.client.create_experiment(experiment, artifact_location=location)
             self.client.set_experiment_tag(self.experiment_id, "mlflow.experimentKind", "custom_model_development")
             self.client.set_experiment_tag(self.experiment_id, f"mlflow.sharedViewState.{_VIEW}", json.dumps(_FRONT_FIRST))
-        except (MlflowException, OSError) as error:
+        except (MlflowException, SQLAlchemyError, OSError) as error:
             raise StoreError(f"--mlflow {uri}: the tracking store cannot be used: {str(error).splitlines()[0]}") from error
         self.parent_id = ""
         self.run_ids: dict[str, str] = {}

@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from test_import import as_unet, put, shaken
 
-from raydistill import inherit, ledger, networks
+from raydistill import inherit, networks
 from raydistill.config import DistillTraining, Job, Pix2pixTraining
 from raydistill.data import batch, load_split
 from raydistill.dotted import with_values
@@ -67,7 +67,7 @@ def test_a_given_teacher_is_scored_and_taught_from_as_it_is(pairs: Path, importe
     given = networks.load_generator(networks.stored(imported))[1]
     kept = load_file(Path(stages.teacher.path) / "weights.safetensors")
     assert all(torch.equal(kept[name], given[name]) for name in given) and set(kept) == set(given)
-    roles = [(role, training) for role, _, training in ledger.baselines(plan)]
+    roles = [(role, training) for role, _, training in plan.baselines]
     alone = next(training for role, training in roles if role == "no_teacher")
     assert isinstance(alone, Pix2pixTraining) and alone.start is None and alone.budget_nimg > 0
 

@@ -13,7 +13,7 @@ from raydistill.errors import BudgetError
 from raydistill.models import GENERATORS
 from raydistill.presets import shapes32
 from raydistill.search import Picked, Problem, Told, is_feasible, prove_feasible, random_pick
-from raydistill.space import Distribution, Int, Window, corner, load_space, values_of
+from raydistill.space import Choice, Distribution, Int, Window, corner, load_space, values_of
 
 
 def test_random_picks_are_uniform_on_each_range() -> None:
@@ -36,18 +36,61 @@ def test_the_ends_of_a_window_belong_to_it() -> None:
     assert is_feasible(of, {"a": 2, "b": 2}) and not is_feasible(of, {"a": 2, "b": 1})
 
 
-@pytest.mark.parametrize("window", [Window(cost="cost/macs", high=1999), Window(cost="cost/macs", low=256_001, high=1e9)])
-def test_an_impossible_window_is_refused_with_the_reachable_range(window: Window) -> None:
+def refusal(*windows: Window) -> str:
     with pytest.raises(BudgetError) as caught:
-        prove_feasible(problem(constraints=(window,)))
-    assert str(caught.value).startswith(f"cost/macs between {window.low:,.0f} and {window.high:,.0f}: nothing fits.")
-    assert "2,000 to 256,000" in str(caught.value)
-
-
-def test_windows_that_exclude_each_other_are_refused_with_the_reachable_ranges() -> None:
-    windows = (Window(cost="cost/macs", low=200_000, high=256_000), Window(cost="cost/params", high=10))
-    with pytest.raises(BudgetError, match=r"the cost windows together.*cost/macs 2,000 to 256,000; cost/params 3 to 32"):
         prove_feasible(problem(constraints=windows))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        (Window(cost="cost/macs", high=1999), "cost/macs of at most 1,999"),
+        (Window(cost="cost/macs", low=256_001, high=1e9), "cost/macs between 256,001 and 1,000,000,000"),
+    ],
+)
+def test_an_impossible_window_is_refused_with_the_reachable_range(window: Window, said: str) -> None:
+    assert refusal(window) == f"{said}: nothing fits. Reachable: 2,000 to 256,000."
+
+
+def test_windows_that_exclude_each_other_are_refused_with_what_each_cost_reaches_inside_the_other() -> None:
+    """a is even up to 16 and b at most 16: 200,000 MACs need a + b of 29 or more, and a + b of 10 allows 24,000 (4 x 6)."""
+    text = refusal(Window(cost="cost/macs", low=200_000, high=256_000), Window(cost="cost/params", high=10))
+    assert text.startswith("cost/macs between 200,000 and 256,000 and cost/params of at most 10: none of all 768 configurations fits.")
+    assert "Reachable inside the window on cost/params: cost/macs 2,000 to 24,000." in text
+    assert "Reachable inside the window on cost/macs: cost/params 29 to 32." in text
+
+
+def test_two_windows_on_one_cost_are_one_and_may_not_cross() -> None:
+    text = refusal(Window(cost="cost/macs", low=100_000, high=1e30), Window(cost="cost/macs", high=50_000))
+    assert text == "cost/macs between 100,000 and 50,000: the lower end is above the upper one."
+
+
+def test_a_window_between_two_neighbours_is_refused_with_both() -> None:
+    """None of the products of 2, 4, ..., 16 and 1, ..., 16 lies strictly between 224 and 240."""
+    assert "cost/macs 224,000 and, next, 240,000." in refusal(Window(cost="cost/macs", low=224_001, high=239_999))
+
+
+def test_the_one_configuration_in_a_window_is_found_however_rare() -> None:
+    """1 of 10,000: 5,000 random picks may miss it."""
+    wide: dict[str, Distribution] = {"a": Int(low=1, high=100), "b": Int(low=1, high=100)}
+    of = problem(parameters=wide, constraints=(Window(cost="cost/macs", low=9_409_000, high=9_409_000),))
+    prove_feasible(of)
+    history = run(of, 1, lambda picked, number: Told(picked, "RUNNING", None))
+    assert history[0].picked == {"a": 97, "b": 97}
+    with pytest.raises(BudgetError, match="trial 1: all 10,000 configurations were proposed before or outside the cost windows"):
+        search.propose(of, history, 1)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"a": Int(low=4, high=4), "b": Int(low=3, high=3), "weight": Choice(options={"on": 0.1})}])
+@pytest.mark.parametrize("sampler", list(search.SAMPLERS))
+def test_a_space_of_one_point_gives_it_once(parameters: dict[str, Distribution], sampler: str) -> None:
+    of = Problem(space(parameters), lambda picked: {"cost/macs": 12_000, "cost/params": 7}, 0, 4, sampler, 20)
+    prove_feasible(of)
+    only = search.propose(of, [], 0)
+    assert set(only) == set(parameters)
+    with pytest.raises(BudgetError, match="all 1 configurations were proposed before"):
+        search.propose(of, [Told(only, "COMPLETE", [0.5, 12_000.0])], 1)
 
 
 def test_a_window_that_only_the_cheapest_configuration_fits_is_feasible() -> None:

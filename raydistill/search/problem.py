@@ -16,6 +16,7 @@ from raydistill.seeds import numpy_stream
 from raydistill.space import Choice, Distribution, Float, Int, SearchSpace, active, corner, is_affordable
 
 _TRIES = 5_000
+_GRID_AT_MOST = 20_000
 _ENOUGH = 200
 """So many new, feasible candidates are looked at where one is chosen at random."""
 _LOG_SPAN = (3.0, 1e9)
@@ -83,20 +84,60 @@ def identity(picked: Picked) -> tuple[tuple[str, Any], ...]:
 
 
 def prove_feasible(problem: Problem) -> None:
-    """Raises BudgetError, with the reachable range, where no configuration fits the cost windows: before launch."""
+    """Raises BudgetError, with the range that can be reached, where no configuration fits the cost windows: before launch.
+
+    A space of at most 20,000 configurations is looked at as a whole. Of a larger one both corners and a spread sample are: where all
+    of them miss windows that each could be met, that is said as what it is.
+    """
     cheapest, dearest = (problem.costs_of(corner(problem.space, highest)) for highest in (False, True))
+    windows: dict[str, tuple[float, float]] = {}
     for window in problem.space.constraints:
-        low, high = cheapest[window.cost], dearest[window.cost]
-        if window.low > window.high:
-            raise BudgetError(f"{window.cost} between {window.low:,.0f} and {window.high:,.0f}: the lower end is above the upper one.")
-        if window.high < low or window.low > high:
-            raise BudgetError(
-                f"{window.cost} between {window.low:,.0f} and {window.high:,.0f}: nothing fits. Reachable: {low:,} to {high:,}."
-            )
+        before = windows.get(window.cost, (0.0, math.inf))
+        windows[window.cost] = (max(before[0], window.low), min(before[1], window.high))
+    for name, (low, high) in windows.items():
+        if low > high:
+            raise BudgetError(f"{name} between {_number(low)} and {_number(high)}: the lower end is above the upper one.")
+        if high < cheapest[name] or low > dearest[name]:
+            raise BudgetError(f"{_said(name, low, high)}: nothing fits. Reachable: {_range([cheapest[name], dearest[name]])}.")
+    sample = spread_picks(problem.space, numpy_stream(problem.seed, "search/proof"))
+    if not windows or any(is_feasible(problem, picked) for picked in sample):
+        return
     rng = numpy_stream(problem.seed, "search/proof")
-    if not any(is_feasible(problem, picked) for picked in spread_picks(problem.space, rng)):
-        ranges = "; ".join(f"{cost} {cheapest[cost]:,} to {dearest[cost]:,}" for cost in cheapest)
-        raise BudgetError(f"none of {_TRIES} configurations fits the cost windows together. Reachable: {ranges}. Widen a window.")
+    grid = grid_picks(problem.space, rng)
+    known = [problem.costs_of(picked) for picked in grid or spread_picks(problem.space, rng)]
+    if any(is_affordable(problem.space, costs) for costs in known):
+        return
+    asked = " and ".join(_said(name, *window) for name, window in windows.items())
+    raise BudgetError(
+        f"{asked}: none of {'all ' if grid else ''}{len(known):,} configurations fits. {' '.join(_reached(windows, known))} Widen a window."
+    )
+
+
+def _reached(windows: Mapping[str, tuple[float, float]], known: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """What each cost reaches where the other windows are met; of one that is met alone but lies between two values: those."""
+    for name, (low, high) in windows.items():
+        others = [(other, ends) for other, ends in windows.items() if other != name]
+        within = [costs[name] for costs in known if all(ends[0] <= costs[other] <= ends[1] for other, ends in others)]
+        where = f" inside the window on {' and '.join(other for other, _ in others)}" if others else ""
+        if within and min(within) <= high and max(within) >= low:
+            below, above = max(value for value in within if value < low), min(value for value in within if value > high)
+            yield f"Reachable{where}: {name} {_number(below)} and, next, {_number(above)}."
+        elif within:
+            yield f"Reachable{where}: {name} {_range(within)}."
+
+
+def _said(name: str, low: float, high: float) -> str:
+    if high >= 1e30:
+        return f"{name} of at least {_number(low)}"
+    return f"{name} between {_number(low)} and {_number(high)}" if low else f"{name} of at most {_number(high)}"
+
+
+def _range(values: Sequence[float]) -> str:
+    return f"{_number(min(values))} to {_number(max(values))}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.6g}"
 
 
 def cost_axis(problem: Problem, name: str | None = None) -> CostAxis:
@@ -129,6 +170,28 @@ def spread_picks(space: SearchSpace, rng: np.random.Generator) -> Iterator[Picke
         yield random_pick(space, rng, *((0.0, reach), (1 - reach, 1.0), (0.0, 1.0))[index % 3])
 
 
+def grid_picks(space: SearchSpace, rng: np.random.Generator) -> list[Picked]:
+    """Every configuration of a space of at most 20,000, in order; empty where there are more.
+
+    A Float is drawn anew in each: no cost depends on one, so these are all costs that there are.
+    """
+    values: dict[str, Sequence[Any]] = {}
+    for path, distribution in space.parameters.items():
+        if isinstance(distribution, Choice):
+            values[path] = list(distribution.options)
+        elif isinstance(distribution, Int):
+            values[path] = range(distribution.low, distribution.high + 1, distribution.step)
+    if math.prod(len(options) for options in values.values()) > _GRID_AT_MOST:
+        return []
+    floats = {path: distribution for path, distribution in space.parameters.items() if isinstance(distribution, Float)}
+    found: dict[Any, Picked] = {}
+    for row in itertools.product(*values.values()):
+        discrete = dict(zip(values, row, strict=True))
+        picked = active(space, discrete | {path: _draw(distribution, rng, 0.0, 1.0) for path, distribution in floats.items()})
+        found.setdefault(tuple(item for item in picked.items() if item[0] in discrete), picked)
+    return list(found.values())
+
+
 def uniform_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
     """Plain random search."""
     rng = numpy_stream(problem.seed, "search/uniform", number)
@@ -143,10 +206,15 @@ def new_picks(problem: Problem, history: Sequence[Told], number: int) -> list[Pi
         BudgetError: there is none.
     """
     rng = numpy_stream(problem.seed, "search/random", number)
-    candidates = list(itertools.islice(filter(new_filter(problem, history), spread_picks(problem.space, rng)), _ENOUGH))
+    is_new = new_filter(problem, history)
+    candidates = list(itertools.islice(filter(is_new, spread_picks(problem.space, rng)), _ENOUGH))
     if not candidates:
+        grid = grid_picks(problem.space, rng)
+        candidates = list(filter(is_new, grid))
+    if not candidates:
+        looked_at = f"all {len(grid):,}" if grid else f"{_TRIES:,}"
         raise BudgetError(
-            f"trial {number}: {_TRIES} configurations were all proposed before or outside the cost windows; ask for fewer trials"
+            f"trial {number}: {looked_at} configurations were proposed before or outside the cost windows; ask for fewer trials"
         )
     return candidates
 
