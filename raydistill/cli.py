@@ -1,14 +1,22 @@
 """The command line. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted."""
 
+import functools
+import inspect
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from raydistill.errors import ConfigError, RaydistillError, StoreError
+
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option("--plugin", metavar="FILE|MODULE", help="Import a plug-in first: it RUNS that code. Repeatable; see docs/cookbook.md."),
+]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 
@@ -310,6 +318,30 @@ def frontier(
     table = read_table(sweep_dir / "trials.parquet")
     Progress().table(f"frontier of {sweep_dir.name}", table[table["front.member"]].sort_values("cost.macs"))
     Progress().table("all other trials", table[~table["front.member"]].sort_values("cost.macs"))
+
+
+def _with_plugins(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with the option --plugin, whose plug-ins are imported before it runs."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, plugin: list[str] | None = None, **given: Any) -> None:
+        if plugin:
+            from raydistill import plugins
+
+            plugins.load(plugin)
+        command(*args, **given)
+
+    signature = inspect.signature(command)
+    option = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugins)
+    wrapped.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = command.__annotations__ | {"plugin": Plugins}
+    return wrapped
+
+
+for _group in (app, evaluator_app, data_app, teacher):
+    for _command in _group.registered_commands:
+        assert _command.callback is not None
+        _command.callback = _with_plugins(_command.callback)
 
 
 def main() -> None:

@@ -38,8 +38,9 @@ class Place(NamedTuple):
     """The tensors below one name, and whose channels their axes count."""
 
     name: str
-    out: str | None
-    """The group that its first axis counts (its second, of a transposed convolution); None: what is never cut."""
+    out: str | tuple[str, ...] | None
+    """The group that its first axis counts (its second, of a transposed convolution), or several, one after the other; None: what is
+    never cut."""
     into: tuple[str, ...] | None = ()
     """The groups that the other axis counts, one after the other; None: what is never cut; (): each channel is alone, as in norms."""
     transposed: bool = False
@@ -68,8 +69,8 @@ def require_narrower(teacher: Generator, student: Generator, where: str) -> None
     """Raises ConfigError where `student_state` could not cut the student out of the teacher."""
     if student.family != teacher.family:
         raise ConfigError(f"{where}.family: {student.family!r}, but the teacher it starts from is a {teacher.family!r}; use that family")
-    if getattr(student, "blocks_per_level", 0):
-        raise ConfigError(f"{where}.blocks_per_level: a U-Net with blocks in its levels cannot start from its teacher; start at random")
+    if type(teacher) not in PLACES:
+        raise ConfigError(f"{where}: students of the family {teacher.family!r} cannot start from their teacher; start at random")
     for name, value in student:
         if name != "widths" and value != getattr(teacher, name):
             mine = getattr(teacher, name)
@@ -83,12 +84,16 @@ def require_narrower(teacher: Generator, student: Generator, where: str) -> None
 def l1_scores(config: Generator, weights: State) -> Scores:
     """The sum of absolute weights that make each channel, over all layers that add to it."""
     scores: Scores = {}
-    for place in PLACES[type(config)](config):
+    places = list(PLACES[type(config)](config))
+    full = _sizes(places, weights)
+    for place in places:
         weight = _weight(weights, place.name)
         if place.out is not None and place.into != () and weight is not None and not place.name.endswith(".affine"):
             axis = 1 if place.transposed else 0
             norms = weight.float().abs().sum([other for other in range(weight.ndim) if other != axis]).view(-1, place.each).sum(1)
-            scores[place.out] = scores.get(place.out, 0) + norms
+            groups = _groups(place.out)
+            for group, norm in zip(groups, norms.split([full[group] for group in groups])):
+                scores[group] = scores.get(group, 0) + norm
     return scores
 
 
@@ -132,7 +137,7 @@ def _sizes(places: list[Place], target: State) -> dict[str, int]:
     """Group -> channels of the student, from the shapes of what makes them."""
     sizes: dict[str, int] = {}
     for place in places:
-        if place.out is not None and (weight := _weight(target, place.name)) is not None:
+        if isinstance(place.out, str) and (weight := _weight(target, place.name)) is not None:
             sizes[place.out] = weight.shape[1 if place.transposed else 0] // place.each
     return sizes
 
@@ -146,15 +151,24 @@ def _cut(places: list[Place], weights: State, target: State, kept: dict[str, Ten
                 continue
             first = 1 if place.transposed and value.ndim > 1 else 0
             if place.out is not None:
-                value = value.index_select(first, _each(kept[place.out], place.each))
+                value = value.index_select(first, _each(_after_one_another(_groups(place.out), kept, full), place.each))
             if place.into and value.ndim > 1:
                 before = value.shape[1 - first]
-                starts = itertools.accumulate((full[group] for group in place.into), initial=0)
-                value = value.index_select(1 - first, torch.cat([kept[group] + start for group, start in zip(place.into, starts)]))
+                value = value.index_select(1 - first, _after_one_another(place.into, kept, full))
                 if place.equalised:
                     value = value * math.sqrt(value.shape[1 - first] / before)
             state[name] = value.contiguous()
     return state
+
+
+def _groups(out: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (out,) if isinstance(out, str) else out
+
+
+def _after_one_another(groups: tuple[str, ...], kept: dict[str, Tensor], full: dict[str, int]) -> Tensor:
+    """Which places of an axis are kept that counts these groups, one after the other."""
+    starts = itertools.accumulate((full[group] for group in groups), initial=0)
+    return torch.cat([kept[group] + start for group, start in zip(groups, starts)])
 
 
 def _each(index: Tensor, number: int) -> Tensor:
@@ -195,17 +209,29 @@ def _resnet(config: Generator) -> Iterator[Place]:
 
 def _unet(config: Generator) -> Iterator[Place]:
     assert isinstance(config, UnetGenerator)
-    last = config.num_levels - 1
+    last, number = config.num_levels - 1, config.blocks_per_level
     for level in range(last + 1):
-        down, up = f"downs.{level}", f"ups.{last - level}"
+        down, up, blocks = f"downs.{level}", f"ups.{last - level}", 0 if level == last else number
         given = (f"down{level}",) if level == last else (f"down{level}", f"up{level}")
-        above = f"up{level - 1}" if level else None
         yield Place(f"{down}.0", f"down{level}", (f"down{level - 1}",) if level else None)
-        yield Place(f"{up}.1", above, given, transposed=True)
         if 0 < level < last:
             yield Place(f"{down}.1", f"down{level}")
+        for index in range(blocks):
+            yield from _bottleneck(f"{down}.{index + (2 if level else 1)}", (f"down{level}",))
         if level:
-            yield Place(f"{up}.2", above)
+            yield from (Place(f"{up}.1", f"up{level - 1}", given, transposed=True), Place(f"{up}.2", f"up{level - 1}"))
+        else:
+            yield Place(f"{up}.{blocks + 1}", None, given, transposed=True)
+        for index in range(blocks):
+            yield from _bottleneck(*((f"{up}.{index + 3}", (f"up{level - 1}",)) if level else (f"{up}.{index}", given)))
+
+
+def _bottleneck(name: str, groups: tuple[str, ...]) -> Iterator[Place]:
+    """Its shortcut adds what comes out to what goes in, so that both are the same groups."""
+    layers = {1: groups, 4: (f"{name}.first",), 7: (f"{name}.second",), 11: (f"{name}.third",)}
+    for (index, into), out in zip(layers.items(), (*list(layers.values())[1:], groups)):
+        made = out[0] if len(out) == 1 else out
+        yield from (Place(f"{name}.conv_block.{index}", made, into), Place(f"{name}.conv_block.{index + 1}", made))
 
 
 def _enhance(config: Generator) -> Iterator[Place]:

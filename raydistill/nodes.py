@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raydistill import plugins
 from raydistill.errors import ConfigError
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "raydistill")
@@ -109,6 +111,12 @@ def require_same_versions() -> None:
             f"the nodes of the cluster differ in {', '.join(MUST_MATCH)}: {'; '.join(wrong)}. Install the same versions on every node; "
             "`raydistill doctor` shows all"
         )
+
+
+def require_plugins(shipped: str) -> None:
+    """Raises ConfigError with the list, where a plug-in of the driver cannot be imported on a node."""
+    if json.loads(shipped) and (wrong := [f"{node.node}: {node.error}" for node in on_every_node(plugins.take_in, shipped) if node.error]):
+        raise ConfigError(f"a plug-in cannot be imported on every node: {'; '.join(wrong)}. Install there what it imports")
 
 
 def _comparable(name: str, version: str) -> str:

@@ -8,7 +8,23 @@ from typing import Any, Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from raydistill import cost, feed, inherit, memory, models, networks, parallel, presets, recipes, results, search, space, store, terms
+from raydistill import (
+    cost,
+    feed,
+    inherit,
+    memory,
+    models,
+    networks,
+    parallel,
+    plugins,
+    presets,
+    recipes,
+    results,
+    search,
+    space,
+    store,
+    terms,
+)
 from raydistill.architectures import Generator
 from raydistill.config import DistillTraining, Experiment, Frozen, GeneratorTraining, Stored, digest
 from raydistill.data import DataInfo, prepare, read_info
@@ -80,7 +96,9 @@ class Plan:
     @property
     def definition(self) -> str:
         """What makes two sweeps the same; the number of trials may grow on resume."""
-        return digest([self.space, self.experiment, self.data.digest, self.options.seed, self.options.sampler, self.options.early_stopping])
+        options, named = self.options, {name: plugin["digest"] for name, plugin in plugins.recorded().items()}
+        parts = [self.space, self.experiment, self.data.digest, options.seed, options.sampler, options.early_stopping]
+        return digest([*parts, named] if named else parts)
 
     @cached_property
     def problem(self) -> search.Problem:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydantic import NonNegativeInt, PositiveInt
 
-from raydistill import results, store
+from raydistill import plugins, results, store
 from raydistill.config import Frozen, Job
 from raydistill.errors import BudgetError, StoreError
 from raydistill.perform import perform
@@ -51,6 +51,7 @@ def run(options: RetrainOptions) -> int:
 
 def _original(sweep: Path, options: RetrainOptions) -> dict[str, Any]:
     """The trial to train again. Raises StoreError or BudgetError where there is none that could be."""
+    store.require_same_plugins(sweep, plugins.recorded(), str(sweep))
     trials = {trial["number"]: trial for trial in results.read_trials(sweep)}
     trial = trials.get(options.trial)
     if trial is None or trial["role"] not in results.FRONT_ROLES:

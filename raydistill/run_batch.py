@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from raydistill import frontier, mirror, results, store, sweep, track
+from raydistill import frontier, mirror, plugins, results, store, sweep, track
 from raydistill.batch import Batch, Budget, Entry, Method, load_batch
 from raydistill.config import digest
 from raydistill.dotted import nearest, validated
@@ -139,7 +139,7 @@ def _check_folders(batch: Batch, sweeps: Sequence[Sweep], resume: bool) -> None:
         mirror.pull(each.folder)
         if each.folder.exists():
             try:
-                store.find_sweep(root, each.name, each.plan.definition)
+                store.find_sweep(root, each.name, each.plan.definition, plugins.recorded())
             except StoreError as error:
                 problems.append(str(error))
     if problems:

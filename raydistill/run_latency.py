@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from pydantic import PositiveInt
 
-from raydistill import cost
+from raydistill import cost, plugins
 from raydistill.config import Frozen
 from raydistill.errors import ConfigError
 from raydistill.finished import inputs_for, open_generator, plain
@@ -52,7 +52,7 @@ def run(options: LatencyOptions) -> int:
 
 def in_own_process(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:
     """`measure` in a new process: its threads and its memory are its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1, plugins.take_in, (plugins.shipped(),)) as pool:
         return pool.apply(measure, (given, batch_size, options))
 
 

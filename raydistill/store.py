@@ -13,8 +13,10 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from raydistill import mirror
@@ -81,8 +83,8 @@ def create_sweep(store: Path, name: str | None, space: str, facts: dict[str, Any
     return folder
 
 
-def find_sweep(store: Path, name: str | None, definition: str) -> Path:
-    """The sweep to resume: the named one, else the newest of the same definition.
+def find_sweep(store: Path, name: str | None, definition: str, plugins: Mapping[str, Any] = MappingProxyType({})) -> Path:
+    """The sweep to resume: the named one, else the newest of the same definition. `plugins`: as `plugins.recorded` has them.
 
     Raises:
         StoreError: there is none, or the named one was started with other settings.
@@ -91,6 +93,7 @@ def find_sweep(store: Path, name: str | None, definition: str) -> Path:
         folder = store / "sweeps" / name
         if not (folder / "sweep.json").exists():
             raise StoreError(f"--resume --name {name}: there is no such sweep in {store / 'sweeps'}; leave --resume out to start it")
+        require_same_plugins(folder, plugins, f"--resume --name {name}")
         if read_sweep(folder)["definition"] != definition:
             raise StoreError(
                 f"--resume --name {name}: that sweep was started with another space, data, config or seed; use the same command"
@@ -98,10 +101,38 @@ def find_sweep(store: Path, name: str | None, definition: str) -> Path:
         return folder
     same = [path.parent for path in (store / "sweeps").glob("[!.]*/sweep.json") if read_sweep(path.parent)["definition"] == definition]
     if not same:
+        for folder in sorted((path.parent for path in (store / "sweeps").glob("[!.]*/sweep.json")), reverse=True):
+            if set(read_sweep(folder).get("plugins", {})) == set(plugins) != set():
+                require_same_plugins(folder, plugins, f"--resume: sweep {folder.name}")
         raise StoreError(
             f"--resume: no sweep in {store / 'sweeps'} has the same space, data, config and seed; leave --resume out to start one"
         )
     return max(same, key=lambda folder: read_sweep(folder)["created"])
+
+
+def require_same_plugins(folder: Path, plugins: Mapping[str, Any], where: str) -> None:
+    """Raises StoreError with what changed, where a sweep was started with other plug-ins than these."""
+    before = read_sweep(folder).get("plugins", {})
+    for name in {**before, **plugins}:
+        if name not in plugins:
+            raise StoreError(f"{where}: was started with the plug-in {name}; add --plugin with its path or module")
+        if name not in before:
+            raise StoreError(f"{where}: was started without the plug-in {name}; leave that --plugin out, or start a new sweep")
+        if before[name]["digest"] != plugins[name]["digest"]:
+            what = _first_change(before[name]["files"], plugins[name]["files"])
+            raise StoreError(
+                f"{where}: the plug-in {name} has changed since: {what}. "
+                f"Put it back (its text is in {folder}/sweep.json), or start a new sweep"
+            )
+
+
+def _first_change(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    for module in sorted({*before, *now}):
+        old, new = (files.get(module, "").splitlines() for files in (before, now))
+        for index, (a, b) in enumerate(zip_longest(old, new)):
+            if a != b:
+                return f"line {index + 1} of {module} was {(a or '').strip()!r}, now {(b or '').strip()!r}"
+    return "white space at the end of a line"
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:

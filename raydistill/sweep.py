@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import torch
 
-from raydistill import mirror, nodes, place, report, results, search, space, store, track, trial, tuning
+from raydistill import mirror, nodes, place, plugins, report, results, search, space, store, track, trial, tuning
 from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, RaydistillError
 from raydistill.ledger import Ledger, Trial
@@ -81,6 +81,7 @@ def on_ray(sweeps: Sequence[SweepOptions]) -> Iterator[None]:
         with _sigterm_interrupts():  # after Ray, which installs a handler of its own
             if os.environ.get("RAY_ADDRESS"):  # an embedded cluster is this installation
                 nodes.require_same_versions()
+                nodes.require_plugins(plugins.shipped())
             yield
     finally:
         place.stop_ray()
@@ -276,7 +277,7 @@ def _to_recheck(ledger: Ledger) -> Trial:
 
 
 def _find_sweep(plan: Plan) -> Path:
-    folder = store.find_sweep(plan.store, plan.options.name, plan.definition)
+    folder = store.find_sweep(plan.store, plan.options.name, plan.definition, plugins.recorded())
     results.read_trials(folder)  # a damaged file is told now, not after the teacher
     return folder
 
@@ -285,6 +286,7 @@ def _new_sweep(plan: Plan) -> Path:
     options = plan.options
     facts = {"definition": plan.definition, "seed": options.seed, "sampler": options.sampler, "early_stopping": options.early_stopping}
     facts |= {"data": plan.data.digest, "space": canonical(plan.space), "experiment": canonical(plan.experiment)}
+    facts |= {"plugins": plugins.recorded()}
     return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts)
 
 

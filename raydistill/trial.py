@@ -15,7 +15,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedErr
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from raydistill import mirror, results
+from raydistill import mirror, plugins, results
 from raydistill.config import Experiment, Job, Stored
 from raydistill.errors import RunError
 from raydistill.perform import perform, train_stages
@@ -45,18 +45,19 @@ def perform_sharded(job: Job, folder: Path, group: Group, watch: Callable[[], No
 
 
 def _trial_loop(config: dict[str, Any]) -> None:
-    _set_up_worker(Group(*config["group"]))
+    _set_up_worker(config)
     perform(Job.model_validate_json(config["job"]), Path(config["folder"]), _report_to_train)
 
 
 def _stages_loop(config: dict[str, Any]) -> None:
-    _set_up_worker(Group(*config["group"]))
+    _set_up_worker(config)
     experiment, data = Experiment.model_validate_json(config["experiment"]), Stored.model_validate_json(config["data"])
     train_stages(experiment, data, Path(config["cache"]), _report_to_train, config["outputs_gb"])
 
 
-def _set_up_worker(group: Group) -> None:
-    set_up_process(group)
+def _set_up_worker(config: dict[str, Any]) -> None:
+    plugins.take_in(config["plugins"])
+    set_up_process(Group(*config["group"]))
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
 
@@ -88,7 +89,7 @@ def _fit(
     nccl = use_gpu and (group.workers == 1 or group.gpus >= 1)
     trainer = TorchTrainer(
         loop,
-        train_loop_config=config | {"group": list(group)},
+        train_loop_config=config | {"group": list(group), "plugins": plugins.shipped()},
         scaling_config=ScalingConfig(num_workers=group.workers, use_gpu=use_gpu, resources_per_worker=resources),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if nccl else "gloo"),
         run_config=RunConfig(

@@ -10,7 +10,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from raydistill import mirror
+from raydistill import mirror, plugins
 from raydistill.config import Job
 from raydistill.errors import RunError
 from raydistill.ledger import Trial
@@ -105,7 +105,12 @@ class _Source(Searcher):
             return Searcher.FINISHED
         self.running[trial_id] = trial
         job = Job.model_validate(trial["job"])
-        return {"job": job.model_dump_json(), "folder": str(self.folder_of(trial)), "placement": self.placement}
+        return {
+            "job": job.model_dump_json(),
+            "folder": str(self.folder_of(trial)),
+            "placement": self.placement,
+            "plugins": plugins.shipped(),
+        }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         self.guarded(self.ended, self.running[trial_id], trial_id in self.stopped)
@@ -165,6 +170,7 @@ def _ours(result: dict[str, Any]) -> Numbers:
 
 def _trainable(config: dict[str, Any]) -> None:
     """One trial, in a reused Tune actor."""
+    plugins.take_in(config["plugins"])
     job, folder = Job.model_validate_json(config["job"]), Path(config["folder"])
     placement: Placement = config["placement"]
     try:

@@ -27,6 +27,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("search.known_cost", "search.stopping"), 2),
     **dict.fromkeys(("foreign", "layouts", "inherit"), 2),
     "memory": 3,
+    "plugins": 3,
     "train": 3,
     **dict.fromkeys(
         (
