@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from cookbook import forgotten_after, written
+from families import CASES, Case, plug_in_case
 
+from raydistill import plugins
 from raydistill.config import DistillTraining, Experiment, GeneratorTraining, Job, Stored
 from raydistill.data import batch, load_split, prepare
 from raydistill.dotted import with_values
@@ -65,6 +68,17 @@ class Stages(NamedTuple):
         """A minibatch of the first training pictures."""
         indices, mirrored = np.arange(len(flips)), np.array(flips)
         return Step(batch(load_split(self.data, "train"), indices, flips=mirrored), indices, mirrored, nimg)
+
+
+@pytest.fixture(params=[*CASES, "plug-in"])
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
+    """A small generator of every family, and of one that is a plug-in, for the contract that holds for all."""
+    if request.param in CASES:
+        yield CASES[request.param]
+    else:
+        with forgotten_after():
+            plugins.load(written(tmp_path_factory.mktemp("plug-in"), "plain.py"))
+            yield plug_in_case()
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,11 @@ CASES: dict[str, Case] = {
 }
 
 
+def plug_in_case() -> Case:
+    """Of docs/cookbook.md's family, where that plug-in is loaded."""
+    return case("plain", {"widths": {"first": 5, "second": 7}}, 4, 16, 20)
+
+
 def random_case(family: str, rng: np.random.Generator) -> Case:
     """A config of random widths and structure with a picture size that it takes."""
 

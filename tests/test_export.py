@@ -51,7 +51,6 @@ def trial(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_an_exported_generator_puts_out_what_pytorch_does_at_any_batch_size(case: Case, name: str, tmp_path: Path) -> None:
     if name == "onnx":
         pytest.importorskip("onnxruntime")
