@@ -16,6 +16,7 @@ class Frozen(BaseModel):
 
 
 Width = Annotated[int, Field(ge=1, le=4096)]
+Blocks = Annotated[int, Field(ge=1, le=256)]
 Norm = Literal["instance", "batch"]
 
 
@@ -67,7 +68,7 @@ class ResnetGenerator(Generator):
 
     family: Literal["resnet"] = "resnet"
     widths: ResnetWidths = ResnetWidths.uniform(64)
-    num_blocks: PositiveInt = 9
+    num_blocks: Blocks = 9
     norm: Norm = "instance"
 
 
@@ -100,7 +101,7 @@ class MobileResnetGenerator(Generator):
 
     family: Literal["mobile_resnet"] = "mobile_resnet"
     widths: MobileResnetWidths = MobileResnetWidths.uniform(64)
-    num_blocks: PositiveInt = 9
+    num_blocks: Blocks = 9
     norm: Norm = "instance"
 
 
@@ -151,7 +152,7 @@ class EnhanceGenerator(Generator):
 
     family: Literal["enhance"] = "enhance"
     widths: EnhanceWidths = EnhanceWidths.uniform(64)
-    num_blocks: PositiveInt = 16
+    num_blocks: Blocks = 16
     scale: Literal[1, 2, 4] = 1
 
 

@@ -206,13 +206,16 @@ def evaluate(
     raise typer.Exit(run(validated(EvaluateOptions, options, where="command line")))
 
 
+_LARGEST = 8192
+
+
 def _size(text: str | None) -> tuple[int, int] | None:
     """`256x192` -> (256, 192). Raises ConfigError for anything else."""
     if text is None:
         return None
     height, _, width = text.partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise ConfigError(f"--size {text}: give it as HEIGHTxWIDTH, for example --size 256x256")
+    if not (height.isdecimal() and width.isdecimal() and 1 <= int(height) <= _LARGEST and 1 <= int(width) <= _LARGEST):
+        raise ConfigError(f"--size {text}: give it as HEIGHTxWIDTH, each 1 to {_LARGEST}, for example --size 256x256")
     return int(height), int(width)
 
 

@@ -19,7 +19,6 @@ from raydistill.config import Job, digest
 from raydistill.cost import Table
 from raydistill.data import load_split, read_info
 from raydistill.data.files import decode_pictures, pictures_of
-from raydistill.dotted import validated
 from raydistill.errors import CheckpointError, ConfigError
 from raydistill.feed import evaluation_batch, num_inputs
 from raydistill.models import GENERATORS, check, input_channels, input_shape
@@ -58,8 +57,15 @@ def open_generator(path: Path, size: tuple[int, int] | None = None) -> Finished:
     """The generator at `path`. `size`: (height, width) of its pictures, where neither its data nor its family tells.
 
     Raises:
-        InputError, CheckpointError: nothing there that is a generator, a damaged file, or no size.
+        InputError: nothing there that is a generator, a damaged file, or no size.
     """
+    try:
+        return _opened(path, size)
+    except CheckpointError as error:  # what the user named cannot be used
+        raise ConfigError(str(error)) from None
+
+
+def _opened(path: Path, size: tuple[int, int] | None) -> Finished:
     job, result = None, dict[str, Any]()
     if path.suffix == ".safetensors":
         config, state = read_exported(path)
@@ -91,7 +97,11 @@ def _of_checkpoint(folder: Path, job: Job | None) -> tuple[Generator, dict[str, 
     config = getattr(job and job.training, "generator", None)
     if job is None or config is None:
         raise CheckpointError(f"{folder}: not the checkpoint of a generator")
-    return config, load_file(folder / ("average.safetensors" if job.training.ema_nimg else "generator.safetensors"))
+    file = folder / ("average.safetensors" if job.training.ema_nimg else "generator.safetensors")
+    try:
+        return config, load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file}: not a whole file of a checkpoint ({error})") from None
 
 
 def _size(path: Path, config: Generator, job: Job | None, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -151,12 +161,11 @@ def read_exported(path: Path) -> tuple[Generator, dict[str, Tensor]]:
             metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise CheckpointError(f"{path}: not a file that `raydistill export --format safetensors` wrote; use raydistill teacher import")
-        values = json.loads(metadata["config"])
-        config: Generator = validated(GENERATORS[values["family"]].config, values, where=str(path))
+        config = networks.config_of(json.loads(metadata["config"]), str(path))
         state = load_file(path)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a whole exported file ({error}); export it again") from None
-    if digest_of(config, state) != metadata["digest"]:
+    if digest_of(config, state) != metadata.get("digest"):
         raise CheckpointError(f"{path}: the weights are not the ones written (digest differs); export it again")
     return config, state
 

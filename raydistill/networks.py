@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -103,7 +104,7 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
         with torch.device("meta"):  # the weights are in the file
             module: nn.Module = judge(validated(JudgeNetwork, meta["config"], where=f"{stored.path}/meta.json"), info, 0)
     else:
-        config = _config(meta, stored.path)
+        config = config_of(meta["config"], f"{stored.path}/meta.json")
         with torch.device("meta"):
             module = GENERATORS[config.family].build(config, info.input_channels)
     try:
@@ -119,7 +120,7 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
 def load_generator(stored: Stored) -> tuple[Generator, dict[str, Tensor]]:
     """Config and weights of a generator that `save` wrote, whatever its data. Raises CheckpointError as `load` does."""
     meta, state = _read(stored)
-    return _config(meta, stored.path), state
+    return config_of(meta["config"], f"{stored.path}/meta.json"), state
 
 
 def with_weights(config: Generator, state: dict[str, Tensor], where: str) -> nn.Module:
@@ -146,14 +147,19 @@ def _read(stored: Stored) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CheckpointError(
             f"{folder}: the weights are not the ones written (digest differs); remove the folder to have it trained again"
         )
-    return meta, load_file(folder / "weights.safetensors")
+    try:
+        return meta, load_file(folder / "weights.safetensors")
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder}/weights.safetensors: not a safetensors file ({error})") from None
 
 
-def _config(meta: dict[str, Any], path: str) -> Generator:
-    family = meta["config"].get("family")
-    if family not in GENERATORS:
-        raise CheckpointError(f"{path}/meta.json: a generator of family {family!r}. Known: {', '.join(GENERATORS)}.")
-    config: Generator = validated(GENERATORS[family].config, meta["config"], where=f"{path}/meta.json")
+def config_of(values: Any, where: str) -> Generator:
+    """A generator's config as JSON -> the config. Raises CheckpointError, or ConfigError for a value out of range."""
+    family = values.get("family") if isinstance(values, dict) else None
+    if not isinstance(family, str) or family not in GENERATORS:
+        known = ", ".join(GENERATORS)
+        raise CheckpointError(f"{where}: a generator of family {family!r}. Known: {known}; that of a plug-in needs its --plugin")
+    config: Generator = validated(GENERATORS[family].config, values, where=where)
     return config
 
 
@@ -162,8 +168,11 @@ def _read_meta(folder: Path) -> dict[str, Any]:
         meta = json.loads((folder / "meta.json").read_text())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder}: not a readable network folder ({error}); remove it to have it trained again") from error
-    if meta.get("version") != NETWORK_VERSION:
-        raise CheckpointError(f"{folder}/meta.json: version {meta.get('version')}, this raydistill reads {NETWORK_VERSION}")
+    if not isinstance(meta, dict) or meta.get("version") != NETWORK_VERSION:
+        version = meta.get("version") if isinstance(meta, dict) else None
+        raise CheckpointError(f"{folder}/meta.json: version {version}, this raydistill reads {NETWORK_VERSION}")
+    if missing := {"kind", "config", "weights_sha256"} - set(meta):
+        raise CheckpointError(f"{folder}/meta.json: lacks {', '.join(sorted(missing))}; it is no network that raydistill wrote")
     return meta
 
 

@@ -132,8 +132,9 @@ def trained_at(path: Path) -> Trained | None:
 def _job_of(trial: Path) -> Job:
     try:
         return Job.model_validate(json.loads((trial / "trial.json").read_text())["job"])
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{trial / 'trial.json'}: not the trial of a network that this raydistill reads: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{trial / 'trial.json'}: not the trial of a network that this raydistill reads: {reason}") from None
 
 
 def _finished(folder: Path) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str, int | None]]:

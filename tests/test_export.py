@@ -18,7 +18,7 @@ from raydistill import finished as finished_module
 from raydistill import networks, results, run_export
 from raydistill.cli import main
 from raydistill.data import batch, load_split
-from raydistill.errors import CheckpointError, ConfigError, RunError, StoreError
+from raydistill.errors import ConfigError, RunError, StoreError
 from raydistill.finished import inputs_for, load_exported, open_generator
 from raydistill.models import GENERATORS
 from raydistill.run_export import FORMATS, ExportOptions, export, run
@@ -208,6 +208,6 @@ def test_a_damaged_exported_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "short.safetensors").write_bytes(good.read_bytes()[:-100])
     (tmp_path / "empty.safetensors").write_bytes(b"")
     for name, says in {"changed": "digest differs", "foreign": "teacher import", "short": "not a whole", "empty": "not a whole"}.items():
-        with pytest.raises(CheckpointError, match=says):
+        with pytest.raises(ConfigError, match=says):
             open_generator(tmp_path / f"{name}.safetensors", (16, 16))
     assert run_export.TOLERANCE == 1e-4
