@@ -30,6 +30,8 @@ def sweep(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest sweep of the same settings, or with --name.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say the plan and stop.")] = False,
     trials: Annotated[int, typer.Option(help="Students to search, beside the baselines.")] = 8,
+    max_hours: Annotated[float | None, typer.Option(help="Start no trial after so many hours, over all starts of the sweep.")] = None,
+    max_gpu_hours: Annotated[float | None, typer.Option(help="Start no trial after the trials took so many GPU-hours.")] = None,
     nimg: Annotated[int | None, typer.Option(help="Images a student is trained on.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of search and students.")] = 0,
     sampler: Annotated[
@@ -72,6 +74,7 @@ def sweep(
 
     given = {
         "space": space, "data": data, "store": store, "name": name, "resume": resume, "dry_run": dry_run, "trials": trials, "nimg": nimg,
+        "max_hours": max_hours, "max_gpu_hours": max_gpu_hours,
         "seed": seed, "sampler": sampler, "early_stopping": early_stopping, "set": tuple(set_ or ()), "objectives": tuple(objective or ()),
         "max_macs": max_macs, "min_macs": min_macs, "max_params": max_params, "min_params": min_params, "max_memory_gb": max_memory_gb,
         "executor": executor, "workers_per_trial": workers_per_trial,

@@ -120,6 +120,10 @@ class Ledger:
         budget = trial["job"]["training"]["budget_nimg"]
         return {"status": status, "reason": reason, "budget_nimg": budget, "hardware": "", "git_revision": ""}
 
+    def gpu_sec(self) -> float:
+        """GPU-seconds of every trial with a result, but for the teacher, which other sweeps share."""
+        return float(sum(trial["result"]["gpu_sec"] for trial in self.trials if trial["result"] is not None and trial["role"] != "teacher"))
+
     def value(self, trial: Trial, name: str) -> float:
         """A cost, or a quality of a trial that is COMPLETE."""
         return _value(trial["costs"], trial["result"]["metrics"], name)

@@ -28,8 +28,10 @@ class Stages(NamedTuple):
     teacher_result: dict[str, Any]
 
 
-def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
+def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[str, Any]:
     """Trains `job` in `folder`, or returns the result that is there. With a process group, called on every worker.
+
+    `gpus`: what each worker has where there is a GPU.
 
     Divergence, which every worker sees alike, and one worker's lack of memory are results too (FAIL with a reason); any other error
     is raised.
@@ -72,7 +74,7 @@ def perform(job: Job, folder: Path, report: Report) -> dict[str, Any]:
             "metrics": trained.metrics,
             "evaluations": trained.evaluations,
             "wall_sec": trained.wall_sec,
-            "gpu_sec": trained.wall_sec * workers.number if torch.cuda.is_available() else 0.0,
+            "gpu_sec": trained.wall_sec * workers.number * gpus if torch.cuda.is_available() else 0.0,
             "context": trained.context,
             "network": trained.network.model_dump() | {"path": "network"},
         }

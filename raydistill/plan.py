@@ -43,6 +43,10 @@ class SweepOptions(Frozen):
     resume: bool = False
     dry_run: bool = False
     trials: int = 8
+    max_hours: PositiveFloat | None = None
+    """Wall-clock time over every start of the sweep, judge and teacher included."""
+    max_gpu_hours: PositiveFloat | None = None
+    """Of the trials that have ended; judge and teacher are not counted."""
     seed: NonNegativeInt = 0
     sampler: str = "known-cost"
     early_stopping: bool = False

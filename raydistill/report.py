@@ -26,20 +26,28 @@ def score_on_test(ledger: Ledger) -> dict[str, float]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for trial in ledger.trials:
         result = trial["result"]
-        if result["status"] == "COMPLETE" and "test" not in result and (trial["trial_id"] in members or trial["role"] in BASELINES):
+        if (
+            result is not None
+            and result["status"] == "COMPLETE"
+            and "test" not in result
+            and (trial["trial_id"] in members or trial["role"] in BASELINES)
+        ):
             network = ledger.stages.teacher if trial["role"] == "teacher" else network_of(ledger.folder_of(trial), result)
             result["test"], result["test_context"] = score_network(network, ledger.plan.data, ledger.stages.judge, "test", device)
             results.write_result(ledger.folder_of(trial), result)
     return score_real(ledger.plan.data, ledger.stages.judge, "test", device)
 
 
-def write_report(ledger: Ledger, real_test: dict[str, float], tracker: Tracker, progress: Progress) -> None:
+def write_report(ledger: Ledger, real_test: dict[str, float], tracker: Tracker, progress: Progress, *, ended_by: str) -> None:
     """Tables and page into the sweep's folder, front membership into MLflow, tables and places onto the terminal."""
     plan, folder = ledger.plan, ledger.folder
     table = ledger.table()
     evaluations = results.evaluation_table(ledger.trials, sweep_id=folder.name)
     results.write_tables(folder, table, evaluations)
-    facts = _facts(ledger, table) | {"real test pictures": ", ".join(f"{name} {value:.4f}" for name, value in real_test.items())}
+    facts = _facts(ledger, table) | {
+        "ended by": ended_by,
+        "real test pictures": ", ".join(f"{name} {value:.4f}" for name, value in real_test.items()),
+    }
     report = analysis.write_report(
         table,
         evaluations,
@@ -52,12 +60,14 @@ def write_report(ledger: Ledger, real_test: dict[str, float], tracker: Tracker, 
         samples=_samples(ledger),
     )
     for (_, row), trial in zip(table.iterrows(), ledger.trials, strict=True):
-        tracker.log_front(row, trial)
+        if trial["trial_id"] in tracker.run_ids:  # a limit may have come before it started
+            tracker.log_front(row, trial)
     metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": int(table["front.member"].sum())}
     tracker.end_sweep(metrics, [*report, folder / "trials.csv", folder / "trials.parquet", folder / "evaluations.parquet"])
     _print(ledger, table, progress)
     progress.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
     progress.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
+    progress.say(f"ended by {ended_by}")
     progress.say(f"page: {report.html}")
     front = table["trial_id"][table["front.member"]].tolist()
     if tracker.uri.startswith("http"):
@@ -100,5 +110,5 @@ def _print(ledger: Ledger, table: pd.DataFrame, progress: Progress) -> None:
             progress.table("the same trial inline and by 2 workers", table[table["trial_id"].isin([trial["again"], trial["trial_id"]])])
     progress.table("other searched trials", table[(table["role"] == "search") & ~table["front.member"]])
     for trial in ledger.trials:
-        if trial["result"]["status"] == "FAIL":
+        if trial["result"] is not None and trial["result"]["status"] == "FAIL":
             progress.say(f"trial {trial['trial_id']} ({trial['label']}) failed: {trial['result']['reason']}")

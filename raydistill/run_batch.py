@@ -6,7 +6,6 @@ sweeps have one store and its cache keys them. STORE/batches/<name>/ holds the t
 
 import dataclasses
 import json
-import time
 import traceback
 from collections.abc import Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from raydistill.batch import Batch, Budget, Entry, Method, load_batch
 from raydistill.config import digest
 from raydistill.dotted import nearest, validated
 from raydistill.errors import ConfigError, InputError, StoreError
+from raydistill.limits import Clock
 from raydistill.plan import Plan, SweepOptions, check
 from raydistill.progress import Progress
 
@@ -61,7 +61,7 @@ def run(path: Path, *, resume: bool, dry_run: bool) -> int:
             progress.say(f"interrupted; finished trials are kept. Go on: raydistill batch {path} --resume")
             return 130
         finally:
-            meter.write()
+            meter.clock.sec()
             mirror.push(folder)
         _report(batch, sweeps, states, folder, progress)
         mirror.push(folder)
@@ -166,24 +166,17 @@ def _say_plan(batch: Batch, sweeps: Sequence[Sweep], progress: Progress) -> None
 
 
 class Meter:
-    """What of the budget is spent, over every start of the batch. The time is on disk, so that a kill loses no more than a trial's."""
+    """What of the budget is spent, over every start of the batch."""
 
     def __init__(self, budget: Budget, file: Path, sweeps: Sequence[Sweep]):
-        self.budget, self.file, self.sweeps = budget, file, sweeps
-        self.started = time.monotonic()
-        self.before_sec = float(json.loads(file.read_text())["spent_sec"]) if file.exists() else 0.0
+        self.budget, self.clock, self.sweeps = budget, Clock(file), sweeps
         self.stopped = ""
         """Why nothing more may start."""
-        self.write()
-
-    def write(self) -> None:
-        spent_sec = self.before_sec + time.monotonic() - self.started
-        results.write_json_atomic(self.file, {"spent_sec": spent_sec})
+        self.clock.sec()
 
     def may_start(self, is_new: bool) -> bool:
         """Whether one more trial may start; `is_new`: a searched one that is not in a ledger yet."""
-        self.write()
-        spent_hours = (self.before_sec + time.monotonic() - self.started) / 3600
+        spent_hours = self.clock.sec() / 3600
         if self.budget.hours is not None and spent_hours >= self.budget.hours:
             self.stopped = f"the budget of {self.budget.hours:g} hours is spent"
         elif is_new and self.budget.trials is not None and sum(map(_num_searched, self.sweeps)) >= self.budget.trials:
@@ -225,7 +218,7 @@ def _run_one(batch: Batch, each: Sweep, meter: Meter, progress: Progress) -> str
             tags = {"raydistill.batch": batch.name}
             code = sweep.run_one(each.plan, folder, tracker, progress, tags=tags, may_start=meter.may_start)
     except Exception as error:
-        log = meter.file.parent / f"{each.name}.error.txt"
+        log = meter.clock.file.parent / f"{each.name}.error.txt"
         log.write_text(traceback.format_exc())
         progress.say(f"sweep {each.name} failed: {type(error).__name__}: {error}; see {log}")
         return f"failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

@@ -17,8 +17,9 @@ import torch
 
 from raydistill import mirror, nodes, place, plugins, report, results, search, space, store, track, trial, tuning
 from raydistill.config import Job, canonical
-from raydistill.errors import BudgetError, RaydistillError
+from raydistill.errors import BudgetError, ConfigError, RaydistillError
 from raydistill.ledger import Ledger, Trial
+from raydistill.limits import Clock, Limits
 from raydistill.perform import Stages, stages_done, train_stages
 from raydistill.plan import Plan, SweepOptions, check
 from raydistill.progress import Progress
@@ -102,14 +103,16 @@ def run_one(
         tags: further tags of the sweep's MLflow run.
         may_start: asked before each trial; False ends the sweep there, unfinished, for a resume to go on.
 
-    Returns: 0; 1 where no student could be trained, or where it ends unfinished.
+    Returns: 0, also where a limit of its own ended it; 1 where no student could be trained, or `may_start` ended it.
     """
-    options = plan.options
+    options, clock = plan.options, Clock(folder / "spent.json")
     facts = {"raydistill.space": options.space, "raydistill.definition": plan.definition, "raydistill.data": plan.data.digest}
     params = {"space": options.space, "preset": plan.space.preset, "trials": options.trials, "seed": options.seed}
     params |= {"sampler": options.sampler, "early_stopping": options.early_stopping}
     tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
     places = place.place(place.probe_nodes(plan.store), options, lambda: plan.trial_bytes)
+    if options.max_gpu_hours is not None and not places.trials.group.gpus:
+        raise ConfigError(f"--max-gpu-hours {options.max_gpu_hours:g}: the trials use no GPU here; give --max-hours")
     ledger = Ledger(plan, folder, _train_stages(plan, places.stages, progress))
     for known in ledger.trials:
         if known["result"] is not None and known["trial_id"] not in tracker.ended:
@@ -117,17 +120,34 @@ def run_one(
             tracker.end_trial(known, ledger.folder_of(known))
     for ngf in plan.left_out:
         progress.say(f"uniform {ngf} lies outside the cost window and is left out")
-    if not _search(ledger, places.trials, tracker, progress, may_start):
+    limits = Limits(options.max_hours, options.max_gpu_hours, clock, ledger.gpu_sec)
+
+    def allowed(is_new: bool) -> bool:
+        return limits.may_start() and may_start(is_new)
+
+    if not _search(ledger, places.trials, tracker, progress, allowed) and not limits.reached:
         return 1
     if not ledger.front():
-        progress.say(f"no student was trained: {ledger.trials[-1]['result']['reason']}")
+        reasons = [known["result"]["reason"] for known in ledger.trials if known["result"] is not None and known["role"] != "teacher"]
+        progress.say(f"no student was trained: {reasons[-1] if reasons else _ended_by(ledger, limits)}")
         return 1
-    if not _recheck(ledger, places.recheck, tracker, progress, may_start):
+    if not limits.reached and not _recheck(ledger, places.recheck, tracker, progress, allowed) and not limits.reached:
         return 1
     real_test = report.score_on_test(ledger)
-    report.write_report(ledger, real_test, tracker, progress)
+    report.write_report(ledger, real_test, tracker, progress, ended_by=_ended_by(ledger, limits))
+    clock.sec()
     mirror.push(folder, skip=("trials",))
     return 0
+
+
+def _ended_by(ledger: Ledger, limits: Limits) -> str:
+    """Which limit ended the sweep, and what it left out."""
+    asked, trained = ledger.plan.options.trials, sum(known["result"] is not None for known in ledger.searched)
+    if not limits.reached:
+        return f"--trials {asked}" if trained >= asked else f"--trials {asked}: only {trained} configurations fit"
+    left = len(ledger.unfinished) + max(0, asked - len(ledger.searched))
+    what = f"{left} trials and the recheck were not trained" if left else "the recheck was not trained"
+    return f"{limits.reached}: {what}; --resume with a higher limit goes on"
 
 
 def _watcher(group: place.Group, driver_cpus: float, plan: Plan, progress: Progress) -> Callable[[], None]:

@@ -46,7 +46,8 @@ def perform_sharded(job: Job, folder: Path, group: Group, watch: Callable[[], No
 
 def _trial_loop(config: dict[str, Any]) -> None:
     _set_up_worker(config)
-    perform(Job.model_validate_json(config["job"]), Path(config["folder"]), _report_to_train)
+    gpus = Group(*config["group"]).gpus
+    perform(Job.model_validate_json(config["job"]), Path(config["folder"]), _report_to_train, gpus)
 
 
 def _stages_loop(config: dict[str, Any]) -> None:

@@ -176,7 +176,7 @@ def _trainable(config: dict[str, Any]) -> None:
     try:
         if placement.inline:
             set_up_process(placement.group)
-            perform(job, folder, lambda numbers: tune.report(numbers))
+            perform(job, folder, lambda numbers: tune.report(numbers), placement.group.gpus)
         else:
             perform_sharded(job, folder, placement.group, in_tune=True)
     except Exception as error:
