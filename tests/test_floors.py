@@ -11,7 +11,22 @@ import raydistill
 PACKAGE = Path(raydistill.__file__).parent
 FLOORS: dict[str, int] = {
     **dict.fromkeys(
-        ("", "errors", "architectures", "config", "presets", "space", "batch", "mirror", "store", "results", "frontier", "dotted", "kinds"),
+        (
+            "",
+            "errors",
+            "architectures",
+            "config",
+            "presets",
+            "space",
+            "batch",
+            "mirror",
+            "store",
+            "results",
+            "frontier",
+            "dotted",
+            "kinds",
+            "limits",
+        ),
         0,
     ),
     **dict.fromkeys(("seeds", "cost", "losses", "metrics", "bootstrap", "langevin", "vem", "vid"), 1),
