@@ -245,6 +245,8 @@ class StyleganGenerator(Generator):
     style: Width = 512
     """Width of latents and styles."""
     num_mapping_layers: Annotated[int, Field(ge=1, le=16)] = 8
+    truncation: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """In eval mode: how far styles may be from their mean; below 1, pictures are better and more alike."""
 
 
 class StyleganDiscriminator(Frozen):

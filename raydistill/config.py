@@ -20,7 +20,18 @@ from pydantic import (
     model_validator,
 )
 
-from raydistill.architectures import AnyGenerator, EnergyNetwork, Frozen, JudgeNetwork, PatchDiscriminator, PictureGenerator
+from raydistill.architectures import (
+    AnyGenerator,
+    EnergyNetwork,
+    Frozen,
+    JudgeNetwork,
+    PatchDiscriminator,
+    PictureGenerator,
+    SaganDiscriminator,
+    SaganGenerator,
+    StyleganDiscriminator,
+    StyleganGenerator,
+)
 from raydistill.kinds import CODE, Kinds
 
 _LOCATION, _EXECUTION = "location", "execution"
@@ -247,6 +258,63 @@ class EnhanceTraining(GeneratorTraining):
     generator: PictureGenerator
 
 
+class SaganTraining(GeneratorTraining):
+    """Self-attention GAN, unconditional: hinge losses and spectral norms."""
+
+    recipe: Literal["sagan"] = "sagan"
+    generator: SaganGenerator
+    discriminator: SaganDiscriminator = SaganDiscriminator()
+    discriminator_optimizer: Optimizer
+
+
+class Stylegan2Training(GeneratorTraining):
+    """StyleGAN2: non-saturating losses, lazy R1, lazy path lengths, style mixing. Truncation is the generator's own."""
+
+    recipe: Literal["stylegan2"] = "stylegan2"
+    generator: StyleganGenerator
+    discriminator: StyleganDiscriminator
+    discriminator_optimizer: Optimizer
+    r1_weight: NonNegativeFloat = 10.0
+    r1_every: PositiveInt = 16
+    """Minibatches; both penalties are weighted by theirs."""
+    path_weight: NonNegativeFloat = 2.0
+    path_every: PositiveInt = 4
+    mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Share of images whose styles come from two latents, from a random layer on from the second."""
+
+    @model_validator(mode="after")
+    def _differentiates_twice(self) -> Self:
+        options = {name for name, value in self.execution if value != getattr(Execution(), name)} - {"fsdp_min_params"}
+        if options:
+            raise ValueError(f"execution.{min(options)}: gradients of gradients need whole, plain networks and batches; leave it out")
+        if self.precision != "float32":
+            raise ValueError(f"precision {self.precision}: gradients of gradients need float32")
+        if self.batch_size % 4:
+            raise ValueError(f"batch_size {self.batch_size}: the discriminator sees pictures by fours; use a multiple of 4")
+        return self
+
+
+class CycleganTraining(GeneratorTraining):
+    """CycleGAN: two generators, two discriminators (least squares), cycles, identity, pools of older pictures. A -> B is what is kept."""
+
+    recipe: Literal["cyclegan"] = "cyclegan"
+    generator: PictureGenerator
+    """Both directions'."""
+    discriminator: PatchDiscriminator
+    """Of both domains; it sees pictures without a condition."""
+    discriminator_optimizer: Optimizer
+    cycle_weight: NonNegativeFloat = 10.0
+    identity_weight: NonNegativeFloat = 0.5
+    """Times `cycle_weight`."""
+    pool_size: NonNegativeInt = 50
+
+    @model_validator(mode="after")
+    def _takes_whole_batches(self) -> Self:
+        if self.execution.microbatch is not None:
+            raise ValueError("execution.microbatch: the pools take a whole batch in its order; leave it out")
+        return self
+
+
 class DistillTraining(Training):
     """Base distillation on the teacher's output pictures, plus the mutual-information term."""
 
@@ -259,7 +327,7 @@ class DistillTraining(Training):
     mi: AnyTerm = MutualInformation()
 
 
-TEACHER_KINDS = Kinds("recipe", Pix2pixTraining, EnhanceTraining)
+TEACHER_KINDS = Kinds("recipe", Pix2pixTraining, EnhanceTraining, SaganTraining, Stylegan2Training, CycleganTraining)
 TeacherTraining = Annotated[GeneratorTraining, TEACHER_KINDS]
 AnyTraining = Annotated[Training, Kinds("recipe", JudgeTraining, DistillTraining, TEACHER_KINDS)]
 

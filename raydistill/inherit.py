@@ -72,7 +72,7 @@ def require_narrower(teacher: Generator, student: Generator, where: str) -> None
     if type(teacher) not in PLACES:
         raise ConfigError(f"{where}: students of the family {teacher.family!r} cannot start from their teacher; start at random")
     for name, value in student:
-        if name != "widths" and value != getattr(teacher, name):
+        if name not in ("widths", "truncation") and value != getattr(teacher, name):
             mine = getattr(teacher, name)
             raise ConfigError(f"{where}.{name}: {value}, but the teacher it starts from has {mine}; give the same, or start at random")
     for name, number in student.widths:

@@ -15,6 +15,26 @@ def hinge_generator(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
+def logistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """mean softplus(-D(real)) + mean softplus(D(fake)). Source: Goodfellow et al. 2014."""
+    return F.softplus(-real).mean() + F.softplus(fake).mean()
+
+
+def logistic_generator(fake: Tensor) -> Tensor:
+    """mean softplus(-D(fake)): non-saturating."""
+    return F.softplus(-fake).mean()
+
+
+def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """(mean (D(real) - 1)^2 + mean D(fake)^2) / 2. Source: Mao et al. 2017, halved as in CycleGAN."""
+    return ((real - 1).square().mean() + fake.square().mean()) / 2
+
+
+def least_squares_generator(fake: Tensor) -> Tensor:
+    """mean (D(fake) - 1)^2."""
+    return (fake - 1).square().mean()
+
+
 def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
     """1 - SSIM of pictures (B, 3, H, W) in [-1, 1], uniform 7x7 window, mirrored borders (Wang et al. 2004); in [0, 2]."""
     down, along = (_window(size, 7, a) for size in a.shape[2:])

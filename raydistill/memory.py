@@ -11,9 +11,18 @@ from torch import Tensor, nn
 
 from raydistill import cost, feed, networks
 from raydistill.architectures import Generator, JudgeNetwork
-from raydistill.config import DistillTraining, GeneratorTraining, MutualInformation, PairCritic, Pix2pixTraining
+from raydistill.config import (
+    CycleganTraining,
+    DistillTraining,
+    GeneratorTraining,
+    MutualInformation,
+    PairCritic,
+    Pix2pixTraining,
+    SaganTraining,
+    Stylegan2Training,
+)
 from raydistill.data import DataInfo
-from raydistill.models import input_shape
+from raydistill.models import GENERATORS, input_shape
 
 _TRAINED = 16
 """Bytes of a trained parameter: weight, gradient and Adam's two moments, float32."""
@@ -55,6 +64,8 @@ class Predictor:
 
     def __call__(self, training: DistillTraining) -> int:
         """Peak bytes of one worker."""
+        if GENERATORS[training.generator.family].takes == "noise":  # eighths of widths, and widths that are None
+            return training_bytes(training, self.judge, self.info, self.num_workers)
         batch, generator, mi = -(-training.batch_size // self.num_workers), training.generator, training.mi
         widths = {name: getattr(generator.widths, name) for name in type(generator.widths).model_fields}
         narrow = _with_widths(generator, dict.fromkeys(widths, 1))
@@ -108,6 +119,20 @@ def _rest(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, in
             discriminator = networks.discriminator(training.discriminator, info, 0)
             states += _TRAINED * _count(discriminator)
             saved += saved_bytes(discriminator, torch.cat([torch.cat([inputs, picture], 1)] * 2))
+        elif isinstance(training, CycleganTraining | SaganTraining | Stylegan2Training):
+            discriminator, generator = (
+                networks.picture_discriminator(training.discriminator, 0),
+                networks.generator(training.generator, info, 0),
+            )
+            seen = saved_bytes(discriminator, picture)
+            if isinstance(training, CycleganTraining):  # each picture goes through both generators, and back, and to its own domain
+                states += _TRAINED * (_count(generator) + 2 * _count(discriminator)) + 2 * training.pool_size * picture[0].nbytes
+                saved += 5 * saved_bytes(generator, inputs) + 2 * seen
+            else:
+                states += _TRAINED * _count(discriminator)
+                saved += seen
+            if isinstance(training, Stylegan2Training):  # gradients of gradients keep the graph of the first ones
+                saved += seen + saved_bytes(generator, inputs)
         elif isinstance(training, DistillTraining) and training.mi.weight and isinstance(training.mi, MutualInformation):
             energy = networks.energy(training.mi.energy, info, 0)
             states += (_TRAINED + _KEPT) * _count(energy)

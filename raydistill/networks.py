@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from raydistill import models
 from raydistill.architectures import EnergyNetwork, Generator, JudgeNetwork, PatchDiscriminator
 from raydistill.config import Frozen, Stored, digest
 from raydistill.cost import Table
@@ -26,11 +27,11 @@ NETWORK_VERSION = 1
 Module = TypeVar("Module", bound=nn.Module)
 
 
-def generator(config: Generator, info: DataInfo, seed: int) -> nn.Module:
+def generator(config: Generator, info: DataInfo, seed: int, purpose: str = "generator") -> nn.Module:
     """Weights as the family's source draws them: N(0, 0.02) and biases 0 for pix2pix's."""
     family = GENERATORS[config.family]
     init = _init_normal if family.normal_init else lambda module: module
-    return _seeded(seed, "init/generator", lambda: init(family.build(config, info.input_channels)))
+    return _seeded(seed, f"init/{purpose}", lambda: init(family.build(config, info.input_channels)))
 
 
 def layers(config: Generator, info: DataInfo) -> Table:
@@ -47,6 +48,12 @@ def size_for(config: Generator, info: DataInfo) -> tuple[int, int]:
 def discriminator(config: PatchDiscriminator, info: DataInfo, seed: int) -> nn.Module:
     """Sees input and picture together."""
     return _seeded(seed, "init/discriminator", lambda: _init_normal(patchgan.build(config, info.input_channels + 3)))
+
+
+def picture_discriminator(config: Any, seed: int, purpose: str = "discriminator") -> nn.Module:
+    """Sees pictures alone. Weights as its source draws them: N(0, 0.02) and biases 0 for PatchGANs."""
+    init = _init_normal if isinstance(config, PatchDiscriminator) else lambda module: module
+    return _seeded(seed, f"init/{purpose}", lambda: init(models.discriminator(config, 3)))
 
 
 def energy(config: EnergyNetwork, info: DataInfo, seed: int) -> EnergyModel:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
-from raydistill.config import Execution, Training
+from raydistill.config import Execution, Stylegan2Training, Training
 from raydistill.errors import ConfigError
 from raydistill.seeds import torch_stream
 
@@ -45,24 +46,34 @@ def current() -> Workers:
 
 def check(workers: Workers, training: Training, networks: dict[str, nn.Module]) -> None:
     """Raises ConfigError where the batch cannot be shared evenly, or where an option would change a result."""
-    execution = training.execution
     if training.batch_size % workers.number:
         raise ConfigError(
             f"training.batch_size: {training.batch_size} is not divisible by {workers.number} workers; use a multiple of {workers.number}"
         )
-    for name, network in networks.items():
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
-            refuse_with_batch_norm(execution, "training", f"the network {name}")
-
-
-def refuse_with_batch_norm(execution: Execution, stage: str, where: str) -> None:
-    """Raises ConfigError: batch statistics would be those of a microbatch, or counted twice."""
-    options = {"microbatch": execution.microbatch is not None, "activation_checkpointing": execution.activation_checkpointing}
-    for option in (name for name, is_on in options.items() if is_on):
+    if isinstance(training, Stylegan2Training) and training.batch_size // workers.number % 4:
         raise ConfigError(
-            f"{stage}.execution.{option}: with batch norm ({where}) it would change the batch statistics; "
-            "leave it out or set norm to 'instance'"
+            f"training.batch_size: {training.batch_size} for {workers.number} workers: the discriminator sees pictures by fours; "
+            f"use a multiple of {4 * workers.number}"
         )
+    for name, network in networks.items():
+        refuse_execution(training.execution, network, "training", f"the network {name}")
+
+
+def refuse_execution(execution: Execution, network: nn.Module, stage: str, where: str) -> None:
+    """Raises ConfigError where an option would change a network's results: batch statistics would be those of a microbatch, or counted
+    twice; FSDP2 cannot split a parametrized weight, as of a spectral norm."""
+    modules = list(network.modules())
+    options = {"microbatch": execution.microbatch is not None, "activation_checkpointing": execution.activation_checkpointing}
+    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules):
+        for option in (name for name, is_on in options.items() if is_on):
+            raise ConfigError(
+                f"{stage}.execution.{option}: with batch norm ({where}) it would change the batch statistics; "
+                "leave it out or set norm to 'instance'"
+            )
+    if any(is_parametrized(module) for module in modules):
+        for option, is_on in (options | {"sharding": execution.sharding == "fsdp", "compile": execution.compile}).items():
+            if is_on:
+                raise ConfigError(f"{stage}.execution.{option}: not with spectral norms ({where}), whose power iteration moves once a step")
 
 
 # ---- networks -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from torch import nn
 
 from raydistill import (
     cost,
@@ -26,9 +28,9 @@ from raydistill import (
     terms,
 )
 from raydistill.architectures import Generator
-from raydistill.config import DistillTraining, Experiment, Frozen, GeneratorTraining, Stored, digest
+from raydistill.config import DistillTraining, Experiment, Frozen, GeneratorTraining, Stored, Training, digest
 from raydistill.data import DataInfo, prepare, read_info
-from raydistill.dotted import leaves, nearest, parse_assignments, validated, with_checked, with_values
+from raydistill.dotted import nearest, parse_assignments, validated, with_checked, with_values
 from raydistill.errors import BudgetError, CheckpointError, ConfigError, SpaceError
 from raydistill.space import Objective, SearchSpace, Window
 
@@ -288,6 +290,8 @@ def _check_generators(plan: Plan) -> None:
         given = ["a picture" if latent is None else f"{latent} numbers" for latent in latents]
         raise ConfigError(f"student.generator: takes {given[1]}, the teacher {given[0]}; use a family and latent like the teacher's")
     recipes.distill.require_paired_target(student, info)
+    if getattr(student.generator, "truncation", 1) != 1:
+        raise ConfigError("student.generator.truncation: the student learns the teacher's pictures as they are truncated; leave it at 1")
     if teacher.start is not None and latents[0] is None:
         channels = models.input_channels(teacher.generator, networks.load_generator(teacher.start)[1])
         if channels != plan.info.input_channels:
@@ -333,6 +337,11 @@ def _check_workers(plan: Plan) -> None:
                 f"{stage}.batch_size: {training.batch_size} is not divisible by {option} {number}; "
                 f"use a multiple of {number}, for example --set {stage}.batch_size={shared}"
             )
+        if training.recipe == "stylegan2" and training.batch_size // number % 4:
+            raise ConfigError(
+                f"{stage}.batch_size: {training.batch_size} for {option} {number}: the discriminator sees pictures by fours; "
+                f"use a multiple of {4 * number}"
+            )
         if number > plan.info.counts["val"]:
             raise ConfigError(f"{option} {number}: more workers than val pictures ({plan.info.counts['val']})")
 
@@ -347,11 +356,20 @@ def _check_execution(plan: Plan) -> None:
         )
     for stage in ("judge", "teacher", "student"):
         training = getattr(experiment, stage)
-        for path, value in leaves(training).items():
-            if path.endswith("norm") and value == "batch":
-                parallel.refuse_with_batch_norm(training.execution, stage, f"{stage}.{path}")
-        if getattr(training, "generator", None) is not None and training.generator.family == "sagan":
-            parallel.refuse_with_batch_norm(training.execution, stage, f"{stage}.generator.family sagan")
+        for name, network in _empty_networks(training, plan.info).items():
+            parallel.refuse_execution(training.execution, network, stage, f"{stage}.{name}")
+
+
+def _empty_networks(training: Training, info: DataInfo) -> dict[str, nn.Module]:
+    """Generator and discriminators without weights, by the path of what decides about their norm."""
+    found: dict[str, nn.Module] = {}
+    for path, owner in (("", training), ("mi.", getattr(training, "mi", None))):
+        for name in ("generator", "discriminator"):
+            if (config := getattr(owner, name, None)) is not None:
+                with torch.device("meta"):
+                    built = networks.generator(config, info, 0) if name == "generator" else models.discriminator(config, 3)
+                found[f"{path}{name}{'.norm' * hasattr(config, 'norm')}"] = built
+    return found
 
 
 def _with_options(chosen: SearchSpace, options: SweepOptions) -> SearchSpace:

@@ -12,10 +12,18 @@ from raydistill.architectures import (
     PictureGenerator,
     ResnetGenerator,
     ResnetWidths,
+    SaganDiscriminator,
+    SaganDiscriminatorWidths,
+    SaganGenerator,
+    SaganWidths,
+    StyleganDiscriminator,
+    StyleganGenerator,
+    StyleganWidths,
     UnetGenerator,
 )
 from raydistill.config import (
     AnyTerm,
+    CycleganTraining,
     Degradation,
     DistillTraining,
     EnhanceTraining,
@@ -25,7 +33,9 @@ from raydistill.config import (
     MutualInformation,
     Optimizer,
     Pix2pixTraining,
+    SaganTraining,
     ShapesData,
+    Stylegan2Training,
     VariationalInformation,
 )
 from raydistill.dotted import leaves, nearest, with_values
@@ -113,6 +123,80 @@ def enhance() -> Experiment:
     )
 
 
+def sagan() -> Experiment:
+    """Noise -> pictures of 64x64 by the self-attention GAN, from a folder of any pictures."""
+    base = labelled()
+    optimizer = Optimizer(learning_rate=4e-4, betas=(0.0, 0.9), decay_start=0.5)
+    return Experiment(
+        data=FolderData(height=64, width=64),
+        judge=base.judge.model_copy(update={"budget_nimg": 16_000, "flip": False}),
+        teacher=SaganTraining(
+            budget_nimg=24_000,
+            report_every_nimg=6_000,
+            ema_nimg=1_000,
+            generator=SaganGenerator(widths=SaganWidths.uniform(16), latent=64),
+            discriminator=SaganDiscriminator(widths=SaganDiscriminatorWidths.uniform(16)),
+            optimizer=optimizer,
+            discriminator_optimizer=optimizer.model_copy(update={"learning_rate": 8e-4}),
+        ),
+        student=base.student.model_copy(
+            update={"flip": False, "generator": SaganGenerator(widths=SaganWidths.uniform(8), latent=64), "mi": recommended_vem()}
+        ),
+    )
+
+
+def stylegan2() -> Experiment:
+    """Noise -> pictures of 32x32 by StyleGAN2, from a folder of any pictures. Another size: `data.*` and all three `widths`."""
+    base = labelled()
+    optimizer = Optimizer(learning_rate=2e-3, betas=(0.0, 0.99))
+    widths = StyleganWidths.published(32)
+
+    def generator(ngf: int) -> StyleganGenerator:
+        return StyleganGenerator(widths=StyleganWidths(**widths.values_at(ngf)), style=64, num_mapping_layers=4)
+
+    return Experiment(
+        data=FolderData(height=32, width=32),
+        judge=base.judge.model_copy(update={"budget_nimg": 16_000, "flip": False}),
+        teacher=Stylegan2Training(
+            budget_nimg=24_000,
+            report_every_nimg=6_000,
+            ema_nimg=2_000,
+            generator=generator(6),
+            discriminator=StyleganDiscriminator(widths=StyleganWidths(**widths.values_at(6))),
+            optimizer=optimizer,
+            discriminator_optimizer=optimizer,
+            r1_weight=1.0,
+        ),
+        student=base.student.model_copy(update={"flip": False, "generator": generator(3), "mi": recommended_vem()}),
+    )
+
+
+def cyclegan() -> Experiment:
+    """Unpaired pictures of two domains, trainA and trainB, at 64x48."""
+    base = labelled()
+    optimizer = Optimizer(learning_rate=5e-4, betas=(0.5, 0.999), decay_start=0.5)
+
+    def generator(ngf: int) -> ResnetGenerator:
+        return ResnetGenerator(widths=ResnetWidths.uniform(ngf), num_blocks=3)
+
+    return Experiment(
+        data=FolderData(height=48, width=64, layout="unpaired"),
+        judge=base.judge.model_copy(update={"budget_nimg": 16_000}),
+        teacher=CycleganTraining(
+            batch_size=4,
+            budget_nimg=12_000,
+            report_every_nimg=3_000,
+            ema_nimg=500,
+            flip=True,
+            generator=generator(12),
+            discriminator=PatchDiscriminator(width=16, num_layers=2),
+            optimizer=optimizer,
+            discriminator_optimizer=optimizer,
+        ),
+        student=base.student.model_copy(update={"budget_nimg": 6_000, "generator": generator(4)}),
+    )
+
+
 def _with_generators(base: Experiment, generator: PictureGenerator, *, teacher: int, student: int) -> Experiment:
     """`base` with generators of this kind at these base widths."""
 
@@ -182,4 +266,7 @@ PRESETS: dict[str, Callable[[], Experiment]] = {
     "unet": unet,
     "mobile": mobile,
     "enhance": enhance,
+    "cyclegan": cyclegan,
+    "sagan": sagan,
+    "stylegan2": stylegan2,
 }

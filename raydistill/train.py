@@ -56,7 +56,7 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
         moving[kept] = copy.deepcopy(finished)
         parallel.split(moving[kept], training.execution, bench.device, workers)
     carry_out(recipe, training, bench)
-    optimizers = {phase.name: phase.optimizer for phase in recipe.phases}
+    optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
     nimg, history = checkpoint.load(state_dir, job.key, moving, optimizers)
     finished.load_state_dict(parallel.gather_state({kept: moving[kept]}, {}).networks[kept])
     before = history[-1]["wall_sec"] if history else 0.0
@@ -95,7 +95,7 @@ def carry_out(recipe: Recipe, training: Training, bench: Bench) -> None:
     parallel.prepare(recipe.networks, training, bench.device, bench.workers)
     for phase in recipe.phases:
         (group,) = phase.optimizer.param_groups
-        group["params"] = list(recipe.networks[phase.network].parameters())
+        group["params"] = [parameter for name in (phase.network, *phase.also) for parameter in recipe.networks[name].parameters()]
 
 
 def next_step(split: Split, training: Training, nimg: int, bench: Bench) -> Step:
@@ -139,7 +139,8 @@ def take_step(recipe: Recipe, step: Step, training: Training, workers: parallel.
         recipe.forward(step)
     numbers: dict[str, Tensor] = {}
     for phase in recipe.phases:
-        numbers |= advance(phase, recipe, parts, training, workers)
+        if step.nimg // training.batch_size % phase.every == 0:
+            numbers |= advance(phase, recipe, parts, training, workers)
     return numbers
 
 
@@ -150,7 +151,7 @@ def advance(phase: Phase, recipe: Recipe, parts: list[Step], training: Training,
     is held at a time. Each starts from the same buffers: what moves once a step still does.
     """
     for name, network in recipe.networks.items():
-        network.requires_grad_(name == phase.network)
+        network.requires_grad_(name == phase.network or name in phase.also)
     network, total = recipe.networks[phase.network], sum(len(part.indices) for part in parts)
     buffers = [buffer.clone() for buffer in network.buffers()] if len(parts) > 1 else []
     phase.optimizer.zero_grad()
@@ -165,7 +166,7 @@ def advance(phase: Phase, recipe: Recipe, parts: list[Step], training: Training,
         share = len(part.indices) / total
         (loss * share).backward()
         summed = {name: summed.get(name, 0.0) + number.detach() * share for name, number in numbers.items()}
-    parameters = list(network.parameters())
+    parameters = [parameter for group in phase.optimizer.param_groups for parameter in group["params"]]
     parallel.average_gradients(parameters, workers)
     if not torch.isfinite(parallel.gradient_norm(parameters)):
         raise DivergenceError(
@@ -198,5 +199,7 @@ def is_report_due(nimg: int, training: Training) -> bool:
 
 
 def mean_of(seen: list[dict[str, Tensor]], workers: parallel.Workers) -> dict[str, float]:
-    """Means of the logged numbers over steps and workers."""
-    return parallel.mean_numbers({name: torch.stack([numbers[name] for numbers in seen]).mean() for name in seen[-1]}, workers)
+    """Means of the logged numbers over workers and over the steps that had them."""
+    names = dict.fromkeys(name for numbers in seen for name in numbers)
+    means = {name: torch.stack([numbers[name] for numbers in seen if name in numbers]).mean() for name in names}
+    return parallel.mean_numbers(means, workers)

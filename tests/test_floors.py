@@ -37,7 +37,9 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("data", "data.classes", "data.fetch", "data.files", "data.folders", "data.inspect", "data.layouts"), 1),
     **dict.fromkeys(("data.degrade", "data.outputs", "data.prepare", "data.shapes"), 1),
     **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2),
-    **dict.fromkeys(("feed", *(f"recipes.{name}" for name in ("parts", "pix2pix", "enhance", "distill", "judge"))), 2),
+    **dict.fromkeys(
+        ("feed", *(f"recipes.{name}" for name in ("parts", "pix2pix", "cyclegan", "sagan", "stylegan2", "enhance", "distill", "judge"))), 2
+    ),
     **dict.fromkeys(("search.problem", "search.encoding", "search.surrogate", "search.acquisition"), 2),
     **dict.fromkeys(("search.known_cost", "search.stopping"), 2),
     **dict.fromkeys(("foreign", "layouts", "inherit"), 2),

@@ -1,6 +1,7 @@
 """StyleGAN2 (Karras et al. 2020) with skip connections: generator and discriminator, in plain operations that differentiate twice.
 
-Source: layer facts of rosinality's code. What differs: a width per resolution; styles scale the input of a convolution and the
+Source: layer facts of rosinality's code. What differs: a width per resolution; the discriminator's groups are of
+neighbours, so that workers may share a batch; styles scale the input of a convolution and the
 demodulation its output, which is the same function as scaled kernels, with one convolution for the whole batch.
 """
 
@@ -22,7 +23,7 @@ _GROUP = 4
 class Generator(nn.Module):
     """z (B, style), normal -> pictures (B, 3, size, size), nominally in [-1, 1], unbounded.
 
-    In training mode the noise is drawn anew, else it is the network's own: a finished generator is a function of z alone.
+    Its noise is its own unless other is given: a finished generator is a function of z alone.
     """
 
     mean_style: Tensor
@@ -30,6 +31,7 @@ class Generator(nn.Module):
     def __init__(self, config: StyleganGenerator):
         super().__init__()
         sides, style = config.widths.sides, config.style
+        self.truncation = config.truncation
         self.mapping = nn.ModuleList(EqualLinear(style, style, rate=_MAPPING_RATE) for _ in range(config.num_mapping_layers))
         self.constant = nn.Parameter(torch.randn(1, sides[4], 4, 4))
         self.convs = nn.ModuleList([StyledConv(sides[4], sides[4], style, 4)])
@@ -40,9 +42,11 @@ class Generator(nn.Module):
             self.rgbs.append(ToRgb(sides[side], style))
         self.register_buffer("mean_style", torch.zeros(style))
 
-    def forward(self, z: Tensor, truncation: float = 1.0) -> Tensor:
-        """`truncation` below 1 pulls every style towards `mean_style`."""
+    def forward(self, z: Tensor, truncation: float | None = None) -> Tensor:
+        """`truncation` below 1 pulls every style towards `mean_style`; None: the config's in eval mode, none in training mode."""
         styles = self.styles(z)
+        if truncation is None:
+            truncation = 1.0 if self.training else self.truncation
         if truncation != 1:
             styles = torch.lerp(self.mean_style.expand_as(styles), styles, truncation)
         return self.synthesis([styles] * self.num_styles)
@@ -59,13 +63,19 @@ class Generator(nn.Module):
             w = _activate(layer(w))
         return w
 
-    def synthesis(self, styles: list[Tensor]) -> Tensor:
-        """`num_styles` styles (B, style), from coarse to fine -> pictures."""
-        h = self.convs[0](self.constant.expand(styles[0].shape[0], -1, -1, -1), styles[0])
+    @property
+    def noise_sides(self) -> list[int]:
+        """Of each convolution's noise."""
+        return [int(noise.shape[-1]) for name, noise in self.named_buffers() if name.endswith("noise")]
+
+    def synthesis(self, styles: list[Tensor], noise: list[Tensor] | None = None) -> Tensor:
+        """`num_styles` styles (B, style), from coarse to fine, and noise (B, 1, side, side) for each of `noise_sides` -> pictures."""
+        given = [None] * len(self.convs) if noise is None else noise
+        h = self.convs[0](self.constant.expand(styles[0].shape[0], -1, -1, -1), styles[0], given[0])
         picture = self.rgbs[0](h, styles[1])
         for index, rgb in enumerate(list(self.rgbs)[1:]):
-            h = self.convs[2 * index + 1](h, styles[2 * index + 1])
-            h = self.convs[2 * index + 2](h, styles[2 * index + 2])
+            h = self.convs[2 * index + 1](h, styles[2 * index + 1], given[2 * index + 1])
+            h = self.convs[2 * index + 2](h, styles[2 * index + 2], given[2 * index + 2])
             picture = rgb(h, styles[2 * index + 3]) + _double(picture)
         return picture
 
@@ -84,15 +94,14 @@ class StyledConv(nn.Module):
         self.register_buffer("noise", torch.randn(1, 1, side, side))
         self.doubles = doubles
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor | None = None) -> Tensor:
         scales = self.affine(style)
         weight = self.weight / math.sqrt(self.weight[0].numel())
         demodulation = (F.linear(scales.square(), weight.square().sum((2, 3))) + 1e-8).rsqrt()
         x = x * scales[:, :, None, None]
         x = _double_by(x, weight) if self.doubles else F.conv2d(x, weight, padding=1)
         x = x * demodulation[:, :, None, None]
-        noise = torch.randn_like(x[:, :1]) if self.training else self.noise
-        return _activate(x + self.noise_strength * noise + self.bias[:, None, None])
+        return _activate(x + self.noise_strength * (self.noise if noise is None else noise) + self.bias[:, None, None])
 
 
 class ToRgb(nn.Module):
@@ -192,11 +201,11 @@ def _double(picture: Tensor) -> Tensor:
 
 
 def _deviation(x: Tensor) -> Tensor:
-    """(B, 1, H, W): the mean deviation within a group of pictures, the same at every place."""
+    """(B, 1, H, W): the mean deviation within a group of neighbours in the batch, the same at every place."""
     size = min(len(x), _GROUP)
-    grouped = x.view(size, -1, *x.shape[1:])
-    deviation = (grouped.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
-    return deviation.repeat(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])
+    grouped = x.view(-1, size, *x.shape[1:])
+    deviation = (grouped.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
+    return deviation.repeat_interleave(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])
 
 
 def build(config: StyleganGenerator, in_channels: int) -> nn.Module:

@@ -7,7 +7,7 @@ scores them. `RECIPES` registers them by name.
 from collections.abc import Callable
 
 from raydistill.config import Job
-from raydistill.recipes import distill, enhance, judge, pix2pix
+from raydistill.recipes import cyclegan, distill, enhance, judge, pix2pix, sagan, stylegan2
 from raydistill.recipes.distill import teacher_pictures
 from raydistill.recipes.parts import Bench, Phase, Recipe, Step
 
@@ -15,6 +15,9 @@ __all__ = ["RECIPES", "Bench", "Phase", "Recipe", "Step", "build", "teacher_pict
 
 RECIPES: dict[str, Callable[[Job, Bench], Recipe]] = {
     "pix2pix": pix2pix.build,
+    "cyclegan": cyclegan.build,
+    "sagan": sagan.build,
+    "stylegan2": stylegan2.build,
     "enhance": enhance.build,
     "distill": distill.build,
     "judge": judge.build,

@@ -29,6 +29,7 @@ def build(job: Job, bench: Bench) -> Recipe:
     if training.init == "teacher":
         assert job.teacher is not None
         student.load_state_dict(inherit.student_state(*networks.load_generator(job.teacher), training.generator, "student.generator"))
+    share_noise(student, job)
     student.to(bench.device)
     modules: dict[str, nn.Module] = {"generator": student}
     teacher = teacher_pictures(job, bench)
@@ -69,6 +70,15 @@ def build(job: Job, bench: Bench) -> Recipe:
     if isinstance(mi, LearntTerm):
         phases = (phase(term.name, term.networks[term.name], mi.optimizer, own_loss), *phases)
     return generator_recipe(job, bench, modules | term.networks, phases, forward)
+
+
+def share_noise(student: nn.Module, job: Job) -> None:
+    """Gives a student the noise that its teacher's pictures have: it is not learnt, and with another the two would never agree."""
+    assert job.teacher is not None
+    _, given = networks.load_generator(job.teacher)
+    for name, noise in student.named_buffers():
+        if name.endswith(".noise") and name in given and given[name].shape == noise.shape:
+            noise.copy_(given[name])
 
 
 def require_paired_target(training: DistillTraining, info: DataInfo) -> None:

@@ -35,6 +35,8 @@ class Step:
     """t: the teacher's output; only in a distillation."""
     pairs: Pairs | None = None
     """What the mutual-information term sees; only in a distillation."""
+    left: dict[str, Tensor] = field(default_factory=dict)
+    """What one phase leaves for a later one."""
 
     @property
     def positions(self) -> np.ndarray:
@@ -45,11 +47,15 @@ class Step:
 class Phase(NamedTuple):
     name: str
     network: str
-    """The network whose parameters it moves; no other is changed."""
+    """The network whose parameters it moves; no other is changed. Phases of one network share its optimiser."""
     config: Optimizer
     optimizer: torch.optim.Optimizer
     loss: Callable[[Step], tuple[Tensor, Numbers]]
     """Step -> (scalar to descend, numbers to log)"""
+    also: tuple[str, ...] = ()
+    """Networks that it moves together with that one."""
+    every: int = 1
+    """It takes part in every so many-th minibatch."""
 
 
 class Recipe(NamedTuple):

@@ -1,0 +1,20 @@
+"""Noise -> pictures of 64x64 by self-attention GANs, `--data FOLDER` of any pictures: a kernel distance against MACs."""
+
+from raydistill.space import Int, SearchSpace
+from search_spaces.aligned import SPACE as ALIGNED
+
+_WIDTHS = {
+    "at4": Int(low=16, high=128, step=16),
+    "at8": Int(low=8, high=64, step=8),
+    "at16": Int(low=8, high=32, step=8),
+    "at32": Int(low=8, high=16, step=8),
+}
+_OTHERS = {path: kind for path, kind in ALIGNED.parameters.items() if ".generator." not in path}
+
+SPACE: SearchSpace = ALIGNED.model_copy(
+    update={
+        "preset": "sagan",
+        "parameters": {f"student.generator.widths.{name}": kind for name, kind in _WIDTHS.items()} | _OTHERS,
+        "uniform": (8, 10, 12),
+    }
+)

@@ -1,0 +1,20 @@
+"""Noise -> pictures of 32x32 by StyleGAN2, `--data FOLDER` of any pictures: a kernel distance against MACs."""
+
+from raydistill.space import Int, SearchSpace
+from search_spaces.aligned import SPACE as ALIGNED
+
+_WIDTHS = {
+    "at4": Int(low=8, high=48, step=8),
+    "at8": Int(low=8, high=48, step=8),
+    "at16": Int(low=8, high=48, step=8),
+    "at32": Int(low=8, high=48, step=8),
+}
+_OTHERS = {path: kind for path, kind in ALIGNED.parameters.items() if ".generator." not in path}
+
+SPACE: SearchSpace = ALIGNED.model_copy(
+    update={
+        "preset": "stylegan2",
+        "parameters": {f"student.generator.widths.{name}": kind for name, kind in _WIDTHS.items()} | _OTHERS,
+        "uniform": (1, 2, 4),
+    }
+)
