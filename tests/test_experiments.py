@@ -108,19 +108,19 @@ def test_a_documented_command_checks_the_real_layout_and_trains_nothing(run: Any
 
 
 @pytest.mark.parametrize(
-    ("made", "space", "said"),
+    ("made", "space", "layout", "said"),
     [
-        (unpaired("x"), "aligned", "this data is unpaired, and the recipe pix2pix trains on pairs of an input and a picture"),
-        (packed("x.zip", (64, 64), {}), "aligned", "this data is pictures, and the recipe pix2pix"),
-        (packed("x.zip", (64, 64), {}), "cyclegan", "this data is pictures, and the recipe cyclegan trains on two folders"),
+        (unpaired("x"), "aligned", "auto", "this data is unpaired, and the recipe pix2pix trains on pairs of an input and a picture"),
+        (packed("x.zip", (64, 64), {}), "aligned", "pictures", "this data is pictures, and the recipe pix2pix"),
+        (packed("x.zip", (64, 64), {}), "cyclegan", "pictures", "this data is pictures, and the recipe cyclegan trains on two folders"),
     ],
 )
 def test_data_that_a_recipe_cannot_use_are_refused_before_they_are_decoded(
-    run: Any, tmp_path: Path, made: Callable[[Path], Path], space: str, said: str
+    run: Any, tmp_path: Path, made: Callable[[Path], Path], space: str, layout: str, said: str
 ) -> None:
     made(tmp_path / "data")
     (given,) = [path for path in (tmp_path / "data").iterdir() if path.stem == "x"]
-    code, words = run(f"raydistill sweep --dry-run --space {space} --data {given} --set data.layout=auto")
+    code, words = run(f"raydistill sweep --dry-run --space {space} --data {given} --set data.layout={layout}")
     assert code == 2 and said in words and "--space cyclegan" in words
     assert not list(tmp_path.rglob("*_targets.npy"))
 
