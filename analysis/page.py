@@ -46,7 +46,7 @@ def write_page(
         title: heading of the page.
         objectives: the first two are shown first, a cost on the x axis.
         reference: one number per objective.
-        facts: more lines for the facts block; one with the key of a computed line replaces it. With "feature_width" (of the evaluator),
+        facts: more lines for the facts block; one with the key of a computed line replaces it. With "judge features" (how many the judge has),
             sample counts that do not exceed it are marked as biased.
         ceiling: mIoU of the judge on real pictures; None: no line.
         samples: PNG of each trial_id that has one; None: no pictures.
@@ -166,7 +166,7 @@ def _facts(
     facts["MACs convention"] = _distinct(table["macs_convention"])
     for split, name in (("val", "num_samples"), ("test", "test_num_samples")):
         if table[name].notna().any():
-            facts[f"{split} samples"] = _sample_counts(table[name], given.get("feature_width"))
+            facts[f"{split} samples"] = _sample_counts(table[name], given.get("judge features"))
     for key, name in (("teacher", "digest.teacher"), ("data", "digest.data"), ("evaluator", "digest.evaluator")):
         facts[key] = _distinct(table[name])
     facts |= {"real statistics": _distinct(table["real_statistics"]), "code": _distinct(table["git_revision"])}

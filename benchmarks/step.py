@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from raydistill import models, networks, parallel, recipes
-from raydistill.architectures import EnergyNetwork, ResnetGenerator, ResnetWidths
+from raydistill import networks, parallel, recipes
+from raydistill.architectures import EnergyNetwork, UnetGenerator, UnetWidths
 from raydistill.config import DistillTraining, FolderData, Frozen, Job, ShapesData, Stored
 from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.outputs import store_outputs
@@ -43,35 +43,6 @@ LIMIT = 1e-4
 """Largest allowed difference before timing, as a share: float32, and some activations lie at their kink."""
 
 
-# ---- the pix2pix U-Net, which is no family of the project ------------------------------------------------------------
-
-
-class Unet(nn.Module):
-    """(B, in_channels, 256, 256) -> (B, 3, 256, 256): eight halvings, eight doublings, a skip at each size."""
-
-    def __init__(self, ngf: int, in_channels: int):
-        super().__init__()
-        widths = [ngf * min(2**index, 8) for index in range(8)]
-        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
-        for index, width in enumerate(widths):
-            before = in_channels if index == 0 else widths[index - 1]
-            above = 3 if index == 0 else widths[index - 1]
-            down = [nn.Conv2d(before, width, 4, 2, 1, bias=index in (0, 7)), *([nn.BatchNorm2d(width)] if 0 < index < 7 else [])]
-            up = nn.ConvTranspose2d(width if index == 7 else 2 * width, above, 4, 2, 1, bias=index == 0)
-            self.downs.append(nn.Sequential(*([nn.LeakyReLU(0.2)] if index else []), *down))
-            self.ups.append(nn.Sequential(nn.ReLU(), up, nn.BatchNorm2d(above) if index else nn.Tanh()))
-
-    def forward(self, x: Tensor) -> Tensor:
-        skips = [x]
-        for down in self.downs:
-            skips.append(down(skips[-1]))
-        h = skips[-1]
-        for index in reversed(range(8)):
-            h = self.ups[index](h)
-            h = torch.cat([h, skips[index]], 1) if index else h
-        return h
-
-
 # ---- one part: its data, networks and the two ways of a step ---------------------------------------------------------
 
 
@@ -84,16 +55,12 @@ class Setup(NamedTuple):
 
 def set_up(options: argparse.Namespace, folder: Path) -> Setup:
     """Data and an untrained teacher in `folder`. At 256 pixels it runs in the step; elsewhere both ways read its stored outputs."""
-    if options.part == "unet256":
-        # The recipe's generator family is the U-Net in this process; its ngf is the stem's width.
-        build = lambda config, in_channels: Unet(config.widths.stem, in_channels)  # noqa: E731
-        models.GENERATORS["resnet"] = models.GENERATORS["resnet"]._replace(build=build)
     experiment = with_values(shapes32(), {"student.mi.start": "student", "student.mi.num_steps": 10}, where="benchmark")  # as published
     training, teacher = experiment.student, experiment.teacher.generator
     if options.part == "unet256":
-        teacher = ResnetGenerator(widths=ResnetWidths.uniform(64))
+        teacher = UnetGenerator(widths=UnetWidths.uniform(64))
         mi = training.mi.model_copy(update={"energy": EnergyNetwork(channels=32)})
-        student = ResnetGenerator(widths=ResnetWidths.uniform(16))
+        student = UnetGenerator(widths=UnetWidths.uniform(16))
         training = training.model_copy(update={"generator": student, "batch_size": 1, "mi": mi})
     execution = training.execution.model_copy(update={"compile": options.compile})
     training = training.model_copy(update={"execution": execution, "precision": options.precision})

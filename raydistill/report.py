@@ -96,7 +96,7 @@ def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
         "reference point": ", ".join(f"{name} {value:g}" for (name, _), value in zip(plan.objectives, plan.reference, strict=True)),
         "hypervolume": f"{volume:.6g}",
         "MACs convention": cost.MACS_CONVENTION,
-        "feature_width": str(ledger.stages.teacher_result["context"]["num_features"]),
+        "judge features": str(ledger.stages.teacher_result["context"]["num_features"]),
     }
 
 

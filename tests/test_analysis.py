@@ -154,7 +154,7 @@ def test_facts_tell_reference_hypervolume_knee_ceiling_convention_and_digests(da
 
 @pytest.mark.parametrize(("width", "biased"), [("192", True), ("191", False)])
 def test_sample_counts_not_above_the_feature_width_are_marked_biased(tmp_path, width, biased):
-    facts = embedded(make_report(synthetic_trials(), tmp_path, facts={"feature_width": width}))["facts"]
+    facts = embedded(make_report(synthetic_trials(), tmp_path, facts={"judge features": width}))["facts"]
     assert ("biased" in facts["val samples"]) == biased
 
 
