@@ -46,7 +46,7 @@ def write_page(
         title: heading of the page.
         objectives: the first two are shown first, a cost on the x axis.
         reference: one number per objective.
-        facts: more lines for the facts block; one with the key of a computed line replaces it. With "judge features" (how many the judge has),
+        facts: more lines for the facts block; one with the key of a computed line replaces it. With "judge features" (their number),
             sample counts that do not exceed it are marked as biased.
         ceiling: mIoU of the judge on real pictures; None: no line.
         samples: PNG of each trial_id that has one; None: no pictures.
