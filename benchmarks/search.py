@@ -211,12 +211,12 @@ def command(
     out: str,
     trials: int,
     samplers: Sequence[str],
-    wanted: Callable[[Bench, str, int, int, int], dict[str, Any] | None],
+    wanted: Callable[[Bench, dict[str, Bench], str, int, int, int], dict[str, Any] | None],
     report: Callable[[list[dict[str, Any]]], None],
 ) -> None:
     """The command line of a benchmark over problems, samplers and seeds: runs the cells that `out` lacks, or reports what it has.
 
-    `wanted`: the line of a cell, or None where the cell is left out.
+    `wanted`: (problem, all problems by name, sampler, seed, trials, startup) -> the line of a cell, or None where the cell is left out.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(out))
@@ -231,16 +231,19 @@ def command(
     if arguments.report:
         return report(read(arguments.out))
     done = {(line["problem"], line["sampler"], line["seed"]) for line in read(arguments.out)}
-    chosen = [bench for bench in problems(arguments.tables) if not arguments.problems or bench.name in arguments.problems]
+    benches = {bench.name: bench for bench in problems(arguments.tables)}
+    chosen = [bench for name, bench in benches.items() if not arguments.problems or name in arguments.problems]
     for seed, bench, sampler in itertools.product(range(arguments.seeds), chosen, arguments.samplers):
-        if (bench.name, sampler, seed) in done or (line := wanted(bench, sampler, seed, arguments.trials, arguments.startup)) is None:
+        if (bench.name, sampler, seed) in done:
+            continue
+        if (line := wanted(bench, benches, sampler, seed, arguments.trials, arguments.startup)) is None:
             continue
         with arguments.out.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
 
 
-def wanted_cell(bench: Bench, sampler: str, seed: int, num_trials: int, startup: int) -> dict[str, Any] | None:
+def wanted_cell(bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_trials: int, startup: int) -> dict[str, Any] | None:
     """Optuna's Gaussian process is slow: fewer seeds and trials."""
     if sampler != "gp":
         return cell(bench, sampler, seed, num_trials, startup)

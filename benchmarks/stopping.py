@@ -26,7 +26,7 @@ EVALUATIONS = 8
 SAMPLERS = ("known-cost", "random")
 
 
-def cell(bench: Bench, sampler: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any]:
+def cell(bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any]:
     """Two simulated sweeps."""
 
     def outcome_of(picked: Picked, number: int) -> Outcome:

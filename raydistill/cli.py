@@ -40,6 +40,12 @@ def sweep(
     early_stopping: Annotated[
         bool, typer.Option("--early-stopping", help="Stop students that are bad for their cost, or that can no longer reach the front.")
     ] = False,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SWEEP_OR_TABLE", help="Begin with what an earlier sweep, or a table of configurations and scores, knows; repeatable."
+        ),
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Override a config path; repeatable.")] = None,
     objective: Annotated[
         list[str] | None, typer.Option(metavar="NAME:min|max[:WORST]", help="Replace the space's objectives; repeatable.")
@@ -76,6 +82,7 @@ def sweep(
         "space": space, "data": data, "store": store, "name": name, "resume": resume, "dry_run": dry_run, "trials": trials, "nimg": nimg,
         "max_hours": max_hours, "max_gpu_hours": max_gpu_hours,
         "seed": seed, "sampler": sampler, "early_stopping": early_stopping, "set": tuple(set_ or ()), "objectives": tuple(objective or ()),
+        "warm_start": tuple(warm_start or ()),
         "max_macs": max_macs, "min_macs": min_macs, "max_params": max_params, "min_params": min_params, "max_memory_gb": max_memory_gb,
         "executor": executor, "workers_per_trial": workers_per_trial,
         "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker, "teacher_workers": teacher_workers,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from raydistill import checkpoint, cost, mirror, results, search
+from raydistill import checkpoint, cost, mirror, results, search, store, warm
 from raydistill.config import DistillTraining, GeneratorTraining, Job
 from raydistill.dotted import leaves, with_values
 from raydistill.errors import StoreError
@@ -28,6 +28,7 @@ class Ledger:
         for trial_folder in mirror.folders(folder / "trials"):
             mirror.pull(trial_folder)
         self.trials = results.read_trials(folder)
+        self.problem = plan.problem._replace(prior=warm.load(folder, store.read_sweep(folder)))
         self._reports: dict[str, dict[int, Numbers]] = {}
         """Trial -> images seen -> what was measured there, of trials without a result."""
         self._require_same_stages()
@@ -50,7 +51,7 @@ class Ledger:
 
     def propose(self) -> Trial:
         """The next searched trial. Raises BudgetError where the space is exhausted."""
-        picked = search.propose(self.plan.problem, self.history(), len(self.searched))
+        picked = search.propose(self.problem, self.history(), len(self.searched))
         values = values_of(self.plan.space, picked)
         training = with_values(self.plan.experiment, values, where="search").student
         label = f"MI {training.mi.weight:g}" if training.mi.weight else "no MI"

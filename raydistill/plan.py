@@ -1,7 +1,7 @@
 """What a sweep will do, and every check that needs no training."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from raydistill import (
     space,
     store,
     terms,
+    warm,
 )
 from raydistill.architectures import Generator
 from raydistill.config import DistillTraining, Experiment, Frozen, GeneratorTraining, Stored, Training, digest
@@ -33,6 +34,7 @@ from raydistill.data import DataInfo, prepare, read_info
 from raydistill.dotted import nearest, parse_assignments, validated, with_checked, with_values
 from raydistill.errors import BudgetError, CheckpointError, ConfigError, SpaceError
 from raydistill.space import Objective, SearchSpace, Window
+from raydistill.warm import NOTHING_KNOWN, WarmStart
 
 
 class SweepOptions(Frozen):
@@ -52,6 +54,8 @@ class SweepOptions(Frozen):
     seed: NonNegativeInt = 0
     sampler: str = "known-cost"
     early_stopping: bool = False
+    warm_start: tuple[str, ...] = ()
+    """Sweeps, folders of sweeps and tables that are known before the first trial. See `warm`."""
     nimg: PositiveInt | None = None
     set: tuple[str, ...] = ()
     objectives: tuple[str, ...] = ()
@@ -98,13 +102,15 @@ class Plan:
     experiment: Experiment
     data: Stored
     info: DataInfo
+    warm: WarmStart = NOTHING_KNOWN
+    """What a new sweep copies; one that goes on has its copy."""
 
     @property
     def definition(self) -> str:
         """What makes two sweeps the same; the number of trials may grow on resume."""
         options, named = self.options, {name: plugin["digest"] for name, plugin in plugins.recorded().items()}
         parts = [self.space, self.experiment, self.data.digest, options.seed, options.sampler, options.early_stopping]
-        return digest([*parts, named] if named else parts)
+        return digest([*parts, *([named] if named else []), *([options.warm_start] if options.warm_start else [])])
 
     @cached_property
     def problem(self) -> search.Problem:
@@ -202,6 +208,10 @@ def check(options: SweepOptions) -> Plan:
     if options.sampler not in search.SAMPLERS:
         known = list(search.SAMPLERS)
         raise ConfigError(f"--sampler {options.sampler}: known: {', '.join(known)}. Nearest: {nearest(options.sampler, known)!r}.")
+    if options.warm_start and options.sampler not in warm.SAMPLERS:
+        raise ConfigError(
+            f"--warm-start with --sampler {options.sampler}: only {' and '.join(warm.SAMPLERS)} can tell it from trials; use one"
+        )
     chosen = space.load_space(options.space)
     experiment = with_data(space.preset_of(chosen, where), options.data, where)
     if options.teacher is not None:
@@ -223,6 +233,8 @@ def check(options: SweepOptions) -> Plan:
     _check_objectives(plan, where)
     _check_generators(plan)
     search.prove_feasible(plan.problem)
+    if options.warm_start and not options.resume:
+        plan = replace(plan, warm=warm.read(options.warm_start, folder / "sweeps", chosen, plan.costs_of_picked))
     student = plan.experiment.student
     if options.early_stopping and 2 * student.report_every_nimg > student.budget_nimg:
         raise ConfigError(

@@ -287,10 +287,7 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         StoreError: the file is absent or damaged, lacks a required column, or was written by another schema version.
     """
-    try:
-        table = _read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: damaged or unreadable: {error}") from error
+    table = _read_file(path)
     types = _EVALUATION_TYPES if "metric" in table else _TRIAL_TYPES
     missing = [name for name in types if name not in table]
     if missing:
@@ -299,6 +296,21 @@ def read_table(path: Path) -> pd.DataFrame:
     if versions:
         raise StoreError(f"{path}: schema version {versions.pop()}, but this raydistill reads version {SCHEMA_VERSION}")
     return _typed(table, _EVALUATION_TYPES) if "metric" in table else _typed_trials(table)
+
+
+def read_any_table(path: Path) -> pd.DataFrame:
+    """A result table, or another one as it is, from .parquet, .csv or .json (a list of rows, or columns). Raises StoreError as above."""
+    table = _read_file(path)
+    return read_table(path) if "schema_version" in table and path.suffix != ".json" else table
+
+
+def _read_file(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".json":
+            return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
+        return _read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except (OSError, ValueError, AttributeError) as error:
+        raise StoreError(f"{path}: damaged or unreadable: {error}") from error
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import pandas as pd
 from raydistill import search
 from raydistill.errors import BudgetError, SpaceError
 from raydistill.search import Picked, Problem, Told, identity
-from raydistill.space import Choice, Int, SearchSpace
+from raydistill.space import Float, SearchSpace, value_in
 
 
 class Outcome(NamedTuple):
@@ -139,9 +139,11 @@ def recorded(space: SearchSpace, table: pd.DataFrame, wall_sec: str | None = Non
     wanted = [*space.parameters, *(objective.name for objective in space.objectives), *([wall_sec] if wall_sec else [])]
     if missing := [name for name in wanted if name not in table.columns]:
         raise SpaceError(f"the table of results has no column {missing[0]!r}; it needs {', '.join(wanted)}")
+    if floats := [path for path, distribution in space.parameters.items() if isinstance(distribution, Float)]:
+        raise SpaceError(f"the table of results: {floats[0]} is a Float, of which no table holds every value; make it an Int or a Choice")
     rows: dict[tuple[tuple[str, object], ...], list[Outcome]] = {}
     for record in table[wanted].to_dict("records"):
-        picked = {path: _value(space, path, record[path]) for path in space.parameters if not pd.isna(record[path])}
+        picked = {path: value_in(space, path, record[path]) for path in space.parameters if not pd.isna(record[path])}
         values = [float(record[objective.name]) for objective in space.objectives]
         outcome = Outcome(None if any(value != value for value in values) else values, float(record[wall_sec]) if wall_sec else 1.0)
         rows.setdefault(identity(picked), []).append(outcome)
@@ -153,17 +155,3 @@ def recorded(space: SearchSpace, table: pd.DataFrame, wall_sec: str | None = Non
         return found[number % len(found)]
 
     return outcome_of
-
-
-def _value(space: SearchSpace, path: str, value: object) -> int | str:
-    distribution = space.parameters[path]
-    if isinstance(distribution, Choice):
-        if str(value) not in distribution.options:
-            raise SpaceError(f"the table of results: {path} = {value!r} is no option. Options: {', '.join(distribution.options)}")
-        return str(value)
-    if not isinstance(distribution, Int):
-        raise SpaceError(f"the table of results: {path} is a Float, of which no table holds every value; make it an Int or a Choice")
-    number = float(str(value))
-    if number not in range(distribution.low, distribution.high + 1, distribution.step):
-        raise SpaceError(f"the table of results: {path} = {value} lies outside {distribution.low} to {distribution.high}")
-    return int(number)

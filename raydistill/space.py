@@ -4,6 +4,8 @@
 """
 
 import importlib.util
+import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -209,6 +211,30 @@ def is_affordable(space: SearchSpace, costs: Mapping[str, float]) -> bool:
 def values_of(space: SearchSpace, picked: dict[str, Any]) -> dict[str, Any]:
     """Config values of picked parameters: choices' keys become their options."""
     return {path: d.options[picked[path]] if isinstance(d := space.parameters[path], Choice) else picked[path] for path in picked}
+
+
+def value_in(space: SearchSpace, path: str, value: Any, *, by_option: bool = False) -> Any:
+    """What a table says of a parameter, as a picked value; a Choice is given by key or, where there is no such key, by option.
+
+    `by_option`: by option alone, as in result tables. Raises SpaceError where it lies outside its range.
+    """
+    distribution = space.parameters[path]
+    if isinstance(distribution, Choice):
+        if not by_option and str(value) in distribution.options:
+            return str(value)
+        for key, option in distribution.options.items():
+            if option == value or str(value) in (str(option), json.dumps(option)):
+                return key
+        raise SpaceError(f"{path} = {value!r} is no option. Options: {', '.join(distribution.options)}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    step = distribution.step if isinstance(distribution, Int) else 0
+    if not distribution.low <= number <= distribution.high or (step and (number - distribution.low) % step):
+        steps = f" in steps of {step}" if step > 1 else ""
+        raise SpaceError(f"{path} = {value} lies outside {distribution.low} to {distribution.high}{steps}")
+    return int(number) if step else number
 
 
 def corner(space: SearchSpace, highest: bool) -> dict[str, Any]:

@@ -59,8 +59,8 @@ def open_store(given: str | Path) -> Path:
     return store
 
 
-def create_sweep(store: Path, name: str | None, space: str, facts: dict[str, Any]) -> Path:
-    """A new sweep folder with `sweep.json`. name None: `<space>-<number>`.
+def create_sweep(store: Path, name: str | None, space: str, facts: dict[str, Any], files: Mapping[str, Any] = MappingProxyType({})) -> Path:
+    """A new sweep folder with `sweep.json` and `files`, by name, as JSON. name None: `<space>-<number>`.
 
     Raises:
         StoreError: the name is taken or is no plain file name.
@@ -73,7 +73,8 @@ def create_sweep(store: Path, name: str | None, space: str, facts: dict[str, Any
         raise StoreError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     folder, hidden = sweeps / name, sweeps / f".{name}-{secrets.token_hex(4)}"
     record = {"store_version": STORE_VERSION, "sweep_id": secrets.token_hex(8), "name": name, "created": time.time(), **facts}
-    write_json_atomic(hidden / "sweep.json", record)
+    for file, content in {**files, "sweep.json": record}.items():
+        write_json_atomic(hidden / file, content)
     try:
         hidden.rename(folder)
     except OSError as error:

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 import torch
 
-from raydistill import mirror, nodes, place, plugins, report, results, search, space, store, track, trial, tuning
+from raydistill import mirror, nodes, place, plugins, report, results, search, space, store, track, trial, tuning, warm
 from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, ConfigError, RaydistillError
 from raydistill.ledger import Ledger, Trial
@@ -48,6 +48,8 @@ def run(options: SweepOptions) -> int:
 def _say_plan(plan: Plan, progress: Progress) -> None:
     info, counts = plan.info, ", ".join(f"{split} {count:,}" for split, count in plan.info.counts.items())
     classes = f", {info.num_classes} classes" if info.has_labels else ""
+    for line in plan.warm.said:
+        progress.say(line)
     progress.say(f"data {plan.data.digest}: {info.layout} at {info.width}x{info.height}{classes}: {counts}. {info.split_rule}")
     cheapest, dearest = (plan.costs_of_picked(space.corner(plan.space, highest=high))["cost/macs"] for high in (False, True))
     teacher = plan.costs_of(plan.experiment.teacher)["cost/macs"]
@@ -118,6 +120,8 @@ def run_one(
         if known["result"] is not None and known["trial_id"] not in tracker.ended:
             tracker.start_trial(known)
             tracker.end_trial(known, ledger.folder_of(known))
+    for line in plan.warm.said:
+        progress.say(line)
     for ngf in plan.left_out:
         progress.say(f"uniform {ngf} lies outside the cost window and is left out")
     limits = Limits(options.max_hours, options.max_gpu_hours, clock, ledger.gpu_sec)
@@ -307,7 +311,8 @@ def _new_sweep(plan: Plan) -> Path:
     facts = {"definition": plan.definition, "seed": options.seed, "sampler": options.sampler, "early_stopping": options.early_stopping}
     facts |= {"data": plan.data.digest, "space": canonical(plan.space), "experiment": canonical(plan.experiment)}
     facts |= {"plugins": plugins.recorded()}
-    return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts)
+    known, files = warm.facts(options.warm_start, plan.warm.rows) if options.warm_start else ({}, {})
+    return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts | known, files)
 
 
 _SIGTERM_CAME = threading.Event()

@@ -68,6 +68,7 @@ FLOORS: dict[str, int] = {
             "report",
             "retrain",
             "sweep",
+            "warm",
         ),
         4,
     ),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -211,6 +212,27 @@ def test_early_stopping_stops_trials_of_a_sweep_and_a_resume_keeps_them(tmp_path
     again = run([*options, "--resume"], tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert results.read_table(tmp_path / "runs/sweeps/default-001/trials.parquet")["status"].tolist() == table["status"].tolist()
+
+
+@pytest.mark.slow
+def test_a_sweep_begins_with_what_another_one_knows_and_goes_on_without_it(finished, tmp_path):
+    folder, _ = finished
+    options = command(folder, "--name", "warm", "--set", "student.optimizer.learning_rate=2e-3", "--warm-start", str(folder / "old"))
+    shutil.copytree(folder / "sweeps/default-001", folder / "old")
+    done = run([*options, "--trials", "2", "--max-concurrent", "1"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warm start: 4 rows of" in done.stdout and "without 3 of no student of a search" in done.stdout  # teacher, no teacher, recheck
+    shutil.rmtree(folder / "old")
+    again = run([*options, "--trials", "4", "--max-concurrent", "1", "--resume"], tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    proposed = [trial["picked"] for trial in results.read_trials(folder / "sweeps/warm") if trial["role"] == "search"]
+    shutil.copytree(folder / "sweeps/default-001", folder / "old")
+    whole = run(
+        [*options[: options.index("warm")], "whole", *options[options.index("warm") + 1 :], "--trials", "4", "--max-concurrent", "1"],
+        tmp_path,
+    )
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    assert [trial["picked"] for trial in results.read_trials(folder / "sweeps/whole") if trial["role"] == "search"] == proposed
 
 
 def test_early_stopping_without_an_early_evaluation_is_refused(tmp_path):

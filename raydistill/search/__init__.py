@@ -10,6 +10,7 @@ from raydistill.search import optuna_samplers
 from raydistill.search.known_cost import known_cost_picks
 from raydistill.search.problem import (
     Picked,
+    Prior,
     Problem,
     Told,
     identity,
@@ -23,7 +24,19 @@ from raydistill.search.problem import (
 )
 from raydistill.search.stopping import EarlyStopping
 
-__all__ = ["SAMPLERS", "EarlyStopping", "Picked", "Problem", "Told", "identity", "is_feasible", "propose", "prove_feasible", "random_pick"]
+__all__ = [
+    "SAMPLERS",
+    "EarlyStopping",
+    "Picked",
+    "Prior",
+    "Problem",
+    "Told",
+    "identity",
+    "is_feasible",
+    "propose",
+    "prove_feasible",
+    "random_pick",
+]
 
 SAMPLERS: dict[str, Callable[[Problem, Sequence[Told], int], Iterator[Picked]]] = {
     "known-cost": known_cost_picks,

@@ -2,6 +2,9 @@
 
 A proposal maximises the expected hypervolume improvement over the front that the models believe in, times the probability not to fail.
 Running trials count as if they had their predicted mean (kriging believer). Deterministic in (seed, number, told history).
+
+What is known from elsewhere (`Problem.prior`) is in the models as further sources, and takes the place of the stratified start. The front
+that is to be improved is this sweep's alone, so the first proposals are the best of what is known.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,10 +19,12 @@ from raydistill.search.problem import Picked, Problem, Told, cost_axis, is_feasi
 from raydistill.search.stopping import expected_end
 from raydistill.search.surrogate import Array, GaussianProcess, Inputs
 from raydistill.seeds import numpy_stream
-from raydistill.space import Objective
+from raydistill.space import Objective, corner
 
 _FEWEST = 3
 """Complete trials that a model needs."""
+_FEWEST_TO_JUDGE = 5
+"""Of this sweep, before what is known from elsewhere is put to the test."""
 _DRAWS, _MUTANTS, _ROUNDS, _ROUND_MUTANTS, _ROUND_PARENTS = 2_100, 600, 4, 150, 12
 _GRID_AT_MOST = 3_000
 """A space with so few configurations is scored as a whole."""
@@ -37,7 +42,7 @@ def known_cost_picks(problem: Problem, history: Sequence[Told], number: int, exa
     """
     history = _with_expected_ends(problem, history)
     complete = [told for told in history if told.values is not None and np.isfinite(told.values).all()]
-    if number < problem.num_startup or len(complete) < _FEWEST:
+    if len(complete) + len(problem.prior) < _FEWEST or (number < problem.num_startup and not problem.prior):
         yield from (stratified_picks if exact_cost else uniform_picks)(problem, history, number)
         return
     belief = _Belief(problem, history, complete, exact_cost)
@@ -83,14 +88,16 @@ class _Belief:
         self.problem = problem
         self.encoding = Encoding(problem.space)
         self.told = self.encoding.encode([told.picked for told in history])
+        self.prior = self.encoding.encode([prior.picked for prior in problem.prior])
         objectives = problem.space.objectives
-        costs = problem.costs_of(complete[0].picked)
+        costs = problem.costs_of(corner(problem.space, highest=False))
         self.cost_axes = [cost_axis(problem, o.name) if exact_cost and o.name in costs else None for o in objectives]
         waiting = [told for told in history if told.state in ("RUNNING", "PRUNED") and told.values is None]
         rows, running = (self.encoding.encode([told.picked for told in group]) for group in (complete, waiting))
-        inputs, _ = self._features(rows)
-        self.running, _ = self._features(running)
-        values = np.array([told.values for told in complete], dtype=np.float64)
+        sources = np.array([0] * len(rows) + [prior.source for prior in problem.prior])
+        inputs = self._inputs(np.vstack([rows, self.prior]), sources)
+        self.running = self._inputs(running)
+        values = np.array([*(told.values for told in complete), *(prior.values for prior in problem.prior)], dtype=np.float64)
         self.models: list[GaussianProcess | None] = []
         self.is_log: list[bool] = []
         references: list[float] = []
@@ -100,22 +107,30 @@ class _Belief:
                 self.is_log.append(False)
                 references.append(axis.high if objective.reference is None else objective.reference)
                 continue
-            warp = _warp(objective, values[:, column])
-            self.models.append(GaussianProcess(inputs, warp.modelled(values[:, column])))
+            warp, modelled = _modelled(objective, values[:, column], sources)
+            self.models.append(_model(inputs, modelled))
             self.is_log.append(warp.is_log)
             references.append(warp.reference)
         self.reference = np.array(references)
         self.failures = self._failure_model(history)
-        seen = np.vstack([rows, running])
-        mean, _ = self._predict(*self._features(seen), given_running=False)
-        points = np.where(self.is_log, np.exp(np.where(self.is_log, mean, 0.0)), mean)
-        is_best = _nondominated(points)
-        self.front, self.parents = points[is_best], seen[is_best]
+        known = np.vstack([rows, running, self.prior])
+        mean, _ = self._predict(*self._features(known), given_running=False)
+        points, seen = np.where(self.is_log, np.exp(np.where(self.is_log, mean, 0.0)), mean), len(rows) + len(running)
+        self.front, self.parents = points[:seen][_nondominated(points[:seen])], known[_nondominated(points)]
         self._loosen_reference(points)
 
-    def _features(self, rows: Array) -> tuple[Inputs, Array]:
-        """What the models see of these rows, and their known costs (n, known costs)."""
+    def _inputs(self, rows: Array, sources: NDArray[np.int64] | None = None) -> Inputs:
+        """What the models see of these rows; sources None: of this sweep."""
         inputs = self.encoding.features(rows)
+        if not self.problem.prior:
+            return inputs
+        names = sorted({prior.source for prior in self.problem.prior})
+        flags = (np.zeros(len(rows)) if sources is None else sources)[:, None] == np.array(names)
+        return Inputs(inputs.numbers, np.hstack([inputs.categories, flags.astype(np.int64)]), len(names))
+
+    def _features(self, rows: Array) -> tuple[Inputs, Array]:
+        """`_inputs`, and their known costs (n, known costs)."""
+        inputs = self._inputs(rows)
         axes = [axis for axis in self.cost_axes if axis is not None]
         if not axes:
             return inputs, np.zeros((len(rows), 0))
@@ -129,7 +144,7 @@ class _Belief:
         labels = np.array([float(told.state == "FAIL" or not np.isfinite(told.values or [np.nan]).all()) for told in ended])
         if not labels.any():
             return None
-        return GaussianProcess(self._features(self.encoding.encode([told.picked for told in ended]))[0], labels)
+        return GaussianProcess(self.encoding.features(self.encoding.encode([told.picked for told in ended])), labels)
 
     def _loosen_reference(self, points: Array) -> None:
         """A modelled objective's reference is at least the best believed value less one spread of all: below that nothing would score."""
@@ -155,7 +170,7 @@ class _Belief:
         """Feasible rows that were not told: the whole grid where it is small, else random ones and mutations of the believed front."""
         rows = self.encoding.grid(_GRID_AT_MOST)
         if rows is None:
-            rows = np.vstack([self.encoding.draw(rng, _DRAWS), self.encoding.mutate(self.parents, rng, _MUTANTS)])
+            rows = np.vstack([self.encoding.draw(rng, _DRAWS), self.encoding.mutate(self.parents, rng, _MUTANTS), self.prior])
         return self.allowed(distinct(rows, self.told))
 
     def allowed(self, rows: Array) -> Array:
@@ -169,19 +184,45 @@ class _Belief:
         mean, deviation = self._predict(inputs, costs)
         gain = hypervolume_improvement(self.front, self.reference, mean, deviation, self.is_log)
         if self.failures is not None:
-            gain = gain * (1 - np.clip(self.failures.predict(inputs)[0], 0.0, _SURE_FAILURE))
+            gain = gain * (1 - np.clip(self.failures.predict(self.encoding.features(rows))[0], 0.0, _SURE_FAILURE))
         return gain
 
 
-def _warp(objective: Objective, values: Array) -> _Warp:
-    """How an objective is modelled: by its logarithm where that makes positive values more normal; the bad tail cut.
+def _model(inputs: Inputs, modelled: Array) -> GaussianProcess:
+    """With what is known from elsewhere, unless this sweep's own trials are better predicted without."""
+    both, own = GaussianProcess(inputs, modelled), ~inputs.is_elsewhere
+    if own.all() or own.sum() < _FEWEST_TO_JUDGE:
+        return both
+    alone = GaussianProcess(inputs.rows(np.flatnonzero(own)).without_sources(), modelled[own])
+    return max(both, alone, key=GaussianProcess.left_out_density)
+
+
+def _modelled(objective: Objective, values: Array, sources: NDArray[np.int64]) -> tuple[_Warp, Array]:
+    """How this sweep's values (source 0) are modelled, and all values (n,) as they are: those of other sources are moved to its median.
+
+    Until this sweep has enough values, the first source says whether by the logarithm; while it has none, that source stands for it.
+    """
+    groups = {int(source): sources == source for source in np.unique(sources)}
+    first = min(groups, key=lambda source: (source == 0, source))
+    is_log = _warp(objective, values[groups[0 if groups.get(0, sources < 0).sum() >= _FEWEST else first]]).is_log
+    is_log = is_log and bool((values > 0).all() and objective.direction == "min")
+    warp = _warp(objective, values[groups[min(groups)]], is_log)
+    out = warp.modelled(values)
+    for source in groups.keys() - {min(groups)}:
+        modelled = _warp(objective, values[groups[source]], is_log).modelled(values[groups[source]])
+        out[groups[source]] = modelled - np.median(modelled) + np.median(out[groups[min(groups)]])
+    return warp, out
+
+
+def _warp(objective: Objective, values: Array, is_log: bool | None = None) -> _Warp:
+    """How an objective is modelled: by its logarithm where that makes positive values more normal (None), or as is said; the bad tail cut.
 
     The choice is that of Box and Cox (1964) between the powers 0 and 1. The cut lies three robust deviations above the median, so that one
     diverged training does not flatten all the others.
     """
     sign = 1.0 if objective.direction == "min" else -1.0
     turned = sign * values
-    is_log = bool(turned.min() > 0 and _log_is_more_normal(turned))
+    is_log = bool(turned.min() > 0 and _log_is_more_normal(turned)) if is_log is None else is_log
     modelled = np.log(turned) if is_log else turned
     middle = float(np.median(modelled))
     cut = max(middle + _OUTLIER_SD * _MAD_TO_SD * float(np.median(np.abs(modelled - middle))), float(np.quantile(modelled, 0.75)))

@@ -39,6 +39,16 @@ class Told(NamedTuple):
     """(share of the budget, objectives there), ascending: the evaluations before the last."""
 
 
+class Prior(NamedTuple):
+    """A measurement from elsewhere, such as an earlier sweep. It is no trial: it is on no front and may be proposed."""
+
+    picked: Picked
+    values: list[float]
+    """The objectives, in the order of the space; costs are those of this sweep."""
+    source: int
+    """From 1; those of one source were measured alike."""
+
+
 class Problem(NamedTuple):
     space: SearchSpace
     costs_of: CostsOf
@@ -49,6 +59,8 @@ class Problem(NamedTuple):
     """A key of `search.SAMPLERS`."""
     num_trials: int | None = None
     """How many trials the sweep shall have, where that is known: NSGA-II fits its population to it."""
+    prior: Sequence[Prior] = ()
+    """What is known before the first trial. Only samplers that tell sources apart look at it: `known-cost` and `modelled-cost`."""
 
 
 class CostAxis(NamedTuple):

@@ -3,6 +3,9 @@
 Kernel: Matern 5/2 over the numbers times exp(-sum of weights of the categories that differ). Length scales, category weights and noise are
 at the maximum of their posterior; mean and variance follow in closed form. Priors: length scales as in Hvarfner et al. 2024
 (arXiv 2402.02229) but correlated, noise log-normal around 1e-2 of the variance, variance inverse gamma around 1.
+
+Observations may come from several sources, such as earlier sweeps. Each other source is a category, is or is not, so how much it says about
+what is asked for is fitted; and each has a level of its own, normal around the common one with the variance of the process.
 """
 
 from typing import NamedTuple
@@ -22,6 +25,8 @@ _NOISE_MEAN = np.log(1e-2)
 _VARIANCE_PRIOR = 2.0
 """Pseudo observations of variance 1."""
 _JITTER = 1e-8
+_LEVEL = 1.0
+"""Variance of a source's own level, where there are several."""
 
 
 class Inputs(NamedTuple):
@@ -31,14 +36,24 @@ class Inputs(NamedTuple):
     """(n, p), about in [0, 1]"""
     categories: NDArray[np.int64]
     """(n, q)"""
+    num_sources: int = 0
+    """So many last categories say whether an observation is from that source: 1 in one of them, or in none for what is asked for."""
 
     def rows(self, index: NDArray[np.int64] | list[int]) -> "Inputs":
-        return Inputs(self.numbers[index], self.categories[index])
+        return Inputs(self.numbers[index], self.categories[index], self.num_sources)
+
+    @property
+    def is_elsewhere(self) -> NDArray[np.bool_]:
+        """(n,), from any other source."""
+        return np.asarray(self.categories[:, self.categories.shape[1] - self.num_sources :].any(axis=1))
+
+    def without_sources(self) -> "Inputs":
+        return Inputs(self.numbers, self.categories[:, : self.categories.shape[1] - self.num_sources])
 
     def __add__(self, other: object) -> "Inputs":
         """Both, one below the other."""
         assert isinstance(other, Inputs)
-        return Inputs(np.vstack([self.numbers, other.numbers]), np.vstack([self.categories, other.categories]))
+        return Inputs(np.vstack([self.numbers, other.numbers]), np.vstack([self.categories, other.categories]), self.num_sources)
 
 
 class GaussianProcess:
@@ -53,7 +68,7 @@ class GaussianProcess:
         self.offset, spread = float(values.mean()), float(values.std())
         self.scale = spread if spread > 1e-12 * max(1.0, abs(self.offset)) else 1.0
         standard = (values - self.offset) / self.scale
-        chosen = np.linspace(0, len(values) - 1, min(len(values), _FIT_AT_MOST)).round().astype(np.int64)
+        chosen = _to_fit(inputs)
         self.theta = _fitted(inputs.rows(chosen), standard[chosen])
         self.inputs = inputs
         self.root = cholesky(_noisy(_kernel(inputs, inputs, self.theta), self.theta), lower=True)
@@ -66,6 +81,7 @@ class GaussianProcess:
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation (n,) of the function itself, without the noise of an observation."""
+        inputs = self._seen(inputs)
         cross = _kernel(self.inputs, inputs, self.theta)
         mean = self.mean + self.weights @ cross
         return self.offset + self.scale * mean, self._deviation(inputs, self.root, cross)
@@ -75,13 +91,34 @@ class GaussianProcess:
         mean, deviation = self.predict(inputs)
         if len(running.numbers) == 0:
             return mean, deviation
-        both = self.inputs + running
+        inputs, both = self._seen(inputs), self.inputs + self._seen(running)
         root = cholesky(_noisy(_kernel(both, both, self.theta), self.theta), lower=True)
         return mean, self._deviation(inputs, root, _kernel(both, inputs, self.theta))
 
+    def left_out_density(self) -> float:
+        """Sum of the log densities of the observations that are not from elsewhere, each predicted from all others."""
+        own = ~self.inputs.is_elsewhere
+        precision = np.diag(cho_solve((self.root, True), np.eye(len(self.weights))))[own]
+        away = self.weights[own] / precision
+        return float(-0.5 * (np.log(self.scale**2 * self.variance / precision) + away**2 * precision / self.variance).sum())
+
+    def _seen(self, inputs: Inputs) -> Inputs:
+        return inputs if self.inputs.num_sources else inputs.without_sources()
+
     def _deviation(self, inputs: Inputs, root: Array, cross: Array) -> Array:
         explained = (solve_triangular(root, cross, lower=True) ** 2).sum(axis=0)
-        return self.scale * np.sqrt(self.variance * np.maximum(1.0 - explained, 1e-12))
+        prior = 1.0 + _LEVEL * (inputs.num_sources > 0)
+        return self.scale * np.sqrt(self.variance * np.maximum(prior - explained, 1e-12))
+
+
+def _to_fit(inputs: Inputs) -> NDArray[np.int64]:
+    """Which observations the kernel's numbers are fitted to: evenly spread ones, those from elsewhere last."""
+    others = inputs.is_elsewhere
+    out = np.empty(0, dtype=np.int64)
+    for group in (np.flatnonzero(~others), np.flatnonzero(others)):
+        count = min(len(group), _FIT_AT_MOST - len(out))
+        out = np.concatenate([out, group[np.linspace(0, max(0, len(group) - 1), count).round().astype(np.int64)]])
+    return out
 
 
 def _squares(left: Inputs, right: Inputs) -> Array:
@@ -94,8 +131,16 @@ def _differ(left: Inputs, right: Inputs) -> Array:
     return (left.categories.T[:, :, None] != right.categories.T[:, None, :]).astype(np.float64)
 
 
+def _levels(left: Inputs, right: Inputs) -> Array:
+    """What the sources' own levels add to the kernel, (n, m)."""
+    if not left.num_sources:
+        return np.zeros((1, 1))
+    flags = [inputs.categories[:, -inputs.num_sources :] for inputs in (left, right)]
+    return _LEVEL * (flags[0][:, None, :] == flags[1][None, :, :]).all(axis=2)
+
+
 def _kernel(left: Inputs, right: Inputs, theta: Array) -> Array:
-    """Correlations (n, m). theta: log length scales (p), log category weights (q), log noise."""
+    """Covariances (n, m) in units of the variance. theta: log length scales (p), log category weights (q), log noise."""
     p = left.numbers.shape[1]
     inverse = np.exp(-theta[:p])
     a, b = left.numbers * inverse, right.numbers * inverse
@@ -104,7 +149,7 @@ def _kernel(left: Inputs, right: Inputs, theta: Array) -> Array:
     exponent = root
     for column, weight in enumerate(np.exp(theta[p:-1])):
         exponent = exponent + weight * (left.categories[:, column][:, None] != right.categories[:, column][None, :])
-    return (1 + root + 5 / 3 * square) * np.exp(-exponent)
+    return (1 + root + 5 / 3 * square) * np.exp(-exponent) + _levels(left, right)
 
 
 def _noisy(kernel: Array, theta: Array) -> Array:
@@ -118,11 +163,11 @@ def _fitted(inputs: Inputs, standard: Array) -> Array:
     prior_mean = np.concatenate([np.full(p, np.sqrt(2.0) + 0.5 * np.log(dimension)), np.full(q, -0.5 * np.log(dimension)), [_NOISE_MEAN]])
     blocks = [_OWN_SD**2 * np.eye(count) + sd**2 - _OWN_SD**2 for count, sd in ((p, _LENGTH_SD), (q, _WEIGHT_SD))]
     precision = np.linalg.inv(block_diag(*(block for block in blocks if block.size), _NOISE_SD**2))
-    squares, differ = _squares(inputs, inputs), _differ(inputs, inputs)
+    squares, differ, levels = _squares(inputs, inputs), _differ(inputs, inputs), _levels(inputs, inputs)
     bounds = [(-4.0, 6.0)] * p + [(-8.0, 3.0)] * q + [(-14.0, 1.0)]
 
     def loss(theta: Array) -> tuple[float, Array]:
-        return _negative_log_posterior(theta, standard, squares, differ, prior_mean, precision)
+        return _negative_log_posterior(theta, standard, squares, differ, levels, prior_mean, precision)
 
     short = np.concatenate([np.full(p, np.log(0.5)), np.full(q, -0.5), [_NOISE_MEAN]])
     runs = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40}) for start in (prior_mean, short)]
@@ -130,7 +175,7 @@ def _fitted(inputs: Inputs, standard: Array) -> Array:
 
 
 def _negative_log_posterior(
-    theta: Array, standard: Array, squares: Array, differ: Array, prior_mean: Array, precision: Array
+    theta: Array, standard: Array, squares: Array, differ: Array, levels: Array, prior_mean: Array, precision: Array
 ) -> tuple[float, Array]:
     """With its gradient; mean and variance of the process are at their best for theta."""
     p, n = len(squares), len(standard)
@@ -140,7 +185,7 @@ def _negative_log_posterior(
     category_weights = np.exp(theta[p:-1])
     decay = np.exp(-root - (category_weights @ differ.reshape(len(differ), n * n)).reshape(n, n))
     kernel = (1 + root + 5 / 3 * square) * decay
-    factor = cholesky(_noisy(kernel, theta), lower=True)
+    factor = cholesky(_noisy(kernel + levels, theta), lower=True)
     inverse = cho_solve((factor, True), np.eye(n))
     sums = inverse.sum(axis=1)
     residual = standard - sums @ standard / sums.sum()

@@ -1,0 +1,88 @@
+"""What an earlier sweep is worth: `python benchmarks/warm.py --tables FOLDER --out cells.jsonl`, then `--report`.
+
+The problems, noise and regret are those of `search.py`; the sampler is known-cost, with 8 asynchronous workers. What is known before the
+first trial, 40 random configurations each:
+
+none        nothing: the stratified start
+same        the same problem, measured by other seeds
+quarter     the same after a quarter of the images, by the model of curves in `stopping.py` (synthetic): worse, more so what is dear
+other       the other FCNet table: another data set, the same space
+shuffled    the right configurations with each other's values: it misleads
+
+One cell is (problem, what is known, seed). `searched_N`: regret of the true values of the first N trials to end.
+"""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+from search import NUM_WORKERS, Bench, Point, command, volume
+
+from raydistill.search import Picked, Prior, random_pick
+from raydistill.seeds import numpy_stream
+from raydistill.simulate import Outcome, simulate
+
+KNOWN = ("none", "same", "quarter", "other", "shuffled")
+MARKS = (5, 10, 20, 30)
+OTHER = {"protein_structure": "slice_localization", "slice_localization": "protein_structure"}
+NUM_KNOWN = 40
+
+
+def earlier(bench: Bench, benches: dict[str, Bench], known: str, seed: int) -> list[Prior] | None:
+    """What is known; None: there is no such cell."""
+    if known == "none":
+        return []
+    measured_on = benches.get(OTHER.get(bench.name, "")) if known == "other" else bench
+    if measured_on is None:
+        return None
+    rng = numpy_stream(seed, f"benchmark/warm/{bench.name}")
+    picks = [random_pick(bench.space(1), rng) for _ in range(NUM_KNOWN)]
+    points = [measured_on.measured(picked, rng) for picked in picks]
+    if known == "quarter":
+        points = [np.append(end[:1], end[1:] + 0.15 * (0.5 + end[0]) * math.exp(0.3 * rng.normal())) for end in points]
+    order = rng.permutation(NUM_KNOWN) if known == "shuffled" else range(NUM_KNOWN)
+    return [Prior(picked, [float(bench.true(picked)[0]), *points[other][1:].tolist()], 1) for picked, other in zip(picks, order)]
+
+
+def cell(bench: Bench, benches: dict[str, Bench], known: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any] | None:
+    """One simulated sweep."""
+    if (prior := earlier(bench, benches, known, seed)) is None:
+        return None
+    problem = bench.problem("known-cost", seed, num_startup, num_trials)._replace(prior=prior)
+
+    def outcome_of(picked: Picked, number: int) -> Outcome:
+        rng = numpy_stream(seed, f"benchmark/{bench.name}", number)
+        wall_sec = (0.5 + float(bench.true(picked)[0])) * math.exp(0.25 * rng.normal())
+        return Outcome(bench.measured(picked, rng).tolist(), wall_sec)
+
+    trials = simulate(problem, outcome_of, num_trials=num_trials, num_workers=NUM_WORKERS)
+    true: Point = np.array([bench.true(trial.picked) for trial in sorted(trials, key=lambda trial: trial.ends_sec)])
+    regrets = {f"searched_{mark}": (bench.best - volume(true[:mark])) / bench.best for mark in MARKS if mark <= len(trials)}
+    return {"problem": bench.name, "sampler": known, "seed": seed} | regrets
+
+
+def report(lines: list[dict[str, Any]]) -> None:
+    for mark in MARKS:
+        print(f"\nregret x 1e-3 after {mark} trials: median (quartiles) over seeds\n| problem | " + " | ".join(KNOWN) + " |")
+        print("|---" * (len(KNOWN) + 1) + "|")
+        for name in dict.fromkeys(line["problem"] for line in lines):
+            row = []
+            for known in KNOWN:
+                values = [1e3 * line[f"searched_{mark}"] for line in lines if (line["problem"], line["sampler"]) == (name, known)]
+                low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]) if values else [math.nan] * 3
+                row.append(f"{middle:.3g} ({low:.3g}-{high:.3g})" if values else "")
+            print(f"| {name} | " + " | ".join(row) + " |")
+    by = {(line["problem"], line["sampler"], line["seed"]): line for line in lines}
+    for known, mark in itertools.product(KNOWN[1:], MARKS):
+        key = f"searched_{mark}"
+        ratios = [line[key] / by[p, "none", seed][key] for (p, k, seed), line in by.items() if k == known and (p, "none", seed) in by]
+        if ratios:
+            better = sum(ratio < 1 for ratio in ratios)
+            print(
+                f"{known}, {mark} trials: {math.exp(np.mean(np.log(ratios))):.2f} of the regret of none; less in {better} of {len(ratios)}"
+            )
+
+
+if __name__ == "__main__":
+    command(__doc__, "warm_cells.jsonl", max(MARKS), KNOWN, cell, report)
