@@ -82,7 +82,7 @@ def test_samplers_that_cannot_tell_sources_apart_do_not_look() -> None:
         assert search.propose(problem(sampler)._replace(prior=prior()), [], 0) == search.propose(problem(sampler), [], 0)
 
 
-def test_rows_that_mislead_are_left_out_once_the_trials_say_so() -> None:
+def test_rows_that_mislead_are_overruled_by_the_trials() -> None:
     """Their values belong to each other's configurations."""
     told = prior()
     wrong = [row._replace(values=[told[-1 - index].values[0], row.values[1]]) for index, row in enumerate(told)]

@@ -23,8 +23,6 @@ from raydistill.space import Objective, corner
 
 _FEWEST = 3
 """Complete trials that a model needs."""
-_FEWEST_TO_JUDGE = 5
-"""Of this sweep, before what is known from elsewhere is put to the test."""
 _DRAWS, _MUTANTS, _ROUNDS, _ROUND_MUTANTS, _ROUND_PARENTS = 2_100, 600, 4, 150, 12
 _GRID_AT_MOST = 3_000
 """A space with so few configurations is scored as a whole."""
@@ -108,7 +106,7 @@ class _Belief:
                 references.append(axis.high if objective.reference is None else objective.reference)
                 continue
             warp, modelled = _modelled(objective, values[:, column], sources)
-            self.models.append(_model(inputs, modelled))
+            self.models.append(GaussianProcess(inputs, modelled))
             self.is_log.append(warp.is_log)
             references.append(warp.reference)
         self.reference = np.array(references)
@@ -186,15 +184,6 @@ class _Belief:
         if self.failures is not None:
             gain = gain * (1 - np.clip(self.failures.predict(self.encoding.features(rows))[0], 0.0, _SURE_FAILURE))
         return gain
-
-
-def _model(inputs: Inputs, modelled: Array) -> GaussianProcess:
-    """With what is known from elsewhere, unless this sweep's own trials are better predicted without."""
-    both, own = GaussianProcess(inputs, modelled), ~inputs.is_elsewhere
-    if own.all() or own.sum() < _FEWEST_TO_JUDGE:
-        return both
-    alone = GaussianProcess(inputs.rows(np.flatnonzero(own)).without_sources(), modelled[own])
-    return max(both, alone, key=GaussianProcess.left_out_density)
 
 
 def _modelled(objective: Objective, values: Array, sources: NDArray[np.int64]) -> tuple[_Warp, Array]:

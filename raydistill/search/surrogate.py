@@ -42,14 +42,6 @@ class Inputs(NamedTuple):
     def rows(self, index: NDArray[np.int64] | list[int]) -> "Inputs":
         return Inputs(self.numbers[index], self.categories[index], self.num_sources)
 
-    @property
-    def is_elsewhere(self) -> NDArray[np.bool_]:
-        """(n,), from any other source."""
-        return np.asarray(self.categories[:, self.categories.shape[1] - self.num_sources :].any(axis=1))
-
-    def without_sources(self) -> "Inputs":
-        return Inputs(self.numbers, self.categories[:, : self.categories.shape[1] - self.num_sources])
-
     def __add__(self, other: object) -> "Inputs":
         """Both, one below the other."""
         assert isinstance(other, Inputs)
@@ -81,7 +73,6 @@ class GaussianProcess:
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation (n,) of the function itself, without the noise of an observation."""
-        inputs = self._seen(inputs)
         cross = _kernel(self.inputs, inputs, self.theta)
         mean = self.mean + self.weights @ cross
         return self.offset + self.scale * mean, self._deviation(inputs, self.root, cross)
@@ -91,19 +82,9 @@ class GaussianProcess:
         mean, deviation = self.predict(inputs)
         if len(running.numbers) == 0:
             return mean, deviation
-        inputs, both = self._seen(inputs), self.inputs + self._seen(running)
+        both = self.inputs + running
         root = cholesky(_noisy(_kernel(both, both, self.theta), self.theta), lower=True)
         return mean, self._deviation(inputs, root, _kernel(both, inputs, self.theta))
-
-    def left_out_density(self) -> float:
-        """Sum of the log densities of the observations that are not from elsewhere, each predicted from all others."""
-        own = ~self.inputs.is_elsewhere
-        precision = np.diag(cho_solve((self.root, True), np.eye(len(self.weights))))[own]
-        away = self.weights[own] / precision
-        return float(-0.5 * (np.log(self.scale**2 * self.variance / precision) + away**2 * precision / self.variance).sum())
-
-    def _seen(self, inputs: Inputs) -> Inputs:
-        return inputs if self.inputs.num_sources else inputs.without_sources()
 
     def _deviation(self, inputs: Inputs, root: Array, cross: Array) -> Array:
         explained = (solve_triangular(root, cross, lower=True) ** 2).sum(axis=0)
@@ -113,7 +94,7 @@ class GaussianProcess:
 
 def _to_fit(inputs: Inputs) -> NDArray[np.int64]:
     """Which observations the kernel's numbers are fitted to: evenly spread ones, those from elsewhere last."""
-    others = inputs.is_elsewhere
+    others = inputs.categories[:, inputs.categories.shape[1] - inputs.num_sources :].any(axis=1)
     out = np.empty(0, dtype=np.int64)
     for group in (np.flatnonzero(~others), np.flatnonzero(others)):
         count = min(len(group), _FIT_AT_MOST - len(out))
