@@ -55,16 +55,19 @@ def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def newest(folder: Path) -> Path | None:
+    """The checkpoint of a trial's folder that has seen the most images; None: there is none."""
+    return max(folder.glob("checkpoint-*"), default=None)
+
+
 def load(folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> Progress:
     """Restores the newest checkpoint into networks and optimisers of any sharding; Progress(0, []) where there is none.
 
     Raises:
         CheckpointError: damaged, of another version or of another job.
     """
-    found = sorted(folder.glob("checkpoint-*"))
-    if not found:
+    if (path := newest(folder)) is None:
         return Progress(0, [])
-    path = found[-1]
     try:
         meta = json.loads((path / "meta.json").read_text())
     except (OSError, ValueError) as error:
@@ -83,12 +86,12 @@ def load(folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers:
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
     """Every evaluation that the newest checkpoint knows; empty without one. The trial may still run: the newest may change."""
-    while found := sorted(folder.glob("checkpoint-*")):
+    while (path := newest(folder)) is not None:
         try:
-            history: list[dict[str, Any]] = json.loads((found[-1] / "meta.json").read_text())["history"]
+            history: list[dict[str, Any]] = json.loads((path / "meta.json").read_text())["history"]
             return history
         except FileNotFoundError:
-            if found[-1].exists():
+            if path.exists():
                 raise
     return []
 

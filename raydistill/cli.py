@@ -286,7 +286,7 @@ def latency(
 
 @app.command()
 def retrain(
-    sweep: Annotated[Path, typer.Argument(help="Folder of a sweep: STORE/sweeps/NAME.")],
+    sweep: Annotated[str, typer.Argument(help="Folder of a sweep: STORE/sweeps/NAME; also s3://bucket/prefix/sweeps/NAME.")],
     trial: Annotated[int, typer.Option(help="Number of the trial.")],
     nimg: Annotated[int, typer.Option(help="Images to train on, more than it had.")],
     seed: Annotated[int | None, typer.Option(help="Another seed; default: the trial's own.")] = None,

@@ -138,6 +138,10 @@ class DataSet(Frozen):
     kind: str
     height: PositiveInt
     width: PositiveInt
+    load_height: PositiveInt | None = None
+    """Training pictures are decoded at load_height x load_width, and a part of height x width is shown, another one in each pass; the
+    published experiments have 286 for 256. None, and None for both: they are shown whole."""
+    load_width: PositiveInt | None = None
     degrade: Degradation = Degradation()
     """Not for aligned and unpaired pictures, which have inputs of their own."""
 

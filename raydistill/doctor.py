@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import psutil
 
-from raydistill import mirror, nodes, place, store, track
+from raydistill import mirror, nodes, place, ray_address, store, track
 from raydistill.errors import ConfigError, StoreError
 from raydistill.nodes import Answer
 from raydistill.progress import Progress
@@ -59,7 +59,7 @@ def run(folder: Path, mlflow: str | None, *, as_json: bool) -> int:
 def examine(folder: Path, mlflow: str | None) -> list[Finding]:
     """Every finding, on the cluster that RAY_ADDRESS names or else on an embedded one."""
     folder = folder.absolute()
-    embedded = not os.environ.get("RAY_ADDRESS")
+    embedded = ray_address() is None
     findings = [check_authentication(embedded)]
     with _probed(folder) as (probe, trouble):
         findings.append(Finding("store", "driver", "fail" if trouble else "ok", trouble or f"{folder} can be written"))

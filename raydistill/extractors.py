@@ -65,7 +65,13 @@ def load_extractor(given: str, device: torch.device) -> Extractor:
         raise DataError(f"--extractor {given}: give it as KIND=FILE. Allowed kinds: {', '.join(EXTRACTORS)}.")
     path = Path(file)
     sha256 = sha256_of(path)
-    name, resize, network = EXTRACTORS[kind](path, device)
+    resize, size, load = EXTRACTORS[kind]
+    inner = load(path, device)
+
+    def network(pictures: Tensor) -> Tensor:
+        return inner(pictures if resize == "none" else resized(pictures, resize, size))
+
+    name = f"script_{path.stem}" if kind == "torchscript" else kind
     return Extractor(name, sha256, resize, _num_features(path, network, device), network)
 
 
@@ -138,37 +144,38 @@ def _num_features(path: Path, network: Callable[[Tensor], Tensor], device: torch
 
 # ---- kinds ----------------------------------------------------------------------------------------------------------
 
-_Loaded = tuple[str, Resize, Callable[[Tensor], Tensor]]
+
+class _Kind(NamedTuple):
+    resize: Resize
+    size: int
+    """To which pictures are resized; none: not used."""
+    load: Callable[[Path, torch.device], Callable[[Tensor], Tensor]]
+    """(file, device) -> network: float32 pictures (B, 3, size, size), 0..255 -> features; none: uint8 pictures as they are -> features."""
 
 
-def _inception(path: Path, device: torch.device) -> _Loaded:
+def _inception(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     """pool3 of the TF-2015 InceptionV3; input scaled as its graph does, (x - 128) / 128."""
     network = load_weights(path, inception.Inception(), "the TF-2015 InceptionV3").to(device)
-    return "inception", "tf_bilinear", lambda pictures: network((resized(pictures, "tf_bilinear", inception.SIZE) - 128) / 128)
+    return lambda pictures: network((pictures - 128) / 128)
 
 
-def _vgg16(path: Path, device: torch.device) -> _Loaded:
+def _vgg16(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     network = load_weights(path, vgg.VGG16(), "VGG16").to(device)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    return "vgg16", "bilinear", lambda pictures: network((resized(pictures, "bilinear", vgg.SIZE) - mean) / std)
+    return lambda pictures: network((pictures - mean) / std)
 
 
-def _squeezenet(path: Path, device: torch.device) -> _Loaded:
+def _squeezenet(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     """The average of fire9 at 128x128 over 20, which brings the features near 1."""
     network = squeezenet.read_compressed(path).to(device).eval().requires_grad_(False)
     mean = torch.tensor(squeezenet.MEAN_BGR, device=device).view(3, 1, 1)
-    return "squeezenet", "bilinear", lambda pictures: network(resized(pictures, "bilinear", 128).flip(1) - mean) / 20
+    return lambda pictures: network(pictures.flip(1) - mean) / 20
 
 
-def _torchscript(path: Path, device: torch.device) -> _Loaded:
-    """Any network that takes uint8 pictures and resizes them itself; named by its file."""
-    return f"script_{path.stem}", "none", load_script(path, device)
-
-
-EXTRACTORS: dict[str, Callable[[Path, torch.device], _Loaded]] = {
-    "inception": _inception,
-    "squeezenet": _squeezenet,
-    "vgg16": _vgg16,
-    "torchscript": _torchscript,
+EXTRACTORS: dict[str, _Kind] = {
+    "inception": _Kind("tf_bilinear", inception.SIZE, _inception),
+    "squeezenet": _Kind("bilinear", 128, _squeezenet),
+    "vgg16": _Kind("bilinear", vgg.SIZE, _vgg16),
+    "torchscript": _Kind("none", 0, load_script),
 }
-"""Kind -> (name, resize filter, network) from a file."""
+"""torchscript: any network that takes uint8 pictures and resizes them itself; named by its file."""

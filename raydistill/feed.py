@@ -15,7 +15,8 @@ from torch import Tensor
 from raydistill.architectures import Generator
 from raydistill.config import Training
 from raydistill.data import Batch, Split, batch, pictures, to_float
-from raydistill.data.prepare import classes_of
+from raydistill.data.crops import Crop
+from raydistill.data.prepare import classes_of, shown_of
 from raydistill.models import GENERATORS
 from raydistill.parallel import Workers
 from raydistill.seeds import torch_stream
@@ -55,8 +56,9 @@ def inputs_of(split: Split, latent: int | None, seed: int, shown: Shown, device:
     if latent is not None:
         return latents(seed, "latent", shown.positions, latent, device)
     if split.info.pairing == "unpaired":
-        assert split.inputs is not None
-        return to_float(pictures(split.inputs, shown.indices, device=device, flips=shown.flips))
+        source, crop = _cropped(split, shown, num_inputs(split, latent), seed)
+        assert source.inputs is not None
+        return to_float(pictures(source.inputs, shown.indices, device=device, flips=shown.flips, crop=crop))
     passes = 1 + shown.positions // len(split)
     return batch(split, shown.indices, device=device, flips=shown.flips, seed=seed, passes=passes).inputs
 
@@ -66,10 +68,16 @@ def training_batch(split: Split, latent: int | None, seed: int, given: Shown, ta
     if latent is None and split.info.pairing == "pairs":
         passes = 1 + given.positions // len(split)
         return batch(split, given.indices, device=device, flips=given.flips, seed=seed, passes=passes)
-    real = to_float(pictures(split.targets, targets.indices, device=device, flips=targets.flips))
+    source, crop = _cropped(split, targets, len(split), seed)
+    real = to_float(pictures(source.targets, targets.indices, device=device, flips=targets.flips, crop=crop))
     has_inputs = latent is not None or split.info.pairing == "unpaired"
     inputs = inputs_of(split, latent, seed, given, device) if has_inputs else real.new_empty(len(real), 0)
     return Batch(inputs, real, None, classes_of(split, targets.indices, device))
+
+
+def _cropped(split: Split, shown: Shown, count: int, seed: int) -> tuple[Split, Crop | None]:
+    """`shown_of` for images of which there are `count`."""
+    return shown_of(split, shown.indices, 1 + shown.positions // count, seed)
 
 
 def num_inputs(split: Split, latent: int | None) -> int:
@@ -79,7 +87,7 @@ def num_inputs(split: Split, latent: int | None) -> int:
 
 def repeats(split: Split, latent: int | None) -> bool:
     """Whether an image has the same input in every pass."""
-    return latent is None and not split.info.degrade.is_on
+    return latent is None and not split.info.degrade.is_on and split.info.load_size is None
 
 
 def evaluation_batch(split: Split, latent: int | None, indices: np.ndarray, device: torch.device) -> Batch:

@@ -65,6 +65,21 @@ def folder_of(text: str) -> Path:
     return Path(os.environ.get(FOLDER) or f"/var/tmp/raydistill-{getpass.getuser()}").absolute() / name
 
 
+def sweep_of(text: str) -> Path:
+    """The folder of the sweep STORE/sweeps/NAME; of `s3://bucket/prefix/sweeps/NAME?...` that of the local copy. Nothing is brought yet.
+
+    Raises:
+        StoreError: a URL that `folder_of` refuses, or without /sweeps/NAME.
+    """
+    if "://" not in text:
+        return Path(text).absolute()
+    url, question, query = text.partition("?")
+    store, middle, name = url.rstrip("/").rpartition("/sweeps/")
+    if not middle or not name:
+        raise StoreError(f"{text}: give the sweep as {SCHEME}bucket/prefix/sweeps/NAME, with what comes after a '?' at the end")
+    return folder_of(f"{store}{question}{query}") / "sweeps" / name
+
+
 def url_of(path: Path) -> str | None:
     """What a local copy's folder stands for; None: it is no local copy."""
     place = _place(path)

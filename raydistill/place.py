@@ -20,7 +20,7 @@ from typing import NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raydistill import join, mirror
+from raydistill import join, mirror, ray_address
 from raydistill.errors import ConfigError, RunError, StoreError
 from raydistill.plan import RECHECK_WORKERS, TEACHER_WORKERS, SweepOptions
 
@@ -100,7 +100,7 @@ def start_ray(*, dashboard: bool) -> None:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a trial that diverged before its first report is no error of Tune's
-    if address := os.environ.get("RAY_ADDRESS"):
+    if address := ray_address():
         join.join_ray(address)
         return
     before = os.environ.get(_TEMPORARY)

@@ -52,6 +52,8 @@ class Progress:
             "MI weight": "param.student.mi.weight",
             "step size": "param.student.mi.step_size",
             **{f"val {name}": column(f"val/{name}") for name in ("miou", "kd_judge", "fd_judge")},
+            "val n": "num_samples",
+            "fd biased": "biased",
             **{f"test {name}": column(f"test/{name}") for name in ("miou", "kd_judge")},
             "sec": "wall_sec",
         }
@@ -78,7 +80,9 @@ def _cell(head: str, value: Any) -> str:
         return ""
     if head == "front":
         return "*" if value else ""
-    if head in ("MACs", "params"):
+    if head == "fd biased":
+        return "yes" if value else "no"
+    if head in ("MACs", "params", "val n"):
         return f"{int(value):,}"
     if head == "sec":
         return f"{value:.0f}"

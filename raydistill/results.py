@@ -5,7 +5,8 @@ when it ends, by atomic rename). The ledger is the truth; the tables are rebuilt
 
 Trials table: one row per (trial, seed), the columns of `_TRIAL_TYPES` and `param.<dotted path>`, `cost.<name>`, `metric.<name>`. Text that
 is absent is "", a number that is absent is missing. The context of the val metrics is in `extractor`, `split`, `num_samples` and
-`real_statistics`; that of the test metrics in the same columns with `test_` before the name.
+`real_statistics`; that of the test metrics in the same columns with `test_` before the name. `biased`: whether the Frechet distance is of
+too few samples (`num_samples`, or real ones) for its features, so that it is too large; missing where there is none.
 Evaluations table: one row per number measured during training, see `_EVALUATION_TYPES`.
 """
 
@@ -46,6 +47,7 @@ _TRIAL_TYPES = {
         ("test_extractor", "test_resize", "test_split", "test_real_statistics", *(f"digest.{name}" for name in _DIGESTS)), "str"
     ),
     **dict.fromkeys(("schema_version", "seed", "nimg", "budget_nimg", "num_samples", "test_num_samples"), "Int64"),
+    **dict.fromkeys(("biased", "test_biased"), "boolean"),
     **{"wall_sec": "float64", "gpu_sec": "float64"},
     **{"front.member": "bool", "front.rank": "Int64", "front.hv_contribution": "float64"},
 }
@@ -183,6 +185,7 @@ def _row(trial: dict[str, Any], sweep_id: str) -> dict[str, Any]:
         **{f"digest.{name}": trial["digests"].get(name) for name in _DIGESTS},
         **{name: context.get(name) for name in _CONTEXT},
         **{f"test_{name}": test_context.get(name) for name in _CONTEXT},
+        **{"biased": context.get("biased"), "test_biased": test_context.get("biased")},
         "macs_convention": trial["costs"].get("macs_convention"),
         **{f"cost.{name}": value for name, value in trial["costs"].items() if name != "macs_convention"},
         **{f"param.{path}": value for path, value in trial["params"].items()},

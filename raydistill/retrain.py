@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from pydantic import NonNegativeInt, PositiveInt
 
-from raydistill import plugins, results, store
+from raydistill import mirror, plugins, results, store
 from raydistill.config import Frozen, Job
 from raydistill.errors import BudgetError, StoreError
 from raydistill.perform import perform
@@ -19,7 +19,8 @@ from raydistill.progress import Progress
 class RetrainOptions(Frozen):
     """What the command line gives. See `raydistill retrain --help`."""
 
-    sweep: Path
+    sweep: str
+    """STORE/sweeps/NAME; of an object store the URL of the same."""
     trial: NonNegativeInt
     nimg: PositiveInt
     seed: NonNegativeInt | None = None
@@ -28,7 +29,8 @@ class RetrainOptions(Frozen):
 
 def run(options: RetrainOptions) -> int:
     """Trains, or goes on with, that trial; returns the exit code: 0, or 1 where the training failed."""
-    progress, sweep = Progress(), options.sweep.absolute()
+    progress, sweep = Progress(), mirror.sweep_of(options.sweep)
+    _pull(sweep)
     original = _original(sweep, options)
     job = _lengthened(Job.model_validate(original["job"]), options)
     trial = _descendant(original, job, sweep)
@@ -47,6 +49,15 @@ def run(options: RetrainOptions) -> int:
         return 1
     progress.rows(f"trial {original['trial_id']} at both lengths", _comparison(original["result"], result))
     return 0
+
+
+def _pull(sweep: Path) -> None:
+    """Brings what tells which trials there are; what the training needs follows once it is known to be possible."""
+    mirror.require_bucket(sweep)
+    mirror.pull(sweep / "sweep.json")
+    for trial in mirror.folders(sweep / "trials"):
+        for name in ("trial.json", "result.json"):
+            mirror.pull(trial / name)
 
 
 def _original(sweep: Path, options: RetrainOptions) -> dict[str, Any]:
@@ -68,7 +79,10 @@ def _original(sweep: Path, options: RetrainOptions) -> dict[str, Any]:
 def _lengthened(job: Job, options: RetrainOptions) -> Job:
     changes = {"budget_nimg": options.nimg} | ({} if options.seed is None else {"seed": options.seed})
     for what, needed in (("data", job.data), ("judge", job.judge), ("teacher", job.teacher)):
-        if needed is not None and not Path(needed.path).exists():
+        if needed is None:
+            continue
+        mirror.pull(Path(needed.path))
+        if not Path(needed.path).exists():
             raise StoreError(f"{what} {needed.digest} is no longer at {needed.path}; put the results folder back where the sweep ran")
     return job.model_copy(update={"training": job.training.model_copy(update=changes)})
 

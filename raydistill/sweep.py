@@ -4,7 +4,6 @@ The ledger (`trials/*/trial.json`, `result.json`) is the truth. Resume reads it:
 their checkpoints under the same number, proposals continue from the told history. Ray's own snapshot is never read.
 """
 
-import os
 import signal
 import threading
 import time
@@ -15,7 +14,7 @@ from types import MappingProxyType
 
 import torch
 
-from raydistill import mirror, nodes, place, plugins, report, results, search, space, store, track, trial, tuning, warm
+from raydistill import mirror, nodes, place, plugins, ray_address, report, results, search, space, store, track, trial, tuning, warm
 from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, ConfigError, RaydistillError
 from raydistill.ledger import Ledger, Trial
@@ -82,7 +81,7 @@ def on_ray(sweeps: Sequence[SweepOptions]) -> Iterator[None]:
     try:
         place.start_ray(dashboard=sharded or torch.cuda.is_available())
         with _sigterm_interrupts():  # after Ray, which installs a handler of its own
-            if os.environ.get("RAY_ADDRESS"):  # an embedded cluster is this installation
+            if ray_address():  # an embedded cluster is this installation
                 nodes.require_same_versions()
                 nodes.require_plugins(plugins.shipped())
             yield

@@ -19,7 +19,8 @@ from raydistill.config import FolderData, ShapesData, Stored
 from raydistill.data import batch, load_split, prepare, read_info, render_inputs, to_float, to_uint8
 from raydistill.data.classes import _palette
 from raydistill.data.folders import folder_source
-from raydistill.data.prepare import SPLITS, store
+from raydistill.data.prepare import store
+from raydistill.data.source import SPLITS
 from raydistill.errors import DataError, StoreError
 
 CLASSES = {"classes": ["a", "b", "void"], "ignore_index": 2, "palette": [[255, 0, 0], [0, 255, 0], [0, 0, 0]]}

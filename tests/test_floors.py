@@ -36,6 +36,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("truth", "truth.pairs", "truth.bounds", "truth.fit", "truth.temperature"), 1),
     **dict.fromkeys(("data", "data.classes", "data.fetch", "data.files", "data.folders", "data.inspect", "data.layouts"), 1),
     **dict.fromkeys(("data.degrade", "data.outputs", "data.prepare", "data.shapes"), 1),
+    **dict.fromkeys(("data.arrays", "data.crops", "data.found", "data.source"), 1),
     **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2),
     **dict.fromkeys(
         ("feed", *(f"recipes.{name}" for name in ("parts", "pix2pix", "cyclegan", "sagan", "stylegan2", "enhance", "distill", "judge"))), 2

@@ -195,6 +195,15 @@ def test_test_scores_stand_beside_val_scores_with_their_own_context():
     assert (row["test_split"], row["test_num_samples"], row["split"], row["num_samples"]) == ("test", 100, "val", 192)
 
 
+def test_a_frechet_distance_of_too_few_samples_is_marked_where_there_is_one():
+    trials = synthetic_trials()[3:6]
+    trials[0]["result"] |= {"context": CONTEXT | {"biased": True}, "test_context": CONTEXT | {"split": "test", "biased": False}}
+    trials[1]["result"]["context"] = CONTEXT | {"biased": False}
+    table = results.trial_table(trials, sweep_id="demo")
+    assert table["biased"].tolist() == [True, False, pd.NA] and table["test_biased"].tolist() == [False, pd.NA, pd.NA]
+    assert str(table["biased"].dtype) == "boolean"
+
+
 def test_the_evaluations_table_has_one_row_per_number(table):
     long = results.evaluation_table(synthetic_trials(), sweep_id="demo")
     assert list(long) == ["schema_version", "sweep_id", "trial_id", "seed", "nimg", "wall_sec", "metric", "value"]

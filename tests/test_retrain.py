@@ -1,12 +1,14 @@
 """A trial of a sweep trained again at full length: where it comes from, what is refused, going on after an interrupt."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+import s3
 from conftest import Stages
 
-from raydistill import results, retrain
+from raydistill import mirror, results, retrain
 from raydistill.config import Job
 from raydistill.errors import BudgetError, StoreError
 from raydistill.perform import perform
@@ -35,7 +37,7 @@ def retrained(sweep: Path) -> list[Path]:
 
 def test_a_member_is_trained_at_full_length_and_says_where_it_comes_from(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = results.read_trials(sweep)
-    assert run(RetrainOptions(sweep=sweep, trial=1, nimg=64)) == 0
+    assert run(RetrainOptions(sweep=str(sweep), trial=1, nimg=64)) == 0
     (folder,) = retrained(sweep)
     trial, result = json.loads((folder / "trial.json").read_text()), results.read_result(folder)
     job, original = Job.model_validate(trial["job"]), Job.model_validate(before[1]["job"])
@@ -49,7 +51,7 @@ def test_a_member_is_trained_at_full_length_and_says_where_it_comes_from(sweep: 
 
 
 def test_an_interrupted_one_goes_on_from_its_checkpoint_and_a_finished_one_is_kept(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options, seen = RetrainOptions(sweep=sweep, trial=1, nimg=64), []
+    options, seen = RetrainOptions(sweep=str(sweep), trial=1, nimg=64), []
 
     def interrupted(numbers: dict) -> str:
         seen.append(numbers["nimg"])
@@ -68,7 +70,7 @@ def test_an_interrupted_one_goes_on_from_its_checkpoint_and_a_finished_one_is_ke
 
 def test_another_seed_is_another_training(sweep: Path) -> None:
     for seed in (None, 7):
-        assert run(RetrainOptions(sweep=sweep, trial=1, nimg=48, seed=seed)) == 0
+        assert run(RetrainOptions(sweep=str(sweep), trial=1, nimg=48, seed=seed)) == 0
     seeds = {json.loads((folder / "trial.json").read_text())["seed"] for folder in retrained(sweep)}
     assert seeds == {0, 7}
 
@@ -87,17 +89,53 @@ def test_what_cannot_be_trained_again_is_refused_before_any_cost(
     sweep: Path, number: int, nimg: int, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        run(RetrainOptions(sweep=sweep, trial=number, nimg=nimg))
+        run(RetrainOptions(sweep=str(sweep), trial=number, nimg=nimg))
     assert retrained(sweep) == []
 
 
 def test_a_sweep_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="there is no such results folder"):
-        run(RetrainOptions(sweep=tmp_path / "nowhere", trial=1, nimg=64))
+        run(RetrainOptions(sweep=str(tmp_path / "nowhere"), trial=1, nimg=64))
 
 
 def test_a_moved_results_folder_is_told(sweep: Path) -> None:
     file = sweep / "trials/0001/trial.json"
     file.write_text(file.read_text().replace(json.loads(file.read_text())["job"]["teacher"]["path"], "/nowhere/teacher"))
     with pytest.raises(StoreError, match=r"teacher \w+ is no longer at /nowhere/teacher; put the results folder back"):
-        run(RetrainOptions(sweep=sweep, trial=1, nimg=64))
+        run(RetrainOptions(sweep=str(sweep), trial=1, nimg=64))
+
+
+def test_a_sweep_on_an_object_store_is_brought_first_and_its_retrained_trial_goes_up(
+    sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {**s3.CREDENTIALS, mirror.FOLDER: str(tmp_path / "copies")}.items():
+        monkeypatch.setenv(name, value)
+    with s3.served(tmp_path) as query:
+        root = mirror.folder_of(f"s3://{s3.BUCKET}/ours?{query}")
+        text = (sweep / "trials/0001/trial.json").read_text()
+        for name in ("data", "judge", "teacher"):
+            path = json.loads(text)["job"][name]["path"]
+            shutil.copytree(path, root / "cache" / name)
+            text = text.replace(json.dumps(path), json.dumps(str(root / "cache" / name)))
+        shutil.copytree(sweep, root / "sweeps/tiny", ignore=shutil.ignore_patterns("copies", "s3*"))
+        (root / "sweeps/tiny/trials/0001/trial.json").write_text(text)
+        mirror.push(root)
+        shutil.rmtree(root)  # another machine
+        url = f"s3://{s3.BUCKET}/ours/sweeps/tiny?{query}"
+        with pytest.raises(StoreError, match=r"--trial 9: no student of .* Students: 1, 2, 3"):
+            run(RetrainOptions(sweep=url, trial=9, nimg=48))
+        assert not (root / "cache").exists()  # what is refused brings no data
+        assert run(RetrainOptions(sweep=url, trial=1, nimg=48)) == 0
+        assert not (root / "sweeps/tiny/trials/0001/network").exists()  # not needed
+        (folder,) = retrained(root / "sweeps/tiny")
+        shutil.rmtree(root)
+        mirror.pull(folder)
+        result = results.read_result(folder)
+        assert result is not None and (result["status"], result["nimg"]) == ("COMPLETE", 48)
+        assert (folder / "network/weights.safetensors").is_file() and (folder / "trial.json").is_file()
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/prefix", "s3://bucket/prefix/sweeps/", "s3://bucket/sweeps/tiny?region"])
+def test_a_url_that_names_no_sweep_is_refused(url: str) -> None:
+    with pytest.raises(StoreError):
+        run(RetrainOptions(sweep=url, trial=1, nimg=48))

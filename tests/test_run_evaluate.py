@@ -20,7 +20,7 @@ from raydistill import metrics, results
 from raydistill.cli import main
 from raydistill.config import Stored
 from raydistill.data import batch, load_split, to_uint8
-from raydistill.data.prepare import SplitName
+from raydistill.data.source import SplitName
 from raydistill.errors import CheckpointError, ConfigError, DataError, RunError
 from raydistill.evaluate import confusion_counts
 from raydistill.models.inception import Inception

@@ -1,29 +1,29 @@
 """Data sets of pictures, with an input, a label map or a class each or none: found and checked, decoded once, then memory-mapped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from raydistill.config import DataSet, FolderData, ShapesData, Stored
 from raydistill.data.folders import folder_source
 from raydistill.data.prepare import (
     Batch,
-    Classes,
     DataInfo,
-    Pairing,
-    Source,
     Split,
     batch,
+    load_size_of,
     load_split,
-    pairing_of,
     pictures,
     read_info,
     render_inputs,
-    shapes_source,
     store,
     to_float,
     to_uint8,
 )
+from raydistill.data.source import Classes, Pairing, Source, SplitName, pairing_of, shapes_source
 from raydistill.errors import DataError
 
 __all__ = [
@@ -80,4 +80,22 @@ def prepare(config: DataSet, cache_dir: Path, *, recipe: str | None = None) -> S
                 f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipe {recipe} trains on {words}. "
                 "For unpaired pictures there is --space cyclegan, for pictures alone --space sagan, stylegan2 and enhance."
             )
-    return store(source, config, cache_dir)
+    return store(_at_load_size(source, config), config, cache_dir)
+
+
+def _at_load_size(source: Source, config: DataSet) -> Source:
+    """The source with its training pictures decoded at the size of which parts are shown."""
+    if (load := load_size_of(config)) is None:
+        return source
+    values = {"height": load[0], "width": load[1], "load_height": None, "load_width": None}
+    larger = DATA[config.kind].find(config.model_copy(update=values))
+
+    def of(split: SplitName) -> Source:
+        return larger if split == "train" else source
+
+    def read_inputs(split: SplitName) -> Iterable[np.ndarray]:
+        reader = of(split).read_inputs
+        assert reader is not None
+        return reader(split)
+
+    return replace(source, read=lambda split: of(split).read(split), read_inputs=None if source.read_inputs is None else read_inputs)

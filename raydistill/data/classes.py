@@ -8,9 +8,8 @@ import numpy as np
 from PIL import Image
 
 from raydistill.config import Frozen
-from raydistill.data.files import File
-from raydistill.data.layouts import text_of
-from raydistill.data.prepare import Classes, Color, ids_in
+from raydistill.data.files import File, text_of
+from raydistill.data.source import Classes, Color, ids_in
 from raydistill.dotted import validated
 from raydistill.errors import ConfigError, DataError
 

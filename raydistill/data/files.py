@@ -144,3 +144,40 @@ def decode_pictures(pictures: Iterable[Picture], *, grey: bool | None = None) ->
 
 def is_grey(image: Image.Image) -> bool:
     return image.mode in GREY
+
+
+# ---- folders ---------------------------------------------------------------------------------------------------------
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted, without hidden files. Raises DataError."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: this folder cannot be listed: {error.strerror}. Give an existing, readable folder.") from None
+
+
+def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """stem -> file, sorted. Raises DataError: no such folder, no file with such a suffix, or a stem twice."""
+    files: dict[str, Path] = {}
+    there = entries(folder)
+    for path in there:
+        if path.suffix.lower() in suffixes:
+            if path.stem in files:
+                raise DataError(f"{path}: {files[path.stem].name} has the same stem. Allowed: a stem once. Remove or rename one.")
+            files[path.stem] = path
+    if not files:
+        raise DataError(f"{folder}: no {', '.join(suffixes)} here. Found {few(there)}. Add pictures or remove the folder.")
+    return files
+
+
+def few(paths: Iterable[Path]) -> str:
+    names = [path.name for path in paths]
+    return ", ".join(names[:8] + ["..."] * (len(names) > 8)) or "nothing"
+
+
+def text_of(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. Save it as UTF-8.") from None

@@ -16,8 +16,9 @@ from PIL import Image
 from raydistill.config import FolderData
 from raydistill.data.classes import cityscapes_classes, label_of, listed_classes, seen_classes
 from raydistill.data.files import decode_pictures
-from raydistill.data.layouts import Found, Sample, Splits, find
-from raydistill.data.prepare import SPLITS, Classes, Source, SplitName
+from raydistill.data.found import Found, Sample, Splits
+from raydistill.data.layouts import find
+from raydistill.data.source import SPLITS, Classes, Source, SplitName
 from raydistill.errors import DataError
 
 CARVED_PERCENT = 15

@@ -16,7 +16,8 @@ from raydistill.data.classes import label_of
 from raydistill.data.files import GREY
 from raydistill.data.folders import carve, classes_of, halves
 from raydistill.data.layouts import Found, Layout, Sample, find, look, packed
-from raydistill.data.prepare import IGNORED_COLOR, Classes, ids_in
+from raydistill.data.prepare import IGNORED_COLOR
+from raydistill.data.source import Classes, ids_in
 from raydistill.errors import DataError
 
 _SHOWN = 24

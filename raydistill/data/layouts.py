@@ -11,47 +11,20 @@ classes     <split>/<class>/ or <class>/ with pictures, in a folder or zip file
 pictures    <split>/ or the folder or zip file itself with pictures
 """
 
-import gzip
 import itertools
 import json
-import struct
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-import numpy as np
-
-from raydistill.data.files import PICTURES, File, Picture, Row, file_at, files_of
-from raydistill.data.prepare import SPLITS, SplitName
+from raydistill.data.arrays import idx, npz
+from raydistill.data.files import PICTURES, File, by_stem, entries, few, file_at, files_of, text_of
+from raydistill.data.found import Found, Layout, Sample, Splits
+from raydistill.data.source import SPLITS, SplitName
 from raydistill.errors import DataError
 
-Layout = Literal["labelled", "cityscapes", "unpaired", "aligned", "nvlabs", "idx", "npz", "classes", "pictures"]
 LABELS = (".png",)
-
-
-class Sample(NamedTuple):
-    name: str
-    """Says where it is in the order, and in which split where that is carved."""
-    picture: Picture
-    label: File | None = None
-    class_id: int | None = None
-
-
-Splits = dict[SplitName, list[Sample]]
-"""As they came: all is "train" where there are none."""
-
-
-@dataclass(frozen=True)
-class Found:
-    layout: Layout
-    splits: Splits
-    files: tuple[Path, ...]
-    """What the content depends on."""
-    inputs: Splits | None = None
-    """Domain A of unpaired pictures."""
-    class_names: tuple[str, ...] = ()
-    """Of the pictures' class ids."""
 
 
 def find(root: Path, layout: Layout | Literal["auto"] = "auto") -> Found:
@@ -66,23 +39,23 @@ def find(root: Path, layout: Layout | Literal["auto"] = "auto") -> Found:
     if len(inside) == 1:
         return find(inside[0], layout)
     if inside:
-        raise DataError(f"{root}: {len(inside)} data files here: {_few(inside)}. Give one of them.")
-    there = [root] if root.is_file() else _entries(root)
+        raise DataError(f"{root}: {len(inside)} data files here: {few(inside)}. Give one of them.")
+    there = [root] if root.is_file() else entries(root)
     if layout == "auto":
         raise DataError(
             f"{root}: unknown layout. Looked for train/images + train/labels, images + labels, train + trainannot, leftImg8bit + gtFine, "
             f"trainA + trainB, dataset.json, *-idx3-ubyte, .npz, class folders, and pictures, also A|B pictures ({', '.join(PICTURES)}). "
-            f"Found {_few(there)}. Arrange the data in one of these ways."
+            f"Found {few(there)}. Arrange the data in one of these ways."
         )
     raise DataError(
-        f"{root}: data.layout is {layout}: needed are {_NEEDED[layout]}. Found {_few(there)}. Add them, or leave data.layout out."
+        f"{root}: data.layout is {layout}: needed are {_NEEDED[layout]}. Found {few(there)}. Add them, or leave data.layout out."
     )
 
 
 def look(root: Path, layout: Layout | Literal["auto"] = "auto") -> Found | None:
     """The data set whose files lie at `root` itself; None where there is none of that layout."""
     if not root.is_file():
-        _entries(root)
+        entries(root)
     for name in LAYOUTS if layout == "auto" else [layout]:
         if (found := LAYOUTS[name](root)) is not None:
             return replace(found, layout="aligned") if layout == "auto" and _looks_aligned(found) else found
@@ -91,7 +64,7 @@ def look(root: Path, layout: Layout | Literal["auto"] = "auto") -> Found | None:
 
 def packed(folder: Path) -> list[Path]:
     """The zip and npz files in a folder."""
-    return [] if folder.is_file() else [path for path in _entries(folder) if path.suffix.lower() in (".zip", ".npz")]
+    return [] if folder.is_file() else [path for path in entries(folder) if path.suffix.lower() in (".zip", ".npz")]
 
 
 def _looks_aligned(found: Found) -> bool:
@@ -127,7 +100,7 @@ def _with_labels(layout: Layout, root: Path, pairs: "dict[SplitName, list[tuple[
 
 def _pair_up(pictures_folder: Path, labels_folder: Path) -> list[tuple[Path, Path]]:
     """(picture, label) of each stem. Raises DataError where one of the two is missing."""
-    pictures, labels = _by_stem(pictures_folder, PICTURES), _by_stem(labels_folder, LABELS)
+    pictures, labels = by_stem(pictures_folder, PICTURES), by_stem(labels_folder, LABELS)
     _refuse_single("picture", pictures, "label", labels)
     _refuse_single("label", labels, "picture", pictures)
     return [(pictures[stem], labels[stem]) for stem in pictures]
@@ -148,13 +121,13 @@ def _listed_pairs(root: Path) -> dict[SplitName, list[tuple[Path, Path]]]:
     if not lists:
         return {"train": _pair_up(root / "images", root / "labels")}
     if "train" not in lists:
-        raise DataError(f"{root}: no train.txt, but {_few(lists.values())}. Add train.txt, or remove the lists for a split by hash.")
-    pictures, labels = _by_stem(root / "images", PICTURES), _by_stem(root / "labels", LABELS)
+        raise DataError(f"{root}: no train.txt, but {few(lists.values())}. Add train.txt, or remove the lists for a split by hash.")
+    pictures, labels = by_stem(root / "images", PICTURES), by_stem(root / "labels", LABELS)
     stems = {split: _listed_stems(path, pictures, labels) for split, path in lists.items()}
     every = sorted(stem for listed in stems.values() for stem in listed)
     twice = [stem for stem, following in itertools.pairwise(every) if stem == following]
     if twice:
-        raise DataError(f"{root}: {twice[0]!r} is listed twice in {_few(lists.values())}. Allowed: once. Remove a line.")
+        raise DataError(f"{root}: {twice[0]!r} is listed twice in {few(lists.values())}. Allowed: once. Remove a line.")
     return {split: [(pictures[stem], labels[stem]) for stem in listed] for split, listed in stems.items()}
 
 
@@ -223,7 +196,7 @@ def _of_splits(layout: Layout, root: Path) -> Found | None:
         return Found(layout, {"train": listed}, (root,)) if listed else None
     if root.is_file():
         return None
-    has_pictures = any(path.suffix.lower() in PICTURES for path in _entries(root))
+    has_pictures = any(path.suffix.lower() in PICTURES for path in entries(root))
     folders: dict[SplitName, Path] = {split: root / split for split in SPLITS if (root / split).is_dir()}
     if "train" not in folders and not has_pictures:
         return None
@@ -233,7 +206,7 @@ def _of_splits(layout: Layout, root: Path) -> Found | None:
 
 
 def _flat(folder: Path) -> list[Sample]:
-    return [Sample(stem, file_at(path)) for stem, path in _by_stem(folder, PICTURES).items()]
+    return [Sample(stem, file_at(path)) for stem, path in by_stem(folder, PICTURES).items()]
 
 
 def _classes(root: Path) -> Found | None:
@@ -292,91 +265,10 @@ def _on_disk(root: Path, files: list[File]) -> tuple[Path, ...]:
     return (root,) if root.is_file() else tuple(root / file.name for file in files)
 
 
-# ---- arrays ---------------------------------------------------------------------------------------------------------
-
-
-def _idx(root: Path) -> Found | None:
-    """LeCun's format. train-*, and t10k-* as test."""
-    there = {path.name.removesuffix(".gz"): path for path in _entries(root)} if root.is_dir() else {}
-    if "train-images-idx3-ubyte" not in there:
-        return None
-    splits, files = Splits(), []
-    prefixes: dict[SplitName, str] = {"train": "train", "test": "t10k"}
-    for split, prefix in prefixes.items():
-        if (images := there.get(f"{prefix}-images-idx3-ubyte")) is None:
-            continue
-        labels = there.get(f"{prefix}-labels-idx1-ubyte")
-        files += [images, *([labels] if labels else [])]
-        splits[split] = _rows(str(images), _read_idx(images, 3), None if labels is None else _read_idx(labels, 1))
-    return _of_arrays("idx", splits, files)
-
-
-def _read_idx(path: Path, num_dimensions: int) -> np.ndarray:
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot be read: {error}. Replace it.") from None
-    header = 4 + 4 * num_dimensions
-    if len(content) < header or content[:4] != bytes([0, 0, 8, num_dimensions]):
-        raise DataError(f"{path}: not an IDX file of unsigned bytes in {num_dimensions} dimensions. Replace it.")
-    shape = struct.unpack(f">{num_dimensions}I", content[4:header])
-    if len(content) - header != int(np.prod(shape)):
-        raise DataError(f"{path}: {len(content) - header} bytes after a header that says {shape}. It is cut off: replace it.")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
-
-
-_NPZ_NAMES: dict[SplitName, tuple[tuple[str, str], ...]] = {
-    "train": (("images", "labels"), ("x_train", "y_train"), ("arr_0", "arr_1")),
-    "val": (("x_val", "y_val"),),
-    "test": (("x_test", "y_test"),),
-}
-
-
-def _npz(root: Path) -> Found | None:
-    if root.suffix.lower() != ".npz" or not root.is_file():
-        return None
-    try:
-        with np.load(root) as file:
-            arrays = {name: file[name] for name in file.files}  # object arrays are refused: they would run code
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise DataError(f"{root}: cannot be read as npz: {error}. Replace it.") from None
-    splits = Splits()
-    for split, names in _NPZ_NAMES.items():
-        if (pair := next((pair for pair in names if pair[0] in arrays), None)) is not None:
-            splits[split] = _rows(f"{root}/{pair[0]}", arrays[pair[0]], arrays.get(pair[1]))
-    if "train" not in splits:
-        raise DataError(f"{root}: arrays {', '.join(arrays)}. Needed: images, x_train or arr_0, and its labels where there are classes.")
-    return _of_arrays("npz", splits, [root])
-
-
-def _rows(where: str, images: np.ndarray, labels: np.ndarray | None) -> list[Sample]:
-    """(N, H, W) or (N, H, W, 1 or 3) uint8, and class ids (N,) or (N, 1)."""
-    if images.ndim == 4 and images.shape[3] == 1:
-        images = images[..., 0]
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
-        raise DataError(f"{where}: {images.dtype} {images.shape}. Allowed: uint8 (N, H, W) or (N, H, W, 3), values 0 to 255.")
-    ids: list[int | None] = [None] * len(images)
-    if labels is not None:
-        if labels.size != len(images) or not np.issubdtype(labels.dtype, np.integer) or (len(images) and labels.min() < 0):
-            raise DataError(f"{where}: {len(images)} pictures, labels {labels.dtype} {labels.shape}. Needed: a class id from 0 for each.")
-        ids = labels.reshape(-1).tolist()
-    names = [f"{index:08d}" for index in range(len(images))]
-    rows = [Row(f"{where}[{index}]", name, image) for index, (name, image) in enumerate(zip(names, images))]
-    return [Sample(name, row, class_id=class_id) for name, row, class_id in zip(names, rows, ids)]
-
-
-def _of_arrays(layout: Layout, splits: Splits, files: list[Path]) -> Found:
-    ids = {sample.class_id for samples in splits.values() for sample in samples}
-    if None in ids and len(ids) > 1:
-        raise DataError(f"{files[0]}: some splits have labels and others have none. Add them or leave all out.")
-    names = () if None in ids else tuple(f"class_{index}" for index in range(max(index for index in ids if index is not None) + 1))
-    return Found(layout, splits, tuple(files), class_names=names)
-
-
 LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
-    "npz": _npz,
+    "npz": npz,
     "nvlabs": _nvlabs,
-    "idx": _idx,
+    "idx": idx,
     "cityscapes": _cityscapes,
     "labelled": _labelled,
     "unpaired": _unpaired,
@@ -398,40 +290,3 @@ _NEEDED = {
     "pictures": "train with pictures, or pictures in the folder or zip file itself",
     "aligned": "train with A|B pictures, or A|B pictures in the folder itself",
 }
-
-
-# ---- files ----------------------------------------------------------------------------------------------------------
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without hidden files. Raises DataError."""
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder}: this folder cannot be listed: {error.strerror}. Give an existing, readable folder.") from None
-
-
-def _by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """stem -> file, sorted. Raises DataError: no such folder, no file with such a suffix, or a stem twice."""
-    files: dict[str, Path] = {}
-    there = _entries(folder)
-    for path in there:
-        if path.suffix.lower() in suffixes:
-            if path.stem in files:
-                raise DataError(f"{path}: {files[path.stem].name} has the same stem. Allowed: a stem once. Remove or rename one.")
-            files[path.stem] = path
-    if not files:
-        raise DataError(f"{folder}: no {', '.join(suffixes)} here. Found {_few(there)}. Add pictures or remove the folder.")
-    return files
-
-
-def _few(paths: Iterable[Path]) -> str:
-    names = [path.name for path in paths]
-    return ", ".join(names[:8] + ["..."] * (len(names) > 8)) or "nothing"
-
-
-def text_of(path: Path) -> str:
-    try:
-        return path.read_text("utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text: {error}. Save it as UTF-8.") from None

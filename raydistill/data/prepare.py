@@ -8,109 +8,28 @@ The fingerprint tells whether the source may have changed; the digest in info.js
 
 import contextlib
 import hashlib
-import inspect
 import os
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Literal, get_args
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from raydistill import mirror
-from raydistill.config import DataSet, Degradation, Frozen, ShapesData, Stored, digest
-from raydistill.data import shapes
+from raydistill.config import DataSet, Degradation, Frozen, Stored, digest
+from raydistill.data.crops import Crop, central, random_crop
 from raydistill.data.degrade import degraded
+from raydistill.data.source import Color, Layout, Pairing, Source, SplitName, pairing_of
 from raydistill.errors import DataError, StoreError
 
-SplitName = Literal["train", "val", "test"]
-Layout = Literal["shapes", "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"]
-Pairing = Literal["pairs", "unpaired", "pictures"]
-"""pairs: input i belongs to target i. unpaired: as many inputs as there are, of their own. pictures: no inputs."""
-Color = tuple[int, int, int]
-"""RGB, 0..255."""
-
-SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 FORMAT = 3
 """Part of the fingerprint: raise it when the same source would be written differently."""
 INFO = "info.json"
 IGNORED_COLOR: Color = (160, 160, 160)
-
-
-# ---- what a data set is ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Classes:
-    """K classes. They are stored as 0..K-1 and "ignored" as K, whatever the ids in the label files are."""
-
-    names: tuple[str, ...]
-    palette: tuple[Color, ...]
-    ids: tuple[int, ...]
-    """The id in the label files of each class."""
-    ignored_ids: tuple[int, ...] = ()
-
-    @property
-    def ignore_index(self) -> int | None:
-        return len(self.names) if self.ignored_ids else None
-
-    def encode(self, label: np.ndarray, path: str) -> np.ndarray:
-        """File ids (H, W) uint8 -> stored ids (H, W) uint8. Raises DataError for an id that is not a class."""
-        unknown = sorted(ids_in(label) - {*self.ids, *self.ignored_ids})
-        if unknown:
-            ignored = ", ".join(map(str, self.ignored_ids))
-            allowed = f"{min(self.ids)} to {max(self.ids)}" + f", and {ignored} for ignored" * bool(ignored)
-            raise DataError(f"{path}: the label id {unknown[0]} is not a class. Allowed: {allowed}. Correct the label or classes.json.")
-        table = np.full(256, len(self.names), np.uint8)
-        table[list(self.ids)] = range(len(self.ids))
-        return table[label]
-
-
-def ids_in(label: np.ndarray) -> set[int]:
-    return set(np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist())
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set that was found and checked, but not decoded."""
-
-    layout: Layout
-    identity: Any
-    """JSON data that changes when the content may have changed. Says nothing about where the data lie."""
-    counts: dict[SplitName, int]
-    split_rule: str
-    classes: Callable[[], Classes | None]
-    """None: the input is a picture. May read all label files."""
-    read: Callable[[SplitName], Iterable[tuple[np.ndarray, ...]]]
-    """Decodes targets (H, W, 3), each with a label (H, W) or an input picture (H, W, 3), all uint8, or with its class id ()."""
-    read_inputs: Callable[[SplitName], Iterable[np.ndarray]] | None = None
-    """Decodes inputs (H, W, 3) uint8 that belong to no target."""
-    input_counts: dict[SplitName, int] | None = None
-    """Of those."""
-    picture_classes: tuple[str, ...] = ()
-    """Names of the class ids."""
-
-
-def shapes_source(config: ShapesData) -> Source:
-    """The embedded data set. Its identity is the code that draws it."""
-    classes = Classes(shapes.CLASSES, shapes.PALETTE, tuple(range(len(shapes.CLASSES))))
-    return Source(
-        layout="shapes",
-        identity=hashlib.sha256(inspect.getsource(shapes).encode()).hexdigest(),
-        counts={"train": config.num_train, "val": config.num_val, "test": config.num_test},
-        split_rule="Each of train, val and test is drawn from a random stream of its own.",
-        classes=lambda: classes,
-        read=lambda split: zip(*shapes.draw(config, split)),
-    )
-
-
-def pairing_of(layout: Layout, degrade: Degradation) -> Pairing:
-    if degrade.is_on or layout in ("shapes", "labelled", "cityscapes", "aligned"):
-        return "pairs"
-    return "unpaired" if layout == "unpaired" else "pictures"
 
 
 class DataInfo(Frozen):
@@ -132,6 +51,8 @@ class DataInfo(Frozen):
     """Names of the classes that whole pictures belong to."""
     degrade: Degradation = Degradation()
     """What makes the inputs of the targets, where it is on."""
+    load_size: tuple[int, int] | None = None
+    """Height and width of the training pictures on disk, of which parts are shown; None: they are shown whole."""
     digest: str = ""
     """Of all the other fields and the arrays."""
 
@@ -204,7 +125,21 @@ def _describe(source: Source, config: DataSet) -> DataInfo:
         input_counts=source.input_counts,
         picture_classes=source.picture_classes,
         degrade=config.degrade,
+        load_size=load_size_of(config),
     )
+
+
+def load_size_of(config: DataSet) -> tuple[int, int] | None:
+    """(height, width) at which training pictures are decoded, where it is not that of the others. Raises DataError where it cannot be."""
+    if config.load_height is None and config.load_width is None:
+        return None
+    load = config.load_height or 0, config.load_width or 0
+    if load[0] < config.height or load[1] < config.width:
+        raise DataError(
+            f"data.load_height, data.load_width: {config.load_height} x {config.load_width}, but parts of {config.height} x {config.width} "
+            "shall be shown of it; give both, each at least as large, for example 286 for 256"
+        )
+    return load
 
 
 def _write(source: Source, info: DataInfo, folder: Path) -> None:
@@ -224,7 +159,7 @@ def _write(source: Source, info: DataInfo, folder: Path) -> None:
 def _write_arrays(
     folder: Path, split: str, names: tuple[str, ...], count: int, rows: Iterable[tuple[np.ndarray, ...]], info: DataInfo, content: Any
 ) -> None:
-    size = (info.height, info.width)
+    size = (info.load_size if split == "train" else None) or (info.height, info.width)
     kinds = {"targets": ("|u1", (*size, 3)), "inputs": ("|u1", (*size, 3)), "labels": ("|u1", size), "classes": ("<i4", ())}
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context((folder / f"{split}_{name}.npy").open("wb")) for name in names]
@@ -280,6 +215,8 @@ class Split:
     info: DataInfo
     classes: np.ndarray | None = None
     """(N,) int32: 0..len(info.picture_classes) - 1"""
+    loaded: "Split | None" = None
+    """The same at the size that they were decoded at, where that is larger; the arrays above are its middle."""
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -296,13 +233,29 @@ def load_split(stored: Stored, split: SplitName) -> Split:
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(f"{path}: cannot be read: {error}. Delete {stored.path} and prepare again.") from error
 
-    return Split(
+    found = Split(
         targets=opened("targets"),
         labels=opened("labels") if info.has_labels else None,
         inputs=opened("inputs") if info.layout in ("aligned", "unpaired") else None,
         info=info,
         classes=opened("classes") if info.picture_classes else None,
     )
+    if info.load_size is None or split != "train":
+        return found
+    middle: dict[str, Any] = {
+        name: None if array is None else central(array, info.height, info.width)
+        for name, array in (("targets", found.targets), ("labels", found.labels), ("inputs", found.inputs))
+    }
+    return replace(found, loaded=found, **middle)
+
+
+def shown_of(split: Split, indices: np.ndarray | slice, passes: np.ndarray | None, seed: int) -> tuple[Split, Crop | None]:
+    """Where pictures are read from, and which part of each is shown: of training pictures, in these passes, another one each time."""
+    info = split.info
+    if split.loaded is None or passes is None or info.load_size is None:
+        return split, None
+    chosen = np.arange(max(len(split), 0 if split.inputs is None else len(split.inputs)))[indices]
+    return split.loaded, random_crop(info.load_size, (info.height, info.width), seed, chosen, passes)
 
 
 @dataclass(frozen=True)
@@ -333,17 +286,19 @@ def batch(
 ) -> Batch:
     """The pairs at `indices`, of data in pairs; those where `flips` (B,) bool is True are mirrored left to right.
 
-    `seed`, `passes` (B,): what a degradation's noise is drawn from beside the picture's index; None: pass 0, which no training has.
+    `seed`, `passes` (B,): what a degradation's noise and the part of a picture that is shown are drawn from beside the picture's index;
+    None: pass 0, which no training has, and the middle.
     """
     assert split.info.pairing == "pairs", split.info.layout
-    raw = pictures(split.targets, indices, device=device, flips=flips)
-    labels = None if split.labels is None else _taken(split.labels, indices, device, flips).long()
+    source, crop = shown_of(split, indices, passes, seed)
+    raw = pictures(source.targets, indices, device=device, flips=flips, crop=crop)
+    labels = None if source.labels is None else _taken(source.labels, indices, device, flips, crop).long()
     if split.info.degrade.is_on:
         chosen = np.arange(len(split))[indices]
         inputs = to_float(degraded(raw, split.info.degrade, chosen, np.zeros_like(chosen) if passes is None else passes, seed))
     elif labels is None:
-        assert split.inputs is not None
-        inputs = to_float(pictures(split.inputs, indices, device=device, flips=flips))
+        assert source.inputs is not None
+        inputs = to_float(pictures(source.inputs, indices, device=device, flips=flips, crop=crop))
     else:
         channels = torch.arange(split.info.input_channels, device=labels.device)
         inputs = (labels[:, None] == channels[:, None, None]).float() * 2 - 1
@@ -355,14 +310,21 @@ def classes_of(split: Split, indices: np.ndarray | slice, device: str | torch.de
 
 
 def pictures(
-    array: np.ndarray, indices: np.ndarray | slice, *, device: str | torch.device = "cpu", flips: np.ndarray | None = None
+    array: np.ndarray,
+    indices: np.ndarray | slice,
+    *,
+    device: str | torch.device = "cpu",
+    flips: np.ndarray | None = None,
+    crop: Crop | None = None,
 ) -> Tensor:
     """uint8 (B, 3, H, W): those at `indices` of a split's targets or inputs."""
-    return _taken(array, indices, device, flips).permute(0, 3, 1, 2).contiguous()
+    return _taken(array, indices, device, flips, crop).permute(0, 3, 1, 2).contiguous()
 
 
-def _taken(array: np.ndarray, indices: np.ndarray | slice, device: str | torch.device, flips: np.ndarray | None) -> Tensor:
-    chosen = np.array(array[indices])
+def _taken(
+    array: np.ndarray, indices: np.ndarray | slice, device: str | torch.device, flips: np.ndarray | None, crop: Crop | None
+) -> Tensor:
+    chosen = np.array(array[indices]) if crop is None else crop.of(array[indices])
     if flips is not None:
         assert flips.shape == chosen.shape[:1] and flips.dtype == bool, (flips.shape, flips.dtype)
         chosen[flips] = chosen[flips, :, ::-1]
