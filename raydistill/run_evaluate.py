@@ -12,7 +12,7 @@ from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from raydistill import feed, networks, pictures, store
+from raydistill import checkpoint, feed, networks, pictures, store
 from raydistill.config import Data, Frozen, Job, Stored
 from raydistill.data import DataInfo, Split, load_split, prepare, read_info
 from raydistill.data.classes import label_of
@@ -118,8 +118,8 @@ def trained_at(path: Path) -> Trained | None:
         for folder in finished:
             if (folder / "meta.json").is_file():
                 return Trained(folder, job, _finished(folder))
-        if checkpoints := sorted(path.glob("checkpoint-*")):
-            return Trained(checkpoints[-1], job, _interrupted(checkpoints[-1], job))
+        if (newest := checkpoint.newest(path)) is not None:
+            return Trained(newest, job, _interrupted(newest, job))
         raise CheckpointError(f"{path}: this trial has no network and no checkpoint yet")
     if (path / "optimizers.pt").is_file():
         job = _job_of(path.parent)
@@ -145,14 +145,14 @@ def _finished(folder: Path) -> Callable[[DataInfo, torch.device], tuple[Callable
     return load
 
 
-def _interrupted(checkpoint: Path, job: Job) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str, int | None]]:
+def _interrupted(folder: Path, job: Job) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str, int | None]]:
     """The averaged generator of a checkpoint, where the job averages."""
-    file = checkpoint / ("average.safetensors" if job.training.ema_nimg else "generator.safetensors")
+    file = folder / ("average.safetensors" if job.training.ema_nimg else "generator.safetensors")
 
     def load(info: DataInfo, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str, int | None]:
         config = getattr(job.training, "generator", None)
         if config is None:
-            raise CheckpointError(f"{checkpoint}: of a {job.training.recipe}, which generates no pictures; give a generator's")
+            raise CheckpointError(f"{folder}: of a {job.training.recipe}, which generates no pictures; give a generator's")
         network = networks.generator(config, info, 0)
         network.load_state_dict(load_file(file))
         return network.to(device).eval().requires_grad_(False), sha256_of(file)[:16], feed.latent_of(config)

@@ -15,7 +15,7 @@ from raydistill.errors import ConfigError, DataError, StoreError
 from raydistill.finished import Finished, inputs_for, open_generator
 from raydistill.foreign import read_weights, sha256
 from raydistill.layouts import recognise
-from raydistill.models import GENERATORS
+from raydistill.models import GENERATORS, check, input_channels
 
 DEFAULT_SIZE = (256, 256)
 """Of pictures, for counts and the output digest, where the family has no size of its own."""
@@ -80,9 +80,12 @@ def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> I
     config, state = found.config, {name: value.float() if value.is_floating_point() else value for name, value in found.state.items()}
     if size is None and GENERATORS[config.family].takes == "picture":
         size = DEFAULT_SIZE
+    module = networks.with_weights(config, state, str(file))
+    if size is not None:
+        check(config, input_channels(config, state), *size, str(file))
     temporary = out.with_name(f".{os.getpid()}-{out.name}")
     try:
-        networks.save(temporary, "generator", networks.with_weights(config, state, str(file)), config)
+        networks.save(temporary, "generator", module, config)
         finished = open_generator(temporary, size)
         imported = _facts(finished, file, found.layout, found.dropped)
         (temporary / "import.json").write_text(json.dumps(imported.model_dump(mode="json"), indent=1))
