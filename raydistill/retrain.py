@@ -62,8 +62,8 @@ def _pull(sweep: Path) -> None:
 
 def _original(sweep: Path, options: RetrainOptions) -> dict[str, Any]:
     """The trial to train again. Raises StoreError or BudgetError where there is none that could be."""
-    store.require_same_plugins(sweep, plugins.recorded(), str(sweep))
     trials = {trial["number"]: trial for trial in results.read_trials(sweep)}
+    store.require_same_plugins(sweep, plugins.recorded(), str(sweep))
     trial = trials.get(options.trial)
     if trial is None or trial["role"] not in results.FRONT_ROLES:
         known = ", ".join(str(number) for number, known in trials.items() if known["role"] in results.FRONT_ROLES)
