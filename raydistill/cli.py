@@ -28,7 +28,10 @@ def sweep(
     store: Annotated[str, typer.Option(help="Results folder, or s3://bucket/prefix.")] = "runs",
     name: Annotated[str | None, typer.Option(help="Name of the sweep; default: the space and a number.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the newest sweep of the same settings, or with --name.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, say the plan and stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Check everything, say what the sweep will take and stop.")] = False,
+    seconds_per_image: Annotated[
+        float | None, typer.Option(help="Plan with this training time of an image; default: a few real steps are timed.")
+    ] = None,
     trials: Annotated[int, typer.Option(help="Students to search, beside the baselines.")] = 8,
     max_hours: Annotated[float | None, typer.Option(help="Start no trial after so many hours, over all starts of the sweep.")] = None,
     max_gpu_hours: Annotated[float | None, typer.Option(help="Start no trial after the trials took so many GPU-hours.")] = None,
@@ -79,7 +82,8 @@ def sweep(
     from raydistill.sweep import SweepOptions, run
 
     given = {
-        "space": space, "data": data, "store": store, "name": name, "resume": resume, "dry_run": dry_run, "trials": trials, "nimg": nimg,
+        "space": space, "data": data, "store": store, "name": name, "resume": resume, "plan": plan,
+        "seconds_per_image": seconds_per_image, "trials": trials, "nimg": nimg,
         "max_hours": max_hours, "max_gpu_hours": max_gpu_hours,
         "seed": seed, "sampler": sampler, "early_stopping": early_stopping, "set": tuple(set_ or ()), "objectives": tuple(objective or ()),
         "warm_start": tuple(warm_start or ()),
@@ -95,6 +99,13 @@ def sweep(
     except KeyboardInterrupt:
         code = 130
     raise typer.Exit(code)
+
+
+@app.command("plan")
+@functools.wraps(sweep)
+def plan_(**options: Any) -> None:
+    """What a sweep with the same options will take: trials, costs, time, memory, places, disk. Nothing is trained."""
+    sweep(**options | {"plan": True})
 
 
 evaluator_app = typer.Typer(no_args_is_help=True, help="Judges: networks that score and give no loss.")
@@ -155,13 +166,13 @@ def fetch_data(
 def batch(
     file: Annotated[Path, typer.Argument(help="A .py file that defines BATCH = Batch(...).")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the batch of that name: finished sweeps are skipped.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, print the plan and stop.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Check everything, print the plan and stop.")] = False,
 ) -> None:
     """Run several sweeps, spaces x methods x seeds, as one job. Exit code 1 where not all of them finished."""
     from raydistill.run_batch import run
 
     try:
-        code = run(file, resume=resume, dry_run=dry_run)
+        code = run(file, resume=resume, plan_only=plan)
     except KeyboardInterrupt:
         code = 130
     raise typer.Exit(code)

@@ -1,7 +1,10 @@
 """Prediction of a worker's memory before anything is trained, from modules on the meta device: nothing is allocated."""
 
+import contextlib
 import itertools
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -158,6 +161,26 @@ def _generator_use(config: Generator, info: DataInfo, batch: int) -> tuple[int, 
 def _sum(training: DistillTraining | GeneratorTraining, params: int, saved: int, evaluation: int, rest: _Rest) -> int:
     states = rest.states + (_TRAINED + (_KEPT if training.ema_nimg else 0)) * params
     return states + int(_OVERHEAD * (max(saved + rest.saved, evaluation, rest.evaluation) + rest.batches))
+
+
+def start_peak() -> None:
+    """From here on `peak_gb` counts."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with contextlib.suppress(OSError):  # only Linux forgets a peak
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_gb() -> float | None:
+    """GiB: most that torch reserved on the GPU, else most of this process that was resident; None: this system does not tell."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() / 2**30
+    try:
+        found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    except OSError:
+        return None
+    return int(found[1]) / 2**20 if found else None
 
 
 def saved_bytes(module: nn.Module, *inputs: Tensor) -> int:

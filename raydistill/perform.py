@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from raydistill import feed, mirror, networks, parallel, results
+from raydistill import feed, memory, mirror, networks, parallel, results
 from raydistill.config import Experiment, Job, Stored
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import LIMIT_GB, load_outputs, store_outputs
@@ -60,6 +60,7 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[s
         "hardware": _hardware(workers.number),
         "git_revision": git_revision(),
     }
+    memory.start_peak()
     try:
         trained = train(job, report=log_and_report, state_dir=folder)
     except (DivergenceError, MemoryError, torch.OutOfMemoryError) as error:
@@ -75,6 +76,7 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[s
             "evaluations": trained.evaluations,
             "wall_sec": trained.wall_sec,
             "gpu_sec": trained.wall_sec * workers.number * gpus if torch.cuda.is_available() else 0.0,
+            "peak_memory_gb": memory.peak_gb(),
             "context": trained.context,
             "network": trained.network.model_dump() | {"path": "network"},
         }

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ray
+import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raydistill import join, mirror, ray_address
@@ -158,6 +159,16 @@ def place(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[]
     return Places(_stages(nodes, options), Placement(inline, group, concurrent), _recheck(nodes, group))
 
 
+def why(nodes: Sequence[Node], options: SweepOptions, placement: Placement) -> str:
+    """What decides how many trials run at a time."""
+    group, driver_cpus = placement.group, 0.0 if placement.inline else DRIVER_CPUS
+    fits = groups_at_once(nodes, group, driver_cpus)
+    room = f"{fits} x {group} fit on {_listed(nodes)}"
+    if placement.max_concurrent < fits:
+        return f"of --max-concurrent {options.max_concurrent}, though {room}"
+    return f"{room}{'; the share of a GPU is by predicted memory' if 0 < group.gpus < 1 and options.gpus_per_worker is None else ''}"
+
+
 def groups_at_once(nodes: Sequence[Node], group: Group, driver_cpus: float = 0.0) -> int:
     """The largest k such that k groups fit, with the k drivers, of so many CPUs each, on any node: a worker fits on one node whole."""
     best = sum(workers_on(node, group) for node in nodes) // group.workers
@@ -248,6 +259,12 @@ def _listed(nodes: Sequence[Node]) -> str:
 def alive_nodes() -> list[Node]:
     """The nodes that Ray knows to be alive; what their GPUs' memory is, only `probe_nodes` can tell."""
     return [_node(raw) for raw in ray.nodes() if raw["Alive"]]
+
+
+def this_machine() -> Node:
+    """What an embedded Ray would have, without starting one."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Node("this machine", os.cpu_count() or 1, gpus, _smallest_gpu_bytes() if gpus else 0)
 
 
 def probe_nodes(store: Path) -> list[Node]:

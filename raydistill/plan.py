@@ -1,5 +1,6 @@
 """What a sweep will do, and every check that needs no training."""
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -45,7 +46,9 @@ class SweepOptions(Frozen):
     store: str = "runs"
     name: str | None = None
     resume: bool = False
-    dry_run: bool = False
+    plan: bool = False
+    seconds_per_image: PositiveFloat | None = None
+    """A rate to plan with, of an image in any training; None: measured."""
     trials: int = 8
     max_hours: PositiveFloat | None = None
     """Wall-clock time over every start of the sweep, judge and teacher included."""
@@ -88,6 +91,8 @@ TEACHER_WORKERS = 2
 """That share the judge's and the teacher's training."""
 RECHECK_WORKERS = 2
 """One front member of every sweep is trained again by so many workers."""
+_NUM_STUDENTS = 64
+"""That stand for what may be proposed."""
 NUM_STARTUP = 5
 """So many first proposals are stratified over the cost; the same for any number of trials, so that a resume may ask for more."""
 
@@ -118,13 +123,24 @@ class Plan:
         return search.Problem(self.space, self.costs_of_picked, options.seed, NUM_STARTUP, options.sampler, options.trials)
 
     def costs_of_picked(self, picked: search.Picked) -> dict[str, float]:
-        student = self.experiment.student
+        if self._asks_for_memory:
+            return self.costs_of(self.student_of(picked))
+        prefix = "student.generator."
+        values = space.values_of(self.space, picked).items()
+        ours = {path.removeprefix(prefix): value for path, value in values if path.startswith(prefix)}
+        return self._counts_of(with_checked(self.experiment.student.generator, ours))
+
+    def student_of(self, picked: search.Picked) -> DistillTraining:
         values = {path.removeprefix("student."): value for path, value in space.values_of(self.space, picked).items()}
-        if not self._asks_for_memory:
-            ours = {path.removeprefix("generator."): value for path, value in values.items() if path.startswith("generator.")}
-            return self._counts_of(with_checked(student.generator, ours))
-        # a kind replaces a whole section
-        return self.costs_of(with_values(student, values, where="search") if "mi.kind" in values else with_checked(student, values))
+        if "mi.kind" in values:  # replaces a whole section
+            return with_values(self.experiment.student, values, where="search")
+        return with_checked(self.experiment.student, values)
+
+    @cached_property
+    def students(self) -> list[tuple[DistillTraining, float]]:
+        """Feasible students from all of the cost axis, with their MACs."""
+        picks = list(itertools.islice(search.feasible_picks(self.problem), _NUM_STUDENTS))
+        return [(self.student_of(picked), self.costs_of_picked(picked)["cost/macs"]) for picked in picks]
 
     def costs_of(self, training: DistillTraining | GeneratorTraining) -> dict[str, float]:
         """The costs of the student that a training gives; its memory only where the space asks for that."""
@@ -146,7 +162,7 @@ class Plan:
 
     def memory_of(self, training: DistillTraining | GeneratorTraining) -> int:
         """Predicted bytes of one worker."""
-        if isinstance(training, DistillTraining):
+        if isinstance(training, DistillTraining) and self._asks_for_memory:
             return self._predict(training)
         return memory.training_bytes(training, self.experiment.judge.network, self.info, self.options.workers_per_trial)
 
@@ -187,7 +203,10 @@ class Plan:
         dearest = space.values_of(self.space, space.corner(self.space, highest=True))
         ends = [window.high * 2**30 for window in self.space.constraints if window.cost == "cost/memory_gb"]
         searched = min(self.memory_of(with_values(self.experiment, dearest, where="search").student), *ends, math.inf)
-        return max(int(searched), *(self.memory_of(training) for _, _, training in self.baselines), 0)
+        uniform = [training for role, _, training in self.baselines if role == "uniform"]
+        widest = sorted(uniform, key=lambda training: self.costs_of(training)["cost/params"])[-1:]
+        alone = [training for role, _, training in self.baselines if role != "uniform"]
+        return max(int(searched), *map(self.memory_of, [*widest, *alone]), 0)
 
     @cached_property
     def reference(self) -> list[float]:

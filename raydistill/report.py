@@ -1,6 +1,7 @@
 """The end of a sweep: test scores, tables, page, MLflow and the terminal. Everything comes from the ledger."""
 
 import shlex
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -38,12 +39,18 @@ def score_on_test(ledger: Ledger) -> dict[str, float]:
     return score_real(ledger.plan.data, ledger.stages.judge, "test", device)
 
 
-def write_report(ledger: Ledger, real_test: dict[str, float], tracker: Tracker, progress: Progress, *, ended_by: str) -> None:
-    """Tables and page into the sweep's folder, front membership into MLflow, tables and places onto the terminal."""
+def write_report(
+    ledger: Ledger, real_test: dict[str, float], tracker: Tracker, progress: Progress, planned: pd.DataFrame, *, ended_by: str
+) -> None:
+    """Tables and page into the sweep's folder, front membership into MLflow, tables and places onto the terminal.
+
+    `planned`: what was predicted, against what it took.
+    """
     plan, folder = ledger.plan, ledger.folder
     table = ledger.table()
     evaluations = results.evaluation_table(ledger.trials, sweep_id=folder.name)
     results.write_tables(folder, table, evaluations)
+    results.write_atomic(folder / "plan.csv", partial(planned.to_csv, index=False))
     facts = _facts(ledger, table) | {
         "ended by": ended_by,
         "real test pictures": ", ".join(f"{name} {value:.4f}" for name, value in real_test.items()),
@@ -63,10 +70,12 @@ def write_report(ledger: Ledger, real_test: dict[str, float], tracker: Tracker, 
         if trial["trial_id"] in tracker.run_ids:  # a limit may have come before it started
             tracker.log_front(row, trial)
     metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": int(table["front.member"].sum())}
-    tracker.end_sweep(metrics, [*report, folder / "trials.csv", folder / "trials.parquet", folder / "evaluations.parquet"])
+    tables = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
+    tracker.end_sweep(metrics, [*report, *tables])
     _print(ledger, table, progress)
     progress.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
     progress.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
+    progress.rows("predicted before the sweep, and what it took", planned)
     progress.say(f"ended by {ended_by}")
     progress.say(f"page: {report.html}")
     front = table["trial_id"][table["front.member"]].tolist()

@@ -182,6 +182,7 @@ def _row(trial: dict[str, Any], sweep_id: str) -> dict[str, Any]:
         "schema_version": trial["schema_version"],
         **{name: trial[name] for name in ("trial_id", "trial_key", "role", "label", "seed")},
         **{name: result.get(name) for name in _ENDING},
+        **({"peak_memory_gb": result["peak_memory_gb"]} if result.get("peak_memory_gb") else {}),
         **{f"digest.{name}": trial["digests"].get(name) for name in _DIGESTS},
         **{name: context.get(name) for name in _CONTEXT},
         **{f"test_{name}": test_context.get(name) for name in _CONTEXT},

@@ -24,7 +24,7 @@ from raydistill.limits import Clock
 from raydistill.plan import Plan, SweepOptions, check
 from raydistill.progress import Progress
 
-_OWN = ("space", "data", "store", "name", "resume", "seed", "set", "mlflow", "experiment")
+_OWN = ("space", "data", "store", "name", "resume", "plan", "seed", "set", "mlflow", "experiment")
 """Options of a sweep that the batch itself gives."""
 FINISHED = "finished"
 
@@ -43,7 +43,7 @@ class Sweep(NamedTuple):
         return self.plan.store / "sweeps" / self.name
 
 
-def run(path: Path, *, resume: bool, dry_run: bool) -> int:
+def run(path: Path, *, resume: bool, plan_only: bool) -> int:
     """Runs or resumes the batch of a file; returns the exit code: 0 all sweeps finished, 1 not all, 130 interrupted."""
     batch = load_batch(path)
     track.require_reachable(batch.mlflow)
@@ -51,7 +51,7 @@ def run(path: Path, *, resume: bool, dry_run: bool) -> int:
     folder = sweeps[0].plan.store / "batches" / batch.name
     progress = Progress()
     _say_plan(batch, sweeps, progress)
-    if dry_run:
+    if plan_only:
         return 0
     with store.locked(folder / "lock", what=f"batch {batch.name}", wait=False):
         meter = Meter(batch.budget, folder / "batch.json", sweeps)

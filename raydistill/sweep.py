@@ -8,13 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
 
-from raydistill import mirror, nodes, place, plugins, ray_address, report, results, search, space, store, track, trial, tuning, warm
+from raydistill import mirror, nodes, place, plugins, price, ray_address, report, results, search, store, track, trial, tuning, warm
 from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, ConfigError, RaydistillError
 from raydistill.ledger import Ledger, Trial
@@ -32,8 +32,10 @@ def run(options: SweepOptions) -> int:
     """Runs or resumes a sweep; returns the exit code: 0, 1 where no student could be trained, 130 interrupted."""
     track.require_reachable(options.mlflow)
     plan, progress = check(options), Progress()
-    if options.dry_run:
-        _say_plan(plan, progress)
+    if options.plan:
+        with on_ray([options]) if os.environ.get("RAY_ADDRESS") else nullcontext():
+            nodes = place.probe_nodes(plan.store) if os.environ.get("RAY_ADDRESS") else [place.this_machine()]
+            price.say_plan(plan, nodes, progress)
         return 0
     with opened(plan, progress) as (folder, tracker):
         try:
@@ -42,18 +44,6 @@ def run(options: SweepOptions) -> int:
         except KeyboardInterrupt:
             progress.say(f"interrupted; finished trials are kept. Go on: the same command with --resume --name {folder.name}")
             return 130
-
-
-def _say_plan(plan: Plan, progress: Progress) -> None:
-    info, counts = plan.info, ", ".join(f"{split} {count:,}" for split, count in plan.info.counts.items())
-    classes = f", {info.num_classes} classes" if info.has_labels else ""
-    for line in plan.warm.said:
-        progress.say(line)
-    progress.say(f"data {plan.data.digest}: {info.layout} at {info.width}x{info.height}{classes}: {counts}. {info.split_rule}")
-    cheapest, dearest = (plan.costs_of_picked(space.corner(plan.space, highest=high))["cost/macs"] for high in (False, True))
-    teacher = plan.costs_of(plan.experiment.teacher)["cost/macs"]
-    progress.say(f"students of {cheapest / 1e6:,.1f} to {dearest / 1e6:,.1f} M MACs, the teacher has {teacher / 1e6:,.1f} M")
-    progress.say(f"{plan.options.trials} trials and {len(plan.baselines)} baselines; nothing was trained: leave --dry-run out")
 
 
 @contextmanager
@@ -111,10 +101,14 @@ def run_one(
     params = {"space": options.space, "preset": plan.space.preset, "trials": options.trials, "seed": options.seed}
     params |= {"sampler": options.sampler, "early_stopping": options.early_stopping}
     tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
-    places = place.place(place.probe_nodes(plan.store), options, lambda: plan.trial_bytes)
+    nodes = place.probe_nodes(plan.store)
+    places = place.place(nodes, options, lambda: plan.trial_bytes)
     if options.max_gpu_hours is not None and not places.trials.group.gpus:
         raise ConfigError(f"--max-gpu-hours {options.max_gpu_hours:g}: the trials use no GPU here; give --max-hours")
+    priced = price.for_sweep(plan, folder, places, nodes, progress)
+    before_sec, were_there = clock.sec(), stages_done(plan.experiment, plan.data, plan.store / "cache")
     ledger = Ledger(plan, folder, _train_stages(plan, places.stages, progress))
+    stages_sec = None if were_there else clock.sec() - before_sec
     for known in ledger.trials:
         if known["result"] is not None and known["trial_id"] not in tracker.ended:
             tracker.start_trial(known)
@@ -137,7 +131,8 @@ def run_one(
     if not limits.reached and not _recheck(ledger, places.recheck, tracker, progress, allowed) and not limits.reached:
         return 1
     real_test = report.score_on_test(ledger)
-    report.write_report(ledger, real_test, tracker, progress, ended_by=_ended_by(ledger, limits))
+    planned = price.against_actual(ledger, priced, clock.sec(), stages_sec)
+    report.write_report(ledger, real_test, tracker, progress, planned, ended_by=_ended_by(ledger, limits))
     clock.sec()
     mirror.push(folder, skip=("trials",))
     return 0

@@ -167,7 +167,7 @@ def test_resume_needs_a_batch_and_a_batch_needs_resume(pretended, monkeypatch, c
 
 def test_the_shipped_example_is_a_batch(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert exit_code(monkeypatch, str(ROOT / "docs/overnight.py"), "--dry-run") == 0
+    assert exit_code(monkeypatch, str(ROOT / "docs/overnight.py"), "--plan") == 0
     assert "9 sweeps: 108 searched trials" in capsys.readouterr().out
     assert not Path("runs/sweeps").exists()
 

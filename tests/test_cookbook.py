@@ -49,10 +49,14 @@ def test_every_recipe_of_the_page_has_fewer_than_40_lines_of_code() -> None:
 
 def test_the_first_command_of_the_page_checks_everything_from_an_empty_folder(tmp_path: Path) -> None:
     written(tmp_path, *FILES)
-    lines = [line for line in FILES["tiny.sh"].splitlines() if not line.startswith("raydistill") or "--dry-run" in line]
+    lines = [line for line in FILES["tiny.sh"].splitlines() if not line.startswith("raydistill") or "--plan" in line]
     done = shell(tmp_path, "\n".join(lines))
     assert done.returncode == 0 and not done.stderr, done.stderr
-    assert "train 64, val 8, test 8" in done.stdout and "2 trials and 2 baselines; nothing was trained" in done.stdout
+    assert (
+        "train 64, val 8, test 8" in done.stdout
+        and "plan: 2 searched trials; 2 baselines" in done.stdout
+        and "nothing was trained" in done.stdout
+    )
 
 
 @pytest.mark.slow

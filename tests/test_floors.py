@@ -63,6 +63,8 @@ FLOORS: dict[str, int] = {
             "search.optuna_samplers",
             "simulate",
             "plan",
+            "forecast",
+            "price",
             "ledger",
             "track",
             "progress",

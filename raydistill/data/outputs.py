@@ -5,6 +5,7 @@ mirrored ones. Larger than the limit, nothing is stored and the teacher runs in 
 same bits.
 """
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -46,9 +47,9 @@ def store_outputs(
     Returns whether they fit the limit. Raises StoreError where the disk refuses.
     """
     split = load_split(data, "train")
-    number = len(split) if split.inputs is None else len(split.inputs)
-    shape = (2 if flip else 1, number, 3, split.info.height, split.info.width)
-    if np.prod(shape) * 4 > limit_gb * 2**30:
+    shape = _shape(split, flip)
+    number = shape[1]
+    if outputs_bytes(split, flip) > limit_gb * 2**30:
         return False
     final = _path(teacher, data, flip)
     temporary = final.with_suffix(f".{os.getpid()}")
@@ -66,6 +67,15 @@ def store_outputs(
             "Free some space, or give --teacher-cache-gb 0."
         ) from None
     return True
+
+
+def outputs_bytes(split: Split, flip: bool) -> int:
+    """Of the stored outputs on this training split."""
+    return 4 * math.prod(_shape(split, flip))
+
+
+def _shape(split: Split, flip: bool) -> tuple[int, ...]:
+    return (2 if flip else 1, len(split) if split.inputs is None else len(split.inputs), 3, split.info.height, split.info.width)
 
 
 def _of_part(network: Callable[[Tensor], Tensor], split: Split, indices: np.ndarray, mirrored: bool, device: torch.device) -> np.ndarray:

@@ -204,6 +204,16 @@ def grid_picks(space: SearchSpace, rng: np.random.Generator) -> list[Picked]:
     return list(found.values())
 
 
+def feasible_picks(problem: Problem) -> Iterator[Picked]:
+    """Configurations that fit the windows, from all of the cost axis; of a small space all of them, where the sample has none."""
+    rng, found = numpy_stream(problem.seed, "search/feasible"), False
+    for picked in filter(lambda picked: is_feasible(problem, picked), spread_picks(problem.space, rng)):
+        found = True
+        yield picked
+    if not found:
+        yield from filter(lambda picked: is_feasible(problem, picked), grid_picks(problem.space, rng))
+
+
 def uniform_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
     """Plain random search."""
     rng = numpy_stream(problem.seed, "search/uniform", number)

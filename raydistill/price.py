@@ -1,0 +1,159 @@
+"""The plan of a sweep as people read it: before any cost, and afterwards against what it took."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+
+from raydistill import forecast, place, results, space
+from raydistill.config import DistillTraining, GeneratorTraining, Job
+from raydistill.errors import RaydistillError
+from raydistill.forecast import Forecast, Rates
+from raydistill.ledger import Ledger
+from raydistill.perform import stages_done
+from raydistill.plan import Plan
+from raydistill.progress import Progress
+
+FILE = "forecast.json"
+GIB, MIB = 2**30, 2**20
+
+
+class Priced(NamedTuple):
+    """None, both: nothing could be predicted but memory and disk."""
+
+    rates: Rates | None
+    forecast: Forecast | None
+
+
+def say_plan(plan: Plan, nodes: list[place.Node], progress: Progress) -> None:
+    """All that `raydistill plan` says. Nothing is trained."""
+    info, counts = plan.info, ", ".join(f"{split} {count:,}" for split, count in plan.info.counts.items())
+    classes = f", {info.num_classes} classes" if info.has_labels else ""
+    for line in plan.warm.said:
+        progress.say(line)
+    progress.say(f"data {plan.data.digest}: {info.layout} at {info.width}x{info.height}{classes}: {counts}. {info.split_rule}")
+    places = place.place(nodes, plan.options, lambda: plan.trial_bytes)
+    say(plan, places, nodes, priced(plan, places, progress), progress)
+    progress.say("nothing was trained: leave --plan out, or `sweep` for `plan`")
+
+
+def say(plan: Plan, places: place.Places, nodes: list[place.Node], found: Priced, progress: Progress) -> None:
+    """Trials, costs, time, memory, places and disk, a line each."""
+    labels = ", ".join(label for _, label, _ in plan.baselines) or "none"
+    progress.say(f"plan: {plan.options.trials} searched trials; {len(plan.baselines)} baselines ({labels}); 1 recheck")
+    students = [plan.costs_of(training) for training, _ in plan.students]
+    ends = {name: sorted(costs[name] for costs in students) for name in students[0]}
+    teacher = plan.costs_of(plan.experiment.teacher)["cost/macs"]
+    macs, params = ends["cost/macs"], ends["cost/params"]
+    ranges = f"{macs[0] / 1e6:,.1f} to {macs[-1] / 1e6:,.1f} M MACs and {params[0]:,.0f} to {params[-1]:,.0f} parameters"
+    windows = "".join(f"; window: {_window(window)}" for window in plan.space.constraints)
+    progress.say(f"plan: students of {ranges}{windows}; the teacher has {teacher / 1e6:,.1f} M MACs")
+    options, trials, expected = plan.options, places.trials, found.forecast
+    if expected is None:
+        progress.say("plan: no time: the trials use GPUs and this machine has none; give --seconds-per-image")
+    else:
+        low, mean, high = expected.trial_sec
+        cached = f"judge and teacher {expected.stages_sec:.0f} s" if expected.stages_sec else "judge and teacher are in the store"
+        what = "GPU" if trials.group.gpus else "CPU"
+        progress.say(f"plan: a trial takes {low:.0f} to {high:.0f} s, {mean:.0f} s on average; {cached}; from {expected.source}")
+        limits = [f"--max-hours {options.max_hours:g}"] if options.max_hours is not None else []
+        limits += [f"--max-gpu-hours {options.max_gpu_hours:g}"] if options.max_gpu_hours is not None else []
+        ends_at = f"; {' and '.join(limits)} may end it before" if limits else ""
+        progress.say(f"plan: in all about {expected.total_sec / 60:.1f} min and {expected.device_hours:.2f} {what}-hours{ends_at}")
+    at_once = trials.max_concurrent * trials.group.workers * plan.trial_bytes / GIB
+    progress.say(f"plan: {trials.max_concurrent} trials at a time, because {place.why(nodes, options, trials)}")
+    progress.say(f"plan: at most {plan.trial_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all")
+    free = shutil.disk_usage(plan.store).free / GIB
+    progress.say(f"plan: {forecast.disk_bytes(plan) / MIB:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free")
+
+
+def _window(window: space.Window) -> str:
+    high = f" to {window.high:,.6g}" if window.high < 1e30 else " or more"
+    return f"{window.cost} {window.low:,.6g}{high}"
+
+
+def priced(plan: Plan, places: place.Places, progress: Progress) -> Priced:
+    """Rates, measured now or given, and what follows from them."""
+    group, stages = places.trials.group, places.stages
+    if plan.options.seconds_per_image is None and group.gpus and not torch.cuda.is_available():
+        return Priced(None, None)
+    try:
+        rates = forecast.rates(plan, stage_workers=stages.workers, cpus=group.cpus)
+    except (RaydistillError, RuntimeError, MemoryError) as error:  # a plan is no reason not to try
+        progress.say(f"plan: no time: the steps to measure failed: {str(error).splitlines()[0]}")
+        return Priced(None, None)
+    per_worker, per_stage = (held.gpus or held.cpus for held in (group, stages))
+    expected = forecast.forecast(
+        plan,
+        rates,
+        at_a_time=places.trials.max_concurrent,
+        devices=group.workers * per_worker,
+        stage_devices=stages.workers * per_stage,
+        is_inline=places.trials.inline,
+        stages_there=stages_done(plan.experiment, plan.data, plan.store / "cache"),
+    )
+    return Priced(rates, expected)
+
+
+def for_sweep(plan: Plan, folder: Path, places: place.Places, nodes: list[place.Node], progress: Progress) -> Priced:
+    """The plan with which the sweep of `folder` began; said, and kept there, where it begins now."""
+    if (folder / FILE).exists():
+        return Priced(*forecast.from_json(json.loads((folder / FILE).read_text())))
+    trials = results.read_trials(folder)
+    if sum(trial["role"] == "search" for trial in trials) >= plan.options.trials and all(trial["result"] for trial in trials):
+        return Priced(None, None)  # nothing is left to do
+    found = priced(plan, places, progress)
+    say(plan, places, nodes, found, progress)
+    if found.rates is not None and found.forecast is not None:
+        forecast.write(folder / FILE, found.rates, found.forecast)
+    return found
+
+
+def against_actual(ledger: Ledger, found: Priced, total_sec: float, stages_sec: float | None) -> pd.DataFrame:
+    """What was predicted before the sweep, and each trial's time by its own MACs, beside what it took.
+
+    Args:
+        total_sec: of the sweep, over all its starts.
+        stages_sec: of judge and teacher; None: they were there.
+    """
+    rows: list[tuple[str, float, float]] = []
+    if found.rates is not None and found.forecast is not None:
+        if stages_sec is not None and found.forecast.stages_sec:
+            rows.append(("judge and teacher, s", found.forecast.stages_sec, stages_sec))
+        predicted = predicted_sec(ledger, found.rates)
+        done = [trial for trial in ledger.trials if trial["trial_id"] in predicted and trial["result"]["status"] == "COMPLETE"]
+        by_kind: dict[str, list[tuple[float, float]]] = {}
+        for trial in done:
+            has_mi = trial["params"].get("student.mi.weight")
+            kind = "without a teacher" if trial["role"] == "no_teacher" else "with MI" if has_mi else "without MI"
+            by_kind.setdefault(kind, []).append((predicted[trial["trial_id"]], trial["result"]["wall_sec"]))
+        for kind, pairs in by_kind.items():
+            mean = [sum(column) / len(pairs) for column in zip(*pairs, strict=True)]
+            rows.append((f"a trial {kind}, s ({len(pairs)})", mean[0], mean[1]))
+        if done:
+            every = [pair for pairs in by_kind.values() for pair in pairs]
+            rows.append((f"all {len(every)} trials, s", *(sum(column) for column in zip(*every, strict=True))))  # type: ignore[arg-type]
+        rows.append(("the whole sweep, min", found.forecast.total_sec / 60, total_sec / 60))
+    peaks = [trial["result"]["peak_memory_gb"] for trial in ledger.trials if trial["result"] and trial["result"].get("peak_memory_gb")]
+    if peaks:
+        rows.append(("memory of a worker, GiB", ledger.plan.trial_bytes / GIB, max(peaks)))
+    files = [path for path in (ledger.folder / "trials").rglob("*") if path.is_file()]
+    files += list(Path(ledger.stages.teacher.path).glob("outputs-*.npy"))
+    rows.append(("disk, MiB", forecast.disk_bytes(ledger.plan) / MIB, sum(path.stat().st_size for path in files) / MIB))
+    table = pd.DataFrame(rows, columns=["what", "predicted", "actual"])
+    return table.assign(**{"actual / predicted": table["actual"] / table["predicted"]})
+
+
+def predicted_sec(ledger: Ledger, rates: Rates) -> dict[str, float]:
+    """Trial -> seconds, of every student that has a result; of one stopped early up to there."""
+    out: dict[str, float] = {}
+    for trial in ledger.trials:
+        if trial["role"] in ("search", "uniform", "no_teacher") and trial["result"] is not None:
+            training = Job.model_validate(trial["job"]).training
+            assert isinstance(training, DistillTraining | GeneratorTraining)
+            whole = rates.trial_sec(training, trial["costs"]["macs"])
+            out[trial["trial_id"]] = whole * trial["result"]["nimg"] / training.budget_nimg
+    return out

@@ -1,0 +1,97 @@
+"""The plan: what a sweep will take, said before any cost, and set against what it took."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from no_ray import SETTINGS, TINY, without_ray
+
+from raydistill import forecast, place, results
+from raydistill.cli import main
+from raydistill.forecast import Rate, Rates, makespan
+from raydistill.place import Node
+from raydistill.plan import SweepOptions, check
+
+
+@pytest.fixture
+def raydistill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a command on two cores without Ray; (exit code, what it said)."""
+    monkeypatch.chdir(tmp_path)
+    without_ray(monkeypatch, [Node("here", 2)])
+    monkeypatch.setattr(place, "this_machine", lambda: Node("here", 2))
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["raydistill", *arguments, "--nimg", "32", "--trials", "2", *SETTINGS])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        said = capsys.readouterr()
+        return int(exit_info.value.code or 0), said.out + said.err
+
+    return run
+
+
+def test_places_are_filled_as_they_become_free() -> None:
+    assert makespan([4, 1, 1, 1], 2) == 4 and makespan([1, 1, 1, 4], 2) == 5 and makespan([1, 2, 3], 1) == 6 and makespan([2, 2], 8) == 2
+
+
+def test_time_is_linear_in_macs_and_made_of_images_reports_and_a_start(tmp_path: Path) -> None:
+    plan = check(SweepOptions(store=str(tmp_path / "runs"), set=tuple(f"{path}={value}" for path, value in TINY.items())))
+    students = [Rate(1e6, 0.001, 0.5, 2.0), Rate(3e6, 0.003, 0.7, 2.0)]
+    known = Rates("", {"student": students, "student with MI": [Rate(1e6, 0.004)]})
+    assert known.of("student", 2e6) == pytest.approx(Rate(2e6, 0.002, 0.6, 2.0))
+    assert known.of("student", 4e6).image_sec == pytest.approx(0.004) and known.of("student", 0).image_sec == 0
+    training = plan.uniform(4).model_copy(update={"budget_nimg": 1000, "report_every_nimg": 400})
+    assert known.trial_sec(training, 2e6) == pytest.approx(2.0 + 1000 * 0.002 + 3 * 0.6)
+    assert known.trial_sec(plan.experiment.student.model_copy(update={"budget_nimg": 1000}), 9e9) == pytest.approx(4.0)
+
+
+def test_what_a_given_rate_adds_up_to(tmp_path: Path) -> None:
+    """8 trials and 4 baselines of 6,000 images at 1 ms, two at a time, a recheck by two, judge 8,000 and teacher 16,000 images."""
+    plan = check(SweepOptions(store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")))
+    rates = forecast.rates(plan, stage_workers=2, cpus=1)
+    found = forecast.forecast(plan, rates, at_a_time=2, devices=1, stage_devices=2, is_inline=True, stages_there=False)
+    assert found.trial_sec == (6.0, 6.0, 6.0) and rates.source == "--seconds-per-image 0.001, for every network"
+    assert found.stages_sec == pytest.approx(24 + forecast.STAGES_START_SEC)
+    assert found.trials_sec == pytest.approx(12 * 6 + 3 + forecast.TRAINER_SEC)
+    overhead = forecast.FIRST_TRIAL_SEC + forecast.END_SEC
+    assert found.total_sec == pytest.approx(found.stages_sec + 6 * 6 + 3 + forecast.TRAINER_SEC + overhead)
+    assert found.device_hours == pytest.approx((12 * 6 + 2 * found.stages_sec + 2 * (3 + forecast.TRAINER_SEC)) / 3600)
+    there = forecast.forecast(plan, rates, at_a_time=2, devices=1, stage_devices=2, is_inline=True, stages_there=True)
+    assert there.stages_sec == 0 and there.total_sec == pytest.approx(found.total_sec - found.stages_sec)
+
+
+def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: Path) -> None:
+    code, said = raydistill("plan", "--max-memory-gb", "0.7", "--max-hours", "3", "--max-concurrent", "1", "--seconds-per-image", "0.5")
+    assert code == 0, said
+    for part in (
+        "plan: 2 searched trials; 4 baselines (uniform 3, uniform 5, uniform 8, no teacher 3); 1 recheck",
+        "plan: students of 1.4 to ",
+        "window: cost/memory_gb 0 to 0.7",
+        "plan: a trial takes 16 to 16 s, 16 s on average; judge and teacher 49 s; from --seconds-per-image 0.5",
+        "CPU-hours; --max-hours 3 may end it before",
+        "plan: 1 trials at a time, because of --max-concurrent 1, though 2 x 1 x (1 CPUs, 0 GPUs) fit on here: 2 CPUs, 0 GPUs",
+        "GiB of memory a worker",
+        "MiB of disk in ",
+        "nothing was trained",
+    ):
+        assert part in said, f"{part!r} is not in:\n{said}"
+    assert not (tmp_path / "runs/sweeps").exists() and not (tmp_path / "runs/mlflow.db").exists()
+
+
+def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any, tmp_path: Path) -> None:
+    code, said = raydistill("sweep")
+    assert code == 0, said
+    assert "from up to 3 real steps of each kind of training on this machine" in said and "predicted before the sweep" in said
+    folder = tmp_path / "runs/sweeps/default-001"
+    table = pd.read_csv(folder / "plan.csv").set_index("what")
+    assert {"judge and teacher, s", "all 6 trials, s", "the whole sweep, min", "memory of a worker, GiB", "disk, MiB"} <= set(table.index)
+    trials = results.read_table(folder / "trials.parquet")
+    ours = trials[trials["role"].isin(["search", "uniform", "no_teacher"])]
+    assert table.loc["all 6 trials, s", "actual"] == pytest.approx(ours["wall_sec"].sum())
+    assert table.loc["memory of a worker, GiB", "actual"] == pytest.approx(trials["peak_memory_gb"].max())
+    assert (table["predicted"] > 0).all() and (table["actual"] > 0).all()
+    assert 0.3 < table.loc["disk, MiB", "actual / predicted"] < 3
+    began = (folder / "forecast.json").read_bytes()
+    assert raydistill("sweep", "--resume")[0] == 0 and (folder / "forecast.json").read_bytes() == began
