@@ -52,11 +52,8 @@ def test_the_first_command_of_the_page_checks_everything_from_an_empty_folder(tm
     lines = [line for line in FILES["tiny.sh"].splitlines() if not line.startswith("raydistill") or "--plan" in line]
     done = shell(tmp_path, "\n".join(lines))
     assert done.returncode == 0 and not done.stderr, done.stderr
-    assert (
-        "train 64, val 8, test 8" in done.stdout
-        and "plan: 2 searched trials; 2 baselines" in done.stdout
-        and "nothing was trained" in done.stdout
-    )
+    said = ("train 64, val 8, test 8", "plan: 2 searched trials; 2 baselines", "nothing was trained")
+    assert all(part in done.stdout for part in said), done.stdout
 
 
 @pytest.mark.slow
