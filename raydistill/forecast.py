@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from raydistill import checkpoint, cost, feed, networks, parallel, plugins, recipes, train
+from raydistill import checkpoint, cost, feed, models, networks, parallel, plugins, recipes, train
 from raydistill.config import DistillTraining, GeneratorTraining, Job, Stored, Training
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import outputs_bytes, store_outputs
@@ -267,7 +267,7 @@ def _trial_bytes(plan: Plan, training: DistillTraining | GeneratorTraining) -> i
         if isinstance(training, DistillTraining) and training.mi.weight and (energy := getattr(training.mi, "energy", None)) is not None:
             other = cost.module_params(networks.energy(energy, plan.info, 0))
         elif (critic := getattr(training, "discriminator", None)) is not None:
-            other = cost.module_params(networks.discriminator(critic, plan.info, 0))
+            other = cost.module_params(models.discriminator(critic, plan.info.input_channels + 3))
     return 4 * (generator * (5 if training.ema_nimg else 4) + 3 * other) + _FILES_BYTES
 
 
