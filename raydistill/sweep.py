@@ -33,8 +33,8 @@ def run(options: SweepOptions) -> int:
     track.require_reachable(options.mlflow)
     plan, progress = check(options), Progress()
     if options.plan:
-        with on_ray([options]) if os.environ.get("RAY_ADDRESS") else nullcontext():
-            nodes = place.probe_nodes(plan.store) if os.environ.get("RAY_ADDRESS") else [place.this_machine()]
+        with on_ray([options]) if ray_address() else nullcontext():
+            nodes = place.probe_nodes(plan.store) if ray_address() else [place.this_machine()]
             price.say_plan(plan, nodes, progress)
         return 0
     with opened(plan, progress) as (folder, tracker):
