@@ -21,7 +21,7 @@ from raydistill import networks, presets
 from raydistill.architectures import EnergyNetwork
 from raydistill.config import Experiment, Job, MutualInformation, Optimizer
 from raydistill.data import DataInfo, batch, load_split, prepare
-from raydistill.data.outputs import load_outputs
+from raydistill.data.outputs import chunk_of, load_outputs
 from raydistill.dotted import with_values
 from raydistill.parallel import Workers, normal_stream
 from raydistill.perform import network_of, perform, train_stages
@@ -63,7 +63,7 @@ def freeze(name: str, folder: Path | None, seed: int, nimg: int, cache: Path) ->
     job = Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher)
     split, place = load_split(data, "train"), cache / "student" / job.key
     student = networks.load(network_of(place, perform(job, place, lambda numbers: None)), split.info, CPU)
-    outputs = load_outputs(stages.teacher, data, flip=False)
+    outputs = load_outputs(stages.teacher, data, False, chunk_of(training.batch_size))
     assert outputs is not None
     parts = [batch(split, np.arange(start, min(start + 64, len(split))), device=CPU) for start in range(0, len(split), 64)]
     with torch.no_grad():

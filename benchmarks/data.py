@@ -16,7 +16,7 @@ import torch
 from raydistill import networks, recipes
 from raydistill.config import Experiment, FolderData, Job
 from raydistill.data import load_split, prepare
-from raydistill.data.outputs import store_outputs
+from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.dotted import with_values
 from raydistill.parallel import Workers
 from raydistill.presets import labelled, shapes32
@@ -39,7 +39,7 @@ def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
     bench = Bench(info, CPU, Workers(0, 1))
     teachers = {name: networks.save(cache / name, "generator", network, experiment.teacher.generator) for name in ("stored", "in the loop")}
     started = time.perf_counter()
-    store_outputs(teachers["stored"], data, network, training.flip, CPU, 100.0)
+    store_outputs(teachers["stored"], data, network, training.flip, CPU, 100.0, chunk=chunk_of(training.batch_size))
     storing = time.perf_counter() - started
     ways = {
         name: recipes.build(Job(training=training, data=data, judge=judge, teacher=teacher), bench) for name, teacher in teachers.items()

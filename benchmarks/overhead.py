@@ -26,7 +26,7 @@ from raydistill import networks, parallel, place, recipes
 from raydistill import train as training
 from raydistill.config import Job, ShapesData
 from raydistill.data import load_split, prepare, read_info
-from raydistill.data.outputs import store_outputs
+from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.dotted import with_values
 from raydistill.parallel import Workers
 from raydistill.perform import perform
@@ -201,7 +201,7 @@ def jobs_of(folder: Path, rounds: int) -> list[Job]:
     judge = networks.save(folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
     generator = networks.generator(experiment.teacher.generator, info, 0)
     teacher = networks.save(folder / "teacher", "generator", generator, experiment.teacher.generator)
-    store_outputs(teacher, data, generator, False, torch.device("cpu"))
+    store_outputs(teacher, data, generator, False, torch.device("cpu"), chunk=chunk_of(experiment.student.batch_size))
     jobs = []
     for workers, chunks in ((1, rounds + 2), (2, rounds + 2), (1, 0)):
         nimg = {

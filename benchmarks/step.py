@@ -26,7 +26,7 @@ from raydistill import networks, parallel, recipes
 from raydistill.architectures import EnergyNetwork, UnetGenerator, UnetWidths
 from raydistill.config import DistillTraining, FolderData, Frozen, Job, ShapesData, Stored
 from raydistill.data import Split, load_split, prepare, read_info
-from raydistill.data.outputs import store_outputs
+from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.dotted import with_values
 from raydistill.losses import dissimilarity
 from raydistill.parallel import Workers, normal_stream
@@ -76,7 +76,7 @@ def set_up(options: argparse.Namespace, folder: Path) -> Setup:
     network = networks.generator(teacher, bench.info, 0)
     stored = networks.save(folder / "teacher", "generator", network, teacher)
     if options.part != "unet256":
-        store_outputs(stored, data, network, False, torch.device("cpu"))
+        store_outputs(stored, data, network, False, torch.device("cpu"), chunk=chunk_of(training.batch_size))
     judged: Stored = networks.save(folder / "judge", "judge", judge, experiment.judge.network)
     return Setup(training, split, bench, Job(training=training, data=data, judge=judged, teacher=stored))
 

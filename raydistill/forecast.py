@@ -23,7 +23,7 @@ import torch
 from raydistill import checkpoint, cost, feed, models, networks, parallel, plugins, recipes, train
 from raydistill.config import DistillTraining, GeneratorTraining, Job, Stored, Training
 from raydistill.data import load_split, read_info
-from raydistill.data.outputs import outputs_bytes, store_outputs
+from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
 from raydistill.plan import RECHECK_WORKERS, Plan
 from raydistill.recipes import Bench
 from raydistill.results import write_json_atomic
@@ -140,8 +140,9 @@ def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[
     config = experiment.teacher.generator
     teacher = networks.save(folder / "teacher", "generator", networks.generator(config, info, 0), config)
     if _outputs_bytes(plan):
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        store_outputs(teacher, data, networks.load(teacher, info, device), experiment.student.flip, device)
+        device, student = torch.device("cuda" if torch.cuda.is_available() else "cpu"), experiment.student
+        network, chunk = networks.load(teacher, info, device), chunk_of(student.batch_size)
+        store_outputs(teacher, data, network, student.flip, device, chunk=chunk)
     jobs: dict[str, tuple[list[Job], int]] = {"judge": ([Job(training=experiment.judge, data=data)], stage_workers)}
     if experiment.teacher.budget_nimg:
         jobs["teacher"] = ([Job(training=experiment.teacher, data=data, judge=judge)], stage_workers)

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from raydistill import feed, memory, mirror, networks, parallel, results
-from raydistill.config import Experiment, Job, Stored
+from raydistill.config import DistillTraining, Experiment, Job, Stored
 from raydistill.data import load_split, read_info
-from raydistill.data.outputs import LIMIT_GB, load_outputs, store_outputs
+from raydistill.data.outputs import LIMIT_GB, chunk_of, load_outputs, store_outputs
 from raydistill.errors import CheckpointError, DivergenceError, RunError
 from raydistill.train import Report, train
 
@@ -108,7 +108,7 @@ def train_stages(experiment: Experiment, data: Stored, cache: Path, report: Repo
     teacher_folder = cache / "teacher" / teacher_job.key
     teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
     teacher = network_of(teacher_folder, teacher_result)
-    _store_outputs_once(teacher, data, experiment.student.flip, outputs_gb)
+    _store_outputs_once(teacher, data, experiment.student, outputs_gb)
     return Stages(judge, teacher, judge_result, teacher_result)
 
 
@@ -134,12 +134,12 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
     return results.read_result(teacher_folder) is not None
 
 
-def _store_outputs_once(teacher: Stored, data: Stored, flip: bool, limit_gb: float = LIMIT_GB) -> None:
-    workers = parallel.current()
+def _store_outputs_once(teacher: Stored, data: Stored, student: DistillTraining, limit_gb: float = LIMIT_GB) -> None:
+    workers, flip, chunk = parallel.current(), student.flip, chunk_of(student.batch_size)
     latent = feed.latent_of(networks.load_generator(teacher)[0])
-    if workers.is_main and feed.repeats(load_split(data, "train"), latent) and load_outputs(teacher, data, flip) is None:
+    if workers.is_main and feed.repeats(load_split(data, "train"), latent) and load_outputs(teacher, data, flip, chunk) is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        store_outputs(teacher, data, networks.load(teacher, read_info(data), device), flip, device, limit_gb)
+        store_outputs(teacher, data, networks.load(teacher, read_info(data), device), flip, device, limit_gb, chunk=chunk)
         mirror.push(Path(teacher.path))
     parallel.barrier(workers)
 

@@ -11,6 +11,7 @@ import torch
 
 from raydistill import networks, perform
 from raydistill.architectures import ResnetGenerator, ResnetWidths
+from raydistill.config import DistillTraining
 from raydistill.data import read_info
 from raydistill.data.outputs import store_outputs
 from raydistill.train import train
@@ -25,7 +26,7 @@ from raydistill.data import load_split, read_info
 from raydistill.data.outputs import load_outputs
 teacher, data = (Stored.model_validate_json(text) for text in sys.argv[1:3])
 network = networks.load(teacher, read_info(data), torch.device("cpu"))
-outputs = load_outputs(teacher, data, False)
+outputs = load_outputs(teacher, data, False, 4)
 touched = float(sum(parameter.sum() for parameter in network.parameters())) + float(outputs.sum())
 print("ready", flush=True)
 sys.stdin.readline()
@@ -46,7 +47,7 @@ def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
     info = read_info(stages.data)
     config = ResnetGenerator(widths=ResnetWidths.uniform(48), num_blocks=3)
     teacher = networks.save(tmp_path / "network", "generator", networks.generator(config, info, 0), config)
-    store_outputs(teacher, stages.data, networks.load(teacher, info, torch.device("cpu")), False, torch.device("cpu"))
+    store_outputs(teacher, stages.data, networks.load(teacher, info, torch.device("cpu")), False, torch.device("cpu"), chunk=4)
     arguments = [sys.executable, "-c", HOLD, teacher.model_dump_json(), stages.data.model_dump_json()]
     processes = [subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for process in processes:
@@ -61,7 +62,7 @@ def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
     for process in processes:
         process.communicate(timeout=30)
     first = measured[0]
-    for name in ("weights.safetensors", f"outputs-{teacher.digest}-{stages.data.digest}.npy"):
+    for name in ("weights.safetensors", f"outputs-{teacher.digest}-{stages.data.digest}-by4.npy"):
         size = Path(teacher.path, name).stat().st_size
         assert first[f"{name} Rss:"] * 1024 >= 0.95 * size
         assert first[f"{name} Pss:"] <= 0.55 * first[f"{name} Rss:"] and first[f"{name} Private_Dirty:"] == 0
@@ -82,7 +83,9 @@ def test_a_trial_with_stored_outputs_loads_the_teacher_only_for_its_grid(stages,
     train(job, report=lambda numbers: steps.append(len(loaded)), state_dir=tmp_path / "computed")
     assert loaded == ["teacher", "judge", "teacher"]
     loaded.clear()
-    perform._store_outputs_once(stages.teacher, stages.data, flip=True)
+    student = stages.student_job(flip=True).training
+    assert isinstance(student, DistillTraining)
+    perform._store_outputs_once(stages.teacher, stages.data, student)
     loaded.clear()
     try:
         train(job, report=lambda numbers: steps.append(len(loaded)), state_dir=tmp_path / "stored")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from raydistill import feed, inherit, networks, parallel, terms
 from raydistill.config import DistillTraining, Job, LearntTerm
 from raydistill.data import DataInfo, load_split
-from raydistill.data.outputs import compute, load_outputs
+from raydistill.data.outputs import chunk_of, compute, load_outputs
 from raydistill.errors import ConfigError
 from raydistill.losses import dissimilarity
 from raydistill.models import GENERATORS
@@ -108,10 +108,17 @@ def teacher_pictures(job: Job, bench: Bench) -> terms.TeacherPictures:
     The teacher is float32 and not compiled, whatever the student is.
     """
     assert job.teacher is not None
-    outputs = load_outputs(job.teacher, job.data, job.training.flip)
+    chunk = chunk_of(job.training.batch_size)
+    outputs = load_outputs(job.teacher, job.data, job.training.flip, chunk)
     if outputs is not None:
         return lambda shown: torch.from_numpy(outputs[shown.flips.astype(int), shown.indices]).to(bench.device)
     split, seed, latent = load_split(job.data, "train"), job.training.seed, feed.latent_of(networks.load_generator(job.teacher)[0])
     network = networks.load(job.teacher, bench.info, bench.device)
     parallel.split(network, job.training.execution, bench.device, bench.workers)
-    return lambda shown: compute(network, feed.inputs_of(split, latent, seed, shown, bench.device))
+    repeats = feed.repeats(split, latent)  # else nothing is ever stored that the bits could differ from
+
+    def computed(shown: feed.Shown) -> Tensor:
+        inputs = feed.inputs_of(split, latent, seed, shown, bench.device)
+        return compute(network, inputs, chunk if repeats else len(inputs))
+
+    return computed
