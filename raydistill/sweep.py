@@ -98,7 +98,8 @@ def run_one(
     """
     options, clock = plan.options, Clock(folder / "spent.json")
     facts = {"raydistill.space": options.space, "raydistill.definition": plan.definition, "raydistill.data": plan.data.digest}
-    params = {"space": options.space, "preset": plan.space.preset, "trials": options.trials, "seed": options.seed}
+    facts["raydistill.trials"] = str(options.trials)
+    params = {"space": options.space, "preset": plan.space.preset, "seed": options.seed}
     params |= {"sampler": options.sampler, "early_stopping": options.early_stopping}
     tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
     nodes = place.probe_nodes(plan.store)

@@ -129,14 +129,14 @@ class Tracker:
 
     @_named
     def start_sweep(self, name: str, sweep_id: str, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
-        """The parent run: the one that carries the sweep's id, or a new one."""
+        """The parent run: the one that carries the sweep's id, or a new one. `tags`: what a resume may change; MLflow keeps params."""
         found = self.client.search_runs([self.experiment_id], f"tags.`raydistill.sweep_id` = '{sweep_id}'", max_results=1)
         if found:
             self.parent_id = found[0].info.run_id
         else:
             tags = {"raydistill.role": "sweep", "raydistill.sweep_id": sweep_id, **tags}
             self.parent_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-        self._log(self.parent_id, params=params)
+        self._log(self.parent_id, params=params, tags=tags)
         self.client.update_run(self.parent_id, status="RUNNING")
         for run in self._children():
             trial_id = run.data.tags["raydistill.trial_id"]

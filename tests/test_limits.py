@@ -74,10 +74,10 @@ def test_a_sweep_ends_at_its_limit_with_tables_and_a_resume_goes_on(sweep: Any, 
 
     code, said = sweep("--resume", "--max-hours", "6")
     assert code == 0 and "ended by --max-hours 6: the recheck was not trained" in said
-    code, said = sweep("--resume")
-    assert code == 0 and "ended by --trials 2" in said
+    code, said = sweep("--resume", "--trials", "3")
+    assert code == 0 and "ended by --trials 3" in said
     table = results.read_table(folder / "trials.parquet")
-    assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 2 and (table["role"] == "recheck").sum() == 1
+    assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 3 and (table["role"] == "recheck").sum() == 1
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
     code, said = sweep("--resume", "--max-gpu-hours", "1")
