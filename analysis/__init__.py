@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.page import axis_order, write_page
 from analysis.plots import frontier_csv, frontier_png
-from raydistill.results import Objective, with_front
+from raydistill.results import Objective, averaged, with_front
 
 __all__ = ["Report", "write_report"]
 
@@ -35,13 +35,13 @@ def write_report(
 ) -> Report:
     """Write `frontier.html`, `frontier.png` and `frontier.csv` into `out_dir` and return their paths.
 
-    The arguments are those of `page.write_page`, except that the front columns of `table` are computed here.
+    The arguments are those of `page.write_page`, but the front columns of `table` are computed here, and it may have replicates.
 
     Raises:
         RunError: a finished trial lacks an objective, or two were measured under different conditions.
         StoreError: a file cannot be written.
     """
-    table = with_front(table, objectives, reference)
+    table = averaged(with_front(table, objectives, reference))
     report = Report(out_dir / "frontier.html", out_dir / "frontier.png", out_dir / "frontier.csv")
     (x, x_better), (y, y_better) = axis_order(objectives)[:2]
     write_page(

@@ -204,6 +204,9 @@ const columns = [
   ...tabled.map((axis) => ({ key: axis.name, title: axis.title, of: (row) => row.values[axis.name] })),
   { key: "contribution", title: "hypervolume contribution", of: (row) => row.contribution },
   { key: "rank", title: "rank", of: (row) => row.rank },
+  ...(data.rows.some((row) => row.seeds !== null)
+    ? [{ key: "seeds", title: "seeds", of: (row) => row.seeds }, { key: "probability", title: "P(on the front)", of: (row) => row.probability }]
+    : []),
   { key: "seed", title: "seed", of: (row) => row.seed },
 ];
 

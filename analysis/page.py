@@ -114,6 +114,7 @@ def _rows(table: pd.DataFrame, objectives: Sequence[Objective], names: Sequence[
     """One entry per row of the table, with null for what it lacks."""
     plain = ["trial_id", "label", "role", "seed", "status", "reason", "nimg", "budget_nimg"]
     front = {"member": "front.member", "rank": "front.rank", "contribution": "front.hv_contribution"}
+    front |= {"seeds": "front.seeds", "probability": "front.probability"}
     params = [name for name in map(str, table) if name.startswith(_PARAM)]
     dominators = _dominators(table, objectives)
     out = []

@@ -80,6 +80,9 @@ def frontier_csv(table: pd.DataFrame, path: Path) -> None:
     """
     titles = {"trial_id": "trial", "label": "label", "role": "role", "seed": "seed", "cost.macs": "MACs", "cost.params": "parameters"}
     titles |= {name: name.removeprefix("metric.") for name in map(str, table) if name.startswith(("metric.val/", "metric.test/"))}
+    if table["front.seeds"].notna().any():
+        titles |= {"front.seeds": "seeds", "front.probability": "P(on the front)"}
+        titles |= {name: f"standard error of {name.removeprefix('se.')}" for name in map(str, table) if name.startswith("se.")}
     titles |= {"front.hv_contribution": "hypervolume contribution", "wall_sec": "wall time (s)"}
     titles |= {name: name.removeprefix("param.") for name in map(str, table) if name.startswith("param.")}
     front = table[table["front.member"]].reindex(columns=list(titles)).sort_values(["cost.macs", "trial_id"])

@@ -43,6 +43,15 @@ def sweep(
     early_stopping: Annotated[
         bool, typer.Option("--early-stopping", help="Stop students that are bad for their cost, or that can no longer reach the front.")
     ] = False,
+    replicates: Annotated[
+        int,
+        typer.Option(
+            help="After the search, so many trainings at most by further seeds, of students whose place on the front is uncertain."
+        ),
+    ] = 0,
+    stability: Annotated[
+        float | None, typer.Option(help="End --replicates when so much of the front is expected to stay, from 0 to 1.")
+    ] = None,
     warm_start: Annotated[
         list[str] | None,
         typer.Option(
@@ -86,7 +95,7 @@ def sweep(
         "seconds_per_image": seconds_per_image, "trials": trials, "nimg": nimg,
         "max_hours": max_hours, "max_gpu_hours": max_gpu_hours,
         "seed": seed, "sampler": sampler, "early_stopping": early_stopping, "set": tuple(set_ or ()), "objectives": tuple(objective or ()),
-        "warm_start": tuple(warm_start or ()),
+        "warm_start": tuple(warm_start or ()), "replicates": replicates, "stability": stability,
         "max_macs": max_macs, "min_macs": min_macs, "max_params": max_params, "min_params": min_params, "max_memory_gb": max_memory_gb,
         "executor": executor, "workers_per_trial": workers_per_trial,
         "cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker, "teacher_workers": teacher_workers,

@@ -84,6 +84,31 @@ class Ledger:
         label = f"{original['trial_id']} again, 2 workers"
         return self._add("recheck", label, original["params"], training, again=original["trial_id"])
 
+    @property
+    def replicates(self) -> list[Trial]:
+        return [trial for trial in self.trials if trial["role"] == "replicate"]
+
+    def to_replicate(self) -> Trial | None:
+        """The student to train again with another seed: see `search.next_to_repeat`. None: enough, or certain, or stable enough."""
+        options, objectives = self.plan.options, self.plan.objectives
+        if len(self.replicates) >= options.replicates:
+            return None
+        competitors = [trial for trial in self.trials if trial["role"] in results.FRONT_ROLES and _is_complete(trial)]
+        measured = []
+        for trial in competitors:
+            again = [other for other in self.replicates if other["again"] == trial["trial_id"]]
+            values = [[self.value(each, name) for name, _ in objectives] for each in (trial, *again) if _is_complete(each)]
+            measured.append(search.Seeds(values, sum(each["result"] is None for each in again)))
+        index = search.next_to_repeat(measured, [direction for _, direction in objectives], options.stability)
+        return None if index is None else competitors[index]
+
+    def add_replicate(self, original: Trial) -> Trial:
+        """The same training by the next seed that it has not had; it counts for the front by the mean."""
+        seed = original["seed"] + 1 + sum(other["again"] == original["trial_id"] for other in self.replicates)
+        training = Job.model_validate(original["job"]).training.model_copy(update={"seed": seed})
+        label = f"{original['trial_id']} again, seed {seed}"
+        return self._add("replicate", label, original["params"], training, again=original["trial_id"])  # type: ignore[arg-type]
+
     def end(self, trial: Trial, *, stopped: bool = False, num_gpus: float = 0.0) -> None:
         """Takes in the result that is in the trial's folder. `num_gpus`: what it held while it ran.
 
@@ -165,7 +190,8 @@ class Ledger:
                 self._add(role, label, params | ({"student.mi.weight": 0.0} if role == "uniform" else {}), training)
 
     def _add(self, role: str, label: str, params: dict[str, Any], training: StudentTraining, **extra: Any) -> Trial:
-        training = training.model_copy(update={"seed": self.plan.options.seed}) if role != "teacher" else training
+        if role not in ("teacher", "replicate"):
+            training = training.model_copy(update={"seed": self.plan.options.seed})
         teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
         job = Job(training=training, data=self.plan.data, judge=self.stages.judge, teacher=teacher)
         costs = self.plan.costs_of(training)
@@ -187,6 +213,10 @@ class Ledger:
         self.trials.append(results.write_trial(self.folder_of(trial), trial) | {"result": None})
         mirror.push(self.folder_of(trial))
         return self.trials[-1]
+
+
+def _is_complete(trial: Trial) -> bool:
+    return trial["result"] is not None and trial["result"]["status"] == "COMPLETE"
 
 
 def _value(costs: Numbers, metrics: Numbers, name: str) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import nn
 
 from raydistill import (
@@ -57,6 +57,8 @@ class SweepOptions(Frozen):
     seed: NonNegativeInt = 0
     sampler: str = "known-cost"
     early_stopping: bool = False
+    replicates: NonNegativeInt = 0
+    stability: float | None = Field(None, gt=0, le=1)
     warm_start: tuple[str, ...] = ()
     """Sweeps, folders of sweeps and tables that are known before the first trial. See `warm`."""
     nimg: PositiveInt | None = None
@@ -227,10 +229,8 @@ def check(options: SweepOptions) -> Plan:
     if options.sampler not in search.SAMPLERS:
         known = list(search.SAMPLERS)
         raise ConfigError(f"--sampler {options.sampler}: known: {', '.join(known)}. Nearest: {nearest(options.sampler, known)!r}.")
-    if options.warm_start and options.sampler not in warm.SAMPLERS:
-        raise ConfigError(
-            f"--warm-start with --sampler {options.sampler}: only {' and '.join(warm.SAMPLERS)} can tell it from trials; use one"
-        )
+    if options.stability is not None and not options.replicates:
+        raise ConfigError(f"--stability {options.stability:g}: give --replicates, too: how many trainings it may cost at most")
     chosen = space.load_space(options.space)
     experiment = with_data(space.preset_of(chosen, where), options.data, where)
     if options.teacher is not None:
@@ -253,7 +253,7 @@ def check(options: SweepOptions) -> Plan:
     _check_generators(plan)
     search.prove_feasible(plan.problem)
     if options.warm_start and not options.resume:
-        plan = replace(plan, warm=warm.read(options.warm_start, folder / "sweeps", chosen, plan.costs_of_picked))
+        plan = replace(plan, warm=warm.read(options.warm_start, options.sampler, folder / "sweeps", chosen, plan.costs_of_picked))
     student = plan.experiment.student
     if options.early_stopping and 2 * student.report_every_nimg > student.budget_nimg:
         raise ConfigError(

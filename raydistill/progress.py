@@ -54,6 +54,9 @@ class Progress:
             **{f"val {name}": column(f"val/{name}") for name in ("miou", "kd_judge", "fd_judge")},
             "val n": "num_samples",
             "fd biased": "biased",
+            **{f"+- {name}": f"se.val/{name}" for name in ("miou", "kd_judge", "fd_judge")},
+            "seeds": "front.seeds",
+            "P(front)": "front.probability",
             **{f"test {name}": column(f"test/{name}") for name in ("miou", "kd_judge")},
             "sec": "wall_sec",
         }

@@ -72,9 +72,11 @@ def write_report(
     metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": int(table["front.member"].sum())}
     tables = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
     tracker.end_sweep(metrics, [*report, *tables])
-    _print(ledger, table, progress)
+    _print(ledger, results.averaged(table), progress)
     progress.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
     progress.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
+    if facts["stability"]:
+        progress.say(f"qualities are means over seeds; the front's stability: {facts['stability']}")
     progress.rows("predicted before the sweep, and what it took", planned)
     progress.say(f"ended by {ended_by}")
     progress.say(f"page: {report.html}")
@@ -98,12 +100,16 @@ def _samples(ledger: Ledger) -> dict[str, Path]:
 def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
     plan = ledger.plan
     directions = [direction for _, direction in plan.objectives]
-    volume = frontier.hypervolume(results.objective_points(table, plan.objectives), directions, plan.reference)
+    points = results.objective_points(results.averaged(table), plan.objectives)
+    volume, probability = frontier.hypervolume(points, directions, plan.reference), table["front.probability"][results.competitors(table)]
+    repeated = int((table["role"] == "replicate").sum())
+    stable = f"{frontier.stability(points, probability, directions):.3f} after {repeated} replicates" if probability.notna().all() else ""
     return {
         "sweep": ledger.folder.name,
         "data": f"{plan.data.digest}: {plan.info.split_rule}",
         "reference point": ", ".join(f"{name} {value:g}" for (name, _), value in zip(plan.objectives, plan.reference, strict=True)),
         "hypervolume": f"{volume:.6g}",
+        "stability": stable,
         "MACs convention": cost.MACS_CONVENTION,
         "judge features": str(ledger.stages.teacher_result["context"]["num_features"]),
     }

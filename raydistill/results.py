@@ -6,7 +6,9 @@ when it ends, by atomic rename). The ledger is the truth; the tables are rebuilt
 Trials table: one row per (trial, seed), the columns of `_TRIAL_TYPES` and `param.<dotted path>`, `cost.<name>`, `metric.<name>`. Text that
 is absent is "", a number that is absent is missing. The context of the val metrics is in `extractor`, `split`, `num_samples` and
 `real_statistics`; that of the test metrics in the same columns with `test_` before the name. `biased`: whether the Frechet distance is of
-too few samples (`num_samples`, or real ones) for its features, so that it is too large; missing where there is none.
+too few samples (`num_samples`, or real ones) for its features, so that it is too large; missing where there is none. A row of the role
+`replicate` is the trial `again` by another seed; where there are any, students have `front.seeds` (how many), `front.probability` (to be on
+the front) and, of each objective that is no cost, `mean.<name>` and `se.<name>`.
 Evaluations table: one row per number measured during training, see `_EVALUATION_TYPES`.
 """
 
@@ -30,7 +32,7 @@ SCHEMA_VERSION = 1
 STATUSES = ("COMPLETE", "PRUNED", "FAIL")
 """What a result can be. A trial without a result is RUNNING."""
 FRONT_ROLES = ("search", "uniform", "no_teacher")
-"""Roles that compete for the front: not the teacher, and not a second seed of the same trial."""
+"""Roles that compete for the front: not the teacher, and a second seed of the same trial only by the mean."""
 
 Objective = tuple[str, frontier.Direction]
 """A name such as "val/miou" or "cost/macs", and which way is better."""
@@ -50,7 +52,10 @@ _TRIAL_TYPES = {
     **dict.fromkeys(("biased", "test_biased"), "boolean"),
     **{"wall_sec": "float64", "gpu_sec": "float64"},
     **{"front.member": "bool", "front.rank": "Int64", "front.hv_contribution": "float64"},
+    **{"again": "str", "front.seeds": "Int64", "front.probability": "float64"},
 }
+_ADDED = ("again", "front.seeds", "front.probability")
+"""Columns that tables of version 1 may lack."""
 _EVALUATION_TYPES = {
     **{"schema_version": "Int64", "sweep_id": "str", "trial_id": "str", "seed": "Int64"},
     **{"nimg": "Int64", "wall_sec": "float64", "metric": "str", "value": "float64"},
@@ -181,6 +186,7 @@ def _row(trial: dict[str, Any], sweep_id: str) -> dict[str, Any]:
         "sweep_id": sweep_id,
         "schema_version": trial["schema_version"],
         **{name: trial[name] for name in ("trial_id", "trial_key", "role", "label", "seed")},
+        "again": trial.get("again"),
         **{name: result.get(name) for name in _ENDING},
         **({"peak_memory_gb": result["peak_memory_gb"]} if result.get("peak_memory_gb") else {}),
         **{f"digest.{name}": trial["digests"].get(name) for name in _DIGESTS},
@@ -225,7 +231,7 @@ def competitors(table: pd.DataFrame) -> pd.Series:
 
 
 def with_front(table: pd.DataFrame, objectives: Sequence[Objective], reference: Sequence[float]) -> pd.DataFrame:
-    """A copy of the trials table with `front.member`, `front.rank` and `front.hv_contribution` over its competitors.
+    """A copy of the trials table with the `front.` columns over its competitors, a replicated one by the mean over its seeds.
 
     `reference`: one number per objective, in their order. Other rows are no member and have neither rank nor contribution.
 
@@ -233,12 +239,46 @@ def with_front(table: pd.DataFrame, objectives: Sequence[Objective], reference: 
         RunError: a competitor lacks an objective, or two were measured under different conditions (see `objective_points`).
     """
     rows, directions = competitors(table), [direction for _, direction in objectives]
-    points = objective_points(table, objectives)
+    points = objective_points(averaged(table), objectives)
     table = table.assign(**_empty_front(table.index))
     table.loc[rows, "front.member"] = frontier.members(points, directions)
     table.loc[rows, "front.rank"] = frontier.ranks(points, directions)
     table.loc[rows, "front.hv_contribution"] = frontier.contributions(points, directions, reference)
+    return _with_certainty(table, objectives, points) if (table["role"] == "replicate").any() else table
+
+
+def averaged(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials table without its replicates; the metrics of a trial that has any are means over its seeds."""
+    metrics = [name for name in map(str, table) if name.startswith("metric.")]
+    out = table[table["role"] != "replicate"].copy()
+    for original in table["again"][_replicates(table)].unique():
+        place = out.index[out["trial_id"] == original]
+        out.loc[place, metrics] = table.loc[_seeds(table, original), metrics].mean().to_numpy()
+    return out
+
+
+def _with_certainty(table: pd.DataFrame, objectives: Sequence[Objective], means: NDArray[np.float64]) -> pd.DataFrame:
+    """Seeds, probability of membership, means and standard errors of the competitors. `means`: (number of competitors, objectives)."""
+    rows = competitors(table)
+    seeds = [_seeds(table, trial_id) for trial_id in table["trial_id"][rows]]
+    columns = [column(name) for name, _ in objectives]
+    errors = frontier.standard_errors([table.loc[each, columns].to_numpy(dtype=np.float64) for each in seeds])
+    table.loc[rows, "front.seeds"] = [int(each.sum()) for each in seeds]
+    if np.isfinite(errors).all():
+        table.loc[rows, "front.probability"] = frontier.membership(means, errors, [direction for _, direction in objectives])
+    for index, (name, _) in enumerate(objectives):
+        if not name.startswith("cost/"):
+            table.loc[rows, f"mean.{name}"], table.loc[rows, f"se.{name}"] = means[:, index], errors[:, index]
     return table
+
+
+def _replicates(table: pd.DataFrame) -> pd.Series:
+    return (table["role"] == "replicate") & (table["status"] == "COMPLETE")
+
+
+def _seeds(table: pd.DataFrame, trial_id: str) -> pd.Series:
+    """True for a trial's own row and its finished replicates."""
+    return (table["trial_id"] == trial_id) | (_replicates(table) & (table["again"] == trial_id))
 
 
 def objective_points(table: pd.DataFrame, objectives: Sequence[Objective]) -> NDArray[np.float64]:
@@ -272,6 +312,7 @@ def _require_one_context(rows: pd.DataFrame, name: str) -> None:
 
 def _empty_front(index: pd.Index) -> dict[str, pd.Series]:
     empty = {"front.member": False, "front.rank": pd.NA, "front.hv_contribution": np.nan}
+    empty |= {"front.seeds": pd.NA, "front.probability": np.nan}
     return {name: pd.Series([value] * len(index), index=index, dtype=_TRIAL_TYPES[name]) for name, value in empty.items()}
 
 
@@ -293,7 +334,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     table = _read_file(path)
     types = _EVALUATION_TYPES if "metric" in table else _TRIAL_TYPES
-    missing = [name for name in types if name not in table]
+    missing = [name for name in types if name not in table and name not in _ADDED]
     if missing:
         raise StoreError(f"{path}: not a result table of raydistill: the columns {', '.join(missing)} are missing")
     versions = set(table["schema_version"]) - {SCHEMA_VERSION}

@@ -242,7 +242,7 @@ def tables(sweeps: Sequence[Sweep], states: dict[str, str]) -> tuple[pd.DataFram
         row = {"sweep": each.name, **place, "state": states[each.name], "searched": _num_searched(each)}
         if states[each.name] == FINISHED:
             table = results.read_table(each.folder / "trials.parquet")
-            points = results.objective_points(table, plan.objectives)
+            points = results.objective_points(results.averaged(table), plan.objectives)
             front = table[table["front.member"]]
             row |= {
                 "front_members": len(front),

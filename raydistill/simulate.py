@@ -15,7 +15,7 @@ import pandas as pd
 
 from raydistill import search
 from raydistill.errors import BudgetError, SpaceError
-from raydistill.search import Picked, Problem, Told, identity
+from raydistill.search import Picked, Problem, Seeds, Told, identity
 from raydistill.space import Float, SearchSpace, value_in
 
 
@@ -42,6 +42,8 @@ class SimulatedTrial:
     """RUNNING, COMPLETE, PRUNED or FAIL."""
     num_reports: int = 0
     """So many evaluations of the curve were reported."""
+    again: int | None = None
+    """The trial that this one repeats with another seed; None: it was searched."""
 
     @property
     def steps(self) -> int:
@@ -72,6 +74,8 @@ def simulate(
     num_trials: int,
     num_workers: int,
     should_stop: Callable[[Sequence[Told], int], bool] = lambda history, number: False,
+    num_replicates: int = 0,
+    stability: float | None = None,
     trials: Iterable[SimulatedTrial] = (),
     until_sec: float = math.inf,
 ) -> list[SimulatedTrial]:
@@ -79,7 +83,9 @@ def simulate(
 
     Args:
         outcome_of: (configuration, number of the trial) -> what training it gives. The number may seed the noise of a measurement.
-        should_stop: (what is known of every trial, number of one that was just evaluated) -> whether to stop it.
+        should_stop: (what is known of every searched trial, the place there of one that was just evaluated) -> whether to stop it.
+        num_replicates: after the search, so many trainings at most go to front members whose place is uncertain.
+        stability: they end when the front is as stable as this; None: when every place is certain.
         trials: what a killed sweep left. Its running trials go on from where they were.
     """
     ledger = {trial.number: trial for trial in trials}
@@ -87,23 +93,52 @@ def simulate(
     heapq.heapify(running)
     now_sec = max((trial.ends_sec for trial in ledger.values() if trial.status != "RUNNING"), default=0.0)
     while True:
-        while len(running) < num_workers and len(ledger) < num_trials:
-            number = len(ledger)
-            try:
-                picked = search.propose(problem, _told(ledger), number)
-            except BudgetError:
-                num_trials = number
+        while len(running) < num_workers:
+            number, searched = len(ledger), _searched(ledger)
+            if len(searched) < num_trials:
+                try:
+                    picked, again = search.propose(problem, [trial.told for trial in searched], len(searched)), None
+                except BudgetError:
+                    num_trials = len(searched)
+                    continue
+            elif (again := _to_repeat(problem, ledger, num_replicates, stability)) is not None:
+                picked = ledger[again].picked
+            else:
                 break
-            ledger[number] = SimulatedTrial(number, picked, outcome_of(picked, number), now_sec)
+            ledger[number] = SimulatedTrial(number, picked, outcome_of(picked, number), now_sec, again=again)
             heapq.heappush(running, _next_event(ledger[number]))
         if not running or running[0][0] > until_sec:
             return [ledger[number] for number in range(len(ledger))]
         now_sec, number = heapq.heappop(running)
         ledger[number] = _advanced(ledger[number])
-        if ledger[number].status == "RUNNING" and should_stop(_told(ledger), number):
-            ledger[number] = replace(ledger[number], status="PRUNED")
+        if ledger[number].status == "RUNNING" and ledger[number].again is None:
+            searched = _searched(ledger)
+            if should_stop([trial.told for trial in searched], searched.index(ledger[number])):
+                ledger[number] = replace(ledger[number], status="PRUNED")
         if ledger[number].status == "RUNNING":
             heapq.heappush(running, _next_event(ledger[number]))
+
+
+def _searched(ledger: dict[int, SimulatedTrial]) -> list[SimulatedTrial]:
+    return [ledger[number] for number in range(len(ledger)) if ledger[number].again is None]
+
+
+def _to_repeat(problem: Problem, ledger: dict[int, SimulatedTrial], num_replicates: int, stability: float | None) -> int | None:
+    """The number of the trial to train again; None: none, or not before the search has ended."""
+    searched = _searched(ledger)
+    if len(ledger) - len(searched) >= num_replicates or any(trial.status == "RUNNING" for trial in searched):
+        return None
+    complete = [trial.number for trial in searched if trial.status == "COMPLETE"]
+    measured = [seeds_of(ledger.values(), number) for number in complete]
+    index = search.next_to_repeat(measured, [objective.direction for objective in problem.space.objectives], stability)
+    return None if index is None else complete[index]
+
+
+def seeds_of(trials: Iterable[SimulatedTrial], number: int) -> Seeds:
+    """All trainings of the configuration of a trial that is COMPLETE: its own first."""
+    of_it = [trial for trial in trials if number in (trial.number, trial.again)]
+    values = [trial.outcome.values for trial in of_it if trial.status == "COMPLETE" and trial.outcome.values is not None]
+    return Seeds(values, sum(trial.status == "RUNNING" for trial in of_it))
 
 
 def _next_event(trial: SimulatedTrial) -> tuple[float, int]:
@@ -118,10 +153,6 @@ def _advanced(trial: SimulatedTrial) -> SimulatedTrial:
     if trial.num_reports == len(trial.outcome.curve):
         return replace(trial, status="FAIL" if trial.outcome.values is None else "COMPLETE")
     return replace(trial, num_reports=trial.num_reports + 1)
-
-
-def _told(ledger: dict[int, SimulatedTrial]) -> list[Told]:
-    return [ledger[number].told for number in range(len(ledger))]
 
 
 def recorded(space: SearchSpace, table: pd.DataFrame, wall_sec: str | None = None) -> Callable[[Picked, int], Outcome]:

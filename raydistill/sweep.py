@@ -129,6 +129,8 @@ def run_one(
         reasons = [known["result"]["reason"] for known in ledger.trials if known["result"] is not None and known["role"] != "teacher"]
         progress.say(f"no student was trained: {reasons[-1] if reasons else _ended_by(ledger, limits)}")
         return 1
+    if not limits.reached and not _replicate(ledger, places.trials, tracker, progress, allowed) and not limits.reached:
+        return 1
     if not limits.reached and not _recheck(ledger, places.recheck, tracker, progress, allowed) and not limits.reached:
         return 1
     real_test = report.score_on_test(ledger)
@@ -204,8 +206,43 @@ def _log_watcher(cache: Path, progress: Progress) -> Callable[[], None]:
 
 def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progress: Progress, may_start: MayStart) -> bool:
     """Runs what is unfinished, then proposals, until the sweep has its number of searched trials. False: `may_start` ended it before."""
-    queue = ledger.unfinished
+
+    def propose() -> Trial | None:
+        try:
+            return ledger.propose()
+        except BudgetError as error:
+            progress.say(f"fewer trials than asked for: {error}")
+            return None
+
     num_new = max(0, ledger.plan.options.trials - len(ledger.searched))
+    return _train(ledger, ledger.unfinished, num_new, propose, placement, tracker, progress, may_start)
+
+
+def _replicate(ledger: Ledger, placement: place.Placement, tracker: Tracker, progress: Progress, may_start: MayStart) -> bool:
+    """Further seeds of front members, until every place is certain, stable enough, or paid for. False: `may_start` ended it before."""
+
+    def propose() -> Trial | None:
+        original = ledger.to_replicate()
+        return None if original is None else ledger.add_replicate(original)
+
+    while ledger.to_replicate() is not None:  # what still ran when the front looked stable may have changed that
+        left = ledger.plan.options.replicates - len(ledger.replicates)
+        if not _train(ledger, [], left, propose, placement, tracker, progress, lambda is_new: may_start(False)):
+            return False
+    return True
+
+
+def _train(
+    ledger: Ledger,
+    queue: list[Trial],
+    num_new: int,
+    propose: Callable[[], Trial | None],
+    placement: place.Placement,
+    tracker: Tracker,
+    progress: Progress,
+    may_start: MayStart,
+) -> bool:
+    """Trains the queue, then up to `num_new` that `propose` gives. False: `may_start` ended it before."""
     total = len(queue) + num_new
     if total == 0:
         return True
@@ -225,11 +262,9 @@ def _search(ledger: Ledger, placement: place.Placement, tracker: Tracker, progre
             following = queue.pop(0)
         elif num_new:
             num_new -= 1
-            try:
-                following = ledger.propose()
-            except BudgetError as error:
-                progress.say(f"fewer trials than asked for: {error}")
+            if (proposed := propose()) is None:
                 return None
+            following = proposed
         else:
             return None
         tracker.start_trial(following)

@@ -200,6 +200,8 @@ class Tracker:
         metrics = {"front/member": float(row["front.member"])}
         if not pd.isna(row["front.rank"]):
             metrics |= {"front/rank": float(row["front.rank"]), "front/hv_contribution": float(row["front.hv_contribution"])}
+        if not pd.isna(row["front.probability"]):
+            metrics |= {"front/probability": float(row["front.probability"]), "front/seeds": float(row["front.seeds"])}
         result = trial["result"] or {}
         tags = {f"raydistill.test.{name}": str(value) for name, value in result.get("test_context", {}).items()}
         self._log(self.run_ids[trial["trial_id"]], metrics=metrics | result.get("test", {}), tags=tags)

@@ -42,16 +42,18 @@ class WarmStart(NamedTuple):
 NOTHING_KNOWN = WarmStart([], [])
 
 
-def read(given: Sequence[str], sweeps: Path, space: SearchSpace, costs_of: CostsOf) -> WarmStart:
+def read(given: Sequence[str], sampler: str, sweeps: Path, space: SearchSpace, costs_of: CostsOf) -> WarmStart:
     """The rows of every file, sweep's folder or sweep's name that `--warm-start` gives.
 
     Read are result tables (CSV, parquet or JSON), ledgers, and plain tables (CSV or JSON) with the space's parameters (choices by key or by
     value, empty where inactive) and the objectives that are no costs as columns. Costs are those of this sweep, whatever the table says.
 
     Raises:
-        ConfigError: there is no such file or sweep, or no row of it is of any use.
+        ConfigError: the sampler is none of `SAMPLERS`; there is no such file or sweep; or no row of it is of any use.
         StoreError: it cannot be read.
     """
+    if sampler not in SAMPLERS:
+        raise ConfigError(f"--warm-start with --sampler {sampler}: only {' and '.join(SAMPLERS)} can tell it from trials; use one of them")
     rows: list[Prior] = []
     said: list[str] = []
     for text in given:

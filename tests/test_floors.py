@@ -42,7 +42,7 @@ FLOORS: dict[str, int] = {
         ("feed", *(f"recipes.{name}" for name in ("parts", "pix2pix", "cyclegan", "sagan", "stylegan2", "enhance", "distill", "judge"))), 2
     ),
     **dict.fromkeys(("search.problem", "search.encoding", "search.surrogate", "search.acquisition"), 2),
-    **dict.fromkeys(("search.known_cost", "search.stopping"), 2),
+    **dict.fromkeys(("search.known_cost", "search.replicates", "search.stopping"), 2),
     **dict.fromkeys(("foreign", "layouts", "inherit"), 2),
     "memory": 3,
     "plugins": 3,

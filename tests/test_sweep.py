@@ -215,6 +215,33 @@ def test_early_stopping_stops_trials_of_a_sweep_and_a_resume_keeps_them(tmp_path
 
 
 @pytest.mark.slow
+def test_replicates_are_trials_of_their_own_and_a_resume_may_ask_for_more(finished, tmp_path):
+    folder, _ = finished
+    options = command(folder, "--trials", "3", "--name", "repeated", "--max-concurrent", "1", "--set", "student.ema_nimg=90")
+    done = run([*options, "--replicates", "4"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first = results.read_table(folder / "sweeps/repeated/trials.parquet")
+    again = run([*options, "--replicates", "6", "--resume"], tmp_path)
+    assert again.returncode == 0, again.stdout + again.stderr
+    table = results.read_table(folder / "sweeps/repeated/trials.parquet").set_index("trial_id")
+    repeated = table[table["role"] == "replicate"]
+    print(
+        repeated[["label", "seed", "metric.val/miou"]], table[["front.seeds", "front.probability", "mean.val/miou", "se.val/miou"]].dropna()
+    )
+    print([line for line in again.stdout.splitlines() if "stability" in line])
+    assert (first["role"] == "replicate").sum() == 4 and 4 <= len(repeated) <= 6
+    assert repeated["label"].iloc[:4].tolist() == first["label"][first["role"] == "replicate"].tolist()
+    for _, row in repeated.iterrows():
+        original = table.loc[row["again"]]
+        assert row["seed"] > original["seed"] and row["cost.macs"] == original["cost.macs"] and row["status"] == "COMPLETE"
+        assert row["metric.val/miou"] != original["metric.val/miou"] and not row["front.member"]
+        seeds = [original["metric.val/miou"], *repeated["metric.val/miou"][repeated["again"] == row["again"]]]
+        assert original["front.seeds"] == len(seeds) and original["mean.val/miou"] == pytest.approx(np.mean(seeds))
+    assert table["front.probability"].dropna().between(0, 1).all() and "the front's stability" in again.stdout
+    assert "RUNNING" not in statuses(folder)
+
+
+@pytest.mark.slow
 def test_a_sweep_begins_with_what_another_one_knows_and_goes_on_without_it(finished, tmp_path):
     folder, _ = finished
     options = command(folder, "--name", "warm", "--set", "student.optimizer.learning_rate=2e-3", "--warm-start", str(folder / "old"))

@@ -111,7 +111,7 @@ def plain(count: int = 12) -> pd.DataFrame:
 
 
 def read(path: Path | str, tmp_path: Path, **fields: Any) -> warm.WarmStart:
-    return warm.read([str(path)], tmp_path / "sweeps", space(**fields), costs_of)
+    return warm.read([str(path)], "known-cost", tmp_path / "sweeps", space(**fields), costs_of)
 
 
 @pytest.mark.parametrize("kind", ["csv", "json"])
@@ -182,7 +182,7 @@ def test_several_files_are_several_sources_and_too_many_rows_are_thinned_with_th
     big = plain(400)
     big.to_csv(tmp_path / "big.csv", index=False)
     plain().to_csv(tmp_path / "old.csv", index=False)
-    rows, said = warm.read([str(tmp_path / name) for name in ("big.csv", "old.csv")], tmp_path, space(), costs_of)
+    rows, said = warm.read([str(tmp_path / name) for name in ("big.csv", "old.csv")], "known-cost", tmp_path, space(), costs_of)
     assert [sum(row.source == source for row in rows) for source in (1, 2)] == [60, 12] and "340 more than 120 in all" in said[0]
     every = np.array([[row["val/miou"], costs_of(row)["cost/macs"]] for row in big.to_dict("records")])
     on_front = every[members(every, ["max", "min"])]

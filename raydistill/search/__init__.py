@@ -23,6 +23,7 @@ from raydistill.search.problem import (
     stratified_picks,
     uniform_picks,
 )
+from raydistill.search.replicates import Seeds, next_to_repeat
 from raydistill.search.stopping import EarlyStopping
 
 __all__ = [
@@ -31,10 +32,12 @@ __all__ = [
     "Picked",
     "Prior",
     "Problem",
+    "Seeds",
     "Told",
     "feasible_picks",
     "identity",
     "is_feasible",
+    "next_to_repeat",
     "propose",
     "prove_feasible",
     "random_pick",
