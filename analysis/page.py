@@ -21,7 +21,7 @@ from raydistill.frontier import Direction
 from raydistill.results import Objective, column, competitors, objective_points, write_atomic
 
 _LOWER_IS_BETTER = re.compile(r"^(cost|time)/|/(fid|kid|fd_.*|kd_.*)$")
-_HIGHER_IS_BETTER = re.compile(r"/miou$")
+_HIGHER_IS_BETTER = re.compile(r"/(miou|psnr|ssim)$")
 _PARAM = "param."
 
 

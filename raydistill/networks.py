@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from raydistill import models
 from raydistill.architectures import EnergyNetwork, Generator, JudgeNetwork, PatchDiscriminator
-from raydistill.config import Frozen, Stored, digest
+from raydistill.config import Frozen, Stored, Training, digest
 from raydistill.cost import Table
 from raydistill.data import DataInfo
 from raydistill.dotted import validated
@@ -79,6 +79,18 @@ def judge(config: JudgeNetwork, info: DataInfo, seed: int) -> Judge | PictureJud
     if kind in ("pixels", "input"):
         return _seeded(seed, "init/judge", lambda: Judge(config, info.num_classes or 3))
     return _seeded(seed, "init/judge", lambda: PictureJudge(config, len(info.picture_classes) or 4))
+
+
+def empty(training: Training, info: DataInfo) -> dict[str, nn.Module]:
+    """Generator and discriminators without weights, by the path of what decides about their norm."""
+    found: dict[str, nn.Module] = {}
+    for path, owner in (("", training), ("mi.", getattr(training, "mi", None))):
+        for name in ("generator", "discriminator"):
+            if (config := getattr(owner, name, None)) is not None:
+                with torch.device("meta"):
+                    built = generator(config, info, 0) if name == "generator" else models.discriminator(config, 3)
+                found[f"{path}{name}{'.norm' * hasattr(config, 'norm')}"] = built
+    return found
 
 
 def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:

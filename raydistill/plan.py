@@ -7,9 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from torch import nn
 
 from raydistill import (
     cost,
@@ -30,7 +28,7 @@ from raydistill import (
     warm,
 )
 from raydistill.architectures import Generator
-from raydistill.config import DistillTraining, Experiment, Frozen, GeneratorTraining, Stored, Training, digest
+from raydistill.config import DistillTraining, Experiment, Frozen, GeneratorTraining, Stored, digest
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.dotted import nearest, parse_assignments, validated, with_checked, with_values
 from raydistill.errors import BudgetError, CheckpointError, ConfigError, SpaceError
@@ -387,20 +385,8 @@ def _check_execution(plan: Plan) -> None:
         )
     for stage in ("judge", "teacher", "student"):
         training = getattr(experiment, stage)
-        for name, network in _empty_networks(training, plan.info).items():
+        for name, network in networks.empty(training, plan.info).items():
             parallel.refuse_execution(training.execution, network, stage, f"{stage}.{name}")
-
-
-def _empty_networks(training: Training, info: DataInfo) -> dict[str, nn.Module]:
-    """Generator and discriminators without weights, by the path of what decides about their norm."""
-    found: dict[str, nn.Module] = {}
-    for path, owner in (("", training), ("mi.", getattr(training, "mi", None))):
-        for name in ("generator", "discriminator"):
-            if (config := getattr(owner, name, None)) is not None:
-                with torch.device("meta"):
-                    built = networks.generator(config, info, 0) if name == "generator" else models.discriminator(config, 3)
-                found[f"{path}{name}{'.norm' * hasattr(config, 'norm')}"] = built
-    return found
 
 
 def _with_options(chosen: SearchSpace, options: SweepOptions) -> SearchSpace:

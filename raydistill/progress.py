@@ -51,13 +51,13 @@ class Progress:
             "params": "cost.params",
             "MI weight": "param.student.mi.weight",
             "step size": "param.student.mi.step_size",
-            **{f"val {name}": column(f"val/{name}") for name in ("miou", "kd_judge", "fd_judge")},
+            **{f"val {name}": column(f"val/{name}") for name in ("miou", "psnr", "ssim", "kd_judge", "fd_judge")},
             "val n": "num_samples",
             "fd biased": "biased",
-            **{f"+- {name}": f"se.val/{name}" for name in ("miou", "kd_judge", "fd_judge")},
+            **{f"+- {name}": f"se.val/{name}" for name in ("miou", "psnr", "ssim", "kd_judge", "fd_judge")},
             "seeds": "front.seeds",
             "P(front)": "front.probability",
-            **{f"test {name}": column(f"test/{name}") for name in ("miou", "kd_judge")},
+            **{f"test {name}": column(f"test/{name}") for name in ("miou", "psnr", "kd_judge")},
             "sec": "wall_sec",
         }
         table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)

@@ -33,6 +33,7 @@ from raydistill.models.stylegan2 import Generator as StyleGenerator
 from raydistill.presets import cyclegan, enhance, sagan, stylegan2
 from raydistill.recipes.cyclegan import Pool
 from raydistill.recipes.stylegan2 import lazy
+from raydistill.run_evaluate import EvaluateOptions, evaluate
 from raydistill.train import TrialResult, train
 
 Trained = Callable[..., TrialResult]
@@ -260,6 +261,16 @@ def test_pairs_with_a_real_picture_are_refused_where_it_has_nothing_to_do_with_t
         kit = kits(name)
         with pytest.raises(ConfigError, match=r"student\.mi\.positive: 'target' needs pictures that belong to the inputs"):
             recipes.build(kit.student_job(mi__positive="target"), kit.bench())
+
+
+@pytest.mark.parametrize("name", ["sagan", "stylegan2"])
+def test_a_generator_that_takes_noise_is_evaluated_as_in_its_training(kits: Callable[[str], Stages], trained: Trained, name: str) -> None:
+    kit = kits(name)
+    result = trained(kit.student_job())
+    options = EvaluateOptions(given=(result.network.path,), data=kit.data.path, judge=kit.judge.path, resamples=0)
+    scores = {score.name: score.value for score in evaluate(options, torch.device("cpu"))[result.network.path]}
+    assert scores["val/kd_judge"] == pytest.approx(result.metrics["val/kd_judge"], rel=1e-4, abs=1e-6)
+    assert "val/psnr" not in scores and "val/miou" not in result.metrics
 
 
 # ---- StyleGAN2 ------------------------------------------------------------------------------------------------------
