@@ -1,0 +1,143 @@
+"""Every family on real pictures: a teacher, then students of three widths by VEM, better than at the start. `pytest -s -m slow`."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from raydistill import cost, frontier, models, recipes
+from raydistill.config import Experiment, Job
+from raydistill.data import load_split, prepare, read_info
+from raydistill.dotted import validated, with_values
+from raydistill.parallel import Workers
+from raydistill.perform import Stages, perform, train_stages
+from raydistill.presets import PRESETS, recommended_vem
+from raydistill.recipes import Bench
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+class Case(NamedTuple):
+    preset: str
+    given: Callable[[Path], Path]
+    """A folder to write to -> the data set."""
+    quality: str
+    """Of the front; every kernel distance is looked at, too."""
+    teacher: int
+    students: tuple[int, int, int]
+    """Base widths."""
+    values: dict[str, Any]
+
+
+def day_and_dusk(folder: Path) -> Path:
+    """trainA: the frames by day, trainB: those by dusk."""
+    for domain, names in zip("AB", (json.loads((DATA / "camvid" / "domains_day_dusk.json").read_text())[key] for key in ("day", "dusk"))):
+        (folder / f"train{domain}").mkdir(parents=True)
+        for name in names:
+            (folder / f"train{domain}" / Path(name).name).symlink_to(DATA / "camvid" / name)
+    return folder
+
+
+def budgets(judge: int, teacher: int, student: int) -> dict[str, int]:
+    images = {"judge": judge, "teacher": teacher, "student": student}
+    return {f"{stage}.budget_nimg": number for stage, number in images.items()} | {
+        f"{stage}.report_every_nimg": number for stage, number in images.items()
+    }
+
+
+CASES = {
+    "pix2pix": Case("labelled", lambda folder: DATA / "camvid", "val/miou", 10, (3, 5, 8), budgets(1_200, 1_600, 480)),
+    "enhance": Case(
+        "enhance",
+        lambda folder: DATA / "camvid",
+        "val/psnr",
+        16,
+        (4, 8, 12),
+        budgets(800, 1_600, 480) | {"data.height": 48, "data.width": 64},
+    ),
+    "sagan": Case(
+        "sagan",
+        lambda folder: DATA / "omniglot_small" / "images_background_small1.zip",
+        "val/kd_judge",
+        16,
+        (8, 10, 12),
+        budgets(1_200, 1_280, 480),
+    ),
+    "stylegan2": Case(
+        "stylegan2", lambda folder: DATA / "noto_emoji" / "noto_emoji_64.zip", "val/kd_judge", 4, (1, 2, 3), budgets(2_000, 1_920, 640)
+    ),
+    "cyclegan": Case("cyclegan", day_and_dusk, "val/kd_judge", 8, (2, 3, 5), budgets(1_200, 1_200, 400)),
+}
+
+
+def widened(training: Any, ngf: int) -> Any:
+    generator = training.generator
+    widths = validated(type(generator.widths), generator.widths.values_at(ngf), where=f"base width {ngf}")
+    return training.model_copy(update={"generator": generator.model_copy(update={"widths": widths})})
+
+
+def experiment_of(case: Case, folder: Path) -> Experiment:
+    base = with_values(PRESETS[case.preset](), {"data.root": str(case.given(folder / "pictures"))} | case.values, where="test")
+    student = base.student.model_copy(update={"mi": recommended_vem()})
+    return base.model_copy(update={"teacher": widened(base.teacher, case.teacher), "student": student})
+
+
+def scores_at_the_start(job: Job) -> dict[str, float]:
+    recipe = recipes.build(job, Bench(load_split(job.data, "train").info, torch.device("cpu"), Workers(0, 1)))
+    return recipe.evaluate(recipe.networks["generator"].eval())
+
+
+@pytest.mark.slow
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", CASES)
+def test_a_family_trains_as_teacher_and_as_students_on_real_pictures(name: str, tmp_path: Path) -> None:
+    case = CASES[name]
+    if not DATA.is_dir():
+        pytest.skip("the shared data sets are not beside the project")
+    experiment = experiment_of(case, tmp_path)
+    data = prepare(experiment.data, tmp_path / "data", recipe=experiment.teacher.recipe)
+    stages = train_stages(experiment, data, tmp_path, lambda numbers: print(name, numbers, flush=True))
+    jobs = {f"teacher {case.teacher}": Job(training=experiment.teacher, data=data, judge=stages.judge)}
+    jobs |= {
+        f"student {ngf}": Job(training=widened(experiment.student, ngf), data=data, judge=stages.judge, teacher=stages.teacher)
+        for ngf in case.students
+    }
+    rows = [measured(label, job, stages, tmp_path / label.replace(" ", "-"), case) for label, job in jobs.items()]
+    print_table(name, case, rows, stages.judge_result["metrics"], str(stages.teacher.path))
+
+
+class Row(NamedTuple):
+    label: str
+    macs: int
+    params: int
+    first: dict[str, float]
+    last: dict[str, float]
+    wall_sec: float
+
+
+def measured(label: str, job: Job, stages: Stages, folder: Path, case: Case) -> Row:
+    result = stages.teacher_result if label.startswith("teacher") else perform(job, folder, lambda numbers: None)
+    assert result["status"] == "COMPLETE", result["reason"]
+    first, last = scores_at_the_start(job), {name: value for name, value in result["metrics"].items() if name.startswith("val/")}
+    assert all(abs(value) < float("inf") for value in result["metrics"].values())
+    for quality in {case.quality, "val/kd_judge"}:
+        is_rising = quality in ("val/miou", "val/psnr")
+        assert last[quality] > first[quality] if is_rising else last[quality] < first[quality], (label, quality, first, last)
+    info, config = read_info(job.data), job.training.generator  # type: ignore[attr-defined]
+    family = models.GENERATORS[config.family]
+    size = info.input_size if family.takes == "picture" else (info.height, info.width)
+    layers = family.layers(config, info.input_channels, *size)
+    return Row(label, cost.macs(layers), cost.params(layers), first, last, result["wall_sec"])
+
+
+def print_table(name: str, case: Case, rows: list[Row], judge: dict[str, float], teacher: str) -> None:
+    direction: frontier.Direction = "max" if case.quality in ("val/miou", "val/psnr") else "min"
+    front = frontier.members([(row.last[case.quality], row.macs) for row in rows[1:]], [direction, "min"])
+    names = sorted(rows[0].last)
+    print(f"\n{name}: judge {judge}; teacher in {teacher}\n| network | MACs | params | {' | '.join(names)} | s | front |")
+    for row, member in zip(rows, [False, *front]):
+        cells = " | ".join(f"{row.first[key]:.4f} -> {row.last[key]:.4f}" for key in names)
+        print(f"| {row.label} | {row.macs:,} | {row.params:,} | {cells} | {row.wall_sec:.0f} | {'*' * member} |")
