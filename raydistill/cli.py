@@ -88,7 +88,8 @@ def sweep(
 ) -> None:
     """Train judge and teacher, search students, print and store the frontier."""
     from raydistill.dotted import validated
-    from raydistill.sweep import SweepOptions, run
+    from raydistill.options import SweepOptions
+    from raydistill.sweep import run
 
     given = {
         "space": space, "data": data, "store": store, "name": name, "resume": resume, "plan": plan,

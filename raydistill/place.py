@@ -23,7 +23,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raydistill import join, mirror, ray_address
 from raydistill.errors import ConfigError, RunError, StoreError
-from raydistill.plan import RECHECK_WORKERS, TEACHER_WORKERS, SweepOptions
+from raydistill.options import SweepOptions
+from raydistill.plan import RECHECK_WORKERS, TEACHER_WORKERS
 
 DRIVER_CPUS = 0.001
 """What a trial's own process takes where Ray Train's workers do the work: Ray refuses 0."""

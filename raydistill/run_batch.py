@@ -21,7 +21,8 @@ from raydistill.config import digest
 from raydistill.dotted import nearest, validated
 from raydistill.errors import ConfigError, InputError, StoreError
 from raydistill.limits import Clock
-from raydistill.plan import Plan, SweepOptions, check
+from raydistill.options import SweepOptions
+from raydistill.plan import Plan, check
 from raydistill.progress import Progress
 
 _OWN = ("space", "data", "store", "name", "resume", "plan", "seed", "set", "mlflow", "experiment")

@@ -19,8 +19,9 @@ from raydistill.config import Job, canonical
 from raydistill.errors import BudgetError, ConfigError, RaydistillError
 from raydistill.ledger import Ledger, Trial
 from raydistill.limits import Clock, Limits
+from raydistill.options import SweepOptions
 from raydistill.perform import Stages, stages_done, train_stages
-from raydistill.plan import Plan, SweepOptions, check
+from raydistill.plan import Plan, check
 from raydistill.progress import Progress
 from raydistill.track import Tracker, default_uri
 

@@ -14,7 +14,8 @@ from raydistill.architectures import PictureGenerator
 from raydistill.cli import main
 from raydistill.config import canonical
 from raydistill.data import DataInfo
-from raydistill.plan import Plan, SweepOptions, check
+from raydistill.options import SweepOptions
+from raydistill.plan import Plan, check
 from raydistill.presets import shapes32
 
 SMALL = ("data.num_train=24", "data.num_val=8", "data.num_test=8")

@@ -18,7 +18,8 @@ from raydistill.data import load_split, prepare, read_info
 from raydistill.dotted import validated, with_values
 from raydistill.errors import ConfigError, StoreError
 from raydistill.kinds import CODE
-from raydistill.plan import SweepOptions, check
+from raydistill.options import SweepOptions
+from raydistill.plan import check
 from raydistill.presets import shapes32
 
 PLUGINS = ("plain.py", "laplace.py", "edges.py", "dots.py")

@@ -26,6 +26,7 @@ FLOORS: dict[str, int] = {
             "dotted",
             "kinds",
             "limits",
+            "options",
         ),
         0,
     ),

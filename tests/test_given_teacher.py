@@ -17,8 +17,9 @@ from raydistill.config import DistillTraining, Job, Pix2pixTraining
 from raydistill.data import batch, load_split
 from raydistill.dotted import with_values
 from raydistill.errors import ConfigError
+from raydistill.options import SweepOptions
 from raydistill.perform import train_stages
-from raydistill.plan import Plan, SweepOptions, check
+from raydistill.plan import Plan, check
 from raydistill.run_import import import_file
 
 CPU = torch.device("cpu")

@@ -11,8 +11,8 @@ import pytest
 
 from raydistill import place
 from raydistill.errors import ConfigError, RunError
+from raydistill.options import SweepOptions
 from raydistill.place import DRIVER_CPUS, Group, Node, ShortageWatch, groups_at_once, workers_on
-from raydistill.plan import SweepOptions
 
 GIB = 2**30
 LAPTOP = [Node("a", 2)]

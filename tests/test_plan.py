@@ -11,8 +11,9 @@ from no_ray import SETTINGS, TINY, without_ray
 from raydistill import forecast, place, results
 from raydistill.cli import main
 from raydistill.forecast import Rate, Rates, makespan
+from raydistill.options import SweepOptions
 from raydistill.place import Node
-from raydistill.plan import SweepOptions, check
+from raydistill.plan import check
 
 
 @pytest.fixture

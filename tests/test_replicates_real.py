@@ -9,8 +9,9 @@ from conftest import TINY
 
 from raydistill.config import Job
 from raydistill.ledger import Ledger, Trial
+from raydistill.options import SweepOptions
 from raydistill.perform import perform, train_stages
-from raydistill.plan import SweepOptions, check
+from raydistill.plan import check
 from raydistill.sweep import _new_sweep
 
 

@@ -12,7 +12,8 @@ from search_kit import MIXED, SMALL, costs_of, miou, mixed_outcome, problem, run
 from raydistill import results, search, store, warm
 from raydistill.errors import ConfigError, StoreError
 from raydistill.frontier import hypervolume, members
-from raydistill.plan import SweepOptions, check
+from raydistill.options import SweepOptions
+from raydistill.plan import check
 from raydistill.search import Prior, identity, random_pick
 from raydistill.search.surrogate import GaussianProcess, Inputs
 from raydistill.simulate import simulate
