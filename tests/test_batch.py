@@ -124,7 +124,7 @@ def pretended(monkeypatch, tmp_path):
         ({'name="night"': 'name="night", order=("seed", "seed", "space")'}, "order: seed is given more than once"),
         ({'name="night"': 'name="night", sedes=(1,)'}, "sedes: Extra inputs are not permitted"),
         ({"Budget()": "Budget(hours=0)"}, "hours: Input should be greater than 0"),
-        ({'spaces=("default",)': 'spaces=("defualt",)'}, "--space defualt: no such search space. Known: aligned, camvid, cyclegan, default"),
+        ({'spaces=("default",)': 'spaces=("defualt",)'}, "--space defualt: no such search space. Known: aligned, camvid, cyclegan"),
         ({'"trials": 3': '"trails": 3'}, "'trails': there is no such option. Nearest: 'trials'"),
         ({'"trials": 3': '"trials": 3, "seed": 5'}, "'seed': the batch gives it itself"),
         ({'"trials": 3': '"trials": 0'}, "--trials 0: give at least 1"),

@@ -224,15 +224,18 @@ def test_truncation_pulls_pictures_towards_that_of_the_mean_style() -> None:
     assert bool((half - mean).norm() < (full - mean).norm())
 
 
-def test_noise_is_drawn_in_training_and_fixed_in_a_finished_generator() -> None:
+def test_a_generators_noise_is_its_own_unless_other_is_given() -> None:
     module = built(CASES["stylegan2"])
     for name, parameter in module.named_parameters():
         if name.endswith("noise_strength"):
             nn.init.ones_(parameter)
     z = inputs(CASES["stylegan2"])
     with torch.no_grad():
-        assert not torch.equal(module.train()(z), module(z))
-        assert torch.equal(module.eval()(z), module(z))
+        own = module.eval()(z)
+        assert torch.equal(module.train()(z), own)
+        styles = [module.styles(z)] * module.num_styles
+        other = [torch.randn(len(z), 1, side, side) for side in module.noise_sides]
+        assert torch.equal(module.synthesis(styles), own) and not torch.equal(module.synthesis(styles, other), own)
 
 
 def test_the_discriminators_score_each_picture() -> None:

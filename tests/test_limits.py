@@ -52,7 +52,9 @@ def sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Captur
     without_ray(monkeypatch, [Node("here", 2)], after_trial=lambda: hours.__setitem__(0, hours[0] + 1))
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["raydistill", "sweep", "--nimg", "32", "--trials", "2", *SETTINGS, *arguments])
+        monkeypatch.setattr(
+            sys, "argv", ["raydistill", "sweep", "--nimg", "32", "--trials", "2", "--seconds-per-image", "0.01", *SETTINGS, *arguments]
+        )
         with pytest.raises(SystemExit) as exit_info:
             main()
         said = capsys.readouterr()
