@@ -81,6 +81,7 @@ def test_two_to_four_objectives_with_none_to_two_known_costs(objectives: tuple[O
     assert len({identity(entry.picked) for entry in history}) == 10
 
 
+@pytest.mark.slow  # it is timed: on a machine with nothing else to do
 @pytest.mark.parametrize("name", ["known-cost", "modelled-cost"])
 def test_a_proposal_at_300_trials_takes_less_than_a_second(name: str) -> None:
     rng = np.random.default_rng(0)

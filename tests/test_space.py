@@ -134,7 +134,7 @@ def test_how_a_training_is_carried_out_cannot_be_searched() -> None:
 
 
 def test_an_unknown_objective_is_refused_with_the_known_ones() -> None:
-    known = "Known: cost/macs, cost/params, val/miou, val/kd_judge, val/fd_judge, val/psnr, val/ssim. Nearest: 'val/miou'."
+    known = "Known: cost/macs, cost/params, cost/memory_gb, val/miou, val/kd_judge, val/fd_judge, val/psnr, val/ssim. Nearest: 'val/miou'."
     refused("no objective 'val/mio'", known, objectives=(QUALITY.model_copy(update={"name": "val/mio"}), MACS))
 
 
