@@ -66,6 +66,7 @@ def test_the_prediction_grows_with_batch_widths_and_the_energy_network(stages):
     assert memory.states_and_activations(training, stages.experiment.judge.network, info, num_workers=2) == base
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 @pytest.mark.parametrize("mi_weight", [0.0, 0.1])
 def test_a_prediction_is_near_the_memory_that_training_takes(stages, tmp_path, mi_weight):

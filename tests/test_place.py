@@ -171,6 +171,7 @@ place.stop_ray()
 """
 
 
+@pytest.mark.slow
 def test_a_second_sweep_on_this_machine_is_not_taken_for_the_first(tmp_path, monkeypatch):
     """Ray Train's clean-up asks for its cluster without naming it; a wrong answer would end or leak running trials."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -28,7 +28,8 @@ TINY = {
 
 def command(folder: Path | str, *options: str) -> list[str]:
     settings = [text for path, value in TINY.items() for text in ("--set", f"{path}={value}")]
-    return [sys.executable, "-m", "raydistill", "sweep", "--store", str(folder), "--nimg", "160", *settings, *options]
+    planned = ("--seconds-per-image", "0.01")
+    return [sys.executable, "-m", "raydistill", "sweep", "--store", str(folder), "--nimg", "160", *planned, *settings, *options]
 
 
 def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
