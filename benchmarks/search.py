@@ -182,17 +182,23 @@ def problems(tables: Path | None) -> list[Bench]:
 # ---- cells ----------------------------------------------------------------------------------------------------------
 
 
-def cell(bench: Bench, sampler: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any]:
-    """One simulated sweep."""
-    problem = bench.problem(sampler, seed, num_startup, num_trials)
+def outcomes(bench: Bench, seed: int) -> Callable[[Picked, int], Outcome]:
+    """What trials measure, and how long they take."""
 
     def outcome_of(picked: Picked, number: int) -> Outcome:
         rng = numpy_stream(seed, f"benchmark/{bench.name}", number)
         wall_sec = (0.5 + float(bench.true(picked)[0])) * math.exp(0.25 * rng.normal())
         return Outcome(bench.measured(picked, rng).tolist(), wall_sec)
 
+    return outcome_of
+
+
+def cell(bench: Bench, sampler: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any]:
+    """One simulated sweep."""
+    problem = bench.problem(sampler, seed, num_startup, num_trials)
+
     started, cpu = time.perf_counter(), time.process_time()
-    trials = simulate(problem, outcome_of, num_trials=num_trials, num_workers=NUM_WORKERS)
+    trials = simulate(problem, outcomes(bench, seed), num_trials=num_trials, num_workers=NUM_WORKERS)
     seconds, cpu_sec = time.perf_counter() - started, time.process_time() - cpu
     ended = sorted(trials, key=lambda trial: trial.ends_sec)
     true = np.array([bench.true(trial.picked) for trial in ended])

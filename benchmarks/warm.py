@@ -17,11 +17,11 @@ import math
 from typing import Any
 
 import numpy as np
-from search import NUM_WORKERS, Bench, Point, command, volume
+from search import NUM_WORKERS, Bench, Point, command, outcomes, volume
 
-from raydistill.search import Picked, Prior, random_pick
+from raydistill.search import Prior, random_pick
 from raydistill.seeds import numpy_stream
-from raydistill.simulate import Outcome, simulate
+from raydistill.simulate import simulate
 
 KNOWN = ("none", "same", "quarter", "other", "shuffled")
 MARKS = (5, 10, 20, 30)
@@ -51,12 +51,7 @@ def cell(bench: Bench, benches: dict[str, Bench], known: str, seed: int, num_tri
         return None
     problem = bench.problem("known-cost", seed, num_startup, num_trials)._replace(prior=prior)
 
-    def outcome_of(picked: Picked, number: int) -> Outcome:
-        rng = numpy_stream(seed, f"benchmark/{bench.name}", number)
-        wall_sec = (0.5 + float(bench.true(picked)[0])) * math.exp(0.25 * rng.normal())
-        return Outcome(bench.measured(picked, rng).tolist(), wall_sec)
-
-    trials = simulate(problem, outcome_of, num_trials=num_trials, num_workers=NUM_WORKERS)
+    trials = simulate(problem, outcomes(bench, seed), num_trials=num_trials, num_workers=NUM_WORKERS)
     true: Point = np.array([bench.true(trial.picked) for trial in sorted(trials, key=lambda trial: trial.ends_sec)])
     regrets = {f"searched_{mark}": (bench.best - volume(true[:mark])) / bench.best for mark in MARKS if mark <= len(trials)}
     return {"problem": bench.name, "sampler": known, "seed": seed} | regrets

@@ -249,6 +249,10 @@ class StyleganGenerator(Generator):
     """In eval mode: how far styles may be from their mean; below 1, pictures are better and more alike."""
 
 
+STYLEGAN_GROUP = 4
+"""Pictures that the discriminator sees together."""
+
+
 class StyleganDiscriminator(Frozen):
     widths: StyleganWidths = StyleganWidths.published(64)
 

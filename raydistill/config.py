@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from raydistill.architectures import (
+    STYLEGAN_GROUP,
     AnyGenerator,
     EnergyNetwork,
     Frozen,
@@ -220,6 +221,11 @@ class Training(Frozen):
     execution: Annotated[Execution, _EXECUTION] = Execution()
     optimizer: Optimizer
 
+    @property
+    def share_multiple(self) -> int:
+        """Each worker's share of the batch must be a multiple of it."""
+        return 1
+
 
 class JudgeTraining(Training):
     """The evaluator: predicts the input (classes, or the input picture where there are no labels) from a real picture."""
@@ -293,9 +299,13 @@ class Stylegan2Training(GeneratorTraining):
             raise ValueError(f"execution.{min(options)}: gradients of gradients need whole, plain networks and batches; leave it out")
         if self.precision != "float32":
             raise ValueError(f"precision {self.precision}: gradients of gradients need float32")
-        if self.batch_size % 4:
+        if self.batch_size % self.share_multiple:
             raise ValueError(f"batch_size {self.batch_size}: the discriminator sees pictures by fours; use a multiple of 4")
         return self
+
+    @property
+    def share_multiple(self) -> int:
+        return STYLEGAN_GROUP
 
 
 class CycleganTraining(GeneratorTraining):

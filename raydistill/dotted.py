@@ -3,7 +3,7 @@
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -79,8 +79,6 @@ def _kinds_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
         for parent in parents:
             owner = getattr(owner, parent, None)
         field = type(owner).model_fields.get(section) if isinstance(owner, BaseModel) else None
-        if field is not None and field.discriminator == name:
-            found = {kind.model_fields[name].default: kind for kind in get_args(field.annotation)}
         for kinds in field.metadata if field is not None else ():
             if isinstance(kinds, Kinds) and kinds.tag == name:
                 found = dict(kinds.classes)

@@ -55,9 +55,6 @@ class Evaluator:
             scores = dict(zip((f"{self.name}/psnr", f"{self.name}/ssim"), likeness.mean(0).tolist())) | scores
         return scores if confusion is None else {f"{self.name}/miou": mean_iou(confusion), **scores}
 
-    def _ssim(self, real: Tensor, shown: Tensor) -> list[Tensor]:
-        return [ssim(real, shown)] if min(real.shape[2:]) >= SMALLEST_SSIM else []
-
     @torch.no_grad()
     def _real_features(self) -> Tensor:
         parts = feed.target_batches(self.split, self.device, self.workers)
@@ -79,7 +76,10 @@ class Evaluator:
                 confusion = counts if confusion is None else confusion + counts
             if self.latent is None and info.pairing == "pairs" and not info.inputs_are_labels:
                 real = to_uint8(part.target)
-                likeness.append(torch.stack([psnr(real, shown).clamp_max(MOST_PSNR), *self._ssim(real, shown)], 1))
+                alike = [psnr(real, shown).clamp_max(MOST_PSNR)]
+                if min(real.shape[2:]) >= SMALLEST_SSIM:
+                    alike.append(ssim(real, shown))
+                likeness.append(torch.stack(alike, 1))
         require_finite(broken, "a generated picture", self.workers)
         return (
             gather_rows(torch.cat(features), self.workers),
@@ -108,7 +108,7 @@ def score_network(
     network: Stored, data: Stored, judge: Stored, split: SplitName, device: torch.device
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Scores of a finished generator with their context; one worker."""
-    evaluator = Evaluator(data, judge, split, device, Workers(0, 1), feed.latent_of(networks.load_generator(network)[0]))
+    evaluator = Evaluator(data, judge, split, device, Workers(0, 1), feed.latent_of(networks.generator_config(network)))
     generator = networks.load(network, evaluator.split.info, device)
     return evaluator.score(lambda part: generator(part.inputs)), evaluator.context
 

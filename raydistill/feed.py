@@ -94,9 +94,7 @@ def evaluation_batch(split: Split, latent: int | None, indices: np.ndarray, devi
     """Inputs at `indices`; the targets beside them are theirs in data of pairs only."""
     if latent is None and split.info.pairing == "pairs":
         return batch(split, indices, device=device)
-    targets = np.arange(len(split))[indices % len(split)]
-    real = to_float(pictures(split.targets, targets, device=device))
-    given = Batch(real.new_empty(len(real), 0), real, None, classes_of(split, targets, device))
+    given = _targets_alone(split, indices % len(split), device)
     if latent is not None:
         return replace(given, inputs=latents(0, "latent/evaluation", indices, latent, device))
     if split.info.pairing == "unpaired":
@@ -105,16 +103,17 @@ def evaluation_batch(split: Split, latent: int | None, indices: np.ndarray, devi
     return given
 
 
+def _targets_alone(split: Split, indices: np.ndarray, device: torch.device) -> Batch:
+    real = to_float(pictures(split.targets, indices, device=device))
+    return Batch(real.new_empty(len(real), 0), real, None, classes_of(split, indices, device))
+
+
 def target_batches(split: Split, device: torch.device, workers: Workers) -> Iterator[Batch]:
     """This worker's part of a split's targets in order, a batch at a time, each with its own input where it has one."""
     part = workers.slice(len(split))
     for start in range(part.start, part.stop, BATCH):
         chosen = np.arange(start, min(start + BATCH, part.stop))
-        if split.info.pairing == "pairs":
-            yield batch(split, chosen, device=device)
-        else:
-            real = to_float(pictures(split.targets, chosen, device=device))
-            yield Batch(real.new_empty(len(real), 0), real, None, classes_of(split, chosen, device))
+        yield batch(split, chosen, device=device) if split.info.pairing == "pairs" else _targets_alone(split, chosen, device)
 
 
 def batches(split: Split, device: torch.device, workers: Workers, latent: int | None = None) -> Iterator[Batch]:

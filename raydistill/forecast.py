@@ -194,7 +194,7 @@ def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
         steps.append(_timed(lambda: train.take_step(recipe, train.next_step(split, training, 0, bench), training, bench.workers)))
     recipe.evaluate(finished)
     evaluation_sec = _timed(lambda: recipe.evaluate(finished)) * num_val / split.info.counts["val"]
-    optimizers = {phase.name: phase.optimizer for phase in recipe.phases}
+    optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
     state = parallel.gather_state(recipe.networks, optimizers)
     checkpoint_sec = _timed(lambda: checkpoint.save(folder, job.key, checkpoint.Progress(0, []), state))
     generator = getattr(training, "generator", None)

@@ -136,6 +136,11 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
     return module.to(device).eval().requires_grad_(False)
 
 
+def generator_config(stored: Stored) -> Generator:
+    """Config of a generator that `save` wrote; its weights are not read. Raises CheckpointError as `load` does."""
+    return config_of(_read_meta(Path(stored.path))["config"], f"{stored.path}/meta.json")
+
+
 def load_generator(stored: Stored) -> tuple[Generator, dict[str, Tensor]]:
     """Config and weights of a generator that `save` wrote, whatever its data. Raises CheckpointError as `load` does."""
     meta, state = _read(stored)

@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils.checkpoint import checkpoint
 
-from raydistill.config import Execution, Stylegan2Training, Training
+from raydistill.config import Execution, Training
 from raydistill.errors import ConfigError
 from raydistill.seeds import torch_stream
 
@@ -50,10 +50,10 @@ def check(workers: Workers, training: Training, networks: dict[str, nn.Module]) 
         raise ConfigError(
             f"training.batch_size: {training.batch_size} is not divisible by {workers.number} workers; use a multiple of {workers.number}"
         )
-    if isinstance(training, Stylegan2Training) and training.batch_size // workers.number % 4:
+    if training.batch_size // workers.number % training.share_multiple:
         raise ConfigError(
             f"training.batch_size: {training.batch_size} for {workers.number} workers: the discriminator sees pictures by fours; "
-            f"use a multiple of {4 * workers.number}"
+            f"use a multiple of {training.share_multiple * workers.number}"
         )
     for name, network in networks.items():
         refuse_execution(training.execution, network, "training", f"the network {name}")

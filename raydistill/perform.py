@@ -136,7 +136,7 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
 
 def _store_outputs_once(teacher: Stored, data: Stored, student: DistillTraining, limit_gb: float = LIMIT_GB) -> None:
     workers, flip, chunk = parallel.current(), student.flip, chunk_of(student.batch_size)
-    latent = feed.latent_of(networks.load_generator(teacher)[0])
+    latent = feed.latent_of(networks.generator_config(teacher))
     if workers.is_main and feed.repeats(load_split(data, "train"), latent) and load_outputs(teacher, data, flip, chunk) is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         store_outputs(teacher, data, networks.load(teacher, read_info(data), device), flip, device, limit_gb, chunk=chunk)

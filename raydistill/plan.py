@@ -313,10 +313,10 @@ def _check_workers(plan: Plan) -> None:
                 f"{stage}.batch_size: {training.batch_size} is not divisible by {option} {number}; "
                 f"use a multiple of {number}, for example --set {stage}.batch_size={shared}"
             )
-        if training.recipe == "stylegan2" and training.batch_size // number % 4:
+        if training.batch_size // number % training.share_multiple:
             raise ConfigError(
                 f"{stage}.batch_size: {training.batch_size} for {option} {number}: the discriminator sees pictures by fours; "
-                f"use a multiple of {4 * number}"
+                f"use a multiple of {training.share_multiple * number}"
             )
         if number > plan.info.counts["val"]:
             raise ConfigError(f"{option} {number}: more workers than val pictures ({plan.info.counts['val']})")

@@ -332,7 +332,16 @@ def read_table(path: Path) -> pd.DataFrame:
     Raises:
         StoreError: the file is absent or damaged, lacks a required column, or was written by another schema version.
     """
+    return _checked(_read_file(path), path)
+
+
+def read_any_table(path: Path) -> pd.DataFrame:
+    """A result table, or another one as it is, from .parquet, .csv or .json (a list of rows, or columns). Raises StoreError as above."""
     table = _read_file(path)
+    return _checked(table, path) if "schema_version" in table and path.suffix != ".json" else table
+
+
+def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     types = _EVALUATION_TYPES if "metric" in table else _TRIAL_TYPES
     missing = [name for name in types if name not in table and name not in _ADDED]
     if missing:
@@ -341,12 +350,6 @@ def read_table(path: Path) -> pd.DataFrame:
     if versions:
         raise StoreError(f"{path}: schema version {versions.pop()}, but this raydistill reads version {SCHEMA_VERSION}")
     return _typed(table, _EVALUATION_TYPES) if "metric" in table else _typed_trials(table)
-
-
-def read_any_table(path: Path) -> pd.DataFrame:
-    """A result table, or another one as it is, from .parquet, .csv or .json (a list of rows, or columns). Raises StoreError as above."""
-    table = _read_file(path)
-    return read_table(path) if "schema_version" in table and path.suffix != ".json" else table
 
 
 def _read_file(path: Path) -> pd.DataFrame:

@@ -140,7 +140,7 @@ def _job_of(trial: Path) -> Job:
 def _finished(folder: Path) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str, int | None]]:
     def load(info: DataInfo, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str, int | None]:
         stored = networks.stored(folder, kind="generator")
-        return networks.load(stored, info, device), stored.digest, feed.latent_of(networks.load_generator(stored)[0])
+        return networks.load(stored, info, device), stored.digest, feed.latent_of(networks.generator_config(stored))
 
     return load
 

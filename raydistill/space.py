@@ -92,6 +92,12 @@ class SearchSpace(Frozen):
     uniform: tuple[PositiveInt, ...]
     """Base widths of the uniform baselines, trained by plain distillation."""
 
+    def of_widths(self, preset: str, widths: Mapping[str, Distribution], uniform: tuple[int, ...], **others: Any) -> "SearchSpace":
+        """The same space over another preset's generator, by its own widths. `others`: more fields to replace."""
+        rest = {path: kind for path, kind in self.parameters.items() if ".generator." not in path}
+        parameters = {f"student.generator.widths.{name}": kind for name, kind in widths.items()} | rest
+        return self.model_copy(update={"preset": preset, "parameters": parameters, "uniform": uniform, **others})
+
 
 def load_space(name: str) -> SearchSpace:
     """A space by file path or by name. Raises SpaceError where there is none or it is no space."""

@@ -13,12 +13,5 @@ _WIDTHS = {
     "up": Int(low=4, high=16, step=4),
     "head": Int(low=2, high=8, step=2),
 }
-_OTHERS = {path: kind for path, kind in DEFAULT.parameters.items() if ".generator." not in path}
 
-SPACE: SearchSpace = DEFAULT.model_copy(
-    update={
-        "preset": "mobile",
-        "parameters": {f"student.generator.widths.{name}": kind for name, kind in _WIDTHS.items()} | _OTHERS,
-        "uniform": (3, 5, 8),
-    }
-)
+SPACE: SearchSpace = DEFAULT.of_widths("mobile", _WIDTHS, uniform=(3, 5, 8))

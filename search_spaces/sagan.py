@@ -9,12 +9,5 @@ _WIDTHS = {
     "at16": Int(low=8, high=32, step=8),
     "at32": Int(low=8, high=16, step=8),
 }
-_OTHERS = {path: kind for path, kind in ALIGNED.parameters.items() if ".generator." not in path}
 
-SPACE: SearchSpace = ALIGNED.model_copy(
-    update={
-        "preset": "sagan",
-        "parameters": {f"student.generator.widths.{name}": kind for name, kind in _WIDTHS.items()} | _OTHERS,
-        "uniform": (8, 10, 12),
-    }
-)
+SPACE: SearchSpace = ALIGNED.of_widths("sagan", _WIDTHS, uniform=(8, 10, 12))

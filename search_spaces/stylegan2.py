@@ -9,12 +9,5 @@ _WIDTHS = {
     "at16": Int(low=8, high=48, step=8),
     "at32": Int(low=8, high=48, step=8),
 }
-_OTHERS = {path: kind for path, kind in ALIGNED.parameters.items() if ".generator." not in path}
 
-SPACE: SearchSpace = ALIGNED.model_copy(
-    update={
-        "preset": "stylegan2",
-        "parameters": {f"student.generator.widths.{name}": kind for name, kind in _WIDTHS.items()} | _OTHERS,
-        "uniform": (1, 2, 4),
-    }
-)
+SPACE: SearchSpace = ALIGNED.of_widths("stylegan2", _WIDTHS, uniform=(1, 2, 4))

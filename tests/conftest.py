@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from cookbook import forgotten_after, written
 from families import CASES, Case, plug_in_case
 
@@ -131,6 +132,15 @@ def trained(tmp_path: Path) -> Callable[..., TrialResult]:
 def numbers(result: TrialResult) -> list[dict[str, Any]]:
     """All that was measured, without the time it took."""
     return [{name: value for name, value in evaluation.items() if name != "wall_sec"} for evaluation in result.evaluations]
+
+
+def run_two(rank: int, folder: Path, jobs: dict[str, str]) -> None:
+    """One of two workers: trains each job, as JSON, in a folder of its name. For `torch.multiprocessing.spawn`."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
+    for name, text in jobs.items():
+        quiet(Job.model_validate_json(text), folder / name)
+    dist.destroy_process_group()
 
 
 def quiet(job: Job, folder: Path) -> TrialResult:

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
-from conftest import Stages, numbers, quiet
+from conftest import Stages, numbers, quiet, run_two
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -177,7 +176,7 @@ def test_several_workers_give_what_one_gives(kits: Callable[[str], Stages], tmp_
     jobs = {name: job_of(kits(name), "teacher", **values).model_dump_json() for name in ("cyclegan", "stylegan2")}
     values |= {"batch_size": 4, "budget_nimg": 8, "report_every_nimg": 8}
     jobs["sagan"] = job_of(kits("sagan"), "teacher", **values).model_dump_json()
-    mp.spawn(run_worker, (tmp_path, jobs), nprocs=2)
+    mp.spawn(run_two, (tmp_path, jobs), nprocs=2)
     for name, text in jobs.items():
         job = Job.model_validate_json(text)
         alone, shared = quiet(job, tmp_path / f"{name}-alone"), load_file(tmp_path / name / "network" / "weights.safetensors")
@@ -187,14 +186,6 @@ def test_several_workers_give_what_one_gives(kits: Callable[[str], Stages], tmp_
         numbers_of = [json.loads(path.read_text())["history"][-1] for path in tmp_path.glob(f"{name}*/checkpoint-*/meta.json")]
         for key in (key for key in numbers_of[0] if key.startswith("train/")):
             assert numbers_of[0][key] == pytest.approx(numbers_of[1][key], rel=1e-3, abs=1e-4), (name, key)
-
-
-def run_worker(rank: int, folder: Path, jobs: dict[str, str]) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
-    for name, text in jobs.items():
-        quiet(Job.model_validate_json(text), folder / name)
-    dist.destroy_process_group()
 
 
 # ---- enhancement ----------------------------------------------------------------------------------------------------

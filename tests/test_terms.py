@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
-from conftest import Stages, numbers, quiet
+from conftest import Stages, numbers, quiet, run_two
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -174,19 +173,11 @@ def test_the_term_runs_in_no_evaluation(stages: Stages, monkeypatch: pytest.Monk
     assert math.isfinite(recipe.evaluate(recipe.networks["generator"])["val/miou"])
 
 
-def run_worker(rank: int, folder: Path, jobs: dict[str, str]) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
-    for name, text in jobs.items():
-        quiet(Job.model_validate_json(text), folder / name)
-    dist.destroy_process_group()
-
-
 @pytest.fixture(scope="module")
 def together(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every term trained by two workers, in a folder by its name."""
     folder = tmp_path_factory.mktemp("together")
-    mp.spawn(run_worker, (folder, {name: slow(stages, name).model_dump_json() for name in TERMS}), nprocs=2)
+    mp.spawn(run_two, (folder, {name: slow(stages, name).model_dump_json() for name in TERMS}), nprocs=2)
     return folder
 
 

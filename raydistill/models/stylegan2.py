@@ -11,13 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill.architectures import StyleganDiscriminator, StyleganGenerator
+from raydistill.architectures import STYLEGAN_GROUP, StyleganDiscriminator, StyleganGenerator
 from raydistill.cost import Extra, Layer, Table
 
 _MAPPING_RATE = 0.01
 """The mapping network learns so much slower."""
-_GROUP = 4
-"""Pictures whose deviation the discriminator sees together."""
 
 
 class Generator(nn.Module):
@@ -202,7 +200,7 @@ def _double(picture: Tensor) -> Tensor:
 
 def _deviation(x: Tensor) -> Tensor:
     """(B, 1, H, W): the mean deviation within a group of neighbours in the batch, the same at every place."""
-    size = min(len(x), _GROUP)
+    size = min(len(x), STYLEGAN_GROUP)
     grouped = x.view(-1, size, *x.shape[1:])
     deviation = (grouped.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
     return deviation.repeat_interleave(size)[:, None, None, None].expand(-1, 1, *x.shape[2:])

@@ -74,10 +74,13 @@ def build(job: Job, bench: Bench) -> Recipe:
 
 def share_noise(student: nn.Module, job: Job) -> None:
     """Gives a student the noise that its teacher's pictures have: it is not learnt, and with another the two would never agree."""
+    own = {name: noise for name, noise in student.named_buffers() if name.endswith(".noise")}
+    if not own:
+        return
     assert job.teacher is not None
     _, given = networks.load_generator(job.teacher)
-    for name, noise in student.named_buffers():
-        if name.endswith(".noise") and name in given and given[name].shape == noise.shape:
+    for name, noise in own.items():
+        if name in given and given[name].shape == noise.shape:
             noise.copy_(given[name])
 
 
@@ -112,7 +115,7 @@ def teacher_pictures(job: Job, bench: Bench) -> terms.TeacherPictures:
     outputs = load_outputs(job.teacher, job.data, job.training.flip, chunk)
     if outputs is not None:
         return lambda shown: torch.from_numpy(outputs[shown.flips.astype(int), shown.indices]).to(bench.device)
-    split, seed, latent = load_split(job.data, "train"), job.training.seed, feed.latent_of(networks.load_generator(job.teacher)[0])
+    split, seed, latent = load_split(job.data, "train"), job.training.seed, feed.latent_of(networks.generator_config(job.teacher))
     network = networks.load(job.teacher, bench.info, bench.device)
     parallel.split(network, job.training.execution, bench.device, bench.workers)
     repeats = feed.repeats(split, latent)  # else nothing is ever stored that the bits could differ from

@@ -96,7 +96,7 @@ class Encoding:
             rows / self.top,
         )
         numbers = np.where(inactive, 0.5, numbers)[:, self.is_ordered]
-        categories = np.where(inactive, -1, np.nan_to_num(rows))[:, ~self.is_ordered].astype(np.int64)
+        categories = np.where(inactive, -1, rows)[:, ~self.is_ordered].astype(np.int64)
         flags = [self.paths.index(path) for path in self.conditional if self.is_ordered[self.paths.index(path)]]
         return Inputs(numbers, np.hstack([categories, inactive[:, flags].astype(np.int64)]))
 
