@@ -6,6 +6,7 @@ is linear in MACs.
 """
 
 import copy
+import functools
 import heapq
 import math
 import multiprocessing
@@ -21,9 +22,11 @@ import numpy as np
 import torch
 
 from raydistill import checkpoint, cost, feed, models, networks, parallel, plugins, recipes, train
+from raydistill.architectures import EnergyNetwork
 from raydistill.config import DistillTraining, GeneratorTraining, Job, Stored, Training
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
+from raydistill.models.energy import EnergyModel
 from raydistill.plan import RECHECK_WORKERS, Plan
 from raydistill.recipes import Bench
 from raydistill.results import write_json_atomic
@@ -264,12 +267,24 @@ def _trial_bytes(plan: Plan, training: DistillTraining | GeneratorTraining) -> i
     """float32: weights and Adam's two moments of each network that learns, the average, and the finished network."""
     generator = int(plan.costs_of(training)["cost/params"])
     other = 0
-    with torch.device("meta"):
-        if isinstance(training, DistillTraining) and training.mi.weight and (energy := getattr(training.mi, "energy", None)) is not None:
-            other = cost.module_params(networks.energy(energy, plan.info, 0))
-        elif (critic := getattr(training, "discriminator", None)) is not None:
-            other = cost.module_params(models.discriminator(critic, plan.info.input_channels + 3))
+    if isinstance(training, DistillTraining) and training.mi.weight and (energy := getattr(training.mi, "energy", None)) is not None:
+        other = _energy_params(energy, plan.info.height, plan.info.width)
+    elif (critic := getattr(training, "discriminator", None)) is not None:
+        other = _critic_params(critic, plan.info.input_channels + 3)
     return 4 * (generator * (5 if training.ema_nimg else 4) + 3 * other) + _FILES_BYTES
+
+
+# Students of a space share a few of these, and building one takes a tenth of a second even without memory.
+@functools.cache
+def _energy_params(config: EnergyNetwork, height: int, width: int) -> int:
+    with torch.device("meta"):
+        return cost.module_params(EnergyModel(config, height, width))
+
+
+@functools.cache
+def _critic_params(config: Any, in_channels: int) -> int:
+    with torch.device("meta"):
+        return cost.module_params(models.discriminator(config, in_channels))
 
 
 def _outputs_bytes(plan: Plan) -> int:
