@@ -43,6 +43,7 @@ def test_a_healthy_machine_alone_passes_and_nothing_is_left_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow  # a sweep that refuses such a node: tests/test_on_every_node.py
 def test_a_node_of_other_versions_is_named_and_the_others_are_not(tmp_path, other_torch):  # noqa: F811
     expression = "[place.stop_ray(), [finding._asdict() for finding in doctor.examine(Path('runs'), None)]][1]"
     findings = [doctor.Finding(**finding) for finding in on_two_nodes(expression, tmp_path, PYTHONPATH=other_torch)]
