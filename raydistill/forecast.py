@@ -13,19 +13,21 @@ import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from raydistill import checkpoint, cost, feed, models, networks, parallel, plugins, recipes, train
 from raydistill.architectures import EnergyNetwork
 from raydistill.config import DistillTraining, GeneratorTraining, Job, Stored, Training
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
+from raydistill.errors import StoreError
 from raydistill.models.energy import EnergyModel
 from raydistill.plan import RECHECK_WORKERS, Plan
 from raydistill.recipes import Bench
@@ -78,6 +80,14 @@ def kind_of(training: DistillTraining | GeneratorTraining) -> str:
     return "student with MI" if training.mi.weight else "student"
 
 
+class Replicates(NamedTuple):
+    """An upper bound: as many as are allowed, each as dear as the dearest student there may be."""
+
+    total_sec: float
+    device_hours: float
+    disk_bytes: int
+
+
 class Forecast(NamedTuple):
     """Seconds, bytes and hours of one sweep."""
 
@@ -87,7 +97,7 @@ class Forecast(NamedTuple):
     trial_sec: tuple[float, float, float]
     """Least, mean and most of a searched trial."""
     trials_sec: float
-    """Of all trials, one after the other, with the recheck."""
+    """Of all trials, one after the other, with the recheck and all replicates."""
     total_sec: float
     """Of the whole sweep, with so many trials at a time as are placed."""
     device_hours: float
@@ -95,6 +105,8 @@ class Forecast(NamedTuple):
     memory_bytes: int
     """Of one worker, at most."""
     disk_bytes: int
+    replicates: "Replicates"
+    """Their part of total, hours and disk."""
 
 
 # ---- measuring ------------------------------------------------------------------------------------------------------
@@ -217,9 +229,18 @@ def _timed(call: Any) -> float:
 
 
 def forecast(
-    plan: Plan, rates: Rates, *, at_a_time: int, devices: float, stage_devices: float, is_inline: bool, stages_there: bool
+    plan: Plan,
+    rates: Rates,
+    *,
+    at_a_time: int,
+    devices: float,
+    stage_devices: float,
+    memory_bytes: int,
+    is_inline: bool,
+    stages_there: bool,
 ) -> Forecast:
     """Args:
+    memory_bytes: of one worker.
     at_a_time: trials.
     devices: GPUs, or CPUs, of a trial; `stage_devices`: of judge and teacher.
     stages_there: judge and teacher are in the store.
@@ -235,16 +256,20 @@ def forecast(
     if not stages_there:
         teacher = rates.of("teacher", 0).job_sec(experiment.teacher) if experiment.teacher.budget_nimg else 0.0
         stages_sec = STAGES_START_SEC + rates.of("judge", 0).job_sec(experiment.judge) + teacher
+    again = [max(choices + trials)] * plan.options.replicates
+    replicates = Replicates(makespan(again, at_a_time), sum(again) * devices / 3600, replicates_bytes(plan))
     total = stages_sec + (FIRST_TRIAL_SEC if is_inline else 0.0) + makespan(trials, at_a_time) + recheck + END_SEC
+    hours = (sum(trials) * devices + stages_sec * stage_devices + recheck * max(devices, RECHECK_WORKERS * min(devices, 1))) / 3600
     return Forecast(
         rates.source,
         stages_sec,
         (min(choices), mean, max(choices)),
-        sum(trials) + recheck,
-        total,
-        (sum(trials) * devices + stages_sec * stage_devices + recheck * max(devices, RECHECK_WORKERS * min(devices, 1))) / 3600,
-        plan.trial_bytes,
+        sum(trials) + recheck + sum(again),
+        total + replicates.total_sec,
+        hours + replicates.device_hours,
+        memory_bytes,
         disk_bytes(plan),
+        replicates,
     )
 
 
@@ -257,10 +282,18 @@ def makespan(seconds: Sequence[float], at_a_time: int) -> float:
 
 
 def disk_bytes(plan: Plan) -> int:
-    """What trials, baselines and recheck leave, a checkpoint of all that moves and a network each, and the teacher's outputs."""
+    """What trials, baselines, recheck and at most all replicates leave, a checkpoint and a network each, and the teacher's outputs."""
     sizes = [_trial_bytes(plan, training) for training, _ in plan.students]
     baselines = sum(_trial_bytes(plan, training) for _, _, training in plan.baselines)
-    return int((plan.options.trials + 1) * statistics.fmean(sizes)) + baselines + _outputs_bytes(plan)
+    return int((plan.options.trials + 1) * statistics.fmean(sizes)) + baselines + replicates_bytes(plan) + _outputs_bytes(plan)
+
+
+def replicates_bytes(plan: Plan) -> int:
+    """At most."""
+    if not plan.options.replicates:
+        return 0
+    training = [training for training, _ in plan.students] + [training for _, _, training in plan.baselines]
+    return plan.options.replicates * max(_trial_bytes(plan, each) for each in training)
 
 
 def _trial_bytes(plan: Plan, training: DistillTraining | GeneratorTraining) -> int:
@@ -298,12 +331,29 @@ def _outputs_bytes(plan: Plan) -> int:
 # ---- kept with the sweep ---------------------------------------------------------------------------------------------
 
 
+class _Kept(NamedTuple):
+    rates: Rates
+    forecast: Forecast
+
+
+_KEPT = TypeAdapter(_Kept, config=ConfigDict(allow_inf_nan=False))
+
+
 def write(file: Path, rates: Rates, expected: Forecast) -> None:
     write_json_atomic(file, {"rates": rates._asdict(), "forecast": expected._asdict()})
 
 
-def from_json(data: Mapping[str, Any]) -> tuple[Rates, Forecast]:
-    """What `write` wrote."""
-    kinds: Iterable[tuple[str, list[list[float]]]] = data["rates"]["rates"].items()
-    rates = Rates(data["rates"]["source"], {kind: [Rate(*rate) for rate in found] for kind, found in kinds})
-    return rates, Forecast(**data["forecast"] | {"trial_sec": tuple(data["forecast"]["trial_sec"])})
+def read(file: Path, plan: Plan) -> tuple[Rates, Forecast]:
+    """What `write` wrote. Raises StoreError where the file is damaged, of another shape, or lacks the rate of a training that may come."""
+    try:
+        found = _KEPT.validate_json(file.read_bytes())
+    except OSError as error:
+        raise StoreError(f"{file}: unreadable: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(map(str, first["loc"]))
+        raise StoreError(f"{file}: damaged or of another version: {path}{': ' if path else ''}{first['msg']}") from error
+    needed = {kind_of(training) for training in [*(each for each, _ in plan.students), *(each for _, _, each in plan.baselines)]}
+    if missing := sorted(kind for kind in needed if not found.rates.rates.get(kind)):
+        raise StoreError(f"{file}: damaged or of another version: no rate of {missing[0]!r}")
+    return found.rates, found.forecast

@@ -33,14 +33,17 @@ _KEPT = 4
 """Bytes of a parameter that is only kept: averages, the judge, frozen weights of Langevin chains."""
 _OVERHEAD = 1.6
 """Peak over what is counted, for gradients of activations, workspaces and fragments: 1.4 to 1.8 measured, as resident memory on a CPU."""
-PROCESS_BYTES = 600 * 2**20
-"""A CUDA context with its libraries' workspaces: an allowance, not measured here."""
+CONTEXT_BYTES = 600 * 2**20
+"""On a GPU: a CUDA context with its libraries' workspaces: an allowance, not measured here."""
+PROCESS_BYTES = 760 * 2**20
+"""On a CPU: a Ray actor that has trained before, without what is counted. Measured (docs/results.md): 534 MiB resident after its imports,
+650 at the peak of its first training, and up to 760 once thirty trainings have left their fragments, where it stays."""
 
 
 def training_bytes(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1) -> int:
-    """Peak bytes of one worker of several that share the batch: states, plus what the backward needs or an evaluation holds, plus
-    `PROCESS_BYTES`."""
-    return states_and_activations(training, judge, info, num_workers) + PROCESS_BYTES
+    """Peak bytes on its GPU of one worker of several that share the batch: states, plus what the backward needs or an evaluation holds,
+    plus `CONTEXT_BYTES`."""
+    return states_and_activations(training, judge, info, num_workers) + CONTEXT_BYTES
 
 
 def states_and_activations(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1) -> int:
@@ -66,7 +69,7 @@ class Predictor:
         self.rests: dict[Any, _Rest] = {}
 
     def __call__(self, training: DistillTraining) -> int:
-        """Peak bytes of one worker."""
+        """Peak bytes of one worker on its GPU."""
         if GENERATORS[training.generator.family].takes == "noise":  # eighths of widths, and widths that are None
             return training_bytes(training, self.judge, self.info, self.num_workers)
         batch, generator, mi = -(-training.batch_size // self.num_workers), training.generator, training.mi
@@ -82,7 +85,7 @@ class Predictor:
         if (term, batch) not in self.rests:
             self.rests[term, batch] = _rest(training, self.judge, self.info, batch)
         return (
-            _sum(training, cost.params(networks.layers(generator, self.info)), saved, max(steps), self.rests[term, batch]) + PROCESS_BYTES
+            _sum(training, cost.params(networks.layers(generator, self.info)), saved, max(steps), self.rests[term, batch]) + CONTEXT_BYTES
         )
 
     def _measured(self, narrow: Generator, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:

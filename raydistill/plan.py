@@ -108,7 +108,7 @@ class Plan:
         return memory.Predictor(self.experiment.judge.network, self.info, self.options.workers_per_trial)
 
     def memory_of(self, training: DistillTraining | GeneratorTraining) -> int:
-        """Predicted bytes of one worker."""
+        """Predicted bytes of one worker on its GPU. Where it has none, too: a cost is the same wherever a sweep goes on."""
         if isinstance(training, DistillTraining) and self._asks_for_memory:
             return self._predict(training)
         return memory.training_bytes(training, self.experiment.judge.network, self.info, self.options.workers_per_trial)
@@ -146,7 +146,7 @@ class Plan:
 
     @cached_property
     def trial_bytes(self) -> int:
-        """Predicted memory of one worker of the trial that needs most of it."""
+        """Predicted memory of one worker, on its GPU, of the trial that needs most of it."""
         dearest = space.values_of(self.space, space.corner(self.space, highest=True))
         ends = [window.high * 2**30 for window in self.space.constraints if window.cost == "cost/memory_gb"]
         searched = min(self.memory_of(with_values(self.experiment, dearest, where="search").student), *ends, math.inf)
@@ -154,6 +154,10 @@ class Plan:
         widest = sorted(uniform, key=lambda training: self.costs_of(training)["cost/params"])[-1:]
         alone = [training for role, _, training in self.baselines if role != "uniform"]
         return max(int(searched), *map(self.memory_of, [*widest, *alone]), 0)
+
+    def worker_bytes(self, gpus: float) -> int:
+        """`trial_bytes` where each worker has so many GPUs; on a CPU its whole process counts instead of a CUDA context."""
+        return self.trial_bytes + (0 if gpus else memory.PROCESS_BYTES - memory.CONTEXT_BYTES)
 
     @cached_property
     def reference(self) -> list[float]:

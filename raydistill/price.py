@@ -1,6 +1,5 @@
 """The plan of a sweep as people read it: before any cost, and afterwards against what it took."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,7 @@ import torch
 
 from raydistill import forecast, place, results, space
 from raydistill.config import DistillTraining, GeneratorTraining, Job
-from raydistill.errors import RaydistillError
+from raydistill.errors import RaydistillError, StoreError
 from raydistill.forecast import Forecast, Rates
 from raydistill.ledger import Ledger
 from raydistill.perform import stages_done
@@ -63,11 +62,24 @@ def say(plan: Plan, places: place.Places, nodes: list[place.Node], found: Priced
         limits += [f"--max-gpu-hours {options.max_gpu_hours:g}"] if options.max_gpu_hours is not None else []
         ends_at = f"; {' and '.join(limits)} may end it before" if limits else ""
         progress.say(f"plan: in all about {expected.total_sec / 60:.1f} min and {expected.device_hours:.2f} {what}-hours{ends_at}")
-    at_once = trials.max_concurrent * trials.group.workers * plan.trial_bytes / GIB
+        if options.replicates:
+            more = expected.replicates
+            parts = f"{more.total_sec / 60:.1f} min, {more.device_hours:.2f} {what}-hours and {more.disk_bytes / MIB:.0f} MiB of disk"
+            progress.say(f"plan: of that {parts} for {options.replicates} replicates: an upper bound, all of them of the dearest student")
+    worker_bytes = plan.worker_bytes(trials.group.gpus)
+    at_once = trials.max_concurrent * trials.group.workers * worker_bytes / GIB
     progress.say(f"plan: {trials.max_concurrent} trials at a time, because {place.why(nodes, options, trials)}")
-    progress.say(f"plan: at most {plan.trial_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all")
+    beside = _unlike_the_window(plan, trials.group)
+    progress.say(f"plan: at most {worker_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all{beside}")
     free = shutil.disk_usage(plan.store).free / GIB
     progress.say(f"plan: {forecast.disk_bytes(plan) / MIB:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free")
+
+
+def _unlike_the_window(plan: Plan, group: place.Group) -> str:
+    """A cost must be the same wherever a sweep goes on, so a window on memory is on that of a GPU."""
+    if group.gpus or all(window.cost != "cost/memory_gb" for window in plan.space.constraints):
+        return ""
+    return f" (a process on the CPU; the window is on that of a GPU, {plan.trial_bytes / GIB:.2f} GiB)"
 
 
 def _window(window: space.Window) -> str:
@@ -92,6 +104,7 @@ def priced(plan: Plan, places: place.Places, progress: Progress) -> Priced:
         at_a_time=places.trials.max_concurrent,
         devices=group.workers * per_worker,
         stage_devices=stages.workers * per_stage,
+        memory_bytes=plan.worker_bytes(group.gpus),
         is_inline=places.trials.inline,
         stages_there=stages_done(plan.experiment, plan.data, plan.store / "cache"),
     )
@@ -100,22 +113,27 @@ def priced(plan: Plan, places: place.Places, progress: Progress) -> Priced:
 
 def for_sweep(plan: Plan, folder: Path, places: place.Places, nodes: list[place.Node], progress: Progress) -> Priced:
     """The plan with which the sweep of `folder` began; said, and kept there, where it begins now."""
-    if (folder / FILE).exists():
-        return Priced(*forecast.from_json(json.loads((folder / FILE).read_text())))
+    file = folder / FILE
+    if file.exists():
+        try:
+            return Priced(*forecast.read(file, plan))
+        except StoreError as error:  # a plan is no reason not to go on
+            progress.say(f"{error}; what is left is planned anew")
     trials = results.read_trials(folder)
     if sum(trial["role"] == "search" for trial in trials) >= plan.options.trials and all(trial["result"] for trial in trials):
         return Priced(None, None)  # nothing is left to do
     found = priced(plan, places, progress)
     say(plan, places, nodes, found, progress)
     if found.rates is not None and found.forecast is not None:
-        forecast.write(folder / FILE, found.rates, found.forecast)
+        forecast.write(file, found.rates, found.forecast)
     return found
 
 
-def against_actual(ledger: Ledger, found: Priced, total_sec: float, stages_sec: float | None) -> pd.DataFrame:
+def against_actual(ledger: Ledger, found: Priced, gpus: float, total_sec: float, stages_sec: float | None) -> pd.DataFrame:
     """What was predicted before the sweep, and each trial's time by its own MACs, beside what it took.
 
     Args:
+        gpus: of a trial's worker.
         total_sec: of the sweep, over all its starts.
         stages_sec: of judge and teacher; None: they were there.
     """
@@ -139,7 +157,7 @@ def against_actual(ledger: Ledger, found: Priced, total_sec: float, stages_sec: 
         rows.append(("the whole sweep, min", found.forecast.total_sec / 60, total_sec / 60))
     peaks = [trial["result"]["peak_memory_gb"] for trial in ledger.trials if trial["result"] and trial["result"].get("peak_memory_gb")]
     if peaks:
-        rows.append(("memory of a worker, GiB", ledger.plan.trial_bytes / GIB, max(peaks)))
+        rows.append(("memory of a worker, GiB", ledger.plan.worker_bytes(gpus) / GIB, max(peaks)))
     files = [path for path in (ledger.folder / "trials").rglob("*") if path.is_file()]
     files += list(Path(ledger.stages.teacher.path).glob("outputs-*.npy"))
     rows.append(("disk, MiB", forecast.disk_bytes(ledger.plan) / MIB, sum(path.stat().st_size for path in files) / MIB))
@@ -151,7 +169,7 @@ def predicted_sec(ledger: Ledger, rates: Rates) -> dict[str, float]:
     """Trial -> seconds, of every student that has a result; of one stopped early up to there."""
     out: dict[str, float] = {}
     for trial in ledger.trials:
-        if trial["role"] in ("search", "uniform", "no_teacher") and trial["result"] is not None:
+        if trial["role"] in ("search", "uniform", "no_teacher", "replicate") and trial["result"] is not None:
             training = Job.model_validate(trial["job"]).training
             assert isinstance(training, DistillTraining | GeneratorTraining)
             whole = rates.trial_sec(training, trial["costs"]["macs"])

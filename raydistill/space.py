@@ -20,7 +20,8 @@ from raydistill.presets import PRESETS
 Defined = TypeVar("Defined")
 
 COSTS = ("cost/macs", "cost/params", "cost/memory_gb")
-"""Known before training. `memory_gb`: predicted peak memory of one worker that trains the student, GiB (see `memory.py`)."""
+"""Known before training. `memory_gb`: predicted peak memory on its GPU of one worker that trains the student, GiB (see `memory.py`);
+on a CPU the same number, so that a sweep may go on elsewhere."""
 QUALITIES = {"val/miou": "max", "val/kd_judge": "min", "val/fd_judge": "min", "val/psnr": "max", "val/ssim": "max"}
 """What a student can be judged by, with the direction that is better."""
 

@@ -135,7 +135,7 @@ def run_one(
     if not limits.reached and not _recheck(ledger, places.recheck, tracker, progress, allowed) and not limits.reached:
         return 1
     real_test = report.score_on_test(ledger)
-    planned = price.against_actual(ledger, priced, clock.sec(), stages_sec)
+    planned = price.against_actual(ledger, priced, places.trials.group.gpus, clock.sec(), stages_sec)
     report.write_report(ledger, real_test, tracker, progress, planned, ended_by=_ended_by(ledger, limits))
     clock.sec()
     mirror.push(folder, skip=("trials",))

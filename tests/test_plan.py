@@ -10,6 +10,7 @@ from no_ray import SETTINGS, TINY, without_ray
 
 from raydistill import forecast, place, results
 from raydistill.cli import main
+from raydistill.errors import StoreError
 from raydistill.forecast import Rate, Rates, makespan
 from raydistill.options import SweepOptions
 from raydistill.place import Node
@@ -52,19 +53,72 @@ def test_what_a_given_rate_adds_up_to(tmp_path: Path) -> None:
     """8 trials and 4 baselines of 6,000 images at 1 ms, two at a time, a recheck by two, judge 8,000 and teacher 16,000 images."""
     plan = check(SweepOptions(store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")))
     rates = forecast.rates(plan, stage_workers=2, cpus=1)
-    found = forecast.forecast(plan, rates, at_a_time=2, devices=1, stage_devices=2, is_inline=True, stages_there=False)
+    found = forecast.forecast(plan, rates, at_a_time=2, devices=1, stage_devices=2, memory_bytes=9, is_inline=True, stages_there=False)
     assert found.trial_sec == (6.0, 6.0, 6.0) and rates.source == "--seconds-per-image 0.001, for every network"
     assert found.stages_sec == pytest.approx(24 + forecast.STAGES_START_SEC)
     assert found.trials_sec == pytest.approx(12 * 6 + 3 + forecast.TRAINER_SEC)
     overhead = forecast.FIRST_TRIAL_SEC + forecast.END_SEC
     assert found.total_sec == pytest.approx(found.stages_sec + 6 * 6 + 3 + forecast.TRAINER_SEC + overhead)
     assert found.device_hours == pytest.approx((12 * 6 + 2 * found.stages_sec + 2 * (3 + forecast.TRAINER_SEC)) / 3600)
-    there = forecast.forecast(plan, rates, at_a_time=2, devices=1, stage_devices=2, is_inline=True, stages_there=True)
+    assert plan.worker_bytes(gpus=0.5) == plan.trial_bytes and plan.worker_bytes(gpus=0) - plan.trial_bytes == 160 * 2**20
+    there = forecast.forecast(plan, rates, at_a_time=2, devices=1, stage_devices=2, memory_bytes=9, is_inline=True, stages_there=True)
     assert there.stages_sec == 0 and there.total_sec == pytest.approx(found.total_sec - found.stages_sec)
 
 
+def test_replicates_count_as_an_upper_bound(tmp_path: Path) -> None:
+    """Five more trainings of at most 6 s, two at a time, three after each other; each as large on disk as the largest student."""
+
+    def planned(replicates: int) -> Any:
+        few = ("data.num_train=48", "data.num_val=16")
+        plan = check(SweepOptions(store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=few, replicates=replicates, max_concurrent=2))
+        rates = forecast.rates(plan, stage_workers=2, cpus=1)
+        how = {"at_a_time": 2, "devices": 0.5, "stage_devices": 2, "memory_bytes": 9, "is_inline": True, "stages_there": True}
+        return plan, forecast.forecast(plan, rates, **how)
+
+    (plan, without), (_, found) = planned(0), planned(5)
+    assert without.replicates == (0, 0, 0)
+    assert found.replicates[:2] == pytest.approx((3 * 6, 5 * 6 * 0.5 / 3600))
+    largest = max(forecast._trial_bytes(plan, training) for training, _ in plan.students)
+    assert found.replicates.disk_bytes >= 5 * largest
+    assert found.total_sec == pytest.approx(without.total_sec + 18) and found.trials_sec == pytest.approx(without.trials_sec + 30)
+    assert found.device_hours == pytest.approx(without.device_hours + found.replicates.device_hours)
+    assert found.disk_bytes == without.disk_bytes + found.replicates.disk_bytes
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> tuple[Any, Path]:
+    """A plan, and a file with its forecast."""
+    plan = check(SweepOptions(store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")))
+    rates = forecast.rates(plan, stage_workers=2, cpus=1)
+    how = {"at_a_time": 2, "devices": 1, "stage_devices": 2, "memory_bytes": 9, "is_inline": True, "stages_there": True}
+    file = tmp_path / "forecast.json"
+    forecast.write(file, rates, forecast.forecast(plan, rates, **how))
+    assert forecast.read(file, plan) == (rates, forecast.forecast(plan, rates, **how))
+    return plan, file
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("{", "", "Invalid JSON"),
+        ('"total_sec"', '"total"', "forecast.total_sec: Field required"),
+        ("  0.001", '  "soon"', "rates.rates.judge.0.1: Input should be a valid number"),
+        ("  0.001", "  NaN", "rates.rates.judge.0.1: Input should be a finite number"),
+        ('"student with MI"', '"student with IM"', "no rate of 'student with MI'"),
+    ],
+)
+def test_a_damaged_forecast_is_named(kept: tuple[Any, Path], old: str, new: str, said: str) -> None:
+    plan, file = kept
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(StoreError) as raised:
+        forecast.read(file, plan)
+    assert str(raised.value).startswith(f"{file}: damaged or of another version: ") and said in str(raised.value)
+
+
 def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: Path) -> None:
-    code, said = raydistill("plan", "--max-memory-gb", "0.7", "--max-hours", "3", "--max-concurrent", "1", "--seconds-per-image", "0.5")
+    code, said = raydistill(
+        "plan", "--max-memory-gb", "0.7", "--max-hours", "3", "--max-concurrent", "1", "--seconds-per-image", "0.5", "--replicates", "3"
+    )
     assert code == 0, said
     for part in (
         "plan: 2 searched trials; 4 baselines (uniform 3, uniform 5, uniform 8, no teacher 3); 1 recheck",
@@ -73,7 +127,9 @@ def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: P
         "plan: a trial takes 16 to 16 s, 16 s on average; judge and teacher 49 s; from --seconds-per-image 0.5",
         "CPU-hours; --max-hours 3 may end it before",
         "plan: 1 trials at a time, because of --max-concurrent 1, though 2 x 1 x (1 CPUs, 0 GPUs) fit on here: 2 CPUs, 0 GPUs",
-        "GiB of memory a worker",
+        "plan: of that 0.8 min, 0.01 CPU-hours and ",
+        " MiB of disk for 3 replicates: an upper bound, all of them of the dearest student",
+        "GiB in all (a process on the CPU; the window is on that of a GPU, 0.6",
         "MiB of disk in ",
         "nothing was trained",
     ):
@@ -96,3 +152,7 @@ def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any,
     assert 0.3 < table.loc["disk, MiB", "actual / predicted"] < 3
     began = (folder / "forecast.json").read_bytes()
     assert raydistill("sweep", "--resume")[0] == 0 and (folder / "forecast.json").read_bytes() == began
+    (folder / "forecast.json").write_text('{"rates": 3}')
+    code, said = raydistill("sweep", "--resume")
+    assert code == 0 and "forecast.json: damaged or of another version: rates: Input should be an array or an object" in said, said
+    assert "; what is left is planned anew" in said
