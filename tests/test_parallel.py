@@ -234,6 +234,7 @@ def test_several_workers_report_the_numbers_of_one(alone: dict, together: dict, 
 def test_several_workers_score_a_network_as_one_does(stages: Stages, together: dict, count: int) -> None:
     one = teacher_scores(stages.student_job(), Workers(0, 1))
     for rank in together[count]:
+        print(f"\n{count} workers: {rank['scores']}; one: {one}")
         assert rank["scores"] == pytest.approx(one, rel=1e-6, abs=1e-9)
 
 
