@@ -187,7 +187,8 @@ def _first_pictures(plan: Plan, folder: Path) -> Stored:
     for split in ("train", "val"):
         for path in Path(plan.data.path).glob(f"{split}_*.npy"):
             np.save(folder / path.name, np.load(path, mmap_mode="r")[: counts[split]])
-    few = info.model_copy(update={"counts": counts, "input_counts": counts if info.input_counts else None, "digest": "calibration"})
+    given = info.input_counts and {split: min(number, info.input_counts[split]) for split, number in counts.items()}
+    few = info.model_copy(update={"counts": counts, "input_counts": given, "digest": "calibration"})
     (folder / "info.json").write_text(few.model_dump_json())
     return Stored(path=str(folder), digest="calibration")
 

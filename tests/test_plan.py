@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from no_ray import SETTINGS, TINY, without_ray
+from test_recipes import SMALL, lengths, small_cyclegan
 
 from raydistill import forecast, place, results
 from raydistill.cli import main
@@ -47,6 +48,17 @@ def test_time_is_linear_in_macs_and_made_of_images_reports_and_a_start(tmp_path:
     training = plan.uniform(4).model_copy(update={"budget_nimg": 1000, "report_every_nimg": 400})
     assert known.trial_sec(training, 2e6) == pytest.approx(2.0 + 1000 * 0.002 + 3 * 0.6)
     assert known.trial_sec(plan.experiment.student.model_copy(update={"budget_nimg": 1000}), 9e9) == pytest.approx(4.0)
+
+
+def test_time_is_measured_where_the_inputs_are_fewer_than_the_targets(tmp_path: Path) -> None:
+    """9 inputs and 11 targets in batches of 12: nothing asks for a tenth input."""
+    values = {path: value for path, value in SMALL.items() if path != "student.mi.weight"} | lengths(12)
+    values |= {"data.height": 16, "data.width": 16, "data.direction": "BtoA", "teacher.discriminator.num_layers": 1}
+    set_values = tuple(f"{path}={value}" for path, value in values.items())
+    small_cyclegan(tmp_path)
+    plan = check(SweepOptions(space="cyclegan", data=str(tmp_path / "pictures"), store=str(tmp_path / "runs"), set=set_values))
+    assert plan.info.counts["train"] == 11 and plan.info.input_counts == {"train": 9, "val": 3, "test": 3}
+    assert forecast.rates(plan, stage_workers=1, cpus=1).of("student with MI", 1e6).image_sec > 0
 
 
 def test_what_a_given_rate_adds_up_to(tmp_path: Path) -> None:
