@@ -11,13 +11,14 @@ those that were stopped.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from search import NUM_WORKERS, Bench, command, volume
+from search import NUM_WORKERS, Bench, Point, command, volume
 
 from raydistill.frontier import members
-from raydistill.search import EarlyStopping, Picked
+from raydistill.search import EarlyStopping, Picked, Problem
 from raydistill.seeds import numpy_stream
 from raydistill.simulate import Outcome, SimulatedTrial, simulate
 
@@ -41,46 +42,64 @@ def cell(bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_t
         return Outcome(end.tolist(), 0.5 + float(end[0]), EVALUATIONS, curve)
 
     whole, stopped = (bench.problem(sampler, seed, num_startup, num) for num in (max(MARKS), num_trials))
-    goals = regrets(bench, simulate(whole, outcome_of, num_trials=max(MARKS), num_workers=NUM_WORKERS))
+    found = compared(whole, stopped, outcome_of, bench.true, lambda points: (bench.best - volume(points)) / bench.best, MARKS)
+    return {"problem": bench.name, "sampler": sampler, "seed": seed} | found
+
+
+def compared(
+    whole: Problem,
+    stopped: Problem,
+    outcome_of: Callable[[Picked, int], Outcome],
+    true: Callable[[Picked], Point],
+    regret: Callable[[Point], float],
+    marks: Sequence[int],
+) -> dict[str, Any]:
+    """A cell's numbers: sweeps of as many trials as the problems say, the second one with early stopping.
+
+    Args:
+        true: the objectives (m,) of a configuration. `regret`: of finished configurations, (n, m).
+    """
+    directions = [objective.direction for objective in stopped.space.objectives]
+    goals = _regrets(simulate(whole, outcome_of, num_trials=whole.num_trials or 0, num_workers=NUM_WORKERS), true, regret)
+    num_trials = stopped.num_trials or 0
     trials = simulate(stopped, outcome_of, num_trials=num_trials, num_workers=NUM_WORKERS, should_stop=EarlyStopping(stopped))
-    reached = regrets(bench, trials)
-    out: dict[str, Any] = {"problem": bench.name, "sampler": sampler, "seed": seed}
-    for mark in MARKS:
+    reached = _regrets(trials, true, regret)
+    out: dict[str, Any] = {}
+    for mark in marks:
         goal = goals[mark - 1][1]
-        images = next((images for images, regret in reached if regret <= goal), math.inf)
+        images = next((images for images, left in reached if left <= goal), math.inf)
         out |= {f"goal_{mark}": goal, f"images_{mark}": images / mark}
-        out[f"regret_at_a_third_{mark}"] = min((regret for images, regret in reached if images <= mark / 3), default=1.0)
-    true = np.array([bench.true(trial.picked) for trial in trials])
-    front = members(true, ["min"] * true.shape[1])
+        out[f"regret_at_a_third_{mark}"] = min((left for images, left in reached if images <= mark / 3), default=1.0)
+    front = members(np.array([true(trial.picked) for trial in trials]), directions)
     out |= {"front": int(front.sum()), "lost": sum(trial.status == "PRUNED" for trial, is_member in zip(trials, front) if is_member)}
-    return out | {"images": sum(trial.steps for trial in trials) / EVALUATIONS / num_trials}
+    return out | {"images": sum(trial.steps / trial.outcome.steps for trial in trials) / num_trials}
 
 
-def regrets(bench: Bench, trials: list[SimulatedTrial]) -> list[tuple[float, float]]:
+def _regrets(trials: list[SimulatedTrial], true: Callable[[Picked], Point], regret: Callable[[Point], float]) -> list[tuple[float, float]]:
     """(images so far in whole trainings, regret of the finished configurations' true values), by the order in which trials ended."""
-    out, points, images = [], np.zeros((0, len(bench.true(trials[0].picked)))), 0.0
+    out, points, images = [], np.zeros((0, len(true(trials[0].picked)))), 0.0
     for trial in sorted(trials, key=lambda trial: trial.ends_sec):
-        images += trial.steps / EVALUATIONS
+        images += trial.steps / trial.outcome.steps
         if trial.status == "COMPLETE":
-            points = np.vstack([points, bench.true(trial.picked)])
-        out.append((images, (bench.best - volume(points)) / bench.best))
+            points = np.vstack([points, true(trial.picked)])
+        out.append((images, regret(points)))
     return out
 
 
-def report(lines: list[dict[str, Any]]) -> None:
-    for sampler in SAMPLERS:
-        print(f"\nsynthetic curves, {sampler}: median (quartiles) over seeds, every one where they are fewer than five")
+def report(lines: list[dict[str, Any]], what: str = "synthetic curves", marks: Sequence[int] = MARKS) -> None:
+    for sampler in dict.fromkeys(line["sampler"] for line in lines):
+        print(f"\n{what}, {sampler}: median (quartiles) over seeds, every one where they are fewer than five")
         print(
             "| problem | seeds | "
-            + " | ".join(f"images for the regret of {mark}" for mark in MARKS)
+            + " | ".join(f"images for the regret of {mark}" for mark in marks)
             + " | images a trial | front members stopped |"
         )
-        print("|---" * (len(MARKS) + 4) + "|")
+        print("|---" * (len(marks) + 4) + "|")
         ours = [line for line in lines if line["sampler"] == sampler]
         for name in dict.fromkeys(line["problem"] for line in ours):
             cells = [line for line in ours if line["problem"] == name]
             shares = []
-            for mark in MARKS:
+            for mark in marks:
                 values = sorted(line[f"images_{mark}"] for line in cells)
                 low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], method="higher")
                 few = ", ".join(f"{value:.2f}" for value in values)

@@ -1,0 +1,147 @@
+"""What early stopping saves, on RECORDED curves of real students: `python benchmarks/curves.py --record FILE`, then `--curves FILE`.
+
+The students are random configurations of the space `default` (its step size as in the preset), so many as --students says: 1,536 images, an
+evaluation after each eighth, all of the preset's other numbers of images in proportion, seed 0, one thread. FILE gets one line a student,
+when it is trained; the same command goes on where it stopped.
+
+A simulated sweep proposes recorded students at random, none twice. What was recorded counts as true, so one seed's luck is part of
+the front. The columns are those of `stopping.py`.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from search import read
+from stopping import compared, report
+
+from raydistill import cost, networks
+from raydistill.config import Experiment, Job
+from raydistill.data import DataInfo, prepare, read_info
+from raydistill.dotted import with_values
+from raydistill.frontier import hypervolume
+from raydistill.perform import perform, train_stages
+from raydistill.plan import NUM_STARTUP
+from raydistill.presets import shapes32
+from raydistill.search import Picked, Problem, identity, random_pick
+from raydistill.seeds import numpy_stream
+from raydistill.simulate import Outcome
+from raydistill.space import Int, SearchSpace, corner, load_space, values_of
+
+NIMG, EVALUATIONS = 1_536, 8
+MARKS = (10, 20)
+Points = NDArray[np.float64]
+SEARCHED = load_space("default")
+SPACE = SearchSpace(
+    preset=SEARCHED.preset,
+    parameters={path: kind for path, kind in SEARCHED.parameters.items() if path not in SEARCHED.when},
+    objectives=SEARCHED.objectives,
+    uniform=SEARCHED.uniform,
+)
+
+
+def shortened() -> Experiment:
+    """The preset with students of so few images."""
+    preset = shapes32()
+    ema_nimg = preset.student.ema_nimg * NIMG / preset.student.budget_nimg
+    values = {"student.budget_nimg": NIMG, "student.report_every_nimg": NIMG // EVALUATIONS, "student.ema_nimg": ema_nimg}
+    return with_values(preset, values, where="benchmark")
+
+
+@cache
+def _info() -> DataInfo:
+    """Of the preset's data; fewer pictures say the same of its sizes."""
+    with tempfile.TemporaryDirectory() as folder:
+        few = shapes32().data.model_copy(update={"num_train": 2, "num_val": 2, "num_test": 2})
+        return read_info(prepare(few, Path(folder)))
+
+
+@cache
+def _macs(widths: tuple[tuple[str, Any], ...]) -> int:
+    return cost.macs(networks.layers(with_values(shapes32(), dict(widths), where="benchmark").student.generator, _info()))
+
+
+def macs_of(picked: Picked) -> int:
+    return _macs(tuple(item for item in picked.items() if ".widths." in item[0]))
+
+
+def record(file: Path, count: int) -> None:
+    """Trains the students that `file` lacks."""
+    torch.set_num_threads(1)
+    experiment, folder = shortened(), file.with_suffix(".cache")
+    data = prepare(experiment.data, folder / "data")
+    stages = train_stages(experiment, data, folder, lambda numbers: None)
+    done = {identity(line["picked"]) for line in read(file)}
+    rng, chosen = numpy_stream(0, "benchmark/curves"), dict[Any, Picked]()
+    while len(chosen) < count:
+        picked = random_pick(SPACE, rng)
+        chosen.setdefault(identity(picked), picked)
+    for number, picked in enumerate(chosen.values()):
+        if identity(picked) in done:
+            continue
+        training = with_values(experiment, values_of(SPACE, picked), where="benchmark").student
+        job, started = Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher), time.process_time()
+        result = perform(job, folder / "students" / job.key, lambda numbers: None)
+        curve = [(evaluation["nimg"], evaluation["val/miou"]) for evaluation in result["evaluations"]]
+        line = {"number": number, "picked": picked, "macs": macs_of(picked), "status": result["status"], "curve": curve}
+        with file.open("a") as out:
+            out.write(json.dumps(line | {"cpu_sec": round(time.process_time() - started, 1)}) + "\n")
+        print(line, flush=True)
+
+
+class Table:
+    """The recorded students; a simulated sweep searches their rows."""
+
+    def __init__(self, file: Path):
+        self.lines = [line for line in read(file) if line["status"] == "COMPLETE"]
+        self.points = np.array([self._values(line, line["curve"][-1][1]) for line in self.lines])
+        self.space = SPACE.model_copy(update={"parameters": {"row": Int(low=0, high=len(self.lines) - 1)}})
+        self.directions = [objective.direction for objective in SPACE.objectives]
+        self.reference = [0.0, float(macs_of(corner(SPACE, highest=True)))]
+        self.best = hypervolume(self.points, self.directions, self.reference)
+
+    @staticmethod
+    def _values(line: dict[str, Any], miou: float) -> list[float]:
+        return [miou, float(line["macs"])]
+
+    def costs_of(self, picked: Picked) -> dict[str, float]:
+        return {"cost/macs": self.lines[picked["row"]]["macs"]}
+
+    def regret(self, points: Points) -> float:
+        return (self.best - hypervolume(points, self.directions, self.reference)) / self.best
+
+    def outcome_of(self, picked: Picked, number: int) -> Outcome:
+        line = self.lines[picked["row"]]
+        *curve, end = [self._values(line, miou) for _, miou in line["curve"]]
+        return Outcome(end, line["cpu_sec"], EVALUATIONS, list(enumerate(curve, start=1)))
+
+    def cell(self, seed: int) -> dict[str, Any]:
+        """Two simulated sweeps, each as long as it may be."""
+        sweep = Problem(self.space, self.costs_of, seed, NUM_STARTUP, "random", len(self.lines))
+        found = compared(sweep, sweep, self.outcome_of, lambda picked: self.points[picked["row"]], self.regret, MARKS)
+        return {"problem": f"{len(self.lines)} students", "sampler": "random", "seed": seed} | found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--record", type=Path, metavar="FILE", help="train the students that it lacks")
+    what.add_argument("--curves", type=Path, metavar="FILE", help="simulate sweeps over what was recorded there")
+    parser.add_argument("--students", type=int, default=64)
+    parser.add_argument("--seeds", type=int, default=100)
+    given = parser.parse_args()
+    if given.record:
+        return record(given.record, given.students)
+    table = Table(given.curves)
+    report([table.cell(seed) for seed in range(given.seeds)], "recorded curves", MARKS)
+
+
+if __name__ == "__main__":
+    main()
