@@ -36,7 +36,7 @@ from raydistill.simulate import Outcome
 from raydistill.space import Int, SearchSpace, corner, load_space, values_of
 
 NIMG, EVALUATIONS = 1_536, 8
-MARKS = (10, 20)
+MARKS = (10, 20, 30)
 Points = NDArray[np.float64]
 SEARCHED = load_space("default")
 SPACE = SearchSpace(
