@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from search import read
+from search import Point, read
 from stopping import compared, report
 
 from raydistill import cost, networks
@@ -37,7 +36,6 @@ from raydistill.space import Int, SearchSpace, corner, load_space, values_of
 
 NIMG, EVALUATIONS = 1_536, 8
 MARKS = (10, 20, 30)
-Points = NDArray[np.float64]
 SEARCHED = load_space("default")
 SPACE = SearchSpace(
     preset=SEARCHED.preset,
@@ -114,7 +112,7 @@ class Table:
     def costs_of(self, picked: Picked) -> dict[str, float]:
         return {"cost/macs": self.lines[picked["row"]]["macs"]}
 
-    def regret(self, points: Points) -> float:
+    def regret(self, points: Point) -> float:
         return (self.best - hypervolume(points, self.directions, self.reference)) / self.best
 
     def outcome_of(self, picked: Picked, number: int) -> Outcome:
