@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV   ?= $(or $(VIRTUAL_ENV),$(CURDIR)/.venv)
 RUN     = $(VENV)/bin
 ARGS   ?=
+# Test files at a time; each on one core.
+JOBS   ?= 2
 # Where a CPU build of torch is found if pip's own sources have none.
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP   = $(VENV)/.raydistill-installed
@@ -16,7 +18,7 @@ sweep: setup
 
 test: setup
 	$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/mypy
-	$(RUN)/python -m pytest -m "not slow and not gpu" $(ARGS)
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 slow: setup
 	$(RUN)/python -m pytest -s -m slow $(ARGS)

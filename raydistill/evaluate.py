@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from raydistill import feed, networks
 from raydistill.config import Stored, digest
@@ -100,8 +99,13 @@ def require_finite(broken: Tensor, what: str, workers: Workers) -> None:
 
 
 def confusion_counts(scores: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
-    """Counts [truth, prediction] (C, C) of class scores (B, C, H, W) against labels (B, H, W)."""
-    return multiclass_confusion_matrix(scores.argmax(1), labels, scores.shape[1], ignore_index=ignore_index, validate_args=False)
+    """Counts [truth, prediction] (C, C), int64, of class scores (B, C, H, W) against labels (B, H, W); pixels of `ignore_index` count
+    nowhere, None: there are none."""
+    num_classes = scores.shape[1]
+    pairs = labels.long() * num_classes + scores.argmax(1)
+    if ignore_index is not None:
+        pairs = pairs[labels != ignore_index]
+    return torch.bincount(pairs.flatten(), minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def score_network(

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from raydistill.errors import RunError
 
@@ -160,6 +159,8 @@ def psnr(real: Tensor, fake: Tensor) -> Tensor:
 
 def ssim(real: Tensor, fake: Tensor) -> Tensor:
     """SSIM of each pair (B, 3, H, W) uint8, Gaussian window of deviation 1.5, float64 (B,). Source: Wang et al. 2004."""
+    from torchmetrics.functional.image import structural_similarity_index_measure  # it loads matplotlib, too: seconds in every process
+
     values = []
     for given, shown in zip(fake.split(1), real.split(1)):  # torchmetrics holds each picture's windows at once: 121 values for a pixel
         value = structural_similarity_index_measure(given.double(), shown.double(), data_range=255.0, reduction="none")

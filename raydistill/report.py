@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-import analysis
 from raydistill import cost, frontier, results
 from raydistill.evaluate import score_network, score_real
 from raydistill.ledger import Ledger
@@ -55,6 +54,8 @@ def write_report(
         "ended by": ended_by,
         "real test pictures": ", ".join(f"{name} {value:.4f}" for name, value in real_test.items()),
     }
+    import analysis  # matplotlib and plotly: a second, and only who draws needs them
+
     report = analysis.write_report(
         table,
         evaluations,

@@ -38,6 +38,15 @@ TINY: dict[str, Any] = {
 }
 """Six batches a pass, so that the second of the two reports lies in the second pass."""
 
+DEAREST = ("sweep", "doctor", "place", "search_kit", "samplers", "parallel", "plan", "limits", "on_every_node", "experiments")
+"""Test files that take longest: `make test` runs two files at a time, and a long one at the end would run alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The dearest files first, whole."""
+    first = {f"test_{name}": place for place, name in enumerate(DEAREST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
+
 
 class Stages(NamedTuple):
     experiment: Experiment

@@ -1,6 +1,7 @@
 """Imports point down only, and each framework is known to its own files alone."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,18 +92,30 @@ CONFINED = {
 }
 """Package -> the only modules that import it."""
 REFUSED = ("torchvision", "yaml")
+LATE = ("torchmetrics", "scipy.stats", "analysis")
+"""Seconds to import, and few processes need them: imported where they are used, never at the top of a file."""
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): path for path in PACKAGE.rglob("*.py")
 }
 
 
-def imported(path: Path) -> Iterator[str]:
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def imported(path: Path) -> list[str]:
     """Every dotted name that a file imports, wherever in the file; `from a import b` gives a.b."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    return list(imported_by(parsed(path)))
+
+
+def imported_by(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
+            assert node.level == 0, f"{node.module}: a relative import"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
@@ -135,6 +148,12 @@ def test_a_module_imports_no_package_that_belongs_higher_up(module: str) -> None
     used = {name.split(".")[0] for name in imported(MODULES[module])}
     assert {package for package in used if LOWEST.get(package, 0) > FLOORS[module]} == set()
     assert used.isdisjoint(REFUSED)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_takes_seconds_to_import_is_imported_where_it_is_used(module: str) -> None:
+    top = ast.Module([node for node in parsed(MODULES[module]).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    assert [name for name in imported_by(top) for package in LATE if is_part(name, package)] == []
 
 
 @pytest.mark.parametrize("package", CONFINED)
@@ -174,7 +193,7 @@ def test_only_the_report_scores_on_the_test_split() -> None:
     readers = {"load_split", "Evaluator", "score_network", "score_real", "score_pictures"}
     found = set()
     for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(parsed(path)):
             name = getattr(getattr(node, "func", None), "id", getattr(getattr(node, "func", None), "attr", ""))
             if isinstance(node, ast.Call) and name in readers:
                 values = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]

@@ -5,11 +5,12 @@ import pytest
 import scipy.linalg
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_jaccard_index
+from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_jaccard_index
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from raydistill import metrics
 from raydistill.errors import RunError
+from raydistill.evaluate import confusion_counts
 from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
 from raydistill.metrics import (
     Moments,
@@ -230,6 +231,11 @@ def test_the_miou_and_the_accuracy_are_those_of_torchmetrics() -> None:
     confusion = torch.bincount(5 * truth.flatten() + guess.flatten(), minlength=25).reshape(5, 5)
     assert mean_iou(confusion) == pytest.approx(float(multiclass_jaccard_index(guess, truth, 5)), rel=1e-6)
     assert pixel_accuracy(confusion) == pytest.approx(float((truth == guess).double().mean()), rel=1e-12)
+    scores = torch.nn.functional.one_hot(guess, 5).movedim(-1, 1).float()
+    for ignored in (None, 3):
+        expected = multiclass_confusion_matrix(guess, truth, 5, ignore_index=ignored)
+        assert torch.equal(confusion_counts(scores, truth.to(torch.uint8), ignored), expected)
+    assert confusion_counts(scores, torch.full_like(truth, 255), 255).sum() == 0
 
 
 @pytest.mark.parametrize("score", [mean_iou, pixel_accuracy])

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import qmc
 
 Array = NDArray[np.float64]
 _SOBOL_POINTS = 4096
@@ -83,6 +82,8 @@ def _sampled(front: Array, reference: Array, mean: Array, deviation: Array, is_l
     low = np.minimum(np.where(is_log, np.exp(np.where(is_log, low, 0.0)), low), reference)
     if (low >= reference).any():
         return np.zeros(len(mean))
+    from scipy.stats import qmc  # a second to import, in every process of a sweep
+
     points = low + (reference - low) * qmc.Sobol(len(reference), rng=np.random.default_rng(0)).random(_SOBOL_POINTS)
     is_free = ~(front[None, :, :] <= points[:, None, :]).all(axis=2).any(axis=1)
     free, cell = points[is_free], float(np.prod(reference - low)) / _SOBOL_POINTS
