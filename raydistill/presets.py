@@ -124,24 +124,27 @@ def enhance() -> Experiment:
 
 
 def sagan() -> Experiment:
-    """Noise -> pictures of 64x64 by the self-attention GAN, from a folder of any pictures."""
+    """Noise -> pictures of 64x64 by the self-attention GAN, from a folder of any pictures.
+
+    Small minibatches, because steps are what it lacks; a short average, because batch statistics are not averaged with the weights.
+    """
     base = labelled()
     optimizer = Optimizer(learning_rate=4e-4, betas=(0.0, 0.9), decay_start=0.5)
+    student = {"flip": False, "batch_size": 8, "ema_nimg": 200.0, "generator": SaganGenerator(widths=SaganWidths.uniform(8), latent=64)}
     return Experiment(
         data=FolderData(height=64, width=64),
         judge=base.judge.model_copy(update={"budget_nimg": 16_000, "flip": False}),
         teacher=SaganTraining(
+            batch_size=8,
             budget_nimg=24_000,
             report_every_nimg=6_000,
-            ema_nimg=1_000,
+            ema_nimg=200,
             generator=SaganGenerator(widths=SaganWidths.uniform(16), latent=64),
             discriminator=SaganDiscriminator(widths=SaganDiscriminatorWidths.uniform(16)),
             optimizer=optimizer,
-            discriminator_optimizer=optimizer.model_copy(update={"learning_rate": 8e-4}),
+            discriminator_optimizer=optimizer,
         ),
-        student=base.student.model_copy(
-            update={"flip": False, "generator": SaganGenerator(widths=SaganWidths.uniform(8), latent=64), "mi": recommended_vem()}
-        ),
+        student=base.student.model_copy(update=student | {"mi": recommended_vem()}),
     )
 
 

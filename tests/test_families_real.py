@@ -74,7 +74,7 @@ CASES = {
         "val/kd_squeezenet",
         16,
         (8, 10, 12),
-        budgets(2_000, 1_920, 640),
+        budgets(6_000, 10_000, 4_800),
     ),
     "stylegan2": Case(
         "stylegan2",
