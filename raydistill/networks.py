@@ -208,7 +208,7 @@ def _seeded(seed: int, purpose: str, build: Callable[[], Module]) -> Module:
 
 def _init_normal(module: nn.Module) -> nn.Module:
     for layer in module.modules():
-        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)):
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and not layer.weight.is_meta:  # meta: torch would import its compiler for it
             nn.init.normal_(layer.weight, 0.0, 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -195,6 +195,7 @@ def check(options: SweepOptions) -> Plan:
     chosen = space.fitted(_with_options(chosen, options), experiment, where)
     space.check(chosen, experiment, where)
     terms.check(experiment.student.mi, experiment.data.height, experiment.data.width, experiment.student.batch_size)
+    _check_workers(options, experiment)
     folder = store.open_store(options.store)
     data = prepare(experiment.data, folder / "cache" / "data", recipe=experiment.teacher.recipe)
     plan = Plan(options, folder, chosen, experiment, data, read_info(data))
@@ -203,14 +204,7 @@ def check(options: SweepOptions) -> Plan:
     search.prove_feasible(plan.problem)
     if options.warm_start and not options.resume:
         plan = replace(plan, warm=warm.read(options.warm_start, options.sampler, folder / "sweeps", chosen, plan.costs_of_picked))
-    student = plan.experiment.student
-    if options.early_stopping and 2 * student.report_every_nimg > student.budget_nimg:
-        raise ConfigError(
-            f"--early-stopping: student.report_every_nimg is {student.report_every_nimg:,} of {student.budget_nimg:,} images, too late to "
-            f"save any; give --set student.report_every_nimg={max(1, student.budget_nimg // 8)}"
-        )
-    _check_workers(plan)
-    _check_execution(plan)
+    _check_on_data(plan)
     return plan
 
 
@@ -296,9 +290,14 @@ def with_data(experiment: Experiment, data: str | None, where: str) -> Experimen
     return with_values(experiment, {"data.root": str(Path(data).absolute())}, where="--data")
 
 
-def _check_workers(plan: Plan) -> None:
-    """Raises ConfigError where a number of workers cannot train what it shall."""
-    options, experiment = plan.options, plan.experiment
+def _check_workers(options: SweepOptions, experiment: Experiment) -> None:
+    """Raises ConfigError where a number of workers, or the way they work, cannot train what it shall."""
+    student = experiment.student
+    if options.early_stopping and 2 * student.report_every_nimg > student.budget_nimg:
+        raise ConfigError(
+            f"--early-stopping: student.report_every_nimg is {student.report_every_nimg:,} of {student.budget_nimg:,} images, too late to "
+            f"save any; give --set student.report_every_nimg={max(1, student.budget_nimg // 8)}"
+        )
     if options.executor == "inline" and options.workers_per_trial > 1:
         raise ConfigError(
             f"--executor inline runs one worker a trial, given --workers-per-trial {options.workers_per_trial}; use --executor train"
@@ -306,10 +305,7 @@ def _check_workers(plan: Plan) -> None:
     for option, gpus in (("--gpus-per-worker", options.gpus_per_worker), ("--teacher-gpus", options.teacher_gpus)):
         if gpus is not None and gpus > 1 and gpus != int(gpus):
             raise ConfigError(f"{option} {gpus:g}: give a whole number, or a share of one GPU between 0 and 1")
-    teacher_workers = options.teacher_workers or TEACHER_WORKERS
-    asked = [("judge", "--teacher-workers", teacher_workers), ("teacher", "--teacher-workers", teacher_workers)]
-    asked += [("student", "--workers-per-trial", options.workers_per_trial), ("student", "the recheck's workers:", RECHECK_WORKERS)]
-    for stage, option, number in asked:
+    for stage, option, number in _asked_workers(options):
         training = getattr(experiment, stage)
         if training.batch_size % number:
             shared = training.batch_size // number * number or number
@@ -322,20 +318,27 @@ def _check_workers(plan: Plan) -> None:
                 f"{stage}.batch_size: {training.batch_size} for {option} {number}: the discriminator sees pictures by fours; "
                 f"use a multiple of {training.share_multiple * number}"
             )
-        if number > plan.info.counts["val"]:
-            raise ConfigError(f"{option} {number}: more workers than val pictures ({plan.info.counts['val']})")
-
-
-def _check_execution(plan: Plan) -> None:
-    """Raises ConfigError where an option of `execution` cannot be followed."""
-    options, experiment = plan.options, plan.experiment
     is_inline = options.executor == "inline" or (options.executor == "auto" and options.workers_per_trial == 1)
-    if experiment.student.execution.sharding == "fsdp" and is_inline:
+    if student.execution.sharding == "fsdp" and is_inline:
         raise ConfigError(
             "student.execution.sharding: fsdp splits a network over the workers of a TorchTrainer; use --executor train, or data_parallel"
         )
+
+
+def _asked_workers(options: SweepOptions) -> list[tuple[str, str, int]]:
+    """(stage, option, number of workers)"""
+    teacher_workers = options.teacher_workers or TEACHER_WORKERS
+    asked = [("judge", "--teacher-workers", teacher_workers), ("teacher", "--teacher-workers", teacher_workers)]
+    return [*asked, ("student", "--workers-per-trial", options.workers_per_trial), ("student", "the recheck's workers:", RECHECK_WORKERS)]
+
+
+def _check_on_data(plan: Plan) -> None:
+    """Raises ConfigError where the data are too few for the workers, or an option of `execution` cannot be followed on them."""
+    for _, option, number in _asked_workers(plan.options):
+        if number > plan.info.counts["val"]:
+            raise ConfigError(f"{option} {number}: more workers than val pictures ({plan.info.counts['val']})")
     for stage in ("judge", "teacher", "student"):
-        training = getattr(experiment, stage)
+        training = getattr(plan.experiment, stage)
         for name, network in networks.empty(training, plan.info).items():
             parallel.refuse_execution(training.execution, network, stage, f"{stage}.{name}")
 

@@ -1,5 +1,6 @@
 """A tiny experiment and its judge and teacher, trained once a session."""
 
+import multiprocessing
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+import torch.multiprocessing as mp
 from cookbook import forgotten_after, written
 from families import CASES, Case, plug_in_case
 
@@ -38,7 +40,7 @@ TINY: dict[str, Any] = {
 }
 """Six batches a pass, so that the second of the two reports lies in the second pass."""
 
-DEAREST = ("sweep", "doctor", "place", "search_kit", "samplers", "parallel", "plan", "limits", "on_every_node", "experiments")
+DEAREST = ("sweep", "doctor", "on_every_node", "plan", "limits", "search_kit", "samplers", "parallel", "recipes", "cookbook")
 """Test files that take longest: `make test` runs two files at a time, and a long one at the end would run alone."""
 
 
@@ -143,8 +145,14 @@ def numbers(result: TrialResult) -> list[dict[str, Any]]:
     return [{name: value for name, value in evaluation.items() if name != "wall_sec"} for evaluation in result.evaluations]
 
 
+def spawned(function: Callable[..., None], args: tuple[Any, ...], nprocs: int) -> None:
+    """`function(rank, *args)` in so many processes, each a copy of one that has imported everything and done nothing else."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["raydistill.train", "torch._dynamo"])
+    mp.start_processes(function, args, nprocs, start_method="forkserver")
+
+
 def run_two(rank: int, folder: Path, jobs: dict[str, str]) -> None:
-    """One of two workers: trains each job, as JSON, in a folder of its name. For `torch.multiprocessing.spawn`."""
+    """One of two workers: trains each job, as JSON, in a folder of its name. For `spawned`."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
     for name, text in jobs.items():

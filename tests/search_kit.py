@@ -64,12 +64,16 @@ def mixed_outcome(picked: Picked, number: int) -> Told:
     return told(picked) if state == "COMPLETE" else Told(picked, state, None)
 
 
-def run(of: Problem, count: int, outcome: Callable[[Picked, int], Told] = lambda picked, number: told(picked)) -> list[Told]:
-    """So many proposals, each told before the next."""
-    history: list[Told] = []
-    for number in range(count):
-        history.append(outcome(search.propose(of, history, number), number))
-    return history
+def run(of: Problem, count: int, outcome: Callable[[Picked, int], Told] | None = None) -> list[Told]:
+    """So many proposals, each told before the next. Told as `told`, they are kept: many tests begin with the same ones."""
+    history = [] if outcome or of.costs_of is not costs_of or of.prior else _KEPT.setdefault(repr(of), [])
+    for number in range(len(history), count):
+        picked = search.propose(of, list(history), number)
+        history.append(outcome(picked, number) if outcome else told(picked))
+    return history[:count]
+
+
+_KEPT: dict[str, list[Told]] = {}
 
 
 def training(picked: Picked, number: int) -> Outcome:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from conftest import Stages, numbers, quiet
+from conftest import Stages, numbers, quiet, spawned
 from cookbook import forgotten_after, written
 from families import CASES, plug_in_case
 from torch import Tensor
@@ -70,7 +69,7 @@ def run_worker(rank: int, folder: Path, stages: Stages, shipped: str) -> None:
 def test_two_workers_take_the_step_of_one_in_every_family(stages: Stages, tmp_path: Path) -> None:
     with forgotten_after():
         plugins.load(written(tmp_path, "plain.py"))
-        mp.spawn(run_worker, (tmp_path, stages, plugins.shipped()), nprocs=2)
+        spawned(run_worker, (tmp_path, stages, plugins.shipped()), 2)
         found: list[dict[str, Any]] = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
         for name in (*CASES, "plug-in"):
             alone = step_of(name, stages, Workers(0, 1))

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
-from conftest import Stages, numbers, quiet
+from conftest import Stages, numbers, quiet, spawned
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -188,7 +187,7 @@ def together(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> dict[i
     jobs, folder = {name: job.model_dump_json() for name, job in jobs_of(stages).items()}, tmp_path_factory.mktemp("together")
     for count in COUNTS:
         (folder / str(count)).mkdir()
-    mp.spawn(run_process, (folder, jobs), nprocs=max(COUNTS))
+    spawned(run_process, (folder, jobs), max(COUNTS))
     paths = {count: [folder / str(count) / f"rank-{rank}.pt" for rank in range(count)] for count in COUNTS}
     return {count: [torch.load(path, weights_only=False) for path in paths[count]] for count in COUNTS}
 

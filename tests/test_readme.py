@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from raydistill.cli import main
 from raydistill.space import SearchSpace, check, preset_of
 
 ROOT = Path(__file__).parent.parent
@@ -38,10 +39,13 @@ def test_every_make_target_of_the_readme_exists() -> None:
     assert targets == {"sweep", "test"} and all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
 
 
-def test_every_option_of_the_readme_is_in_the_help(tmp_path: Path) -> None:
+def test_every_option_of_the_readme_is_in_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     given = [command.split()[1:] for command in COMMANDS if command.startswith("raydistill")]
     for command in {" ".join(words[: 2 if words[0] in ("data", "evaluator") else 1]) for words in given}:
-        text = run(f"raydistill {command} --help", tmp_path).stdout
+        monkeypatch.setattr(sys, "argv", ["raydistill", *command.split(), "--help"])
+        with pytest.raises(SystemExit):
+            main()
+        text = capsys.readouterr().out
         options = {word for line in COMMANDS if line.startswith(f"raydistill {command}") for word in line.split() if word.startswith("--")}
         assert {option for option in options if option not in text} == set(), command
 

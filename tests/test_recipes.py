@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
-from conftest import Stages, numbers, quiet, run_two
+from conftest import Stages, numbers, quiet, run_two, spawned
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -176,7 +175,7 @@ def test_several_workers_give_what_one_gives(kits: Callable[[str], Stages], tmp_
     jobs = {name: job_of(kits(name), "teacher", **values).model_dump_json() for name in ("cyclegan", "stylegan2")}
     values |= {"batch_size": 4, "budget_nimg": 8, "report_every_nimg": 8}
     jobs["sagan"] = job_of(kits("sagan"), "teacher", **values).model_dump_json()
-    mp.spawn(run_two, (tmp_path, jobs), nprocs=2)
+    spawned(run_two, (tmp_path, jobs), 2)
     for name, text in jobs.items():
         job = Job.model_validate_json(text)
         alone, shared = quiet(job, tmp_path / f"{name}-alone"), load_file(tmp_path / name / "network" / "weights.safetensors")

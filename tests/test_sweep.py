@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from raydistill import results, store
+from raydistill.cli import main
 from raydistill.track import default_uri
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
@@ -188,11 +189,25 @@ place.stop_ray()
     assert len(addresses) >= 5 and {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
 
 
-def test_a_sweep_under_way_is_not_started_a_second_time(finished, tmp_path):
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    """What a command line writes to stderr in this process; it must end with code 2 before Ray starts."""
+    monkeypatch.setattr("raydistill.place.start_ray", lambda **options: pytest.fail("Ray was started"))
+
+    def run(arguments: list[str]) -> str:
+        monkeypatch.setattr(sys, "argv", arguments[2:])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        assert exit_info.value.code == 2
+        return capsys.readouterr().err
+
+    return run
+
+
+def test_a_sweep_under_way_is_not_started_a_second_time(finished, refused):
     folder, _ = finished
     with store.locked(folder / "sweeps/default-001/lock", what="a test", wait=False):
-        done = run(command(folder, "--trials", "3", "--resume"), tmp_path)
-    assert done.returncode == 2 and "is being run by another process" in done.stderr
+        assert "is being run by another process" in refused(command(folder, "--trials", "3", "--resume"))
 
 
 @pytest.mark.slow
@@ -258,6 +273,6 @@ def test_a_sweep_begins_with_what_another_one_knows_and_goes_on_without_it(finis
     assert [trial["picked"] for trial in results.read_trials(folder / "sweeps/whole") if trial["role"] == "search"] == proposed
 
 
-def test_early_stopping_without_an_early_evaluation_is_refused(tmp_path):
-    done = run([*command(tmp_path / "runs", "--early-stopping"), "--set", "student.report_every_nimg=160"], tmp_path)
-    assert done.returncode == 2 and "--set student.report_every_nimg=20" in done.stderr, done.stdout + done.stderr
+def test_early_stopping_without_an_early_evaluation_is_refused(tmp_path, refused):
+    said = refused([*command(tmp_path / "runs", "--early-stopping"), "--set", "student.report_every_nimg=160"])
+    assert "--set student.report_every_nimg=20" in said

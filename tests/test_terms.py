@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
-from conftest import Stages, numbers, quiet, run_two
+from conftest import Stages, numbers, quiet, run_two, spawned
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -177,7 +176,7 @@ def test_the_term_runs_in_no_evaluation(stages: Stages, monkeypatch: pytest.Monk
 def together(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every term trained by two workers, in a folder by its name."""
     folder = tmp_path_factory.mktemp("together")
-    mp.spawn(run_two, (folder, {name: slow(stages, name).model_dump_json() for name in TERMS}), nprocs=2)
+    spawned(run_two, (folder, {name: slow(stages, name).model_dump_json() for name in TERMS}), 2)
     return folder
 
 

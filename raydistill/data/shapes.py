@@ -47,8 +47,9 @@ def _draw_pair(height: int, width: int, rng: np.random.Generator) -> tuple[np.nd
         center = rng.uniform(0.1, 0.9, 2) * (height, width)
         radii = rng.uniform(0.2, 0.34, 2) * scale
         mask = _outline((rows - center[0]) / radii[0], (columns - center[1]) / radii[1], int(rng.integers(3)))
-        colours = _texture(int(kind), rows, columns, max(4, scale // 8), rng) * _shading(rows, columns, center, radii, rng)[..., None]
-        picture[mask], labels[mask] = colours[mask], kind
+        y, x = rows[mask], columns[mask]
+        texture = _texture(int(kind), y, x, max(4, scale // 8), rng)
+        picture[mask], labels[mask] = texture * _shading(y, x, center, radii, rng)[:, None], kind
     light = rng.uniform(-0.12, 0.12, 2)
     picture *= (1 + light[0] * (rows / height - 0.5) + light[1] * (columns / width - 0.5))[..., None]
     picture += rng.normal(0, 0.01, picture.shape)
@@ -65,7 +66,7 @@ def _outline(y: np.ndarray, x: np.ndarray, shape: int) -> np.ndarray:
 
 
 def _texture(kind: int, rows: np.ndarray, columns: np.ndarray, period: int, rng: np.random.Generator) -> np.ndarray:
-    """Colours (H, W, 3) of a class, with a random phase."""
+    """Colours (N, 3) of a class at so many pixels, with a random phase."""
     phase = (rng.random(2) < 0.25) * (period // 2)
     y, x = (rows + phase[0]) % period, (columns + phase[1]) % period
     half = period / 2
@@ -83,11 +84,11 @@ def _texture(kind: int, rows: np.ndarray, columns: np.ndarray, period: int, rng:
         bright = (rows - columns + phase[0]) % period < half
     else:
         return np.broadcast_to(_BALL, (*rows.shape, 3))
-    return np.where(bright[..., None], _BRIGHT, _DARK)
+    return np.where(bright[:, None], _BRIGHT, _DARK)
 
 
 def _shading(rows: np.ndarray, columns: np.ndarray, center: np.ndarray, radii: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness factor (H, W): the object is lit from a random side."""
+    """Brightness factor (N,) of pixels: the object is lit from a random side."""
     angle = rng.uniform(0, 2 * np.pi)
     side = np.sin(angle) * (rows - center[0]) / radii[0] + np.cos(angle) * (columns - center[1]) / radii[1]
     return 1 + 0.12 * np.clip(side, -1, 1)

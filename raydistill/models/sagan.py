@@ -8,7 +8,8 @@ import itertools
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm
+from torch.nn.utils.parametrize import register_parametrization
 
 from raydistill.architectures import SaganDiscriminator, SaganGenerator
 from raydistill.cost import Extra, Layer, Table
@@ -16,6 +17,19 @@ from raydistill.cost import Extra, Layer, Table
 SIDE = 64
 _PLACES = 128
 """Of an attention at a time: their similarities then stay in a CPU's cache. At 32x32 three times faster than all at once."""
+
+
+class _Norm(_SpectralNorm):
+    """PyTorch's, without power iterations on the meta device: there is nothing to iterate, and each takes milliseconds there."""
+
+    def _power_method(self, weight_mat: Tensor, n_power_iterations: int) -> None:
+        if not weight_mat.is_meta:
+            super()._power_method(weight_mat, n_power_iterations)
+
+
+def spectral_norm(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
+    """Of the weight as (its first dimension, all others)."""
+    return register_parametrization(layer, "weight", _Norm(layer.weight))
 
 
 class Generator(nn.Module):
@@ -27,7 +41,7 @@ class Generator(nn.Module):
         self.layers = nn.ModuleList()
         for index, (given, channels) in enumerate(itertools.pairwise([config.latent, *widths])):
             conv = nn.ConvTranspose2d(given, channels, 4, *((1, 0) if index == 0 else (2, 1)))
-            self.layers.append(nn.Sequential(spectral_norm(conv, dim=0), nn.BatchNorm2d(channels), nn.ReLU()))
+            self.layers.append(nn.Sequential(spectral_norm(conv), nn.BatchNorm2d(channels), nn.ReLU()))
         self.attention16, self.attention32 = Attention(config.widths.at16), Attention(config.widths.at32)
         self.head = nn.ConvTranspose2d(config.widths.at32, 3, 4, 2, 1)
 
