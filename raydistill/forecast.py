@@ -6,7 +6,6 @@ is linear in MACs.
 """
 
 import copy
-import functools
 import heapq
 import math
 import multiprocessing
@@ -22,13 +21,11 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from raydistill import checkpoint, cost, feed, models, networks, parallel, plugins, recipes, train
-from raydistill.architectures import EnergyNetwork
+from raydistill import checkpoint, cost, feed, networks, parallel, plugins, recipes, rehearsal, train
 from raydistill.config import DistillTraining, GeneratorTraining, Job, Stored, Training
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
 from raydistill.errors import StoreError
-from raydistill.models.energy import EnergyModel
 from raydistill.plan import RECHECK_WORKERS, Plan
 from raydistill.recipes import Bench
 from raydistill.results import write_json_atomic
@@ -258,7 +255,8 @@ def forecast(
         teacher = rates.of("teacher", 0).job_sec(experiment.teacher) if experiment.teacher.budget_nimg else 0.0
         stages_sec = STAGES_START_SEC + rates.of("judge", 0).job_sec(experiment.judge) + teacher
     again = [max(choices + trials)] * plan.options.replicates
-    replicates = Replicates(makespan(again, at_a_time), sum(again) * devices / 3600, replicates_bytes(plan))
+    disk = disk_bytes(plan)
+    replicates = Replicates(makespan(again, at_a_time), sum(again) * devices / 3600, disk.replicates)
     total = stages_sec + (FIRST_TRIAL_SEC if is_inline else 0.0) + makespan(trials, at_a_time) + recheck + END_SEC
     hours = (sum(trials) * devices + stages_sec * stage_devices + recheck * max(devices, RECHECK_WORKERS * min(devices, 1))) / 3600
     return Forecast(
@@ -269,7 +267,7 @@ def forecast(
         total + replicates.total_sec,
         hours + replicates.device_hours,
         memory_bytes,
-        disk_bytes(plan),
+        disk.total,
         replicates,
     )
 
@@ -282,43 +280,26 @@ def makespan(seconds: Sequence[float], at_a_time: int) -> float:
     return max(free)
 
 
-def disk_bytes(plan: Plan) -> int:
+class Disk(NamedTuple):
+    total: int
     """What trials, baselines, recheck and at most all replicates leave, a checkpoint and a network each, and the teacher's outputs."""
-    sizes = [_trial_bytes(plan, training) for training, _ in plan.students]
-    baselines = sum(_trial_bytes(plan, training) for _, _, training in plan.baselines)
-    return int((plan.options.trials + 1) * statistics.fmean(sizes)) + baselines + replicates_bytes(plan) + _outputs_bytes(plan)
+    replicates: int
+    """Of that, at most."""
 
 
-def replicates_bytes(plan: Plan) -> int:
-    """At most."""
-    if not plan.options.replicates:
-        return 0
-    training = [training for training, _ in plan.students] + [training for _, _, training in plan.baselines]
-    return plan.options.replicates * max(_trial_bytes(plan, each) for each in training)
+def disk_bytes(plan: Plan) -> Disk:
+    students = [_trial_bytes(plan, training) for training, _ in plan.students]
+    baselines = [_trial_bytes(plan, training) for _, _, training in plan.baselines]
+    replicates = plan.options.replicates * max(students + baselines)
+    searched = int((plan.options.trials + 1) * statistics.fmean(students))
+    return Disk(searched + sum(baselines) + replicates + _outputs_bytes(plan), replicates)
 
 
 def _trial_bytes(plan: Plan, training: DistillTraining | GeneratorTraining) -> int:
-    """float32: weights and Adam's two moments of each network that learns, the average, and the finished network."""
-    generator = int(plan.costs_of(training)["cost/params"])
-    other = 0
-    if isinstance(training, DistillTraining) and training.mi.weight and (energy := getattr(training.mi, "energy", None)) is not None:
-        other = _energy_params(energy, plan.info.height, plan.info.width)
-    elif (critic := getattr(training, "discriminator", None)) is not None:
-        other = _critic_params(critic, plan.info.input_channels + 3)
-    return 4 * (generator * (5 if training.ema_nimg else 4) + 3 * other) + _FILES_BYTES
-
-
-# Students of a space share a few of these, and building one takes a tenth of a second even without memory.
-@functools.cache
-def _energy_params(config: EnergyNetwork, height: int, width: int) -> int:
-    with torch.device("meta"):
-        return cost.module_params(EnergyModel(config, height, width))
-
-
-@functools.cache
-def _critic_params(config: Any, in_channels: int) -> int:
-    with torch.device("meta"):
-        return cost.module_params(models.discriminator(config, in_channels))
+    """float32: weights and Adam's two moments of each network that learns, the average, the finished network, pools of pictures."""
+    learning, pools = rehearsal.others(training, plan.info)
+    generator = int(plan.costs_of(training)["cost/params"]) * (5 if training.ema_nimg else 4)
+    return 4 * (generator + 3 * sum(map(cost.module_params, learning))) + pools + _FILES_BYTES
 
 
 def _outputs_bytes(plan: Plan) -> int:

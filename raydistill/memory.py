@@ -1,38 +1,32 @@
-"""Prediction of a worker's memory before anything is trained, from modules on the meta device: nothing is allocated."""
+"""Prediction of a worker's memory before anything is trained, from networks on the meta device: nothing is allocated.
+
+Counted is what lives in tensors at the worst moment of a minibatch, of an evaluation or of the teacher's forward (`rehearsal`).
+"""
 
 import contextlib
-import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from raydistill import cost, feed, networks
+from raydistill import cost, networks, rehearsal
 from raydistill.architectures import Generator, JudgeNetwork
-from raydistill.config import (
-    CycleganTraining,
-    DistillTraining,
-    GeneratorTraining,
-    MutualInformation,
-    PairCritic,
-    Pix2pixTraining,
-    SaganTraining,
-    Stylegan2Training,
-)
+from raydistill.config import DistillTraining, GeneratorTraining
 from raydistill.data import DataInfo
-from raydistill.models import GENERATORS, input_shape
+from raydistill.models import GENERATORS
 
 _TRAINED = 16
 """Bytes of a trained parameter: weight, gradient and Adam's two moments, float32."""
 _KEPT = 4
-"""Bytes of a parameter that is only kept: averages, the judge, frozen weights of Langevin chains."""
+"""Bytes of a parameter that is only kept: averages, the finished network, judge and teacher."""
 _OVERHEAD = 1.6
-"""Peak over what is counted, for gradients of activations, workspaces and fragments: 1.4 to 1.8 measured, as resident memory on a CPU."""
+"""Peak over what lives in tensors, for workspaces and for what the allocator loses. Resident on a CPU: see docs/results.md."""
+_OF_TERM = ("energy", "discriminator", "start", "replay_size", "num_steps")
+"""What of a term's config decides how much it holds."""
 CONTEXT_BYTES = 600 * 2**20
 """On a GPU: a CUDA context with its libraries' workspaces: an allowance, not measured here."""
 PROCESS_BYTES = 760 * 2**20
@@ -40,130 +34,165 @@ PROCESS_BYTES = 760 * 2**20
 650 at the peak of its first training, and up to 760 once thirty trainings have left their fragments, where it stays."""
 
 
-def training_bytes(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1) -> int:
-    """Peak bytes on its GPU of one worker of several that share the batch: states, plus what the backward needs or an evaluation holds,
-    plus `CONTEXT_BYTES`."""
-    return states_and_activations(training, judge, info, num_workers) + CONTEXT_BYTES
+class Around(NamedTuple):
+    """What a training meets beside its own networks."""
+
+    judge: JudgeNetwork
+    info: DataInfo
+    teacher: Generator
+    num_workers: int = 1
+    """They share the batch."""
 
 
-def states_and_activations(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1) -> int:
+def training_bytes(training: DistillTraining | GeneratorTraining, around: Around) -> int:
+    """Peak bytes on its GPU of one worker: states, and what lives at the worst moment, plus `CONTEXT_BYTES`."""
+    return states_and_tensors(training, around) + CONTEXT_BYTES
+
+
+def states_and_tensors(training: DistillTraining | GeneratorTraining, around: Around) -> int:
     """The part of `training_bytes` that the networks and the batch decide."""
-    batch = -(-training.batch_size // num_workers)
-    with torch.device("meta"):
-        generator = networks.generator(training.generator, info, 0)
-    saved, steps = _generator_use(training.generator, info, batch)
-    return _sum(training, _count(generator), saved, max(steps), _rest(training, judge, info, batch))
+    params = cost.params(networks.layers(training.generator, around.info))
+    return _sum(training, params, _own(training, around), _rest(training, around))
+
+
+def live_bytes(training: DistillTraining | GeneratorTraining, around: Around) -> int:
+    """What lives in tensors at the worst moment, beside the networks' states and the minibatch itself."""
+    return _live(_own(training, around), _rest(training, around))
 
 
 class Predictor:
     """`training_bytes` of students, the same numbers, thousands a second where only widths differ.
 
-    What a forward pass of most families keeps, and what each layer holds, is affine in every width: measured once, and once more a
-    width, it is known for all. Where one more measurement disagrees, each prediction is made anew.
+    What lives after each operation of most families is affine in every width: measured once, and once more a width, it is known for
+    all. Where one more measurement disagrees, each prediction is made anew.
     """
 
-    def __init__(self, judge: JudgeNetwork, info: DataInfo, num_workers: int = 1):
-        self.judge, self.info, self.num_workers = judge, info, num_workers
-        self.affine: dict[Any, tuple[NDArray[np.int64], NDArray[np.int64]] | None] = {}
-        """(generator of width 1, batch) -> offset and slopes, a row a width, of [bytes kept, of each layer...]; None: not affine."""
+    def __init__(self, around: Around):
+        self.around = around
+        self.affine: dict[Any, tuple[_Own, NDArray[np.int64]] | None] = {}
+        """(generator of width 1, batch) -> `_Own` at width 0, and its numbers' slopes, a row a width; None: not affine."""
         self.rests: dict[Any, _Rest] = {}
 
     def __call__(self, training: DistillTraining) -> int:
         """Peak bytes of one worker on its GPU."""
-        if GENERATORS[training.generator.family].takes == "noise":  # eighths of widths, and widths that are None
-            return training_bytes(training, self.judge, self.info, self.num_workers)
-        batch, generator, mi = -(-training.batch_size // self.num_workers), training.generator, training.mi
+        generator, mi = training.generator, training.mi
+        term = (mi.kind, *(getattr(mi, name, None) for name in _OF_TERM)) if mi.weight else None
+        if (term, training.batch_size) not in self.rests:
+            self.rests[term, training.batch_size] = _rest(training, self.around)
+        rest = self.rests[term, training.batch_size]
+        params = cost.params(networks.layers(generator, self.around.info))
+        return _sum(training, params, self._own(training), rest) + CONTEXT_BYTES
+
+    def _own(self, training: DistillTraining) -> "_Own":
+        generator = training.generator
+        if GENERATORS[generator.family].takes == "noise":  # eighths of widths, and widths that are None
+            return _own(training, self.around)
         widths = {name: getattr(generator.widths, name) for name in type(generator.widths).model_fields}
-        narrow = _with_widths(generator, dict.fromkeys(widths, 1))
-        if (narrow, batch) not in self.affine:
-            self.affine[narrow, batch] = self._measured(narrow, batch)
-        if (found := self.affine[narrow, batch]) is None:
-            return training_bytes(training, self.judge, self.info, self.num_workers)
-        offset, slopes = found
-        saved, *steps = (offset + np.array(list(widths.values())) @ slopes).tolist()
-        term = (mi.kind, getattr(mi, "energy", None), getattr(mi, "discriminator", None)) if mi.weight else None
-        if (term, batch) not in self.rests:
-            self.rests[term, batch] = _rest(training, self.judge, self.info, batch)
-        return (
-            _sum(training, cost.params(networks.layers(generator, self.info)), saved, max(steps), self.rests[term, batch]) + CONTEXT_BYTES
-        )
+        narrow = _with_widths(training, dict.fromkeys(widths, 1))
+        alike = (narrow.generator, training.batch_size)
+        if alike not in self.affine:
+            self.affine[alike] = self._measured(narrow)
+        if (found := self.affine[alike]) is None:
+            return _own(training, self.around)
+        own, slopes = found
+        return own._replace(numbers=own.numbers + (np.array(list(widths.values())) @ slopes).astype(np.int64))
 
-    def _measured(self, narrow: Generator, batch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        names = list(type(narrow.widths).model_fields)
+    def _measured(self, narrow: DistillTraining) -> tuple["_Own", NDArray[np.int64]] | None:
+        names = list(type(narrow.generator.widths).model_fields)
 
-        def measured(widths: dict[str, int]) -> NDArray[np.int64]:
-            saved, steps = _generator_use(_with_widths(narrow, widths), self.info, batch)
-            return np.array([saved, *steps], dtype=np.int64)
+        def measured(widths: dict[str, int]) -> _Own:
+            return _own(_with_widths(narrow, widths), self.around)
 
         base, *rows = (measured({name: 2 if name == raised else 1 for name in names}) for raised in (None, *names))
-        slopes = np.array(rows) - base
-        offset = base - slopes.sum(axis=0)
-        is_affine = (measured(dict.fromkeys(names, 5)) == offset + 5 * slopes.sum(axis=0)).all()
-        return (offset, slopes) if is_affine else None
+        last = measured(dict.fromkeys(names, 5))
+        if any(each[1:] != base[1:] or len(each.numbers) != len(base.numbers) for each in (*rows, last)):
+            return None
+        slopes = np.array([row.numbers for row in rows]) - base.numbers
+        offset = base.numbers - slopes.sum(axis=0)
+        is_affine = (last.numbers == offset + 5 * slopes.sum(axis=0)).all()
+        return (base._replace(numbers=offset), slopes) if is_affine else None
 
 
-def _with_widths(generator: Generator, widths: dict[str, int]) -> Generator:
-    return generator.model_copy(update={"widths": generator.widths.model_copy(update=widths)})
+def _with_widths(training: DistillTraining, widths: dict[str, int]) -> DistillTraining:
+    generator = training.generator
+    return training.model_copy(update={"generator": generator.model_copy(update={"widths": generator.widths.model_copy(update=widths)})})
+
+
+class _Own(NamedTuple):
+    """Bytes that live while the generator trains and is evaluated, after each tensor that is made or gone."""
+
+    numbers: NDArray[np.int64]
+    """A minibatch, then an evaluation."""
+    evaluation: int
+    """Where the evaluation begins."""
+    forward: int
+    """Where the forward of a student has ended."""
+    loss: int
+    """Where the base loss of a student is there."""
 
 
 class _Rest(NamedTuple):
     """Bytes of everything in a training but its generator."""
 
     states: int
-    saved: int
-    evaluation: int
-    batches: int
+    batch: int
+    """Inputs, targets and the teacher's pictures."""
+    term: rehearsal.Term
+    teacher: int
+    """While the teacher makes its pictures, before the student's forward."""
+    judge: int
+    """While the judge sees the pictures of an evaluation."""
 
 
-def _rest(training: DistillTraining | GeneratorTraining, judge: JudgeNetwork, info: DataInfo, batch: int) -> _Rest:
-    shape = input_shape(training.generator, info.input_channels, *info.input_size)
-    with torch.device("meta"):
-        scorer = networks.judge(judge, info, 0)
-        inputs, picture = torch.empty(batch, *shape), torch.empty(batch, 3, info.height, info.width)
-        states, saved = _KEPT * _count(scorer), 0
-        if isinstance(training, Pix2pixTraining):
-            discriminator = networks.discriminator(training.discriminator, info, 0)
-            states += _TRAINED * _count(discriminator)
-            saved += saved_bytes(discriminator, torch.cat([torch.cat([inputs, picture], 1)] * 2))
-        elif isinstance(training, CycleganTraining | SaganTraining | Stylegan2Training):
-            discriminator, generator = (
-                networks.picture_discriminator(training.discriminator, 0),
-                networks.generator(training.generator, info, 0),
-            )
-            seen = saved_bytes(discriminator, picture)
-            if isinstance(training, CycleganTraining):  # each picture goes through both generators, and back, and to its own domain
-                states += _TRAINED * (_count(generator) + 2 * _count(discriminator)) + 2 * training.pool_size * picture[0].nbytes
-                saved += 5 * saved_bytes(generator, inputs) + 2 * seen
-            else:
-                states += _TRAINED * _count(discriminator)
-                saved += seen
-            if isinstance(training, Stylegan2Training):  # gradients of gradients keep the graph of the first ones
-                saved += seen + saved_bytes(generator, inputs)
-        elif isinstance(training, DistillTraining) and training.mi.weight and isinstance(training.mi, MutualInformation):
-            energy = networks.energy(training.mi.energy, info, 0)
-            states += (_TRAINED + _KEPT) * _count(energy)
-            saved += saved_bytes(energy, torch.cat([picture] * 2), torch.cat([picture] * 2))
-        elif isinstance(training, DistillTraining) and training.mi.weight and isinstance(training.mi, PairCritic):
-            critic = networks.critic(training.mi.discriminator, 0)
-            states += _TRAINED * _count(critic)
-            saved += saved_bytes(critic, torch.cat([torch.cat([picture] * 2, 1)] * 2))
-        evaluation = max(step_bytes(scorer, torch.empty(feed.BATCH, 3, info.height, info.width)))
-    batches = 2 * (inputs.nbytes + 4 * picture.nbytes)  # inputs, pictures and their gradients
-    return _Rest(states, saved, evaluation, batches)
+def _own(training: DistillTraining | GeneratorTraining, around: Around) -> _Own:
+    info, batch = around.info, _batch(training, around)
+    number = rehearsal.num_evaluated(training.generator, info, around.num_workers)
+    evaluation = rehearsal.evaluation(training.generator, info, number)
+    if isinstance(training, DistillTraining):
+        history, forward, loss = rehearsal.student(training, info, batch)
+    else:
+        history, forward, loss = np.array([rehearsal.alone(training, info, batch)], dtype=np.int64), 0, 0
+    return _Own(np.concatenate([history, evaluation]), len(history), forward, loss)
 
 
-def _generator_use(config: Generator, info: DataInfo, batch: int) -> tuple[int, list[int]]:
-    """(bytes that a forward pass of a batch keeps, what each layer holds in an evaluation)."""
-    with torch.device("meta"):
-        generator = networks.generator(config, info, 0)
-        shape = input_shape(config, info.input_channels, *info.input_size)
-        inputs, many = (torch.empty(count, *shape) for count in (batch, feed.BATCH))
-        return saved_bytes(generator, inputs), step_bytes(generator, many)
+def _rest(training: DistillTraining | GeneratorTraining, around: Around) -> _Rest:
+    info, batch = around.info, _batch(training, around)
+    with rehearsal.META:
+        states = _KEPT * _count(networks.judge(around.judge, info, 0))
+    learning, other = rehearsal.others(training, info)
+    states += sum(_TRAINED * _count(module) for module in learning) + other
+    term, teacher = rehearsal.Term(), 0
+    if isinstance(training, DistillTraining):
+        term = rehearsal.term(training, info, batch, around.teacher)
+        if rehearsal.runs_in_the_loop(around.teacher, info):
+            states += _KEPT * cost.params(networks.layers(around.teacher, info))
+            teacher = rehearsal.taught(around.teacher, info, batch)
+    number = rehearsal.num_evaluated(training.generator, info, around.num_workers)
+    pictures = rehearsal.pictures_of(info, batch).nbytes
+    held = rehearsal.inputs_of(training.generator, info, batch).nbytes + 2 * pictures
+    return _Rest(states, held, term, teacher, rehearsal.judged(around.judge, info, number))
 
 
-def _sum(training: DistillTraining | GeneratorTraining, params: int, saved: int, evaluation: int, rest: _Rest) -> int:
-    states = rest.states + (_TRAINED + (_KEPT if training.ema_nimg else 0)) * params
-    return states + int(_OVERHEAD * (max(saved + rest.saved, evaluation, rest.evaluation) + rest.batches))
+def _live(own: _Own, rest: _Rest) -> int:
+    history, evaluation = own.numbers[: own.evaluation], own.numbers[own.evaluation :]
+    return max(
+        int(history.max()) + rest.term.left,
+        int(history[own.forward]) + rest.term.own,
+        int(history[own.loss]) + rest.term.student,
+        rest.teacher,
+        int(evaluation.max()),
+        rest.judge,
+    )
+
+
+def _sum(training: DistillTraining | GeneratorTraining, params: int, own: _Own, rest: _Rest) -> int:
+    states = rest.states + (_TRAINED + _KEPT + (_KEPT if training.ema_nimg else 0)) * params
+    return states + int(_OVERHEAD * (_live(own, rest) + rest.batch))
+
+
+def _batch(training: DistillTraining | GeneratorTraining, around: Around) -> int:
+    """Of one worker."""
+    return -(-training.batch_size // around.num_workers)
 
 
 def start_peak() -> None:
@@ -184,46 +213,6 @@ def peak_gb() -> float | None:
     except OSError:
         return None
     return int(found[1]) / 2**20 if found else None
-
-
-def saved_bytes(module: nn.Module, *inputs: Tensor) -> int:
-    """Bytes that a forward pass keeps for its backward, beside the parameters. Modules and inputs on the meta device."""
-    own = {parameter.untyped_storage()._cdata for parameter in module.parameters()}
-    kept: dict[int, Any] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        kept[storage._cdata] = storage  # held, so that no later one gets its address
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        module(*inputs)
-    return sum(storage.nbytes() for key, storage in kept.items() if key not in own)
-
-
-def step_bytes(module: nn.Module, *inputs: Tensor) -> list[int]:
-    """Input and output of each layer in turn: the largest is what a forward pass without a graph holds at its peak."""
-    sizes: list[int] = []
-
-    def note(layer: nn.Module, given: tuple[Any, ...], out: Any) -> None:
-        sizes.append(sum(tensor.nbytes for tensor in itertools.chain(_tensors(given), _tensors(out))))
-
-    handles = [layer.register_forward_hook(note) for layer in module.modules() if not list(layer.children())]
-    try:
-        with torch.no_grad():
-            module(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return sizes
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _tensors(item)
 
 
 def _count(module: nn.Module) -> int:

@@ -104,14 +104,18 @@ class Plan:
         return "cost/memory_gb" in named
 
     @cached_property
+    def _around(self) -> memory.Around:
+        return memory.Around(self.experiment.judge.network, self.info, self.experiment.teacher.generator, self.options.workers_per_trial)
+
+    @cached_property
     def _predict(self) -> memory.Predictor:
-        return memory.Predictor(self.experiment.judge.network, self.info, self.options.workers_per_trial)
+        return memory.Predictor(self._around)
 
     def memory_of(self, training: DistillTraining | GeneratorTraining) -> int:
         """Predicted bytes of one worker on its GPU. Where it has none, too: a cost is the same wherever a sweep goes on."""
         if isinstance(training, DistillTraining) and self._asks_for_memory:
             return self._predict(training)
-        return memory.training_bytes(training, self.experiment.judge.network, self.info, self.options.workers_per_trial)
+        return memory.training_bytes(training, self._around)
 
     def uniform_generator(self, ngf: int) -> Generator:
         generator = self.experiment.student.generator

@@ -72,7 +72,7 @@ def say(plan: Plan, places: place.Places, nodes: list[place.Node], found: Priced
     beside = _unlike_the_window(plan, trials.group)
     progress.say(f"plan: at most {worker_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all{beside}")
     free = shutil.disk_usage(plan.store).free / GIB
-    progress.say(f"plan: {forecast.disk_bytes(plan) / MIB:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free")
+    progress.say(f"plan: {forecast.disk_bytes(plan).total / MIB:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free")
 
 
 def _unlike_the_window(plan: Plan, group: place.Group) -> str:
@@ -160,7 +160,7 @@ def against_actual(ledger: Ledger, found: Priced, gpus: float, total_sec: float,
         rows.append(("memory of a worker, GiB", ledger.plan.worker_bytes(gpus) / GIB, max(peaks)))
     files = [path for path in (ledger.folder / "trials").rglob("*") if path.is_file()]
     files += list(Path(ledger.stages.teacher.path).glob("outputs-*.npy"))
-    rows.append(("disk, MiB", forecast.disk_bytes(ledger.plan) / MIB, sum(path.stat().st_size for path in files) / MIB))
+    rows.append(("disk, MiB", forecast.disk_bytes(ledger.plan).total / MIB, sum(path.stat().st_size for path in files) / MIB))
     table = pd.DataFrame(rows, columns=["what", "predicted", "actual"])
     return table.assign(**{"actual / predicted": table["actual"] / table["predicted"]})
 

@@ -31,7 +31,7 @@ FLOORS: dict[str, int] = {
         ),
         0,
     ),
-    **dict.fromkeys(("seeds", "cost", "losses", "metrics", "bootstrap", "langevin", "vem", "vid"), 1),
+    **dict.fromkeys(("seeds", "cost", "live", "losses", "metrics", "bootstrap", "langevin", "vem", "vid"), 1),
     **dict.fromkeys(("models", "models.energy", "models.judge", "models.patchgan", "models.resnet", "models.unet"), 1),
     **dict.fromkeys(("models.enhance", "models.sagan", "models.stylegan2"), 1),
     **dict.fromkeys(("extractors", "segmenters", "models.drn", "models.inception", "models.squeezenet", "models.vgg"), 1),
@@ -47,6 +47,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("search.known_cost", "search.replicates", "search.stopping"), 2),
     **dict.fromkeys(("foreign", "layouts", "inherit"), 2),
     "memory": 3,
+    "rehearsal": 3,
     "plugins": 3,
     "train": 3,
     **dict.fromkeys(

@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import quiet
 from no_ray import SETTINGS, TINY, without_ray
+from test_memory import job_of_random_weights
 from test_recipes import SMALL, lengths, small_cyclegan
 
 from raydistill import forecast, place, results
@@ -95,6 +97,23 @@ def test_replicates_count_as_an_upper_bound(tmp_path: Path) -> None:
     assert found.total_sec == pytest.approx(without.total_sec + 18) and found.trials_sec == pytest.approx(without.trials_sec + 30)
     assert found.device_hours == pytest.approx(without.device_hours + found.replicates.device_hours)
     assert found.disk_bytes == without.disk_bytes + found.replicates.disk_bytes
+
+
+def test_the_disk_of_a_trial_is_that_of_all_that_moves_in_it(tmp_path: Path) -> None:
+    """Both ways of a CycleGAN with their discriminators and pools; a student's replay buffer."""
+    small_cyclegan(tmp_path)
+    values = {path: value for path, value in SMALL.items() if path != "student.mi.weight"} | lengths(4)
+    values |= {"data.height": 16, "data.width": 16, "student.mi.start": "replay"}
+    values |= {"teacher.discriminator.width": 64, "teacher.discriminator.num_layers": 1}
+    set_values = tuple(f"{path}={value}" for path, value in values.items())
+    plan = check(SweepOptions(space="cyclegan", data=str(tmp_path / "pictures"), store=str(tmp_path / "runs"), set=set_values))
+    for stage in ("teacher", "student"):
+        job = job_of_random_weights(plan.experiment, stage, tmp_path / stage)
+        quiet(job, tmp_path / stage / "trained")
+        left = sum(path.stat().st_size for path in (tmp_path / stage / "trained").rglob("*") if path.is_file())
+        predicted = forecast._trial_bytes(plan, getattr(plan.experiment, stage)) - forecast._FILES_BYTES
+        print(f"{stage}: predicted {predicted / 1e6:.2f} MB, left {left / 1e6:.2f}")
+        assert 0.9 * left < predicted < 1.02 * left
 
 
 @pytest.fixture
