@@ -1,22 +1,24 @@
 """Which running trials to stop, where several objectives are wanted and costs among them are known. No framework, no state.
 
 A cost is no merit here: it says with which others a trial is compared. So the cheapest trial, which nothing can dominate, is stopped when
-it is bad. Two rules, asked at each evaluation but the last:
+it is bad. How much an evaluation on the way says about the end is not taken for granted but learned from the whole trainings so far: the
+gain from this share of the budget on, regressed on the quality here and the cost. Where the order still changes, the prediction is
+wide and nobody is stopped. Two rules ask what a trial reaches at best, but for a small chance; at each evaluation but the last:
 
-1. Successive halving. At each rung, a share of the budget, the qualities of all trials that have come so far are freed of their common
-   trend with the cost, and the trials are split into strata of the cost; strata with too few are merged with a neighbour. Whoever is not in
-   the better part of its stratum is stopped, unless it is on the front there and shows what its cost buys: it beats a cheaper trial. With
-   several qualities "better" is the layer of non-dominated sorting.
-2. What it may still reach. Its end is at best what it is now and the largest gain that any trial made from here to its end. Where a
-   finished trial is no dearer and no worse than that in any quality, the running one is stopped.
+1. Successive halving. At each rung, a share of the budget, the ends of all trials that have come so far, where they are open the expected
+   ones, are freed of their common trend with the cost, and the trials are split into strata of the cost; strata with too few are merged
+   with a neighbour. Whoever is not in the better part of its stratum even by its best end is stopped, unless it would be on the front and
+   show what its cost buys: it beats a cheaper trial. With several qualities "better" is the layer of non-dominated sorting.
+2. What it may still reach. Where a finished trial is no dearer and no worse in any quality than the best end, the trial is stopped.
 """
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student_t
 
 from raydistill.search.problem import Problem, Told, cost_axis
 from raydistill.space import SearchSpace, corner
@@ -29,8 +31,10 @@ _KEPT = 0.5
 _STRATA = 4
 _FEWEST = 4
 """Trials of a stratum."""
-_FEWEST_COMPLETE = 10
-"""Whole trainings, before a gain counts as the largest."""
+_CHANCE_AT_RUNG, _CHANCE_BETWEEN = 0.05, 0.01
+"""That a trial ends better than the end by which it is judged."""
+_SHRINKAGE = 1e-3
+"""Pseudo observations of "all gain the same"."""
 
 
 class EarlyStopping:
@@ -49,42 +53,50 @@ class EarlyStopping:
 
     def __call__(self, history: Sequence[Told], number: int) -> bool:
         """Whether trial `number` of the history, RUNNING with an evaluation, should stop at its newest one."""
-        share = history[number].curve[-1][0]
-        return self._loses_its_rung(history, number, share) or self._cannot_reach_the_front(history, number, share)
-
-    def _loses_its_rung(self, history: Sequence[Told], number: int, share: float) -> bool:
-        before = max((earlier for earlier, _ in history[number].curve[:-1]), default=0.0)
-        if not any(before < rung <= share for rung in RUNGS):
+        share, values = history[number].curve[-1]
+        here, end = _whole_trainings(self.problem.space, history, share)
+        if len(end) == 0:
             return False
-        reached = {index: _signed(self.problem.space, at) for index, told in enumerate(history) if (at := _at(told, share)) is not None}
-        points, mine = np.array(list(reached.values())), list(reached).index(number)
-        costs = self.axis.scaled([self._cost(history[index], point) for index, point in reached.items()])
+        predicted = _predicted(_signed(self.problem.space, values), here, end)
+        if predicted.freedom < 1:
+            return False
+        if (end <= predicted.best(_CHANCE_BETWEEN)).all(axis=1).any():
+            return True
+        before = max((earlier for earlier, _ in history[number].curve[:-1]), default=0.0)
+        at_rung = any(before < rung <= share for rung in RUNGS)
+        return at_rung and self._loses_its_rung(history, number, predicted.best(_CHANCE_AT_RUNG))
+
+    def _loses_its_rung(self, history: Sequence[Told], number: int, best: Array) -> bool:
+        """Whether trial `number` would, even if it ended at `best` (m,)."""
+        share = history[number].curve[-1][0]
+        come_so_far = {index: told for index, told in enumerate(history) if _at(told, share)}
+        ends = {index: expected_end(self.problem.space, history, told, share) for index, told in come_so_far.items()}
+        points = np.array([best if index == number else _signed(self.problem.space, end or []) for index, end in ends.items()])
+        mine = list(ends).index(number)
+        costs = self.axis.scaled([self._cost(history[index], point) for index, point in zip(ends, points)])
         merit = np.stack([_without_trend(points[:, column], costs) for column in self.qualities], axis=1)
         rivals = merit[_stratum(costs, mine)]
         if len(rivals) < _FEWEST or _buys_something(points[:, self.qualities], costs, mine):
             return False
         return _num_in_better_layers(rivals, merit[mine]) >= math.ceil(_KEPT * len(rivals))
 
-    def _cannot_reach_the_front(self, history: Sequence[Told], number: int, share: float) -> bool:
-        here, end = _whole_trainings(self.problem.space, history, share)
-        if len(end) < _FEWEST_COMPLETE:
-            return False
-        reachable = _extrapolated(_signed(self.problem.space, history[number].curve[-1][1]), here, end, np.min)
-        return bool((end <= reachable).all(axis=1).any())
-
     def _cost(self, told: Told, point: Array) -> float:
         return float(self.problem.costs_of(told.picked)[self.axis.name] if self.column is None else point[self.column])
 
 
-def expected_end(space: SearchSpace, history: Sequence[Told], told: Told) -> list[float] | None:
-    """What a stopped trial would probably have reached, by the median gain of the finished ones from there. None: nobody knows."""
-    if not told.curve:
-        return None
-    share, values = told.curve[-1]
+def expected_end(space: SearchSpace, history: Sequence[Told], told: Told, share: float | None = None) -> list[float] | None:
+    """The objectives that a trial probably ends with. None: nobody knows.
+
+    Args:
+        share: judged by the first evaluation at or after this share of the budget; None: by its newest one.
+    """
+    if told.values or not told.curve:
+        return told.values
+    share = told.curve[-1][0] if share is None else share
     here, end = _whole_trainings(space, history, share)
-    if len(end) == 0:
+    if len(end) == 0 or (at := _at(told, share)) is None:
         return None
-    return _signed(space, _extrapolated(_signed(space, values), here, end, np.median)).tolist()
+    return _signed(space, _predicted(_signed(space, at), here, end).mean).tolist()
 
 
 def _signed(space: SearchSpace, values: Sequence[float] | Array) -> Array:
@@ -104,11 +116,35 @@ def _whole_trainings(space: SearchSpace, history: Sequence[Told], share: float) 
     return here, end
 
 
-def _extrapolated(point: Array, here: Array, end: Array, chosen: Callable[..., Any]) -> Array:
-    """A point (m,) moved by the chosen gain of others from `here` to `end` (n, m): a factor where all are positive, else a difference."""
-    is_ratio = (here > 0).all(axis=0) & (end > 0).all(axis=0) & (point > 0)
-    factors = chosen(end / np.where(is_ratio, here, 1.0), axis=0)
-    return np.where(is_ratio, point * factors, point + chosen(end - here, axis=0))
+class _Prediction(NamedTuple):
+    """Student's t distributions of the objectives at the end of a training, minimised."""
+
+    mean: Array
+    """(m,)"""
+    deviation: Array
+    """(m,); infinite: so few whole trainings say nothing."""
+    freedom: int
+
+    def best(self, chance: float) -> Array:
+        """(m,): each is better with this chance only."""
+        return self.mean - (student_t.ppf(1 - chance, self.freedom)) * self.deviation
+
+
+def _predicted(point: Array, here: Array, end: Array) -> _Prediction:
+    """The end of a training that is at `point` (m,), by a linear regression of the gains of others from `here` to `end` (n, m) on all that
+    is known of them there. With hardly any others, all gain the same."""
+    num, columns = here.shape
+    spread = here.std(axis=0)
+    spread = np.where(spread > 0, spread, 1e-12 * np.maximum(1.0, np.abs(here).max(axis=0)))
+    inputs, mine = ((rows - here.mean(axis=0)) / spread for rows in (here, point))
+    gains = end - here
+    precision = np.linalg.inv(inputs.T @ inputs + _SHRINKAGE * np.eye(columns))
+    slopes = precision @ inputs.T @ (gains - gains.mean(axis=0))
+    rest = gains - gains.mean(axis=0) - inputs @ slopes
+    freedom = num - columns - 1
+    leverage = 1 + 1 / num + mine @ precision @ mine
+    variance = (rest**2).sum(axis=0) / max(freedom, 1) * leverage
+    return _Prediction(point + gains.mean(axis=0) + mine @ slopes, np.sqrt(variance), freedom)
 
 
 def _without_trend(values: Array, costs: Array) -> Array:
