@@ -123,7 +123,7 @@ def test_a_killed_sweep_goes_on_to_the_same_end(sampler: str, workers: int, sche
         return dict(answered[question])
 
     monkeypatch.setattr(search, "propose", once)
-    of = problem(sampler, parameters={name: MIXED[name] for name in ("a", "b", "kind")})
+    of = problem(sampler, parameters={name: MIXED[name] for name in ("a", "b", "kind", "rate")})
     count = 13 if sampler in SLOW else 20
 
     def swept(**given: object) -> list[SimulatedTrial]:
