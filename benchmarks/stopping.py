@@ -6,8 +6,8 @@ and the cost scaled to [0, 1]: what is dear learns more slowly, and curves cross
 
 One cell is (problem, sampler, seed): two simulated sweeps, with whole trainings and with early stopping. `images_N`: the images, in whole
 trainings and divided by N, after which the finished trainings of the stopped sweep leave no more regret than N whole trainings do; "inf"
-where they do not within the cell's trials. `lost`: of the members of the front over all that the stopped sweep proposed, by true values,
-those that were stopped.
+where they do not within the cell's trials. `lost`: of the members of the front over all that the stopped sweep proposed, those that were
+stopped; by true values, and by the values that each would have measured at its end.
 """
 
 import math
@@ -70,8 +70,11 @@ def compared(
         images = next((images for images, left in reached if left <= goal), math.inf)
         out |= {f"goal_{mark}": goal, f"images_{mark}": images / mark}
         out[f"regret_at_a_third_{mark}"] = min((left for images, left in reached if images <= mark / 3), default=1.0)
-    front = members(np.array([true(trial.picked) for trial in trials]), directions)
-    out |= {"front": int(front.sum()), "lost": sum(trial.status == "PRUNED" for trial, is_member in zip(trials, front) if is_member)}
+    ends = {"true": [true(trial.picked) for trial in trials], "measured": [trial.outcome.values for trial in trials]}
+    for which, points in ends.items():
+        front = members(np.array(points), directions)
+        lost = sum(trial.status == "PRUNED" for trial, is_member in zip(trials, front) if is_member)
+        out |= {f"front_{which}": int(front.sum()), f"lost_{which}": lost}
     return out | {"images": sum(trial.steps / trial.outcome.steps for trial in trials) / num_trials}
 
 
@@ -92,9 +95,9 @@ def report(lines: list[dict[str, Any]], what: str = "synthetic curves", marks: S
         print(
             "| problem | seeds | "
             + " | ".join(f"images for the regret of {mark}" for mark in marks)
-            + " | images a trial | front members stopped |"
+            + " | images a trial | members of the true front stopped | of the measured front |"
         )
-        print("|---" * (len(marks) + 4) + "|")
+        print("|---" * (len(marks) + 5) + "|")
         ours = [line for line in lines if line["sampler"] == sampler]
         for name in dict.fromkeys(line["problem"] for line in ours):
             cells = [line for line in ours if line["problem"] == name]
@@ -104,8 +107,12 @@ def report(lines: list[dict[str, Any]], what: str = "synthetic curves", marks: S
                 low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], method="higher")
                 few = ", ".join(f"{value:.2f}" for value in values)
                 shares.append(few if len(values) < 5 else f"{middle:.2f} ({low:.2f}-{high:.2f})")
-            images, front, lost = (sum(line[key] for line in cells) for key in ("images", "front", "lost"))
-            print(f"| {name} | {len(cells)} | " + " | ".join(shares) + f" | {images / len(cells):.2f} | {lost} of {front} |")
+            images = sum(line["images"] for line in cells) / len(cells)
+            lost = [
+                " of ".join(str(sum(line[f"{key}_{which}"] for line in cells)) for key in ("lost", "front"))
+                for which in ("true", "measured")
+            ]
+            print(f"| {name} | {len(cells)} | " + " | ".join([*shares, f"{images:.2f}", *lost]) + " |")
 
 
 if __name__ == "__main__":
