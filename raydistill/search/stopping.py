@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from raydistill.search.problem import Problem, Told, cost_axis
 from raydistill.space import SearchSpace, corner
@@ -127,7 +127,7 @@ class _Prediction(NamedTuple):
 
     def best(self, chance: float) -> Array:
         """(m,): each is better with this chance only."""
-        return self.mean - (student_t.ppf(1 - chance, self.freedom)) * self.deviation
+        return self.mean - stdtrit(self.freedom, 1 - chance) * self.deviation
 
 
 def _predicted(point: Array, here: Array, end: Array) -> _Prediction:
