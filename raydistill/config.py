@@ -226,6 +226,15 @@ class Training(Frozen):
         """Each worker's share of the batch must be a multiple of it."""
         return 1
 
+    def misfit(self, number: int, workers: str) -> str | None:
+        """Why so many workers, called that, cannot share the batch; None: they can."""
+        if self.batch_size % number:
+            return f"{self.batch_size} is not divisible by {workers}; use a multiple of {number}"
+        if self.batch_size // number % self.share_multiple:
+            needed = self.share_multiple * number
+            return f"{self.batch_size} for {workers}: the discriminator sees pictures by fours; use a multiple of {needed}"
+        return None
+
 
 class JudgeTraining(Training):
     """The evaluator: predicts the input (classes, or the input picture where there are no labels) from a real picture."""
@@ -299,8 +308,8 @@ class Stylegan2Training(GeneratorTraining):
             raise ValueError(f"execution.{min(options)}: gradients of gradients need whole, plain networks and batches; leave it out")
         if self.precision != "float32":
             raise ValueError(f"precision {self.precision}: gradients of gradients need float32")
-        if self.batch_size % self.share_multiple:
-            raise ValueError(f"batch_size {self.batch_size}: the discriminator sees pictures by fours; use a multiple of 4")
+        if (misfit := self.misfit(1, "one worker")) is not None:
+            raise ValueError(f"batch_size {misfit}")
         return self
 
     @property

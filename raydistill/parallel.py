@@ -46,15 +46,8 @@ def current() -> Workers:
 
 def check(workers: Workers, training: Training, networks: dict[str, nn.Module]) -> None:
     """Raises ConfigError where the batch cannot be shared evenly, or where an option would change a result."""
-    if training.batch_size % workers.number:
-        raise ConfigError(
-            f"training.batch_size: {training.batch_size} is not divisible by {workers.number} workers; use a multiple of {workers.number}"
-        )
-    if training.batch_size // workers.number % training.share_multiple:
-        raise ConfigError(
-            f"training.batch_size: {training.batch_size} for {workers.number} workers: the discriminator sees pictures by fours; "
-            f"use a multiple of {training.share_multiple * workers.number}"
-        )
+    if (misfit := training.misfit(workers.number, f"{workers.number} workers")) is not None:
+        raise ConfigError(f"training.batch_size: {misfit}")
     for name, network in networks.items():
         refuse_execution(training.execution, network, "training", f"the network {name}")
 

@@ -311,16 +311,10 @@ def _check_workers(options: SweepOptions, experiment: Experiment) -> None:
             raise ConfigError(f"{option} {gpus:g}: give a whole number, or a share of one GPU between 0 and 1")
     for stage, option, number in _asked_workers(options):
         training = getattr(experiment, stage)
-        if training.batch_size % number:
-            shared = training.batch_size // number * number or number
+        if (misfit := training.misfit(number, f"{option} {number}")) is not None:
+            step = number * training.share_multiple
             raise ConfigError(
-                f"{stage}.batch_size: {training.batch_size} is not divisible by {option} {number}; "
-                f"use a multiple of {number}, for example --set {stage}.batch_size={shared}"
-            )
-        if training.batch_size // number % training.share_multiple:
-            raise ConfigError(
-                f"{stage}.batch_size: {training.batch_size} for {option} {number}: the discriminator sees pictures by fours; "
-                f"use a multiple of {training.share_multiple * number}"
+                f"{stage}.batch_size: {misfit}, for example --set {stage}.batch_size={training.batch_size // step * step or step}"
             )
     is_inline = options.executor == "inline" or (options.executor == "auto" and options.workers_per_trial == 1)
     if student.execution.sharding == "fsdp" and is_inline:

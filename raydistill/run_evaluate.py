@@ -111,10 +111,11 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
 
 
 def trained_at(path: Path) -> Trained | None:
-    """The generator at `path`: a network's folder, a trial's, or a checkpoint's. None: it is none of these."""
+    """The generator at `path`: a network's folder, one that holds it as `network`, a trial's, or a checkpoint's. None: it is none of
+    these. A sweep's trial 0000 is its teacher, whose network is in the store's cache."""
     if (path / "trial.json").is_file():
         job = _job_of(path)
-        finished = [path / "network", path.absolute().parents[2] / "cache" / "teacher" / job.key / "network"]
+        finished = [path / "network", path.absolute().parents[3] / "cache" / "teacher" / job.key / "network"]
         for folder in finished:
             if (folder / "meta.json").is_file():
                 return Trained(folder, job, _finished(folder))
@@ -126,7 +127,7 @@ def trained_at(path: Path) -> Trained | None:
         return Trained(path, job, _interrupted(path, job))
     if (path / "meta.json").is_file():
         return Trained(path, _job_of(path.parent) if (path.parent / "trial.json").is_file() else None, _finished(path))
-    return None
+    return trained_at(path / "network") if (path / "network" / "meta.json").is_file() else None
 
 
 def _job_of(trial: Path) -> Job:

@@ -298,7 +298,7 @@ def test_truncation_is_part_of_a_finished_generator_and_not_of_its_training() ->
         ({"execution": {"microbatch": 2}}, "execution.microbatch: gradients of gradients need whole, plain networks"),
         ({"execution": {"sharding": "fsdp"}}, "execution.sharding: gradients of gradients"),
         ({"precision": "bfloat16"}, "precision bfloat16: gradients of gradients need float32"),
-        ({"batch_size": 6}, "batch_size 6: the discriminator sees pictures by fours"),
+        ({"batch_size": 6}, "batch_size 6 for one worker: the discriminator sees pictures by fours; use a multiple of 4"),
     ],
 )
 def test_what_stylegan2_cannot_follow_is_refused(changes: dict[str, Any], said: str) -> None:

@@ -25,7 +25,7 @@ from raydistill.errors import CheckpointError, ConfigError, DataError, RunError
 from raydistill.evaluate import confusion_counts
 from raydistill.models.inception import Inception
 from raydistill.networks import load
-from raydistill.run_evaluate import EvaluateOptions, evaluate
+from raydistill.run_evaluate import EvaluateOptions, evaluate, trained_at
 from raydistill.scoring import Score
 from raydistill.seeds import numpy_stream
 from raydistill.train import TrialResult
@@ -307,6 +307,18 @@ def test_nothing_to_score_with_or_to_compare_with_is_said(trial: Trial, script: 
     assert "no --data or --set beside it" in refusal(ConfigError, fake, real=str(fake), data="shapes")
     assert "this network is a generator" in refusal(CheckpointError, trial.folder, judge=stages.teacher.path)
     assert "this network is a judge" in refusal(CheckpointError, stages.judge.path, data=stages.data.path, extractors=(script,))
+
+
+def test_the_teacher_of_a_sweep_is_found_by_its_trial_and_by_its_folder_in_the_store(stages: Stages, tmp_path: Path) -> None:
+    job, trial = stages.teacher_job(), tmp_path / "sweeps" / "one" / "trials" / "0000"
+    stored = tmp_path / "cache" / "teacher" / job.key
+    shutil.copytree(stages.teacher.path, stored / "network")
+    trial.mkdir(parents=True)
+    (trial / "trial.json").write_text(json.dumps({"job": job.model_dump(mode="json")}))
+    for given in (trial, stored):
+        found = trained_at(given)
+        assert found is not None and found.path == stored / "network"
+    assert trained_at(tmp_path) is None
 
 
 def test_a_generator_whose_output_is_not_finite_is_named(trial: Trial, tmp_path: Path) -> None:
