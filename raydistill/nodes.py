@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raydistill import plugins
 from raydistill.errors import ConfigError
 
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "raydistill")
@@ -115,6 +114,8 @@ def require_same_versions() -> None:
 
 def require_plugins(shipped: str) -> None:
     """Raises ConfigError with the list, where a plug-in of the driver cannot be imported on a node."""
+    from raydistill import plugins  # it imports torch, which a node that is asked for its versions need not
+
     if json.loads(shipped) and (wrong := [f"{node.node}: {node.error}" for node in on_every_node(plugins.take_in, shipped) if node.error]):
         raise ConfigError(f"a plug-in cannot be imported on every node: {'; '.join(wrong)}. Install there what it imports")
 

@@ -105,6 +105,7 @@ def start_ray(*, dashboard: bool) -> None:
     if address := ray_address():
         join.join_ray(address)
         return
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process a trainer, for nodes that are taken away: here is one
     before = os.environ.get(_TEMPORARY)
     own = Path(tempfile.mkdtemp(prefix="rd-", dir=before or tempfile.gettempdir()))
     _OWN_FOLDERS.append((own, before))

@@ -60,7 +60,7 @@ def test_a_wrong_token_is_said_with_what_to_do(tmp_path):
         (tmp_path / name).chmod(0o600)
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
     plain["RAY_AUTH_MODE"] = "token"
-    head = "from raydistill import place; from ray.cluster_utils import Cluster; cluster = Cluster(initialize_head=True, "
+    head = "import raydistill; from ray.cluster_utils import Cluster; cluster = Cluster(initialize_head=True, "
     head += "head_node_args={'num_cpus': 1, 'include_dashboard': False}); print(cluster.address, flush=True); input(); cluster.shutdown()"
     with_head = {**plain, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "head")}
     with subprocess.Popen([sys.executable, "-c", head], env=with_head, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:

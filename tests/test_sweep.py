@@ -12,9 +12,11 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from no_ray import without_ray
 
 from raydistill import results, store
 from raydistill.cli import main
+from raydistill.place import Node
 from raydistill.track import default_uri
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
@@ -148,12 +150,16 @@ def test_an_interrupted_and_a_killed_sweep_resume_without_repeating_or_losing_a_
     assert "RUNNING" not in statuses(folder) and "KILLED" not in statuses(folder)
 
 
-def test_a_finished_sweep_resumed_trains_nothing_and_rebuilds_a_lost_tracking_store_from_the_ledger(finished, tmp_path):
+def test_a_finished_sweep_resumed_trains_nothing_and_rebuilds_a_lost_tracking_store_from_the_ledger(finished, tmp_path, monkeypatch):
+    """In this process and without Ray: there is nothing for it to do."""
     folder, _ = finished
     before = sorted((path, path.stat().st_mtime_ns) for path in folder.glob("sweeps/default-001/trials/*/result.json"))
     elsewhere = f"sqlite:///{tmp_path}/other.db"
-    done = run(command(folder, "--trials", "3", "--resume", "--mlflow", elsewhere), tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    without_ray(monkeypatch, [Node("here", 2)], after_trial=lambda: pytest.fail("a trial was trained"))
+    monkeypatch.setattr(sys, "argv", command(folder, "--trials", "3", "--resume", "--mlflow", elsewhere)[2:])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 0
     assert sorted((path, path.stat().st_mtime_ns) for path in folder.glob("sweeps/default-001/trials/*/result.json")) == before
     mlflow.set_tracking_uri(elsewhere)
     runs = mlflow.search_runs(experiment_names=["raydistill"])
