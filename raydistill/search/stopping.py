@@ -2,7 +2,7 @@
 
 A cost is no merit here: it says with which others a trial is compared. So the cheapest trial, which nothing can dominate, is stopped when
 it is bad. How much an evaluation on the way says about the end is not taken for granted but learned from the whole trainings so far: the
-gain from this share of the budget on, regressed on the quality here and the cost. Where the order still changes, the prediction is
+gain from this share of the budget on, regressed on all objectives here. Where the order still changes, the prediction is
 wide and nobody is stopped. Two rules ask what a trial reaches at best, but for a small chance; at each evaluation but the last:
 
 1. Successive halving. At each rung, a share of the budget, the ends of all trials that have come so far, where they are open the expected
