@@ -39,7 +39,7 @@ def on_every_node(function: Callable[..., Any], *args: Any, timeout_sec: float =
     """
     here = ray.get_runtime_context().get_node_id()
     alive = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: (node["NodeID"] != here, node["NodeName"]))
-    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    task = ray.remote(num_cpus=0, max_retries=1)(function)  # once more, should it meet a worker that an earlier question's end is killing
     pending = {}
     for node in alive:
         affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)

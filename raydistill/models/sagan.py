@@ -80,9 +80,9 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.query(x).flatten(2), self.key(x).flatten(2), self.value(x).flatten(2).mT.contiguous()
-        parts = [(part.mT @ key).softmax(2) @ value for part in query.split(_PLACES, 2)]  # softmax: [place, place it looks at]
-        return x + self.gamma * torch.cat(parts, 1).mT.reshape(x.shape)
+        query, key, value = self.query(x).flatten(2), self.key(x).flatten(2), self.value(x).flatten(2).transpose(1, 2).contiguous()
+        parts = [(part.transpose(1, 2) @ key).softmax(2) @ value for part in query.split(_PLACES, 2)]  # softmax: [place, place it looks at]
+        return x + self.gamma * torch.cat(parts, 1).transpose(1, 2).reshape(x.shape)
 
 
 def build(config: SaganGenerator, in_channels: int) -> nn.Module:
