@@ -64,7 +64,8 @@ def _set_up_worker(config: dict[str, Any]) -> None:
 
 
 def set_up_process(group: Group) -> None:
-    """Threads and GPUs of a process that trains: no more than it was given."""
+    """Threads and GPUs of a process that trains: no more than it was given; and not the kernels of every width that it ever trained."""
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")  # a training has some hundred; of 1,024, the default, a MiB each
     torch.set_num_threads(max(1, math.ceil(group.cpus - 1e-9)))
     if group.gpus == 0:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from who asked for none
