@@ -71,8 +71,8 @@ def write_report(
         if trial["trial_id"] in tracker.run_ids:  # a limit may have come before it started
             tracker.log_front(row, trial)
     metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": int(table["front.member"].sum())}
-    tables = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
-    tracker.end_sweep(metrics, [*report, *tables])
+    files = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
+    tracker.end_sweep(metrics, [*report, *files])
     _print(ledger, results.averaged(table), progress)
     progress.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
     progress.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")

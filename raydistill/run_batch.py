@@ -231,7 +231,7 @@ def _run_one(batch: Batch, each: Sweep, meter: Meter, progress: Progress) -> str
 # ---- the tables -----------------------------------------------------------------------------------------------------
 
 
-def tables(sweeps: Sequence[Sweep], states: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def batch_tables(sweeps: Sequence[Sweep], states: dict[str, str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """One row a sweep; mean and standard deviation over seeds, one row a space and method; every front member of the finished sweeps.
 
     All from the sweeps' result tables. An unfinished sweep has no numbers: its front is not yet what the others' are.
@@ -266,7 +266,7 @@ def tables(sweeps: Sequence[Sweep], states: dict[str, str]) -> tuple[pd.DataFram
 
 
 def _report(batch: Batch, sweeps: Sequence[Sweep], states: dict[str, str], folder: Path, progress: Progress) -> None:
-    by_sweep, summary, fronts = tables(sweeps, states)
+    by_sweep, summary, fronts = batch_tables(sweeps, states)
     for name, table in (("sweeps", by_sweep), ("summary", summary), ("fronts", fronts)):
         results.write_atomic(folder / f"{name}.csv", partial(table.to_csv, index=False))
     progress.console.print()

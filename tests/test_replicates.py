@@ -257,8 +257,8 @@ def test_tables_go_to_files_and_back_and_older_ones_are_read(tmp_path: Path) -> 
 
 def test_the_report_shows_means_seeds_and_probabilities(tmp_path: Path) -> None:
     trials = replicated_trials()
-    tables = results.trial_table(trials, sweep_id="demo"), results.evaluation_table(trials, sweep_id="demo")
-    report = analysis.write_report(*tables, tmp_path, title="demo", objectives=OBJECTIVES, reference=REFERENCE, facts={})
+    given = results.trial_table(trials, sweep_id="demo"), results.evaluation_table(trials, sweep_id="demo")
+    report = analysis.write_report(*given, tmp_path, title="demo", objectives=OBJECTIVES, reference=REFERENCE, facts={})
     front = pd.read_csv(report.csv, dtype={"trial": "str"})
     assert front["trial"].tolist() == ["0000", "0001", "0002"] and front["seeds"].tolist() == [3, 1, 2]
     assert front["val/miou"].tolist() == pytest.approx([0.44, 0.45, 0.61]) and front["standard error of val/miou"].notna().all()

@@ -118,10 +118,10 @@ def teacher_pictures(job: Job, bench: Bench) -> terms.TeacherPictures:
     split, seed, latent = load_split(job.data, "train"), job.training.seed, feed.latent_of(networks.generator_config(job.teacher))
     network = networks.load(job.teacher, bench.info, bench.device)
     parallel.split(network, job.training.execution, bench.device, bench.workers)
-    repeats = feed.repeats(split, latent)  # else nothing is ever stored that the bits could differ from
+    is_repeated = feed.repeats(split, latent)  # else nothing is ever stored that the bits could differ from
 
     def computed(shown: feed.Shown) -> Tensor:
         inputs = feed.inputs_of(split, latent, seed, shown, bench.device)
-        return compute(network, inputs, chunk if repeats else len(inputs))
+        return compute(network, inputs, chunk if is_repeated else len(inputs))
 
     return computed
