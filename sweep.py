@@ -2,7 +2,7 @@
 
 import sys
 
-from raydistill.cli import main
+from raydistill.commands.cli import main
 
 if __name__ == "__main__":
     sys.argv.insert(1, "sweep")

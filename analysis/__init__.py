@@ -1,4 +1,4 @@
-"""Reports on a sweep. They read the result tables only; numbers about fronts come from `raydistill.frontier`."""
+"""Reports on a sweep. They read the result tables only; numbers about fronts come from `raydistill.records.pareto`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.page import axis_order, write_page
 from analysis.plots import frontier_csv, frontier_png
-from raydistill.results import Objective, averaged, with_front
+from raydistill.records.tables import Objective, averaged, with_front
 
 __all__ = ["Report", "write_report"]
 

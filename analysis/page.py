@@ -1,6 +1,6 @@
 """The frontier as one HTML file that opens without a network: template `page.html`, behaviour `page.js`, numbers embedded as JSON.
 
-The page computes nothing about fronts: membership for every pair of axes is embedded, from `raydistill.frontier`.
+The page computes nothing about fronts: membership for every pair of axes is embedded, from `raydistill.records.pareto`.
 """
 
 import base64
@@ -16,9 +16,10 @@ import pandas as pd
 from plotly.offline import get_plotlyjs
 
 from analysis.plots import MARKS, axis_title, groups, pair_members
-from raydistill import frontier
-from raydistill.frontier import Direction
-from raydistill.results import Objective, column, competitors, objective_points, write_atomic
+from raydistill.records import pareto
+from raydistill.records.files import write_atomic
+from raydistill.records.pareto import Direction
+from raydistill.records.tables import Objective, column, competitors, objective_points
 
 _LOWER_IS_BETTER = re.compile(r"^(cost|time)/|/(fid|kid|fd_.*|kd_.*)$")
 _HIGHER_IS_BETTER = re.compile(r"/(miou|psnr|ssim)$")
@@ -66,11 +67,19 @@ def write_page(
         "ceiling": ceiling,
         "curves": _curves(table, evaluations),
         "samples": {
-            trial: "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode() for trial, file in (samples or {}).items()
+            trial: "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+            for trial, file in (samples or {}).items()
         },
         "facts": _facts(table, objectives, reference, facts, ceiling),
     }
-    text = _filled({"title": html.escape(title), "plotly": get_plotlyjs(), "data": _script_json(payload), "script": _asset("page.js")})
+    text = _filled(
+        {
+            "title": html.escape(title),
+            "plotly": get_plotlyjs(),
+            "data": _script_json(payload),
+            "script": _asset("page.js"),
+        }
+    )
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -107,7 +116,9 @@ def _fronts(table: pd.DataFrame, axes: Sequence[dict[str, Any]]) -> dict[str, li
     """Row numbers of the members for each ordered pair of different axes on which a side is better, under "x|y"."""
     sided = {axis["name"]: axis["better"] for axis in axes if axis["better"]}
     pairs = [(x, y) for x in sided for y in sided if x != y]
-    return {f"{x}|{y}": pair_members(table, (x, y), (sided[x], sided[y])).nonzero()[0].tolist() for x, y in pairs}
+    return {
+        f"{x}|{y}": pair_members(table, (x, y), (sided[x], sided[y])).nonzero()[0].tolist() for x, y in pairs
+    }
 
 
 def _rows(table: pd.DataFrame, objectives: Sequence[Objective], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -126,7 +137,9 @@ def _rows(table: pd.DataFrame, objectives: Sequence[Objective], names: Sequence[
                 "group": group,
                 "dominator": dominators.get(number, ""),
                 "values": {name: _value(row[column(name)]) for name in names},
-                "params": {name.removeprefix(_PARAM): _value(row[name]) for name in params if not pd.isna(row[name])},
+                "params": {
+                    name.removeprefix(_PARAM): _value(row[name]) for name in params if not pd.isna(row[name])
+                },
             }
         )
     return out
@@ -135,25 +148,35 @@ def _rows(table: pd.DataFrame, objectives: Sequence[Objective], names: Sequence[
 def _dominators(table: pd.DataFrame, objectives: Sequence[Objective]) -> dict[int, str]:
     """trial_id of a member that dominates the row, by row number, for dominated competitors."""
     rows = competitors(table).to_numpy().nonzero()[0]
-    found = frontier.dominators(objective_points(table, objectives), [direction for _, direction in objectives])
-    return {int(row): table["trial_id"].iloc[rows[by]] for row, by in zip(rows, found, strict=True) if by >= 0}
+    found = pareto.dominators(objective_points(table, objectives), [direction for _, direction in objectives])
+    return {
+        int(row): table["trial_id"].iloc[rows[by]] for row, by in zip(rows, found, strict=True) if by >= 0
+    }
 
 
 def _curves(table: pd.DataFrame, evaluations: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
     """Per metric the curves over images of the trials in `table`, each with the number of its row."""
     numbers = {key: number for number, key in enumerate(zip(table["trial_id"], table["seed"], strict=True))}
     out: dict[str, list[dict[str, Any]]] = {}
-    for (metric, trial, seed), part in evaluations.sort_values("nimg").groupby(["metric", "trial_id", "seed"]):
+    for (metric, trial, seed), part in evaluations.sort_values("nimg").groupby(
+        ["metric", "trial_id", "seed"]
+    ):
         if (trial, seed) in numbers:
-            out.setdefault(str(metric), []).append({"row": numbers[trial, seed], "x": part["nimg"].tolist(), "y": part["value"].tolist()})
+            out.setdefault(str(metric), []).append(
+                {"row": numbers[trial, seed], "x": part["nimg"].tolist(), "y": part["value"].tolist()}
+            )
     return out
 
 
 def _facts(
-    table: pd.DataFrame, objectives: Sequence[Objective], reference: Sequence[float], given: Mapping[str, str], ceiling: float | None
+    table: pd.DataFrame,
+    objectives: Sequence[Objective],
+    reference: Sequence[float],
+    given: Mapping[str, str],
+    ceiling: float | None,
 ) -> dict[str, str]:
     points, directions = objective_points(table, objectives), [direction for _, direction in objectives]
-    volume = frontier.hypervolume(points, directions, reference)
+    volume = pareto.hypervolume(points, directions, reference)
     facts = {
         "sweep": _distinct(table["sweep_id"]),
         "objectives": ", ".join(f"{name} {direction}" for name, direction in objectives),
@@ -161,16 +184,23 @@ def _facts(
         "hypervolume": f"{volume:.6g}",
     }
     if volume > 0:
-        facts["knee"] = table["trial_id"][competitors(table)].iloc[frontier.knee(points, directions, reference)]
+        facts["knee"] = table["trial_id"][competitors(table)].iloc[pareto.knee(points, directions, reference)]
     if ceiling is not None:
         facts["judge ceiling"] = f"{ceiling:.4g} mIoU"
     facts["MACs convention"] = _distinct(table["macs_convention"])
     for split, name in (("val", "num_samples"), ("test", "test_num_samples")):
         if table[name].notna().any():
             facts[f"{split} samples"] = _sample_counts(table[name], given.get("judge features"))
-    for key, name in (("teacher", "digest.teacher"), ("data", "digest.data"), ("evaluator", "digest.evaluator")):
+    for key, name in (
+        ("teacher", "digest.teacher"),
+        ("data", "digest.data"),
+        ("evaluator", "digest.evaluator"),
+    ):
         facts[key] = _distinct(table[name])
-    facts |= {"real statistics": _distinct(table["real_statistics"]), "code": _distinct(table["git_revision"])}
+    facts |= {
+        "real statistics": _distinct(table["real_statistics"]),
+        "code": _distinct(table["git_revision"]),
+    }
     return {key: value for key, value in {**facts, **given}.items() if value}
 
 

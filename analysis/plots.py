@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from raydistill import frontier
-from raydistill.frontier import Direction
-from raydistill.results import column, competitors, objective_points, write_atomic
+from raydistill.records import pareto
+from raydistill.records.files import write_atomic
+from raydistill.records.pareto import Direction
+from raydistill.records.tables import column, competitors, objective_points
 
 MI_WEIGHT = "param.student.mi.weight"
 INK = "#22262e"
@@ -49,11 +50,15 @@ def groups(table: pd.DataFrame) -> pd.Series:
     group = table["role"].where(table["status"] == "COMPLETE", "")
     if MI_WEIGHT in table:
         searched = group == "search"
-        group = group.mask(searched & (table[MI_WEIGHT] > 0), "mi").mask(searched & (table[MI_WEIGHT] == 0), "no_mi")
+        group = group.mask(searched & (table[MI_WEIGHT] > 0), "mi").mask(
+            searched & (table[MI_WEIGHT] == 0), "no_mi"
+        )
     return group
 
 
-def pair_members(table: pd.DataFrame, names: Sequence[str], directions: Sequence[Direction]) -> NDArray[np.bool_]:
+def pair_members(
+    table: pd.DataFrame, names: Sequence[str], directions: Sequence[Direction]
+) -> NDArray[np.bool_]:
     """True, one per row, for the front of the competitors that have both numbers; `names` such as ("cost/macs", "val/miou").
 
     Raises:
@@ -62,13 +67,17 @@ def pair_members(table: pd.DataFrame, names: Sequence[str], directions: Sequence
     complete = table.reindex(columns=[column(name) for name in names]).notna().all(axis=1).to_numpy()
     rows = competitors(table).to_numpy() & complete
     out = np.zeros(len(table), dtype=bool)
-    out[rows] = frontier.members(objective_points(table[rows], list(zip(names, directions, strict=True))), directions)
+    out[rows] = pareto.members(
+        objective_points(table[rows], list(zip(names, directions, strict=True))), directions
+    )
     return out
 
 
 def axis_title(name: str, direction: Direction | None) -> str:
     """What stands at an axis, with an arrow to the better side; None: neither side is better."""
-    title = {"cost/macs": "MACs", "cost/params": "parameters", "time/wall_sec": "wall time (s)"}.get(name, name)
+    title = {"cost/macs": "MACs", "cost/params": "parameters", "time/wall_sec": "wall time (s)"}.get(
+        name, name
+    )
     return title + {"min": " ↓", "max": " ↑", None: ""}[direction]
 
 
@@ -78,11 +87,26 @@ def frontier_csv(table: pd.DataFrame, path: Path) -> None:
     Raises:
         StoreError: the file cannot be written.
     """
-    titles = {"trial_id": "trial", "label": "label", "role": "role", "seed": "seed", "cost.macs": "MACs", "cost.params": "parameters"}
-    titles |= {name: name.removeprefix("metric.") for name in map(str, table) if name.startswith(("metric.val/", "metric.test/"))}
+    titles = {
+        "trial_id": "trial",
+        "label": "label",
+        "role": "role",
+        "seed": "seed",
+        "cost.macs": "MACs",
+        "cost.params": "parameters",
+    }
+    titles |= {
+        name: name.removeprefix("metric.")
+        for name in map(str, table)
+        if name.startswith(("metric.val/", "metric.test/"))
+    }
     if table["front.seeds"].notna().any():
         titles |= {"front.seeds": "seeds", "front.probability": "P(on the front)"}
-        titles |= {name: f"standard error of {name.removeprefix('se.')}" for name in map(str, table) if name.startswith("se.")}
+        titles |= {
+            name: f"standard error of {name.removeprefix('se.')}"
+            for name in map(str, table)
+            if name.startswith("se.")
+        }
     titles |= {"front.hv_contribution": "hypervolume contribution", "wall_sec": "wall time (s)"}
     titles |= {name: name.removeprefix("param.") for name in map(str, table) if name.startswith("param.")}
     front = table[table["front.member"]].reindex(columns=list(titles)).sort_values(["cost.macs", "trial_id"])
@@ -120,9 +144,18 @@ def frontier_png(
     _draw_front(axes, drawn[member], x, y, directions)
     _draw_trials(axes, drawn, member, x, y)
     if ceiling is not None and y.endswith("/miou"):
-        axes.axhline(ceiling, color="#6b7280", linewidth=1.1, linestyle=(0, (5, 4)), label="judge on real pictures", zorder=1)
+        axes.axhline(
+            ceiling,
+            color="#6b7280",
+            linewidth=1.1,
+            linestyle=(0, (5, 4)),
+            label="judge on real pictures",
+            zorder=1,
+        )
     _draw_scale(axes, drawn[column(x)].to_numpy(dtype=float))
-    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9, handletextpad=0.4, columnspacing=1.6)
+    figure.legend(
+        loc="outside lower center", ncols=4, frameon=False, fontsize=9, handletextpad=0.4, columnspacing=1.6
+    )
     write_atomic(path, partial(figure.savefig, dpi=200))
 
 
@@ -141,7 +174,16 @@ def _draw_front(axes: Axes, front: pd.DataFrame, x: str, y: str, directions: Seq
     """The step line that the front reaches, and each member's id on the side where nothing better lies."""
     front = front.sort_values([column(x), column(y)])
     step = "steps-post" if directions[0] == "min" else "steps-pre"
-    axes.plot(front[column(x)], front[column(y)], drawstyle=step, color=INK, linewidth=1.2, alpha=0.75, label="front", zorder=2)
+    axes.plot(
+        front[column(x)],
+        front[column(y)],
+        drawstyle=step,
+        color=INK,
+        linewidth=1.2,
+        alpha=0.75,
+        label="front",
+        zorder=2,
+    )
     left, up = directions[0] == "min", directions[1] == "max"
     for _, row in front.iterrows():
         axes.annotate(
@@ -165,8 +207,17 @@ def _draw_trials(axes: Axes, drawn: pd.DataFrame, member: NDArray[np.bool_], x: 
         size = np.where(member[rows], 62, 38) * _RELATIVE_SIZE.get(mark.marker, 1.0)
         edge = [INK if inside else "white" for inside in member[rows]]
         xs, ys = drawn.loc[rows, column(x)], drawn.loc[rows, column(y)]
-        axes.scatter(xs, ys, s=size, marker=mark.marker, color=mark.light, edgecolors=edge, linewidths=0.8, zorder=3)
-        axes.scatter([], [], s=30 * _RELATIVE_SIZE.get(mark.marker, 1.0), marker=mark.marker, color=mark.light, label=mark.title)
+        axes.scatter(
+            xs, ys, s=size, marker=mark.marker, color=mark.light, edgecolors=edge, linewidths=0.8, zorder=3
+        )
+        axes.scatter(
+            [],
+            [],
+            s=30 * _RELATIVE_SIZE.get(mark.marker, 1.0),
+            marker=mark.marker,
+            color=mark.light,
+            label=mark.title,
+        )
 
 
 def _draw_scale(axes: Axes, values: NDArray[np.float64]) -> None:

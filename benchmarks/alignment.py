@@ -17,17 +17,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raydistill import networks, presets
-from raydistill.architectures import EnergyNetwork
-from raydistill.config import Experiment, Job, MutualInformation, Optimizer
+from raydistill.config import presets
+from raydistill.config.architectures import EnergyNetwork
+from raydistill.config.base import Optimizer
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import with_values
+from raydistill.config.terms import MutualInformation
 from raydistill.data import DataInfo, batch, load_split, prepare
 from raydistill.data.outputs import chunk_of, load_outputs
-from raydistill.dotted import with_values
-from raydistill.parallel import Workers, normal_stream
-from raydistill.perform import network_of, perform, train_stages
+from raydistill.distributed import Workers, normal_stream
+from raydistill.method.vem import (
+    alignment,
+    displacement,
+    draw_negatives,
+    energy_gap,
+    pair_energies,
+    student_mi_loss,
+)
+from raydistill.models import saved
 from raydistill.seeds import numpy_stream
-from raydistill.terms import STARTS, Pairs, Surroundings, Vem
-from raydistill.vem import alignment, displacement, draw_negatives, energy_gap, pair_energies, student_mi_loss
+from raydistill.training.terms import STARTS, Pairs, Surroundings, Vem
+from raydistill.trials.run_job import perform
+from raydistill.trials.stages import network_of, train_stages
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -48,27 +59,47 @@ class Frozen(NamedTuple):
 
 def experiment_of(name: str, folder: Path | None) -> Experiment:
     """shapes32 as it is; CamVid at 64x48 with fewer images, as its teacher only has to be better than the student."""
-    values: dict[str, Any] = {"judge.budget_nimg": 1_000, "judge.report_every_nimg": 1_000}  # scores nothing here
+    values: dict[str, Any] = {
+        "judge.budget_nimg": 1_000,
+        "judge.report_every_nimg": 1_000,
+    }  # scores nothing here
     if name == "camvid":
-        values |= {"data.root": str(folder), "student.flip": False, "teacher.flip": False, "teacher.budget_nimg": 6_000}
-    return with_values(presets.PRESETS["labelled" if name == "camvid" else "shapes32"](), values, where="benchmark")
+        values |= {
+            "data.root": str(folder),
+            "student.flip": False,
+            "teacher.flip": False,
+            "teacher.budget_nimg": 6_000,
+        }
+    return with_values(
+        presets.PRESETS["labelled" if name == "camvid" else "shapes32"](), values, where="benchmark"
+    )
 
 
 def freeze(name: str, folder: Path | None, seed: int, nimg: int, cache: Path) -> Frozen:
     experiment = experiment_of(name, folder)
     data = prepare(experiment.data, cache / "data")
     stages = train_stages(experiment, data, cache, lambda numbers: None)
-    off = {"student.mi.weight": 0.0, "student.budget_nimg": nimg, "student.report_every_nimg": nimg, "student.seed": seed}
+    off = {
+        "student.mi.weight": 0.0,
+        "student.budget_nimg": nimg,
+        "student.report_every_nimg": nimg,
+        "student.seed": seed,
+    }
     training = with_values(experiment, off, where="benchmark").student
     job = Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher)
     split, place = load_split(data, "train"), cache / "student" / job.key
-    student = networks.load(network_of(place, perform(job, place, lambda numbers: None)), split.info, CPU)
+    student = saved.load(network_of(place, perform(job, place, lambda numbers: None)), split.info, CPU)
     outputs = load_outputs(stages.teacher, data, False, chunk_of(training.batch_size))
     assert outputs is not None
-    parts = [batch(split, np.arange(start, min(start + 64, len(split))), device=CPU) for start in range(0, len(split), 64)]
+    parts = [
+        batch(split, np.arange(start, min(start + 64, len(split))), device=CPU)
+        for start in range(0, len(split), 64)
+    ]
     with torch.no_grad():
         s = torch.cat([student(part.inputs) for part in parts])
-    return Frozen(split.info, s, torch.from_numpy(outputs[0].copy()), torch.cat([part.target for part in parts]))
+    return Frozen(
+        split.info, s, torch.from_numpy(outputs[0].copy()), torch.cat([part.target for part in parts])
+    )
 
 
 def term_of(frozen: Frozen, config: MutualInformation, seed: int) -> Vem:
@@ -80,7 +111,9 @@ def term_of(frozen: Frozen, config: MutualInformation, seed: int) -> Vem:
 
 def pairs_of(frozen: Frozen, config: MutualInformation, indices: np.ndarray, nimg: int) -> Pairs:
     s, t, target = (pictures[torch.from_numpy(indices)] for pictures in (frozen.s, frozen.t, frozen.target))
-    return Pairs(s, t, t if config.positive == "teacher" else target, indices, np.zeros(len(indices), bool), nimg)
+    return Pairs(
+        s, t, t if config.positive == "teacher" else target, indices, np.zeros(len(indices), bool), nimg
+    )
 
 
 def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) -> dict[str, Any]:
@@ -96,10 +129,15 @@ def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) ->
         optimizer.step()
     pairs = pairs_of(frozen, config, np.arange(seen, len(frozen.s)), steps * BATCH)
     normal = normal_stream(seed, "held out", steps * BATCH, pairs.s)
-    negatives = draw_negatives(term.energy, pairs.s, config, normal, STARTS[config.start](term, pairs)).samples
+    negatives = draw_negatives(
+        term.energy, pairs.s, config, normal, STARTS[config.start](term, pairs)
+    ).samples
     s = pairs.s.requires_grad_(True)
     at_s = student_mi_loss(term.energy, pairs.positive, negatives, s)
-    along = [student_mi_loss(term.energy, pairs.positive, negatives, (s + a * (pairs.t - s)).detach()).item() for a in PLACES]
+    along = [
+        student_mi_loss(term.energy, pairs.positive, negatives, (s + a * (pairs.t - s)).detach()).item()
+        for a in PLACES
+    ]
     pos, neg = pair_energies(term.energy, pairs.positive, negatives, s.detach())
     return {
         "term": along,
@@ -111,7 +149,9 @@ def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) ->
 
 def cells(names: list[str]) -> list[dict[str, Any]]:
     keys = ("seed", "data", "start", "num_steps", "positive")
-    return [dict(zip(keys, cell, strict=True)) for cell in product(SEEDS, names, STARTS, NUM_STEPS, POSITIVES)]
+    return [
+        dict(zip(keys, cell, strict=True)) for cell in product(SEEDS, names, STARTS, NUM_STEPS, POSITIVES)
+    ]
 
 
 def config_of(cell: dict[str, Any], frozen: Frozen, learning_rate: float) -> MutualInformation:
@@ -132,27 +172,43 @@ def table(rows: list[dict[str, Any]]) -> str:
         "| data | start | K | positive | term at 0, .25, .5, .75, 1 | cosine (lowest to highest seed) | t~ - s |",
         "|---|---|---|---|---|---|---|",
     ]
-    for data, start, steps, positive in product(dict.fromkeys(row["data"] for row in rows), STARTS, NUM_STEPS, POSITIVES):
-        here = [r for r in rows if (r["data"], r["start"], r["num_steps"], r["positive"]) == (data, start, steps, positive)]
+    for data, start, steps, positive in product(
+        dict.fromkeys(row["data"] for row in rows), STARTS, NUM_STEPS, POSITIVES
+    ):
+        here = [
+            r
+            for r in rows
+            if (r["data"], r["start"], r["num_steps"], r["positive"]) == (data, start, steps, positive)
+        ]
         if here:
             term, cosines = np.mean([row["term"] for row in here], 0), [row["cosine"] for row in here]
             moved = np.mean([row["displacement"] for row in here])
             spread = f"{np.mean(cosines):+.2f} ({min(cosines):+.2f} to {max(cosines):+.2f})"
-            lines.append(f"| {data} | {start} | {steps} | {positive} | {' '.join(f'{x:+.2f}' for x in term)} | {spread} | {moved:.2f} |")
+            lines.append(
+                f"| {data} | {start} | {steps} | {positive} | {' '.join(f'{x:+.2f}' for x in term)} | {spread} | {moved:.2f} |"
+            )
     return "\n".join(lines)
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """The term along s -> t without its value at s: a curve that falls pulls the student to the teacher."""
     names = list(dict.fromkeys(row["data"] for row in rows))
-    figure, axes = plt.subplots(len(names), len(STARTS), figsize=(10, 2.4 * len(names)), sharex=True, squeeze=False)
+    figure, axes = plt.subplots(
+        len(names), len(STARTS), figsize=(10, 2.4 * len(names)), sharex=True, squeeze=False
+    )
     for (i, data), (j, start) in product(enumerate(names), enumerate(STARTS)):
         for (k, steps), positive in product(enumerate(NUM_STEPS), POSITIVES):
-            here = [r["term"] for r in rows if (r["data"], r["start"], r["num_steps"], r["positive"]) == (data, start, steps, positive)]
+            here = [
+                r["term"]
+                for r in rows
+                if (r["data"], r["start"], r["num_steps"], r["positive"]) == (data, start, steps, positive)
+            ]
             if here:
                 curve = np.mean(here, 0)
                 style = "-" if positive == "teacher" else "--"
-                axes[i][j].plot(PLACES, curve - curve[0], style, color=f"C{k}", label=f"K {steps}, {positive}")
+                axes[i][j].plot(
+                    PLACES, curve - curve[0], style, color=f"C{k}", label=f"K {steps}, {positive}"
+                )
         axes[i][j].axhline(0, color="0.7", lw=0.8)
         axes[i][j].set_title(f"{data}: start {start}", fontsize=9)
     axes[-1][0].set_xlabel("share of the way from s to t")
@@ -162,16 +218,24 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, help="folder of CamVid; without it the embedded set alone")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("--steps", type=int, default=400, help="minibatches of 8 that the energy learns from")
     parser.add_argument("--learning-rate", type=float, default=1e-4, help="of the energy; published: 1e-4")
-    parser.add_argument("--student-nimg", type=int, default=2_000, help="images the frozen student was trained on")
+    parser.add_argument(
+        "--student-nimg", type=int, default=2_000, help="images the frozen student was trained on"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
-    settings = {"steps": given.steps, "learning_rate": given.learning_rate, "student_nimg": given.student_nimg}
+    settings = {
+        "steps": given.steps,
+        "learning_rate": given.learning_rate,
+        "student_nimg": given.student_nimg,
+    }
     rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
     frozen: dict[tuple[str, int], Frozen] = {}
     for cell in cells(["shapes32", *(["camvid"] if given.data else [])]):
@@ -179,9 +243,13 @@ def main() -> None:
             continue
         key = (cell["data"], cell["seed"])
         if key not in frozen:
-            frozen = {key: freeze(*key[:1], given.data, key[1], given.student_nimg, given.out.with_suffix(".cache"))}
+            frozen = {
+                key: freeze(*key[:1], given.data, key[1], given.student_nimg, given.out.with_suffix(".cache"))
+            }
         started = time.monotonic()
-        found = measure(frozen[key], config_of(cell, frozen[key], given.learning_rate), cell["seed"], given.steps)
+        found = measure(
+            frozen[key], config_of(cell, frozen[key], given.learning_rate), cell["seed"], given.steps
+        )
         rows.append(cell | settings | found | {"sec": time.monotonic() - started})
         with given.out.open("a") as file:
             file.write(json.dumps(rows[-1]) + "\n")

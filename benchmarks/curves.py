@@ -21,18 +21,19 @@ import torch
 from search import Point, read
 from stopping import compared, report
 
-from raydistill import cost, networks
-from raydistill.config import Experiment, Job
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
+from raydistill.config.space import Int, SearchSpace, corner, load_space, values_of
 from raydistill.data import DataInfo, prepare, read_info
-from raydistill.dotted import with_values
-from raydistill.frontier import hypervolume
-from raydistill.perform import perform, train_stages
-from raydistill.plan import NUM_STARTUP
-from raydistill.presets import shapes32
+from raydistill.models import cost, networks
+from raydistill.planning.plan import NUM_STARTUP
+from raydistill.records.pareto import hypervolume
 from raydistill.search import Picked, Problem, identity, random_pick
+from raydistill.search.simulate import Outcome
 from raydistill.seeds import numpy_stream
-from raydistill.simulate import Outcome
-from raydistill.space import Int, SearchSpace, corner, load_space, values_of
+from raydistill.trials.run_job import perform
+from raydistill.trials.stages import train_stages
 
 NIMG, EVALUATIONS = 1_536, 8
 MARKS = (10, 20, 30)
@@ -49,7 +50,11 @@ def shortened() -> Experiment:
     """The preset with students of so few images."""
     preset = shapes32()
     ema_nimg = preset.student.ema_nimg * NIMG / preset.student.budget_nimg
-    values = {"student.budget_nimg": NIMG, "student.report_every_nimg": NIMG // EVALUATIONS, "student.ema_nimg": ema_nimg}
+    values = {
+        "student.budget_nimg": NIMG,
+        "student.report_every_nimg": NIMG // EVALUATIONS,
+        "student.ema_nimg": ema_nimg,
+    }
     return with_values(preset, values, where="benchmark")
 
 
@@ -63,7 +68,9 @@ def _info() -> DataInfo:
 
 @cache
 def _macs(widths: tuple[tuple[str, Any], ...]) -> int:
-    return cost.macs(networks.layers(with_values(shapes32(), dict(widths), where="benchmark").student.generator, _info()))
+    return cost.macs(
+        networks.layers(with_values(shapes32(), dict(widths), where="benchmark").student.generator, _info())
+    )
 
 
 def macs_of(picked: Picked) -> int:
@@ -85,10 +92,19 @@ def record(file: Path, count: int) -> None:
         if identity(picked) in done:
             continue
         training = with_values(experiment, values_of(SPACE, picked), where="benchmark").student
-        job, started = Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher), time.process_time()
+        job, started = (
+            Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher),
+            time.process_time(),
+        )
         result = perform(job, folder / "students" / job.key, lambda numbers: None)
         curve = [(evaluation["nimg"], evaluation["val/miou"]) for evaluation in result["evaluations"]]
-        line = {"number": number, "picked": picked, "macs": macs_of(picked), "status": result["status"], "curve": curve}
+        line = {
+            "number": number,
+            "picked": picked,
+            "macs": macs_of(picked),
+            "status": result["status"],
+            "curve": curve,
+        }
         with file.open("a") as out:
             out.write(json.dumps(line | {"cpu_sec": round(time.process_time() - started, 1)}) + "\n")
         print(line, flush=True)
@@ -123,15 +139,21 @@ class Table:
     def cell(self, seed: int) -> dict[str, Any]:
         """Two simulated sweeps, each as long as it may be."""
         sweep = Problem(self.space, self.costs_of, seed, NUM_STARTUP, "random", len(self.lines))
-        found = compared(sweep, sweep, self.outcome_of, lambda picked: self.points[picked["row"]], self.regret, MARKS)
+        found = compared(
+            sweep, sweep, self.outcome_of, lambda picked: self.points[picked["row"]], self.regret, MARKS
+        )
         return {"problem": f"{len(self.lines)} students", "sampler": "random", "seed": seed} | found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--record", type=Path, metavar="FILE", help="train the students that it lacks")
-    what.add_argument("--curves", type=Path, metavar="FILE", help="simulate sweeps over what was recorded there")
+    what.add_argument(
+        "--curves", type=Path, metavar="FILE", help="simulate sweeps over what was recorded there"
+    )
     parser.add_argument("--students", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=100)
     given = parser.parse_args()

@@ -13,15 +13,17 @@ from pathlib import Path
 
 import torch
 
-from raydistill import networks, recipes
-from raydistill.config import Experiment, FolderData, Job
+from raydistill.config.data import FolderData
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import labelled, shapes32
 from raydistill.data import load_split, prepare
 from raydistill.data.outputs import chunk_of, store_outputs
-from raydistill.dotted import with_values
-from raydistill.parallel import Workers
-from raydistill.presets import labelled, shapes32
-from raydistill.recipes import Bench
-from raydistill.train import carry_out, next_step, take_step
+from raydistill.distributed import Workers
+from raydistill.models import networks, saved
+from raydistill.training import recipes
+from raydistill.training.loop import carry_out, next_step, take_step
+from raydistill.training.recipes import Bench
 
 CPU = torch.device("cpu")
 
@@ -35,14 +37,22 @@ def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
     total = sum(info.counts.values())
     print(f"decoded once: {total} pictures in {decoding:.1f} s, {total / decoding:.0f} a second")
     network = networks.generator(experiment.teacher.generator, info, 0).eval()
-    judge = networks.save(cache / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
+    judge = saved.save(
+        cache / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network
+    )
     bench = Bench(info, CPU, Workers(0, 1))
-    teachers = {name: networks.save(cache / name, "generator", network, experiment.teacher.generator) for name in ("stored", "in the loop")}
+    teachers = {
+        name: saved.save(cache / name, "generator", network, experiment.teacher.generator)
+        for name in ("stored", "in the loop")
+    }
     started = time.perf_counter()
-    store_outputs(teachers["stored"], data, network, training.flip, CPU, 100.0, chunk=chunk_of(training.batch_size))
+    store_outputs(
+        teachers["stored"], data, network, training.flip, CPU, 100.0, chunk=chunk_of(training.batch_size)
+    )
     storing = time.perf_counter() - started
     ways = {
-        name: recipes.build(Job(training=training, data=data, judge=judge, teacher=teacher), bench) for name, teacher in teachers.items()
+        name: recipes.build(Job(training=training, data=data, judge=judge, teacher=teacher), bench)
+        for name, teacher in teachers.items()
     }
     seconds: dict[str, list[float]] = {"data": [], **{name: [] for name in ways}}
     for recipe in ways.values():
@@ -55,18 +65,28 @@ def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
             take_step(recipe, step, training, bench.workers)
             seconds["data"].append(second - first)
             seconds[name].append(time.perf_counter() - first)
-    data_sec, stored_sec, loop_sec = (statistics.median(seconds[name]) for name in ("data", "stored", "in the loop"))
+    data_sec, stored_sec, loop_sec = (
+        statistics.median(seconds[name]) for name in ("data", "stored", "in the loop")
+    )
     count = training.batch_size
     size = f"{info.width}x{info.height}"
-    print(f"batch of {count} at {size}: data {1e3 * data_sec:.2f} ms of {1e3 * stored_sec:.1f} ms, {data_sec / stored_sec:.1%}")
+    print(
+        f"batch of {count} at {size}: data {1e3 * data_sec:.2f} ms of {1e3 * stored_sec:.1f} ms, {data_sec / stored_sec:.1%}"
+    )
     print(f"pictures a second: data alone {count / data_sec:,.0f}, training {count / stored_sec:,.0f}")
-    print(f"teacher in the loop: {1e3 * loop_sec:.1f} ms a step, with stored outputs {stored_sec / loop_sec:.2f} of that")
+    print(
+        f"teacher in the loop: {1e3 * loop_sec:.1f} ms a step, with stored outputs {stored_sec / loop_sec:.2f} of that"
+    )
     pays = storing / max(loop_sec - stored_sec, 1e-9) * count
-    print(f"storing took {storing:.1f} s: it has paid after {pays:,.0f} images of training, all trials together")
+    print(
+        f"storing took {storing:.1f} s: it has paid after {pays:,.0f} images of training, all trials together"
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data")
     parser.add_argument("--height", type=int, default=48)
     parser.add_argument("--width", type=int, default=64)
@@ -76,7 +96,9 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     chosen = shapes32()
     if given.data:
-        chosen = labelled().model_copy(update={"data": FolderData(root=given.data, height=given.height, width=given.width)})
+        chosen = labelled().model_copy(
+            update={"data": FolderData(root=given.data, height=given.height, width=given.width)}
+        )
     if given.no_mi:
         chosen = with_values(chosen, {"student.mi.weight": 0.0}, where="benchmark")
     with tempfile.TemporaryDirectory() as folder:

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raydistill import metrics
-from raydistill.extractors import Extractor, load_extractor
-from raydistill.metrics import Moments
-from raydistill.pictures import Pictures, of_files
-from raydistill.scoring import extracted
+from raydistill.evaluation import metrics
+from raydistill.evaluation.extractors import Extractor, load_extractor
+from raydistill.evaluation.metrics import Moments
+from raydistill.evaluation.picture_sets import Pictures, of_files
+from raydistill.evaluation.scoring import extracted
 
 CPU = torch.device("cpu")
 
@@ -29,7 +29,11 @@ CPU = torch.device("cpu")
 def noisy(real: Pictures) -> Pictures:
     def read(indices: np.ndarray) -> Tensor:
         pictures, generator = real.read(indices), torch.Generator().manual_seed(int(indices[0]))
-        return (pictures.int() + torch.randint(-40, 41, pictures.shape, generator=generator)).clamp(0, 255).to(torch.uint8)
+        return (
+            (pictures.int() + torch.randint(-40, 41, pictures.shape, generator=generator))
+            .clamp(0, 255)
+            .to(torch.uint8)
+        )
 
     return real._replace(name="with noise", read=read)
 
@@ -63,17 +67,27 @@ def torchmetrics(extractor: Extractor, real: Pictures, fake: Pictures) -> tuple[
     from torchmetrics.image.kid import KernelInceptionDistance
 
     network = AsModule(extractor)
-    frechet, kernel = FrechetInceptionDistance(feature=network), KernelInceptionDistance(feature=network, subset_size=100)
+    frechet, kernel = (
+        FrechetInceptionDistance(feature=network),
+        KernelInceptionDistance(feature=network, subset_size=100),
+    )
     with torch.no_grad():
         for part, is_real in ((real, True), (fake, False)):
             for shown in part.batches():
                 frechet.update(shown, real=is_real)
         done = time.process_time()
-        for part, is_real in ((real, True), (fake, False)):  # a second pass: the two metrics do not share features
+        for part, is_real in (
+            (real, True),
+            (fake, False),
+        ):  # a second pass: the two metrics do not share features
             for shown in part.batches():
                 kernel.update(shown, real=is_real)
         kernel_sec = time.process_time() - done
-        values = {"frechet": float(frechet.compute()), "kernel": float(kernel.compute()[0]), "second_pass_sec": kernel_sec}
+        values = {
+            "frechet": float(frechet.compute()),
+            "kernel": float(kernel.compute()[0]),
+            "second_pass_sec": kernel_sec,
+        }
     return done + kernel_sec, values
 
 
@@ -82,7 +96,9 @@ PATHS = {"ours": ours, "torchmetrics": torchmetrics}
 
 def peak_mb() -> float:
     """Of this process so far."""
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    (line,) = [
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    ]
     return int(line.split()[1]) / 1024
 
 
@@ -96,11 +112,22 @@ def run_path(given: argparse.Namespace) -> None:
     before, started = peak_mb(), time.process_time()
     done, values = PATHS[given.path](extractor, real, noisy(real))
     ended = time.process_time()
-    print(json.dumps({"features_sec": done - started, "statistics_sec": ended - done, "memory_mb": peak_mb() - before, **values}))
+    print(
+        json.dumps(
+            {
+                "features_sec": done - started,
+                "statistics_sec": ended - done,
+                "memory_mb": peak_mb() - before,
+                **values,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pictures", required=True)
     parser.add_argument("--extractor", required=True)
     parser.add_argument("--num", type=int, default=1000)

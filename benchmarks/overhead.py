@@ -22,16 +22,19 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from raydistill import networks, parallel, place, recipes
-from raydistill import train as training
-from raydistill.config import Job, ShapesData
+from raydistill import distributed
+from raydistill.cluster import runtime
+from raydistill.config.data import ShapesData
+from raydistill.config.experiment import Job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
 from raydistill.data import load_split, prepare, read_info
 from raydistill.data.outputs import chunk_of, store_outputs
-from raydistill.dotted import with_values
-from raydistill.parallel import Workers
-from raydistill.perform import perform
-from raydistill.presets import shapes32
-from raydistill.recipes import Bench
+from raydistill.distributed import Workers
+from raydistill.models import networks, saved
+from raydistill.training import loop, recipes
+from raydistill.training.recipes import Bench
+from raydistill.trials.run_job import perform
 
 ROUNDS = {"frameworks": 7, "workers": 5, "ceiling": 5}
 STEPS = 10
@@ -45,24 +48,26 @@ class Lane:
 
     def __init__(self, folder: Path, name: str):
         self.folder, self.name, self.resumed = folder, name, time.perf_counter()
-        self.next_step = training.next_step
-        training.next_step = self.first_step
+        self.next_step = loop.next_step
+        loop.next_step = self.first_step
 
     def first_step(self, *args: Any) -> Any:
-        training.next_step = self.next_step
+        loop.next_step = self.next_step
         self.note("first step")
         return self.next_step(*args)
 
     def note(self, event: str, sec: float = 0.0) -> None:
-        if parallel.current().is_main:
+        if distributed.current().is_main:
             with (self.folder / f"{self.name}.jsonl").open("a") as file:
                 file.write(json.dumps({"event": event, "time": time.time(), "sec": sec}) + "\n")
 
     def chunk_ended(self) -> None:
-        if parallel.current().is_main and (self.folder / "turn").read_text() == self.name:  # at the end the turn is everybody's
+        if (
+            distributed.current().is_main and (self.folder / "turn").read_text() == self.name
+        ):  # at the end the turn is everybody's
             (self.folder / "turn").write_text("nobody")
         self.note("chunk", time.perf_counter() - self.resumed)
-        parallel.barrier(parallel.current())  # the turn was given back before any worker looks at it
+        distributed.barrier(distributed.current())  # the turn was given back before any worker looks at it
         while (self.folder / "turn").read_text() not in (self.name, "everybody"):
             time.sleep(0.02)
         self.resumed = time.perf_counter()
@@ -73,16 +78,16 @@ def bare(folder: Path, name: str, text: str) -> None:
     torch.set_num_threads(1)
     lane, job = Lane(folder, name), Job.model_validate_json(text)
     split = load_split(job.data, "train")
-    bench = Bench(split.info, torch.device("cpu"), parallel.current())
+    bench = Bench(split.info, torch.device("cpu"), distributed.current())
     recipe = recipes.build(job, bench)
     nimg = 0
     while nimg < job.training.budget_nimg:
-        step = training.next_step(split, job.training, nimg, bench)
+        step = loop.next_step(split, job.training, nimg, bench)
         recipe.forward(step)
         for phase in recipe.phases:
-            training.advance(phase, recipe, [step], job.training, bench.workers)
+            loop.advance(phase, recipe, [step], job.training, bench.workers)
         nimg += job.training.batch_size
-        if training.is_report_due(nimg, job.training):
+        if loop.is_report_due(nimg, job.training):
             network = recipe.networks[recipe.network]
             recipe.evaluate(network.eval())
             network.train()
@@ -161,7 +166,9 @@ class Referee:
 
 
 def bare_lane(folder: Path, job: Job) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=bare, args=(folder, "bare", job.model_dump_json()))
+    process = multiprocessing.get_context("spawn").Process(
+        target=bare, args=(folder, "bare", job.model_dump_json())
+    )
     process.start()
     process.join()
 
@@ -170,7 +177,9 @@ def tune_lane(folder: Path, job: Job, short: Job) -> None:
     """Two short trials, then the lane itself, in one reused actor."""
     from ray import tune
 
-    trials = [{"name": f"inline {index}", "job": short.model_dump_json(), "takes_turns": False} for index in (1, 2)]
+    trials = [
+        {"name": f"inline {index}", "job": short.model_dump_json(), "takes_turns": False} for index in (1, 2)
+    ]
     trials.append({"name": "inline", "job": job.model_dump_json(), "takes_turns": True})
     tune.Tuner(
         tune.with_resources(in_tune, {"cpu": 0.2}),
@@ -186,7 +195,12 @@ def train_lane(folder: Path, name: str, job: Job, num_workers: int) -> None:
 
     TorchTrainer(
         in_train,
-        train_loop_config={"folder": str(folder), "name": name, "job": job.model_dump_json(), "takes_turns": True},
+        train_loop_config={
+            "folder": str(folder),
+            "name": name,
+            "job": job.model_dump_json(),
+            "takes_turns": True,
+        },
         scaling_config=ScalingConfig(num_workers=num_workers, resources_per_worker={"CPU": 0.2}),
         torch_config=TorchConfig(backend="gloo"),
         run_config=RunConfig(name=name.replace(" ", "-"), storage_path=str(folder / "train")),
@@ -198,10 +212,14 @@ def jobs_of(folder: Path, rounds: int) -> list[Job]:
     experiment = with_values(shapes32(), {"student.ema_nimg": 0}, where="overhead")
     data = prepare(ShapesData(num_train=1024, num_val=64), folder / "data")
     info = read_info(data)
-    judge = networks.save(folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
+    judge = saved.save(
+        folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network
+    )
     generator = networks.generator(experiment.teacher.generator, info, 0)
-    teacher = networks.save(folder / "teacher", "generator", generator, experiment.teacher.generator)
-    store_outputs(teacher, data, generator, False, torch.device("cpu"), chunk=chunk_of(experiment.student.batch_size))
+    teacher = saved.save(folder / "teacher", "generator", generator, experiment.teacher.generator)
+    store_outputs(
+        teacher, data, generator, False, torch.device("cpu"), chunk=chunk_of(experiment.student.batch_size)
+    )
     jobs = []
     for workers, chunks in ((1, rounds + 2), (2, rounds + 2), (1, 0)):
         nimg = {
@@ -209,7 +227,9 @@ def jobs_of(folder: Path, rounds: int) -> list[Job]:
             "report_every_nimg": CHUNK_NIMG * workers,
             "batch_size": 16 * workers,
         }
-        jobs.append(Job(training=experiment.student.model_copy(update=nimg), data=data, judge=judge, teacher=teacher))
+        jobs.append(
+            Job(training=experiment.student.model_copy(update=nimg), data=data, judge=judge, teacher=teacher)
+        )
     return jobs
 
 
@@ -221,11 +241,11 @@ def main() -> None:
         if part == "ceiling":
             mp.spawn(ceiling, (Path(temporary), [job.model_dump_json() for job in jobs]), nprocs=2)
             return
-        place.start_ray(dashboard=False)
+        runtime.start_ray(dashboard=False)
         try:
             (frameworks if part == "frameworks" else workers)(Referee(Path(temporary)), *jobs)
         finally:
-            place.stop_ray()
+            runtime.stop_ray()
 
 
 def frameworks(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
@@ -236,7 +256,9 @@ def frameworks(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
     referee.turn("inline")
     asked = referee.start(tune_lane, job, short)
     started["inline, first trial"] = referee.when("inline 1", "first step") - asked
-    started["inline, second trial"] = referee.when("inline 2", "first step") - referee.when("inline 1", "ended")
+    started["inline, second trial"] = referee.when("inline 2", "first step") - referee.when(
+        "inline 1", "ended"
+    )
     started["inline, third trial"] = referee.when("inline", "first step") - referee.when("inline 2", "ended")
     referee.events("inline", "chunk")
     referee.turn("TorchTrainer")
@@ -247,8 +269,12 @@ def frameworks(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
         print(f"start-up  {name:22} {sec:6.1f} s", flush=True)
     seconds = referee.take_turns(["bare", "inline", "TorchTrainer"], ROUNDS["frameworks"])
     for name, chunks in seconds.items():
-        against = statistics.median(chunk / plain for chunk, plain in zip(chunks, seconds["bare"], strict=True))
-        print(f"steady    {name:22} {CHUNK_NIMG / statistics.median(chunks):6.1f} images/s   time / bare: {against:.3f}")
+        against = statistics.median(
+            chunk / plain for chunk, plain in zip(chunks, seconds["bare"], strict=True)
+        )
+        print(
+            f"steady    {name:22} {CHUNK_NIMG / statistics.median(chunks):6.1f} images/s   time / bare: {against:.3f}"
+        )
 
 
 def workers(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
@@ -286,7 +312,10 @@ def ceiling(rank: int, folder: Path, jobs: list[str]) -> None:
             seconds[name].append(time.perf_counter() - started)
     for name in runs if rank == 0 else ():
         shares = [one / two for one, two in zip(seconds["alone"][1:], seconds[name][1:], strict=True)]
-        print(f"{name:12} {statistics.median(seconds[name][1:]):6.2f} s   efficiency: median {statistics.median(shares):.3f}", shares)
+        print(
+            f"{name:12} {statistics.median(seconds[name][1:]):6.2f} s   efficiency: median {statistics.median(shares):.3f}",
+            shares,
+        )
     dist.destroy_process_group()
 
 
@@ -297,8 +326,8 @@ def steps_of(job: Job, group: Workers) -> Callable[[], None]:
 
     def run() -> None:
         for number in range(STEPS):
-            step = training.next_step(split, job.training, number * job.training.batch_size, bench)
-            training.take_step(recipe, step, job.training, group)
+            step = loop.next_step(split, job.training, number * job.training.batch_size, bench)
+            loop.take_step(recipe, step, job.training, group)
 
     return run
 

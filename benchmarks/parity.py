@@ -14,15 +14,23 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
-from raydistill import networks
-from raydistill.config import Job, ShapesData, Stored
+from raydistill.config.base import Stored
+from raydistill.config.data import ShapesData
+from raydistill.config.experiment import Job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
 from raydistill.data import prepare, read_info
-from raydistill.dotted import with_values
-from raydistill.presets import shapes32
-from raydistill.train import train
+from raydistill.models import networks, saved
+from raydistill.training.loop import train
 
 SHARED = {"batch_size": 12, "budget_nimg": 96, "report_every_nimg": 96, "ema_nimg": 48}
-STUDENT = {"optimizer.learning_rate": 1e-4, "mi.num_steps": 3, "mi.step_size": 10.0, "mi.energy.channels": 4, **SHARED}
+STUDENT = {
+    "optimizer.learning_rate": 1e-4,
+    "mi.num_steps": 3,
+    "mi.step_size": 10.0,
+    "mi.energy.channels": 4,
+    **SHARED,
+}
 TEACHER = {"optimizer.learning_rate": 1e-4, "discriminator_optimizer.learning_rate": 1e-4, **SHARED}
 FSDP = {"execution.sharding": "fsdp", "execution.fsdp_min_params": 1}
 BATCH_NORM = {"generator.norm": "batch"}
@@ -31,7 +39,11 @@ MODES: list[tuple[str, tuple[int, ...], dict[str, Any]]] = [
     ("fsdp", (1, 2, 3), FSDP),
     ("microbatch 2", (1, 2), {"execution.microbatch": 2}),
     ("activation_checkpointing", (1, 2), {"execution.activation_checkpointing": True}),
-    ("fsdp, microbatch 2, activation_checkpointing", (2,), {**FSDP, "execution.microbatch": 2, "execution.activation_checkpointing": True}),
+    (
+        "fsdp, microbatch 2, activation_checkpointing",
+        (2,),
+        {**FSDP, "execution.microbatch": 2, "execution.activation_checkpointing": True},
+    ),
     ("compile", (1, 2), {"execution.compile": True}),
     ("compile, fsdp", (2,), {**FSDP, "execution.compile": True}),
     ("compile, bfloat16", (1,), {"execution.compile": True, "precision": "bfloat16"}),
@@ -44,7 +56,9 @@ LOSSES = {"pix2pix": "train/l1", "distill": "train/l1"}
 
 def worker(rank: int, number: int, folder: Path, jobs: list[str]) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/init-{number}", rank=rank, world_size=number)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/init-{number}", rank=rank, world_size=number
+    )
     for name, text in [job.split(" ", 1) for job in jobs]:
         result = train(Job.model_validate_json(text), report=lambda numbers: None, state_dir=folder / name)
         if rank == 0:
@@ -57,26 +71,37 @@ def main() -> None:
         folder = Path(temporary)
         jobs = all_jobs(folder)
         for number in (1, 2, 3):
-            given = [f"{key} {job.model_dump_json()}" for key, (job, workers) in jobs.items() if workers == number]
+            given = [
+                f"{key} {job.model_dump_json()}" for key, (job, workers) in jobs.items() if workers == number
+            ]
             mp.spawn(worker, (number, folder, given), nprocs=number)
-        print(f"{'recipe':8} {'mode':46} {'workers':>7} {'final l1':>12} {'energy gap':>12} {'difference':>10}")
+        print(
+            f"{'recipe':8} {'mode':46} {'workers':>7} {'final l1':>12} {'energy gap':>12} {'difference':>10}"
+        )
         keys = iter(jobs)
         for recipe in LOSSES:
             for mode, workers, values in MODES:
                 for number in workers:
                     key = next(keys)
                     metrics = torch.load(folder / key / "metrics.pt")
-                    alone = folder / f"{recipe}-{'batch-norm' if 'generator.norm' in values else 'data_parallel'}-1"
+                    alone = (
+                        folder
+                        / f"{recipe}-{'batch-norm' if 'generator.norm' in values else 'data_parallel'}-1"
+                    )
                     gap = f"{metrics['energy/gap']:12.7f}" if "energy/gap" in metrics else " " * 12
                     apart = difference(folder / key, alone, jobs[key][0])
-                    print(f"{recipe:8} {mode:46} {number:7} {metrics[LOSSES[recipe]]:12.7f} {gap} {apart:10.1e}")
+                    print(
+                        f"{recipe:8} {mode:46} {number:7} {metrics[LOSSES[recipe]]:12.7f} {gap} {apart:10.1e}"
+                    )
 
 
 def difference(folder: Path, alone: Path, job: Job) -> float:
     """||w - w1|| / ||w1 - w0|| over the weights that the loss determines."""
     first, second = (load_file(place / "network" / "weights.safetensors") for place in (folder, alone))
     start = networks.generator(job.training.generator, read_info(job.data), job.training.seed).state_dict()  # type: ignore[union-attr]
-    names = [name for name in first if name.endswith("weight")]  # an instance norm cancels the biases in front of it
+    names = [
+        name for name in first if name.endswith("weight")
+    ]  # an instance norm cancels the biases in front of it
     w, w1, w0 = (torch.cat([state[name].flatten() for name in names]) for state in (first, second, start))
     return float((w - w1).norm() / (w1 - w0).norm())
 
@@ -86,9 +111,11 @@ def all_jobs(folder: Path) -> dict[str, tuple[Job, int]]:
     experiment = shapes32()
     data = prepare(ShapesData(num_train=96, num_val=12, num_test=2), folder)
     info = read_info(data)
-    judge = networks.save(folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
+    judge = saved.save(
+        folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network
+    )
     generator = experiment.teacher.generator
-    teacher = networks.save(folder / "teacher", "generator", networks.generator(generator, info, 1), generator)
+    teacher = saved.save(folder / "teacher", "generator", networks.generator(generator, info, 1), generator)
     jobs: dict[str, tuple[Job, int]] = {}
     for recipe in LOSSES:
         for mode, workers, values in MODES:

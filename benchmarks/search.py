@@ -22,11 +22,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raydistill.frontier import hypervolume, members
+from raydistill.config.space import Choice, Distribution, Float, Int, Objective, SearchSpace
+from raydistill.records.pareto import hypervolume, members
 from raydistill.search import Picked, Problem, random_pick
+from raydistill.search.simulate import Outcome, simulate
 from raydistill.seeds import numpy_stream
-from raydistill.simulate import Outcome, simulate
-from raydistill.space import Choice, Distribution, Float, Int, Objective, SearchSpace
 
 NUM_WORKERS = 8
 REFERENCE = 1.1
@@ -71,23 +71,32 @@ def volume(points: Point) -> float:
 def fcnet(name: str, folder: Path) -> Bench:
     axes: dict[str, list[Any]] = json.loads((folder / "fcnet_space.json").read_text())
     with np.load(folder / f"fcnet_{name}.npz") as stored:
-        errors, params = np.log10(stored["valid_mse"].astype(np.float64)), np.log10(stored["params"].astype(np.float64))
+        errors, params = (
+            np.log10(stored["valid_mse"].astype(np.float64)),
+            np.log10(stored["params"].astype(np.float64)),
+        )
         means = np.log10(stored["valid_mse"].astype(np.float64).mean(axis=-1))
     low, high = np.array([params.min(), means.min()]), np.array([params.max(), np.median(means)])
     widths = [list(axes).index(f"n_units_{layer}") for layer in (1, 2)]
     parameters: dict[str, Distribution] = {
-        path: Choice(options={str(value): value for value in values}) if isinstance(values[0], str) else Int(low=0, high=len(values) - 1)
+        path: Choice(options={str(value): value for value in values})
+        if isinstance(values[0], str)
+        else Int(low=0, high=len(values) - 1)
         for path, values in axes.items()
     }
 
     def at(picked: Picked) -> tuple[int, ...]:
-        return tuple(axes[path].index(picked[path]) if isinstance(picked[path], str) else picked[path] for path in axes)
+        return tuple(
+            axes[path].index(picked[path]) if isinstance(picked[path], str) else picked[path] for path in axes
+        )
 
     def point(picked: Picked, error: float) -> Point:
         index = at(picked)
         return (np.array([params[index[widths[0]], index[widths[1]]], error]) - low) / (high - low)
 
-    cost = params.reshape([params.shape[widths.index(axis)] if axis in widths else 1 for axis in range(means.ndim)])
+    cost = params.reshape(
+        [params.shape[widths.index(axis)] if axis in widths else 1 for axis in range(means.ndim)]
+    )
     table = np.stack([np.broadcast_to(cost, means.shape).ravel(), means.ravel()], axis=1)
     return Bench(
         name,
@@ -98,7 +107,13 @@ def fcnet(name: str, folder: Path) -> Bench:
     )
 
 
-def formula(name: str, parameters: dict[str, Distribution], raw: Callable[[Picked], Point], front: Point, noise: float = 0.0) -> Bench:
+def formula(
+    name: str,
+    parameters: dict[str, Distribution],
+    raw: Callable[[Picked], Point],
+    front: Point,
+    noise: float = 0.0,
+) -> Bench:
     """A problem by formula: the nadir's qualities are the medians of 5,000 random configurations."""
     any_space = SearchSpace(preset="none", parameters=parameters, objectives=(), uniform=(1,))
     rng = numpy_stream(0, f"benchmark/{name}")
@@ -145,14 +160,19 @@ def dtlz2(dimension: int = 7) -> Bench:
 
     angles = np.linspace(0, 0.5 * math.pi, 61)
     a, b = (grid.ravel() for grid in np.meshgrid(angles, angles))
-    return formula("dtlz2", parameters, raw, np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=1))
+    return formula(
+        "dtlz2", parameters, raw, np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=1)
+    )
 
 
 def width_space() -> Bench:
     options = np.arange(4, 49, 4)
     positions, needs = np.array([16.0, 4.0, 1.0, 4.0]), np.array([0.15, 0.35, 0.8, 0.5, 0.2])
     parameters: dict[str, Distribution] = {f"width{index}": Int(low=4, high=48, step=4) for index in range(5)}
-    parameters |= {"rate": Float(low=1e-4, high=1e-1, log=True), "kind": Choice(options={"a": "a", "b": "b", "c": "c"})}
+    parameters |= {
+        "rate": Float(low=1e-4, high=1e-1, log=True),
+        "kind": Choice(options={"a": "a", "b": "b", "c": "c"}),
+    }
 
     def cost(widths: Any) -> Any:
         return np.log10((positions * widths[..., :-1] * widths[..., 1:]).sum(axis=-1))
@@ -204,7 +224,13 @@ def cell(bench: Bench, sampler: str, seed: int, num_trials: int, num_startup: in
     true = np.array([bench.true(trial.picked) for trial in ended])
     measured = np.array([trial.outcome.values for trial in ended])
     directions = ["min"] * true.shape[1]
-    out: dict[str, Any] = {"problem": bench.name, "sampler": sampler, "seed": seed, "startup": num_startup, "trials": len(trials)}
+    out: dict[str, Any] = {
+        "problem": bench.name,
+        "sampler": sampler,
+        "seed": seed,
+        "startup": num_startup,
+        "trials": len(trials),
+    }
     for mark in (mark for mark in MARKS if mark <= len(trials)):
         reported = true[:mark][members(measured[:mark], directions)]
         out[f"searched_{mark}"] = (bench.best - volume(true[:mark])) / bench.best
@@ -238,7 +264,9 @@ def command(
         return report(read(arguments.out))
     done = {(line["problem"], line["sampler"], line["seed"]) for line in read(arguments.out)}
     benches = {bench.name: bench for bench in problems(arguments.tables)}
-    chosen = [bench for name, bench in benches.items() if not arguments.problems or name in arguments.problems]
+    chosen = [
+        bench for name, bench in benches.items() if not arguments.problems or name in arguments.problems
+    ]
     for seed, bench, sampler in itertools.product(range(arguments.seeds), chosen, arguments.samplers):
         if (bench.name, sampler, seed) in done:
             continue
@@ -249,7 +277,9 @@ def command(
         print(json.dumps(line), flush=True)
 
 
-def wanted_cell(bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_trials: int, startup: int) -> dict[str, Any] | None:
+def wanted_cell(
+    bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_trials: int, startup: int
+) -> dict[str, Any] | None:
     """Optuna's Gaussian process is slow: fewer seeds and trials."""
     if sampler != "gp":
         return cell(bench, sampler, seed, num_trials, startup)
@@ -273,13 +303,21 @@ def report(lines: list[dict[str, Any]]) -> None:
         key = f"{what}_{mark}"
         if not any(key in line for line in lines):
             continue
-        print(f"\nregret x 1e-3, {what}, {mark} trials: median (quartiles), seeds\n| problem | " + " | ".join(SAMPLERS) + " |")
+        print(
+            f"\nregret x 1e-3, {what}, {mark} trials: median (quartiles), seeds\n| problem | "
+            + " | ".join(SAMPLERS)
+            + " |"
+        )
         print("|---" * (len(SAMPLERS) + 1) + "|")
         median: dict[tuple[str, str], float] = {}
         for name in names:
             row = []
             for sampler in SAMPLERS:
-                values = [1e3 * line[key] for (problem, by, _), line in by_cell.items() if (problem, by) == (name, sampler) and key in line]
+                values = [
+                    1e3 * line[key]
+                    for (problem, by, _), line in by_cell.items()
+                    if (problem, by) == (name, sampler) and key in line
+                ]
                 if values:
                     low, median[name, sampler], high = np.quantile(values, [0.25, 0.5, 0.75])
                     row.append(f"{median[name, sampler]:.3g} ({low:.3g}-{high:.3g}), {len(values)}")
@@ -293,7 +331,9 @@ def report(lines: list[dict[str, Any]]) -> None:
                 if all((name, sampler) in median for sampler in (*group, OURS))
             ]
             if ratios:
-                print(f"{label} / known-cost: {math.exp(np.mean(np.log(ratios))):.2f} (geometric mean of {len(ratios)} problems)")
+                print(
+                    f"{label} / known-cost: {math.exp(np.mean(np.log(ratios))):.2f} (geometric mean of {len(ratios)} problems)"
+                )
         if what == "searched":
             for name, peer in itertools.product(names, STRONG):
                 _worse(by_cell, name, peer, key)

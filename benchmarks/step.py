@@ -22,18 +22,23 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from raydistill import networks, parallel, recipes
-from raydistill.architectures import EnergyNetwork, UnetGenerator, UnetWidths
-from raydistill.config import DistillTraining, FolderData, Frozen, Job, ShapesData, Stored
+from raydistill import distributed
+from raydistill.config.architectures import EnergyNetwork, UnetGenerator, UnetWidths
+from raydistill.config.base import Frozen, Stored
+from raydistill.config.data import FolderData, ShapesData
+from raydistill.config.experiment import Job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
+from raydistill.config.training import DistillTraining
 from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.outputs import chunk_of, store_outputs
-from raydistill.dotted import with_values
-from raydistill.losses import dissimilarity
-from raydistill.parallel import Workers, normal_stream
-from raydistill.presets import shapes32
-from raydistill.recipes import Bench, Recipe, Step
-from raydistill.train import advance, next_step
-from raydistill.vem import draw_negatives, ebm_loss, pair_energies, student_mi_loss
+from raydistill.distributed import Workers, normal_stream
+from raydistill.method.similarity import dissimilarity
+from raydistill.method.vem import draw_negatives, ebm_loss, pair_energies, student_mi_loss
+from raydistill.models import networks, saved
+from raydistill.training import recipes
+from raydistill.training.loop import advance, next_step
+from raydistill.training.recipes import Bench, Recipe, Step
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference_vem as reference
@@ -55,7 +60,9 @@ class Setup(NamedTuple):
 
 def set_up(options: argparse.Namespace, folder: Path) -> Setup:
     """Data and an untrained teacher in `folder`. At 256 pixels it runs in the step; elsewhere both ways read its stored outputs."""
-    experiment = with_values(shapes32(), {"student.mi.start": "student", "student.mi.num_steps": 10}, where="benchmark")  # as published
+    experiment = with_values(
+        shapes32(), {"student.mi.start": "student", "student.mi.num_steps": 10}, where="benchmark"
+    )  # as published
     training, teacher = experiment.student, experiment.teacher.generator
     if options.part == "unet256":
         teacher = UnetGenerator(widths=UnetWidths.uniform(64))
@@ -66,18 +73,22 @@ def set_up(options: argparse.Namespace, folder: Path) -> Setup:
     training = training.model_copy(update={"execution": execution, "precision": options.precision})
     if options.curves:
         training = training.model_copy(update={"batch_size": min(4, training.batch_size)})
-    height, width = {"shapes32": (32, 32), "shapes64": (64, 64), "camvid": (48, 64), "unet256": (256, 256)}[options.part]
-    small: Frozen = ShapesData(height=height, width=width, num_train=64 if width < 256 else 4, num_val=2, num_test=2)
+    height, width = {"shapes32": (32, 32), "shapes64": (64, 64), "camvid": (48, 64), "unet256": (256, 256)}[
+        options.part
+    ]
+    small: Frozen = ShapesData(
+        height=height, width=width, num_train=64 if width < 256 else 4, num_val=2, num_test=2
+    )
     if options.data:
         small = FolderData(root=options.data, height=height, width=width)
     data = prepare(small, folder / "data")  # type: ignore[arg-type]
     bench = Bench(read_info(data), torch.device(options.device), Workers(0, 1))
     split, judge = load_split(data, "train"), networks.judge(experiment.judge.network, bench.info, 0)
     network = networks.generator(teacher, bench.info, 0)
-    stored = networks.save(folder / "teacher", "generator", network, teacher)
+    stored = saved.save(folder / "teacher", "generator", network, teacher)
     if options.part != "unet256":
         store_outputs(stored, data, network, False, torch.device("cpu"), chunk=chunk_of(training.batch_size))
-    judged: Stored = networks.save(folder / "judge", "judge", judge, experiment.judge.network)
+    judged: Stored = saved.save(folder / "judge", "judge", judge, experiment.judge.network)
     return Setup(training, split, bench, Job(training=training, data=data, judge=judged, teacher=stored))
 
 
@@ -104,7 +115,7 @@ class Ours(Way):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         bench = setup.bench
-        parallel.prepare(self.recipe.networks, setup.training, bench.device, bench.workers)
+        distributed.prepare(self.recipe.networks, setup.training, bench.device, bench.workers)
 
     def step(self, nimg: int, clock: "Clock | None" = None) -> None:
         clock = clock or Clock(self.setup.bench.device)
@@ -114,13 +125,21 @@ class Ours(Way):
         clock.lap("teacher and student forward")
         self.numbers = {}
         for phase in self.recipe.phases:
-            self.numbers |= advance(phase, self.recipe, [minibatch], self.setup.training, self.setup.bench.workers)
+            self.numbers |= advance(
+                phase, self.recipe, [minibatch], self.setup.training, self.setup.bench.workers
+            )
             clock.lap({"energy": "Langevin and energy step", "generator": "student step"}[phase.name])
 
     def chains(self) -> Callable[[], object]:
         """The Langevin part of a step alone."""
         info = self.setup.bench.info
-        s = torch.rand(self.setup.training.batch_size, 3, info.height, info.width, device=self.setup.bench.device) * 2 - 1
+        s = (
+            torch.rand(
+                self.setup.training.batch_size, 3, info.height, info.width, device=self.setup.bench.device
+            )
+            * 2
+            - 1
+        )
         return lambda: draw_negatives(self.energy, s, self.setup.training.mi, self.normal(0, s))
 
 
@@ -132,7 +151,9 @@ class Published(Way):
     def __init__(self, setup: Setup):
         super().__init__(setup)
         training, state = setup.training, self.energy.state_dict()
-        self.energy = reference.ReferenceEnergy(training.mi.energy.channels, len(self.energy.blocks)).to(setup.bench.device)
+        self.energy = reference.ReferenceEnergy(training.mi.energy.channels, len(self.energy.blocks)).to(
+            setup.bench.device
+        )
         self.energy.load_state_dict(state)
         student = self.recipe.networks["generator"]
         self.optimizers = [
@@ -148,8 +169,14 @@ class Published(Way):
         base = training.l1_weight * l1 + training.ssim_weight * unlike
         settings = {"num_steps": mi.num_steps, "step_size": mi.step_size, "noise_std": mi.noise_std}
         weights = {"l2_weight": mi.l2_weight, "mi_weight": mi.weight}
-        found = reference.train_step(self.energy, *self.optimizers, s, t, base, self.normal(nimg, s), **settings, **weights)
-        self.numbers = {"train/l1": l1.detach(), "train/dissimilarity": unlike.detach(), "energy/gap": found["gap"]}
+        found = reference.train_step(
+            self.energy, *self.optimizers, s, t, base, self.normal(nimg, s), **settings, **weights
+        )
+        self.numbers = {
+            "train/l1": l1.detach(),
+            "train/dissimilarity": unlike.detach(),
+            "energy/gap": found["gap"],
+        }
 
 
 # ---- the same losses -------------------------------------------------------------------------------------------------
@@ -184,7 +211,9 @@ def check(setup: Setup) -> float:
     shares = [float((a - b).norm() / b.norm()) for a, b in pairs]
     shares += [float((a - b).detach().abs() / scale) for a, b in (losses, terms)]
     if not max(shares) < LIMIT:
-        raise SystemExit(f"the two ways differ by {max(shares):.1e}, more than {LIMIT:.0e}: not the same step, so not timed")
+        raise SystemExit(
+            f"the two ways differ by {max(shares):.1e}, more than {LIMIT:.0e}: not the same step, so not timed"
+        )
     return max(shares)
 
 
@@ -253,7 +282,11 @@ def peak_mib(options: argparse.Namespace, name: str) -> float:
 
 def _resident(field: str) -> int:
     """KiB, of this process (Linux)."""
-    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return next(
+        int(line.split()[1])
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(field)
+    )
 
 
 class Macs(TorchDispatchMode):
@@ -306,8 +339,12 @@ def report(options: argparse.Namespace, folder: Path) -> None:
     peak, batch = peak_macs_per_sec(setup.bench.device), setup.training.batch_size
     info = setup.bench.info
     clock = "CPU" if Clock.of_cpu else "wall"
-    print(f"{options.part}: {info.width}x{info.height}, batch {batch}, K = {setup.training.mi.num_steps}, {options.device}")
-    print(f"{options.threads} thread(s), {options.repeats} interleaved repeats, medians of {clock} time; equal to {difference:.0e}")
+    print(
+        f"{options.part}: {info.width}x{info.height}, batch {batch}, K = {setup.training.mi.num_steps}, {options.device}"
+    )
+    print(
+        f"{options.threads} thread(s), {options.repeats} interleaved repeats, medians of {clock} time; equal to {difference:.0e}"
+    )
     print("way         ms a step  images/s  peak MiB  GMAC a step  floor ms  share of the peak")
     for name in WAYS:
         macs = step_macs(WAYS[name](setup))
@@ -315,7 +352,9 @@ def report(options: argparse.Namespace, folder: Path) -> None:
         line = f"{name:10}  {seconds[name] * 1e3:9.1f}  {batch / seconds[name]:8.2f}  {memory[name]:8.0f}  {macs / 1e9:11.2f}"
         print(f"{line}  {floor * 1e3:8.1f}  {floor / seconds[name]:17.0%}")
     ratio, term_alone = (seconds[name] / seconds["ours"] for name in ("published", "published, our SSIM"))
-    print(f"published / ours: {ratio:.2f} times; with our SSIM in both: {term_alone:.2f}; matrix products: {peak / 1e9:.0f} GMAC/s")
+    print(
+        f"published / ours: {ratio:.2f} times; with our SSIM in both: {term_alone:.2f}; matrix products: {peak / 1e9:.0f} GMAC/s"
+    )
     seconds["energy step"] = seconds.pop("Langevin and energy step") - seconds["Langevin"]
     parts = ("data", "teacher and student forward", "Langevin", "energy step", "student step")
     print("ours: " + ", ".join(f"{name} {seconds[name] / seconds['ours']:.0%}" for name in parts))
@@ -334,7 +373,12 @@ def curves(options: argparse.Namespace, folder: Path) -> None:
             found.setdefault(name, []).append([float(way.numbers[quantity]) for quantity in names])
     print("step  " + "  ".join(f"{quantity:>20} ours, published" for quantity in names))
     for index in sorted({0, 1, 2, 5, 10, 20, 50, 100, 150, options.curves - 1} & set(range(options.curves))):
-        print(f"{index + 1:4}  " + "  ".join(f"{a:18.6f}{b:18.6f}" for a, b in zip(*(found[name][index] for name in WAYS), strict=True)))
+        print(
+            f"{index + 1:4}  "
+            + "  ".join(
+                f"{a:18.6f}{b:18.6f}" for a, b in zip(*(found[name][index] for name in WAYS), strict=True)
+            )
+        )
     figure = Figure(figsize=(9, 2.6), layout="constrained")
     for axes, quantity, column in zip(figure.subplots(1, len(names)), names, range(len(names)), strict=True):
         for name, style in (("published", "-"), ("ours", "--")):
@@ -345,16 +389,28 @@ def curves(options: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--part", choices=PARTS, default="shapes32")
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="ours with execution.compile")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of ours")
-    parser.add_argument("--cpu-time", action="store_true", help="measure this process's CPU seconds: for one thread on a busy machine")
-    parser.add_argument("--data", default="", help="camvid: a folder of images/ + labels/; drawn pictures of that size without it")
-    parser.add_argument("--curves", type=int, default=0, help="train both ways for so many steps of 4 images instead")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="measure this process's CPU seconds: for one thread on a busy machine",
+    )
+    parser.add_argument(
+        "--data",
+        default="",
+        help="camvid: a folder of images/ + labels/; drawn pictures of that size without it",
+    )
+    parser.add_argument(
+        "--curves", type=int, default=0, help="train both ways for so many steps of 4 images instead"
+    )
     parser.add_argument("--out", default="docs/reference_curves.png")
     options = parser.parse_args()
     if options.cpu_time and (options.threads > 1 or options.device != "cpu"):

@@ -17,17 +17,19 @@ from typing import Any
 import numpy as np
 from search import NUM_WORKERS, Bench, Point, command, volume
 
-from raydistill.frontier import members
+from raydistill.records.pareto import members
 from raydistill.search import EarlyStopping, Picked, Problem
+from raydistill.search.simulate import Outcome, SimulatedTrial, simulate
 from raydistill.seeds import numpy_stream
-from raydistill.simulate import Outcome, SimulatedTrial, simulate
 
 MARKS = (30, 60)
 EVALUATIONS = 8
 SAMPLERS = ("known-cost", "random")
 
 
-def cell(bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any]:
+def cell(
+    bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_trials: int, num_startup: int
+) -> dict[str, Any]:
     """Two simulated sweeps."""
 
     def outcome_of(picked: Picked, number: int) -> Outcome:
@@ -42,7 +44,14 @@ def cell(bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_t
         return Outcome(end.tolist(), 0.5 + float(end[0]), EVALUATIONS, curve)
 
     whole, stopped = (bench.problem(sampler, seed, num_startup, num) for num in (max(MARKS), num_trials))
-    found = compared(whole, stopped, outcome_of, bench.true, lambda points: (bench.best - volume(points)) / bench.best, MARKS)
+    found = compared(
+        whole,
+        stopped,
+        outcome_of,
+        bench.true,
+        lambda points: (bench.best - volume(points)) / bench.best,
+        MARKS,
+    )
     return {"problem": bench.name, "sampler": sampler, "seed": seed} | found
 
 
@@ -60,17 +69,30 @@ def compared(
         true: the objectives (m,) of a configuration. `regret`: of finished configurations, (n, m).
     """
     directions = [objective.direction for objective in stopped.space.objectives]
-    goals = _regrets(simulate(whole, outcome_of, num_trials=whole.num_trials or 0, num_workers=NUM_WORKERS), true, regret)
+    goals = _regrets(
+        simulate(whole, outcome_of, num_trials=whole.num_trials or 0, num_workers=NUM_WORKERS), true, regret
+    )
     num_trials = stopped.num_trials or 0
-    trials = simulate(stopped, outcome_of, num_trials=num_trials, num_workers=NUM_WORKERS, should_stop=EarlyStopping(stopped))
+    trials = simulate(
+        stopped,
+        outcome_of,
+        num_trials=num_trials,
+        num_workers=NUM_WORKERS,
+        should_stop=EarlyStopping(stopped),
+    )
     reached = _regrets(trials, true, regret)
     out: dict[str, Any] = {}
     for mark in marks:
         goal = goals[mark - 1][1]
         images = next((images for images, left in reached if left <= goal), math.inf)
         out |= {f"goal_{mark}": goal, f"images_{mark}": images / mark}
-        out[f"regret_at_a_third_{mark}"] = min((left for images, left in reached if images <= mark / 3), default=1.0)
-    ends = {"true": [true(trial.picked) for trial in trials], "measured": [trial.outcome.values for trial in trials]}
+        out[f"regret_at_a_third_{mark}"] = min(
+            (left for images, left in reached if images <= mark / 3), default=1.0
+        )
+    ends = {
+        "true": [true(trial.picked) for trial in trials],
+        "measured": [trial.outcome.values for trial in trials],
+    }
     for which, points in ends.items():
         front = members(np.array(points), directions)
         lost = sum(trial.status == "PRUNED" for trial, is_member in zip(trials, front) if is_member)
@@ -78,7 +100,9 @@ def compared(
     return out | {"images": sum(trial.steps / trial.outcome.steps for trial in trials) / num_trials}
 
 
-def _regrets(trials: list[SimulatedTrial], true: Callable[[Picked], Point], regret: Callable[[Point], float]) -> list[tuple[float, float]]:
+def _regrets(
+    trials: list[SimulatedTrial], true: Callable[[Picked], Point], regret: Callable[[Point], float]
+) -> list[tuple[float, float]]:
     """(images so far in whole trainings, regret of the finished configurations' true values), by the order in which trials ended."""
     out, points, images = [], np.zeros((0, len(true(trials[0].picked)))), 0.0
     for trial in sorted(trials, key=lambda trial: trial.ends_sec):

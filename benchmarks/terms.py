@@ -15,24 +15,48 @@ from typing import Any
 import numpy as np
 import torch
 
-from raydistill import presets, recipes
-from raydistill.config import DistillTraining, Job, Stored
+from raydistill.config import presets
+from raydistill.config.base import Stored
+from raydistill.config.experiment import Job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
+from raydistill.config.training import DistillTraining
 from raydistill.data import load_split, prepare
-from raydistill.dotted import with_values
-from raydistill.parallel import Workers
-from raydistill.perform import Stages, perform, train_stages
-from raydistill.presets import shapes32
-from raydistill.recipes import Bench
-from raydistill.train import next_step, take_step
+from raydistill.distributed import Workers
+from raydistill.training import recipes
+from raydistill.training.loop import next_step, take_step
+from raydistill.training.recipes import Bench
+from raydistill.trials.run_job import perform
+from raydistill.trials.stages import Stages, train_stages
 
 VEM = {"student.mi.kind": "vem", "student.mi.step_size": 1.0, "student.mi.energy.channels": 8}
 CANDIDATES: dict[str, dict[str, Any]] = {
     "no term": {"student.mi.weight": 0.0},
     "published": {**VEM, "student.mi.start": "student", "student.mi.num_steps": 10, "student.mi.weight": 0.1},
-    "other, K 3, weight 0.03": {**VEM, "student.mi.start": "other", "student.mi.num_steps": 3, "student.mi.weight": 0.03},
-    "other, K 3, weight 0.1": {**VEM, "student.mi.start": "other", "student.mi.num_steps": 3, "student.mi.weight": 0.1},
-    "other, K 3, weight 0.3": {**VEM, "student.mi.start": "other", "student.mi.num_steps": 3, "student.mi.weight": 0.3},
-    "other, K 0, weight 0.1": {**VEM, "student.mi.start": "other", "student.mi.num_steps": 0, "student.mi.weight": 0.1},
+    "other, K 3, weight 0.03": {
+        **VEM,
+        "student.mi.start": "other",
+        "student.mi.num_steps": 3,
+        "student.mi.weight": 0.03,
+    },
+    "other, K 3, weight 0.1": {
+        **VEM,
+        "student.mi.start": "other",
+        "student.mi.num_steps": 3,
+        "student.mi.weight": 0.1,
+    },
+    "other, K 3, weight 0.3": {
+        **VEM,
+        "student.mi.start": "other",
+        "student.mi.num_steps": 3,
+        "student.mi.weight": 0.3,
+    },
+    "other, K 0, weight 0.1": {
+        **VEM,
+        "student.mi.start": "other",
+        "student.mi.num_steps": 0,
+        "student.mi.weight": 0.1,
+    },
     "vid, weight 0.3": {"student.mi.kind": "vid", "student.mi.weight": 0.3},
     "vid, weight 1": {"student.mi.kind": "vid", "student.mi.weight": 1.0},
     "critic, weight 0.1": {"student.mi.kind": "critic", "student.mi.weight": 0.1},
@@ -50,7 +74,10 @@ def seconds_a_step(data: Stored, stages: Stages) -> dict[str, float]:
     """Medians over rounds in which every candidate has its turn."""
     split = load_split(data, "train")
     bench = Bench(split.info, torch.device("cpu"), Workers(0, 1))
-    jobs = {name: Job(training=training_of(name), data=data, judge=stages.judge, teacher=stages.teacher) for name in CANDIDATES}
+    jobs = {
+        name: Job(training=training_of(name), data=data, judge=stages.judge, teacher=stages.teacher)
+        for name in CANDIDATES
+    }
     built = {name: recipes.build(job, bench) for name, job in jobs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in CANDIDATES}
     for round_number in range(ROUNDS + 1):
@@ -65,21 +92,45 @@ def seconds_a_step(data: Stored, stages: Stages) -> dict[str, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    heads = ("term", "images", "CPU s", "val mIoU of the seeds", "mean", "standard error", "val fd_judge", "alignment")
+    heads = (
+        "term",
+        "images",
+        "CPU s",
+        "val mIoU of the seeds",
+        "mean",
+        "standard error",
+        "val fd_judge",
+        "alignment",
+    )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name in CANDIDATES:
         here = [row for row in rows if row["name"] == name]
         if here:
-            miou, mean = [row["val/miou"] for row in here], lambda key, here=here: float(np.mean([row[key] for row in here]))
+            miou, mean = (
+                [row["val/miou"] for row in here],
+                lambda key, here=here: float(np.mean([row[key] for row in here])),
+            )
             error = f"{np.std(miou, ddof=1) / len(miou) ** 0.5:.4f}" if len(miou) > 1 else ""
-            cells = [name, f"{here[0]['nimg']:,}", f"{mean('sec'):.0f}", " ".join(f"{value:.4f}" for value in miou), f"{np.mean(miou):.4f}"]
-            cells += [error, f"{mean('val/fd_judge'):.4f}", f"{mean('alignment'):+.3f}" if "alignment" in here[0] else ""]
+            cells = [
+                name,
+                f"{here[0]['nimg']:,}",
+                f"{mean('sec'):.0f}",
+                " ".join(f"{value:.4f}" for value in miou),
+                f"{np.mean(miou):.4f}",
+            ]
+            cells += [
+                error,
+                f"{mean('val/fd_judge'):.4f}",
+                f"{mean('alignment'):+.3f}" if "alignment" in here[0] else "",
+            ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--nimg", type=int, default=8_000, help="images of the student without a term")
     given = parser.parse_args()
@@ -99,13 +150,29 @@ def main() -> None:
             if any((row["name"], row["seed"], row["nimg"]) == (name, seed, nimg) for row in rows):
                 continue
             training = training_of(name, seed=seed, budget_nimg=nimg, report_every_nimg=nimg)
-            job, started = Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher), time.process_time()
+            job, started = (
+                Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher),
+                time.process_time(),
+            )
             result = perform(job, cache / "students" / job.key, lambda numbers: None)
             if result["status"] != "COMPLETE":
                 raise SystemExit(f"{name}, seed {seed}: {result['reason']}")
             found = {key: result["metrics"][key] for key in ("val/miou", "val/fd_judge", "val/kd_judge")}
-            aligned = {"alignment": result["metrics"]["energy/alignment"]} if "energy/alignment" in result["metrics"] else {}
-            rows.append({"name": name, "seed": seed, "nimg": nimg, "sec": time.process_time() - started, **found, **aligned})
+            aligned = (
+                {"alignment": result["metrics"]["energy/alignment"]}
+                if "energy/alignment" in result["metrics"]
+                else {}
+            )
+            rows.append(
+                {
+                    "name": name,
+                    "seed": seed,
+                    "nimg": nimg,
+                    "sec": time.process_time() - started,
+                    **found,
+                    **aligned,
+                }
+            )
             with given.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(json.dumps(rows[-1]), flush=True)

@@ -14,17 +14,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raydistill.architectures import EnergyNetwork
-from raydistill.config import MutualInformation, ShapesData
+from raydistill.config.architectures import EnergyNetwork
+from raydistill.config.data import ShapesData
+from raydistill.config.terms import MutualInformation
 from raydistill.data import batch, load_split, prepare
-from raydistill.langevin import langevin, temperature
+from raydistill.method.langevin import langevin, temperature
+from raydistill.method.truth.bounds import Estimate, controlled, log_q, log_q_bracket, plain
+from raydistill.method.truth.fit import Fit, fit
+from raydistill.method.truth.pairs import Pairs, bimodal, draw_s, gaussian, grain, ring, texture
+from raydistill.method.truth.temperature import configurational_temperature, slopes_and_curvatures
+from raydistill.method.vem import ebm_loss
 from raydistill.models.energy import EnergyModel
 from raydistill.seeds import torch_stream
-from raydistill.truth.bounds import Estimate, controlled, log_q, log_q_bracket, plain
-from raydistill.truth.fit import Fit, fit
-from raydistill.truth.pairs import Pairs, bimodal, draw_s, gaussian, grain, ring, texture
-from raydistill.truth.temperature import configurational_temperature, slopes_and_curvatures
-from raydistill.vem import ebm_loss
 
 HELD_OUT = 512
 HEADER = f"{'dims':>4}  {'pairs':28}  {'VID, best':>9}  {'bound_lower':>16}  {'grid':>16}  {'bound_upper':>16}  {'plain':>15}  {'truth':>7}"
@@ -51,17 +52,19 @@ def row(pairs: Pairs, config: Fit) -> None:
         exact, bare = controlled(pairs, values, t, s, normalised=True), plain(pairs, values)
         on_grid, errors = shown(exact), [exact.value]
     percent = " to ".join(f"{100 * (value / pairs.truth - 1):+.2f}" for value in errors)
-    line = (
-        f"{pairs.dims:4}  {pairs.name:28}  {pairs.vid_best:9.4f}  {shown(lower):>16}  {on_grid:>16}  {shown(upper):>16}  {shown(bare):>15}"
-    )
+    line = f"{pairs.dims:4}  {pairs.name:28}  {pairs.vid_best:9.4f}  {shown(lower):>16}  {on_grid:>16}  {shown(upper):>16}  {shown(bare):>15}"
     print(f"{line}  {pairs.truth:7.4f}  {percent:>14}  {time.monotonic() - started:4.0f}", flush=True)
 
 
-def trained_energy(t: Tensor, s: Tensor, config: MutualInformation, num_updates: int, generator: torch.Generator) -> EnergyModel:
+def trained_energy(
+    t: Tensor, s: Tensor, config: MutualInformation, num_updates: int, generator: torch.Generator
+) -> EnergyModel:
     """The published network after so many of its steps on these pairs; chains start at s."""
     torch.manual_seed(0)
     energy = EnergyModel(config.energy, *t.shape[2:])
-    optimizer = torch.optim.Adam(energy.parameters(), lr=config.optimizer.learning_rate, betas=config.optimizer.betas)
+    optimizer = torch.optim.Adam(
+        energy.parameters(), lr=config.optimizer.learning_rate, betas=config.optimizer.betas
+    )
     for _ in range(num_updates):
         rows = torch.randint(0, len(t), (16,), generator=generator)
         negatives = chains(energy, s[rows], config, config.num_steps, generator).clamp(-1, 1)
@@ -73,20 +76,35 @@ def trained_energy(t: Tensor, s: Tensor, config: MutualInformation, num_updates:
     return energy.eval()
 
 
-def chains(energy: EnergyModel, s: Tensor, config: MutualInformation, num_steps: int, generator: torch.Generator) -> Tensor:
+def chains(
+    energy: EnergyModel, s: Tensor, config: MutualInformation, num_steps: int, generator: torch.Generator
+) -> Tensor:
     with energy.frozen():
         return run(lambda t: energy(t, s), s, config, num_steps, generator)
 
 
-def run(energy: Callable[[Tensor], Tensor], s: Tensor, config: MutualInformation, num_steps: int, generator: torch.Generator) -> Tensor:
+def run(
+    energy: Callable[[Tensor], Tensor],
+    s: Tensor,
+    config: MutualInformation,
+    num_steps: int,
+    generator: torch.Generator,
+) -> Tensor:
     def normal() -> Tensor:
         return torch.randn(s.shape, generator=generator)
 
-    return langevin(energy, s, num_steps=num_steps, step_size=config.step_size, noise_std=config.noise_std, normal=normal).samples
+    return langevin(
+        energy, s, num_steps=num_steps, step_size=config.step_size, noise_std=config.noise_std, normal=normal
+    ).samples
 
 
 def temperature_row(
-    name: str, energy: Callable[[Tensor], Tensor], s: Tensor, config: MutualInformation, num_steps: int, generator: torch.Generator
+    name: str,
+    energy: Callable[[Tensor], Tensor],
+    s: Tensor,
+    config: MutualInformation,
+    num_steps: int,
+    generator: torch.Generator,
 ) -> None:
     samples = run(energy, s, config, num_steps, generator)
     signs = 2.0 * torch.randint(0, 2, s.shape, generator=generator) - 1
@@ -96,7 +114,8 @@ def temperature_row(
     slope = float((squares.mean() / s[0].numel()).sqrt())
     nominal = temperature(config.step_size, config.noise_std)
     print(
-        f"{name:34}  {num_steps:5}  {nominal:9.2e}  {measured.value:10.2e} +-{measured.error:8.1e}  {slope:9.1e}  {moved:14.3f}", flush=True
+        f"{name:34}  {num_steps:5}  {nominal:9.2e}  {measured.value:10.2e} +-{measured.error:8.1e}  {slope:9.1e}  {moved:14.3f}",
+        flush=True,
     )
 
 
@@ -108,10 +127,17 @@ def published() -> None:
         t = batch(split, np.arange(256), flips=np.zeros(256, bool)).target
     s = F.avg_pool2d(F.pad(t, (1, 1, 1, 1), mode="replicate"), 3, 1)
     some = s[:32]
-    print(f"\n{'energy':34}  {'steps':>5}  {'nominal T':>9}  {'measured T':>21}  {'RMS slope':>9}  {'moved / free':>14}")
+    print(
+        f"\n{'energy':34}  {'steps':>5}  {'nominal T':>9}  {'measured T':>21}  {'RMS slope':>9}  {'moved / free':>14}"
+    )
     stiff = 0.5 / config.step_size
     temperature_row(
-        "quadratic, step x curvature 0.5", lambda x: stiff / 2 * (x - some).square().flatten(1).sum(1), some, config, 50, generator
+        "quadratic, step x curvature 0.5",
+        lambda x: stiff / 2 * (x - some).square().flatten(1).sum(1),
+        some,
+        config,
+        50,
+        generator,
     )
     for num_updates in (0, 200):
         energy = trained_energy(t, s, config, num_updates, generator)

@@ -20,8 +20,8 @@ import numpy as np
 from search import NUM_WORKERS, Bench, Point, command, outcomes, volume
 
 from raydistill.search import Prior, random_pick
+from raydistill.search.simulate import simulate
 from raydistill.seeds import numpy_stream
-from raydistill.simulate import simulate
 
 KNOWN = ("none", "same", "quarter", "other", "shuffled")
 MARKS = (5, 10, 20, 30)
@@ -40,38 +40,64 @@ def earlier(bench: Bench, benches: dict[str, Bench], known: str, seed: int) -> l
     picks = [random_pick(bench.space(1), rng) for _ in range(NUM_KNOWN)]
     points = [measured_on.measured(picked, rng) for picked in picks]
     if known == "quarter":
-        points = [np.append(end[:1], end[1:] + 0.15 * (0.5 + end[0]) * math.exp(0.3 * rng.normal())) for end in points]
+        points = [
+            np.append(end[:1], end[1:] + 0.15 * (0.5 + end[0]) * math.exp(0.3 * rng.normal()))
+            for end in points
+        ]
     order = rng.permutation(NUM_KNOWN) if known == "shuffled" else range(NUM_KNOWN)
-    return [Prior(picked, [float(bench.true(picked)[0]), *points[other][1:].tolist()], 1) for picked, other in zip(picks, order)]
+    return [
+        Prior(picked, [float(bench.true(picked)[0]), *points[other][1:].tolist()], 1)
+        for picked, other in zip(picks, order)
+    ]
 
 
-def cell(bench: Bench, benches: dict[str, Bench], known: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any] | None:
+def cell(
+    bench: Bench, benches: dict[str, Bench], known: str, seed: int, num_trials: int, num_startup: int
+) -> dict[str, Any] | None:
     """One simulated sweep."""
     if (prior := earlier(bench, benches, known, seed)) is None:
         return None
     problem = bench.problem("known-cost", seed, num_startup, num_trials)._replace(prior=prior)
 
     trials = simulate(problem, outcomes(bench, seed), num_trials=num_trials, num_workers=NUM_WORKERS)
-    true: Point = np.array([bench.true(trial.picked) for trial in sorted(trials, key=lambda trial: trial.ends_sec)])
-    regrets = {f"searched_{mark}": (bench.best - volume(true[:mark])) / bench.best for mark in MARKS if mark <= len(trials)}
+    true: Point = np.array(
+        [bench.true(trial.picked) for trial in sorted(trials, key=lambda trial: trial.ends_sec)]
+    )
+    regrets = {
+        f"searched_{mark}": (bench.best - volume(true[:mark])) / bench.best
+        for mark in MARKS
+        if mark <= len(trials)
+    }
     return {"problem": bench.name, "sampler": known, "seed": seed} | regrets
 
 
 def report(lines: list[dict[str, Any]]) -> None:
     for mark in MARKS:
-        print(f"\nregret x 1e-3 after {mark} trials: median (quartiles) over seeds\n| problem | " + " | ".join(KNOWN) + " |")
+        print(
+            f"\nregret x 1e-3 after {mark} trials: median (quartiles) over seeds\n| problem | "
+            + " | ".join(KNOWN)
+            + " |"
+        )
         print("|---" * (len(KNOWN) + 1) + "|")
         for name in dict.fromkeys(line["problem"] for line in lines):
             row = []
             for known in KNOWN:
-                values = [1e3 * line[f"searched_{mark}"] for line in lines if (line["problem"], line["sampler"]) == (name, known)]
+                values = [
+                    1e3 * line[f"searched_{mark}"]
+                    for line in lines
+                    if (line["problem"], line["sampler"]) == (name, known)
+                ]
                 low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]) if values else [math.nan] * 3
                 row.append(f"{middle:.3g} ({low:.3g}-{high:.3g})" if values else "")
             print(f"| {name} | " + " | ".join(row) + " |")
     by = {(line["problem"], line["sampler"], line["seed"]): line for line in lines}
     for known, mark in itertools.product(KNOWN[1:], MARKS):
         key = f"searched_{mark}"
-        ratios = [line[key] / by[p, "none", seed][key] for (p, k, seed), line in by.items() if k == known and (p, "none", seed) in by]
+        ratios = [
+            line[key] / by[p, "none", seed][key]
+            for (p, k, seed), line in by.items()
+            if k == known and (p, "none", seed) in by
+        ]
         if ratios:
             better = sum(ratio < 1 for ratio in ratios)
             print(

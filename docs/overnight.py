@@ -3,7 +3,7 @@
 Run it by `raydistill batch docs/overnight.py`.
 """
 
-from raydistill.batch import Batch, Budget, Method
+from raydistill.config.batch import Batch, Budget, Method
 
 BATCH = Batch(
     name="chains",

@@ -1,5 +1,5 @@
 """`python -m raydistill` is the command `raydistill`."""
 
-from raydistill.cli import main
+from raydistill.commands.cli import main
 
 main()

@@ -18,11 +18,14 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from raydistill import data, models, terms
-from raydistill.architectures import NOISE_KINDS, PICTURE_KINDS, Generator
-from raydistill.config import DATA_KINDS, TERM_KINDS, DataSet, Term, digest
+from raydistill import data, models
+from raydistill.config.architectures import NOISE_KINDS, PICTURE_KINDS, Generator
+from raydistill.config.base import digest
+from raydistill.config.data import DATA_KINDS, DataSet
+from raydistill.config.terms import TERM_KINDS, Term
+from raydistill.config.variants import CODE, Kinds
 from raydistill.errors import ConfigError
-from raydistill.kinds import CODE, Kinds
+from raydistill.training import terms
 
 _MOST_BYTES = 2_000_000
 
@@ -62,7 +65,10 @@ class Registry(NamedTuple):
 
 REGISTRIES: dict[str, Registry] = {
     "GENERATORS": Registry(
-        models.GENERATORS, models.Family, Generator, lambda family: PICTURE_KINDS if family.takes == "picture" else NOISE_KINDS
+        models.GENERATORS,
+        models.Family,
+        Generator,
+        lambda family: PICTURE_KINDS if family.takes == "picture" else NOISE_KINDS,
     ),
     "TERMS": Registry(terms.TERMS, terms.TermKind, Term, lambda kind: TERM_KINDS),
     "DATA": Registry(data.DATA, data.DataKind, DataSet, lambda kind: DATA_KINDS),
@@ -94,7 +100,10 @@ def take_in(plugins: str) -> None:
 def recorded() -> dict[str, Any]:
     """What a sweep keeps of its plug-ins: name -> digest and the text of each file."""
     return {
-        plugin.name: {"digest": plugin.digest, "files": {module: source.text for module, source in plugin.sources.items()}}
+        plugin.name: {
+            "digest": plugin.digest,
+            "files": {module: source.text for module, source in plugin.sources.items()},
+        }
         for plugin in LOADED.values()
     }
 
@@ -107,17 +116,23 @@ def _read(given: str) -> Plugin:
     if given.endswith(".py") or "/" in given:
         path = Path(given)
         if path.suffix != ".py" or not path.is_file():
-            raise ConfigError(f"{where}: no such file; give a .py file, or the name of a module that Python can import")
+            raise ConfigError(
+                f"{where}: no such file; give a .py file, or the name of a module that Python can import"
+            )
         if not path.stem.isidentifier():
             raise ConfigError(f"{where}: a file's name is made of letters, digits and '_'; rename it")
-        return Plugin(f"{_PREFIX}{path.stem}", {f"{_PREFIX}{path.stem}": Source(str(path), _text(path, where))})
+        return Plugin(
+            f"{_PREFIX}{path.stem}", {f"{_PREFIX}{path.stem}": Source(str(path), _text(path, where))}
+        )
     top = given.partition(".")[0]
     try:
         spec = importlib.util.find_spec(top)  # of the outermost package: runs nothing
     except ValueError:
         spec = None
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
-        raise ConfigError(f"{where}: there is no module {top!r} to import; give a .py file, or install the module")
+        raise ConfigError(
+            f"{where}: there is no module {top!r} to import; give a .py file, or install the module"
+        )
     if top in sys.modules and top not in {module.partition(".")[0] for module in LOADED}:
         raise ConfigError(f"{where}: {top} is a part of what runs already; give a module of your own")
     sources: dict[str, Source] = {}
@@ -125,13 +140,17 @@ def _read(given: str) -> Plugin:
         root = Path(next(iter(spec.submodule_search_locations)))
         for path in sorted(root.rglob("*.py")):
             parts = [top, *path.relative_to(root).with_suffix("").parts]
-            sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = Source(str(path), _text(path, where))
+            sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = Source(
+                str(path), _text(path, where)
+            )
     elif str(spec.origin).endswith(".py"):
         sources[top] = Source(str(spec.origin), _text(Path(str(spec.origin)), where))
     if given not in sources:
         raise ConfigError(f"{where}: {top} has no Python file for it; give a module that has one")
     if (size := sum(len(source.text) for source in sources.values())) > _MOST_BYTES:
-        raise ConfigError(f"{where}: {top} has {size:,} bytes of source, at most {_MOST_BYTES:,} are sent; put what is needed in a file")
+        raise ConfigError(
+            f"{where}: {top} has {size:,} bytes of source, at most {_MOST_BYTES:,} are sent; put what is needed in a file"
+        )
     return Plugin(given, sources)
 
 
@@ -151,10 +170,14 @@ class _Texts(MetaPathFinder, InspectLoader):
     def __init__(self, plugin: Plugin):
         self.sources = plugin.sources
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if fullname not in self.sources:
             return None
-        spec = ModuleSpec(fullname, self, origin=self.sources[fullname].path, is_package=self.is_package(fullname))
+        spec = ModuleSpec(
+            fullname, self, origin=self.sources[fullname].path, is_package=self.is_package(fullname)
+        )
         spec.has_location = True
         return spec
 
@@ -172,7 +195,9 @@ def _take(plugin: Plugin) -> None:
     if (here := LOADED.get(plugin.module)) is None:
         _import(plugin)
     elif here.digest != plugin.digest:
-        raise ConfigError(f"--plugin {plugin.name}: another file of that name is loaded; give one of them another name")
+        raise ConfigError(
+            f"--plugin {plugin.name}: another file of that name is loaded; give one of them another name"
+        )
 
 
 def _import(plugin: Plugin) -> None:
@@ -201,13 +226,17 @@ def _added(module: ModuleType, where: str) -> list[tuple[Registry, str, Any]]:
     for dictionary, registry in REGISTRIES.items():
         entries = getattr(module, dictionary, {})
         if not isinstance(entries, Mapping):
-            raise ConfigError(f"{where}: {dictionary} must be a dictionary of name -> {registry.entry.__name__}")
+            raise ConfigError(
+                f"{where}: {dictionary} must be a dictionary of name -> {registry.entry.__name__}"
+            )
         for name, entry in entries.items():
             at, config = f"{where}: {dictionary}[{name!r}]", getattr(entry, "config", None)
             if not isinstance(entry, registry.entry):
                 raise ConfigError(f"{at}: must be a {registry.entry.__name__}, found {type(entry).__name__}")
             if not (isinstance(config, type) and issubclass(config, registry.config)):
-                raise ConfigError(f"{at}.config: must be a subclass of {registry.config.__name__}, found {config!r}")
+                raise ConfigError(
+                    f"{at}.config: must be a subclass of {registry.config.__name__}, found {config!r}"
+                )
             kinds = registry.kinds(entry)
             if config.model_fields[kinds.tag].default != name:
                 raise ConfigError(f"{at}.config: its field {kinds.tag} must be {name!r} by default")

@@ -1,6 +1,6 @@
 """Pictures -> better pictures, `--data FOLDER` of any pictures, which are degraded: the widths of a residual network, PSNR against MACs."""
 
-from raydistill.space import Int, Objective, SearchSpace
+from raydistill.config.space import Int, Objective, SearchSpace
 from search_spaces.default import SPACE as DEFAULT
 
 _WIDTHS = {
@@ -13,5 +13,8 @@ SPACE: SearchSpace = DEFAULT.of_widths(
     "enhance",
     _WIDTHS,
     uniform=(6, 12, 20),
-    objectives=(Objective(name="val/psnr", direction="max", reference=10.0), Objective(name="cost/macs", direction="min")),
+    objectives=(
+        Objective(name="val/psnr", direction="max", reference=10.0),
+        Objective(name="cost/macs", direction="min"),
+    ),
 )

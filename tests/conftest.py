@@ -17,13 +17,15 @@ from cookbook import forgotten_after, written
 from families import CASES, Case, plug_in_case
 
 from raydistill import plugins
-from raydistill.config import DistillTraining, Experiment, GeneratorTraining, Job, Stored
+from raydistill.config.base import Stored
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
+from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.data import batch, load_split, prepare
-from raydistill.dotted import with_values
-from raydistill.parallel import Workers
-from raydistill.presets import shapes32
-from raydistill.recipes import Bench, Step
-from raydistill.train import TrialResult, train
+from raydistill.distributed import Workers
+from raydistill.training.loop import TrialResult, train
+from raydistill.training.recipes import Bench, Step
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 TINY: dict[str, Any] = {
@@ -36,11 +38,27 @@ TINY: dict[str, Any] = {
     **{f"{stage}.budget_nimg": 32 for stage in ("judge", "teacher", "student")},
     **{f"{stage}.report_every_nimg": 16 for stage in ("judge", "teacher", "student")},
     **{f"{stage}.ema_nimg": 16 for stage in ("teacher", "student")},
-    **{"student.flip": True, "student.mi.energy.channels": 2, "student.mi.num_steps": 3, "student.mi.step_size": 10.0},
+    **{
+        "student.flip": True,
+        "student.mi.energy.channels": 2,
+        "student.mi.num_steps": 3,
+        "student.mi.step_size": 10.0,
+    },
 }
 """Six batches a pass, so that the second of the two reports lies in the second pass."""
 
-DEAREST = ("sweep", "doctor", "on_every_node", "plan", "limits", "search_kit", "samplers", "parallel", "recipes", "cookbook")
+DEAREST = (
+    "sweep",
+    "doctor",
+    "on_every_node",
+    "plan",
+    "limits",
+    "search_kit",
+    "samplers",
+    "parallel",
+    "recipes",
+    "cookbook",
+)
 """Test files that take longest: `make test` runs two files at a time, and a long one at the end would run alone."""
 
 
@@ -71,7 +89,11 @@ class Stages(NamedTuple):
         return Job(training=training, data=self.data, judge=self.judge, teacher=teacher)
 
     def _changed(self, stage: str, values: dict[str, Any]) -> Experiment:
-        return with_values(self.experiment, {f"{stage}.{name.replace('__', '.')}": value for name, value in values.items()}, where="test")
+        return with_values(
+            self.experiment,
+            {f"{stage}.{name.replace('__', '.')}": value for name, value in values.items()},
+            where="test",
+        )
 
     def bench(self) -> Bench:
         return Bench(load_split(self.data, "train").info, torch.device("cpu"), Workers(0, 1))
@@ -96,12 +118,27 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this tree."""
-    root, source, out = Path(__file__).parent.parent, tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    root, source, out = (
+        Path(__file__).parent.parent,
+        tmp_path_factory.mktemp("source"),
+        tmp_path_factory.mktemp("wheel"),
+    )
     for name in ("raydistill", "search_spaces", "analysis", "tests", "benchmarks"):
         shutil.copytree(root / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(root / name, source / name)
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(out), str(source)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(out),
+        str(source),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     (built,) = out.glob("*.whl")
     return built
@@ -142,12 +179,17 @@ def trained(tmp_path: Path) -> Callable[..., TrialResult]:
 
 def numbers(result: TrialResult) -> list[dict[str, Any]]:
     """All that was measured, without the time it took."""
-    return [{name: value for name, value in evaluation.items() if name != "wall_sec"} for evaluation in result.evaluations]
+    return [
+        {name: value for name, value in evaluation.items() if name != "wall_sec"}
+        for evaluation in result.evaluations
+    ]
 
 
 def spawned(function: Callable[..., None], args: tuple[Any, ...], nprocs: int) -> None:
     """`function(rank, *args)` in so many processes, each a copy of one that has imported everything and done nothing else."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["raydistill.train", "torch._dynamo"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(
+        ["raydistill.training.loop", "torch._dynamo"]
+    )
     mp.start_processes(function, args, nprocs, start_method="forkserver")
 
 

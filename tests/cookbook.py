@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raydistill import plugins
-from raydistill.architectures import NOISE_KINDS, PICTURE_KINDS
-from raydistill.config import DATA_KINDS, TERM_KINDS
-from raydistill.kinds import CODE
+from raydistill.config.architectures import NOISE_KINDS, PICTURE_KINDS
+from raydistill.config.data import DATA_KINDS
+from raydistill.config.terms import TERM_KINDS
+from raydistill.config.variants import CODE
 
 PAGE = (Path(__file__).parent.parent / "docs/cookbook.md").read_text()
-FILES: dict[str, str] = {name: text for text, name in re.findall(r"^```\w+\n(# (\S+)\n.*?)^```", PAGE, re.MULTILINE | re.DOTALL)}
+FILES: dict[str, str] = {
+    name: text for text, name in re.findall(r"^```\w+\n(# (\S+)\n.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+}
 """Name -> text, as printed."""
 
 
@@ -27,7 +30,10 @@ def written(folder: Path, *names: str) -> list[str]:
 def forgotten_after() -> Iterator[None]:
     """Plug-ins that are loaded meanwhile are unknown afterwards."""
     tables: list[dict] = [registry.entries for registry in plugins.REGISTRIES.values()]
-    tables += [kinds._own for kinds in (PICTURE_KINDS, NOISE_KINDS, TERM_KINDS, DATA_KINDS)] + [CODE, plugins.LOADED]
+    tables += [kinds._own for kinds in (PICTURE_KINDS, NOISE_KINDS, TERM_KINDS, DATA_KINDS)] + [
+        CODE,
+        plugins.LOADED,
+    ]
     before = [dict(table) for table in tables]
     finders = list(sys.meta_path)
     try:

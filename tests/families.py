@@ -4,8 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raydistill.architectures import Generator
-from raydistill.dotted import validated
+from raydistill.config.architectures import Generator
+from raydistill.config.paths import validated
 from raydistill.models import GENERATORS
 
 
@@ -23,25 +23,53 @@ def case(family: str, values: dict[str, Any], in_channels: int, height: int, wid
 _UNET = {"down1": 4, "down2": 6, "down3": 8, "deep": 10, "up3": 9, "up2": 7, "up1": 5}
 _STYLEGAN = {"at4": 8, "at8": 6, "at16": 4}
 CASES: dict[str, Case] = {
-    "resnet": case("resnet", {"widths": {"stem": 4, "down": 6, "trunk": 8, "hidden": 5, "up": 7, "head": 3}, "num_blocks": 2}, 5, 16, 24),
+    "resnet": case(
+        "resnet",
+        {"widths": {"stem": 4, "down": 6, "trunk": 8, "hidden": 5, "up": 7, "head": 3}, "num_blocks": 2},
+        5,
+        16,
+        24,
+    ),
     "resnet-batch": case(
         "resnet",
-        {"widths": {"stem": 4, "down": 6, "trunk": 8, "hidden": 5, "up": 7, "head": 3}, "num_blocks": 2, "norm": "batch"},
+        {
+            "widths": {"stem": 4, "down": 6, "trunk": 8, "hidden": 5, "up": 7, "head": 3},
+            "num_blocks": 2,
+            "norm": "batch",
+        },
         3,
         16,
         16,
     ),
     "mobile_resnet": case(
         "mobile_resnet",
-        {"widths": {"stem": 4, "down": 6, "trunk": 8, "hidden1": 5, "hidden2": 9, "hidden3": 7, "up": 6, "head": 3}, "num_blocks": 4},
+        {
+            "widths": {
+                "stem": 4,
+                "down": 6,
+                "trunk": 8,
+                "hidden1": 5,
+                "hidden2": 9,
+                "hidden3": 7,
+                "up": 6,
+                "head": 3,
+            },
+            "num_blocks": 4,
+        },
         3,
         16,
         16,
     ),
     "unet": case("unet", {"widths": _UNET, "num_levels": 4}, 3, 32, 48),
-    "unet-deep": case("unet", {"widths": _UNET, "num_levels": 4, "blocks_per_level": 1, "norm": "instance"}, 4, 64, 32),
-    "enhance": case("enhance", {"widths": {"trunk": 6, "hidden": 4, "up": 5}, "num_blocks": 2, "scale": 1}, 3, 16, 20),
-    "enhance-x4": case("enhance", {"widths": {"trunk": 6, "hidden": 4, "up": 5}, "num_blocks": 2, "scale": 4}, 3, 8, 12),
+    "unet-deep": case(
+        "unet", {"widths": _UNET, "num_levels": 4, "blocks_per_level": 1, "norm": "instance"}, 4, 64, 32
+    ),
+    "enhance": case(
+        "enhance", {"widths": {"trunk": 6, "hidden": 4, "up": 5}, "num_blocks": 2, "scale": 1}, 3, 16, 20
+    ),
+    "enhance-x4": case(
+        "enhance", {"widths": {"trunk": 6, "hidden": 4, "up": 5}, "num_blocks": 2, "scale": 4}, 3, 8, 12
+    ),
     "sagan": case("sagan", {"widths": {"at4": 6, "at8": 9, "at16": 17, "at32": 10}, "latent": 7}, 3, 64, 64),
     "stylegan2": case("stylegan2", {"widths": _STYLEGAN, "style": 12, "num_mapping_layers": 2}, 3, 16, 16),
 }

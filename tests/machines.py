@@ -59,7 +59,19 @@ def missing() -> str | None:
         return "needs root (namespaces)"
     if absent := [name for name in NEEDED if shutil.which(name) is None]:
         return f"needs {', '.join(absent)}"
-    probe = ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "mount", "-t", "tmpfs", "probe", "/mnt"]
+    probe = [
+        "unshare",
+        "--net",
+        "--pid",
+        "--mount",
+        "--uts",
+        "--fork",
+        "mount",
+        "-t",
+        "tmpfs",
+        "probe",
+        "/mnt",
+    ]
     allowed = subprocess.run(probe, capture_output=True, text=True)
     return None if allowed.returncode == 0 else f"may not make namespaces: {allowed.stderr.strip()}"
 
@@ -74,12 +86,22 @@ class Machines:
         """Runs a bash command in the client's folder; standard error goes with standard output."""
         return self._run(self.pid, "client", command, timeout, env)
 
-    def on_machine(self, number: int, command: str, timeout: float = 600, **env: str) -> subprocess.CompletedProcess[str]:
+    def on_machine(
+        self, number: int, command: str, timeout: float = 600, **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Runs a bash command in the home of a machine, as its queue would."""
         inner = int((self.folder / f"machine-{number}/pid").read_text())
-        return self._run(self.pid, f"machine-{number}", command, timeout, {**env, "INNER": f"--target={inner} --net --mount --uts --pid"})
+        return self._run(
+            self.pid,
+            f"machine-{number}",
+            command,
+            timeout,
+            {**env, "INNER": f"--target={inner} --net --mount --uts --pid"},
+        )
 
-    def _run(self, pid: int, home: str, command: str, timeout: float, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def _run(
+        self, pid: int, home: str, command: str, timeout: float, env: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         folder = f"/mnt/{home}/work" if home == "client" else f"/mnt/{home}"
         inner = 'exec ${INNER:+nsenter $INNER} bash -c \'cd "$FOLDER" && eval "$COMMAND"\''
         enter = ["nsenter", "--target", str(pid), "--net", "--mount", "--pid", "bash", "-c", inner]
@@ -92,7 +114,14 @@ class Machines:
             "FOLDER": folder,
             "COMMAND": command,
         }
-        return subprocess.run(enter, env={**base, **env}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout)
+        return subprocess.run(
+            enter,
+            env={**base, **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
 
 
 @contextlib.contextmanager
@@ -104,7 +133,9 @@ def machines(folder: Path, number: int) -> Iterator[Machines]:
     unshare = ["unshare", "--net", "--pid", "--mount", "--fork", "--mount-proc", "--kill-child", *arguments]
     with subprocess.Popen(unshare, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None and process.stdout.readline() == "ready\n", "the machines did not start"
+            assert process.stdout is not None and process.stdout.readline() == "ready\n", (
+                "the machines did not start"
+            )
             first = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
             yield Machines(folder, int(first))
         finally:
@@ -130,10 +161,16 @@ def _prepare(folder: Path, number: int) -> None:
         """)
     )
     names = {f"10.77.0.{count}": f"machine-{count}" for count in range(1, number + 1)}
-    (folder / "hosts").write_text("".join(f"{ip} {name}\n" for ip, name in {"127.0.0.1": "localhost", _CLIENT: "client", **names}.items()))
+    (folder / "hosts").write_text(
+        "".join(
+            f"{ip} {name}\n" for ip, name in {"127.0.0.1": "localhost", _CLIENT: "client", **names}.items()
+        )
+    )
     for name in (*names.values(), "client"):  # ssh finds a home there, whatever HOME says
         (folder / name).mkdir(exist_ok=True)
-        (folder / name / "passwd").write_text(f"root:x:0:0:root:{SHARED / name}:/bin/bash\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n")
+        (folder / name / "passwd").write_text(
+            f"root:x:0:0:root:{SHARED / name}:/bin/bash\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
+        )
 
 
 def bare_environment(folder: Path) -> None:
@@ -143,12 +180,22 @@ def bare_environment(folder: Path) -> None:
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     site = next(folder.glob("lib/python*/site-packages"))
-    found = [Path(path) for path in (sysconfig.get_path("purelib"), *sys.path) if path.endswith(("site-packages", "dist-packages"))]
+    found = [
+        Path(path)
+        for path in (sysconfig.get_path("purelib"), *sys.path)
+        if path.endswith(("site-packages", "dist-packages"))
+    ]
     for package in (package for place in found if place.is_dir() for package in place.iterdir()):
-        ours = package.name.split("-")[0] in ("raydistill", "search_spaces", "analysis") or package.name.startswith("__editable__")
+        ours = package.name.split("-")[0] in (
+            "raydistill",
+            "search_spaces",
+            "analysis",
+        ) or package.name.startswith("__editable__")
         if not (ours or package.suffix == ".pth" or (site / package.name).exists()):
             (site / package.name).symlink_to(package)
     for name, module in (("ray", "ray.scripts.scripts"), ("pip", "pip._internal.cli.main")):
         script = folder / "bin" / name
-        script.write_text(f'#!/bin/sh\nexec "${{0%/*}}/python" -c "import sys; from {module} import main; sys.exit(main())" "$@"\n')
+        script.write_text(
+            f'#!/bin/sh\nexec "${{0%/*}}/python" -c "import sys; from {module} import main; sys.exit(main())" "$@"\n'
+        )
         script.chmod(0o755)

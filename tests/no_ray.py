@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from raydistill import place, trial, tuning
-from raydistill.config import Job
-from raydistill.perform import perform
+from raydistill.cluster import ray_train, ray_tune, runtime
+from raydistill.cluster.placement import Group, Node
+from raydistill.config.experiment import Job
+from raydistill.trials.run_job import perform
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 TINY: dict[str, Any] = {
@@ -21,21 +22,27 @@ TINY: dict[str, Any] = {
 SETTINGS = [text for path, value in TINY.items() for text in ("--set", f"{path}={value}")]
 
 
-def without_ray(monkeypatch: pytest.MonkeyPatch, nodes: list[place.Node], after_trial: Callable[[], None] = lambda: None) -> None:
+def without_ray(
+    monkeypatch: pytest.MonkeyPatch, nodes: list[Node], after_trial: Callable[[], None] = lambda: None
+) -> None:
     """`raydistill sweep` trains here, as if on `nodes`; `after_trial` is called as each ends."""
 
     def run_trials(next_trial: Any, reported: Any, ended: Any, *, folder_of: Any, **rest: Any) -> None:
         while (following := next_trial()) is not None:
             job = Job.model_validate(following["job"])
-            perform(job, folder_of(following), lambda numbers, following=following: reported(following, numbers))
+            perform(
+                job, folder_of(following), lambda numbers, following=following: reported(following, numbers)
+            )
             after_trial()
             ended(following, False)
 
-    def recheck(job: Job, folder: Path, group: place.Group, watch: Any, *, in_tune: bool = False) -> None:
+    def recheck(job: Job, folder: Path, group: Group, watch: Any, *, in_tune: bool = False) -> None:
         perform(job, folder, lambda numbers: None)
 
-    monkeypatch.setattr(place, "start_ray", lambda **options: None)
-    monkeypatch.setattr(place, "probe_nodes", lambda store: nodes)
-    monkeypatch.setattr(trial, "train_stages_sharded", lambda *arguments: None)  # `train_stages`, which follows, does it
-    monkeypatch.setattr(trial, "perform_sharded", recheck)
-    monkeypatch.setattr(tuning, "run_trials", run_trials)
+    monkeypatch.setattr(runtime, "start_ray", lambda **options: None)
+    monkeypatch.setattr(runtime, "probe_nodes", lambda store: nodes)
+    monkeypatch.setattr(
+        ray_train, "train_stages_sharded", lambda *arguments: None
+    )  # `train_stages`, which follows, does it
+    monkeypatch.setattr(ray_train, "perform_sharded", recheck)
+    monkeypatch.setattr(ray_tune, "run_trials", run_trials)

@@ -1,11 +1,11 @@
 """The counts of generators and discriminators that others published or that their own modules give, for tests and `benchmarks/counts.py`.
 
-Parameters exclude buffers; multiply-accumulates are those of one forward of one picture, by convention (`raydistill.cost.CONVENTIONS`).
+Parameters exclude buffers; multiply-accumulates are those of one forward of one picture, by convention (`raydistill.models.cost.CONVENTIONS`).
 """
 
 from typing import Any, NamedTuple
 
-from raydistill.architectures import (
+from raydistill.config.architectures import (
     Generator,
     MobileResnetGenerator,
     MobileResnetWidths,
@@ -36,7 +36,12 @@ class Published(NamedTuple):
     @property
     def macs(self) -> dict[str, int]:
         """Convention -> count, of those that are known."""
-        counts = {"conv_out": self.conv_out, "true": self.true, "conv_out+norm": self.conv_out_norm, "cagc": self.cagc}
+        counts = {
+            "conv_out": self.conv_out,
+            "true": self.true,
+            "conv_out+norm": self.conv_out_norm,
+            "cagc": self.cagc,
+        }
         return {convention: count for convention, count in counts.items() if count is not None}
 
 
@@ -46,12 +51,16 @@ def _resnet(blocks: int, norm: Any, *counts: int) -> Published:
 
 
 def _mobile(widths: int | str, *counts: int) -> Published:
-    chosen = MobileResnetWidths.parse(widths) if isinstance(widths, str) else MobileResnetWidths.uniform(widths)
+    chosen = (
+        MobileResnetWidths.parse(widths) if isinstance(widths, str) else MobileResnetWidths.uniform(widths)
+    )
     return Published(f"mobile ResNet-9 {widths}", MobileResnetGenerator(widths=chosen), 256, *counts)
 
 
 def _unet(ngf: int, norm: Any, *counts: int) -> Published:
-    return Published(f"U-Net-256 ngf {ngf}, {norm}", UnetGenerator(widths=UnetWidths.uniform(ngf), norm=norm), 256, *counts)
+    return Published(
+        f"U-Net-256 ngf {ngf}, {norm}", UnetGenerator(widths=UnetWidths.uniform(ngf), norm=norm), 256, *counts
+    )
 
 
 def _sagan(ngf: int, *counts: int) -> Published:
@@ -60,7 +69,9 @@ def _sagan(ngf: int, *counts: int) -> Published:
 
 def _stylegan(size: int, multiplier: int, share: float, params: int, cagc: int) -> Published:
     config = StyleganGenerator(widths=StyleganWidths.published(size, multiplier, share))
-    return Published(f"StyleGAN2 {size}, multiplier {multiplier}, {share:.0%} of widths", config, size, params, cagc=cagc)
+    return Published(
+        f"StyleGAN2 {size}, multiplier {multiplier}, {share:.0%} of widths", config, size, params, cagc=cagc
+    )
 
 
 GENERATORS = (

@@ -18,7 +18,9 @@ class ReferenceConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, capped: bool = False):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size) * (1e-10 if capped else 1.0))
+        self.weight = nn.Parameter(
+            torch.randn(out_channels, in_channels, kernel_size, kernel_size) * (1e-10 if capped else 1.0)
+        )
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.register_buffer("u", F.normalize(torch.randn(out_channels), dim=0))
         self.capped = capped
@@ -41,7 +43,9 @@ class ReferenceBlock(nn.Module):
         super().__init__()
         self.first = ReferenceConv(in_channels, in_channels, 3)
         self.second = ReferenceConv(in_channels, out_channels, 3, capped=True)
-        self.shortcut = ReferenceConv(in_channels, out_channels, 3) if in_channels != out_channels else nn.Identity()
+        self.shortcut = (
+            ReferenceConv(in_channels, out_channels, 3) if in_channels != out_channels else nn.Identity()
+        )
 
     def forward(self, h: Tensor) -> Tensor:
         branch = self.first(h)
@@ -83,7 +87,12 @@ class ReferenceEnergy(nn.Module):
 
 
 def draw_negatives(
-    energy: ReferenceEnergy, s: Tensor, normal: Callable[[], Tensor], num_steps: int, step_size: float, noise_std: float
+    energy: ReferenceEnergy,
+    s: Tensor,
+    normal: Callable[[], Tensor],
+    num_steps: int,
+    step_size: float,
+    noise_std: float,
 ) -> Tensor:
     """t~ <- t~ - eta grad E(t~, s) + sigma eps, from s, clamped after the last step."""
     negatives = s.detach().clone()
@@ -94,7 +103,9 @@ def draw_negatives(
     return negatives.clamp(-1, 1)
 
 
-def energy_loss(energy: ReferenceEnergy, t: Tensor, negatives: Tensor, s: Tensor, l2_weight: float) -> tuple[Tensor, Tensor]:
+def energy_loss(
+    energy: ReferenceEnergy, t: Tensor, negatives: Tensor, s: Tensor, l2_weight: float
+) -> tuple[Tensor, Tensor]:
     """(loss, energy gap)"""
     positive = energy(t.detach(), s.detach())
     negative = energy(negatives.detach(), s.detach())

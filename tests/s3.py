@@ -17,7 +17,9 @@ BUCKET = "results"
 def served(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
     """The query of `s3://` URLs to a new store with one bucket. What is in it is gone afterwards."""
     port = folder / "s3-port"
-    with subprocess.Popen([sys.executable, __file__, str(port), host], stderr=(folder / "s3.log").open("w")) as process:
+    with subprocess.Popen(
+        [sys.executable, __file__, str(port), host], stderr=(folder / "s3.log").open("w")
+    ) as process:
         try:
             while not port.exists():
                 assert process.poll() is None, (folder / "s3.log").read_text()
@@ -36,7 +38,9 @@ def _serve(port_file: Path, host: str) -> None:
     server = ThreadedMotoServer(host, 0)
     server.start()
     _, port = server.get_host_and_port()
-    boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(Bucket=BUCKET)
+    boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1").create_bucket(
+        Bucket=BUCKET
+    )
     port_file.with_suffix(".new").write_text(str(port))
     port_file.with_suffix(".new").rename(port_file)
     while True:

@@ -5,11 +5,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raydistill import search
+from raydistill.config.space import Choice, Distribution, Float, Int, Objective, SearchSpace, When, Window
 from raydistill.search import Picked, Problem, Told, identity, is_feasible
-from raydistill.simulate import Outcome
-from raydistill.space import Choice, Distribution, Float, Int, Objective, SearchSpace, When, Window
+from raydistill.search.simulate import Outcome
 
-MIOU, KD = Objective(name="val/miou", direction="max", reference=0.0), Objective(name="val/kd_judge", direction="min", reference=1.0)
+MIOU, KD = (
+    Objective(name="val/miou", direction="max", reference=0.0),
+    Objective(name="val/kd_judge", direction="min", reference=1.0),
+)
 MACS, PARAMS = Objective(name="cost/macs", direction="min"), Objective(name="cost/params", direction="min")
 MIXED: dict[str, Distribution] = {
     "step": Float(low=0.1, high=100.0, log=True),
@@ -21,14 +24,27 @@ MIXED: dict[str, Distribution] = {
 }
 """The conditional parameter comes before the one that controls it."""
 WHEN = {"step": When(parameter="weight", keys=("low", "high"))}
-SMALL: dict[str, Distribution] = {"a": Int(low=1, high=3), "b": Int(low=1, high=2), "kind": Choice(options={"off": 0, "on": 1})}
+SMALL: dict[str, Distribution] = {
+    "a": Int(low=1, high=3),
+    "b": Int(low=1, high=2),
+    "kind": Choice(options={"off": 0, "on": 1}),
+}
 WINDOWS = (Window(cost="cost/macs", low=20_000, high=120_000), Window(cost="cost/params", high=26))
 
 
 def space(parameters: dict[str, Distribution] = MIXED, **fields: Any) -> SearchSpace:
     when = WHEN if parameters is MIXED else {}
     return SearchSpace(
-        **({"preset": "shapes32", "parameters": parameters, "when": when, "objectives": (MIOU, MACS), "uniform": (4,)} | fields)
+        **(
+            {
+                "preset": "shapes32",
+                "parameters": parameters,
+                "when": when,
+                "objectives": (MIOU, MACS),
+                "uniform": (4,),
+            }
+            | fields
+        )
     )
 
 
@@ -37,7 +53,11 @@ def costs_of(picked: Picked) -> dict[str, int]:
 
 
 def problem(
-    sampler: str = "known-cost", parameters: dict[str, Distribution] = MIXED, seed: int = 0, num_startup: int = 4, **fields: Any
+    sampler: str = "known-cost",
+    parameters: dict[str, Distribution] = MIXED,
+    seed: int = 0,
+    num_startup: int = 4,
+    **fields: Any,
 ) -> Problem:
     return Problem(space(parameters, **fields), costs_of, seed, num_startup, sampler, num_trials=40)
 
@@ -88,6 +108,8 @@ def assert_valid(of: Problem, picks: Sequence[Picked]) -> None:
     assert len({identity(picked) for picked in picks}) == len(picks)
     for picked in picks:
         assert is_feasible(of, picked)
-        assert set(picked) == {"a", "b", "weight", "kind", "rate"} | ({"step"} if picked["weight"] != "off" else set())
+        assert set(picked) == {"a", "b", "weight", "kind", "rate"} | (
+            {"step"} if picked["weight"] != "off" else set()
+        )
         assert picked["a"] in range(2, 17, 2) and picked["b"] in range(1, 17) and picked["kind"] in ("x", "y")
         assert -1 <= picked["rate"] <= 1 and 0.1 <= picked.get("step", 1) <= 100

@@ -10,11 +10,13 @@ import pytest
 from test_results import CONTEXT, OBJECTIVES, REFERENCE, synthetic_trials
 
 from analysis import page, plots, write_report
-from raydistill import frontier, results
 from raydistill.errors import RunError
+from raydistill.records import pareto, tables
 
 NASTY = "</script><script>alert(1)</script> {{data}} <b>&"
-PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+)
 
 
 class Elements(HTMLParser):
@@ -42,8 +44,17 @@ class Elements(HTMLParser):
 
 
 def make_report(trials, out_dir, **changes):
-    arguments = {"title": "demo", "objectives": OBJECTIVES, "reference": REFERENCE, "facts": {"preset": "smoke"}, "ceiling": 0.86} | changes
-    table, evaluations = results.trial_table(trials, sweep_id="demo"), results.evaluation_table(trials, sweep_id="demo")
+    arguments = {
+        "title": "demo",
+        "objectives": OBJECTIVES,
+        "reference": REFERENCE,
+        "facts": {"preset": "smoke"},
+        "ceiling": 0.86,
+    } | changes
+    table, evaluations = (
+        tables.trial_table(trials, sweep_id="demo"),
+        tables.evaluation_table(trials, sweep_id="demo"),
+    )
     return write_report(table, evaluations, out_dir, **arguments)
 
 
@@ -63,11 +74,15 @@ def data(report):
 
 @pytest.fixture
 def table():
-    return results.with_front(results.trial_table(synthetic_trials(), sweep_id="demo"), OBJECTIVES, REFERENCE)
+    return tables.with_front(tables.trial_table(synthetic_trials(), sweep_id="demo"), OBJECTIVES, REFERENCE)
 
 
 def test_a_report_is_three_files_and_leaves_nothing_else(report):
-    assert sorted(path.name for path in report.html.parent.iterdir()) == ["frontier.csv", "frontier.html", "frontier.png"]
+    assert sorted(path.name for path in report.html.parent.iterdir()) == [
+        "frontier.csv",
+        "frontier.html",
+        "frontier.png",
+    ]
     assert all(path.stat().st_size > 0 for path in report)
 
 
@@ -91,21 +106,38 @@ def test_the_embedded_front_of_the_objectives_is_the_front_of_the_table(data, ta
 def test_every_ordered_pair_of_sided_axes_has_the_front_that_frontier_finds(data, table):
     sided = {axis["name"]: axis["better"] for axis in data["axes"] if axis["better"]}
     assert set(data["fronts"]) == {f"{x}|{y}" for x, y in itertools.permutations(sided, 2)}
-    rows = np.flatnonzero(results.competitors(table))
+    rows = np.flatnonzero(tables.competitors(table))
     for x, y in itertools.permutations(sided, 2):
-        points = table[[results.column(x), results.column(y)]].to_numpy(float)[rows]
-        assert data["fronts"][f"{x}|{y}"] == rows[frontier.members(points, (sided[x], sided[y]))].tolist()
+        points = table[[tables.column(x), tables.column(y)]].to_numpy(float)[rows]
+        assert data["fronts"][f"{x}|{y}"] == rows[pareto.members(points, (sided[x], sided[y]))].tolist()
 
 
 def test_every_cost_and_metric_and_the_wall_time_can_be_an_axis(data):
     names = [axis["name"] for axis in data["axes"]]
-    assert names == [*("cost/macs", "cost/params", "val/miou", "val/kd_judge", "val/fd_judge", "train/l1", "energy/gap", "time/wall_sec")]
+    assert names == [
+        *(
+            "cost/macs",
+            "cost/params",
+            "val/miou",
+            "val/kd_judge",
+            "val/fd_judge",
+            "train/l1",
+            "energy/gap",
+            "time/wall_sec",
+        )
+    ]
 
 
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        *[("cost/macs", "min"), ("time/wall_sec", "min"), ("test/miou", "max"), ("val/fd_judge", "min"), ("val/kid", "min")],
+        *[
+            ("cost/macs", "min"),
+            ("time/wall_sec", "min"),
+            ("test/miou", "max"),
+            ("val/fd_judge", "min"),
+            ("val/kid", "min"),
+        ],
         *[("energy/gap", None), ("train/l1", None), ("val/psnr", "max")],
     ],
 )
@@ -116,7 +148,10 @@ def test_the_better_side_is_known_or_said_to_be_none(name, expected):
 def test_a_pair_of_axes_with_missing_numbers_has_the_front_of_those_that_have_both(tmp_path):
     trials = synthetic_trials()
     for trial in trials[2:5]:
-        trial["result"] |= {"test": {"test/miou": trial["result"]["metrics"]["val/miou"]}, "test_context": CONTEXT | {"split": "test"}}
+        trial["result"] |= {
+            "test": {"test/miou": trial["result"]["metrics"]["val/miou"]},
+            "test_context": CONTEXT | {"split": "test"},
+        }
     assert embedded(make_report(trials, tmp_path))["fronts"]["cost/macs|test/miou"] == [2, 3, 4]
 
 
@@ -145,9 +180,13 @@ def test_a_dominated_trial_names_a_member_that_dominates_it(data):
 
 
 def test_facts_tell_reference_hypervolume_knee_ceiling_convention_and_digests(data, table):
-    facts, points = data["facts"], results.objective_points(table, OBJECTIVES)
-    assert facts["hypervolume"] == f"{frontier.hypervolume(points, ('min', 'max'), REFERENCE):.6g}"
-    assert (facts["reference point"], facts["judge ceiling"], facts["MACs convention"]) == ("3e+09, 0", "0.86 mIoU", "true")
+    facts, points = data["facts"], tables.objective_points(table, OBJECTIVES)
+    assert facts["hypervolume"] == f"{pareto.hypervolume(points, ('min', 'max'), REFERENCE):.6g}"
+    assert (facts["reference point"], facts["judge ceiling"], facts["MACs convention"]) == (
+        "3e+09, 0",
+        "0.86 mIoU",
+        "true",
+    )
     assert (facts["teacher"], facts["val samples"], facts["knee"]) == ("1234567890123456", "192", "0008")
     assert facts["preset"] == "smoke"
 
@@ -167,14 +206,20 @@ def test_curves_follow_each_trial_over_images(data):
 def test_samples_are_embedded_as_png(tmp_path):
     picture = tmp_path / "0008.png"
     picture.write_bytes(PIXEL)
-    samples = embedded(make_report(synthetic_trials(), tmp_path / "out", samples={"0008": picture}))["samples"]
+    samples = embedded(make_report(synthetic_trials(), tmp_path / "out", samples={"0008": picture}))[
+        "samples"
+    ]
     assert base64.b64decode(samples["0008"].removeprefix("data:image/png;base64,")) == PIXEL
 
 
 @pytest.mark.parametrize("numbers", [[], [13], [0], [12, 13]])
 def test_a_sweep_without_a_finished_competitor_still_has_a_report(tmp_path, numbers):
     data = embedded(make_report([synthetic_trials()[number] for number in numbers], tmp_path))
-    assert len(data["rows"]) == len(numbers) and data["facts"]["hypervolume"] == "0" and "knee" not in data["facts"]
+    assert (
+        len(data["rows"]) == len(numbers)
+        and data["facts"]["hypervolume"] == "0"
+        and "knee" not in data["facts"]
+    )
 
 
 def test_mixed_conditions_give_no_report(tmp_path):
@@ -199,7 +244,8 @@ def test_the_picture_is_a_png(report):
 
 
 @pytest.mark.parametrize(
-    ("x", "y", "directions"), [("val/miou", "val/fd_judge", ("max", "min")), ("cost/params", "val/miou", ("min", "max"))]
+    ("x", "y", "directions"),
+    [("val/miou", "val/fd_judge", ("max", "min")), ("cost/params", "val/miou", ("min", "max"))],
 )
 def test_the_picture_can_show_any_two_numbers(tmp_path, table, x, y, directions):
     plots.frontier_png(table, tmp_path / "a.png", x, y, directions)

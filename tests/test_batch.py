@@ -19,10 +19,11 @@ import pytest
 from test_results import synthetic_trial
 from test_sweep import TINY
 
-from raydistill import frontier, results, store
-from raydistill.batch import Batch, load_batch
-from raydistill.cli import main
-from raydistill.track import default_uri
+from raydistill.commands.cli import main
+from raydistill.config.batch import Batch, load_batch
+from raydistill.records import pareto, store, tables
+from raydistill.records.trials import read_trials, write_result, write_trial
+from raydistill.sweep.tracking import default_uri
 
 ROOT = Path(__file__).parent.parent
 SOURCE = """
@@ -85,16 +86,20 @@ class Pretended:
         self.tags.append(tags)
         if folder.name == self.broken:
             raise OSError("no space left on the device")
-        for number in range(len(results.read_trials(folder)), plan.options.trials):
+        for number in range(len(read_trials(folder)), plan.options.trials):
             if not may_start(True):
                 return 1
             miou = 0.1 * (number + 1) + 0.01 * plan.options.seed
-            trial = synthetic_trial(number, "search", "", (number + 1) // 2 + 1, miou, 0.1, 8, "instance", "COMPLETE", "")
-            results.write_result(folder / "trials" / trial["trial_id"], trial.pop("result"))
-            results.write_trial(folder / "trials" / trial["trial_id"], trial)
-        trials = results.read_trials(folder)
-        table = results.with_front(results.trial_table(trials, sweep_id=folder.name), plan.objectives, plan.reference)
-        results.write_tables(folder, table, results.evaluation_table(trials, sweep_id=folder.name))
+            trial = synthetic_trial(
+                number, "search", "", (number + 1) // 2 + 1, miou, 0.1, 8, "instance", "COMPLETE", ""
+            )
+            write_result(folder / "trials" / trial["trial_id"], trial.pop("result"))
+            write_trial(folder / "trials" / trial["trial_id"], trial)
+        trials = read_trials(folder)
+        table = tables.with_front(
+            tables.trial_table(trials, sweep_id=folder.name), plan.objectives, plan.reference
+        )
+        tables.write_tables(folder, table, tables.evaluation_table(trials, sweep_id=folder.name))
         return 0
 
 
@@ -102,7 +107,7 @@ class Pretended:
 def pretended(monkeypatch, tmp_path):
     out = Pretended()
     for name in ("on_ray", "opened", "run_one"):
-        monkeypatch.setattr(f"raydistill.sweep.{name}", getattr(out, name))
+        monkeypatch.setattr(f"raydistill.sweep.run.{name}", getattr(out, name))
     monkeypatch.chdir(tmp_path)
     return out
 
@@ -118,13 +123,25 @@ def pretended(monkeypatch, tmp_path):
         ({"seeds=(0, 1)": "seeds=()"}, "seeds: Tuple should have at least 1 item"),
         ({"seeds=(0, 1)": "seeds=(0, 0)"}, "seeds: 0 is given more than once"),
         ({'"short"': '"paper"'}, "methods: paper is given more than once"),
-        ({'spaces=("default",)': 'spaces=("default", "elsewhere/default.py")'}, "spaces: default is given more than once"),
+        (
+            {'spaces=("default",)': 'spaces=("default", "elsewhere/default.py")'},
+            "spaces: default is given more than once",
+        ),
         ({'name="night"': 'name="../night"'}, "name: String should match pattern"),
-        ({'name="night"': 'name="night", data={"camvid": "somewhere"}'}, "data: camvid is none of the spaces default"),
-        ({'name="night"': 'name="night", order=("seed", "seed", "space")'}, "order: seed is given more than once"),
+        (
+            {'name="night"': 'name="night", data={"camvid": "somewhere"}'},
+            "data: camvid is none of the spaces default",
+        ),
+        (
+            {'name="night"': 'name="night", order=("seed", "seed", "space")'},
+            "order: seed is given more than once",
+        ),
         ({'name="night"': 'name="night", sedes=(1,)'}, "sedes: Extra inputs are not permitted"),
         ({"Budget()": "Budget(hours=0)"}, "hours: Input should be greater than 0"),
-        ({'spaces=("default",)': 'spaces=("defualt",)'}, "--space defualt: no such search space. Known: aligned, camvid, cyclegan"),
+        (
+            {'spaces=("default",)': 'spaces=("defualt",)'},
+            "--space defualt: no such search space. Known: aligned, camvid, cyclegan",
+        ),
         ({'"trials": 3': '"trails": 3'}, "'trails': there is no such option. Nearest: 'trials'"),
         ({'"trials": 3': '"trials": 3, "seed": 5'}, "'seed': the batch gives it itself"),
         ({'"trials": 3': '"trials": 0'}, "--trials 0: give at least 1"),
@@ -138,11 +155,17 @@ def test_a_wrong_batch_is_refused_before_any_cost(changes, said, pretended, monk
 
 
 def test_everything_wrong_in_any_sweep_is_said_at_once(pretended, monkeypatch, capsys, tmp_path):
-    changes = {'spaces=("default",)': 'spaces=("default", "nowhere")', "student.mi.num_steps": "student.mi.steps"}
+    changes = {
+        'spaces=("default",)': 'spaces=("default", "nowhere")',
+        "student.mi.num_steps": "student.mi.steps",
+    }
     changes['name="paper"'] = 'name="paper", set={"student.mi.weight": 0.1, "student.seed": 3}'
     assert exit_code(monkeypatch, batch_file(tmp_path, **changes)) == 2
     said = capsys.readouterr().err
-    assert "3 things to correct" in said and "default-short: --set: there is no config path 'student.mi.steps'" in said
+    assert (
+        "3 things to correct" in said
+        and "default-short: --set: there is no config path 'student.mi.steps'" in said
+    )
     assert "default-paper: --set student.mi.weight: it is searched" in said
     assert "nowhere-paper, nowhere-short: --space nowhere: no such search space" in said  # said once for both
 
@@ -178,32 +201,55 @@ def test_the_shipped_example_is_a_batch(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
-        (("seed", "space", "method"), ["default-a-s3", "default-b-s3", "camvid-a-s3", "camvid-b-s3", "default-a-s1"]),
-        (("method", "seed", "space"), ["default-a-s3", "camvid-a-s3", "default-a-s1", "camvid-a-s1", "default-b-s3"]),
+        (
+            ("seed", "space", "method"),
+            ["default-a-s3", "default-b-s3", "camvid-a-s3", "camvid-b-s3", "default-a-s1"],
+        ),
+        (
+            ("method", "seed", "space"),
+            ["default-a-s3", "camvid-a-s3", "default-a-s1", "camvid-a-s1", "default-b-s3"],
+        ),
     ],
 )
 def test_the_order_says_which_loop_is_the_outermost(order, expected):
     spaces, methods = ("default", "search_spaces/camvid.py"), [{"name": "a"}, {"name": "b"}]
-    batch = Batch.model_validate({"name": "x", "spaces": spaces, "methods": methods, "seeds": (3, 1), "order": order})
+    batch = Batch.model_validate(
+        {"name": "x", "spaces": spaces, "methods": methods, "seeds": (3, 1), "order": order}
+    )
     assert [entry.label for entry in batch.sweeps()][:5] == expected and len(list(batch.sweeps())) == 8
 
 
-def test_all_sweeps_run_on_one_ray_and_the_tables_have_the_frontiers_numbers(pretended, monkeypatch, capsys, tmp_path):
+def test_all_sweeps_run_on_one_ray_and_the_tables_have_the_frontiers_numbers(
+    pretended, monkeypatch, capsys, tmp_path
+):
     assert exit_code(monkeypatch, batch_file(tmp_path)) == 0
     names = [f"night-default-{method}-s{seed}" for seed in (0, 1) for method in ("paper", "short")]
     assert pretended.ran == names and pretended.num_ray_starts == 1
-    assert pretended.tags == [{"raydistill.batch": "night"}] * 4
-    sweeps, summary, fronts = (pd.read_csv(f"runs/batches/night/{name}.csv") for name in ("sweeps", "summary", "fronts"))
-    assert list(sweeps["sweep"]) == names and set(sweeps["state"]) == {"finished"} and set(sweeps["searched"]) == {3}
+    assert pretended.tags == [{"raydistill.config.batch": "night"}] * 4
+    sweeps, summary, fronts = (
+        pd.read_csv(f"runs/batches/night/{name}.csv") for name in ("sweeps", "summary", "fronts")
+    )
+    assert (
+        list(sweeps["sweep"]) == names
+        and set(sweeps["state"]) == {"finished"}
+        and set(sweeps["searched"]) == {3}
+    )
     reference = float(sweeps["reference"][0].split("cost/macs ")[1])
     # macs 1, 2, 2 million; the second is dominated by the third
     by_seed = [
-        frontier.hypervolume([[0.1 + seed / 100, 1e6], [0.3 + seed / 100, 2e6]], ["max", "min"], [0.0, reference]) for seed in (0, 1)
+        pareto.hypervolume(
+            [[0.1 + seed / 100, 1e6], [0.3 + seed / 100, 2e6]], ["max", "min"], [0.0, reference]
+        )
+        for seed in (0, 1)
     ]
     np.testing.assert_allclose(sweeps["hypervolume"], [by_seed[0]] * 2 + [by_seed[1]] * 2)
     np.testing.assert_allclose(summary["hypervolume_mean"], [np.mean(by_seed)] * 2)
     np.testing.assert_allclose(summary["hypervolume_sd"], [np.std(by_seed, ddof=1)] * 2)
-    assert list(summary["method"]) == ["paper", "short"] and set(summary["seeds"]) == {2} and set(sweeps["front_members"]) == {2}
+    assert (
+        list(summary["method"]) == ["paper", "short"]
+        and set(summary["seeds"]) == {2}
+        and set(sweeps["front_members"]) == {2}
+    )
     assert len(fronts) == 8 and fronts["front.member"].all() and set(fronts["sweep_id"]) == set(names)
     assert "mean and standard deviation over seeds" in capsys.readouterr().out
 
@@ -214,7 +260,10 @@ def test_a_failed_sweep_loses_no_other_and_is_tried_again_on_resume(pretended, m
     assert exit_code(monkeypatch, file) == 1
     assert len(pretended.ran) == 4
     states = pd.read_csv("runs/batches/night/sweeps.csv").set_index("sweep")["state"]
-    assert states["night-default-short-s0"] == "failed: no space left on the device" and (states == "finished").sum() == 3
+    assert (
+        states["night-default-short-s0"] == "failed: no space left on the device"
+        and (states == "finished").sum() == 3
+    )
     assert "OSError" in Path("runs/batches/night/night-default-short-s0.error.txt").read_text()
     assert "Not finished: night-default-short-s0" in capsys.readouterr().out
     pretended.broken, pretended.ran = None, []
@@ -230,10 +279,15 @@ def test_a_finished_batch_resumed_starts_no_ray(pretended, monkeypatch, tmp_path
     assert pretended.num_ray_starts == 1 and Path("runs/batches/night/sweeps.csv").read_text() == before
 
 
-def test_no_searched_trial_starts_above_the_budget_and_what_is_left_is_said(pretended, monkeypatch, capsys, tmp_path):
+def test_no_searched_trial_starts_above_the_budget_and_what_is_left_is_said(
+    pretended, monkeypatch, capsys, tmp_path
+):
     assert exit_code(monkeypatch, batch_file(tmp_path, "trials=5")) == 1
     said = capsys.readouterr().out
-    assert "the budget of 5 searched trials is spent. Not finished: night-default-short-s0 (unfinished), " in said
+    assert (
+        "the budget of 5 searched trials is spent. Not finished: night-default-short-s0 (unfinished), "
+        in said
+    )
     assert pretended.ran == ["night-default-paper-s0", "night-default-short-s0"]
     assert len(list(Path("runs/sweeps").glob("*/trials/*"))) == 5
     sweeps = pd.read_csv("runs/batches/night/sweeps.csv")
@@ -254,7 +308,10 @@ def test_the_time_of_earlier_starts_counts(pretended, monkeypatch, capsys, tmp_p
     spent.write_text(json.dumps({"spent_sec": 3600.0}))
     pretended.ran = []
     assert exit_code(monkeypatch, file, "--resume") == 1
-    assert pretended.ran == [] and "the budget of 1 hours is spent. Not finished: night-default-paper-s0" in capsys.readouterr().out
+    assert (
+        pretended.ran == []
+        and "the budget of 1 hours is spent. Not finished: night-default-paper-s0" in capsys.readouterr().out
+    )
 
 
 # ---- a whole batch --------------------------------------------------------------------------------------------------
@@ -277,7 +334,9 @@ def test_a_batch_killed_on_the_way_goes_on_and_trains_one_teacher(tmp_path):
     options = {'"trials": 3': '"trials": 1, "nimg": 160'}
     command = [sys.executable, "-c", COUNTS_RAY_STARTS, batch_file(tmp_path, "hours=1", **options)]
     second = tmp_path / "runs/sweeps/night-default-short-s0"
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as driver:
         deadline = time.monotonic() + 400
         while not list(second.glob("trials/000[1-9]/result.json")):
             assert driver.poll() is None and time.monotonic() < deadline
@@ -288,20 +347,32 @@ def test_a_batch_killed_on_the_way_goes_on_and_trains_one_teacher(tmp_path):
     finished_before = list((tmp_path / "runs/sweeps").glob("*/trials/000[1-9]/result.json"))
     done = subprocess.run([*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("RAY STARTS") == 1 and "training once" not in done.stdout and "sweep 1 of 4" not in done.stdout
+    assert (
+        done.stdout.count("RAY STARTS") == 1
+        and "training once" not in done.stdout
+        and "sweep 1 of 4" not in done.stdout
+    )
     logs = [path.parent / "log.txt" for path in finished_before]
-    logs += [log for kind in ("judge", "teacher") for log in (tmp_path / "runs/cache" / kind).glob("*/log.txt")]
+    logs += [
+        log for kind in ("judge", "teacher") for log in (tmp_path / "runs/cache" / kind).glob("*/log.txt")
+    ]
     assert len(logs) == len(finished_before) + 2
     for log in logs:  # trained again, it would have grown: two reports each
         assert len(log.read_text().splitlines()) == 2
     sweeps = pd.read_csv(tmp_path / "runs/batches/night/sweeps.csv")
     assert set(sweeps["state"]) == {"finished"} and sweeps["hypervolume"].gt(0).all()
     mlflow.set_tracking_uri(default_uri(tmp_path / "runs"))
-    parents = mlflow.search_runs(experiment_names=["raydistill"], filter_string="tags.`raydistill.batch` = 'night'")
-    assert set(parents["tags.mlflow.runName"]) == set(sweeps["sweep"]) and set(parents["status"]) == {"FINISHED"}
+    parents = mlflow.search_runs(
+        experiment_names=["raydistill"], filter_string="tags.`raydistill.config.batch` = 'night'"
+    )
+    assert set(parents["tags.mlflow.runName"]) == set(sweeps["sweep"]) and set(parents["status"]) == {
+        "FINISHED"
+    }
     for name, volume in zip(sweeps["sweep"], sweeps["hypervolume"], strict=True):
         run = parents[parents["tags.mlflow.runName"] == name].iloc[0]
-        assert volume == pytest.approx(run["metrics.front/hypervolume"], rel=1e-5)  # shown there with six digits
+        assert volume == pytest.approx(
+            run["metrics.front/hypervolume"], rel=1e-5
+        )  # shown there with six digits
 
 
 def test_a_batch_file_is_read_as_data(tmp_path):

@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 from families import CASES
 
-from raydistill import memory, results, search, space, store
-from raydistill.architectures import PictureGenerator
-from raydistill.cli import main
-from raydistill.config import canonical
+from raydistill import search
+from raydistill.commands.cli import main
+from raydistill.config import space
+from raydistill.config.architectures import PictureGenerator
+from raydistill.config.base import canonical
+from raydistill.config.presets import shapes32
+from raydistill.config.sweep_options import SweepOptions
 from raydistill.data import DataInfo
-from raydistill.options import SweepOptions
-from raydistill.plan import Plan, check
-from raydistill.presets import shapes32
+from raydistill.planning import memory
+from raydistill.planning.checks import check
+from raydistill.planning.plan import Plan
+from raydistill.records import store
+from raydistill.records.trials import write_result, write_trial
 
 SMALL = ("data.num_train=24", "data.num_val=8", "data.num_test=8")
 
@@ -29,7 +34,9 @@ def plan_of(folder: Path, **options: Any) -> Plan:
 def fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Runs `raydistill sweep` in a folder of its own: it must end in one line with exit code 2, and never start Ray. Returns the line."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("raydistill.place.start_ray", lambda **options: pytest.fail("Ray was started"))
+    monkeypatch.setattr(
+        "raydistill.cluster.runtime.start_ray", lambda **options: pytest.fail("Ray was started")
+    )
 
     def run(*arguments: str) -> str:
         settings = [text for value in SMALL for text in ("--set", value)]
@@ -50,8 +57,19 @@ def fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
 def test_memory_as_a_function_of_widths_is_the_memory_of_the_modules(family: str) -> None:
     rng = np.random.default_rng(0)
     case, experiment = CASES[family], shapes32()
-    facts: dict[str, Any] = {"layout": "shapes", "height": case.height, "width": case.width, "num_classes": case.in_channels}
-    facts |= {"class_names": (), "palette": (), "ignore_index": None, "counts": {"train": 1, "val": 1, "test": 1}, "split_rule": ""}
+    facts: dict[str, Any] = {
+        "layout": "shapes",
+        "height": case.height,
+        "width": case.width,
+        "num_classes": case.in_channels,
+    }
+    facts |= {
+        "class_names": (),
+        "palette": (),
+        "ignore_index": None,
+        "counts": {"train": 1, "val": 1, "test": 1},
+        "split_rule": "",
+    }
     info = DataInfo(**facts)
     plain = experiment.student.mi.model_copy(update={"weight": 0.0})
     around = memory.Around(experiment.judge.network, info, experiment.teacher.generator, num_workers=2)
@@ -80,8 +98,12 @@ def test_no_proposal_and_no_baseline_leaves_a_window_on_memory(tmp_path: Path) -
 # ---- wrong input ----------------------------------------------------------------------------------------------------
 
 
-def test_windows_that_nothing_fits_are_refused_with_the_reachable_range_of_the_cost_at_fault(fails: Any) -> None:
-    assert fails("--max-params", "1000").startswith("cost/params of at most 1,000: nothing fits. Reachable: 5,325 to ")
+def test_windows_that_nothing_fits_are_refused_with_the_reachable_range_of_the_cost_at_fault(
+    fails: Any,
+) -> None:
+    assert fails("--max-params", "1000").startswith(
+        "cost/params of at most 1,000: nothing fits. Reachable: 5,325 to "
+    )
     text = fails("--max-memory-gb", "0.3")
     assert text.startswith("cost/memory_gb of at most 0.3: nothing fits. Reachable: 0.59")
     text = fails("--max-macs", "2e6", "--min-params", "30000")
@@ -96,26 +118,51 @@ def test_windows_that_nothing_fits_are_refused_with_the_reachable_range_of_the_c
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--objective", "val/mse:min:1", "--objective", "cost/macs:min"), "no objective 'val/mse'. Known: cost/macs, cost/params"),
-        (("--objective", "val/miou:min:0", "--objective", "cost/macs:min"), "objective val/miou is better towards max, given min."),
-        (("--objective", "cost/macs:max", "--objective", "val/miou:max:0"), "objective cost/macs is better towards min, given max."),
-        (("--set", "student.generator.num_blocks=0"), "student.generator.num_blocks: Input should be greater than or equal to 1"),
-        (("--set", "data.height=30"), "data.height is 30. Allowed: multiples of 4. The nearest are 28 and 32."),
+        (
+            ("--objective", "val/mse:min:1", "--objective", "cost/macs:min"),
+            "no objective 'val/mse'. Known: cost/macs, cost/params",
+        ),
+        (
+            ("--objective", "val/miou:min:0", "--objective", "cost/macs:min"),
+            "objective val/miou is better towards max, given min.",
+        ),
+        (
+            ("--objective", "cost/macs:max", "--objective", "val/miou:max:0"),
+            "objective cost/macs is better towards min, given max.",
+        ),
+        (
+            ("--set", "student.generator.num_blocks=0"),
+            "student.generator.num_blocks: Input should be greater than or equal to 1",
+        ),
+        (
+            ("--set", "data.height=30"),
+            "data.height is 30. Allowed: multiples of 4. The nearest are 28 and 32.",
+        ),
         (("--set", "student.mi.num_steps=-1"), "student.mi.num_steps: Input should be greater than"),
     ],
 )
-def test_what_no_trial_reports_and_no_network_takes_is_refused(fails: Any, arguments: tuple[str, ...], said: str) -> None:
+def test_what_no_trial_reports_and_no_network_takes_is_refused(
+    fails: Any, arguments: tuple[str, ...], said: str
+) -> None:
     assert said in fails(*arguments)
 
 
 def test_a_space_with_values_outside_a_networks_limits_is_refused(fails: Any, tmp_path: Path) -> None:
     source = (Path(__file__).parent.parent / "search_spaces/default.py").read_text()
-    (tmp_path / "mine.py").write_text(source.replace('trunk": Int(low=8, high=32, step=8)', 'trunk": Int(low=0, high=32, step=8)'))
-    assert "student.generator.widths.trunk: Input should be greater than or equal to 1 (given: 0)" in fails("--space", "mine.py")
     (tmp_path / "mine.py").write_text(
-        source.replace("parameters={", "parameters={'student.generator.family': Choice(options={'u': 'unet'}),")
+        source.replace('trunk": Int(low=8, high=32, step=8)', 'trunk": Int(low=0, high=32, step=8)')
     )
-    assert "'student.generator.family' cannot be searched: it decides which widths there are" in fails("--space", "mine.py")
+    assert "student.generator.widths.trunk: Input should be greater than or equal to 1 (given: 0)" in fails(
+        "--space", "mine.py"
+    )
+    (tmp_path / "mine.py").write_text(
+        source.replace(
+            "parameters={", "parameters={'student.generator.family': Choice(options={'u': 'unet'}),"
+        )
+    )
+    assert "'student.generator.family' cannot be searched: it decides which widths there are" in fails(
+        "--space", "mine.py"
+    )
 
 
 # ---- what is there already ------------------------------------------------------------------------------------------
@@ -125,22 +172,52 @@ def test_a_space_with_values_outside_a_networks_limits_is_refused(fails: Any, tm
 def begun(tmp_path: Path) -> Path:
     """The folder of a sweep `mine` with one proposed and one finished trial."""
     plan = plan_of(tmp_path)
-    folder = store.create_sweep(plan.store, "mine", "default", {"definition": plan.definition, "space": canonical(plan.space)})
+    folder = store.create_sweep(
+        plan.store, "mine", "default", {"definition": plan.definition, "space": canonical(plan.space)}
+    )
     for number in (0, 1):
-        trial = {"number": number, "trial_id": f"{number:04d}", "role": "search", "label": "", "params": {}, "costs": {}, "trial_key": ""}
-        results.write_trial(folder / "trials" / trial["trial_id"], trial | {"seed": 0, "job": {}, "digests": {}})
-    nothing = {"nimg": 0, "budget_nimg": 1, "wall_sec": 1.0, "gpu_sec": 0.0, "hardware": "", "git_revision": ""}
-    results.write_result(
-        folder / "trials/0001", {"status": "FAIL", "reason": "", "metrics": {}, "evaluations": [], "context": {}} | nothing
+        trial = {
+            "number": number,
+            "trial_id": f"{number:04d}",
+            "role": "search",
+            "label": "",
+            "params": {},
+            "costs": {},
+            "trial_key": "",
+        }
+        write_trial(folder / "trials" / trial["trial_id"], trial | {"seed": 0, "job": {}, "digests": {}})
+    nothing = {
+        "nimg": 0,
+        "budget_nimg": 1,
+        "wall_sec": 1.0,
+        "gpu_sec": 0.0,
+        "hardware": "",
+        "git_revision": "",
+    }
+    write_result(
+        folder / "trials/0001",
+        {"status": "FAIL", "reason": "", "metrics": {}, "evaluations": [], "context": {}} | nothing,
     )
     return folder
 
 
-def test_a_name_that_is_taken_and_one_that_belongs_to_another_space_are_refused(fails: Any, begun: Path) -> None:
-    assert "--name mine:" in (text := fails("--name", "mine")) and "exists; add --resume to go on with it, or give another name" in text
-    text = fails("--name", "mine", "--resume", "--objective", "val/kd_judge:min:1", "--objective", "cost/macs:min")
-    assert text == "--resume --name mine: that sweep was started with another space, data, config or seed; use the same command"
-    assert "that sweep was started with another space" in fails("--name", "mine", "--resume", "--max-macs", "9e6")
+def test_a_name_that_is_taken_and_one_that_belongs_to_another_space_are_refused(
+    fails: Any, begun: Path
+) -> None:
+    assert (
+        "--name mine:" in (text := fails("--name", "mine"))
+        and "exists; add --resume to go on with it, or give another name" in text
+    )
+    text = fails(
+        "--name", "mine", "--resume", "--objective", "val/kd_judge:min:1", "--objective", "cost/macs:min"
+    )
+    assert (
+        text
+        == "--resume --name mine: that sweep was started with another space, data, config or seed; use the same command"
+    )
+    assert "that sweep was started with another space" in fails(
+        "--name", "mine", "--resume", "--max-macs", "9e6"
+    )
 
 
 @pytest.mark.parametrize(
@@ -148,8 +225,16 @@ def test_a_name_that_is_taken_and_one_that_belongs_to_another_space_are_refused(
     [
         ("trials/0000/trial.json", "{", "trials/0000/trial.json: damaged or unreadable"),
         ("trials/0001/result.json", "", "trials/0001/result.json: damaged or unreadable"),
-        ("trials/0001/result.json", json.dumps({"schema_version": 1}), "trials/0001/result.json: damaged: without status, reason"),
-        ("trials/0000/trial.json", json.dumps({"schema_version": 99}), "trials/0000/trial.json: not written by schema version 1"),
+        (
+            "trials/0001/result.json",
+            json.dumps({"schema_version": 1}),
+            "trials/0001/result.json: damaged: without status, reason",
+        ),
+        (
+            "trials/0000/trial.json",
+            json.dumps({"schema_version": 99}),
+            "trials/0000/trial.json: not written by schema version 1",
+        ),
         ("sweep.json", "[1", "sweep.json: not readable"),
     ],
 )
@@ -169,9 +254,13 @@ def test_a_damaged_tracking_store_is_named(fails: Any, begun: Path) -> None:
 
 
 def test_a_space_of_one_point_is_one_configuration(tmp_path: Path) -> None:
-    source = "from raydistill.space import Int, Objective, SearchSpace\nSPACE = SearchSpace(preset='shapes32', uniform=(4,), "
+    source = "from raydistill.config.space import Int, Objective, SearchSpace\nSPACE = SearchSpace(preset='shapes32', uniform=(4,), "
     source += "parameters={'student.generator.widths.trunk': Int(low=8, high=8)}, objectives=(Objective(name='val/miou', "
     source += "direction='max', reference=0.0), Objective(name='cost/macs', direction='min')))\n"
     (tmp_path / "one.py").write_text(source)
     plan = plan_of(tmp_path, space=str(tmp_path / "one.py"), trials=3)
-    assert space.corner(plan.space, highest=True) == search.propose(plan.problem, [], 0) == {"student.generator.widths.trunk": 8}
+    assert (
+        space.corner(plan.space, highest=True)
+        == search.propose(plan.problem, [], 0)
+        == {"student.generator.widths.trunk": 8}
+    )

@@ -5,11 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raydistill.config import FolderData, Stored
+from raydistill.config.base import Stored
+from raydistill.config.data import FolderData
 from raydistill.data import batch, load_split, prepare, read_info
 
 CAMVID = Path(__file__).parents[2] / "shared" / "data" / "camvid"
-pytestmark = [pytest.mark.realdata, pytest.mark.skipif(not CAMVID.is_dir(), reason="camvid is not beside the project")]
+pytestmark = [
+    pytest.mark.realdata,
+    pytest.mark.skipif(not CAMVID.is_dir(), reason="camvid is not beside the project"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,9 @@ def test_camvid_has_its_published_splits_and_11_classes(stored: Stored) -> None:
     assert info.palette[3] == (128, 64, 128)
 
 
-def test_camvid_labels_have_all_classes_and_ignored_pixels_in_about_the_published_shares(stored: Stored) -> None:
+def test_camvid_labels_have_all_classes_and_ignored_pixels_in_about_the_published_shares(
+    stored: Stored,
+) -> None:
     labels = load_split(stored, "train").labels
     assert labels is not None
     share = np.bincount(labels.ravel(), minlength=12) / labels.size

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raydistill.cli import main
+from raydistill.commands.cli import main
 
 FEW = ("--set", "data.num_train=48", "--set", "data.num_val=16", "--set", "data.num_test=16")
 """Where pictures are drawn before what is wrong is found."""
@@ -24,7 +24,7 @@ def fails(capsys, monkeypatch, tmp_path):
     def never(**options: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("raydistill.place.start_ray", never)
+    monkeypatch.setattr("raydistill.cluster.runtime.start_ray", never)
 
     def run(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["raydistill", *arguments])
@@ -42,8 +42,12 @@ def labelled_folder(root: Path, count: int = 12) -> Path:
             (root / split / kind).mkdir(parents=True)
         for index in range(count):
             rng = np.random.default_rng(index)
-            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(root / split / "images" / f"{index}.png")
-            Image.fromarray(rng.integers(0, 3, (8, 8), np.uint8)).save(root / split / "labels" / f"{index}.png")
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(
+                root / split / "images" / f"{index}.png"
+            )
+            Image.fromarray(rng.integers(0, 3, (8, 8), np.uint8)).save(
+                root / split / "labels" / f"{index}.png"
+            )
     return root
 
 
@@ -77,7 +81,10 @@ def test_setting_what_is_searched_or_the_seed_is_refused(fails):
         (("--executor", "inline", "--workers-per-trial", "2"), "--executor inline runs one worker a trial"),
         (("--gpus-per-worker", "1.5"), "--gpus-per-worker 1.5: give a whole number, or a share of one GPU"),
         (("--cpus-per-worker", "0"), "cpus_per_worker"),
-        (("--set", "student.batch_size=15"), "student.batch_size: 15 is not divisible by the recheck's workers: 2"),
+        (
+            ("--set", "student.batch_size=15"),
+            "student.batch_size: 15 is not divisible by the recheck's workers: 2",
+        ),
     ],
 )
 def test_workers_that_cannot_share_the_work_are_refused(fails, options, said):
@@ -87,9 +94,18 @@ def test_workers_that_cannot_share_the_work_are_refused(fails, options, said):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("student.execution.sharding=fsdp",), "student.execution.sharding: fsdp splits a network over the workers of a TorchTrainer; use"),
-        (("student.execution.sharding=ddp",), "student.execution.sharding: Input should be 'data_parallel' or 'fsdp' (given: 'ddp')"),
-        (("student.precision=float16",), "student.precision: Input should be 'float32' or 'bfloat16' (given: 'float16')"),
+        (
+            ("student.execution.sharding=fsdp",),
+            "student.execution.sharding: fsdp splits a network over the workers of a TorchTrainer; use",
+        ),
+        (
+            ("student.execution.sharding=ddp",),
+            "student.execution.sharding: Input should be 'data_parallel' or 'fsdp' (given: 'ddp')",
+        ),
+        (
+            ("student.precision=float16",),
+            "student.precision: Input should be 'float32' or 'bfloat16' (given: 'float16')",
+        ),
         (("student.execution.microbatch=0",), "student.execution.microbatch: Input should be greater than 0"),
         (
             ("teacher.generator.norm=batch", "teacher.execution.microbatch=4"),
@@ -112,7 +128,9 @@ def test_an_unknown_space_names_the_known_ones(fails):
 
 def test_a_typo_in_a_space_names_path_and_nearest(fails, tmp_path):
     source = (Path(__file__).parent.parent / "search_spaces/default.py").read_text()
-    (tmp_path / "mine.py").write_text(source.replace("student.generator.widths.trunk", "student.generator.width.trunk"))
+    (tmp_path / "mine.py").write_text(
+        source.replace("student.generator.widths.trunk", "student.generator.width.trunk")
+    )
     text = fails("sweep", "--space", "mine.py")
     assert "student.generator.width.trunk" in text and "student.generator.widths.trunk" in text
 
@@ -180,7 +198,11 @@ def test_a_read_only_results_folder_is_named(tmp_path):
     mount = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path}"
     sweep = f"{mount} && exec {sys.executable} -m raydistill sweep --store {tmp_path}/runs"
     done = subprocess.run(["unshare", "-rm", "sh", "-c", sweep], capture_output=True, text=True, timeout=100)
-    assert done.returncode == 2 and "Read-only file system" in done.stderr and f"--store {tmp_path}/runs" in done.stderr
+    assert (
+        done.returncode == 2
+        and "Read-only file system" in done.stderr
+        and f"--store {tmp_path}/runs" in done.stderr
+    )
 
 
 def test_a_store_of_another_version_is_named(fails, tmp_path):
@@ -206,13 +228,16 @@ def test_an_unreachable_tracking_store_is_named(fails, tmp_path):
 
 
 def test_a_tracking_server_that_does_not_answer_is_named_in_one_line_within_seconds(fails, monkeypatch):
-    monkeypatch.setattr("raydistill.sweep.check", lambda options: pytest.fail("something was prepared"))
+    monkeypatch.setattr("raydistill.sweep.run.check", lambda options: pytest.fail("something was prepared"))
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     started = time.monotonic()
     text = fails("sweep", "--mlflow", f"http://127.0.0.1:{port}")  # nobody listens there any more
     assert time.monotonic() - started < 10
-    assert text.count("\n") == 1 and f"--mlflow http://127.0.0.1:{port}: the tracking server cannot be reached" in text
+    assert (
+        text.count("\n") == 1
+        and f"--mlflow http://127.0.0.1:{port}: the tracking server cannot be reached" in text
+    )
 
 
 def test_an_objective_that_needs_labels_is_refused_without_them(fails, tmp_path):
@@ -221,7 +246,15 @@ def test_an_objective_that_needs_labels_is_refused_without_them(fails, tmp_path)
     for index in range(20):
         Image.fromarray(np.full((8, 16, 3), index, np.uint8)).save(folder / f"{index}.png")
     assert "needs labels" in fails(
-        "sweep", "--space", "aligned", "--data", str(folder), "--objective", "val/miou:max:0", "--objective", "cost/macs:min"
+        "sweep",
+        "--space",
+        "aligned",
+        "--data",
+        str(folder),
+        "--objective",
+        "val/miou:max:0",
+        "--objective",
+        "cost/macs:min",
     )
 
 
@@ -239,5 +272,10 @@ def test_config_prints_every_path_and_what_is_searched(capsys, monkeypatch):
 
 
 def test_wrong_input_ends_a_process_with_code_2_and_no_traceback(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "raydistill", "sweep", "--trials", "0"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "raydistill", "sweep", "--trials", "0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 2 and "Traceback" not in done.stderr

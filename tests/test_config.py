@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from raydistill.architectures import UnetGenerator, UnetWidths
-from raydistill.config import Experiment, FolderData, Job, ShapesData, Stored, canonical, digest
-from raydistill.dotted import leaves, parse_assignments, validated, with_values
+from raydistill.config.architectures import UnetGenerator, UnetWidths
+from raydistill.config.base import Stored, canonical, digest
+from raydistill.config.data import FolderData, ShapesData
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import leaves, parse_assignments, validated, with_values
+from raydistill.config.presets import PRESETS, shapes32
 from raydistill.errors import ConfigError
-from raydistill.presets import PRESETS, shapes32
 
 FIXED = (
     "data.kind",
@@ -85,7 +87,10 @@ def test_where_things_lie_is_not_part_of_a_digest_but_what_they_hold_is() -> Non
     here, there = (FolderData(root=root, height=8, width=8) for root in ("a", "b"))
     assert digest(here) == digest(there) and "root" not in canonical(here)
     training = shapes32().judge
-    keys = [Job(training=training, data=Stored(path=path, digest=content)).key for path, content in (("a", "1"), ("b", "1"), ("a", "2"))]
+    keys = [
+        Job(training=training, data=Stored(path=path, digest=content)).key
+        for path, content in (("a", "1"), ("b", "1"), ("a", "2"))
+    ]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -132,12 +137,19 @@ def test_a_job_is_equal_to_what_its_json_reads_back() -> None:
 def test_an_unknown_path_is_refused_with_the_nearest_valid_one(given: str, meant: str) -> None:
     with pytest.raises(ConfigError) as caught:
         with_values(shapes32(), {given: 1}, where="--set")
-    there = {"data": " where data.kind is 'shapes'", "student.mi": " where student.mi.kind is 'vem'"}.get(given.rpartition(".")[0], "")
-    assert str(caught.value) == f"--set: there is no config path {given!r}{there}. The nearest valid path is {meant!r}."
+    there = {"data": " where data.kind is 'shapes'", "student.mi": " where student.mi.kind is 'vem'"}.get(
+        given.rpartition(".")[0], ""
+    )
+    assert (
+        str(caught.value)
+        == f"--set: there is no config path {given!r}{there}. The nearest valid path is {meant!r}."
+    )
 
 
 def test_a_group_of_values_is_no_path() -> None:
-    with pytest.raises(ConfigError, match=r"no config path 'student\.mi'\. The nearest valid path is 'student\."):
+    with pytest.raises(
+        ConfigError, match=r"no config path 'student\.mi'\. The nearest valid path is 'student\."
+    ):
         with_values(shapes32(), {"student.mi": {"weight": 1.0}}, where="--set")
 
 
@@ -196,7 +208,16 @@ def test_an_unknown_key_is_refused() -> None:
 
 def test_values_given_as_text_are_json_or_else_text() -> None:
     given = ["a.b=0.1", "c=true", "d=[0.5, 0.9]", "e=batch", "f=x=y", "g=", 'h="1"', "i=null"]
-    expected = {"a.b": 0.1, "c": True, "d": [0.5, 0.9], "e": "batch", "f": "x=y", "g": "", "h": "1", "i": None}
+    expected = {
+        "a.b": 0.1,
+        "c": True,
+        "d": [0.5, 0.9],
+        "e": "batch",
+        "f": "x=y",
+        "g": "",
+        "h": "1",
+        "i": None,
+    }
     assert parse_assignments(given) == expected
 
 
@@ -204,7 +225,10 @@ def test_values_given_as_text_are_json_or_else_text() -> None:
 def test_text_that_is_no_assignment_is_refused_with_an_example(given: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_assignments([given])
-    assert str(caught.value) == f"--set {given}: give it as dotted.path=value, for example --set student.mi.weight=0.1"
+    assert (
+        str(caught.value)
+        == f"--set {given}: give it as dotted.path=value, for example --set student.mi.weight=0.1"
+    )
 
 
 def test_the_leaves_of_a_config_rebuild_it() -> None:
@@ -214,17 +238,26 @@ def test_the_leaves_of_a_config_rebuild_it() -> None:
 
 
 def test_another_generator_family_starts_at_its_published_widths() -> None:
-    values = {"student.generator.family": "unet", "student.generator.num_levels": 4, "student.generator.widths.deep": 9}
+    values = {
+        "student.generator.family": "unet",
+        "student.generator.num_levels": 4,
+        "student.generator.widths.deep": 9,
+    }
     generator = with_values(shapes32(), values, where="test").student.generator
-    assert generator == UnetGenerator(widths=UnetWidths.uniform(64).model_copy(update={"deep": 9}), num_levels=4)
-    with pytest.raises(ConfigError, match=r"there is no 'sagan'. Known: resnet, mobile_resnet, unet, enhance"):
+    assert generator == UnetGenerator(
+        widths=UnetWidths.uniform(64).model_copy(update={"deep": 9}), num_levels=4
+    )
+    with pytest.raises(
+        ConfigError, match=r"there is no 'sagan'. Known: resnet, mobile_resnet, unet, enhance"
+    ):
         with_values(shapes32(), {"teacher.generator.family": "sagan"}, where="test")
 
 
 def test_what_a_teacher_starts_from_is_part_of_its_digest_and_where_it_lies_is_not() -> None:
     teacher = shapes32().teacher
     given = [
-        teacher.model_copy(update={"start": Stored(path=path, digest=content)}) for path, content in (("a", "1"), ("b", "1"), ("a", "2"))
+        teacher.model_copy(update={"start": Stored(path=path, digest=content)})
+        for path, content in (("a", "1"), ("b", "1"), ("a", "2"))
     ]
     assert digest(teacher) != digest(given[0]) == digest(given[1]) != digest(given[2])
     with pytest.raises(ConfigError, match="budget_nimg 0 leaves random weights as they are"):

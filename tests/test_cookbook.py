@@ -12,15 +12,18 @@ import pytest
 from conftest import Stages, numbers, quiet
 from cookbook import FILES, forgotten_after, written
 
-from raydistill import plugins, results, store
-from raydistill.config import DistillTraining, Experiment, Job
+from raydistill import plugins
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import validated, with_values
+from raydistill.config.presets import shapes32
+from raydistill.config.sweep_options import SweepOptions
+from raydistill.config.training import DistillTraining
+from raydistill.config.variants import CODE
 from raydistill.data import load_split, prepare, read_info
-from raydistill.dotted import validated, with_values
 from raydistill.errors import ConfigError, StoreError
-from raydistill.kinds import CODE
-from raydistill.options import SweepOptions
-from raydistill.plan import check
-from raydistill.presets import shapes32
+from raydistill.planning.checks import check
+from raydistill.records import store
+from raydistill.records.trials import read_trials
 
 PLUGINS = ("plain.py", "laplace.py", "edges.py", "dots.py")
 
@@ -50,7 +53,11 @@ def test_every_recipe_of_the_page_has_fewer_than_40_lines_of_code() -> None:
 
 def test_the_first_command_of_the_page_checks_everything_from_an_empty_folder(tmp_path: Path) -> None:
     written(tmp_path, *FILES)
-    lines = [line for line in FILES["tiny.sh"].splitlines() if not line.startswith("raydistill") or "--plan" in line]
+    lines = [
+        line
+        for line in FILES["tiny.sh"].splitlines()
+        if not line.startswith("raydistill") or "--plan" in line
+    ]
     done = shell(tmp_path, "\n".join(lines))
     assert done.returncode == 0 and not done.stderr, done.stderr
     said = ("train 64, val 8, test 8", "plan: 2 searched trials; 2 baselines", "nothing was trained")
@@ -63,7 +70,7 @@ def test_the_page_runs_as_printed_and_a_resume_needs_the_same_text(tmp_path: Pat
     done = shell(tmp_path, FILES["tiny.sh"])
     assert done.returncode == 0, done.stderr
     sweep = tmp_path / "runs/sweeps/tiny"
-    trials = results.read_trials(sweep)
+    trials = read_trials(sweep)
     searched = [trial for trial in trials if trial["role"] == "search"]
     assert {trial["result"]["status"] for trial in trials} == {"COMPLETE"} and len(searched) == 2
     assert all("train/laplace_nll" in trial["result"]["metrics"] for trial in searched)
@@ -77,15 +84,21 @@ def test_the_page_runs_as_printed_and_a_resume_needs_the_same_text(tmp_path: Pat
     assert shell(tmp_path, f"{lines}\n{again}").returncode == 0
     (tmp_path / "plain.py").write_text(FILES["plain.py"].replace("nn.Tanh()", "nn.Hardtanh()"))
     refused = shell(tmp_path, f"{lines}\n{again}")
-    assert refused.returncode == 2 and "the plug-in plain.py has changed since: line 29" in refused.stderr, refused.stderr
+    assert refused.returncode == 2 and "the plug-in plain.py has changed since: line 29" in refused.stderr, (
+        refused.stderr
+    )
     retrain = shell(tmp_path, f"{lines}\nraydistill retrain runs/sweeps/tiny --trial 2 --nimg 96")
-    assert retrain.returncode == 2 and "was started with the plug-in plain.py; add --plugin" in retrain.stderr, retrain.stderr
+    assert (
+        retrain.returncode == 2 and "was started with the plug-in plain.py; add --plugin" in retrain.stderr
+    ), retrain.stderr
 
 
 @pytest.mark.parametrize("kind", ["laplace", "edges"])
 def test_a_loss_of_the_page_trains_a_student(kind: str, stages: Stages, tmp_path: Path) -> None:
     plugins.load(written(tmp_path, f"{kind}.py"))
-    job = stages.student_job(mi__kind=kind, budget_nimg=96, report_every_nimg=48, optimizer__learning_rate=2e-3)
+    job = stages.student_job(
+        mi__kind=kind, budget_nimg=96, report_every_nimg=48, optimizer__learning_rate=2e-3
+    )
     first, last = numbers(quiet(job, tmp_path / "run"))
     assert last["train/l1"] < first["train/l1"] and ("train/laplace_nll" in last) == (kind == "laplace")
     names = {path.stem for path in (tmp_path / "run").glob("checkpoint-*/*.safetensors")}
@@ -104,7 +117,9 @@ def test_the_data_of_the_page_are_pairs_of_a_label_map_and_a_picture(tmp_path: P
 # ---- what a plug-in changes -----------------------------------------------------------------------------------------
 
 
-def test_a_config_with_a_plug_ins_section_reads_back_and_its_digest_has_the_text(stages: Stages, tmp_path: Path) -> None:
+def test_a_config_with_a_plug_ins_section_reads_back_and_its_digest_has_the_text(
+    stages: Stages, tmp_path: Path
+) -> None:
     (path,) = written(tmp_path, "plain.py")
     keys = []
     for text in (FILES["plain.py"], FILES["plain.py"] + "\n"):
@@ -114,7 +129,11 @@ def test_a_config_with_a_plug_ins_section_reads_back_and_its_digest_has_the_text
             changed = with_values(stages.experiment, {"student.generator.family": "plain"}, where="test")
             assert Experiment.model_validate_json(changed.model_dump_json()) == changed
             assert changed.student.generator.widths.first == 16
-            keys.append(Job(training=changed.student, data=stages.data, judge=stages.judge, teacher=stages.teacher).key)
+            keys.append(
+                Job(
+                    training=changed.student, data=stages.data, judge=stages.judge, teacher=stages.teacher
+                ).key
+            )
             assert stages.student_job().key == stages.student_job().key and CODE
     assert keys[0] != keys[1]
 
@@ -125,9 +144,13 @@ def test_another_process_takes_in_the_text_and_needs_no_file(tmp_path: Path) -> 
         path.unlink()
     code = "import inspect, sys\nfrom raydistill import plugins, models\nplugins.take_in(sys.argv[1])\nplugins.take_in(sys.argv[1])\n"
     code += "print(inspect.getsource(models.GENERATORS['plain'].build).splitlines()[0], list(plugins.LOADED.values())[0].digest)"
-    done = subprocess.run([sys.executable, "-c", code, plugins.shipped()], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, plugins.shipped()], cwd=tmp_path, capture_output=True, text=True
+    )
     digest = next(iter(plugins.LOADED.values())).digest
-    assert done.stdout == f"def build(config: PlainGenerator, in_channels: int) -> nn.Module: {digest}\n", done.stderr
+    assert done.stdout == f"def build(config: PlainGenerator, in_channels: int) -> nn.Module: {digest}\n", (
+        done.stderr
+    )
 
 
 def test_of_a_module_the_package_around_it_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +168,9 @@ def test_of_a_module_the_package_around_it_is_sent(tmp_path: Path, monkeypatch: 
     assert "plain" in plugins.REGISTRIES["GENERATORS"].entries
 
 
-def test_a_sweeps_definition_has_the_plug_ins_and_a_changed_one_is_refused_with_the_line(tmp_path: Path) -> None:
+def test_a_sweeps_definition_has_the_plug_ins_and_a_changed_one_is_refused_with_the_line(
+    tmp_path: Path,
+) -> None:
     options = SweepOptions(store=str(tmp_path / "store"), set=("data.num_train=64", "student.batch_size=4"))
     without = check(options).definition
     plugins.load(written(tmp_path, "edges.py"))
@@ -156,7 +181,10 @@ def test_a_sweeps_definition_has_the_plug_ins_and_a_changed_one_is_refused_with_
     changed = json.loads(json.dumps(plugins.recorded()).replace("dim=3", "dim=2"))
     changed["edges.py"]["digest"] = "other"
     for name in ("one", None):
-        with pytest.raises(StoreError, match=r"the plug-in edges.py has changed since: line 24 of raydistill_plugin_edges was .*dim=3"):
+        with pytest.raises(
+            StoreError,
+            match=r"the plug-in edges.py has changed since: line 24 of raydistill_plugin_edges was .*dim=3",
+        ):
             store.find_sweep(tmp_path / "store", name, "def", changed)
     with pytest.raises(StoreError, match=r"was started with the plug-in edges\.py; add --plugin"):
         store.find_sweep(tmp_path / "store", "one", "abc")
@@ -166,9 +194,16 @@ def test_a_sweeps_definition_has_the_plug_ins_and_a_changed_one_is_refused_with_
 
 def test_a_student_of_a_plug_ins_family_cannot_start_from_its_teacher(tmp_path: Path) -> None:
     plugins.load(written(tmp_path, "plain.py", "dots.py"))
-    kinds = ("data.kind=dots", "teacher.generator.family=plain", "student.generator.family=plain", "student.init=teacher")
+    kinds = (
+        "data.kind=dots",
+        "teacher.generator.family=plain",
+        "student.generator.family=plain",
+        "student.init=teacher",
+    )
     (space,) = written(tmp_path, "plain_space.py")
-    with pytest.raises(ConfigError, match="students of the family 'plain' cannot start from their teacher; start at random"):
+    with pytest.raises(
+        ConfigError, match="students of the family 'plain' cannot start from their teacher; start at random"
+    ):
         check(SweepOptions(store=str(tmp_path / "store"), space=space, set=kinds))
 
 
@@ -182,25 +217,38 @@ BROKEN = FILES["plain.py"]
     [
         ("x = 1\n", "it defines none of GENERATORS, TERMS, DATA; see docs/cookbook.md"),
         ("x = \n", r"SyntaxError: .* \(line 1 of .*bad.py\)"),
-        ("import nothing_of_that_name\n", r"ModuleNotFoundError: No module named 'nothing_of_that_name' \(line 1 of .*bad.py\)"),
+        (
+            "import nothing_of_that_name\n",
+            r"ModuleNotFoundError: No module named 'nothing_of_that_name' \(line 1 of .*bad.py\)",
+        ),
         ("\nraise SystemError('no')\n", r"SystemError: no \(line 2 of .*bad.py\)"),
         ("GENERATORS = 3\n", "GENERATORS must be a dictionary of name -> Family"),
         ("TERMS = {'a': 3}\n", r"TERMS\['a'\]: must be a TermKind, found int"),
-        ("from raydistill.data import *\nDATA = {'a': DataKind(int, None)}\n", r"DATA\['a'\].config: must be a subclass of DataSet"),
+        (
+            "from raydistill.data import *\nDATA = {'a': DataKind(int, None)}\n",
+            r"DATA\['a'\].config: must be a subclass of DataSet",
+        ),
         (
             BROKEN.replace('{"plain": Family', '{"fancy": Family'),
             r"GENERATORS\['fancy'\].config: its field family must be 'fancy'",
         ),
-        (BROKEN.replace('"plain"', '"resnet"'), r"GENERATORS\['resnet'\]: there is a 'resnet' already; choose another name"),
+        (
+            BROKEN.replace('"plain"', '"resnet"'),
+            r"GENERATORS\['resnet'\]: there is a 'resnet' already; choose another name",
+        ),
     ],
 )
-def test_a_file_that_adds_nothing_usable_is_refused_and_nothing_of_it_stays(text: str, says: str, tmp_path: Path) -> None:
+def test_a_file_that_adds_nothing_usable_is_refused_and_nothing_of_it_stays(
+    text: str, says: str, tmp_path: Path
+) -> None:
     (tmp_path / "bad.py").write_text(text)
     known = {name: set(registry.entries) for name, registry in plugins.REGISTRIES.items()}
     with pytest.raises(ConfigError, match=says) as error:
         plugins.load([str(tmp_path / "bad.py")])
     assert str(error.value).startswith("--plugin bad.py: ")
-    assert {name: set(registry.entries) for name, registry in plugins.REGISTRIES.items()} == known and not plugins.LOADED
+    assert {
+        name: set(registry.entries) for name, registry in plugins.REGISTRIES.items()
+    } == known and not plugins.LOADED
     assert "raydistill_plugin_bad" not in sys.modules
 
 
@@ -231,8 +279,12 @@ def test_another_text_under_the_same_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_config_that_names_what_a_plug_in_would_add_says_so(stages: Stages) -> None:
-    with pytest.raises(ConfigError, match=r"there is no 'plain'. Known: resnet, .* One of a plug-in needs --plugin"):
+    with pytest.raises(
+        ConfigError, match=r"there is no 'plain'. Known: resnet, .* One of a plug-in needs --plugin"
+    ):
         with_values(stages.experiment, {"student.generator.family": "plain"}, where="--set")
     values = stages.student_job().training.model_dump(mode="json")
-    with pytest.raises(ConfigError, match=r"mi: kind is one of vem, vid, critic; that of a plug-in needs its --plugin"):
+    with pytest.raises(
+        ConfigError, match=r"mi: kind is one of vem, vid, critic; that of a plug-in needs its --plugin"
+    ):
         validated(DistillTraining, values | {"mi": values["mi"] | {"kind": "laplace"}}, where="here")

@@ -9,16 +9,19 @@ import torch
 from conftest import Stages, numbers, quiet
 from PIL import Image
 
-from raydistill import feed
-from raydistill.config import DataSet, FolderData, Job, ShapesData, Stored, Training
+from raydistill.config.base import Stored
+from raydistill.config.data import DataSet, FolderData, ShapesData
+from raydistill.config.experiment import Job
+from raydistill.config.paths import with_values
+from raydistill.config.training import Training
 from raydistill.data import batch, load_split, prepare, to_uint8
-from raydistill.data.crops import random_crop
-from raydistill.dotted import with_values
+from raydistill.data.augment import random_crop
+from raydistill.distributed import Workers
 from raydistill.errors import DataError
-from raydistill.parallel import Workers
-from raydistill.perform import perform
-from raydistill.recipes import Bench
-from raydistill.train import next_step
+from raydistill.models.inputs import Shown, repeats, training_batch
+from raydistill.training.loop import next_step
+from raydistill.training.recipes import Bench
+from raydistill.trials.run_job import perform
 
 HEIGHT, WIDTH, LOAD_HEIGHT, LOAD_WIDTH = 8, 12, 11, 14
 
@@ -36,7 +39,10 @@ def prepared(tmp_path: Path, **values: Any) -> Stored:
     for split in ("train", "val", "test"):
         coordinates(tmp_path / "pictures" / split, 5)
     config = {"root": str(tmp_path / "pictures"), "height": HEIGHT, "width": WIDTH, "layout": "aligned"}
-    return prepare(FolderData.model_validate(config | {"load_height": LOAD_HEIGHT, "load_width": LOAD_WIDTH} | values), tmp_path / "cache")
+    return prepare(
+        FolderData.model_validate(config | {"load_height": LOAD_HEIGHT, "load_width": LOAD_WIDTH} | values),
+        tmp_path / "cache",
+    )
 
 
 def starts_of(pictures: torch.Tensor) -> list[tuple[int, int]]:
@@ -50,7 +56,9 @@ def starts_of(pictures: torch.Tensor) -> list[tuple[int, int]]:
     return found
 
 
-def test_inputs_targets_and_labels_show_the_same_part_and_evaluations_the_middle_or_all(tmp_path: Path) -> None:
+def test_inputs_targets_and_labels_show_the_same_part_and_evaluations_the_middle_or_all(
+    tmp_path: Path,
+) -> None:
     data = prepared(tmp_path)
     split = load_split(data, "train")
     indices, flips = np.arange(5), np.array([True, False, True, False, False])
@@ -60,24 +68,44 @@ def test_inputs_targets_and_labels_show_the_same_part_and_evaluations_the_middle
     assert len(set(starts)) > 1 and all(row <= 3 and column <= 2 for row, column in starts)
     mirrored = batch(split, indices, flips=~flips, seed=3, passes=np.ones(5, int))
     assert torch.equal(mirrored.target, part.target.flip(3))  # mirrored is the same part
-    assert set(starts_of(batch(split, indices).target)) == {(1, 1)} and split.targets.shape == (5, HEIGHT, WIDTH, 3)
-    assert load_split(data, "val").targets.shape == (5, HEIGHT, WIDTH, 3) and load_split(data, "val").loaded is None
-    shapes = prepare(ShapesData(height=16, width=16, load_height=20, load_width=20, num_train=3, num_val=2, num_test=2), tmp_path / "cache")
+    assert set(starts_of(batch(split, indices).target)) == {(1, 1)} and split.targets.shape == (
+        5,
+        HEIGHT,
+        WIDTH,
+        3,
+    )
+    assert (
+        load_split(data, "val").targets.shape == (5, HEIGHT, WIDTH, 3)
+        and load_split(data, "val").loaded is None
+    )
+    shapes = prepare(
+        ShapesData(height=16, width=16, load_height=20, load_width=20, num_train=3, num_val=2, num_test=2),
+        tmp_path / "cache",
+    )
     drawn, indices = load_split(shapes, "train"), np.arange(3)
     assert drawn.loaded is not None and drawn.loaded.labels is not None
     part = batch(drawn, indices, seed=3, passes=np.ones(3, int))
     crop = random_crop((20, 20), (16, 16), 3, indices, np.ones(3, int))
-    assert part.labels is not None and np.array_equal(part.labels.numpy(), crop.of(np.array(drawn.loaded.labels)))
+    assert part.labels is not None and np.array_equal(
+        part.labels.numpy(), crop.of(np.array(drawn.loaded.labels))
+    )
 
 
 def test_a_part_depends_on_seed_picture_and_pass_alone_and_every_place_is_as_likely(tmp_path: Path) -> None:
     indices, passes = np.repeat(np.arange(60), 50), np.tile(np.arange(50), 60)
     starts = random_crop((LOAD_HEIGHT, LOAD_WIDTH), (HEIGHT, WIDTH), 0, indices, passes).starts
     counts = np.bincount(starts[:, 0] * 3 + starts[:, 1], minlength=12)
-    assert (counts > 250 - 5 * 15.1).all() and (counts < 250 + 5 * 15.1).all() and counts.sum() == 3000  # 12 places, sd 15.1
+    assert (
+        (counts > 250 - 5 * 15.1).all() and (counts < 250 + 5 * 15.1).all() and counts.sum() == 3000
+    )  # 12 places, sd 15.1
     order = np.random.default_rng(0).permutation(3000)[:7]
-    assert (random_crop((LOAD_HEIGHT, LOAD_WIDTH), (HEIGHT, WIDTH), 0, indices[order], passes[order]).starts == starts[order]).all()
-    assert (random_crop((LOAD_HEIGHT, LOAD_WIDTH), (HEIGHT, WIDTH), 1, indices, passes).starts != starts).any()
+    assert (
+        random_crop((LOAD_HEIGHT, LOAD_WIDTH), (HEIGHT, WIDTH), 0, indices[order], passes[order]).starts
+        == starts[order]
+    ).all()
+    assert (
+        random_crop((LOAD_HEIGHT, LOAD_WIDTH), (HEIGHT, WIDTH), 1, indices, passes).starts != starts
+    ).any()
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -99,37 +127,59 @@ def test_unpaired_inputs_and_targets_are_cropped_too(tmp_path: Path) -> None:
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for index in range(4):
             row, column = np.mgrid[:LOAD_HEIGHT, :LOAD_WIDTH].astype(np.uint8)
-            Image.fromarray(np.stack([10 * row, 10 * column, row], 2)).save(tmp_path / "pictures" / name / f"{index}.png")
-    values = {"root": str(tmp_path / "pictures"), "height": HEIGHT, "width": WIDTH, "load_height": LOAD_HEIGHT, "load_width": LOAD_WIDTH}
+            Image.fromarray(np.stack([10 * row, 10 * column, row], 2)).save(
+                tmp_path / "pictures" / name / f"{index}.png"
+            )
+    values = {
+        "root": str(tmp_path / "pictures"),
+        "height": HEIGHT,
+        "width": WIDTH,
+        "load_height": LOAD_HEIGHT,
+        "load_width": LOAD_WIDTH,
+    }
     split = load_split(prepare(FolderData.model_validate(values), tmp_path / "cache"), "train")
-    first, second = (feed.Shown(np.arange(4), np.zeros(4, bool), np.arange(start, start + 4)) for start in (0, 4))
-    parts = [feed.training_batch(split, None, 0, shown, shown, torch.device("cpu")) for shown in (first, second)]
+    first, second = (Shown(np.arange(4), np.zeros(4, bool), np.arange(start, start + 4)) for start in (0, 4))
+    parts = [training_batch(split, None, 0, shown, shown, torch.device("cpu")) for shown in (first, second)]
     for name in ("inputs", "target"):
         starts = [starts_of(getattr(part, name)) for part in parts]
         assert starts[0] != starts[1]
 
 
-def test_teacher_and_student_see_the_same_part_and_the_teacher_runs_in_the_loop(stages: Stages, tmp_path: Path) -> None:
+def test_teacher_and_student_see_the_same_part_and_the_teacher_runs_in_the_loop(
+    stages: Stages, tmp_path: Path
+) -> None:
     values = {"data.load_height": 20, "data.load_width": 20, "student.mi.start": "other"}
     experiment = with_values(stages.experiment, values, where="test")
     data = prepare(experiment.data, tmp_path / "cache")
     split = load_split(data, "train")
-    assert not feed.repeats(split, None) and feed.repeats(load_split(stages.data, "train"), None)
+    assert not repeats(split, None) and repeats(load_split(stages.data, "train"), None)
     # a teacher whose training is its student's start: both give the same pictures for the same part
-    student = experiment.student.model_copy(update={"generator": experiment.teacher.generator, "init": "teacher", "budget_nimg": 16})
+    student = experiment.student.model_copy(
+        update={"generator": experiment.teacher.generator, "init": "teacher", "budget_nimg": 16}
+    )
     job = Job(training=student, data=data, judge=stages.judge, teacher=stages.teacher)
     result = perform(job, tmp_path / "run", lambda numbers: None)
     again = quiet(job, tmp_path / "again")
     assert result["metrics"] == {name: value for name, value in numbers(again)[-1].items() if name != "nimg"}
     first = quiet(
-        Job(training=student.model_copy(update={"report_every_nimg": 4}), data=data, judge=stages.judge, teacher=stages.teacher),
+        Job(
+            training=student.model_copy(update={"report_every_nimg": 4}),
+            data=data,
+            judge=stages.judge,
+            teacher=stages.teacher,
+        ),
         tmp_path / "c",
     )
     assert first.evaluations[0]["train/l1"] < 1e-6  # the first step: equal networks, equal inputs
 
 
-@pytest.mark.parametrize("values", [{"load_height": 20}, {"load_width": 20}, {"load_height": 12, "load_width": 20}])
+@pytest.mark.parametrize(
+    "values", [{"load_height": 20}, {"load_width": 20}, {"load_height": 12, "load_width": 20}]
+)
 def test_a_load_size_that_is_smaller_or_half_given_is_refused(values: dict[str, int], tmp_path: Path) -> None:
     config: DataSet = ShapesData.model_validate({"height": 16, "width": 16, **values})
-    with pytest.raises(DataError, match=r"data.load_height, data.load_width: .* parts of 16 x 16 shall be shown of it; give both"):
+    with pytest.raises(
+        DataError,
+        match=r"data.load_height, data.load_width: .* parts of 16 x 16 shall be shown of it; give both",
+    ):
         prepare(config, tmp_path)

@@ -15,11 +15,12 @@ import pytest
 import torch
 from PIL import Image
 
-from raydistill.config import FolderData, ShapesData, Stored
+from raydistill.config.base import Stored
+from raydistill.config.data import FolderData, ShapesData
 from raydistill.data import batch, load_split, prepare, read_info, render_inputs, to_float, to_uint8
 from raydistill.data.classes import _palette
-from raydistill.data.folders import folder_source
-from raydistill.data.prepare import store
+from raydistill.data.decode import folder_source
+from raydistill.data.prepared import store
 from raydistill.data.source import SPLITS
 from raydistill.errors import DataError, StoreError
 
@@ -27,13 +28,17 @@ CLASSES = {"classes": ["a", "b", "void"], "ignore_index": 2, "palette": [[255, 0
 COUNTS = {"train": 3, "val": 2, "test": 2}
 
 
-def make_pair(folder: Path, stem: str, ids: Sequence[int] = (0, 1), size: tuple[int, int] = (8, 4), suffix: str = ".png") -> None:
+def make_pair(
+    folder: Path, stem: str, ids: Sequence[int] = (0, 1), size: tuple[int, int] = (8, 4), suffix: str = ".png"
+) -> None:
     """A picture and a label of the given width and height; the label has stripes of `ids`."""
     for name in ("images", "labels"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(len(list((folder / "images").iterdir())))
     width, height = size
-    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(folder / "images" / f"{stem}{suffix}")
+    Image.fromarray(rng.integers(0, 256, (height, width, 3), np.uint8)).save(
+        folder / "images" / f"{stem}{suffix}"
+    )
     label = np.resize(np.array(ids, np.uint8), width)[None].repeat(height, 0)
     Image.fromarray(label).save(folder / "labels" / f"{stem}.png")
 
@@ -124,7 +129,10 @@ def test_a_palette_label_gives_its_indices(tmp_path: Path) -> None:
 def test_without_splits_15_percent_each_become_val_and_test_by_the_hash_of_the_stem(tmp_path: Path) -> None:
     source = folder_source(folder(make_flat(tmp_path / "data", 20)))
     assert source.counts == {"train": 14, "val": 3, "test": 3}
-    assert source.split_rule == "The data came without val and test: 15 % of the training pictures each, chosen by the hash of the stem."
+    assert (
+        source.split_rule
+        == "The data came without val and test: 15 % of the training pictures each, chosen by the hash of the stem."
+    )
 
 
 def test_a_missing_test_is_carved_out_of_train(tmp_path: Path) -> None:
@@ -132,7 +140,10 @@ def test_a_missing_test_is_carved_out_of_train(tmp_path: Path) -> None:
     make_aligned(tmp_path / "data" / "val", 4)
     source = folder_source(folder(tmp_path / "data"))
     assert source.counts == {"train": 17, "val": 4, "test": 3}
-    assert source.split_rule == "The data came without test: 15 % of the training pictures, chosen by the hash of the stem."
+    assert (
+        source.split_rule
+        == "The data came without test: 15 % of the training pictures, chosen by the hash of the stem."
+    )
 
 
 def test_the_splits_are_disjoint_and_complete(tmp_path: Path) -> None:
@@ -150,7 +161,9 @@ def test_lists_name_stems_files_or_segnet_pairs(tmp_path: Path, line: str) -> No
     for index in range(8):
         make_pair(tmp_path / "data", f"p{index}", [index], suffix=".jpg")
     for split, members in {"train": [0, 1], "val": [6, 2], "test": [3, 4]}.items():
-        (tmp_path / "data" / f"{split}.txt").write_text("".join(line.replace("{}", str(index)) + "\n" for index in members))
+        (tmp_path / "data" / f"{split}.txt").write_text(
+            "".join(line.replace("{}", str(index)) + "\n" for index in members)
+        )
     stored = prepare(folder(tmp_path / "data"), tmp_path / "cache")
     assert read_info(stored).counts == {"train": 2, "val": 2, "test": 2}
     labels = load_split(stored, "val").labels
@@ -184,24 +197,48 @@ def test_an_empty_root_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    refused(tmp_path / "absent", tmp_path, str(tmp_path / "absent"), "No such file or directory", "Give an existing, readable folder")
+    refused(
+        tmp_path / "absent",
+        tmp_path,
+        str(tmp_path / "absent"),
+        "No such file or directory",
+        "Give an existing, readable folder",
+    )
 
 
 def test_an_unknown_layout_is_refused_with_what_was_looked_for_and_found(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     refused(tmp_path / "data", tmp_path, "unknown layout", "Found nothing")
     (tmp_path / "data" / "papers").mkdir()
-    refused(tmp_path / "data", tmp_path, "Looked for train/images + train/labels", "A|B pictures", "Found papers", "Arrange the data")
+    refused(
+        tmp_path / "data",
+        tmp_path,
+        "Looked for train/images + train/labels",
+        "A|B pictures",
+        "Found papers",
+        "Arrange the data",
+    )
 
 
 def test_an_empty_split_folder_is_refused(tmp_path: Path) -> None:
     make_aligned(tmp_path / "data" / "train", 10)
     (tmp_path / "data" / "val" / "A").mkdir(parents=True)
-    refused(tmp_path / "data", tmp_path, str(tmp_path / "data" / "val"), "no .png, .jpg", "Found A", "remove the folder")
+    refused(
+        tmp_path / "data",
+        tmp_path,
+        str(tmp_path / "data" / "val"),
+        "no .png, .jpg",
+        "Found A",
+        "remove the folder",
+    )
 
 
-@pytest.mark.parametrize(("missing", "kind", "other"), [("labels", "picture", "label"), ("images", "label", "picture")])
-def test_a_picture_without_label_and_a_label_without_picture_are_refused(tmp_path: Path, missing: str, kind: str, other: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "kind", "other"), [("labels", "picture", "label"), ("images", "label", "picture")]
+)
+def test_a_picture_without_label_and_a_label_without_picture_are_refused(
+    tmp_path: Path, missing: str, kind: str, other: str
+) -> None:
     root = make_labelled(tmp_path / "data")
     for stem in ("train1", "train2"):
         (root / "train" / missing / f"{stem}.png").unlink()
@@ -229,13 +266,24 @@ def test_a_stem_used_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_too_few_pictures_are_refused_with_the_counts(tmp_path: Path) -> None:
-    refused(make_flat(tmp_path / "data", 7), tmp_path, "too few pictures: train 5, val 1, test 1", "15 %", "val 2 and test 2 at least")
+    refused(
+        make_flat(tmp_path / "data", 7),
+        tmp_path,
+        "too few pictures: train 5, val 1, test 1",
+        "15 %",
+        "val 2 and test 2 at least",
+    )
 
 
 def test_a_list_that_names_an_unknown_stem_is_refused(tmp_path: Path) -> None:
     root = make_flat(tmp_path / "data", 4)
     (root / "train.txt").write_text("p0\nnobody.png\n")
-    refused(root, tmp_path, "train.txt: there is no picture in images for the line 'nobody.png'", "remove the line")
+    refused(
+        root,
+        tmp_path,
+        "train.txt: there is no picture in images for the line 'nobody.png'",
+        "remove the line",
+    )
     (root / "train.txt").write_text("p0\np1\n")
     (root / "labels" / "p1.png").unlink()
     refused(root, tmp_path, "train.txt: there is no label in labels for the line 'p1'")
@@ -258,7 +306,13 @@ def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
 def test_a_label_id_outside_the_classes_is_refused(tmp_path: Path) -> None:
     root = make_labelled(tmp_path / "data")
     make_pair(root / "val", "val1", (0, 7))
-    refused(root, tmp_path, str(root / "val" / "labels" / "val1.png"), "label id 7", "Allowed: 0 to 1, and 2 for ignored")
+    refused(
+        root,
+        tmp_path,
+        str(root / "val" / "labels" / "val1.png"),
+        "label id 7",
+        "Allowed: 0 to 1, and 2 for ignored",
+    )
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 3, 60])
@@ -285,7 +339,9 @@ def test_a_picture_too_large_to_be_true_is_named(tmp_path: Path, monkeypatch: py
 
 def test_a_git_lfs_pointer_is_recognised(tmp_path: Path) -> None:
     root = make_labelled(tmp_path / "data")
-    (root / "train" / "labels" / "train0.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    (root / "train" / "labels" / "train0.png").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    )
     refused(root, tmp_path, "train0.png: this is a git-LFS pointer", "git lfs pull")
 
 
@@ -300,23 +356,41 @@ def test_a_colour_label_and_a_deep_picture_are_refused(tmp_path: Path) -> None:
 def test_a_label_of_another_size_than_its_picture_is_refused(tmp_path: Path) -> None:
     root = make_labelled(tmp_path / "data")
     Image.new("L", (4, 4)).save(root / "train" / "labels" / "train0.png")
-    refused(root, tmp_path, str(root / "train" / "labels" / "train0.png"), "width and height are (4, 4), of its picture (8, 4)")
+    refused(
+        root,
+        tmp_path,
+        str(root / "train" / "labels" / "train0.png"),
+        "width and height are (4, 4), of its picture (8, 4)",
+    )
 
 
 def test_an_aligned_picture_of_odd_width_is_refused(tmp_path: Path) -> None:
     refused(
-        make_aligned(tmp_path / "data", 10, (15, 8)), tmp_path, "0.png: the A|B picture is 15 pixels wide", "even width", layout="aligned"
+        make_aligned(tmp_path / "data", 10, (15, 8)),
+        tmp_path,
+        "0.png: the A|B picture is 15 pixels wide",
+        "even width",
+        layout="aligned",
     )
 
 
 @pytest.mark.parametrize("name", ["height", "width"])
 def test_a_size_that_is_no_multiple_of_4_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=re.escape(f"data.{name} is 30. Allowed: multiples of 4. The nearest are 28 and 32.")):
+    with pytest.raises(
+        DataError, match=re.escape(f"data.{name} is 30. Allowed: multiples of 4. The nearest are 28 and 32.")
+    ):
         prepare(ShapesData.model_validate({name: 30}), tmp_path)
 
 
 def test_labels_cannot_be_the_target(tmp_path: Path) -> None:
-    refused(make_labelled(tmp_path / "data"), tmp_path, "data.direction is BtoA", "is labelled", "Allowed: AtoB", direction="BtoA")
+    refused(
+        make_labelled(tmp_path / "data"),
+        tmp_path,
+        "data.direction is BtoA",
+        "is labelled",
+        "Allowed: AtoB",
+        direction="BtoA",
+    )
 
 
 @pytest.mark.parametrize(
@@ -326,7 +400,10 @@ def test_labels_cannot_be_the_target(tmp_path: Path) -> None:
         ("[]", "classes: Field required"),
         ('{"classes": "ab"}', "classes: Input should be a valid tuple"),
         ('{"classes": []}', "0 classes and ignore_index None"),
-        ('{"classes": ["a"], "ignore_index": 256}', "ignore_index 256. Allowed: 1 or more classes, ids 0 to 255"),
+        (
+            '{"classes": ["a"], "ignore_index": 256}',
+            "ignore_index 256. Allowed: 1 or more classes, ids 0 to 255",
+        ),
         ('{"classes": ["a", "b"], "palette": [[0, 0, 0]]}', "palette: 1 colours. Allowed: 2"),
         ('{"classes": ["a"], "palette": [[0, 0, 256]]}', "values 0 to 255"),
     ],
@@ -357,7 +434,9 @@ def times(stored: Stored) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in Path(stored.path).iterdir()}
 
 
-def test_a_second_prepare_finds_the_first_copy_without_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_prepare_finds_the_first_copy_without_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = folder(make_labelled(tmp_path / "data"))
     first = prepare(config, tmp_path / "cache")
     before = times(first)
@@ -407,19 +486,25 @@ def test_two_processes_may_prepare_the_same_data_at_once(tmp_path: Path) -> None
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_a_full_disk_is_reported_with_the_space_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_with_the_space_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(importlib.import_module("raydistill.data.prepare"), "_write_header", full)
-    with pytest.raises(StoreError, match=r"No space left on device.* writable folder with 7 MB free. Free some space"):
+    monkeypatch.setattr(importlib.import_module("raydistill.data.prepared"), "_write_header", full)
+    with pytest.raises(
+        StoreError, match=r"No space left on device.* writable folder with 7 MB free. Free some space"
+    ):
         prepare(ShapesData(num_train=768), tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_an_unwritable_place_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"file/cache: the decoded data cannot be written there: .*choose another folder"):
+    with pytest.raises(
+        StoreError, match=r"file/cache: the decoded data cannot be written there: .*choose another folder"
+    ):
         prepare(ShapesData(num_train=1, num_val=2, num_test=2), tmp_path / "file" / "cache")
 
 
@@ -431,7 +516,9 @@ def test_a_damaged_or_foreign_copy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"val_labels.npy: cannot be read"):
         load_split(stored, "val")
     (Path(stored.path) / "info.json").write_text("{}")
-    with pytest.raises(StoreError, match=r"info.json: missing, or not from this version. Delete .* and prepare again"):
+    with pytest.raises(
+        StoreError, match=r"info.json: missing, or not from this version. Delete .* and prepare again"
+    ):
         load_split(stored, "train")
 
 
@@ -452,7 +539,12 @@ def test_shapes_come_as_drawn(tmp_path: Path) -> None:
     split = load_split(stored, "train")
     assert isinstance(split.targets, np.memmap) and isinstance(split.labels, np.memmap)
     assert (split.info.layout, split.info.ignore_index) == ("shapes", None)
-    assert split.info.input_channels == split.info.num_classes == len(split.info.class_names) == len(split.info.palette)
+    assert (
+        split.info.input_channels
+        == split.info.num_classes
+        == len(split.info.class_names)
+        == len(split.info.palette)
+    )
 
 
 def test_labels_become_one_hot_planes_of_minus_one_and_one(tmp_path: Path) -> None:
@@ -464,7 +556,9 @@ def test_labels_become_one_hot_planes_of_minus_one_and_one(tmp_path: Path) -> No
     assert set(part.inputs.unique().tolist()) == {-1.0, 1.0}
     assert (part.inputs.sum(1) == 2 - 3).all()
     assert torch.equal(part.inputs.argmax(1), part.labels)
-    assert torch.equal(to_uint8(part.target[1]).permute(1, 2, 0), torch.from_numpy(np.array(split.targets[0])))
+    assert torch.equal(
+        to_uint8(part.target[1]).permute(1, 2, 0), torch.from_numpy(np.array(split.targets[0]))
+    )
 
 
 def test_a_flip_mirrors_both_of_the_chosen_pairs_only(tmp_path: Path) -> None:
@@ -472,7 +566,11 @@ def test_a_flip_mirrors_both_of_the_chosen_pairs_only(tmp_path: Path) -> None:
     plain = batch(split, slice(0, 3))
     flipped = batch(split, slice(0, 3), flips=np.array([True, False, True]))
     assert plain.labels is not None and flipped.labels is not None
-    for before, after in ((plain.inputs, flipped.inputs), (plain.target, flipped.target), (plain.labels, flipped.labels)):
+    for before, after in (
+        (plain.inputs, flipped.inputs),
+        (plain.target, flipped.target),
+        (plain.labels, flipped.labels),
+    ):
         assert torch.equal(after[[0, 2]], before[[0, 2]].flip(-1))
         assert torch.equal(after[1], before[1])
     again = batch(split, np.arange(3), flips=np.array([True, False, True]))

@@ -12,13 +12,21 @@ from pathlib import Path
 import pytest
 from test_on_every_node import ROOT, on_two_nodes, other_torch  # noqa: F401  (a fixture)
 
-from raydistill import doctor, nodes, track
+from raydistill.cluster import nodes
+from raydistill.cluster.nodes import Answer
+from raydistill.commands import doctor
 from raydistill.errors import StoreError
-from raydistill.nodes import Answer
+from raydistill.sweep import tracking
 
 FACTS = {
     **{"versions": {}, "gpus": [], "torch": {"num_gpus": 0, "version": "2.13.0", "cuda": None, "error": ""}},
-    **{"storage": {"name": "", "error": ""}, "disk_gb": 100.0, "temporary_gb": 100.0, "shm_gb": 8.0, "listening": []},
+    **{
+        "storage": {"name": "", "error": ""},
+        "disk_gb": 100.0,
+        "temporary_gb": 100.0,
+        "shm_gb": 8.0,
+        "listening": [],
+    },
 }
 GPU = "NVIDIA H100 80GB HBM3, 81559 MiB, 580.95.05"
 
@@ -32,12 +40,26 @@ def states(findings: list[doctor.Finding], check: str) -> list[str]:
 
 
 def test_a_healthy_machine_alone_passes_and_nothing_is_left_behind(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+        "PYTHONPATH": str(ROOT)
+    }
     command = [sys.executable, "-m", "raydistill", "doctor", "--store", "runs", "--json"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
     findings = [doctor.Finding(**finding) for finding in json.loads(done.stdout)]
     assert done.returncode == 0 and not any(finding.state == "fail" for finding in findings), done.stdout
-    checks = {"authentication", "store", "ray", "versions", "clock", "gpus", "disk", "shared memory", "ports", "storage", "tracking"}
+    checks = {
+        "authentication",
+        "store",
+        "ray",
+        "versions",
+        "clock",
+        "gpus",
+        "disk",
+        "shared memory",
+        "ports",
+        "storage",
+        "tracking",
+    }
     assert {finding.check for finding in findings} == checks | {"dashboard port"}
     assert states(findings, "ports") == ["ok"]  # on loopback alone
     assert list(tmp_path.iterdir()) == []
@@ -45,8 +67,12 @@ def test_a_healthy_machine_alone_passes_and_nothing_is_left_behind(tmp_path):
 
 @pytest.mark.slow  # a sweep that refuses such a node: tests/test_on_every_node.py
 def test_a_node_of_other_versions_is_named_and_the_others_are_not(tmp_path, other_torch):  # noqa: F811
-    expression = "[place.stop_ray(), [finding._asdict() for finding in doctor.examine(Path('runs'), None)]][1]"
-    findings = [doctor.Finding(**finding) for finding in on_two_nodes(expression, tmp_path, PYTHONPATH=other_torch)]
+    expression = (
+        "[place.stop_ray(), [finding._asdict() for finding in doctor.examine(Path('runs'), None)]][1]"
+    )
+    findings = [
+        doctor.Finding(**finding) for finding in on_two_nodes(expression, tmp_path, PYTHONPATH=other_torch)
+    ]
     wrong = [finding for finding in findings if finding.check == "versions" and finding.state != "ok"]
     assert [finding.state for finding in wrong] == ["fail"] and "torch 9.9.9, the driver has" in wrong[0].what
     assert states(findings, "storage") == states(findings, "clock") == ["ok", "ok"]
@@ -58,12 +84,18 @@ def test_a_wrong_token_is_said_with_what_to_do(tmp_path):
     for name in ("head", "driver"):
         (tmp_path / name).write_text(name * 8)
         (tmp_path / name).chmod(0o600)
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
+        "PYTHONPATH": str(ROOT)
+    }
     plain["RAY_AUTH_MODE"] = "token"
-    head = "import raydistill; from ray.cluster_utils import Cluster; cluster = Cluster(initialize_head=True, "
+    head = (
+        "import raydistill; from ray.cluster_utils import Cluster; cluster = Cluster(initialize_head=True, "
+    )
     head += "head_node_args={'num_cpus': 1, 'include_dashboard': False}); print(cluster.address, flush=True); input(); cluster.shutdown()"
     with_head = {**plain, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "head")}
-    with subprocess.Popen([sys.executable, "-c", head], env=with_head, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        [sys.executable, "-c", head], env=with_head, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
         try:
             assert running.stdout is not None
             address = next(line.strip() for line in running.stdout if line[:1].isdigit())
@@ -74,11 +106,16 @@ def test_a_wrong_token_is_said_with_what_to_do(tmp_path):
                 "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             }
             command = [sys.executable, "-m", "raydistill", "doctor", "--store", "runs"]
-            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+            done = subprocess.run(
+                command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
+            )
         finally:
             running.communicate("\n", timeout=60)
     assert done.returncode == 1 and f"RAY_ADDRESS={address}: the cluster refuses the token" in done.stdout
-    assert "RAY_AUTH_TOKEN_PATH to a file with the cluster's token" in done.stdout and "this machine" in done.stdout
+    assert (
+        "RAY_AUTH_TOKEN_PATH to a file with the cluster's token" in done.stdout
+        and "this machine" in done.stdout
+    )
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -115,18 +152,38 @@ def test_what_is_said_of_the_token_of_a_cluster(environment, state, said, monkey
         (doctor.check_clock(Answer("node", "", -9.0, ""), 8.0), "ok", "to within 8.00 s"),
         (doctor.check_clock(Answer("node", "", -9.0, ""), 0.1), "warn", "-9.00 s"),
         (doctor.check_clock(Answer("node", "", 3600.0, ""), 0.1), "fail", "+3600.00 s"),
-        (doctor.check_clock(Answer("node", "", None, "no answer within 9 s"), 0.1), "fail", "no answer within 9 s"),
+        (
+            doctor.check_clock(Answer("node", "", None, "no answer within 9 s"), 0.1),
+            "fail",
+            "no answer within 9 s",
+        ),
         (doctor.check_gpus(answer())[0], "ok", "no GPUs"),
         (doctor.check_gpus(answer(1, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0], "ok", "H100"),
         (doctor.check_gpus(answer(1, gpus=[GPU]))[0], "fail", "torch sees 0"),
-        (doctor.check_gpus(answer(2, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0], "fail", "Ray was told of 2 GPUs"),
-        (doctor.check_gpus(answer(0, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0], "warn", "Ray was told of 0 GPUs"),
-        (doctor.check_gpus(answer(torch={"error": "No module named 'torch'"}))[0], "fail", "No module named 'torch'"),
+        (
+            doctor.check_gpus(answer(2, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0],
+            "fail",
+            "Ray was told of 2 GPUs",
+        ),
+        (
+            doctor.check_gpus(answer(0, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0],
+            "warn",
+            "Ray was told of 0 GPUs",
+        ),
+        (
+            doctor.check_gpus(answer(torch={"error": "No module named 'torch'"}))[0],
+            "fail",
+            "No module named 'torch'",
+        ),
         (doctor.check_space(answer(disk_gb=0.1))[0], "fail", "0.1 GiB free for the store"),
         (doctor.check_space(answer(temporary_gb=3.0))[1], "warn", "3.0 GiB free for the temporary folder"),
         (doctor.check_space(answer(shm_gb=0.06))[2], "warn", "/dev/shm of 0.1 GiB"),
         (doctor.check_ports(answer(listening=["127.0.0.1:1", "::1:2"]), False)[0], "ok", "on loopback alone"),
-        (doctor.check_ports(answer(listening=["127.0.0.1:1", "0.0.0.0:2"]), True)[0], "warn", "1 of Ray's 2 ports"),
+        (
+            doctor.check_ports(answer(listening=["127.0.0.1:1", "0.0.0.0:2"]), True)[0],
+            "warn",
+            "1 of Ray's 2 ports",
+        ),
     ],
 )
 def test_each_trouble_has_its_state_and_every_trouble_an_advice(finding, state, said):
@@ -141,7 +198,10 @@ def test_a_folder_that_a_node_does_not_share_is_found(tmp_path):
     (there / "probe").write_text("probe")  # as if it were there, too
     facts = doctor.node_facts(str(here), "probe", "")
     assert states(doctor.check_storage(answer(storage=facts["storage"]), here), "storage") == ["ok"]
-    assert "does not see what this node writes" in doctor.check_storage(answer(storage=facts["storage"]), there)[0].what
+    assert (
+        "does not see what this node writes"
+        in doctor.check_storage(answer(storage=facts["storage"]), there)[0].what
+    )
     (there / "probe").unlink()
     facts = doctor.node_facts(str(there), "probe", "")
     assert "No such file" in doctor.check_storage(answer(storage=facts["storage"]), there)[0].what
@@ -149,7 +209,10 @@ def test_a_folder_that_a_node_does_not_share_is_found(tmp_path):
 
 def test_a_build_of_torch_and_a_patch_of_python_are_no_difference():
     here = {"python": "3.11.7", "torch": "2.13.0+cpu", "raydistill": "0.1.0 (code aa)"}
-    assert nodes.differences(here, [Answer("a", "", here | {"python": "3.11.9", "torch": "2.13.0+cu130"}, "")]) == []
+    assert (
+        nodes.differences(here, [Answer("a", "", here | {"python": "3.11.9", "torch": "2.13.0+cu130"}, "")])
+        == []
+    )
     other = Answer("b", "", here | {"python": "3.12.1", "raydistill": "0.1.0 (code bb)"}, "")
     assert [name for _, name, _ in nodes.differences(here, [other])] == ["python", "raydistill"]
 
@@ -184,13 +247,13 @@ def web_server():
 
 def test_a_tracking_store_is_asked_and_not_changed(tmp_path):
     with web_server() as uri, pytest.raises(StoreError, match="cannot be used"):
-        track.probe(uri)  # a server, but none of MLflow
+        tracking.probe(uri)  # a server, but none of MLflow
     with pytest.raises(StoreError, match="cannot be reached"):
-        track.probe(uri)  # it has ended
+        tracking.probe(uri)  # it has ended
     with pytest.raises(StoreError, match="cannot be written"):
-        track.probe(f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+        tracking.probe(f"sqlite:///{tmp_path}/nowhere/mlflow.db")
     (tmp_path / "mlflow.db").write_bytes(b"no database at all, but long enough to look like one" * 4)
     with pytest.raises(StoreError, match="not a database"):
-        track.probe(f"sqlite:///{tmp_path}/mlflow.db")
-    track.probe(f"sqlite:///{tmp_path}/new.db")
+        tracking.probe(f"sqlite:///{tmp_path}/mlflow.db")
+    tracking.probe(f"sqlite:///{tmp_path}/new.db")
     assert not Path(tmp_path / "new.db").exists()

@@ -9,13 +9,15 @@ import torch
 from conftest import Stages
 from PIL import Image
 
-from raydistill import feed, recipes
-from raydistill.config import FolderData, Job
+from raydistill.config.data import FolderData
+from raydistill.config.experiment import Job
 from raydistill.data import load_split, prepare
-from raydistill.evaluate import Evaluator, score_network
-from raydistill.feed import batches
-from raydistill.parallel import Workers
-from raydistill.train import TrialResult
+from raydistill.distributed import Workers
+from raydistill.evaluation.scorer import Evaluator, score_network
+from raydistill.models import inputs
+from raydistill.models.inputs import batches
+from raydistill.training import recipes
+from raydistill.training.loop import TrialResult
 
 CPU, ALONE = torch.device("cpu"), Workers(0, 1)
 
@@ -31,12 +33,21 @@ def test_a_network_scored_again_after_training_gets_the_scores_of_its_last_evalu
 
 
 def test_scores_and_context_name_their_split(stages: Stages, trained: Callable[..., TrialResult]) -> None:
-    scores, context = score_network(trained(stages.student_job()).network, stages.data, stages.judge, "test", CPU)
+    scores, context = score_network(
+        trained(stages.student_job()).network, stages.data, stages.judge, "test", CPU
+    )
     assert set(scores) == {"test/miou", "test/kd_judge", "test/fd_judge"}
-    assert (context["split"], context["extractor"], context["num_samples"], context["num_features"]) == ("test", "judge", 8, 4)
+    assert (context["split"], context["extractor"], context["num_samples"], context["num_features"]) == (
+        "test",
+        "judge",
+        8,
+        4,
+    )
 
 
-def test_the_real_pictures_have_no_frechet_distance_and_the_judges_own_miou(stages: Stages, trained: Callable[..., TrialResult]) -> None:
+def test_the_real_pictures_have_no_frechet_distance_and_the_judges_own_miou(
+    stages: Stages, trained: Callable[..., TrialResult]
+) -> None:
     evaluator = Evaluator(stages.data, stages.judge, "val", CPU, ALONE)
     scores = evaluator.score(lambda real: real.target)
     assert scores["val/miou"] == trained(stages.judge_job()).metrics["val/miou"]
@@ -44,21 +55,28 @@ def test_the_real_pictures_have_no_frechet_distance_and_the_judges_own_miou(stag
 
 
 def test_the_statistics_of_the_real_pictures_change_with_judge_and_split(stages: Stages) -> None:
-    found = [Evaluator(stages.data, stages.judge, split, CPU, ALONE).context["real_statistics"] for split in ("val", "test", "val")]
+    found = [
+        Evaluator(stages.data, stages.judge, split, CPU, ALONE).context["real_statistics"]
+        for split in ("val", "test", "val")
+    ]
     assert found[0] == found[2] != found[1]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_the_batches_of_all_workers_are_the_split_once_in_order(stages: Stages, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def test_the_batches_of_all_workers_are_the_split_once_in_order(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
     split = load_split(stages.data, "train")
     whole = next(batches(split, CPU, ALONE)).target
-    monkeypatch.setattr(feed, "BATCH", 5)
+    monkeypatch.setattr(inputs, "BATCH", 5)
     parts = [part.target for rank in range(count) for part in batches(split, CPU, Workers(rank, count))]
     assert len(whole) == 24 and max(len(part) for part in parts) == min(5, -(-24 // count))
     assert torch.equal(torch.cat(parts), whole)
 
 
-def test_without_labels_the_judges_score_is_the_mean_over_all_pictures_whatever_the_batches(stages: Stages, tmp_path: Path) -> None:
+def test_without_labels_the_judges_score_is_the_mean_over_all_pictures_whatever_the_batches(
+    stages: Stages, tmp_path: Path
+) -> None:
     """66 pictures are a batch of 64 and one of 2, and the last two are unlike the others."""
     rng = np.random.default_rng(0)
     for split, count in (("train", 2), ("val", 66), ("test", 2)):
@@ -68,8 +86,12 @@ def test_without_labels_the_judges_score_is_the_mean_over_all_pictures_whatever_
             Image.fromarray(both).save(tmp_path / split / f"{index:02d}.png")
     data = prepare(FolderData(root=str(tmp_path), height=8, width=8), tmp_path / "cache")
     split = load_split(data, "val")
-    recipe = recipes.build(Job(training=stages.experiment.judge, data=data), stages.bench()._replace(info=split.info))
+    recipe = recipes.build(
+        Job(training=stages.experiment.judge, data=data), stages.bench()._replace(info=split.info)
+    )
     judge, parts = recipe.networks["judge"].eval(), batches(split, CPU, ALONE)
     with torch.no_grad():
-        errors = torch.cat([(judge(part.target).prediction - part.inputs).abs().mean((1, 2, 3)) for part in parts])
+        errors = torch.cat(
+            [(judge(part.target).prediction - part.inputs).abs().mean((1, 2, 3)) for part in parts]
+        )
     assert recipe.evaluate(judge) == pytest.approx({"val/input_l1": float(errors.mean())}, rel=1e-5)

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from raydistill.cli import main
-from raydistill.forecast import Rate, Rates
+from raydistill.commands.cli import main
+from raydistill.sweep.forecast import Rate, Rates
 
 TEXT = (Path(__file__).parent.parent / "docs" / "experiments.md").read_text()
-COMMANDS = {title: command for title, command in re.findall(r"^## (.*?)\n.*?```sh\n(.*?)\n```", TEXT, re.DOTALL | re.MULTILINE)}
+COMMANDS = {
+    title: command
+    for title, command in re.findall(r"^## (.*?)\n.*?```sh\n(.*?)\n```", TEXT, re.DOTALL | re.MULTILINE)
+}
 
 
 def picture(path: Path, width: int, height: int, value: int = 99, mode: str = "RGB") -> None:
@@ -38,7 +41,9 @@ def cityscapes(data: Path) -> Path:
         for frame in range(14):
             stem = f"{city}_{frame:06d}_000019"
             picture(data / "cityscapes" / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png", 64, 32)
-            picture(data / "cityscapes" / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png", 64, 32, 7, "L")
+            picture(
+                data / "cityscapes" / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png", 64, 32, 7, "L"
+            )
     return data / "cityscapes" / "gtFine" / "val" / "lindau" / "lindau_000003_000019_gtFine_labelIds.png"
 
 
@@ -78,16 +83,20 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], tuple[int, str]]:
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[str], tuple[int, str]]:
     monkeypatch.chdir(tmp_path)
 
     def never(**options: object) -> None:
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr("raydistill.place.start_ray", never)
+    monkeypatch.setattr("raydistill.cluster.runtime.start_ray", never)
     kinds = ("judge", "teacher", "student", "student with MI", "without a teacher")
-    given = Rates("a test", {kind: [Rate(0, 0.5)] for kind in kinds})  # at 256x256 the steps to measure take minutes
-    monkeypatch.setattr("raydistill.forecast.rates", lambda plan, **rest: given)
+    given = Rates(
+        "a test", {kind: [Rate(0, 0.5)] for kind in kinds}
+    )  # at 256x256 the steps to measure take minutes
+    monkeypatch.setattr("raydistill.sweep.forecast.rates", lambda plan, **rest: given)
 
     def call(command: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", shlex.split(command))
@@ -104,7 +113,9 @@ def test_every_documented_experiment_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_documented_command_checks_the_real_layout_and_trains_nothing(run: Any, tmp_path: Path, name: str) -> None:
+def test_a_documented_command_checks_the_real_layout_and_trains_nothing(
+    run: Any, tmp_path: Path, name: str
+) -> None:
     MAKERS[name](tmp_path / "data")
     code, said = run(COMMANDS[name])
     assert code == 0 and "nothing was trained" in said and "test" in said, said
@@ -114,9 +125,24 @@ def test_a_documented_command_checks_the_real_layout_and_trains_nothing(run: Any
 @pytest.mark.parametrize(
     ("made", "space", "layout", "said"),
     [
-        (unpaired("x"), "aligned", "auto", "this data is unpaired, and the recipe pix2pix trains on pairs of an input and a picture"),
-        (packed("x.zip", (64, 64), {}), "aligned", "pictures", "this data is pictures, and the recipe pix2pix"),
-        (packed("x.zip", (64, 64), {}), "cyclegan", "pictures", "this data is pictures, and the recipe cyclegan trains on two folders"),
+        (
+            unpaired("x"),
+            "aligned",
+            "auto",
+            "this data is unpaired, and the recipe pix2pix trains on pairs of an input and a picture",
+        ),
+        (
+            packed("x.zip", (64, 64), {}),
+            "aligned",
+            "pictures",
+            "this data is pictures, and the recipe pix2pix",
+        ),
+        (
+            packed("x.zip", (64, 64), {}),
+            "cyclegan",
+            "pictures",
+            "this data is pictures, and the recipe cyclegan trains on two folders",
+        ),
     ],
 )
 def test_data_that_a_recipe_cannot_use_are_refused_before_they_are_decoded(
@@ -134,5 +160,9 @@ def test_a_missing_file_is_named(run: Any, tmp_path: Path, name: str) -> None:
     gone = MAKERS[name](tmp_path / "data")
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     code, said = run(COMMANDS[name])
-    named = f"{gone.parent}: data.layout is aligned: needed are {gone.name}" if name == "pix2pix, edges2shoes" else str(gone)
+    named = (
+        f"{gone.parent}: data.layout is aligned: needed are {gone.name}"
+        if name == "pix2pix, edges2shoes"
+        else str(gone)
+    )
     assert code == 2 and named in said

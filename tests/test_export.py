@@ -14,25 +14,28 @@ from families import CASES, Case
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from raydistill import finished as finished_module
-from raydistill import networks, results, run_export
-from raydistill.cli import main
+from raydistill.commands.cli import main
+from raydistill.commands.export import ExportOptions, run
+from raydistill.commands.latency import LatencyOptions, measure
 from raydistill.data import batch, load_split
 from raydistill.errors import ConfigError, RunError, StoreError
-from raydistill.finished import inputs_for, load_exported, open_generator
-from raydistill.models import GENERATORS
-from raydistill.run_export import FORMATS, ExportOptions, export, run
-from raydistill.run_latency import LatencyOptions, measure
+from raydistill.exchange import generator_file
+from raydistill.exchange.export import FORMATS, TOLERANCE, export
+from raydistill.exchange.generator_file import inputs_for, load_exported, open_generator
+from raydistill.models import GENERATORS, saved
+from raydistill.records.trials import read_result, write_result, write_trial
 
 
 def network(case: Case, folder: Path) -> Path:
     """A network of random weights on disk, as training leaves one."""
     torch.manual_seed(0)
     module = GENERATORS[case.config.family].build(case.config, case.in_channels)
-    for parameter in module.parameters():  # gamma and noise strengths start at 0, which would hide what is behind them
+    for (
+        parameter
+    ) in module.parameters():  # gamma and noise strengths start at 0, which would hide what is behind them
         if parameter.numel() == 1:
             torch.nn.init.constant_(parameter, 0.3)
-    networks.save(folder, "generator", module, case.config)
+    saved.save(folder, "generator", module, case.config)
     return folder
 
 
@@ -42,16 +45,38 @@ def trial(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep") / "trials" / "0003"
     job = stages.student_job(mi__weight=0.0)
     trained = quiet(job, folder)
-    facts: dict[str, Any] = dict.fromkeys(("role", "label", "trial_key"), "") | {key: {} for key in ("params", "costs", "digests")}
-    results.write_trial(folder, facts | {"number": 3, "trial_id": "0003", "seed": 0, "job": job.model_dump(mode="json")})
-    result = {"trial_key": job.key, "budget_nimg": 32, "hardware": "", "git_revision": "abc", "status": "COMPLETE", "reason": ""}
-    result |= {"nimg": trained.nimg, "metrics": trained.metrics, "evaluations": trained.evaluations, "wall_sec": 1.0, "gpu_sec": 0.0}
-    results.write_result(folder, result | {"context": trained.context, "network": trained.network.model_dump() | {"path": "network"}})
+    facts: dict[str, Any] = dict.fromkeys(("role", "label", "trial_key"), "") | {
+        key: {} for key in ("params", "costs", "digests")
+    }
+    write_trial(
+        folder, facts | {"number": 3, "trial_id": "0003", "seed": 0, "job": job.model_dump(mode="json")}
+    )
+    result = {
+        "trial_key": job.key,
+        "budget_nimg": 32,
+        "hardware": "",
+        "git_revision": "abc",
+        "status": "COMPLETE",
+        "reason": "",
+    }
+    result |= {
+        "nimg": trained.nimg,
+        "metrics": trained.metrics,
+        "evaluations": trained.evaluations,
+        "wall_sec": 1.0,
+        "gpu_sec": 0.0,
+    }
+    write_result(
+        folder,
+        result | {"context": trained.context, "network": trained.network.model_dump() | {"path": "network"}},
+    )
     return folder
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_an_exported_generator_puts_out_what_pytorch_does_at_any_batch_size(case: Case, name: str, tmp_path: Path) -> None:
+def test_an_exported_generator_puts_out_what_pytorch_does_at_any_batch_size(
+    case: Case, name: str, tmp_path: Path
+) -> None:
     if name == "onnx":
         pytest.importorskip("onnxruntime")
     finished = open_generator(network(case, tmp_path / "network"), (case.height, case.width))
@@ -60,14 +85,21 @@ def test_an_exported_generator_puts_out_what_pytorch_does_at_any_batch_size(case
     assert export(finished, inputs, FORMATS[name], out) <= 1e-4
     seven = torch.cat([inputs, -inputs])[:7]
     with torch.no_grad():
-        torch.testing.assert_close(FORMATS[name].run(out, seven), finished.module(seven), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            FORMATS[name].run(out, seven), finished.module(seven), rtol=1e-4, atol=1e-4
+        )
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [out.name]
 
 
 def test_a_file_whose_output_differs_is_not_written(tmp_path: Path) -> None:
     finished = open_generator(network(CASES["resnet"], tmp_path / "network"), (16, 24))
-    wrong = FORMATS["torchscript"]._replace(run=lambda file, inputs: FORMATS["torchscript"].run(file, inputs) + 2e-4)
-    with pytest.raises(RunError, match=r"out.pt: not written: its output differs from PyTorch's by 0.00020\d*, allowed are 0.0001"):
+    wrong = FORMATS["torchscript"]._replace(
+        run=lambda file, inputs: FORMATS["torchscript"].run(file, inputs) + 2e-4
+    )
+    with pytest.raises(
+        RunError,
+        match=r"out.pt: not written: its output differs from PyTorch's by 0.00020\d*, allowed are 0.0001",
+    ):
         export(finished, inputs_for(finished)[0], wrong, tmp_path / "out.pt")
     broken = wrong._replace(run=lambda file, inputs: FORMATS["torchscript"].run(file, inputs) * float("nan"))
     with pytest.raises(RunError, match="differs from PyTorch's by nan"):
@@ -76,24 +108,34 @@ def test_a_file_whose_output_differs_is_not_written(tmp_path: Path) -> None:
 
 
 def test_a_trial_is_checked_on_its_data_and_its_card_tells_where_it_comes_from(
-    trial: Path, stages: Stages, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    trial: Path,
+    stages: Stages,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(ExportOptions(given=str(trial), format="torchscript", licence="MIT")) == 0
     said, card = capsys.readouterr().out, Path("0003.pt.md").read_text()
     assert "4 inputs of the val split of its data" in said and "0003.pt.md" in said
-    measured = results.read_result(trial)
+    measured = read_result(trial)
     assert measured is not None
     for part in (
         *("family `resnet`", "Licence: MIT", "convention `true`", "recipe: distill", "images seen: 32"),
-        *(f"data: {stages.data.digest}", f"teacher: {stages.teacher.digest}", f"judge: {stages.judge.digest}"),
+        *(
+            f"data: {stages.data.digest}",
+            f"teacher: {stages.teacher.digest}",
+            f"judge: {stages.judge.digest}",
+        ),
         *(f"| val/miou | {measured['metrics']['val/miou']:.6g} |", "extractor judge", '"family": "resnet"'),
     ):
         assert part in card, part
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_lines_of_the_card_load_the_file(name: str, trial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lines_of_the_card_load_the_file(
+    name: str, trial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     run(ExportOptions(given=str(trial), format=name))  # type: ignore[arg-type]
     (code,) = re.findall(r"```python\n(.*?)```", Path(f"0003{FORMATS[name].suffix}.md").read_text(), re.S)
@@ -128,7 +170,9 @@ def test_pictures_can_be_given_to_check_on(tmp_path: Path) -> None:
     finished = open_generator(network(CASES["unet"], tmp_path / "network"), (32, 48))
     inputs, what = inputs_for(finished, tmp_path / "pictures")
     assert inputs.shape == (3, 3, 32, 48) and what == "3 pictures of pictures, resized to 32x48"
-    torch.testing.assert_close(inputs.mean((1, 2, 3)), torch.tensor([0, 40, 80]) / 127.5 - 1, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        inputs.mean((1, 2, 3)), torch.tensor([0, 40, 80]) / 127.5 - 1, rtol=0, atol=1e-6
+    )
 
 
 # ---- latency ----------------------------------------------------------------------------------------------------------
@@ -136,10 +180,18 @@ def test_pictures_can_be_given_to_check_on(tmp_path: Path) -> None:
 
 def test_a_larger_network_is_slower(tmp_path: Path) -> None:
     small = network(CASES["resnet"], tmp_path / "small")
-    wide = CASES["resnet"].config.model_copy(update={"widths": type(CASES["resnet"].config.widths).uniform(16), "num_blocks": 4})  # type: ignore[union-attr]
+    wide = CASES["resnet"].config.model_copy(
+        update={"widths": type(CASES["resnet"].config.widths).uniform(16), "num_blocks": 4}
+    )  # type: ignore[union-attr]
     large = network(CASES["resnet"]._replace(config=wide), tmp_path / "large")
-    rows = [measure(str(path), 4, LatencyOptions(given=("",), size=(64, 64), repeats=8)) for path in (small, large)]
-    assert rows[0]["cost/latency_ms_p50"] < rows[1]["cost/latency_ms_p50"] and rows[0]["cost/macs"] < rows[1]["cost/macs"]
+    rows = [
+        measure(str(path), 4, LatencyOptions(given=("",), size=(64, 64), repeats=8))
+        for path in (small, large)
+    ]
+    assert (
+        rows[0]["cost/latency_ms_p50"] < rows[1]["cost/latency_ms_p50"]
+        and rows[0]["cost/macs"] < rows[1]["cost/macs"]
+    )
     for row in rows:
         assert 0 < row["cost/latency_ms_p50"] <= row["cost/latency_ms_p95"] and row["size"] == "64x64"
 
@@ -147,7 +199,9 @@ def test_a_larger_network_is_slower(tmp_path: Path) -> None:
 def test_latency_is_measured_in_a_process_of_its_own_and_printed_as_json(
     trial: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["raydistill", "latency", str(trial), "--batch-size", "3", "--repeats", "3", "--json"])
+    monkeypatch.setattr(
+        sys, "argv", ["raydistill", "latency", str(trial), "--batch-size", "3", "--repeats", "3", "--json"]
+    )
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
@@ -159,7 +213,9 @@ def test_latency_is_measured_in_a_process_of_its_own_and_printed_as_json(
 # ---- what is refused --------------------------------------------------------------------------------------------------
 
 
-def ends_with(code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def ends_with(
+    code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> str:
     monkeypatch.setattr(sys, "argv", ["raydistill", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -167,16 +223,30 @@ def ends_with(code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return capsys.readouterr().err
 
 
-def test_wrong_input_ends_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input_ends_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     network(CASES["resnet"], tmp_path / "net")
-    assert "no generator here. Give the folder of a trial" in ends_with(2, monkeypatch, capsys, "export", "nothing")
-    assert "its pictures' size is not known; give --size" in ends_with(2, monkeypatch, capsys, "export", "net")
-    assert "--size 16: give it as HEIGHTxWIDTH" in ends_with(2, monkeypatch, capsys, "export", "net", "--size", "16")
+    assert "no generator here. Give the folder of a trial" in ends_with(
+        2, monkeypatch, capsys, "export", "nothing"
+    )
+    assert "its pictures' size is not known; give --size" in ends_with(
+        2, monkeypatch, capsys, "export", "net"
+    )
+    assert "--size 16: give it as HEIGHTxWIDTH" in ends_with(
+        2, monkeypatch, capsys, "export", "net", "--size", "16"
+    )
     assert "divisible by 4" in ends_with(2, monkeypatch, capsys, "export", "net", "--size", "18x16")
-    assert "'onnx', 'torchscript' or 'safetensors'" in ends_with(2, monkeypatch, capsys, "export", "net", "--format", "tflite")
-    assert "ends in .onnx" in ends_with(2, monkeypatch, capsys, "export", "net", "--size", "16x16", "--out", "a.pt")
-    assert "there is no CUDA device" in ends_with(2, monkeypatch, capsys, "latency", "net", "--device", "cuda")
+    assert "'onnx', 'torchscript' or 'safetensors'" in ends_with(
+        2, monkeypatch, capsys, "export", "net", "--format", "tflite"
+    )
+    assert "ends in .onnx" in ends_with(
+        2, monkeypatch, capsys, "export", "net", "--size", "16x16", "--out", "a.pt"
+    )
+    assert "there is no CUDA device" in ends_with(
+        2, monkeypatch, capsys, "latency", "net", "--device", "cuda"
+    )
     assert "takes 5 channels, pictures have 3" in ends_with(
         2, monkeypatch, capsys, "export", "net", "--size", "16x16", "--pictures", str(tmp_path)
     )
@@ -200,14 +270,19 @@ def test_a_damaged_exported_file_is_refused(tmp_path: Path) -> None:
     finished = open_generator(network(CASES["enhance"], tmp_path / "net"), (16, 16))
     good = tmp_path / "a.safetensors"
     export(finished, inputs_for(finished)[0], FORMATS["safetensors"], good)
-    metadata = finished_module.metadata_of(finished)
+    metadata = generator_file.metadata_of(finished)
     state = load_file(good)
     changed = {name: value + 1 for name, value in state.items()}
     save_file(changed, tmp_path / "changed.safetensors", metadata)
     save_file(state, tmp_path / "foreign.safetensors")
     (tmp_path / "short.safetensors").write_bytes(good.read_bytes()[:-100])
     (tmp_path / "empty.safetensors").write_bytes(b"")
-    for name, says in {"changed": "digest differs", "foreign": "teacher import", "short": "not a whole", "empty": "not a whole"}.items():
+    for name, says in {
+        "changed": "digest differs",
+        "foreign": "teacher import",
+        "short": "not a whole",
+        "empty": "not a whole",
+    }.items():
         with pytest.raises(ConfigError, match=says):
             open_generator(tmp_path / f"{name}.safetensors", (16, 16))
-    assert run_export.TOLERANCE == 1e-4
+    assert TOLERANCE == 1e-4

@@ -7,20 +7,22 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from raydistill import extractors
 from raydistill.errors import DataError
-from raydistill.extractors import KNOWN, TF_INCEPTION, Extractor, load_extractor, resized
-from raydistill.models.drn import DRN105
-from raydistill.models.inception import Inception
-from raydistill.models.squeezenet import SqueezeNet, read_compressed
-from raydistill.models.vgg import VGG16
+from raydistill.evaluation import extractors
+from raydistill.evaluation.extractors import KNOWN, TF_INCEPTION, Extractor, load_extractor, resized
+from raydistill.models.backbones.drn import DRN105
+from raydistill.models.backbones.inception import Inception
+from raydistill.models.backbones.squeezenet import SqueezeNet, read_compressed
+from raydistill.models.backbones.vgg import VGG16
 
 CPU = torch.device("cpu")
 COMPRESSED = Path(__file__).parents[2] / "shared" / "data" / "squeezenet_dc" / "compressed_SqueezeNet.net"
 
 
 def noise(num: int, height: int, width: int) -> Tensor:
-    return torch.randint(0, 256, (num, 3, height, width), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    return torch.randint(0, 256, (num, 3, height, width), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +84,9 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (SqueezeNet, 1_248_424, {}),
     ],
 )
-def test_a_network_has_the_published_parameters(network: type[nn.Module], num_parameters: int, entries: dict[str, tuple[int, ...]]) -> None:
+def test_a_network_has_the_published_parameters(
+    network: type[nn.Module], num_parameters: int, entries: dict[str, tuple[int, ...]]
+) -> None:
     with torch.device("meta"):
         built = network()
     assert sum(parameter.numel() for parameter in built.parameters()) == num_parameters
@@ -117,13 +121,19 @@ def test_only_the_published_inception_gives_an_fid(inception_file: Path) -> None
     published = Extractor("inception", TF_INCEPTION, "tf_bilinear", 2048, ours.network)
     assert (published.metric("fd"), published.metric("kd")) == ("fid", "kid")
     assert "2015-12-05" in published.weights and TF_INCEPTION.startswith("6726825d") and len(KNOWN) == 3
-    assert Extractor("script_inception", TF_INCEPTION, "none", 2048, ours.network).metric("fd") == "fd_script_inception"
+    assert (
+        Extractor("script_inception", TF_INCEPTION, "none", 2048, ours.network).metric("fd")
+        == "fd_script_inception"
+    )
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, inception_file: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
     for file in (tmp_path / "a.safetensors", inception_file):
-        with pytest.raises(DataError, match=f"{file}: these are not the weights of VGG16: .*Give the file as it was published"):
+        with pytest.raises(
+            DataError,
+            match=f"{file}: these are not the weights of VGG16: .*Give the file as it was published",
+        ):
             extractors.load_weights(file, nn.Sequential(nn.Linear(1, 1)), "VGG16")
 
 
@@ -135,14 +145,18 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["resnet=file", "inception", "inception="])
 def test_an_extractor_is_a_kind_and_a_file(given: str) -> None:
-    with pytest.raises(DataError, match=r"KIND=FILE\. Allowed kinds: inception, squeezenet, vgg16, torchscript"):
+    with pytest.raises(
+        DataError, match=r"KIND=FILE\. Allowed kinds: inception, squeezenet, vgg16, torchscript"
+    ):
         load_extractor(given, CPU)
 
 
 def test_a_missing_file_and_a_pointer_of_git_lfs_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing is downloaded"):
         load_extractor(f"inception={tmp_path / 'none.pth'}", CPU)
-    (tmp_path / "pointer.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    (tmp_path / "pointer.pth").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    )
     with pytest.raises(DataError, match="git lfs pull"):
         load_extractor(f"inception={tmp_path / 'pointer.pth'}", CPU)
 
@@ -167,7 +181,11 @@ def test_a_torchscript_file_is_named_by_its_file_and_gets_whole_numbers(tmp_path
 
     torch.jit.script(Means()).save(tmp_path / "means.pt")
     extractor = load_extractor(f"torchscript={tmp_path / 'means.pt'}", CPU)
-    assert (extractor.metric("fd"), extractor.resize, extractor.num_features) == ("fd_script_means", "none", 3)
+    assert (extractor.metric("fd"), extractor.resize, extractor.num_features) == (
+        "fd_script_means",
+        "none",
+        3,
+    )
     pictures = noise(2, 5, 7)
     torch.testing.assert_close(extractor.network(pictures), pictures.float().mean((2, 3)))
 
@@ -205,5 +223,7 @@ def test_the_compressed_squeezenet_has_the_published_number_of_weights_and_tells
     assert sum(int((weight != 0).sum()) for weight in weights) == 415_921
     extractor = load_extractor(f"squeezenet={COMPRESSED}", CPU)
     assert extractor.weights.startswith("SqueezeNet") and extractor.num_features == 512
-    features = extractor.network(torch.cat([noise(1, 64, 64), torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)]))
+    features = extractor.network(
+        torch.cat([noise(1, 64, 64), torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)])
+    )
     assert bool((features >= 0).all()) and float(features.norm(dim=1).min()) > 0.1

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from no_ray import SETTINGS, without_ray
 
-from raydistill import results
-from raydistill.cli import main
-from raydistill.place import Node
+from raydistill.cluster.placement import Node
+from raydistill.commands.cli import main
+from raydistill.records.trials import read_trials
 
 
 def test_students_that_diverge_are_failures_with_a_reason(
@@ -17,13 +17,17 @@ def test_students_that_diverge_are_failures_with_a_reason(
     monkeypatch.chdir(tmp_path)
     without_ray(monkeypatch, [Node("here", 2)])
     diverging = ("--set", "student.optimizer.learning_rate=1e30", "--seconds-per-image", "0.01")
-    monkeypatch.setattr(sys, "argv", ["raydistill", "sweep", "--nimg", "64", "--trials", "2", *SETTINGS, *diverging])
+    monkeypatch.setattr(
+        sys, "argv", ["raydistill", "sweep", "--nimg", "64", "--trials", "2", *SETTINGS, *diverging]
+    )
     with pytest.raises(SystemExit) as exit_info:
         main()
     said = capsys.readouterr()
-    trials = results.read_trials(tmp_path / "runs/sweeps/default-001")
+    trials = read_trials(tmp_path / "runs/sweeps/default-001")
     students = [trial["result"] for trial in trials if trial["role"] in ("uniform", "search")]
     assert len(students) == 5 and {result["status"] for result in students} == {"FAIL"}
     assert all("DivergenceError" in result["reason"] for result in students)
-    assert not exit_info.value.code and "DivergenceError" in said.out  # the student without a teacher was trained: there is a front
+    assert (
+        not exit_info.value.code and "DivergenceError" in said.out
+    )  # the student without a teacher was trained: there is a front
     assert "Traceback" not in said.out + said.err

@@ -12,8 +12,7 @@ from families import CASES, Case, random_case
 from published_counts import ATTENTION, Published, PublishedCritic
 from torch import Tensor, nn
 
-from raydistill import cost, networks
-from raydistill.architectures import (
+from raydistill.config.architectures import (
     MobileResnetWidths,
     PatchDiscriminator,
     ResnetGenerator,
@@ -22,10 +21,20 @@ from raydistill.architectures import (
     StyleganGenerator,
     StyleganWidths,
 )
+from raydistill.config.paths import validated
 from raydistill.data import DataInfo
-from raydistill.dotted import validated
 from raydistill.errors import ConfigError
-from raydistill.models import GENERATORS, check, discriminator, input_shape, sagan, stylegan2
+from raydistill.models import (
+    GENERATORS,
+    check,
+    cost,
+    discriminator,
+    input_shape,
+    networks,
+    sagan,
+    saved,
+    stylegan2,
+)
 
 
 def info_of(case: Case) -> DataInfo:
@@ -65,15 +74,28 @@ def test_a_discriminator_has_the_published_counts(published: PublishedCritic) ->
         module = discriminator(published.config, published.channels)
     assert cost.module_params(module) == published.params
     if published.macs is not None:
-        assert cost.module_macs(module, (1, published.channels, published.side, published.side)) == published.macs
+        assert (
+            cost.module_macs(module, (1, published.channels, published.side, published.side))
+            == published.macs
+        )
 
 
 def test_the_products_of_an_attention_are_counted_by_the_true_convention_alone() -> None:
-    tables = {row.name: GENERATORS["sagan"].layers(row.config, 3, 64, 64) for row in published_counts.GENERATORS if row.name in ATTENTION}
+    tables = {
+        row.name: GENERATORS["sagan"].layers(row.config, 3, 64, 64)
+        for row in published_counts.GENERATORS
+        if row.name in ATTENTION
+    }
     tables["SAGAN D ndf 64"] = sagan.discriminator_layers(SaganDiscriminator())
-    assert {name: sum(row.macs for row in table if isinstance(row, cost.Extra)) for name, table in tables.items()} == ATTENTION
+    assert {
+        name: sum(row.macs for row in table if isinstance(row, cost.Extra)) for name, table in tables.items()
+    } == ATTENTION
     table = tables["SAGAN D ndf 64"]
-    assert (cost.params(table), cost.macs(table), cost.macs(table, "conv_out")) == (3_175_299, 115_630_080, 114_302_976)
+    assert (cost.params(table), cost.macs(table), cost.macs(table, "conv_out")) == (
+        3_175_299,
+        115_630_080,
+        114_302_976,
+    )
 
 
 def test_the_pixel_discriminator_has_the_parameters_of_three_1x1_convolutions() -> None:
@@ -116,7 +138,9 @@ def test_a_generator_gives_pictures_of_its_size_in_range(case: Case) -> None:
     module, scale = built(case).eval(), getattr(case.config, "scale", 1)
     with torch.no_grad():
         pictures = module(inputs(case))
-    assert pictures.shape == (3, 3, scale * case.height, scale * case.width) and pictures.dtype == torch.float32
+    assert (
+        pictures.shape == (3, 3, scale * case.height, scale * case.width) and pictures.dtype == torch.float32
+    )
     assert bool(pictures.isfinite().all())
     if case.config.family != "stylegan2":
         assert bool((pictures.abs() <= 1).all())
@@ -132,18 +156,22 @@ def test_a_generator_built_on_the_meta_device_has_the_state_of_a_real_one(case: 
     with torch.device("meta"):
         meta = GENERATORS[case.config.family].build(case.config, case.in_channels)
     real = built(case)
-    assert {name: value.shape for name, value in meta.state_dict().items()} == {n: v.shape for n, v in real.state_dict().items()}
+    assert {name: value.shape for name, value in meta.state_dict().items()} == {
+        n: v.shape for n, v in real.state_dict().items()
+    }
     meta.load_state_dict(real.state_dict(), assign=True)
     with torch.no_grad():
         assert torch.equal(meta.eval()(inputs(case)), real.eval()(inputs(case)))
 
 
-def test_a_generator_comes_back_from_its_folder_and_from_its_config_as_json(case: Case, tmp_path: Path) -> None:
+def test_a_generator_comes_back_from_its_folder_and_from_its_config_as_json(
+    case: Case, tmp_path: Path
+) -> None:
     module = built(case).train()
     with torch.no_grad():
         module(inputs(case))  # moves statistics and spectral norms
-    stored = networks.save(tmp_path / "network", "generator", module, case.config)
-    loaded = networks.load(stored, info_of(case), torch.device("cpu"))
+    stored = saved.save(tmp_path / "network", "generator", module, case.config)
+    loaded = saved.load(stored, info_of(case), torch.device("cpu"))
     with torch.no_grad():
         assert torch.equal(loaded(inputs(case)), module.eval()(inputs(case)))
     config = GENERATORS[case.config.family].config
@@ -153,26 +181,36 @@ def test_a_generator_comes_back_from_its_folder_and_from_its_config_as_json(case
 def test_every_parameter_of_a_generator_gets_a_gradient_and_a_second_one_exists(case: Case) -> None:
     torch.manual_seed(0)
     module = built(case).train().double()
-    for parameter in module.parameters():  # an attention's gamma and a noise's strength start at 0, which hides what is behind them
+    for parameter in (
+        module.parameters()
+    ):  # an attention's gamma and a noise's strength start at 0, which hides what is behind them
         if parameter.numel() == 1:
             torch.nn.init.constant_(parameter, 0.1)
     x = inputs(case).double().requires_grad_(True)
     pictures = module(x)
     (first,) = torch.autograd.grad((pictures * torch.randn_like(pictures)).sum(), x, create_graph=True)
     (first.square().sum() + pictures.square().sum()).backward()
-    missing = [name for name, value in module.named_parameters() if value.grad is None or not bool(value.grad.isfinite().all())]
+    missing = [
+        name
+        for name, value in module.named_parameters()
+        if value.grad is None or not bool(value.grad.isfinite().all())
+    ]
     assert missing == []
 
 
 def test_generators_of_one_seed_are_equal_and_of_two_seeds_are_not(case: Case) -> None:
-    first, again, other = (nn.utils.parameters_to_vector(built(case, seed).parameters()) for seed in (0, 0, 1))
+    first, again, other = (
+        nn.utils.parameters_to_vector(built(case, seed).parameters()) for seed in (0, 0, 1)
+    )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_the_closed_form_counts_what_the_module_counts_and_grows_with_every_width(case: Case) -> None:
     before = counts(case)
     for name, value in case.config.widths:
-        if value is None or (name == "up" and getattr(case.config, "scale", None) == 1):  # not in this network
+        if value is None or (
+            name == "up" and getattr(case.config, "scale", None) == 1
+        ):  # not in this network
             continue
         widths = case.config.widths.model_copy(update={name: value + 8})
         after = counts(case._replace(config=case.config.model_copy(update={"widths": widths})))
@@ -202,7 +240,12 @@ def test_modulating_the_input_is_the_same_as_modulating_the_kernel() -> None:
     torch.manual_seed(0)
     layer = stylegan2.StyledConv(5, 7, 6, 8).eval()
     x, style = torch.randn(3, 5, 8, 8), torch.randn(3, 6)
-    torch.testing.assert_close(layer(x, style), nn.functional.leaky_relu(modulated(x, style, layer), 0.2) * 2**0.5, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        layer(x, style),
+        nn.functional.leaky_relu(modulated(x, style, layer), 0.2) * 2**0.5,
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 def test_doubling_a_picture_keeps_a_constant_inside_and_its_mean() -> None:
@@ -235,7 +278,9 @@ def test_a_generators_noise_is_its_own_unless_other_is_given() -> None:
         assert torch.equal(module.train()(z), own)
         styles = [module.styles(z)] * module.num_styles
         other = [torch.randn(len(z), 1, side, side) for side in module.noise_sides]
-        assert torch.equal(module.synthesis(styles), own) and not torch.equal(module.synthesis(styles, other), own)
+        assert torch.equal(module.synthesis(styles), own) and not torch.equal(
+            module.synthesis(styles, other), own
+        )
 
 
 def test_the_discriminators_score_each_picture() -> None:
@@ -253,7 +298,12 @@ def test_the_discriminators_score_each_picture() -> None:
 @pytest.mark.parametrize(
     ("name", "height", "width", "says"),
     [
-        ("resnet", 18, 16, "resnet needs heights and widths divisible by 4, 8 or more, given 3 channels of 18x16"),
+        (
+            "resnet",
+            18,
+            16,
+            "resnet needs heights and widths divisible by 4, 8 or more, given 3 channels of 18x16",
+        ),
         ("resnet", 4, 4, "8 or more"),
         ("mobile_resnet", 16, 18, "divisible by 4"),
         ("unet", 24, 32, "divisible by 16 (2 ** num_levels)"),
@@ -277,8 +327,16 @@ def test_pictures_of_other_than_3_channels_cannot_be_enhanced() -> None:
     ("family", "values", "says"),
     [
         ("resnet", {"widths": {"stem": 0}}, "widths.stem: Input should be greater than or equal to 1"),
-        ("sagan", {"widths": {"at4": 8, "at8": 8, "at16": 7, "at32": 8}}, "widths.at16: Input should be greater than or equal to 8"),
-        ("stylegan2", {"widths": {"at4": 8, "at8": 8, "at32": 8}}, "give every width up to the network's size"),
+        (
+            "sagan",
+            {"widths": {"at4": 8, "at8": 8, "at16": 7, "at32": 8}},
+            "widths.at16: Input should be greater than or equal to 8",
+        ),
+        (
+            "stylegan2",
+            {"widths": {"at4": 8, "at8": 8, "at32": 8}},
+            "give every width up to the network's size",
+        ),
         ("unet", {"num_levels": 3}, "num_levels: Input should be greater than or equal to 4"),
         ("enhance", {"scale": 3}, "scale: Input should be 1, 2 or 4"),
     ],

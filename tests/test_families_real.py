@@ -9,16 +9,21 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from raydistill import cost, feed, frontier, models, networks, recipes
-from raydistill.config import Experiment, Job
+from raydistill import models
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import validated, with_values
+from raydistill.config.presets import PRESETS, recommended_vem
 from raydistill.data import load_split, prepare, read_info, to_uint8
-from raydistill.dotted import validated, with_values
-from raydistill.extractors import load_extractor
-from raydistill.metrics import kernel_distance
-from raydistill.parallel import Workers
-from raydistill.perform import Stages, network_of, perform, train_stages
-from raydistill.presets import PRESETS, recommended_vem
-from raydistill.recipes import Bench
+from raydistill.distributed import Workers
+from raydistill.evaluation.extractors import load_extractor
+from raydistill.evaluation.metrics import kernel_distance
+from raydistill.models import cost, saved
+from raydistill.models.inputs import BATCH, batches, latent_of, target_batches
+from raydistill.records import pareto
+from raydistill.training import recipes
+from raydistill.training.recipes import Bench
+from raydistill.trials.run_job import perform
+from raydistill.trials.stages import Stages, network_of, train_stages
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -37,7 +42,10 @@ class Case(NamedTuple):
 
 def day_and_dusk(folder: Path) -> Path:
     """trainA: the frames by day, trainB: those by dusk."""
-    for domain, names in zip("AB", (json.loads((DATA / "camvid" / "domains_day_dusk.json").read_text())[key] for key in ("day", "dusk"))):
+    for domain, names in zip(
+        "AB",
+        (json.loads((DATA / "camvid" / "domains_day_dusk.json").read_text())[key] for key in ("day", "dusk")),
+    ):
         (folder / f"train{domain}").mkdir(parents=True)
         for name in names:
             (folder / f"train{domain}" / Path(name).name).symlink_to(DATA / "camvid" / name)
@@ -85,7 +93,12 @@ CASES = {
         budgets(8_000, 4_800, 1_600),
     ),
     "cyclegan": Case(
-        "cyclegan", day_and_dusk, "val/kd_judge", 8, (2, 3, 5), budgets(3_200, 1_600, 4_000) | {"data.height": 36, "data.width": 48}
+        "cyclegan",
+        day_and_dusk,
+        "val/kd_judge",
+        8,
+        (2, 3, 5),
+        budgets(3_200, 1_600, 4_000) | {"data.height": 36, "data.width": 48},
     ),
 }
 
@@ -102,7 +115,11 @@ def widened(training: Any, ngf: int) -> Any:
 
 
 def experiment_of(case: Case, folder: Path) -> Experiment:
-    base = with_values(PRESETS[case.preset](), {"data.root": str(case.given(folder / "pictures"))} | case.values, where="test")
+    base = with_values(
+        PRESETS[case.preset](),
+        {"data.root": str(case.given(folder / "pictures"))} | case.values,
+        where="test",
+    )
     student = base.student.model_copy(update={"mi": recommended_vem()})
     return base.model_copy(update={"teacher": widened(base.teacher, case.teacher), "student": student})
 
@@ -124,11 +141,12 @@ def seen_by_squeezenet(job: Job, network: Any, case: Case) -> dict[str, float]:
         return {}
     split = load_split(job.data, "val")
     extractor = load_extractor(f"squeezenet={DATA / 'squeezenet_dc' / 'compressed_SqueezeNet.net'}", CPU)
-    latent = feed.latent_of(job.training.generator)  # type: ignore[attr-defined]
-    real = (part.target for part in feed.target_batches(split, CPU, ALONE))
-    made = (network(part.inputs) for part in feed.batches(split, CPU, ALONE, latent))
+    latent = latent_of(job.training.generator)  # type: ignore[attr-defined]
+    real = (part.target for part in target_batches(split, CPU, ALONE))
+    made = (network(part.inputs) for part in batches(split, CPU, ALONE, latent))
     features = [
-        torch.cat([extractor.network(to_uint8(shown)) for shown in itertools.islice(each, 128 // feed.BATCH)]) for each in (real, made)
+        torch.cat([extractor.network(to_uint8(shown)) for shown in itertools.islice(each, 128 // BATCH)])
+        for each in (real, made)
     ]
     return {"val/kd_squeezenet": kernel_distance(*features)}
 
@@ -145,10 +163,14 @@ def test_a_family_trains_as_teacher_and_as_students_on_real_pictures(name: str, 
     stages = train_stages(experiment, data, tmp_path, lambda numbers: print(name, numbers, flush=True))
     jobs = {f"teacher {case.teacher}": Job(training=experiment.teacher, data=data, judge=stages.judge)}
     jobs |= {
-        f"student {ngf}": Job(training=widened(experiment.student, ngf), data=data, judge=stages.judge, teacher=stages.teacher)
+        f"student {ngf}": Job(
+            training=widened(experiment.student, ngf), data=data, judge=stages.judge, teacher=stages.teacher
+        )
         for ngf in case.students
     }
-    rows = [measured(label, job, stages, tmp_path / label.replace(" ", "-"), case) for label, job in jobs.items()]
+    rows = [
+        measured(label, job, stages, tmp_path / label.replace(" ", "-"), case) for label, job in jobs.items()
+    ]
     print_table(name, case, rows, stages.judge_result["metrics"], str(stages.teacher.path))
 
 
@@ -166,13 +188,21 @@ def measured(label: str, job: Job, stages: Stages, folder: Path, case: Case) -> 
     folder = Path(stages.teacher.path).parent if is_teacher else folder
     result = stages.teacher_result if is_teacher else perform(job, folder, lambda numbers: None)
     assert result["status"] == "COMPLETE", result["reason"]
-    network = networks.load(network_of(folder, result), read_info(job.data), CPU)
-    first, last = scores_at_the_start(job, case), {name: value for name, value in result["metrics"].items() if name.startswith("val/")}
+    network = saved.load(network_of(folder, result), read_info(job.data), CPU)
+    first, last = (
+        scores_at_the_start(job, case),
+        {name: value for name, value in result["metrics"].items() if name.startswith("val/")},
+    )
     last |= seen_by_squeezenet(job, network, case)
     assert all(abs(value) < float("inf") for value in result["metrics"].values())
     for quality in LOOKED_AT.get(case.quality, (case.quality,)):
         is_rising = quality in ("val/miou", "val/psnr", "val/ssim")
-        assert last[quality] > first[quality] if is_rising else last[quality] < first[quality], (label, quality, first, last)
+        assert last[quality] > first[quality] if is_rising else last[quality] < first[quality], (
+            label,
+            quality,
+            first,
+            last,
+        )
     info, config = read_info(job.data), job.training.generator  # type: ignore[attr-defined]
     family = models.GENERATORS[config.family]
     size = info.input_size if family.takes == "picture" else (info.height, info.width)
@@ -181,10 +211,14 @@ def measured(label: str, job: Job, stages: Stages, folder: Path, case: Case) -> 
 
 
 def print_table(name: str, case: Case, rows: list[Row], judge: dict[str, float], teacher: str) -> None:
-    direction: frontier.Direction = "max" if case.quality in ("val/miou", "val/psnr") else "min"
-    front = frontier.members([(row.last[case.quality], row.macs) for row in rows[1:]], [direction, "min"])
+    direction: pareto.Direction = "max" if case.quality in ("val/miou", "val/psnr") else "min"
+    front = pareto.members([(row.last[case.quality], row.macs) for row in rows[1:]], [direction, "min"])
     names = sorted(rows[0].last)
-    print(f"\n{name}: judge {judge}; teacher in {teacher}\n| network | MACs | params | {' | '.join(names)} | s | front |")
+    print(
+        f"\n{name}: judge {judge}; teacher in {teacher}\n| network | MACs | params | {' | '.join(names)} | s | front |"
+    )
     for row, member in zip(rows, [False, *front]):
         cells = " | ".join(f"{row.first[key]:.4f} -> {row.last[key]:.4f}" for key in names)
-        print(f"| {row.label} | {row.macs:,} | {row.params:,} | {cells} | {row.wall_sec:.0f} | {'*' if member else ''} |")
+        print(
+            f"| {row.label} | {row.macs:,} | {row.params:,} | {cells} | {row.wall_sec:.0f} | {'*' if member else ''} |"
+        )

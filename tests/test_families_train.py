@@ -11,11 +11,17 @@ from cookbook import forgotten_after, written
 from families import CASES, plug_in_case
 from torch import Tensor
 
-from raydistill import models, parallel, plugins
-from raydistill.architectures import MobileResnetGenerator, MobileResnetWidths, PictureGenerator, UnetGenerator, UnetWidths
-from raydistill.config import Job
+from raydistill import distributed, models, plugins
+from raydistill.config.architectures import (
+    MobileResnetGenerator,
+    MobileResnetWidths,
+    PictureGenerator,
+    UnetGenerator,
+    UnetWidths,
+)
+from raydistill.config.experiment import Job
+from raydistill.distributed import Workers
 from raydistill.models import input_shape
-from raydistill.parallel import Workers
 
 GENERATORS: dict[str, PictureGenerator] = {
     "mobile_resnet": MobileResnetGenerator(widths=MobileResnetWidths.uniform(4), num_blocks=3),
@@ -27,10 +33,14 @@ GENERATORS: dict[str, PictureGenerator] = {
 
 @pytest.mark.parametrize("stage", ["teacher", "student"])
 @pytest.mark.parametrize("name", GENERATORS)
-def test_the_error_of_a_family_falls_and_its_scores_are_finite(name: str, stage: str, stages: Stages, tmp_path: Path) -> None:
+def test_the_error_of_a_family_falls_and_its_scores_are_finite(
+    name: str, stage: str, stages: Stages, tmp_path: Path
+) -> None:
     job = getattr(stages, f"{stage}_job")(budget_nimg=96, report_every_nimg=48, optimizer__learning_rate=2e-3)
     training = job.training.model_copy(update={"generator": GENERATORS[name]})
-    first, last = numbers(quiet(Job(training=training, data=job.data, judge=job.judge, teacher=job.teacher), tmp_path / "run"))
+    first, last = numbers(
+        quiet(Job(training=training, data=job.data, judge=job.judge, teacher=job.teacher), tmp_path / "run")
+    )
     assert last["train/l1"] < first["train/l1"]
     assert all(abs(value) < float("inf") for value in last.values())
 
@@ -45,16 +55,24 @@ def step_of(name: str, stages: Stages, workers: Workers) -> dict[str, Tensor]:
     """
     case = plug_in_case() if name == "plug-in" else CASES[name]
     torch.manual_seed(0)
-    module = models.GENERATORS[case.config.family].build(case.config, case.in_channels).train(case.config.family != "stylegan2")
-    for parameter in module.parameters():  # an attention's gamma and a noise's strength start at 0, which hides what is behind them
+    module = (
+        models.GENERATORS[case.config.family]
+        .build(case.config, case.in_channels)
+        .train(case.config.family != "stylegan2")
+    )
+    for parameter in (
+        module.parameters()
+    ):  # an attention's gamma and a noise's strength start at 0, which hides what is behind them
         if parameter.numel() == 1:
             torch.nn.init.constant_(parameter, 0.1)
     x = torch.randn(4, *input_shape(*case)).clamp(-1, 1)
-    parallel.prepare({"generator": module}, stages.student_job().training, torch.device("cpu"), workers)
+    distributed.prepare({"generator": module}, stages.student_job().training, torch.device("cpu"), workers)
     pictures = module(x[workers.slice(4)])
     (pictures * torch.linspace(-1, 1, 3)[:, None, None]).square().mean().backward()
-    parallel.average_gradients(list(module.parameters()), workers)
-    gradients = {name: value.grad.clone() for name, value in module.named_parameters() if value.grad is not None}
+    distributed.average_gradients(list(module.parameters()), workers)
+    gradients = {
+        name: value.grad.clone() for name, value in module.named_parameters() if value.grad is not None
+    }
     return gradients | {name: value.clone() for name, value in module.named_buffers()}
 
 
@@ -62,7 +80,10 @@ def run_worker(rank: int, folder: Path, stages: Stages, shipped: str) -> None:
     torch.set_num_threads(1)
     plugins.take_in(shipped)
     dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
-    torch.save({name: step_of(name, stages, parallel.current()) for name in (*CASES, "plug-in")}, folder / f"{rank}.pt")
+    torch.save(
+        {name: step_of(name, stages, distributed.current()) for name in (*CASES, "plug-in")},
+        folder / f"{rank}.pt",
+    )
     dist.destroy_process_group()
 
 
@@ -75,4 +96,6 @@ def test_two_workers_take_the_step_of_one_in_every_family(stages: Stages, tmp_pa
             alone = step_of(name, stages, Workers(0, 1))
             assert alone and set(alone) == set(found[0][name])
             for shared in (found[0][name], found[1][name]):
-                torch.testing.assert_close(shared, alone, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+                torch.testing.assert_close(
+                    shared, alone, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+                )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from raydistill.cli import main
+from raydistill.commands.cli import main
 from raydistill.data import fetch
 from raydistill.data.fetch import Download
 
@@ -39,7 +39,11 @@ def server() -> Iterator[Server]:
             content, etag = files[name], hashlib.md5(files[name]).hexdigest()
             wanted = self.headers.get("Range", "")
             ranges.append(wanted)
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.headers.get("If-Range") == etag else 0
+            start = (
+                int(wanted.removeprefix("bytes=").removesuffix("-"))
+                if wanted and self.headers.get("If-Range") == etag
+                else 0
+            )
             self.send_response(206 if start else 200)
             self.send_header("Content-Length", str(len(content) - start))
             self.send_header("ETag", etag)
@@ -58,7 +62,9 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str]]:
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: str) -> tuple[int, str]:
@@ -89,22 +95,36 @@ def tarred(names: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def test_an_archive_is_unpacked_without_its_only_folder_and_its_sha256_is_kept(run: Any, server: Server) -> None:
-    server.files["horse2zebra.zip"] = zipped({"horse2zebra/trainA/a.jpg": b"a", "horse2zebra/trainB/b.jpg": b"b"})
+def test_an_archive_is_unpacked_without_its_only_folder_and_its_sha256_is_kept(
+    run: Any, server: Server
+) -> None:
+    server.files["horse2zebra.zip"] = zipped(
+        {"horse2zebra/trainA/a.jpg": b"a", "horse2zebra/trainB/b.jpg": b"b"}
+    )
     server.files["facades.tar.gz"] = tarred({"facades/train/1.jpg": b"1"})
     code, said = run("horse2zebra", "--mirror", server.url)
     sha256 = hashlib.sha256(server.files["horse2zebra.zip"]).hexdigest()
-    assert code == 0 and "nobody publishes a checksum" in said and sha256 in said and "data inspect data/horse2zebra" in said
+    assert (
+        code == 0
+        and "nobody publishes a checksum" in said
+        and sha256 in said
+        and "data inspect data/horse2zebra" in said
+    )
     assert Path("data/horse2zebra/trainA/a.jpg").read_bytes() == b"a"
     assert Path("data/horse2zebra/SHA256SUMS").read_text() == f"{sha256}  horse2zebra.zip\n"
-    assert run("facades", "--mirror", f"{server.url}/")[0] == 0 and Path("data/facades/train/1.jpg").read_bytes() == b"1"
+    assert (
+        run("facades", "--mirror", f"{server.url}/")[0] == 0
+        and Path("data/facades/train/1.jpg").read_bytes() == b"1"
+    )
     assert sorted(path.name for path in Path("data").iterdir()) == ["facades", "horse2zebra"]
     requests = len(server.ranges)
     assert "is there" in run("facades", "--mirror", server.url)[1] and len(server.ranges) == requests
 
 
 def test_a_download_that_broke_off_goes_on_where_it_was(run: Any, server: Server) -> None:
-    content = server.files["horse2zebra.zip"] = zipped({"trainA/a.jpg": bytes(range(256)) * 20, "trainB/b.jpg": b"b"})
+    content = server.files["horse2zebra.zip"] = zipped(
+        {"trainA/a.jpg": bytes(range(256)) * 20, "trainB/b.jpg": b"b"}
+    )
     server.cut["horse2zebra.zip"] = 1000
     code, said = run("horse2zebra", "--mirror", server.url)
     assert code == 2 and f"broke off after 1,000 of {len(content):,} bytes. The same command goes on" in said
@@ -115,7 +135,9 @@ def test_a_download_that_broke_off_goes_on_where_it_was(run: Any, server: Server
     assert Path("data/horse2zebra/trainA/a.jpg").read_bytes() == bytes(range(256)) * 20
 
 
-def test_a_file_that_changed_on_the_server_meanwhile_is_fetched_from_the_start(run: Any, server: Server) -> None:
+def test_a_file_that_changed_on_the_server_meanwhile_is_fetched_from_the_start(
+    run: Any, server: Server
+) -> None:
     server.files["horse2zebra.zip"] = zipped({"trainA/a.jpg": b"old" * 1000, "trainB/b.jpg": b""})
     server.cut["horse2zebra.zip"] = 1000
     run("horse2zebra", "--mirror", server.url)
@@ -125,7 +147,9 @@ def test_a_file_that_changed_on_the_server_meanwhile_is_fetched_from_the_start(r
     assert Path("data/horse2zebra/trainA/a.jpg").read_bytes() == b"new" * 1000
 
 
-def test_a_wrong_checksum_is_refused_and_nothing_is_left(run: Any, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_checksum_is_refused_and_nothing_is_left(
+    run: Any, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.files["one-ubyte.gz"] = b"content"
     right = hashlib.md5(b"content").hexdigest()
     for md5, expected in (("0" * 32, 2), (right, 0)):
@@ -133,7 +157,9 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_left(run: Any, server: Serve
         code, said = run("small", "--mirror", server.url)
         assert code == expected
         assert (f"md5 {right}, expected {md5}. It was removed" in said) == bool(expected)
-        assert list(Path("data").rglob("one-ubyte.gz")) == ([] if expected else [Path("data/small/one-ubyte.gz")])
+        assert list(Path("data").rglob("one-ubyte.gz")) == (
+            [] if expected else [Path("data/small/one-ubyte.gz")]
+        )
 
 
 def test_a_demanded_sha256_is_checked(run: Any, server: Server) -> None:
@@ -141,13 +167,22 @@ def test_a_demanded_sha256_is_checked(run: Any, server: Server) -> None:
     code, said = run("horse2zebra", "--mirror", server.url, "--sha256", "ab" * 32)
     assert code == 2 and f"expected {'ab' * 32}" in said and not Path("data/horse2zebra").exists()
     assert (
-        run("horse2zebra", "--mirror", server.url, "--sha256", hashlib.sha256(server.files["horse2zebra.zip"]).hexdigest().upper())[0] == 0
+        run(
+            "horse2zebra",
+            "--mirror",
+            server.url,
+            "--sha256",
+            hashlib.sha256(server.files["horse2zebra.zip"]).hexdigest().upper(),
+        )[0]
+        == 0
     )
     assert "sets of one file" in run("fashion_mnist", "--sha256", "ab")[1]
 
 
 @pytest.mark.parametrize("name", ["../evil.jpg", "/tmp/evil.jpg"])
-def test_an_archive_that_leaves_its_folder_is_refused_whole(run: Any, server: Server, tmp_path: Path, name: str) -> None:
+def test_an_archive_that_leaves_its_folder_is_refused_whole(
+    run: Any, server: Server, tmp_path: Path, name: str
+) -> None:
     server.files["horse2zebra.zip"] = zipped({"trainA/a.jpg": b"a", name: b"evil"})
     server.files["facades.tar.gz"] = tarred({"train/a.jpg": b"a", name: b"evil"})
     for which in ("horse2zebra", "facades"):
@@ -166,11 +201,19 @@ def test_a_damaged_archive_is_removed_so_that_the_next_try_fetches_it(run: Any, 
 
 def test_without_a_connection_or_a_file_it_is_said_what_to_do(run: Any, server: Server) -> None:
     code, said = run("horse2zebra", "--mirror", "http://127.0.0.1:9")
-    assert code == 2 and "cannot be reached or broke off" in said and "copy the file to data/.horse2zebra.parts/horse2zebra.zip" in said
+    assert (
+        code == 2
+        and "cannot be reached or broke off" in said
+        and "copy the file to data/.horse2zebra.parts/horse2zebra.zip" in said
+    )
     code, said = run("horse2zebra", "--mirror", server.url)
     assert code == 2 and "the server answers 404" in said
-    Path("data/.horse2zebra.parts/horse2zebra.zip").write_bytes(zipped({"trainA/a.jpg": b"a", "trainB/b.jpg": b"b"}))
-    assert run("horse2zebra", "--mirror", "http://127.0.0.1:9")[0] == 0, "the file that was copied there is taken"
+    Path("data/.horse2zebra.parts/horse2zebra.zip").write_bytes(
+        zipped({"trainA/a.jpg": b"a", "trainB/b.jpg": b"b"})
+    )
+    assert run("horse2zebra", "--mirror", "http://127.0.0.1:9")[0] == 0, (
+        "the file that was copied there is taken"
+    )
 
 
 def test_unknown_sets_and_those_fetched_by_hand_are_said(run: Any) -> None:

@@ -32,16 +32,41 @@ FLOORS: dict[str, int] = {
         0,
     ),
     **dict.fromkeys(("seeds", "cost", "live", "losses", "metrics", "bootstrap", "langevin", "vem", "vid"), 1),
-    **dict.fromkeys(("models", "models.energy", "models.judge", "models.patchgan", "models.resnet", "models.unet"), 1),
+    **dict.fromkeys(
+        ("models", "models.energy", "models.judge", "models.patchgan", "models.resnet", "models.unet"), 1
+    ),
     **dict.fromkeys(("models.enhance", "models.sagan", "models.stylegan2"), 1),
-    **dict.fromkeys(("extractors", "segmenters", "models.drn", "models.inception", "models.squeezenet", "models.vgg"), 1),
+    **dict.fromkeys(
+        ("extractors", "segmenters", "models.drn", "models.inception", "models.squeezenet", "models.vgg"), 1
+    ),
     **dict.fromkeys(("truth", "truth.pairs", "truth.bounds", "truth.fit", "truth.temperature"), 1),
-    **dict.fromkeys(("data", "data.classes", "data.fetch", "data.files", "data.folders", "data.inspect", "data.layouts"), 1),
+    **dict.fromkeys(
+        ("data", "data.classes", "data.fetch", "data.files", "data.folders", "data.inspect", "data.layouts"),
+        1,
+    ),
     **dict.fromkeys(("data.degrade", "data.outputs", "data.prepare", "data.shapes"), 1),
     **dict.fromkeys(("data.arrays", "data.crops", "data.found", "data.source"), 1),
-    **dict.fromkeys(("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2),
     **dict.fromkeys(
-        ("feed", *(f"recipes.{name}" for name in ("parts", "pix2pix", "cyclegan", "sagan", "stylegan2", "enhance", "distill", "judge"))), 2
+        ("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2
+    ),
+    **dict.fromkeys(
+        (
+            "feed",
+            *(
+                f"recipes.{name}"
+                for name in (
+                    "parts",
+                    "pix2pix",
+                    "cyclegan",
+                    "sagan",
+                    "stylegan2",
+                    "enhance",
+                    "distill",
+                    "judge",
+                )
+            ),
+        ),
+        2,
     ),
     **dict.fromkeys(("search.problem", "search.encoding", "search.surrogate", "search.acquisition"), 2),
     **dict.fromkeys(("search.known_cost", "search.replicates", "search.stopping"), 2),
@@ -82,7 +107,17 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(("cli", "__main__", "launch.sweep"), 5),
 }
 """Module below raydistill -> its floor. A new module needs a line here."""
-LOWEST = {"torch": 1, "safetensors": 1, "torchmetrics": 1, "ray": 4, "optuna": 4, "mlflow": 4, "rich": 4, "analysis": 4, "typer": 5}
+LOWEST = {
+    "torch": 1,
+    "safetensors": 1,
+    "torchmetrics": 1,
+    "ray": 4,
+    "optuna": 4,
+    "mlflow": 4,
+    "rich": 4,
+    "analysis": 4,
+    "typer": 5,
+}
 """Outside package -> the lowest floor that may import it."""
 CONFINED = {
     "ray": {"trial", "tuning", "place", "nodes", "join"},
@@ -96,7 +131,8 @@ REFUSED = ("torchvision", "yaml")
 LATE = ("torchmetrics", "scipy.stats", "analysis")
 """Seconds to import, and few processes need them: imported where they are used, never at the top of a file."""
 MODULES = {
-    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): path for path in PACKAGE.rglob("*.py")
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
+    for path in PACKAGE.rglob("*.py")
 }
 
 
@@ -153,18 +189,24 @@ def test_a_module_imports_no_package_that_belongs_higher_up(module: str) -> None
 
 @pytest.mark.parametrize("module", MODULES)
 def test_what_takes_seconds_to_import_is_imported_where_it_is_used(module: str) -> None:
-    top = ast.Module([node for node in parsed(MODULES[module]).body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    top = ast.Module(
+        [node for node in parsed(MODULES[module]).body if isinstance(node, ast.Import | ast.ImportFrom)], []
+    )
     assert [name for name in imported_by(top) for package in LATE if is_part(name, package)] == []
 
 
 @pytest.mark.parametrize("package", CONFINED)
 def test_a_framework_is_imported_by_its_own_files_only(package: str) -> None:
-    users = {module for module, path in MODULES.items() if any(is_part(name, package) for name in imported(path))}
+    users = {
+        module for module, path in MODULES.items() if any(is_part(name, package) for name in imported(path))
+    }
     assert users <= CONFINED[package]
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    uses = {module: {own(name) for name in imported(path)} - {None, module} for module, path in MODULES.items()}
+    uses = {
+        module: {own(name) for name in imported(path)} - {None, module} for module, path in MODULES.items()
+    }
     left = dict(uses)
     while free := {module for module, used in left.items() if not used & set(left)}:
         left = {module: used for module, used in left.items() if module not in free}
@@ -173,7 +215,19 @@ def test_no_module_imports_itself_through_others() -> None:
 
 def test_the_training_loop_names_no_framework_and_no_model() -> None:
     source = MODULES["train"].read_text().lower()
-    words = ("ray.", "mlflow", "optuna", "resnet", "patchgan", "energy", "langevin", "teacher", "student", "discriminator", "generator")
+    words = (
+        "ray.",
+        "mlflow",
+        "optuna",
+        "resnet",
+        "patchgan",
+        "energy",
+        "langevin",
+        "teacher",
+        "student",
+        "discriminator",
+        "generator",
+    )
     assert [word for word in words if word in source] == []
 
 
@@ -195,7 +249,9 @@ def test_only_the_report_scores_on_the_test_split() -> None:
     found = set()
     for module, path in MODULES.items():
         for node in ast.walk(parsed(path)):
-            name = getattr(getattr(node, "func", None), "id", getattr(getattr(node, "func", None), "attr", ""))
+            name = getattr(
+                getattr(node, "func", None), "id", getattr(getattr(node, "func", None), "attr", "")
+            )
             if isinstance(node, ast.Call) and name in readers:
                 values = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
                 if "test" in values:

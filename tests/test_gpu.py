@@ -12,12 +12,13 @@ from conftest import Stages, numbers, quiet
 from safetensors.torch import load_file
 from test_sweep import command, run
 
-from raydistill import parallel, recipes, results
-from raydistill import train as training
-from raydistill.config import Job
+from raydistill import distributed
+from raydistill.config.experiment import Job
 from raydistill.data import load_split
-from raydistill.recipes import Bench
-from raydistill.train import TrialResult
+from raydistill.records import tables
+from raydistill.training import loop, recipes
+from raydistill.training.loop import TrialResult
+from raydistill.training.recipes import Bench
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")]
 FSDP = {"execution__sharding": "fsdp", "execution__fsdp_min_params": 1}
@@ -41,7 +42,9 @@ def jobs(stages: Stages) -> dict[str, Job]:
 def one_worker(rank: int, folder: Path, jobs: dict[str, str]) -> None:
     """Every job by a group of one worker with nccl, as a TorchTrainer sets it up."""
     torch.cuda.set_device(0)
-    dist.init_process_group("cpu:gloo,cuda:nccl", init_method=f"file://{folder}/init", rank=rank, world_size=1)
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl", init_method=f"file://{folder}/init", rank=rank, world_size=1
+    )
     found: dict[str, Any] = {}
     for name, text in jobs.items():
         job = Job.model_validate_json(text)
@@ -56,10 +59,13 @@ def one_worker(rank: int, folder: Path, jobs: dict[str, str]) -> None:
 
 def split_of(job: Job) -> dict[str, tuple[bool, str]]:
     """Network -> whether FSDP2 split it, and the device of its parameters."""
-    bench = Bench(load_split(job.data, "train").info, torch.device("cuda"), parallel.current())
+    bench = Bench(load_split(job.data, "train").info, torch.device("cuda"), distributed.current())
     recipe = recipes.build(job, bench)
-    training.carry_out(recipe, job.training, bench)
-    return {name: (parallel.is_split(network), next(network.parameters()).device.type) for name, network in recipe.networks.items()}
+    loop.carry_out(recipe, job.training, bench)
+    return {
+        name: (distributed.is_split(network), next(network.parameters()).device.type)
+        for name, network in recipe.networks.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +91,10 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def apart(first: TrialResult, second: TrialResult) -> float:
     """||w - w'|| / ||w'|| of the finished networks' weights."""
     w, v = (load_file(Path(result.network.path) / "weights.safetensors") for result in (first, second))
-    a, b = (torch.cat([value.flatten() for name, value in state.items() if name.endswith("weight")]) for state in (w, v))
+    a, b = (
+        torch.cat([value.flatten() for name, value in state.items() if name.endswith("weight")])
+        for state in (w, v)
+    )
     return float((a - b).norm() / b.norm())
 
 
@@ -113,7 +122,7 @@ def test_a_run_that_was_stopped_on_the_gpu_goes_on_on_the_cpu(
         raise Stopped
 
     with pytest.raises(Stopped):
-        training.train(jobs["distill"], report=stop, state_dir=tmp_path / "run")
+        loop.train(jobs["distill"], report=stop, state_dir=tmp_path / "run")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     resumed = quiet(jobs["distill"], tmp_path / "run")
     assert numbers(resumed)[0]["nimg"] == 16
@@ -121,7 +130,9 @@ def test_a_run_that_was_stopped_on_the_gpu_goes_on_on_the_cpu(
 
 
 @pytest.mark.parametrize("name", ["distill", "pix2pix", "batch norm"])
-def test_nccl_with_one_worker_gives_what_no_process_group_gives(by_nccl: dict, plain: dict, name: str) -> None:
+def test_nccl_with_one_worker_gives_what_no_process_group_gives(
+    by_nccl: dict, plain: dict, name: str
+) -> None:
     assert by_nccl["sum"].tolist() == [0, 1, 2, 3]
     assert apart(by_nccl[name], plain[name]) < TOLERANCE
 
@@ -129,13 +140,19 @@ def test_nccl_with_one_worker_gives_what_no_process_group_gives(by_nccl: dict, p
 @pytest.mark.parametrize("recipe", ["distill", "pix2pix"])
 def test_cuda_fsdp2_with_one_worker_gives_what_whole_networks_give(by_nccl: dict, recipe: str) -> None:
     split, whole = by_nccl[f"{recipe} fsdp split"], by_nccl[f"{recipe} split"]
-    assert {name: is_split for name, (is_split, _) in split.items()} == {name: name != "energy" for name in split}
-    assert not any(is_split for is_split, _ in whole.values()) and {device for _, device in (*split.values(), *whole.values())} == {"cuda"}
+    assert {name: is_split for name, (is_split, _) in split.items()} == {
+        name: name != "energy" for name in split
+    }
+    assert not any(is_split for is_split, _ in whole.values()) and {
+        device for _, device in (*split.values(), *whole.values())
+    } == {"cuda"}
     assert apart(by_nccl[f"{recipe} fsdp"], by_nccl[recipe]) < TOLERANCE
 
 
 @pytest.mark.parametrize("recipe", ["distill", "pix2pix"])
-def test_bfloat16_on_the_gpu_stays_finite_and_close(stages: Stages, plain: dict[str, TrialResult], tmp_path: Path, recipe: str) -> None:
+def test_bfloat16_on_the_gpu_stays_finite_and_close(
+    stages: Stages, plain: dict[str, TrialResult], tmp_path: Path, recipe: str
+) -> None:
     job = {"distill": stages.student_job, "pix2pix": stages.teacher_job}[recipe]
     more = {"discriminator_optimizer__learning_rate": 1e-4} if recipe == "pix2pix" else {}
     half = quiet(job(precision="bfloat16", **SLOW, **more), tmp_path / "half")
@@ -143,7 +160,9 @@ def test_bfloat16_on_the_gpu_stays_finite_and_close(stages: Stages, plain: dict[
     assert 0 < apart(half, plain[recipe]) < 0.05
 
 
-@pytest.mark.parametrize("execution", [{"microbatch": 2}, {"activation_checkpointing": True}, {"compile": True}])
+@pytest.mark.parametrize(
+    "execution", [{"microbatch": 2}, {"activation_checkpointing": True}, {"compile": True}]
+)
 def test_each_way_to_carry_out_a_training_gives_the_same_on_the_gpu(
     stages: Stages, plain: dict[str, TrialResult], tmp_path: Path, execution: dict[str, Any]
 ) -> None:
@@ -168,7 +187,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path,
 def test_the_main_job_runs_on_one_gpu(swept: Callable[..., tuple[Path, Any]]) -> None:
     """Judge, teacher, trials, recheck, report; each result names the GPU and counts its seconds."""
     folder, _ = swept("--executor", "train", "--teacher-workers", "1")
-    table = results.read_table(folder / "trials.parquet")
+    table = tables.read_table(folder / "trials.parquet")
     trained = table[table["role"] != "recheck"]
     assert set(trained["status"]) == {"COMPLETE"}
     assert trained["hardware"].str.contains(torch.cuda.get_device_name(), regex=False).all()
@@ -179,7 +198,7 @@ def test_two_trials_share_a_gpu_by_halves(swept: Callable[..., tuple[Path, Any]]
     """Both run at the same time: one starts before the other has ended."""
     folder, done = swept("--gpus-per-worker", "0.5", "--teacher-workers", "1", "--max-concurrent", "2")
     assert "2 at a time" in done.stdout
-    searched = results.read_table(folder / "trials.parquet").query("role == 'search'")
+    searched = tables.read_table(folder / "trials.parquet").query("role == 'search'")
     assert set(searched["status"]) == {"COMPLETE"} and (searched["gpu_sec"] > 0).all()
     logs = [folder / "trials" / str(name) / "log.txt" for name in searched["trial_id"]]
     spans = [(path.parent.joinpath("trial.json").stat().st_mtime, path.stat().st_mtime) for path in logs]

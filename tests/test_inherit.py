@@ -9,13 +9,11 @@ from families import CASES, Case, random_case
 from test_import import shaken
 from torch import Tensor, nn
 
-from raydistill import inherit
-from raydistill.architectures import Generator, StyleganGenerator
+from raydistill.config.architectures import Generator, StyleganGenerator
 from raydistill.errors import ConfigError
-from raydistill.finished import input_shape
-from raydistill.inherit import content_scores, l1_scores, require_narrower, student_state
-from raydistill.models import GENERATORS
-from raydistill.networks import with_weights
+from raydistill.models import GENERATORS, input_shape, pruning
+from raydistill.models.pruning import content_scores, l1_scores, require_narrower, student_state
+from raydistill.models.saved import with_weights
 
 all_kinds = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -30,7 +28,9 @@ def narrower(config: Any, by: int = 1) -> Any:
 
 
 def student(case: Case, config: Generator, module: nn.Module) -> nn.Module:
-    return with_weights(config, student_state(case.config, module.state_dict(), config, "student.generator"), "student")
+    return with_weights(
+        config, student_state(case.config, module.state_dict(), config, "student.generator"), "student"
+    )
 
 
 @all_kinds
@@ -53,26 +53,34 @@ def test_a_student_of_any_smaller_widths_is_whole_and_puts_out_pictures(family: 
         assert bool(pictures.isfinite().all())
 
 
-def silent(place: inherit.Place, full: dict[str, int], lost: dict[str, int]) -> list[int]:
+def silent(place: pruning.Place, full: dict[str, int], lost: dict[str, int]) -> list[int]:
     """Where a tensor's axis counts the first channels of each group, as many as the narrower student lacks."""
     assert place.out is not None
     found, start = [], 0
-    for group in inherit._groups(place.out):
+    for group in pruning._groups(place.out):
         found += range(start * place.each, (start + lost[group]) * place.each)
         start += full[group]
     return found
 
 
-@pytest.mark.parametrize("case", [case for name, case in CASES.items() if name != "sagan"], ids=[name for name in CASES if name != "sagan"])
+@pytest.mark.parametrize(
+    "case",
+    [case for name, case in CASES.items() if name != "sagan"],
+    ids=[name for name in CASES if name != "sagan"],
+)
 def test_channels_that_do_nothing_are_the_ones_that_go(case: Case) -> None:
     """A teacher whose every group has one channel without weights loses just these: the student puts out the same.
 
     Not so for SAGAN: what is left of a weight has a spectral norm of its own.
     """
     teacher = shaken(case)
-    state, places, config = teacher.state_dict(), list(inherit.PLACES[type(case.config)](case.config)), narrower(case.config)
-    full = inherit._sizes(places, state)
-    sizes = inherit._sizes(places, GENERATORS[config.family].build(config, case.in_channels).state_dict())
+    state, places, config = (
+        teacher.state_dict(),
+        list(pruning.PLACES[type(case.config)](case.config)),
+        narrower(case.config),
+    )
+    full = pruning._sizes(places, state)
+    sizes = pruning._sizes(places, GENERATORS[config.family].build(config, case.in_channels).state_dict())
     lost = {group: full[group] - sizes[group] for group in full}
     with torch.no_grad():
         for place in places:
@@ -82,7 +90,9 @@ def test_channels_that_do_nothing_are_the_ones_that_go(case: Case) -> None:
                     gone = silent(place, full, lost)
                     value[(slice(None), gone) if place.transposed and value.ndim > 1 else gone] = 0
         for place in places if "constant" in state else ():
-            if place.equalised:  # StyleGAN2's demodulation sees what a channel is taken in with, even where it is silent
+            if (
+                place.equalised
+            ):  # StyleGAN2's demodulation sees what a channel is taken in with, even where it is silent
                 state[f"{place.name}.weight"][:, 0] = 0
         for name, value in state.items():
             if name.endswith("noise_strength"):
@@ -96,7 +106,9 @@ def test_the_score_of_a_group_adds_up_what_makes_it() -> None:
     case = CASES["resnet"]
     state = shaken(case).state_dict()
     scores = l1_scores(case.config, state)
-    expected = sum(state[f"{name}.weight"].abs().sum((1, 2, 3)) for name in ("7", "10.conv_block.5", "11.conv_block.5"))
+    expected = sum(
+        state[f"{name}.weight"].abs().sum((1, 2, 3)) for name in ("7", "10.conv_block.5", "11.conv_block.5")
+    )
     torch.testing.assert_close(scores["trunk"], expected)
     torch.testing.assert_close(scores["up"], state["12.weight"].abs().sum((0, 2, 3)))
     assert set(scores) == {"stem", "down", "trunk", "hidden10", "hidden11", "up", "head"}
@@ -116,28 +128,55 @@ def test_the_content_score_of_a_channel_that_the_picture_does_not_depend_on_is_z
     config = narrower(case.config)
     found = student_state(case.config, state, config, "student", scores)
     torch.testing.assert_close(found["rgbs.2.weight"], state["rgbs.2.weight"][:, [0, 2, 3]] * (3 / 4) ** 0.5)
-    nothing = content_scores(case.config, state, seeded, mask=lambda pictures: torch.zeros_like(pictures[:, :1]), number=2)
+    nothing = content_scores(
+        case.config, state, seeded, mask=lambda pictures: torch.zeros_like(pictures[:, :1]), number=2
+    )
     assert all(bool((score == 0).all()) for score in nothing.values())
 
 
 @pytest.mark.parametrize(
     ("name", "values", "says"),
     [
-        ("resnet", {"num_blocks": 3}, "student.generator.num_blocks: 3, but the teacher it starts from has 2"),
-        ("resnet", {"norm": "batch"}, "student.generator.norm: batch, but the teacher it starts from has instance"),
-        ("resnet", {"widths": {"trunk": 9}}, "student.generator.widths.trunk: 9, but the teacher it starts from has 8; give at most that"),
-        ("stylegan2", {"widths": {"at16": None}}, "student.generator.widths.at16: None, but the teacher it starts from has 4"),
-        ("unet-deep", {"blocks_per_level": 2}, "student.generator.blocks_per_level: 2, but the teacher it starts from has 1"),
+        (
+            "resnet",
+            {"num_blocks": 3},
+            "student.generator.num_blocks: 3, but the teacher it starts from has 2",
+        ),
+        (
+            "resnet",
+            {"norm": "batch"},
+            "student.generator.norm: batch, but the teacher it starts from has instance",
+        ),
+        (
+            "resnet",
+            {"widths": {"trunk": 9}},
+            "student.generator.widths.trunk: 9, but the teacher it starts from has 8; give at most that",
+        ),
+        (
+            "stylegan2",
+            {"widths": {"at16": None}},
+            "student.generator.widths.at16: None, but the teacher it starts from has 4",
+        ),
+        (
+            "unet-deep",
+            {"blocks_per_level": 2},
+            "student.generator.blocks_per_level: 2, but the teacher it starts from has 1",
+        ),
     ],
 )
 def test_what_is_no_narrower_copy_is_refused(name: str, values: dict[str, Any], says: str) -> None:
     teacher: Any = CASES[name].config
-    changed = {key: teacher.widths.model_copy(update=value) if key == "widths" else value for key, value in values.items()}
+    changed = {
+        key: teacher.widths.model_copy(update=value) if key == "widths" else value
+        for key, value in values.items()
+    }
     with pytest.raises(ConfigError) as error:
         require_narrower(teacher, teacher.model_copy(update=changed), "student.generator")
     assert says in str(error.value)
 
 
 def test_another_family_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"student\.generator\.family: 'unet', but the teacher it starts from is a 'resnet'"):
+    with pytest.raises(
+        ConfigError, match=r"student\.generator\.family: 'unet', but the teacher it starts from is a 'resnet'"
+    ):
         require_narrower(CASES["resnet"].config, CASES["unet"].config, "student.generator")

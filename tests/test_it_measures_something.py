@@ -9,12 +9,14 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from raydistill.architectures import ResnetWidths
-from raydistill.config import DistillTraining, Job, Pix2pixTraining, Training
+from raydistill.config.architectures import ResnetWidths
+from raydistill.config.experiment import Job
+from raydistill.config.presets import shapes32
+from raydistill.config.space import load_space
+from raydistill.config.training import DistillTraining, Pix2pixTraining, Training
 from raydistill.data import prepare
-from raydistill.perform import Stages, perform, train_stages
-from raydistill.presets import shapes32
-from raydistill.space import load_space
+from raydistill.trials.run_job import perform
+from raydistill.trials.stages import Stages, train_stages
 
 SEEDS = (0, 1, 2)
 
@@ -39,9 +41,14 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[str
     data = prepare(experiment.data, folder / "data")
     torch.set_num_threads(2)
     stages = train_stages(experiment, data, folder, lambda numbers: None)
-    plain = experiment.student.model_copy(update={"mi": experiment.student.mi.model_copy(update={"weight": 0.0})})
+    plain = experiment.student.model_copy(
+        update={"mi": experiment.student.mi.model_copy(update={"weight": 0.0})}
+    )
     widths = load_space("default").uniform
-    shared = {name: getattr(plain, name) for name in ("batch_size", "budget_nimg", "report_every_nimg", "ema_nimg", "flip")}
+    shared = {
+        name: getattr(plain, name)
+        for name in ("batch_size", "budget_nimg", "report_every_nimg", "ema_nimg", "flip")
+    }
     kinds = {f"uniform {ngf}": lambda seed, ngf=ngf: narrowed(plain, ngf, seed) for ngf in widths}
     kinds["no teacher"] = lambda seed: narrowed(experiment.teacher, min(widths), seed, **shared)
     jobs = {}
@@ -57,12 +64,21 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[str
         pace = sum(run["wall_sec"] for run in alone) / sum(run["wall_sec"] for run in narrow)
         budget = int(plain.budget_nimg * pace) // plain.batch_size * plain.batch_size
         longer = [narrowed(plain, min(widths), seed, budget_nimg=budget) for seed in SEEDS]
-        again = [Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher) for training in longer]
-        results["equal time"] = [future.result() for future in [pool.submit(train_one, job, folder / job.key) for job in again]]
-    print(f"\nceiling {stages.judge_result['metrics']['val/miou']:.4f}, teacher {stages.teacher_result['metrics']['val/miou']:.4f}")
+        again = [
+            Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher)
+            for training in longer
+        ]
+        results["equal time"] = [
+            future.result() for future in [pool.submit(train_one, job, folder / job.key) for job in again]
+        ]
+    print(
+        f"\nceiling {stages.judge_result['metrics']['val/miou']:.4f}, teacher {stages.teacher_result['metrics']['val/miou']:.4f}"
+    )
     for name, runs in results.items():
         shown = " ".join(f"{run['miou']:.4f}" for run in runs)
-        print(f"{name:12s} val mIoU {shown}  mean {mean(runs):.4f} +- {error(runs):.4f}  {sum(run['wall_sec'] for run in runs) / 3:.1f} s")
+        print(
+            f"{name:12s} val mIoU {shown}  mean {mean(runs):.4f} +- {error(runs):.4f}  {sum(run['wall_sec'] for run in runs) / 3:.1f} s"
+        )
     return stages, results
 
 
@@ -93,7 +109,12 @@ def test_the_teacher_is_above_every_student(measured):
 @pytest.mark.slow
 def test_uniform_widths_and_miou_rank_alike(measured):
     _, results = measured
-    pairs = [(int(name.split()[1]), run["miou"]) for name, runs in results.items() if name.startswith("uniform") for run in runs]
+    pairs = [
+        (int(name.split()[1]), run["miou"])
+        for name, runs in results.items()
+        if name.startswith("uniform")
+        for run in runs
+    ]
     assert spearmanr(*zip(*pairs)).statistic >= 0.7
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 from test_sweep import TINY
 
-from raydistill import results
+from raydistill.records import tables
 
 pytestmark = pytest.mark.slow
 RAY = Path(sys.executable).parent / "ray"
@@ -49,12 +49,28 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     # Head and drivers: else Ray takes the machine's address for 127.0.0.1, where this head does not listen.
     environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     start = [
-        *(str(RAY), "start", "--head", "--block", "--node-ip-address=127.0.0.1", "--num-cpus=2", "--disable-usage-stats"),
-        *(f"--port={gcs}", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}", f"--temp-dir={temp_dir}"),
+        *(
+            str(RAY),
+            "start",
+            "--head",
+            "--block",
+            "--node-ip-address=127.0.0.1",
+            "--num-cpus=2",
+            "--disable-usage-stats",
+        ),
+        *(
+            f"--port={gcs}",
+            f"--dashboard-port={dashboard}",
+            f"--ray-client-server-port={client}",
+            f"--temp-dir={temp_dir}",
+        ),
         *(f"--dashboard-agent-listen-port={agent}", "--min-worker-port=0", "--max-worker-port=0"),
     ]
     patient = environment | {"RAY_JOB_STOP_WAIT_TIME_S": "60"}
-    with (home / "log").open("w") as log, subprocess.Popen(start, env=patient, stdout=log, stderr=log) as process:
+    with (
+        (home / "log").open("w") as log,
+        subprocess.Popen(start, env=patient, stdout=log, stderr=log) as process,
+    ):
         try:
             deadline = time.monotonic() + 120
             while "Ray runtime started" not in (home / "log").read_text():
@@ -70,12 +86,32 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 def sweep(store: Path, *options: str) -> list[str]:
     """Absolute paths of Python and store: a job runs in another folder."""
     settings = [text for path, value in TINY.items() for text in ("--set", f"{path}={value}")]
-    return [sys.executable, "-m", "raydistill", "sweep", "--store", str(store), "--trials", "2", "--nimg", "160", *settings, *options]
+    return [
+        sys.executable,
+        "-m",
+        "raydistill",
+        "sweep",
+        "--store",
+        str(store),
+        "--trials",
+        "2",
+        "--nimg",
+        "160",
+        *settings,
+        *options,
+    ]
 
 
 def job(head: Head, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [str(RAY), "job", arguments[0], "--address", head.dashboard, *arguments[1:]]
-    done = subprocess.run(command, env=head.environment | env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=500)
+    done = subprocess.run(
+        command,
+        env=head.environment | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=500,
+    )
     print(f"$ ray job {' '.join(arguments)}\n{done.stdout}")
     return done
 
@@ -100,7 +136,7 @@ def test_a_job_is_followed_stopped_and_resumed_by_a_second_job(head: Head, tmp_p
     assert re.search(r"frontier of default-001[\s\S]*Job 'second' succeeded", second.stdout)
     for path, result in kept.items():  # trained once; only the scores on test have come
         assert {key: value for key, value in json.loads(path.read_text()).items() if key in result} == result
-    table = results.read_table(sweep_dir / "trials.parquet")
+    table = tables.read_table(sweep_dir / "trials.parquet")
     assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 2
 
 
@@ -115,24 +151,38 @@ def test_a_job_with_a_wrong_token_is_refused_with_rays_message(head: Head, tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"RAY_AUTH_TOKEN_PATH": "{wrong}"}, "the cluster refuses the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH"),
+        (
+            {"RAY_AUTH_TOKEN_PATH": "{wrong}"},
+            "the cluster refuses the token; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH",
+        ),
         ({"RAY_AUTH_MODE": "disabled"}, "the cluster refuses the token"),
         ({"RAY_AUTH_TOKEN_PATH": "{absent}"}, "the cluster wants a token"),
         ({"RAY_ADDRESS": "{nobody}"}, "no Ray cluster answers there"),
         ({"RAY_ADDRESS": "{dashboard}"}, "no Ray cluster answers there"),
-        ({"RAY_ADDRESS": "http://{dashboard}"}, "a sweep joins its cluster from one of the cluster's machines"),
+        (
+            {"RAY_ADDRESS": "http://{dashboard}"},
+            "a sweep joins its cluster from one of the cluster's machines",
+        ),
     ],
 )
 def test_a_sweep_that_may_not_join_says_so_in_one_line_within_seconds(
     head: Head, tmp_path: Path, change: dict[str, str], message: str
 ) -> None:
     (tmp_path / "wrong").write_text("another-token-of-another-cluster")
-    places = {"wrong": str(tmp_path / "wrong"), "absent": str(tmp_path / "absent"), "dashboard": head.dashboard.removeprefix("http://")}
+    places = {
+        "wrong": str(tmp_path / "wrong"),
+        "absent": str(tmp_path / "absent"),
+        "dashboard": head.dashboard.removeprefix("http://"),
+    }
     places["nobody"] = f"127.0.0.1:{free_ports(1)[0]}"
     changed = {name: value.format(**places) for name, value in change.items()}
     started = time.monotonic()
     environment = head.environment | {"RAY_ADDRESS": head.address} | changed
-    done = subprocess.run(sweep(tmp_path / "runs"), env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    done = subprocess.run(
+        sweep(tmp_path / "runs"), env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
     assert done.returncode == 2 and time.monotonic() - started < 60, done.stderr
     ours = [line for line in done.stderr.splitlines() if "gcs_client.cc" not in line]
-    assert len(ours) == 1 and ours[0].startswith("raydistill: RAY_ADDRESS=") and message in ours[0], done.stderr
+    assert len(ours) == 1 and ours[0].startswith("raydistill: RAY_ADDRESS=") and message in ours[0], (
+        done.stderr
+    )

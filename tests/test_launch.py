@@ -12,14 +12,23 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_command
 
-from raydistill import join, place
+from raydistill.cluster import join, runtime
 from raydistill.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
 LAUNCH = ROOT / "raydistill/launch"
-COMMANDS = ("initialization_commands", "setup_commands", "head_setup_commands", "head_start_ray_commands", "worker_start_ray_commands")
+COMMANDS = (
+    "initialization_commands",
+    "setup_commands",
+    "head_setup_commands",
+    "head_start_ray_commands",
+    "worker_start_ray_commands",
+)
 CLUSTERS = ("cluster.yaml", "aws.yaml")
-POD = {"containers": {"name", "image", "env", "ports", "resources", "volumeMounts"}, "volumes": {"name", "persistentVolumeClaim"}}
+POD = {
+    "containers": {"name", "image", "env", "ports", "resources", "volumeMounts"},
+    "volumes": {"name", "persistentVolumeClaim"},
+}
 
 
 def load(name: str) -> dict[str, Any]:
@@ -55,7 +64,9 @@ def test_a_cluster_file_ships_package_spaces_and_token_to_every_node(name: str) 
     sources = set(cluster["file_mounts"].values())
     assert sources == {"wheels", "constraints.txt", "search_spaces", "~/.ray/auth_token"}
     assert all((ROOT / source).exists() for source in sources & {"constraints.txt", "search_spaces"})
-    assert any("pip install" in command and "wheels/*.whl" in command for command in cluster["setup_commands"])
+    assert any(
+        "pip install" in command and "wheels/*.whl" in command for command in cluster["setup_commands"]
+    )
     assert any("RAY_AUTH_MODE=token" in command for command in cluster["setup_commands"])
 
 
@@ -65,7 +76,9 @@ def test_both_cluster_files_set_a_node_up_in_the_same_way() -> None:
 
 def unknown_pod_fields(template: dict[str, Any]) -> set[str]:
     spec = template["spec"]
-    return {key for kind, known in POD.items() for entry in spec[kind] for key in set(entry) - known} | (set(spec) - set(POD))
+    return {key for kind, known in POD.items() for entry in spec[kind] for key in set(entry) - known} | (
+        set(spec) - set(POD)
+    )
 
 
 def unknown_fields(job: dict[str, Any]) -> set[str]:
@@ -73,11 +86,24 @@ def unknown_fields(job: dict[str, Any]) -> set[str]:
     spec, cluster = job["spec"], job["spec"]["rayClusterSpec"]
     head, workers = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
     found = set(job) - {"apiVersion", "kind", "metadata", "spec"}
-    found |= set(spec) - {"entrypoint", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished", "backoffLimit", "rayClusterSpec"}
+    found |= set(spec) - {
+        "entrypoint",
+        "shutdownAfterJobFinishes",
+        "ttlSecondsAfterFinished",
+        "backoffLimit",
+        "rayClusterSpec",
+    }
     found |= set(cluster) - {"rayVersion", "authOptions", "headGroupSpec", "workerGroupSpecs"}
     found |= set(head) - {"rayStartParams", "template"} | set(cluster["authOptions"]) - {"mode"}
     for group in workers:
-        found |= set(group) - {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"}
+        found |= set(group) - {
+            "groupName",
+            "replicas",
+            "minReplicas",
+            "maxReplicas",
+            "rayStartParams",
+            "template",
+        }
     return found.union(*(unknown_pod_fields(group["template"]) for group in (head, *workers)))
 
 
@@ -85,7 +111,9 @@ def test_the_rayjob_has_only_published_field_names() -> None:
     job = load("rayjob.yaml")
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob") and unknown_fields(job) == set()
     misspelt = copy.deepcopy(job)
-    misspelt["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0]["volumeMount"] = []
+    misspelt["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"][0][
+        "volumeMount"
+    ] = []
     assert unknown_fields(misspelt) == {"volumeMount"}
 
 
@@ -98,7 +126,9 @@ def test_every_pod_of_the_rayjob_has_the_same_image_the_store_and_its_requests_a
     claims = {volume["persistentVolumeClaim"]["claimName"] for pod in pods for volume in pod["volumes"]}
     (_, claim) = yaml.safe_load_all((LAUNCH / "rayjob.yaml").read_text())
     assert claims == {claim["metadata"]["name"]} and claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    assert all(mount["mountPath"] == "/shared" for container in containers for mount in container["volumeMounts"])
+    assert all(
+        mount["mountPath"] == "/shared" for container in containers for mount in container["volumeMounts"]
+    )
     assert "--store /shared/" in job["spec"]["entrypoint"]
     for container in containers:
         assert container["resources"]["requests"] == container["resources"]["limits"]
@@ -123,19 +153,31 @@ def test_the_cluster_page_names_files_and_commands_that_exist() -> None:
     assert files == {"cluster.yaml", "aws.yaml", "rayjob.yaml", "slurm.sh", "Dockerfile"}
     assert all((LAUNCH / name).is_file() for name in files)
     used = set(re.findall(r"(?:^|`|: )ray ([a-z-]+)", page, re.MULTILINE))
-    assert {"up", "submit", "exec", "job", "rsync-down", "get-auth-token", "dashboard"} <= used <= set(ray_command.commands)
+    assert (
+        {"up", "submit", "exec", "job", "rsync-down", "get-auth-token", "dashboard"}
+        <= used
+        <= set(ray_command.commands)
+    )
 
 
 @pytest.mark.parametrize(
     ("address", "message"),
     [
-        ("127.0.0.1:1", "RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there .nothing in 1 s at .*:1.; start it, give HEAD:6379"),
+        (
+            "127.0.0.1:1",
+            "RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there .nothing in 1 s at .*:1.; start it, give HEAD:6379",
+        ),
         ("head", "RAY_ADDRESS=head: no Ray cluster answers there .Invalid address format: head."),
-        ("http://127.0.0.1:8265", "a sweep joins its cluster from one of the cluster's machines; give HEAD:6379, or auto on the head"),
+        (
+            "http://127.0.0.1:8265",
+            "a sweep joins its cluster from one of the cluster's machines; give HEAD:6379, or auto on the head",
+        ),
     ],
 )
-def test_an_address_where_no_cluster_answers_is_wrong_input(address: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_where_no_cluster_answers_is_wrong_input(
+    address: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_ADDRESS", address)
     monkeypatch.setattr(join, "_JOIN_SEC", 1)
     with pytest.raises(ConfigError, match=message):
-        place.start_ray(dashboard=False)
+        runtime.start_ray(dashboard=False)

@@ -14,16 +14,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raydistill.cli import main
-from raydistill.config import FolderData, Stored
+from raydistill.commands.cli import main
+from raydistill.config.base import Stored
+from raydistill.config.data import FolderData
 from raydistill.data import load_split, prepare, read_info
-from raydistill.data.layouts import find
+from raydistill.data.detect import find
 from raydistill.errors import DataError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
-def save(path: Path, value: int | Sequence[int] = 0, size: tuple[int, int] = (8, 4), mode: str = "RGB") -> None:
+def save(
+    path: Path, value: int | Sequence[int] = 0, size: tuple[int, int] = (8, 4), mode: str = "RGB"
+) -> None:
     """A picture of one colour, of width and height `size`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     color = value if mode == "L" or not isinstance(value, int) else (value,) * 3
@@ -31,7 +34,10 @@ def save(path: Path, value: int | Sequence[int] = 0, size: tuple[int, int] = (8,
 
 
 def prepared(root: Path, **fields: Any) -> Stored:
-    return prepare(FolderData.model_validate({"root": str(root), "height": 4, "width": 8, **fields}), root.parent / "cache")
+    return prepare(
+        FolderData.model_validate({"root": str(root), "height": 4, "width": 8, **fields}),
+        root.parent / "cache",
+    )
 
 
 def refusal(root: Path, **fields: Any) -> str:
@@ -51,7 +57,12 @@ def firsts(array: np.ndarray | None) -> list[int]:
 
 
 def make_unpaired(root: Path) -> Path:
-    for folder, count, value in (("trainA", 20, 10), ("trainB", 10, 200), ("testA", 3, 11), ("testB", 2, 201)):
+    for folder, count, value in (
+        ("trainA", 20, 10),
+        ("trainB", 10, 200),
+        ("testA", 3, 11),
+        ("testB", 2, 201),
+    ):
         for index in range(count):
             save(root / folder / f"{index}.png", value)
     return root
@@ -95,7 +106,12 @@ def make_cityscapes(root: Path, ids: Sequence[int] = (7, 0, 33, 26)) -> Path:
 def test_cityscapes_ids_become_the_19_train_ids_and_the_official_val_is_test(tmp_path: Path) -> None:
     stored = prepared(make_cityscapes(tmp_path / "data"))
     info, test = read_info(stored), load_split(stored, "test")
-    assert (info.layout, info.num_classes, info.ignore_index, info.input_channels) == ("cityscapes", 19, 19, 20)
+    assert (info.layout, info.num_classes, info.ignore_index, info.input_channels) == (
+        "cityscapes",
+        19,
+        19,
+        20,
+    )
     assert info.class_names[:2] == ("road", "sidewalk") and info.class_names[-1] == "bicycle"
     assert info.counts == {"train": 15, "val": 3, "test": 9} and "came without val" in info.split_rule
     assert test.labels is not None and test.labels[0, 0].tolist() == [0, 19, 18, 13] * 2
@@ -130,7 +146,11 @@ def test_class_folders_give_class_ids_in_the_order_of_their_names(tmp_path: Path
     info, train = read_info(stored), load_split(stored, "train")
     assert (info.layout, info.pairing, info.picture_classes) == ("classes", "pictures", ("ape", "zebra"))
     assert train.inputs is None and train.labels is None
-    assert train.classes is not None and train.classes.tolist() == [0, 0, 0, 1, 1, 1] and firsts(train.targets) == [1, 1, 1, 0, 0, 0]
+    assert (
+        train.classes is not None
+        and train.classes.tolist() == [0, 0, 0, 1, 1, 1]
+        and firsts(train.targets) == [1, 1, 1, 0, 0, 0]
+    )
 
 
 def test_nested_class_folders_in_a_zip_lose_what_they_have_in_common(tmp_path: Path) -> None:
@@ -170,7 +190,9 @@ def test_nvlabs_folder_and_zip_are_the_same_data_set(tmp_path: Path) -> None:
     assert folder.digest == packed.digest
     info, train = read_info(folder), load_split(folder, "train")
     assert info.layout == "nvlabs" and info.picture_classes == ("class_0", "class_1", "class_2")
-    assert train.classes is not None and train.classes.tolist() == [value % 3 for value in firsts(train.targets)]
+    assert train.classes is not None and train.classes.tolist() == [
+        value % 3 for value in firsts(train.targets)
+    ]
     assert read_info(prepared(make_nvlabs(tmp_path / "plain", None))).picture_classes == ()
 
 
@@ -182,7 +204,9 @@ def test_nvlabs_folder_and_zip_are_the_same_data_set(tmp_path: Path) -> None:
         (lambda index: True, "has the label True"),
     ],
 )
-def test_nvlabs_labels_that_are_no_class_id_are_refused(tmp_path: Path, labels: Callable[[int], Any], said: str) -> None:
+def test_nvlabs_labels_that_are_no_class_id_are_refused(
+    tmp_path: Path, labels: Callable[[int], Any], said: str
+) -> None:
     assert said in refusal(make_nvlabs(tmp_path / "data", labels))
 
 
@@ -209,15 +233,23 @@ def make_idx(root: Path) -> Path:
     for prefix, count in (("train", 14), ("t10k", 3)):
         images = np.arange(count, dtype=np.uint8)[:, None, None].repeat(4, 1).repeat(8, 2)
         (root / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images)))
-        (root / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.arange(count, dtype=np.uint8) % 2)))
+        (root / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(idx(np.arange(count, dtype=np.uint8) % 2))
+        )
     return root
 
 
 def test_idx_files_keep_their_test_split(tmp_path: Path) -> None:
     stored = prepared(make_idx(tmp_path / "data"))
     info, test = read_info(stored), load_split(stored, "test")
-    assert (info.layout, info.counts, info.picture_classes) == ("idx", {"train": 12, "val": 2, "test": 3}, ("class_0", "class_1"))
-    assert test.classes is not None and test.classes.tolist() == [0, 1, 0] and firsts(test.targets) == [0, 1, 2]
+    assert (info.layout, info.counts, info.picture_classes) == (
+        "idx",
+        {"train": 12, "val": 2, "test": 3},
+        ("class_0", "class_1"),
+    )
+    assert (
+        test.classes is not None and test.classes.tolist() == [0, 1, 0] and firsts(test.targets) == [0, 1, 2]
+    )
 
 
 def test_an_idx_file_that_is_cut_off_or_none_is_named(tmp_path: Path) -> None:
@@ -232,12 +264,18 @@ def test_an_idx_file_that_is_cut_off_or_none_is_named(tmp_path: Path) -> None:
     assert "not an IDX file" in refusal(root)
 
 
-@pytest.mark.parametrize(("images", "labels"), [("images", "labels"), ("x_train", "y_train"), ("arr_0", "arr_1")])
+@pytest.mark.parametrize(
+    ("images", "labels"), [("images", "labels"), ("x_train", "y_train"), ("arr_0", "arr_1")]
+)
 def test_npz_arrays_are_found_by_their_names(tmp_path: Path, images: str, labels: str) -> None:
     arrays = {images: np.zeros((14, 4, 8, 3), np.uint8), labels: np.arange(14) % 4}
     np.savez(tmp_path / "data.npz", **arrays)
     info = read_info(prepared(tmp_path / "data.npz"))
-    assert info.layout == "npz" and len(info.picture_classes) == 4 and info.counts == {"train": 10, "val": 2, "test": 2}
+    assert (
+        info.layout == "npz"
+        and len(info.picture_classes) == 4
+        and info.counts == {"train": 10, "val": 2, "test": 2}
+    )
 
 
 @pytest.mark.parametrize(
@@ -245,12 +283,17 @@ def test_npz_arrays_are_found_by_their_names(tmp_path: Path, images: str, labels
     [
         ({"images": np.zeros((14, 4, 8), np.float32)}, "float32 (14, 4, 8). Allowed: uint8"),
         ({"images": np.zeros((14, 4, 8, 4), np.uint8)}, "uint8 (14, 4, 8, 4). Allowed"),
-        ({"images": np.zeros((14, 4, 8), np.uint8), "labels": np.zeros(13, int)}, "14 pictures, labels int64 (13,)"),
+        (
+            {"images": np.zeros((14, 4, 8), np.uint8), "labels": np.zeros(13, int)},
+            "14 pictures, labels int64 (13,)",
+        ),
         ({"images": np.zeros((14, 4, 8), np.uint8), "labels": -np.ones(14, int)}, "a class id from 0"),
         ({"other": np.zeros(3)}, "arrays other. Needed: images, x_train or arr_0"),
     ],
 )
-def test_npz_arrays_that_are_no_pictures_are_refused(tmp_path: Path, arrays: dict[str, np.ndarray], said: str) -> None:
+def test_npz_arrays_that_are_no_pictures_are_refused(
+    tmp_path: Path, arrays: dict[str, np.ndarray], said: str
+) -> None:
     np.savez(tmp_path / "data.npz", **arrays)  # type: ignore[arg-type]
     assert said in refusal(tmp_path / "data.npz")
 
@@ -279,7 +322,9 @@ def test_a_folder_of_one_data_file_is_that_file_and_of_several_a_question(tmp_pa
     assert "2 data files here: one.npz, two.npz" in refusal(tmp_path / "data")
 
 
-def test_a_grey_picture_among_coloured_ones_is_refused_and_a_grey_set_has_three_equal_channels(tmp_path: Path) -> None:
+def test_a_grey_picture_among_coloured_ones_is_refused_and_a_grey_set_has_three_equal_channels(
+    tmp_path: Path,
+) -> None:
     for index in range(14):
         save(tmp_path / "grey" / f"{index:02d}.png", index, mode="L", size=(4, 4))
         save(tmp_path / "mixed" / f"{index:02d}.png", index, mode="L" if index == 7 else "RGB", size=(4, 4))
@@ -292,7 +337,9 @@ def test_a_grey_picture_among_coloured_ones_is_refused_and_a_grey_set_has_three_
 
 
 @pytest.fixture
-def inspect(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+def inspect(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str]]:
     """Exit code, and what it said."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -313,7 +360,10 @@ def test_inspect_tells_layout_counts_sizes_classes_and_writes_the_sheet(inspect:
     lines = said.splitlines()
     assert code == 0 and lines[0] == f"{root}: cityscapes"
     assert "train 18, test 9" in lines[1] and "8x4 (27)" in lines[2] and "RGB (27)" in lines[3]
-    assert any(line.split() == ["road", "in", "27", "pictures,", "33.3%", "of", "the", "labelled", "pixels"] for line in lines)
+    assert any(
+        line.split() == ["road", "in", "27", "pictures,", "33.3%", "of", "the", "labelled", "pixels"]
+        for line in lines
+    )
     assert "ignored    25.0% of the pixels" in said and "problems   none in 27 pictures" in said
     assert np.asarray(Image.open("contact-sheet.png")).std() > 0
 
@@ -331,8 +381,14 @@ def test_inspect_names_every_problem(inspect: Any, tmp_path: Path) -> None:
     save(root / "labels" / "04.png", 0, mode="L", size=(4, 4))
     save(root / "images" / "05.png", 1, mode="L")
     code, said = inspect(root)
-    expected = ("01.png: this is a git-LFS pointer", "02.png: cannot be read as a picture", "03.png: the label id 9 is not a class")
-    assert code == 1 and all(part in said for part in (*expected, "04.png: 8x4, its label 4x4", "05.png: grey, as 1 of 12 are"))
+    expected = (
+        "01.png: this is a git-LFS pointer",
+        "02.png: cannot be read as a picture",
+        "03.png: the label id 9 is not a class",
+    )
+    assert code == 1 and all(
+        part in said for part in (*expected, "04.png: 8x4, its label 4x4", "05.png: grey, as 1 of 12 are")
+    )
     assert "problems   5 in 14 pictures" in said
 
 
@@ -357,7 +413,9 @@ def test_inspect_refuses_an_unknown_layout_by_name(inspect: Any, tmp_path: Path)
         ("omniglot_small/images_background_small1.zip", "classes", {"train": 2720}, 136),
     ],
 )
-def test_inspect_knows_the_shared_sets(inspect: Any, name: str, layout: str, splits: dict[str, int], num_classes: int) -> None:
+def test_inspect_knows_the_shared_sets(
+    inspect: Any, name: str, layout: str, splits: dict[str, int], num_classes: int
+) -> None:
     if not (SHARED / name).exists():
         pytest.skip(f"{name} is not there")
     code, said = inspect(SHARED / name, "--json", "--num", 50)

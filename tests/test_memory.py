@@ -12,12 +12,14 @@ from conftest import TINY
 from test_recipes import EXPERIMENTS, SMALL, lengths
 from torch import nn
 
-from raydistill import memory, networks, train
-from raydistill.config import Experiment, Job
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
 from raydistill.data import DataInfo, prepare, read_info
-from raydistill.dotted import with_values
-from raydistill.live import Live
-from raydistill.presets import shapes32
+from raydistill.models import networks, saved
+from raydistill.planning import memory
+from raydistill.planning.tensor_bytes import Live
+from raydistill.training import loop
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 
@@ -70,7 +72,9 @@ def test_the_prediction_grows_with_batch_widths_and_the_energy_network(stages):
     info = read_info(stages.data)
 
     def predicted(num_workers: int = 1, **values: Any) -> int:
-        return memory.states_and_tensors(stages.student_job(**values).training, around(stages.experiment, info, num_workers))
+        return memory.states_and_tensors(
+            stages.student_job(**values).training, around(stages.experiment, info, num_workers)
+        )
 
     base = predicted(batch_size=128)
     assert predicted(batch_size=256) > 1.8 * base
@@ -83,8 +87,16 @@ WIDE: dict[str, dict[str, Any]] = {
     "pix2pix": {"data.height": 64, "data.width": 64, "teacher.discriminator.width": 32}
     | {f"{stage}.generator.widths.{name}": 32 for stage in ("teacher", "student") for name in WIDTHS},
     "enhance": {"data.height": 64, "data.width": 64}
-    | {f"{stage}.generator.widths.{name}": 48 for stage in ("teacher", "student") for name in ("trunk", "hidden", "up")},
-    "sagan": {f"{stage}.generator.widths.{name}": 32 for stage in ("teacher", "student") for name in ("at4", "at8", "at16", "at32")}
+    | {
+        f"{stage}.generator.widths.{name}": 48
+        for stage in ("teacher", "student")
+        for name in ("trunk", "hidden", "up")
+    },
+    "sagan": {
+        f"{stage}.generator.widths.{name}": 32
+        for stage in ("teacher", "student")
+        for name in ("at4", "at8", "at16", "at32")
+    }
     | {f"teacher.discriminator.widths.{name}": 32 for name in ("at32", "at16", "at8", "at4")},
     "stylegan2": {"data.height": 64, "data.width": 64, "teacher.r1_every": 1, "teacher.path_every": 1}
     | {
@@ -103,39 +115,66 @@ def experiments(name: str, folder: Path, batch_size: int) -> tuple[Experiment, E
     """Of a recipe: tiny, and larger with so many pictures a minibatch."""
     base = with_values(shapes32(), TINY, where="test") if name == "pix2pix" else EXPERIMENTS[name](folder)
     tiny = with_values(base, SMALL | lengths(4), where="test")
-    return tiny, with_values(tiny, WIDE[name] | lengths(batch_size) | {"student.mi.energy.channels": 16}, where="test")
+    return tiny, with_values(
+        tiny, WIDE[name] | lengths(batch_size) | {"student.mi.energy.channels": 16}, where="test"
+    )
 
 
 def job_of_random_weights(experiment: Experiment, stage: str, folder: Path) -> Job:
     """Two minibatches of a stage; what it needs was never trained."""
     data = prepare(experiment.data, folder / "data", recipe=experiment.teacher.recipe)
     info, config = read_info(data), experiment.teacher.generator
-    judge = networks.save(folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network)
+    judge = saved.save(
+        folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network
+    )
     training = getattr(experiment, stage)
     number = 2 * training.batch_size
     training = training.model_copy(update={"budget_nimg": number, "report_every_nimg": number})
-    teacher = networks.save(folder / "teacher", "generator", networks.generator(config, info, 0), config) if stage == "student" else None
+    teacher = (
+        saved.save(folder / "teacher", "generator", networks.generator(config, info, 0), config)
+        if stage == "student"
+        else None
+    )
     return Job(training=training, data=data, judge=judge, teacher=teacher)
 
 
 OFTEN = [("pix2pix", "student"), ("sagan", "teacher"), ("stylegan2", "teacher"), ("cyclegan", "teacher")]
-CASES = [pytest.param(*each, {}, marks=() if each in OFTEN else pytest.mark.slow, id="-".join(each)) for each in STAGES]
-CASES += [pytest.param("pix2pix", "student", {"mi.kind": kind}, marks=pytest.mark.slow, id=kind) for kind in ("vid", "critic")]
+CASES = [
+    pytest.param(*each, {}, marks=() if each in OFTEN else pytest.mark.slow, id="-".join(each))
+    for each in STAGES
+]
+CASES += [
+    pytest.param("pix2pix", "student", {"mi.kind": kind}, marks=pytest.mark.slow, id=kind)
+    for kind in ("vid", "critic")
+]
 CASES += [pytest.param("pix2pix", "student", {"mi.weight": 0.0}, marks=pytest.mark.slow, id="no-term")]
-CASES += [pytest.param("sagan", "student", {"mi.start": "other"}, marks=pytest.mark.slow, id="chains-start-at-other-pictures")]
+CASES += [
+    pytest.param(
+        "sagan", "student", {"mi.start": "other"}, marks=pytest.mark.slow, id="chains-start-at-other-pictures"
+    )
+]
 
 
 @pytest.mark.parametrize(("name", "stage", "values"), CASES)
-def test_what_is_predicted_to_live_in_tensors_does_while_it_trains(one_thread, name, stage, values, tmp_path, monkeypatch):
+def test_what_is_predicted_to_live_in_tensors_does_while_it_trains(
+    one_thread, name, stage, values, tmp_path, monkeypatch
+):
     """Bytes of all tensors that live at once in a real training: states, minibatch, graphs, evaluation."""
     monkeypatch.setattr(memory, "_OVERHEAD", 1.0)
     _, experiment = experiments(name, tmp_path, 4)
-    experiment = with_values(experiment, {f"{stage}.{path}": value for path, value in values.items()}, where="test")
+    experiment = with_values(
+        experiment, {f"{stage}.{path}": value for path, value in values.items()}, where="test"
+    )
     job = job_of_random_weights(experiment, stage, tmp_path)
     with Live() as live:
-        train.train(job, report=lambda numbers: None, state_dir=tmp_path / "run")
-    predicted, measured = memory.states_and_tensors(job.training, around(experiment, read_info(job.data))), live.history().max()
-    print(f"{name}, {stage}, {values}: predicted {predicted / 2**20:.1f} MiB, live {measured / 2**20:.1f}: {predicted / measured:.2f}")
+        loop.train(job, report=lambda numbers: None, state_dir=tmp_path / "run")
+    predicted, measured = (
+        memory.states_and_tensors(job.training, around(experiment, read_info(job.data))),
+        live.history().max(),
+    )
+    print(
+        f"{name}, {stage}, {values}: predicted {predicted / 2**20:.1f} MiB, live {measured / 2**20:.1f}: {predicted / measured:.2f}"
+    )
     assert 0.95 * measured < predicted < 1.08 * measured
 
 
@@ -145,19 +184,29 @@ def test_what_is_predicted_to_live_in_tensors_does_while_it_trains(one_thread, n
 def test_a_prediction_is_near_the_memory_that_training_takes(name, stage, tmp_path):
     """Growth of the peak resident memory of one process from a tiny job to a larger one, single-threaded."""
     each = experiments(name, tmp_path, 16)
-    jobs = [job_of_random_weights(experiment, stage, tmp_path / f"kit-{number}") for number, experiment in enumerate(each)]
+    jobs = [
+        job_of_random_weights(experiment, stage, tmp_path / f"kit-{number}")
+        for number, experiment in enumerate(each)
+    ]
     paths = [tmp_path / f"{number}.json" for number in range(2)]
     for path, job in zip(paths, jobs, strict=True):
         path.write_text(job.model_dump_json())
     arguments = [str(path) for path in (*paths, tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        [sys.executable, "-c", MEASURE, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
     before, after = (int(line) for line in done.stdout.split())
     counted = [
-        memory.states_and_tensors(job.training, around(experiment, read_info(job.data))) for job, experiment in zip(jobs, each, strict=True)
+        memory.states_and_tensors(job.training, around(experiment, read_info(job.data)))
+        for job, experiment in zip(jobs, each, strict=True)
     ]
     predicted, measured = counted[1] - counted[0], after - before
-    print(f"{name}, {stage}: predicted {predicted / 2**20:.0f} MiB, measured {measured / 2**20:.0f}: {predicted / measured:.2f}")
+    print(
+        f"{name}, {stage}: predicted {predicted / 2**20:.0f} MiB, measured {measured / 2**20:.0f}: {predicted / measured:.2f}"
+    )
     assert 0.6 * measured < predicted < 1.7 * measured

@@ -8,11 +8,9 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix, multiclass_jaccard_index
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from raydistill import metrics
 from raydistill.errors import RunError
-from raydistill.evaluate import confusion_counts
-from raydistill.losses import dissimilarity, hinge_discriminator, hinge_generator
-from raydistill.metrics import (
+from raydistill.evaluation import metrics
+from raydistill.evaluation.metrics import (
     Moments,
     biased,
     frechet_distance,
@@ -23,12 +21,17 @@ from raydistill.metrics import (
     psnr,
     ssim,
 )
+from raydistill.evaluation.scorer import confusion_counts
+from raydistill.method.adversarial import hinge_discriminator, hinge_generator
+from raydistill.method.similarity import dissimilarity
 
 
 def features(seed: int, num: int, size: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(size, size, generator=generator, dtype=torch.float64)
-    return torch.randn(num, size, generator=generator, dtype=torch.float64) @ mixing + torch.randn(size, generator=generator)
+    return torch.randn(num, size, generator=generator, dtype=torch.float64) @ mixing + torch.randn(
+        size, generator=generator
+    )
 
 
 def gaussian(seed: int, mean: Tensor, root: Tensor, num: int = 50) -> Tensor:
@@ -53,7 +56,9 @@ def test_the_frechet_distance_of_a_gaussian_and_its_rotation_is_the_closed_form(
     """tr (S R S R^T)^(1/2) for S = diag(a, b) turned by 90 degrees is 2 sqrt(a b)."""
     zero, root = torch.zeros(2).double(), torch.tensor([3.0, 0.5]).double().diag()
     turn = torch.tensor([[0.0, 1.0], [-1.0, 0.0]]).double()
-    assert frechet_distance(gaussian(0, zero, root), gaussian(1, zero, root @ turn)) == pytest.approx(2 * (3 - 0.5) ** 2, rel=1e-12)
+    assert frechet_distance(gaussian(0, zero, root), gaussian(1, zero, root @ turn)) == pytest.approx(
+        2 * (3 - 0.5) ** 2, rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("size", [2, 8, 40])
@@ -67,12 +72,18 @@ def test_the_frechet_distance_is_that_of_scipys_square_root_at_full_rank(size: i
 
 
 @pytest.mark.parametrize(("num_real", "num_fake"), [(2, 2), (6, 9), (10, 30), (30, 4)])
-def test_the_frechet_distance_of_few_samples_is_the_nuclear_norm_of_their_products(num_real: int, num_fake: int) -> None:
+def test_the_frechet_distance_of_few_samples_is_the_nuclear_norm_of_their_products(
+    num_real: int, num_fake: int
+) -> None:
     """tr (S_r S_f)^(1/2) = ||X_r X_f^T||_* with X the centered samples over sqrt(N - 1), whatever the rank."""
     real, fake = features(0, num_real, 10), features(1, num_fake, 10)
     roots = [((part - part.mean(0)) / (len(part) - 1) ** 0.5).numpy() for part in (real, fake)]
     traces = sum((root**2).sum() for root in roots)
-    expected = float(((real.mean(0) - fake.mean(0)) ** 2).sum()) + traces - 2 * np.linalg.norm(roots[0] @ roots[1].T, "nuc")
+    expected = (
+        float(((real.mean(0) - fake.mean(0)) ** 2).sum())
+        + traces
+        - 2 * np.linalg.norm(roots[0] @ roots[1].T, "nuc")
+    )
     assert frechet_distance(real, fake) == pytest.approx(expected, rel=1e-10)
 
 
@@ -94,7 +105,9 @@ def test_too_few_samples_for_the_rank_are_called_biased() -> None:
 
 @pytest.mark.parametrize("num", [7, 60])
 @pytest.mark.parametrize("bounds", [(0,), (1, 2), (3, 20, 21), (0, 0, 5)])
-def test_the_moments_of_parts_are_merged_into_those_of_all(num: int, bounds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_moments_of_parts_are_merged_into_those_of_all(
+    num: int, bounds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever the number of workers, the size of a block, and the ratio of mean to deviation."""
     monkeypatch.setattr(metrics, "_BLOCK", 16)
     rows = features(0, num, 12) + 1e4
@@ -123,7 +136,9 @@ def test_the_kernel_distance_is_the_direct_double_sum() -> None:
 
     across = [kernel(x, y) for x in real for y in fake]
     expected = within(real) + within(fake) - 2 * sum(across) / len(across)
-    assert kernel_distance(torch.from_numpy(real), torch.from_numpy(fake)) == pytest.approx(expected, rel=1e-12)
+    assert kernel_distance(torch.from_numpy(real), torch.from_numpy(fake)) == pytest.approx(
+        expected, rel=1e-12
+    )
 
 
 def test_the_kernel_distance_is_unbiased() -> None:
@@ -254,7 +269,11 @@ def test_psnr_and_ssim_are_scores_of_each_pair() -> None:
     assert found.dtype == torch.float64 and found[0] == float("inf")
     assert float(found[1]) == pytest.approx(20 * np.log10(255 / 5), rel=1e-12)
     likeness = ssim(real, fake)
-    assert likeness.shape == (3,) and float(likeness[0]) == pytest.approx(1, abs=1e-12) and likeness[0] > likeness[1] > likeness[2]
+    assert (
+        likeness.shape == (3,)
+        and float(likeness[0]) == pytest.approx(1, abs=1e-12)
+        and likeness[0] > likeness[1] > likeness[2]
+    )
     torch.testing.assert_close(torch.cat([ssim(a[None], b[None]) for a, b in zip(real, fake)]), likeness)
 
 
@@ -273,7 +292,10 @@ def test_the_dissimilarity_and_its_gradient_are_those_of_torchmetrics(height: in
     found = []
     for function in (
         dissimilarity,
-        lambda a, b: 1 - structural_similarity_index_measure(a, b, gaussian_kernel=False, kernel_size=7, data_range=2.0),
+        lambda a, b: (
+            1
+            - structural_similarity_index_measure(a, b, gaussian_kernel=False, kernel_size=7, data_range=2.0)
+        ),
     ):
         a = a.detach().requires_grad_(True)
         loss = function(a, b)
@@ -284,5 +306,7 @@ def test_the_dissimilarity_and_its_gradient_are_those_of_torchmetrics(height: in
 
 def test_the_dissimilarity_of_a_picture_from_itself_is_zero_and_grows_with_noise() -> None:
     picture, noise = torch.rand(2, 2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    values = [float(dissimilarity(picture, (picture + share * noise).clamp(-1, 1))) for share in (0, 0.1, 0.5)]
+    values = [
+        float(dissimilarity(picture, (picture + share * noise).clamp(-1, 1))) for share in (0, 0.1, 0.5)
+    ]
     assert values[0] == pytest.approx(0, abs=1e-6) and values[0] < values[1] < values[2] <= 2

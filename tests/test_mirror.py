@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import s3
 
-from raydistill import mirror, store
 from raydistill.errors import StoreError
+from raydistill.records import remote, store
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def machines(query, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     roots = []
     for name in ("one", "two"):
-        monkeypatch.setenv(mirror.FOLDER, str(tmp_path / name))
-        roots.append(mirror.folder_of(f"s3://{s3.BUCKET}/{tmp_path.name}?{query}"))
+        monkeypatch.setenv(remote.FOLDER, str(tmp_path / name))
+        roots.append(remote.folder_of(f"s3://{s3.BUCKET}/{tmp_path.name}?{query}"))
     return roots
 
 
@@ -48,41 +48,41 @@ def test_a_folder_goes_up_on_one_machine_and_comes_down_on_another(machines):
         write(one / trial / name, name)
     for name in ("ray/x.json", "lock", "tmp-checkpoint-1/meta.json", ".hidden"):
         write(one / trial / name, "stays here")
-    mirror.push(one / trial)
-    mirror.pull(two / trial)
+    remote.push(one / trial)
+    remote.pull(two / trial)
     sent = ["checkpoint-000000000100/meta.json", "log.txt", "network/network.safetensors", "trial.json"]
     assert sorted(files(two / trial)) == sent and all(files(two / trial)[name] == name for name in sent)
-    assert [path.name for path in mirror.folders(two / "sweeps")] == ["a"]
+    assert [path.name for path in remote.folders(two / "sweeps")] == ["a"]
 
 
 def test_only_what_changed_is_copied(machines, monkeypatch):
     one, two = machines
     for name in ("a", "b"):
         write(one / "x" / name, name)
-    mirror.push(one / "x")
+    remote.push(one / "x")
     copied = []
     for name in ("_upload", "_download"):
-        copy = getattr(mirror, name)
-        monkeypatch.setattr(mirror, name, lambda *args, copy=copy: (copied.append(1), copy(*args)))
-    mirror.push(one / "x")
-    mirror.pull(one / "x")
+        copy = getattr(remote, name)
+        monkeypatch.setattr(remote, name, lambda *args, copy=copy: (copied.append(1), copy(*args)))
+    remote.push(one / "x")
+    remote.pull(one / "x")
     assert copied == []  # the machine that wrote it does not fetch it again
     write(one / "x/b", "c")  # as long as before
-    mirror.push(one / "x")
-    mirror.pull(two / "x")
+    remote.push(one / "x")
+    remote.pull(two / "x")
     assert len(copied) == 1 + 2 and files(two / "x") == {"a": "a", "b": "c"}
-    mirror.pull(two / "x")
+    remote.pull(two / "x")
     assert len(copied) == 3
 
 
 def test_an_older_checkpoint_goes_when_a_newer_one_is_there(machines):
     one, two = machines
     write(one / "t/checkpoint-000000000100/meta.json", "100")
-    mirror.push(one / "t")
+    remote.push(one / "t")
     shutil.rmtree(one / "t/checkpoint-000000000100")
     write(one / "t/checkpoint-000000000200/meta.json", "200")
-    mirror.push(one / "t")
-    mirror.pull(two / "t")
+    remote.push(one / "t")
+    remote.pull(two / "t")
     assert files(two / "t") == {"checkpoint-000000000200/meta.json": "200"}
 
 
@@ -90,10 +90,10 @@ def test_what_a_dead_worker_left_half_written_does_not_come_down(machines, monke
     """The process dies before the last file, which is the one that says that the rest is there."""
     one, two = machines
     write(one / "t/checkpoint-000000000100/meta.json", "100")
-    mirror.push(one / "t")
+    remote.push(one / "t")
     for name in ("energy.safetensors", "generator.safetensors", "meta.json"):
         write(one / "t/checkpoint-000000000200" / name, name)
-    upload, left = mirror._upload, [2]
+    upload, left = remote._upload, [2]
 
     def dies(*args):
         left[0] -= 1
@@ -101,10 +101,10 @@ def test_what_a_dead_worker_left_half_written_does_not_come_down(machines, monke
             raise KeyboardInterrupt
         upload(*args)
 
-    monkeypatch.setattr(mirror, "_upload", dies)
+    monkeypatch.setattr(remote, "_upload", dies)
     with pytest.raises(KeyboardInterrupt):
-        mirror.push(one / "t")
-    mirror.pull(two / "t")
+        remote.push(one / "t")
+    remote.pull(two / "t")
     assert files(two / "t") == {"checkpoint-000000000100/meta.json": "100"}
 
 
@@ -113,12 +113,12 @@ def test_removed_here_and_there(machines):
     write(one / "x/a/b", "b")
     write(one / "y", "y")
     for path in (one / "x", one / "y"):
-        mirror.push(path)
-        mirror.remove(path)
+        remote.push(path)
+        remote.remove(path)
         assert not path.exists()
-        mirror.pull(two / path.relative_to(one))
+        remote.pull(two / path.relative_to(one))
         assert not (two / path.relative_to(one)).exists()
-    mirror.remove(one / "never there")
+    remote.remove(one / "never there")
 
 
 def test_a_second_machine_finds_the_sweep_to_resume(machines):
@@ -126,16 +126,18 @@ def test_a_second_machine_finds_the_sweep_to_resume(machines):
     store.create_sweep(store.open_store(one), None, "default", {"definition": "d"})
     found = store.find_sweep(store.open_store(two), None, "d")
     assert found == two / "sweeps/default-001"
-    assert store.create_sweep(store.open_store(two), None, "default", {"definition": "d"}).name == "default-002"
+    assert (
+        store.create_sweep(store.open_store(two), None, "default", {"definition": "d"}).name == "default-002"
+    )
 
 
 def test_ordinary_folders_are_left_alone(tmp_path):
     write(tmp_path / "x/a", "a")
-    mirror.push(tmp_path / "x")
-    mirror.pull(tmp_path / "x")
-    assert mirror.folders(tmp_path) == [tmp_path / "x"]
-    assert mirror.ray_storage(tmp_path / "x") == {"storage_path": str(tmp_path / "x")}
-    assert mirror.folder_of("runs") == Path("runs").absolute()
+    remote.push(tmp_path / "x")
+    remote.pull(tmp_path / "x")
+    assert remote.folders(tmp_path) == [tmp_path / "x"]
+    assert remote.ray_storage(tmp_path / "x") == {"storage_path": str(tmp_path / "x")}
+    assert remote.folder_of("runs") == Path("runs").absolute()
 
 
 @pytest.mark.parametrize(
@@ -151,19 +153,21 @@ def test_ordinary_folders_are_left_alone(tmp_path):
 )
 def test_other_urls_are_refused(url, says):
     with pytest.raises(StoreError, match=says) as raised:
-        mirror.folder_of(url)
+        remote.folder_of(url)
     assert "secret" not in str(raised.value)
 
 
 def test_a_bucket_that_is_not_there_is_refused(machines, query):
     with pytest.raises(StoreError, match="there is no bucket elsewhere"):
-        store.open_store(mirror.folder_of(f"s3://elsewhere/runs?{query}"))
+        store.open_store(remote.folder_of(f"s3://elsewhere/runs?{query}"))
 
 
 def test_a_store_that_is_down_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv(mirror.FOLDER, str(tmp_path))
+    monkeypatch.setenv(remote.FOLDER, str(tmp_path))
     for name, value in s3.CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match="cannot be reached"):
-        store.open_store(mirror.folder_of("s3://results/runs?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"))
+        store.open_store(
+            remote.folder_of("s3://results/runs?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1")
+        )
     assert os.listdir(tmp_path)  # the local copy's folder, which a next try uses

@@ -7,30 +7,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill import cost, networks
-from raydistill.architectures import EnergyNetwork, JudgeNetwork, PatchDiscriminator, ResnetGenerator, ResnetWidths
+from raydistill.config.architectures import (
+    EnergyNetwork,
+    JudgeNetwork,
+    PatchDiscriminator,
+    ResnetGenerator,
+    ResnetWidths,
+)
 from raydistill.data import DataInfo
-from raydistill.models import patchgan, resnet
+from raydistill.models import cost, networks, patchgan, resnet
 from raydistill.models.energy import EnergyModel, SpectralConv
-from raydistill.models.judge import Judge
+from raydistill.models.evaluator import Judge
 
 PICTURE = (1, 3, 256, 256)
 INFO = DataInfo(
-    layout="aligned", height=16, width=16, num_classes=None, class_names=(), palette=(), ignore_index=None, counts={}, split_rule=""
+    layout="aligned",
+    height=16,
+    width=16,
+    num_classes=None,
+    class_names=(),
+    palette=(),
+    ignore_index=None,
+    counts={},
+    split_rule="",
 )
 
 
 def uniform(ngf: int, norm: str = "instance", num_blocks: int = 9) -> ResnetGenerator:
-    return ResnetGenerator.model_validate({"widths": ResnetWidths.uniform(ngf), "norm": norm, "num_blocks": num_blocks})
+    return ResnetGenerator.model_validate(
+        {"widths": ResnetWidths.uniform(ngf), "norm": norm, "num_blocks": num_blocks}
+    )
 
 
 # ---- published counts -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("channels", "height", "width", "params"), [(32, 256, 256, 1_708_609), (8, 256, 256, 107_473), (32, 128, 96, 1_118_273)]
+    ("channels", "height", "width", "params"),
+    [(32, 256, 256, 1_708_609), (8, 256, 256, 107_473), (32, 128, 96, 1_118_273)],
 )
-def test_the_energy_network_has_the_published_number_of_parameters(channels: int, height: int, width: int, params: int) -> None:
+def test_the_energy_network_has_the_published_number_of_parameters(
+    channels: int, height: int, width: int, params: int
+) -> None:
     with torch.device("meta"):
         assert cost.module_params(EnergyModel(EnergyNetwork(channels=channels), height, width)) == params
 
@@ -73,8 +91,12 @@ def test_the_judge_gives_a_prediction_a_pixel_and_one_row_of_features() -> None:
     assert prediction.shape == (2, 8, 16, 24) and features.shape == (2, 10)
 
 
-@pytest.mark.parametrize(("height", "width", "num_blocks"), [(256, 256, 7), (128, 96, 5), (32, 32, 4), (16, 24, 3)])
-def test_the_energy_network_has_as_many_blocks_as_the_picture_can_be_halved(height: int, width: int, num_blocks: int) -> None:
+@pytest.mark.parametrize(
+    ("height", "width", "num_blocks"), [(256, 256, 7), (128, 96, 5), (32, 32, 4), (16, 24, 3)]
+)
+def test_the_energy_network_has_as_many_blocks_as_the_picture_can_be_halved(
+    height: int, width: int, num_blocks: int
+) -> None:
     with torch.device("meta"):
         energy = EnergyModel(EnergyNetwork(channels=2), height, width)
         assert len(energy.blocks) == num_blocks
@@ -84,7 +106,9 @@ def test_the_energy_network_has_as_many_blocks_as_the_picture_can_be_halved(heig
 def test_networks_of_one_seed_are_equal_and_of_two_seeds_are_not() -> None:
     built = {
         "generator": lambda seed: networks.generator(uniform(4), INFO, seed),
-        "discriminator": lambda seed: networks.discriminator(PatchDiscriminator(width=4, num_layers=1), INFO, seed),
+        "discriminator": lambda seed: networks.discriminator(
+            PatchDiscriminator(width=4, num_layers=1), INFO, seed
+        ),
         "energy": lambda seed: networks.energy(EnergyNetwork(channels=2), INFO, seed),
         "judge": lambda seed: networks.judge(JudgeNetwork(width=4, feature_width=4), INFO, seed),
     }
@@ -92,7 +116,9 @@ def test_networks_of_one_seed_are_equal_and_of_two_seeds_are_not() -> None:
         torch.manual_seed(3)
         first = torch.cat([value.flatten() for value in build(0).state_dict().values()])
         expected = torch.get_rng_state()
-        again, other = (torch.cat([value.flatten() for value in build(seed).state_dict().values()]) for seed in (0, 1))
+        again, other = (
+            torch.cat([value.flatten() for value in build(seed).state_dict().values()]) for seed in (0, 1)
+        )
         assert torch.equal(first, again) and not torch.equal(first, other)
         assert torch.equal(torch.get_rng_state(), expected)
 
@@ -122,7 +148,9 @@ def test_a_spectral_norm_is_forced_to_one(norm: float) -> None:
 
 
 @pytest.mark.parametrize(("norm", "applied"), [(0.1, 0.1), (0.9, 0.9), (1.1, 1.0), (40.0, 1.0)])
-def test_a_lower_bounded_spectral_norm_is_capped_at_one_and_left_alone_below(norm: float, applied: float) -> None:
+def test_a_lower_bounded_spectral_norm_is_capped_at_one_and_left_alone_below(
+    norm: float, applied: float
+) -> None:
     layer = conv_of_norm(norm, lower_bounded=True)
     assert norm_after(layer) == pytest.approx(applied, rel=1e-5)
     if norm < 1:
@@ -146,7 +174,11 @@ def test_the_power_iteration_moves_in_training_mode_only() -> None:
     assert torch.equal(first, second)
     assert all(torch.equal(value, before[name]) for name, value in energy.named_buffers())
     energy.train()(t, s)
-    assert not any(torch.equal(value, before[name]) for name, value in energy.named_buffers() if not name.startswith("head."))
+    assert not any(
+        torch.equal(value, before[name])
+        for name, value in energy.named_buffers()
+        if not name.startswith("head.")
+    )
 
 
 def test_the_energy_networks_residual_branches_start_at_zero() -> None:

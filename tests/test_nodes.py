@@ -15,7 +15,7 @@ import pytest
 import s3
 from test_sweep import command
 
-from raydistill import mirror, results
+from raydistill.records import remote, tables
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,11 @@ for line in sys.stdin:
 cluster.shutdown()
 """
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PRELUDE + text], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log.open("w"), text=True
+            [sys.executable, "-c", PRELUDE + text],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log.open("w"),
+            text=True,
         )
         assert self.process.stdout is not None and self.process.stdin is not None
         self.address = self.process.stdout.readline().strip()
@@ -71,7 +75,11 @@ cluster.shutdown()
 
     @property
     def env(self) -> dict[str, str]:
-        return os.environ | {"RAY_ADDRESS": self.address, "RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+        return os.environ | {
+            "RAY_ADDRESS": self.address,
+            "RAY_AUTH_MODE": "disabled",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        }
 
 
 @pytest.fixture
@@ -95,7 +103,15 @@ def far_node(nodes: Nodes, hidden: Path, num_cpus: int) -> Iterator[None]:
     if subprocess.run(["unshare", "-rm", "true"]).returncode:
         pytest.skip("no mount namespaces here")
     hidden.mkdir(exist_ok=True)
-    start_ray = [sys.executable, "-c", RAY_START, "start", f"--address={nodes.address}", f"--num-cpus={num_cpus}", "--block"]
+    start_ray = [
+        sys.executable,
+        "-c",
+        RAY_START,
+        "start",
+        f"--address={nodes.address}",
+        f"--num-cpus={num_cpus}",
+        "--block",
+    ]
     hide = ["unshare", "-rm", "sh", "-c", f'mount -t tmpfs none {hidden} && exec "$@"', "sh", *start_ray]
     with subprocess.Popen(hide, env=nodes.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as far:
         try:
@@ -109,11 +125,23 @@ def test_a_results_folder_that_a_node_does_not_see_is_refused(nodes, tmp_path):
     nodes.do("add near 2")
     with far_node(nodes, tmp_path / "runs", num_cpus=1):
         wait_for_nodes(nodes, tmp_path, 3)
-        done = subprocess.run(command(tmp_path / "runs"), cwd=tmp_path, env=nodes.env, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(
+            command(tmp_path / "runs"),
+            cwd=tmp_path,
+            env=nodes.env,
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
     print(done.stderr)
     assert done.returncode == 2, done.stdout + done.stderr
-    assert "cannot use it: a file written by the driver is not there. Every node must see the same folder" in done.stderr
-    assert not list((tmp_path / "runs/cache").glob("judge*")) and not list((tmp_path / "runs").glob("nodes-*"))
+    assert (
+        "cannot use it: a file written by the driver is not there. Every node must see the same folder"
+        in done.stderr
+    )
+    assert not list((tmp_path / "runs/cache").glob("judge*")) and not list(
+        (tmp_path / "runs").glob("nodes-*")
+    )
 
 
 def wait_for_nodes(nodes: Nodes, cwd: Path, count: int) -> None:
@@ -138,26 +166,34 @@ while sum(node["Alive"] for node in ray.nodes()) != {count}:
 
 def start(nodes: Nodes, folder: Path | str, cwd: Path, *options: str) -> subprocess.Popen[str]:
     log = (cwd / "said.txt").open("a")
-    return subprocess.Popen(command(folder, *options), cwd=cwd, env=nodes.env, stdout=log, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command(folder, *options), cwd=cwd, env=nodes.env, stdout=log, stderr=subprocess.STDOUT, text=True
+    )
 
 
-def wait_until(condition: Any, what: str, driver: subprocess.Popen[str], cwd: Path, timeout: float = 300) -> None:
+def wait_until(
+    condition: Any, what: str, driver: subprocess.Popen[str], cwd: Path, timeout: float = 300
+) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
-        assert time.monotonic() < deadline and driver.poll() is None, f"{what}: {(cwd / 'said.txt').read_text()}"
+        assert time.monotonic() < deadline and driver.poll() is None, (
+            f"{what}: {(cwd / 'said.txt').read_text()}"
+        )
         time.sleep(0.1)
 
 
 @pytest.mark.parametrize("executor", ["inline", "train"])
-def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(credentials, nodes, tmp_path, executor, monkeypatch):
+def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(
+    credentials, nodes, tmp_path, executor, monkeypatch
+):
     """Trials run on a node with a local copy of its own. Both are lost; another driver and another node, with empty copies, go on."""
     said = tmp_path / "said.txt"
     options = (*LONG, "--executor", executor, "--max-concurrent", "1", "--teacher-workers", "1")
     with s3.served(tmp_path) as query:
         url = f"s3://{s3.BUCKET}/runs?{query}"
         for attempt in ("one", "two"):
-            monkeypatch.setenv(mirror.FOLDER, str(tmp_path / attempt))
-            sweep_dir = mirror.folder_of(url) / "sweeps/lost"
+            monkeypatch.setenv(remote.FOLDER, str(tmp_path / attempt))
+            sweep_dir = remote.folder_of(url) / "sweeps/lost"
             with far_node(nodes, tmp_path / attempt, num_cpus=2):
                 wait_for_nodes(nodes, tmp_path, 2)
                 driver = start(nodes, url, tmp_path, *options, *(["--resume"] if attempt == "two" else []))
@@ -169,30 +205,46 @@ def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(cre
                 assert driver.wait(timeout=100) == 130
             wait_for_nodes(nodes, tmp_path, 1)
     print(said.read_text())
-    table = results.read_table(sweep_dir / "trials.parquet")
+    table = tables.read_table(sweep_dir / "trials.parquet")
     assert set(table["status"]) == {"COMPLETE"} and table["front.member"].any()
     assert (sweep_dir / "index.html").exists() or list(sweep_dir.glob("*.html"))
     for folder in sweep_dir.glob("trials/*"):
         log = folder / "log.txt"
         reports = [line.split()[0] for line in log.read_text().splitlines()] if log.exists() else []
-        assert len(reports) - len(set(reports)) <= 2, (folder, reports)  # gone on from the checkpoint; the end is told twice
+        assert len(reports) - len(set(reports)) <= 2, (
+            folder,
+            reports,
+        )  # gone on from the checkpoint; the end is told twice
     assert said.read_text().count("judge and teacher: training once") == 1
 
 
 def sent_checkpoint(sweep_dir: Path) -> bool:
     """Whether an unfinished trial's checkpoint is on the store, where another node wrote it."""
-    for folder in mirror.folders(sweep_dir / "trials"):
-        names = [path.name for path in mirror.folders(folder)]
+    for folder in remote.folders(sweep_dir / "trials"):
+        names = [path.name for path in remote.folders(folder)]
         if any(name.startswith("checkpoint-") for name in names) and "network" not in names:
             return True
     return False
 
 
-LONG = ("--set", "student.budget_nimg=8000", "--set", "student.report_every_nimg=800", "--trials", "1", "--name", "lost")
+LONG = (
+    "--set",
+    "student.budget_nimg=8000",
+    "--set",
+    "student.report_every_nimg=800",
+    "--trials",
+    "1",
+    "--name",
+    "lost",
+)
 
 
 def running_with_checkpoint(sweep_dir: Path) -> list[Path]:
-    return [path.parent for path in sweep_dir.glob("trials/*/checkpoint-*") if not (path.parent / "result.json").exists()]
+    return [
+        path.parent
+        for path in sweep_dir.glob("trials/*/checkpoint-*")
+        if not (path.parent / "result.json").exists()
+    ]
 
 
 @pytest.mark.parametrize("executor", ["inline", "train"])
@@ -201,22 +253,44 @@ def test_a_trial_on_a_lost_node_goes_on_from_its_checkpoint_on_a_spare(nodes, tm
     began = time.monotonic()
     nodes.do("add first 2")
     wait_for_nodes(nodes, tmp_path, 2)
-    driver = start(nodes, tmp_path / "runs", tmp_path, *LONG, "--executor", executor, "--max-concurrent", "1", "--teacher-workers", "1")
+    driver = start(
+        nodes,
+        tmp_path / "runs",
+        tmp_path,
+        *LONG,
+        "--executor",
+        executor,
+        "--max-concurrent",
+        "1",
+        "--teacher-workers",
+        "1",
+    )
     sweep_dir = tmp_path / "runs/sweeps/lost"
     wait_until(lambda: running_with_checkpoint(sweep_dir), "no checkpoint", driver, tmp_path)
     folder = running_with_checkpoint(sweep_dir)[0]
     nodes.do("add spare 2")
     wait_for_nodes(nodes, tmp_path, 3)
     lines = len((folder / "log.txt").read_text().splitlines())
-    assert not (folder / "result.json").exists(), "the trial ended before its node was lost: give it more images"
+    assert not (folder / "result.json").exists(), (
+        "the trial ended before its node was lost: give it more images"
+    )
     nodes.do("remove first")
     lost = time.monotonic()
-    wait_until(lambda: len((folder / "log.txt").read_text().splitlines()) > lines + 1, "the trial does not go on", driver, tmp_path)
-    print(f"{executor}: node lost {lost - began:.0f} s after the start, next report {time.monotonic() - lost:.0f} s later")
+    wait_until(
+        lambda: len((folder / "log.txt").read_text().splitlines()) > lines + 1,
+        "the trial does not go on",
+        driver,
+        tmp_path,
+    )
+    print(
+        f"{executor}: node lost {lost - began:.0f} s after the start, next report {time.monotonic() - lost:.0f} s later"
+    )
     wait_until(lambda: (folder / "result.json").exists(), "the trial does not end", driver, tmp_path)
     driver.kill()
     result = json.loads((folder / "result.json").read_text())
-    assert result["status"] == "COMPLETE" and [evaluation["nimg"] for evaluation in result["evaluations"]] == list(range(800, 8001, 800))
+    assert result["status"] == "COMPLETE" and [
+        evaluation["nimg"] for evaluation in result["evaluations"]
+    ] == list(range(800, 8001, 800))
     reports = [line.split()[0] for line in (folder / "log.txt").read_text().splitlines()]
     assert len(reports) - len(set(reports)) <= 1, reports  # at most one interval was trained twice
 
@@ -225,7 +299,17 @@ def test_a_trial_on_a_lost_node_goes_on_from_its_checkpoint_on_a_spare(nodes, tm
 def test_without_a_spare_the_sweep_says_so_and_ends_and_resumes(nodes, tmp_path, executor):
     nodes.do("add only 2")
     wait_for_nodes(nodes, tmp_path, 2)
-    options = (*LONG, "--executor", executor, "--max-concurrent", "1", "--teacher-workers", "1", "--wait-for-nodes", "20")
+    options = (
+        *LONG,
+        "--executor",
+        executor,
+        "--max-concurrent",
+        "1",
+        "--teacher-workers",
+        "1",
+        "--wait-for-nodes",
+        "20",
+    )
     driver = start(nodes, tmp_path / "runs", tmp_path, *options)
     sweep_dir, said = tmp_path / "runs/sweeps/lost", tmp_path / "said.txt"
     wait_until(lambda: running_with_checkpoint(sweep_dir), "no checkpoint", driver, tmp_path)
@@ -235,7 +319,9 @@ def test_without_a_spare_the_sweep_says_so_and_ends_and_resumes(nodes, tmp_path,
     told = time.monotonic() - lost
     code = driver.wait(timeout=120)
     ended = time.monotonic() - lost
-    print(f"{executor}: said after {told:.0f} s, ended with code {code} after {ended:.0f} s\n{said.read_text()}")
+    print(
+        f"{executor}: said after {told:.0f} s, ended with code {code} after {ended:.0f} s\n{said.read_text()}"
+    )
     assert told < 60 and code == 1 and ended < 100
     assert "no node came within 20 s: needed 1 x" in said.read_text() and "Traceback" not in said.read_text()
     nodes.do("add other 2")

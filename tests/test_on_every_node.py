@@ -65,8 +65,12 @@ def asked(tmp_path_factory: pytest.TempPathFactory, other_torch: str) -> list[An
 
 def test_every_node_answers_and_one_that_fails_or_is_silent_says_so(asked):
     answered, failed, silent, _ = asked
-    assert [answer[2:4] for answer in answered] == [[None, ""], ["second", ""]] and len({node_id for _, node_id, *_ in answered}) == 2
-    assert all(value is None and "No such file or directory: '/nowhere'" in error for _, _, value, error, _ in failed)
+    assert [answer[2:4] for answer in answered] == [[None, ""], ["second", ""]] and len(
+        {node_id for _, node_id, *_ in answered}
+    ) == 2
+    assert all(
+        value is None and "No such file or directory: '/nowhere'" in error for _, _, value, error, _ in failed
+    )
     assert [error for _, _, _, error, _ in silent] == ["no answer within 2 s"] * 2
 
 

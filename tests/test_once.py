@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from raydistill import networks, perform
-from raydistill.architectures import ResnetGenerator, ResnetWidths
-from raydistill.config import DistillTraining
+from raydistill.config.architectures import ResnetGenerator, ResnetWidths
+from raydistill.config.training import DistillTraining
 from raydistill.data import read_info
 from raydistill.data.outputs import store_outputs
-from raydistill.train import train
+from raydistill.models import networks, saved
+from raydistill.training.loop import train
+from raydistill.trials.stages import _store_outputs_once
 
 HOLD = """
 import json, sys
@@ -46,10 +47,20 @@ def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
     """PSS divides each page among the processes that map it: two that share everything have half of the RSS each."""
     info = read_info(stages.data)
     config = ResnetGenerator(widths=ResnetWidths.uniform(48), num_blocks=3)
-    teacher = networks.save(tmp_path / "network", "generator", networks.generator(config, info, 0), config)
-    store_outputs(teacher, stages.data, networks.load(teacher, info, torch.device("cpu")), False, torch.device("cpu"), chunk=4)
+    teacher = saved.save(tmp_path / "network", "generator", networks.generator(config, info, 0), config)
+    store_outputs(
+        teacher,
+        stages.data,
+        saved.load(teacher, info, torch.device("cpu")),
+        False,
+        torch.device("cpu"),
+        chunk=4,
+    )
     arguments = [sys.executable, "-c", HOLD, teacher.model_dump_json(), stages.data.model_dump_json()]
-    processes = [subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    processes = [
+        subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     for process in processes:
         assert process.stdout is not None and process.stdout.readline().strip() == "ready"
     measured = []
@@ -71,13 +82,13 @@ def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
 def test_a_trial_with_stored_outputs_loads_the_teacher_only_for_its_grid(stages, tmp_path, monkeypatch):
     """Once, after the last step; the judge once. Where no outputs are stored, the teacher once more, at the start."""
     loaded: list[str] = []
-    real = networks.load
+    real = saved.load
 
     def counted(stored: Any, *args: Any) -> Any:
         loaded.append({stages.teacher.digest: "teacher", stages.judge.digest: "judge"}[stored.digest])
         return real(stored, *args)
 
-    monkeypatch.setattr(networks, "load", counted)
+    monkeypatch.setattr(saved, "load", counted)
     steps: list[int] = []
     job = stages.student_job(mi__weight=0)
     train(job, report=lambda numbers: steps.append(len(loaded)), state_dir=tmp_path / "computed")
@@ -85,7 +96,7 @@ def test_a_trial_with_stored_outputs_loads_the_teacher_only_for_its_grid(stages,
     loaded.clear()
     student = stages.student_job(flip=True).training
     assert isinstance(student, DistillTraining)
-    perform._store_outputs_once(stages.teacher, stages.data, student)
+    _store_outputs_once(stages.teacher, stages.data, student)
     loaded.clear()
     try:
         train(job, report=lambda numbers: steps.append(len(loaded)), state_dir=tmp_path / "stored")

@@ -10,13 +10,14 @@ import pytest
 import torch
 from conftest import Stages, numbers
 
-from raydistill import networks, recipes
-from raydistill.config import Stored
+from raydistill.config.base import Stored
 from raydistill.data import batch, load_split
 from raydistill.data.outputs import chunk_of, compute, load_outputs, store_outputs
 from raydistill.errors import StoreError
-from raydistill.feed import Shown
-from raydistill.train import TrialResult
+from raydistill.models import saved
+from raydistill.models.inputs import Shown
+from raydistill.training import recipes
+from raydistill.training.loop import TrialResult
 
 Trained = Callable[..., TrialResult]
 
@@ -25,13 +26,15 @@ def with_outputs(stages: Stages, folder: Path, flip: bool, chunk: int = 4) -> St
     """The same stages with the teacher's outputs stored beside it."""
     shutil.copytree(stages.teacher.path, folder)
     teacher = Stored(path=str(folder), digest=stages.teacher.digest)
-    network = networks.load(teacher, stages.bench().info, torch.device("cpu"))
+    network = saved.load(teacher, stages.bench().info, torch.device("cpu"))
     assert store_outputs(teacher, stages.data, network, flip, torch.device("cpu"), chunk=chunk)
     return stages._replace(teacher=teacher)
 
 
 @pytest.mark.parametrize("flips", [(False, False, False, False), (True, False, True, True)])
-def test_stored_teacher_outputs_are_those_computed_in_the_loop(stages: Stages, tmp_path: Path, flips: tuple[bool, ...]) -> None:
+def test_stored_teacher_outputs_are_those_computed_in_the_loop(
+    stages: Stages, tmp_path: Path, flips: tuple[bool, ...]
+) -> None:
     step, stored = stages.step(flips=flips), with_outputs(stages, tmp_path / "teacher", any(flips))
     shown = Shown(step.indices, step.flips, step.positions)
     from_disk = recipes.teacher_pictures(stored.student_job(), stages.bench())(shown)
@@ -49,30 +52,43 @@ def test_training_on_stored_teacher_outputs_gives_the_result_of_training_beside_
     assert pairs[0] == pairs[1]
 
 
-def test_a_student_that_flips_is_trained_where_only_plain_outputs_are_stored(stages: Stages, trained: Trained, tmp_path: Path) -> None:
+def test_a_student_that_flips_is_trained_where_only_plain_outputs_are_stored(
+    stages: Stages, trained: Trained, tmp_path: Path
+) -> None:
     result = trained(with_outputs(stages, tmp_path / "teacher", flip=False).student_job(flip=True))
     assert result.metrics == trained(stages.student_job(flip=True)).metrics
 
 
 def test_outputs_of_another_teacher_or_on_other_data_are_not_used(stages: Stages, tmp_path: Path) -> None:
     teacher = with_outputs(stages, tmp_path / "teacher", flip=False).teacher
-    another, other_data = (stored.model_copy(update={"digest": "another"}) for stored in (teacher, stages.data))
+    another, other_data = (
+        stored.model_copy(update={"digest": "another"}) for stored in (teacher, stages.data)
+    )
     assert load_outputs(teacher, stages.data, False, 4) is not None
-    assert load_outputs(another, stages.data, False, 4) is None and load_outputs(teacher, other_data, False, 4) is None
+    assert (
+        load_outputs(another, stages.data, False, 4) is None
+        and load_outputs(teacher, other_data, False, 4) is None
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 16])
-def test_a_teachers_output_has_the_same_bits_whatever_the_batch_and_its_neighbours(stages: Stages, count: int) -> None:
+def test_a_teachers_output_has_the_same_bits_whatever_the_batch_and_its_neighbours(
+    stages: Stages, count: int
+) -> None:
     """Without chunks of one shape a batch of one differs by rounding: another kernel computes it."""
-    network = networks.load(stages.teacher, stages.bench().info, torch.device("cpu"))
+    network = saved.load(stages.teacher, stages.bench().info, torch.device("cpu"))
     inputs = batch(load_split(stages.data, "train"), np.arange(16)).inputs
     whole = compute(network, inputs, 4)
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(torch.cat([compute(network, part, 4) for part in inputs[order].split(count)]), whole[order])
+    assert torch.equal(
+        torch.cat([compute(network, part, 4) for part in inputs[order].split(count)]), whole[order]
+    )
 
 
 @pytest.mark.parametrize(("batch_size", "forwards"), [(1, [1]), (3, [3]), (4, [4]), (10, [4, 4, 4])])
-def test_a_minibatch_costs_no_more_forwards_than_it_has_pictures_but_a_chunk_is_filled_up(batch_size: int, forwards: list[int]) -> None:
+def test_a_minibatch_costs_no_more_forwards_than_it_has_pictures_but_a_chunk_is_filled_up(
+    batch_size: int, forwards: list[int]
+) -> None:
     seen: list[int] = []
 
     def teacher(inputs: torch.Tensor) -> torch.Tensor:
@@ -83,10 +99,15 @@ def test_a_minibatch_costs_no_more_forwards_than_it_has_pictures_but_a_chunk_is_
     assert torch.equal(compute(teacher, inputs, chunk_of(batch_size)), inputs) and seen == forwards
 
 
-def test_outputs_for_small_minibatches_are_stored_apart(stages: Stages, trained: Trained, tmp_path: Path) -> None:
+def test_outputs_for_small_minibatches_are_stored_apart(
+    stages: Stages, trained: Trained, tmp_path: Path
+) -> None:
     stored = with_outputs(stages, tmp_path / "teacher", flip=False, chunk=1)
     assert load_outputs(stored.teacher, stages.data, False, 4) is None
-    pairs = [numbers(trained(either.student_job(batch_size=1, budget_nimg=4, report_every_nimg=4))) for either in (stored, stages)]
+    pairs = [
+        numbers(trained(either.student_job(batch_size=1, budget_nimg=4, report_every_nimg=4)))
+        for either in (stored, stages)
+    ]
     assert pairs[0] == pairs[1]
 
 
@@ -98,7 +119,9 @@ def test_plain_outputs_are_not_used_where_pictures_are_mirrored(stages: Stages, 
 def test_a_mirrored_batch_mirrors_input_and_target_alike(stages: Stages) -> None:
     split, indices = load_split(stages.data, "train"), np.arange(2)
     plain, mirrored = (batch(split, indices, flips=np.full(2, flip)) for flip in (False, True))
-    assert torch.equal(mirrored.inputs, plain.inputs.flip(3)) and torch.equal(mirrored.target, plain.target.flip(3))
+    assert torch.equal(mirrored.inputs, plain.inputs.flip(3)) and torch.equal(
+        mirrored.target, plain.target.flip(3)
+    )
 
 
 def test_a_step_without_flips_is_the_plain_batch(stages: Stages) -> None:
@@ -109,18 +132,30 @@ def test_a_step_without_flips_is_the_plain_batch(stages: Stages) -> None:
 def test_outputs_over_the_limit_are_not_stored(stages: Stages, tmp_path: Path) -> None:
     limit_gb = 24 * 3 * 16 * 16 * 4 / 2**30
     teacher, device = Stored(path=str(tmp_path), digest="teacher"), torch.device("cpu")
-    assert not store_outputs(teacher, stages.data, lambda inputs: inputs[:, :3], True, device, limit_gb, chunk=4)
+    assert not store_outputs(
+        teacher, stages.data, lambda inputs: inputs[:, :3], True, device, limit_gb, chunk=4
+    )
     assert list(tmp_path.iterdir()) == []
     assert store_outputs(teacher, stages.data, lambda inputs: inputs[:, :3], False, device, limit_gb, chunk=4)
 
 
-def test_a_full_disk_leaves_nothing_and_says_what_was_needed(stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_nothing_and_says_what_was_needed(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("raydistill.data.outputs.os.replace", full)
-    with pytest.raises(StoreError, match=r"No space left on device. Needed: 0.00 GB. Free some space, or give --teacher-cache-gb 0"):
+    with pytest.raises(
+        StoreError,
+        match=r"No space left on device. Needed: 0.00 GB. Free some space, or give --teacher-cache-gb 0",
+    ):
         store_outputs(
-            Stored(path=str(tmp_path), digest="x"), stages.data, lambda inputs: inputs[:, :3], False, torch.device("cpu"), chunk=4
+            Stored(path=str(tmp_path), digest="x"),
+            stages.data,
+            lambda inputs: inputs[:, :3],
+            False,
+            torch.device("cpu"),
+            chunk=4,
         )
     assert list(tmp_path.iterdir()) == []

@@ -17,4 +17,10 @@ def test_a_name_in_the_paper_map_exists(name: str) -> None:
 
 
 def test_the_paper_map_names_the_equations_functions() -> None:
-    assert {"vem.energy_gap", "vem.ebm_loss", "vem.student_mi_loss", "langevin.langevin", "truth.bounds.log_q_bracket"} <= set(NAMES)
+    assert {
+        "vem.energy_gap",
+        "vem.ebm_loss",
+        "vem.student_mi_loss",
+        "langevin.langevin",
+        "truth.bounds.log_q_bracket",
+    } <= set(NAMES)

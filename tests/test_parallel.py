@@ -13,15 +13,17 @@ from conftest import Stages, numbers, quiet, spawned
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from raydistill import networks, parallel, recipes
-from raydistill import train as training
-from raydistill.config import Execution, Job
+from raydistill import distributed
+from raydistill.config.experiment import Job
+from raydistill.config.training import Execution
 from raydistill.data import load_split
+from raydistill.distributed import CrossRankBatchNorm, Workers
 from raydistill.errors import ConfigError, DivergenceError
-from raydistill.evaluate import Evaluator
-from raydistill.parallel import CrossRankBatchNorm, Workers
-from raydistill.recipes import Bench
-from raydistill.train import TrialResult, train
+from raydistill.evaluation.scorer import Evaluator
+from raydistill.models import saved
+from raydistill.training import loop, recipes
+from raydistill.training.loop import TrialResult, train
+from raydistill.training.recipes import Bench
 
 COUNTS = (2, 3)
 RTOL, ATOL = 1e-4, 1e-5
@@ -48,7 +50,9 @@ def jobs_of(stages: Stages) -> dict[str, Job]:
         "pix2pix": stages.teacher_job(flip=True, discriminator_optimizer__learning_rate=1e-4, **slow),
         "distill": stages.student_job(**slow),
         "judge": stages.judge_job(**slow),
-        "pix2pix_fsdp": stages.teacher_job(flip=True, discriminator_optimizer__learning_rate=1e-4, **slow, **FSDP),
+        "pix2pix_fsdp": stages.teacher_job(
+            flip=True, discriminator_optimizer__learning_rate=1e-4, **slow, **FSDP
+        ),
         "distill_fsdp": stages.student_job(**slow, **FSDP),
         "batch_norm": stages.teacher_job(
             generator__norm="batch",
@@ -77,7 +81,7 @@ def run_worker(rank: int, count: int, folder: Path, jobs: dict[str, str]) -> Non
     found: dict[str, Any] = {}
     for name in (*ALONE, *(["pix2pix_fsdp", "distill_fsdp"] if count == 2 else [])):
         found[name] = quiet(given[name], folder / name)
-    workers = parallel.current()
+    workers = distributed.current()
     for name in ("distill", "distill_fsdp"):
         if count == 2:
             found[f"{name} stopped"] = stopped(given[name], folder / f"{name}-stopped")
@@ -85,7 +89,7 @@ def run_worker(rank: int, count: int, folder: Path, jobs: dict[str, str]) -> Non
         else:
             if workers.is_main:
                 shutil.copytree(folder.parent / "2" / f"{name}-stopped", folder / f"{name}-resumed")
-            parallel.barrier(workers)
+            distributed.barrier(workers)
             found[f"{name} resumed"] = quiet(given[name], folder / f"{name}-resumed")
     found["split"] = {least: is_split_with(least) for least in (1, 1000, 10_000)}
     found["norm"] = batch_norm_of(CrossRankBatchNorm(3), pictures()[workers.slice(12)], count)
@@ -94,16 +98,20 @@ def run_worker(rank: int, count: int, folder: Path, jobs: dict[str, str]) -> Non
             quiet(given[name], folder / name)
         except error as caught:
             found[name] = str(caught)
-    normal = parallel.normal_stream(0, "langevin", 24 + workers.slice(12).start, torch.empty(12 // count, 3, 4, 4))
+    normal = distributed.normal_stream(
+        0, "langevin", 24 + workers.slice(12).start, torch.empty(12 // count, 3, 4, 4)
+    )
     found["noise"] = [normal() for _ in range(3)]
     found["scores"] = teacher_scores(given["distill"], workers)
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1, 2))]
     parameters[0].grad, parameters[2].grad = torch.tensor([1.0, rank]), torch.full((1, 2), 10.0 * rank)
-    parallel.average_gradients(parameters, workers)
+    distributed.average_gradients(parameters, workers)
     found["gradients"] = [parameter.grad for parameter in parameters]
-    found["rows"] = parallel.gather_rows(torch.arange(7)[workers.slice(7), None], workers)
-    found["total"] = parallel.total(torch.tensor([rank, 1]), workers)
-    found["numbers"] = parallel.mean_numbers({"a": torch.tensor(float(rank)), "b": torch.tensor(2.0)}, workers)
+    found["rows"] = distributed.gather_rows(torch.arange(7)[workers.slice(7), None], workers)
+    found["total"] = distributed.total(torch.tensor([rank, 1]), workers)
+    found["numbers"] = distributed.mean_numbers(
+        {"a": torch.tensor(float(rank)), "b": torch.tensor(2.0)}, workers
+    )
     torch.save(found, folder / f"rank-{rank}.pt")
     dist.destroy_process_group()
 
@@ -120,31 +128,54 @@ def stopped(job: Job, folder: Path) -> bool:
 def moved_by_phases(job: Job) -> list[tuple[str, set[str], set[str], list[bool]]]:
     """For each phase: its network, the networks that it changed, those that hold a gradient after it, and which are split."""
     split = load_split(job.data, "train")
-    bench = Bench(split.info, torch.device("cpu"), parallel.current())
+    bench = Bench(split.info, torch.device("cpu"), distributed.current())
     recipe = recipes.build(job, bench)
-    training.carry_out(recipe, job.training, bench)
-    step = training.next_step(split, job.training, 0, bench)
+    loop.carry_out(recipe, job.training, bench)
+    step = loop.next_step(split, job.training, 0, bench)
     recipe.forward(step)
     found = []
     for phase in recipe.phases:
-        before = {name: {key: value.clone() for key, value in state.items()} for name, state in whole(recipe).items()}
-        training.advance(phase, recipe, [step], job.training, bench.workers)
-        changed = {name for name, state in whole(recipe).items() if any(not torch.equal(state[key], before[name][key]) for key in state)}
-        holding = {name for name, network in recipe.networks.items() if any(p.grad is not None for p in network.parameters())}
+        before = {
+            name: {key: value.clone() for key, value in state.items()}
+            for name, state in whole(recipe).items()
+        }
+        loop.advance(phase, recipe, [step], job.training, bench.workers)
+        changed = {
+            name
+            for name, state in whole(recipe).items()
+            if any(not torch.equal(state[key], before[name][key]) for key in state)
+        }
+        holding = {
+            name
+            for name, network in recipe.networks.items()
+            if any(p.grad is not None for p in network.parameters())
+        }
         phase.optimizer.zero_grad()
-        found.append((phase.network, changed, holding, [parallel.is_split(network) for network in recipe.networks.values()]))
+        found.append(
+            (
+                phase.network,
+                changed,
+                holding,
+                [distributed.is_split(network) for network in recipe.networks.values()],
+            )
+        )
     return found
 
 
 def is_split_with(fsdp_min_params: int) -> list[bool]:
     """Whether a network of 1,200 parameters and a block of 600 in it are split."""
     network = nn.Sequential(nn.Sequential(nn.Linear(20, 30, bias=False)), nn.Linear(30, 20, bias=False))
-    parallel.split(network, Execution(sharding="fsdp", fsdp_min_params=fsdp_min_params), torch.device("cpu"), parallel.current())
-    return [parallel.is_split(network), parallel.is_split(network[0])]
+    distributed.split(
+        network,
+        Execution(sharding="fsdp", fsdp_min_params=fsdp_min_params),
+        torch.device("cpu"),
+        distributed.current(),
+    )
+    return [distributed.is_split(network), distributed.is_split(network[0])]
 
 
 def whole(recipe: recipes.Recipe) -> dict[str, dict[str, Tensor]]:
-    return parallel.gather_state(recipe.networks, {}).networks
+    return distributed.gather_state(recipe.networks, {}).networks
 
 
 def pictures() -> Tensor:
@@ -159,15 +190,23 @@ def batch_norm_of(norm: nn.Module, x: Tensor, count: int) -> dict[str, Tensor]:
     (gradient,) = torch.autograd.grad((y**3).sum(), x, create_graph=True)
     (second,) = torch.autograd.grad((gradient**2).sum(), x, retain_graph=True)
     (y**3).mean().backward()
-    parallel.average_gradients(list(norm.parameters()), parallel.current())
-    found = {"y": y, "gradient": gradient, "second": second, "weight": norm.weight.grad, "bias": norm.bias.grad}
-    return {name: value.detach() for name, value in found.items()} | {name: value.clone() for name, value in norm.named_buffers()}
+    distributed.average_gradients(list(norm.parameters()), distributed.current())
+    found = {
+        "y": y,
+        "gradient": gradient,
+        "second": second,
+        "weight": norm.weight.grad,
+        "bias": norm.bias.grad,
+    }
+    return {name: value.detach() for name, value in found.items()} | {
+        name: value.clone() for name, value in norm.named_buffers()
+    }
 
 
 def teacher_scores(job: Job, workers: Workers) -> dict[str, float]:
     assert job.judge is not None and job.teacher is not None
     evaluator = Evaluator(job.data, job.judge, "val", torch.device("cpu"), workers)
-    teacher = networks.load(job.teacher, evaluator.split.info, torch.device("cpu"))
+    teacher = saved.load(job.teacher, evaluator.split.info, torch.device("cpu"))
     return evaluator.score(lambda part: teacher(part.inputs))
 
 
@@ -184,7 +223,10 @@ def alone(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
 @pytest.fixture(scope="module")
 def together(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
     """Number of workers -> what each rank found."""
-    jobs, folder = {name: job.model_dump_json() for name, job in jobs_of(stages).items()}, tmp_path_factory.mktemp("together")
+    jobs, folder = (
+        {name: job.model_dump_json() for name, job in jobs_of(stages).items()},
+        tmp_path_factory.mktemp("together"),
+    )
     for count in COUNTS:
         (folder / str(count)).mkdir()
     spawned(run_process, (folder, jobs), max(COUNTS))
@@ -203,8 +245,16 @@ def weights(result: TrialResult) -> dict[str, Tensor]:
 
 def determined(given: dict[str, Tensor]) -> dict[str, Tensor]:
     """Without the generator's biases in front of an instance norm: it cancels them, and Adam moves them by rounding noise."""
-    last = max(int(name.split(".")[0]) for name in given if name.split(".")[0].isdigit()) if "1.bias" in given else None
-    cancelled = {name for name in given if last is not None and name.endswith("bias") and name[0].isdigit() and name != f"{last}.bias"}
+    last = (
+        max(int(name.split(".")[0]) for name in given if name.split(".")[0].isdigit())
+        if "1.bias" in given
+        else None
+    )
+    cancelled = {
+        name
+        for name in given
+        if last is not None and name.endswith("bias") and name[0].isdigit() and name != f"{last}.bias"
+    }
     return {name: value for name, value in given.items() if name not in cancelled}
 
 
@@ -213,7 +263,9 @@ def determined(given: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("recipe", ALONE)
-def test_several_workers_give_the_weights_of_one(alone: dict, together: dict, recipe: str, count: int) -> None:
+def test_several_workers_give_the_weights_of_one(
+    alone: dict, together: dict, recipe: str, count: int
+) -> None:
     several, one = (determined(weights(result[recipe])) for result in (together[count][0], alone))
     assert (recipe == "distill") == any(name.startswith("energy.") for name in one)
     torch.testing.assert_close(several, one, rtol=RTOL, atol=ATOL)
@@ -221,12 +273,16 @@ def test_several_workers_give_the_weights_of_one(alone: dict, together: dict, re
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("recipe", ALONE)
-def test_several_workers_report_the_numbers_of_one(alone: dict, together: dict, recipe: str, count: int) -> None:
+def test_several_workers_report_the_numbers_of_one(
+    alone: dict, together: dict, recipe: str, count: int
+) -> None:
     """Without the scores, which jump where a rounded pixel does: see the next test."""
     for several, one in zip(numbers(together[count][0][recipe]), numbers(alone[recipe]), strict=True):
         assert set(several) == set(one)
         names = [name for name in one if name not in (*RATIOS, UNDETERMINED) and not name.startswith("val/")]
-        assert [several[name] for name in names] == pytest.approx([one[name] for name in names], rel=RTOL, abs=ATOL)
+        assert [several[name] for name in names] == pytest.approx(
+            [one[name] for name in names], rel=RTOL, abs=ATOL
+        )
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -239,8 +295,12 @@ def test_several_workers_score_a_network_as_one_does(stages: Stages, together: d
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("name", RATIOS)
-def test_a_ratio_over_the_batch_is_that_of_the_global_batch(alone: dict, together: dict, name: str, count: int) -> None:
-    several, one = (result.evaluations[0][name] for result in (together[count][0]["distill"], alone["distill"]))
+def test_a_ratio_over_the_batch_is_that_of_the_global_batch(
+    alone: dict, together: dict, name: str, count: int
+) -> None:
+    several, one = (
+        result.evaluations[0][name] for result in (together[count][0]["distill"], alone["distill"])
+    )
     assert several == pytest.approx(one, rel=RTOL, abs=ATOL)
 
 
@@ -253,16 +313,16 @@ def test_every_worker_returns_the_same_result(together: dict, count: int) -> Non
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_workers_langevin_noise_is_the_slices_of_that_of_one(together: dict, count: int) -> None:
-    normal = parallel.normal_stream(0, "langevin", 24, torch.empty(12, 3, 4, 4))
+    normal = distributed.normal_stream(0, "langevin", 24, torch.empty(12, 3, 4, 4))
     for draw in range(3):
         assert torch.equal(torch.cat([rank["noise"][draw] for rank in together[count]]), normal())
 
 
 def test_the_noise_changes_with_the_draw_and_the_images_seen_and_the_seed() -> None:
     def first(seed: int, nimg: int) -> Tensor:
-        return parallel.normal_stream(seed, "langevin", nimg, torch.empty(4, 3))()
+        return distributed.normal_stream(seed, "langevin", nimg, torch.empty(4, 3))()
 
-    normal = parallel.normal_stream(0, "langevin", 0, torch.empty(4, 3))
+    normal = distributed.normal_stream(0, "langevin", 0, torch.empty(4, 3))
     draws = [normal(), normal(), first(0, 4), first(1, 0)]
     assert not any(torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
     assert torch.equal(first(0, 0), draws[0])
@@ -279,9 +339,15 @@ def test_a_checkpoint_of_two_workers_goes_on_with_one_and_with_three(
     assert json.loads((found / "meta.json").read_text())["nimg"] == 24
     if count == 1:
         shutil.copytree(folder, tmp_path / "run")
-    resumed = quiet(jobs_of(stages)["distill"], tmp_path / "run") if count == 1 else together[3][0][f"{how} resumed"]
+    resumed = (
+        quiet(jobs_of(stages)["distill"], tmp_path / "run")
+        if count == 1
+        else together[3][0][f"{how} resumed"]
+    )
     assert numbers(resumed)[0] == numbers(together[2][0][how])[0]
-    torch.testing.assert_close(determined(weights(resumed)), determined(weights(alone["distill"])), rtol=RTOL, atol=ATOL)
+    torch.testing.assert_close(
+        determined(weights(resumed)), determined(weights(alone["distill"])), rtol=RTOL, atol=ATOL
+    )
 
 
 # ---- FSDP2 ----------------------------------------------------------------------------------------------------------
@@ -293,18 +359,30 @@ def test_fsdp_gives_the_weights_and_numbers_of_data_parallel(together: dict, rec
     torch.testing.assert_close(determined(weights(fsdp)), determined(weights(plain)), rtol=RTOL, atol=ATOL)
     for split, whole in zip(numbers(fsdp), numbers(plain), strict=True):
         names = [name for name in whole if name != UNDETERMINED and not name.startswith("val/")]
-        assert [split[name] for name in names] == pytest.approx([whole[name] for name in names], rel=RTOL, abs=ATOL)
+        assert [split[name] for name in names] == pytest.approx(
+            [whole[name] for name in names], rel=RTOL, abs=ATOL
+        )
 
 
 def test_a_checkpoint_does_not_show_how_networks_were_shared(together: dict) -> None:
     folders = [Path(together[2][0][name].network.path).parent for name in ("distill", "distill_fsdp")]
-    states = [torch.load(next(folder.glob("checkpoint-*")) / "optimizers.pt", weights_only=True) for folder in folders]
-    shapes = [{(n, i, k): v.shape for n, s in state.items() for i, m in s["state"].items() for k, v in m.items()} for state in states]
-    assert shapes[0] == shapes[1] and {type(v) for s in states[1].values() for m in s["state"].values() for v in m.values()} == {Tensor}
+    states = [
+        torch.load(next(folder.glob("checkpoint-*")) / "optimizers.pt", weights_only=True)
+        for folder in folders
+    ]
+    shapes = [
+        {(n, i, k): v.shape for n, s in state.items() for i, m in s["state"].items() for k, v in m.items()}
+        for state in states
+    ]
+    assert shapes[0] == shapes[1] and {
+        type(v) for s in states[1].values() for m in s["state"].values() for v in m.values()
+    } == {Tensor}
 
 
 @pytest.mark.parametrize("how", ["distill", "distill_fsdp"])
-def test_a_phase_moves_and_differentiates_its_own_network_alone_and_the_energy_is_never_split(together: dict, how: str) -> None:
+def test_a_phase_moves_and_differentiates_its_own_network_alone_and_the_energy_is_never_split(
+    together: dict, how: str
+) -> None:
     for rank in together[2]:
         assert [phase[0] for phase in rank[f"{how} moved"]] == ["energy", "generator"]
         for network, changed, holding, split in rank[f"{how} moved"]:
@@ -312,7 +390,9 @@ def test_a_phase_moves_and_differentiates_its_own_network_alone_and_the_energy_i
 
 
 def test_a_network_below_the_threshold_is_not_split_and_no_block_of_it(together: dict) -> None:
-    assert [rank["split"] for rank in together[2]] == [{1: [True, True], 1000: [True, False], 10_000: [False, False]}] * 2
+    assert [rank["split"] for rank in together[2]] == [
+        {1: [True, True], 1000: [True, False], 10_000: [False, False]}
+    ] * 2
 
 
 # ---- batch norm over workers ----------------------------------------------------------------------------------------
@@ -326,7 +406,9 @@ def test_batch_norm_over_workers_is_that_of_the_global_batch(together: dict, cou
     for name, expected in one.items():
         is_per_image = name in ("y", "gradient", "second")
         given = torch.cat([rank[name] for rank in ranks]) if is_per_image else ranks[-1][name]
-        torch.testing.assert_close(given, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item(), msg=name)
+        torch.testing.assert_close(
+            given, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item(), msg=name
+        )
 
 
 # ---- refused --------------------------------------------------------------------------------------------------------
@@ -338,25 +420,43 @@ def test_a_batch_that_does_not_divide_is_refused_on_every_worker(together: dict)
 
 
 def test_one_worker_may_use_batch_norm_and_any_batch_size(stages: Stages) -> None:
-    assert parallel.check(Workers(0, 1), stages.student_job(batch_size=13).training, {"generator": nn.BatchNorm2d(4)}) is None
+    assert (
+        distributed.check(
+            Workers(0, 1), stages.student_job(batch_size=13).training, {"generator": nn.BatchNorm2d(4)}
+        )
+        is None
+    )
 
 
-@pytest.mark.parametrize("option", [{"execution__microbatch": 2}, {"execution__activation_checkpointing": True}])
-def test_what_would_change_batch_statistics_is_refused(stages: Stages, trained: Callable[..., TrialResult], option: dict) -> None:
+@pytest.mark.parametrize(
+    "option", [{"execution__microbatch": 2}, {"execution__activation_checkpointing": True}]
+)
+def test_what_would_change_batch_statistics_is_refused(
+    stages: Stages, trained: Callable[..., TrialResult], option: dict
+) -> None:
     (name,) = option
-    with pytest.raises(ConfigError, match=rf"training.execution.{name[11:]}: with batch norm \(the network generator\) it would change"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"training.execution.{name[11:]}: with batch norm \(the network generator\) it would change",
+    ):
         trained(stages.student_job(generator__norm="batch", **option))
 
 
 def test_fsdp_without_workers_is_refused(stages: Stages, trained: Callable[..., TrialResult]) -> None:
-    with pytest.raises(ConfigError, match=r"training\.execution\.sharding: fsdp splits networks over the workers of Ray Train; use --exec"):
+    with pytest.raises(
+        ConfigError,
+        match=r"training\.execution\.sharding: fsdp splits networks over the workers of Ray Train; use --exec",
+    ):
         trained(stages.student_job(**FSDP))
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_divergence_is_raised_on_every_worker(together: dict, count: int) -> None:
     for rank, found in enumerate(together[count]):
-        assert f"phase energy: an energy is not finite or beyond 10,000 at image {12 + rank * 12 // count} " in found["diverging"]
+        assert (
+            f"phase energy: an energy is not finite or beyond 10,000 at image {12 + rank * 12 // count} "
+            in found["diverging"]
+        )
 
 
 # ---- the collectives ------------------------------------------------------------------------------------------------
@@ -371,7 +471,9 @@ def test_rows_totals_and_means_are_over_all_workers_in_order(together: dict, cou
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_gradients_become_their_means_over_the_workers_and_an_absent_one_stays_absent(together: dict, count: int) -> None:
+def test_gradients_become_their_means_over_the_workers_and_an_absent_one_stays_absent(
+    together: dict, count: int
+) -> None:
     mean = (count - 1) / 2
     for rank in together[count]:
         first, absent, last = rank["gradients"]
@@ -385,4 +487,4 @@ def test_the_slices_of_the_workers_cover_everything_in_order(total: int, count: 
 
 
 def test_without_a_process_group_there_is_one_worker() -> None:
-    assert parallel.current() == Workers(0, 1) and parallel.current().is_main
+    assert distributed.current() == Workers(0, 1) and distributed.current().is_main

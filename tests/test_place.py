@@ -5,14 +5,25 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
 
-from raydistill import place
+from raydistill.cluster import runtime
+from raydistill.cluster.placement import (
+    DRIVER_CPUS,
+    Group,
+    Node,
+    Placement,
+    Places,
+    groups_at_once,
+    place,
+    workers_on,
+)
+from raydistill.cluster.runtime import ShortageWatch
+from raydistill.config.sweep_options import SweepOptions
 from raydistill.errors import ConfigError, RunError
-from raydistill.options import SweepOptions
-from raydistill.place import DRIVER_CPUS, Group, Node, ShortageWatch, groups_at_once, workers_on
 
 GIB = 2**30
 LAPTOP = [Node("a", 2)]
@@ -20,8 +31,8 @@ EIGHT_GPUS = [Node("a", 64, 8, 80 * GIB)]
 TWO_BY_FOUR = [Node("a", 32, 4, 24 * GIB), Node("b", 32, 4, 80 * GIB)]
 
 
-def placed(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> place.Places:
-    return place.place(nodes, SweepOptions(**request), lambda: trial_bytes)
+def placed(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> Places:
+    return place(nodes, SweepOptions(**request), lambda: trial_bytes)
 
 
 def refused(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> str:
@@ -32,13 +43,17 @@ def refused(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> str
 
 def test_a_laptop_runs_one_inline_trial_a_core():
     places = placed(LAPTOP)
-    assert places.trials == place.Placement(True, Group(1, 1.0, 0.0), 2)
+    assert places.trials == Placement(True, Group(1, 1.0, 0.0), 2)
     assert places.stages == Group(2, 1.0, 0.0) and places.recheck == Group(2, 1.0, 0.0)
 
 
 def test_one_core_is_enough_for_every_stage():
     places = placed([Node("a", 1)])
-    assert places.trials.max_concurrent == 1 and places.stages.workers == 1 and places.recheck == Group(2, 0.5, 0.0)
+    assert (
+        places.trials.max_concurrent == 1
+        and places.stages.workers == 1
+        and places.recheck == Group(2, 0.5, 0.0)
+    )
 
 
 @pytest.mark.parametrize(("workers", "trials"), [(1, 2), (2, 1)])
@@ -55,7 +70,10 @@ def test_nested_trials_cannot_deadlock_wherever_their_processes_are(cpus, worker
     group = Group(workers, cpus_per_worker * 0.9)
     count = groups_at_once(nodes, group, DRIVER_CPUS)
     for crowded in range(len(nodes)):
-        left = [node._replace(cpus=node.cpus - DRIVER_CPUS * count * (index == crowded)) for index, node in enumerate(nodes)]
+        left = [
+            node._replace(cpus=node.cpus - DRIVER_CPUS * count * (index == crowded))
+            for index, node in enumerate(nodes)
+        ]
         assert sum(workers_on(node, group) for node in left) // workers >= count
     if count == 0:
         assert sum(int(node.cpus / group.cpus + 1e-9) for node in nodes) < workers
@@ -70,22 +88,34 @@ def test_a_worker_must_fit_on_one_node():
 
 def test_more_workers_than_the_cluster_has_are_refused_with_the_arithmetic():
     text = refused(LAPTOP, workers_per_trial=4)
-    assert text.startswith("--workers-per-trial 4: a trial needs 4 x (0.9 CPUs, 0 GPUs) and 0.001 CPUs for its own process")
+    assert text.startswith(
+        "--workers-per-trial 4: a trial needs 4 x (0.9 CPUs, 0 GPUs) and 0.001 CPUs for its own process"
+    )
     assert "a: 2 CPUs, 0 GPUs -> 2 of them; use fewer workers or more machines" in text
-    assert refused(LAPTOP, teacher_workers=3).startswith("--teacher-workers 3: the teacher needs 3 x (1 CPUs, 0 GPUs)")
+    assert refused(LAPTOP, teacher_workers=3).startswith(
+        "--teacher-workers 3: the teacher needs 3 x (1 CPUs, 0 GPUs)"
+    )
     assert "share GPUs with --teacher-gpus 0.5" in refused([Node("a", 8, 1, 80 * GIB)], teacher_workers=2)
 
 
 def test_gpus_asked_for_and_absent_are_refused():
-    assert "--gpus-per-worker 0.5: no node has a GPU (a: 2 CPUs, 0 GPUs)" in refused(LAPTOP, gpus_per_worker=0.5)
+    assert "--gpus-per-worker 0.5: no node has a GPU (a: 2 CPUs, 0 GPUs)" in refused(
+        LAPTOP, gpus_per_worker=0.5
+    )
     assert "--teacher-gpus 1: no node has a GPU" in refused(LAPTOP, teacher_gpus=1.0)
 
 
-@pytest.mark.parametrize(("gib", "share", "trials"), [(40, 1.0, 8), (30, 0.5, 16), (20, 1 / 3, 24), (1, 0.25, 32)])
+@pytest.mark.parametrize(
+    ("gib", "share", "trials"), [(40, 1.0, 8), (30, 0.5, 16), (20, 1 / 3, 24), (1, 0.25, 32)]
+)
 def test_trials_are_packed_by_their_predicted_memory(gib, share, trials):
     """72 of 80 GiB are used; at most four trials share a GPU."""
     placement = placed(EIGHT_GPUS, gib * GIB).trials
-    assert placement.inline and placement.group.gpus == pytest.approx(share) and placement.max_concurrent == trials
+    assert (
+        placement.inline
+        and placement.group.gpus == pytest.approx(share)
+        and placement.max_concurrent == trials
+    )
 
 
 def test_the_smallest_gpu_decides_the_share():
@@ -107,7 +137,11 @@ def test_workers_of_one_trial_get_gpus_of_their_own():
 
 def test_one_gpu_serves_every_stage():
     places = placed([Node("a", 16, 1, 80 * GIB)], 40 * GIB)
-    assert places.stages == Group(1, 1.0, 1.0) and places.trials.group.gpus == 1.0 and places.recheck == Group(2, 0.5, 0.5)
+    assert (
+        places.stages == Group(1, 1.0, 1.0)
+        and places.trials.group.gpus == 1.0
+        and places.recheck == Group(2, 0.5, 0.5)
+    )
 
 
 def test_a_share_of_a_gpu_lies_on_one_gpu():
@@ -132,8 +166,8 @@ def test_the_limit_of_the_command_line_holds():
 
 def test_a_shortage_is_said_once_and_ends_the_sweep_after_the_wait(monkeypatch):
     said, clock, nodes = [], itertools.count(step=3), [Node("head", 0)]
-    monkeypatch.setattr(place, "alive_nodes", lambda: nodes)
-    monkeypatch.setattr(place.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(runtime, "alive_nodes", lambda: nodes)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     watch = ShortageWatch(Group(2, 1.0), 0.0, 10, said.append)
     watch()
     watch()

@@ -11,13 +11,15 @@ from no_ray import SETTINGS, TINY, without_ray
 from test_memory import job_of_random_weights
 from test_recipes import SMALL, lengths, small_cyclegan
 
-from raydistill import forecast, place, results
-from raydistill.cli import main
+from raydistill.cluster import runtime
+from raydistill.cluster.placement import Node
+from raydistill.commands.cli import main
+from raydistill.config.sweep_options import SweepOptions
 from raydistill.errors import StoreError
-from raydistill.forecast import Rate, Rates, makespan
-from raydistill.options import SweepOptions
-from raydistill.place import Node
-from raydistill.plan import check
+from raydistill.planning.checks import check
+from raydistill.records import tables
+from raydistill.sweep import forecast
+from raydistill.sweep.forecast import Rate, Rates, makespan
 
 
 @pytest.fixture
@@ -25,10 +27,12 @@ def raydistill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
     """Runs a command on two cores without Ray; (exit code, what it said)."""
     monkeypatch.chdir(tmp_path)
     without_ray(monkeypatch, [Node("here", 2)])
-    monkeypatch.setattr(place, "this_machine", lambda: Node("here", 2))
+    monkeypatch.setattr(runtime, "this_machine", lambda: Node("here", 2))
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["raydistill", *arguments, "--nimg", "32", "--trials", "2", *SETTINGS])
+        monkeypatch.setattr(
+            sys, "argv", ["raydistill", *arguments, "--nimg", "32", "--trials", "2", *SETTINGS]
+        )
         with pytest.raises(SystemExit) as exit_info:
             main()
         said = capsys.readouterr()
@@ -38,44 +42,95 @@ def raydistill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
 
 
 def test_places_are_filled_as_they_become_free() -> None:
-    assert makespan([4, 1, 1, 1], 2) == 4 and makespan([1, 1, 1, 4], 2) == 5 and makespan([1, 2, 3], 1) == 6 and makespan([2, 2], 8) == 2
+    assert (
+        makespan([4, 1, 1, 1], 2) == 4
+        and makespan([1, 1, 1, 4], 2) == 5
+        and makespan([1, 2, 3], 1) == 6
+        and makespan([2, 2], 8) == 2
+    )
 
 
 def test_time_is_linear_in_macs_and_made_of_images_reports_and_a_start(tmp_path: Path) -> None:
-    plan = check(SweepOptions(store=str(tmp_path / "runs"), set=tuple(f"{path}={value}" for path, value in TINY.items())))
+    plan = check(
+        SweepOptions(
+            store=str(tmp_path / "runs"), set=tuple(f"{path}={value}" for path, value in TINY.items())
+        )
+    )
     students = [Rate(1e6, 0.001, 0.5, 2.0), Rate(3e6, 0.003, 0.7, 2.0)]
     known = Rates("", {"student": students, "student with MI": [Rate(1e6, 0.004)]})
     assert known.of("student", 2e6) == pytest.approx(Rate(2e6, 0.002, 0.6, 2.0))
-    assert known.of("student", 4e6).image_sec == pytest.approx(0.004) and known.of("student", 0).image_sec == 0
+    assert (
+        known.of("student", 4e6).image_sec == pytest.approx(0.004) and known.of("student", 0).image_sec == 0
+    )
     training = plan.uniform(4).model_copy(update={"budget_nimg": 1000, "report_every_nimg": 400})
     assert known.trial_sec(training, 2e6) == pytest.approx(2.0 + 1000 * 0.002 + 3 * 0.6)
-    assert known.trial_sec(plan.experiment.student.model_copy(update={"budget_nimg": 1000}), 9e9) == pytest.approx(4.0)
+    assert known.trial_sec(
+        plan.experiment.student.model_copy(update={"budget_nimg": 1000}), 9e9
+    ) == pytest.approx(4.0)
 
 
 def test_time_is_measured_where_the_inputs_are_fewer_than_the_targets(tmp_path: Path) -> None:
     """9 inputs and 11 targets in batches of 12: nothing asks for a tenth input."""
     values = {path: value for path, value in SMALL.items() if path != "student.mi.weight"} | lengths(12)
-    values |= {"data.height": 16, "data.width": 16, "data.direction": "BtoA", "teacher.discriminator.num_layers": 1}
+    values |= {
+        "data.height": 16,
+        "data.width": 16,
+        "data.direction": "BtoA",
+        "teacher.discriminator.num_layers": 1,
+    }
     set_values = tuple(f"{path}={value}" for path, value in values.items())
     small_cyclegan(tmp_path)
-    plan = check(SweepOptions(space="cyclegan", data=str(tmp_path / "pictures"), store=str(tmp_path / "runs"), set=set_values))
+    plan = check(
+        SweepOptions(
+            space="cyclegan", data=str(tmp_path / "pictures"), store=str(tmp_path / "runs"), set=set_values
+        )
+    )
     assert plan.info.counts["train"] == 11 and plan.info.input_counts == {"train": 9, "val": 3, "test": 3}
     assert forecast.rates(plan, stage_workers=1, cpus=1).of("student with MI", 1e6).image_sec > 0
 
 
 def test_what_a_given_rate_adds_up_to(tmp_path: Path) -> None:
     """8 trials and 4 baselines of 6,000 images at 1 ms, two at a time, a recheck by two, judge 8,000 and teacher 16,000 images."""
-    plan = check(SweepOptions(store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")))
+    plan = check(
+        SweepOptions(
+            store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")
+        )
+    )
     rates = forecast.rates(plan, stage_workers=2, cpus=1)
-    found = forecast.forecast(plan, rates, at_a_time=2, devices=1, stage_devices=2, memory_bytes=9, is_inline=True, stages_there=False)
-    assert found.trial_sec == (6.0, 6.0, 6.0) and rates.source == "--seconds-per-image 0.001, for every network"
+    found = forecast.forecast(
+        plan,
+        rates,
+        at_a_time=2,
+        devices=1,
+        stage_devices=2,
+        memory_bytes=9,
+        is_inline=True,
+        stages_there=False,
+    )
+    assert (
+        found.trial_sec == (6.0, 6.0, 6.0) and rates.source == "--seconds-per-image 0.001, for every network"
+    )
     assert found.stages_sec == pytest.approx(24 + forecast.STAGES_START_SEC)
     assert found.trials_sec == pytest.approx(12 * 6 + 3 + forecast.TRAINER_SEC)
     overhead = forecast.FIRST_TRIAL_SEC + forecast.END_SEC
     assert found.total_sec == pytest.approx(found.stages_sec + 6 * 6 + 3 + forecast.TRAINER_SEC + overhead)
-    assert found.device_hours == pytest.approx((12 * 6 + 2 * found.stages_sec + 2 * (3 + forecast.TRAINER_SEC)) / 3600)
-    assert plan.worker_bytes(gpus=0.5) == plan.trial_bytes and plan.worker_bytes(gpus=0) - plan.trial_bytes == 160 * 2**20
-    there = forecast.forecast(plan, rates, at_a_time=2, devices=1, stage_devices=2, memory_bytes=9, is_inline=True, stages_there=True)
+    assert found.device_hours == pytest.approx(
+        (12 * 6 + 2 * found.stages_sec + 2 * (3 + forecast.TRAINER_SEC)) / 3600
+    )
+    assert (
+        plan.worker_bytes(gpus=0.5) == plan.trial_bytes
+        and plan.worker_bytes(gpus=0) - plan.trial_bytes == 160 * 2**20
+    )
+    there = forecast.forecast(
+        plan,
+        rates,
+        at_a_time=2,
+        devices=1,
+        stage_devices=2,
+        memory_bytes=9,
+        is_inline=True,
+        stages_there=True,
+    )
     assert there.stages_sec == 0 and there.total_sec == pytest.approx(found.total_sec - found.stages_sec)
 
 
@@ -84,9 +139,24 @@ def test_replicates_count_as_an_upper_bound(tmp_path: Path) -> None:
 
     def planned(replicates: int) -> Any:
         few = ("data.num_train=48", "data.num_val=16")
-        plan = check(SweepOptions(store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=few, replicates=replicates, max_concurrent=2))
+        plan = check(
+            SweepOptions(
+                store=str(tmp_path / "runs"),
+                seconds_per_image=1e-3,
+                set=few,
+                replicates=replicates,
+                max_concurrent=2,
+            )
+        )
         rates = forecast.rates(plan, stage_workers=2, cpus=1)
-        how = {"at_a_time": 2, "devices": 0.5, "stage_devices": 2, "memory_bytes": 9, "is_inline": True, "stages_there": True}
+        how = {
+            "at_a_time": 2,
+            "devices": 0.5,
+            "stage_devices": 2,
+            "memory_bytes": 9,
+            "is_inline": True,
+            "stages_there": True,
+        }
         return plan, forecast.forecast(plan, rates, **how)
 
     (plan, without), (_, found) = planned(0), planned(5)
@@ -94,7 +164,9 @@ def test_replicates_count_as_an_upper_bound(tmp_path: Path) -> None:
     assert found.replicates[:2] == pytest.approx((3 * 6, 5 * 6 * 0.5 / 3600))
     largest = max(forecast._trial_bytes(plan, training) for training, _ in plan.students)
     assert found.replicates.disk_bytes >= 5 * largest
-    assert found.total_sec == pytest.approx(without.total_sec + 18) and found.trials_sec == pytest.approx(without.trials_sec + 30)
+    assert found.total_sec == pytest.approx(without.total_sec + 18) and found.trials_sec == pytest.approx(
+        without.trials_sec + 30
+    )
     assert found.device_hours == pytest.approx(without.device_hours + found.replicates.device_hours)
     assert found.disk_bytes == without.disk_bytes + found.replicates.disk_bytes
 
@@ -106,11 +178,17 @@ def test_the_disk_of_a_trial_is_that_of_all_that_moves_in_it(tmp_path: Path) -> 
     values |= {"data.height": 16, "data.width": 16, "student.mi.start": "replay"}
     values |= {"teacher.discriminator.width": 64, "teacher.discriminator.num_layers": 1}
     set_values = tuple(f"{path}={value}" for path, value in values.items())
-    plan = check(SweepOptions(space="cyclegan", data=str(tmp_path / "pictures"), store=str(tmp_path / "runs"), set=set_values))
+    plan = check(
+        SweepOptions(
+            space="cyclegan", data=str(tmp_path / "pictures"), store=str(tmp_path / "runs"), set=set_values
+        )
+    )
     for stage in ("teacher", "student"):
         job = job_of_random_weights(plan.experiment, stage, tmp_path / stage)
         quiet(job, tmp_path / stage / "trained")
-        left = sum(path.stat().st_size for path in (tmp_path / stage / "trained").rglob("*") if path.is_file())
+        left = sum(
+            path.stat().st_size for path in (tmp_path / stage / "trained").rglob("*") if path.is_file()
+        )
         predicted = forecast._trial_bytes(plan, getattr(plan.experiment, stage)) - forecast._FILES_BYTES
         print(f"{stage}: predicted {predicted / 1e6:.2f} MB, left {left / 1e6:.2f}")
         assert 0.9 * left < predicted < 1.02 * left
@@ -119,9 +197,20 @@ def test_the_disk_of_a_trial_is_that_of_all_that_moves_in_it(tmp_path: Path) -> 
 @pytest.fixture
 def kept(tmp_path: Path) -> tuple[Any, Path]:
     """A plan, and a file with its forecast."""
-    plan = check(SweepOptions(store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")))
+    plan = check(
+        SweepOptions(
+            store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")
+        )
+    )
     rates = forecast.rates(plan, stage_workers=2, cpus=1)
-    how = {"at_a_time": 2, "devices": 1, "stage_devices": 2, "memory_bytes": 9, "is_inline": True, "stages_there": True}
+    how = {
+        "at_a_time": 2,
+        "devices": 1,
+        "stage_devices": 2,
+        "memory_bytes": 9,
+        "is_inline": True,
+        "stages_there": True,
+    }
     file = tmp_path / "forecast.json"
     forecast.write(file, rates, forecast.forecast(plan, rates, **how))
     assert forecast.read(file, plan) == (rates, forecast.forecast(plan, rates, **how))
@@ -143,12 +232,24 @@ def test_a_damaged_forecast_is_named(kept: tuple[Any, Path], old: str, new: str,
     file.write_text(file.read_text().replace(old, new, 1))
     with pytest.raises(StoreError) as raised:
         forecast.read(file, plan)
-    assert str(raised.value).startswith(f"{file}: damaged or of another version: ") and said in str(raised.value)
+    assert str(raised.value).startswith(f"{file}: damaged or of another version: ") and said in str(
+        raised.value
+    )
 
 
 def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: Path) -> None:
     code, said = raydistill(
-        "plan", "--max-memory-gb", "0.7", "--max-hours", "3", "--max-concurrent", "1", "--seconds-per-image", "0.5", "--replicates", "3"
+        "plan",
+        "--max-memory-gb",
+        "0.7",
+        "--max-hours",
+        "3",
+        "--max-concurrent",
+        "1",
+        "--seconds-per-image",
+        "0.5",
+        "--replicates",
+        "3",
     )
     assert code == 0, said
     for part in (
@@ -171,11 +272,20 @@ def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: P
 def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any, tmp_path: Path) -> None:
     code, said = raydistill("sweep")
     assert code == 0, said
-    assert "from up to 3 real steps of each kind of training on this machine" in said and "predicted before the sweep" in said
+    assert (
+        "from up to 3 real steps of each kind of training on this machine" in said
+        and "predicted before the sweep" in said
+    )
     folder = tmp_path / "runs/sweeps/default-001"
     table = pd.read_csv(folder / "plan.csv").set_index("what")
-    assert {"judge and teacher, s", "all 6 trials, s", "the whole sweep, min", "memory of a worker, GiB", "disk, MiB"} <= set(table.index)
-    trials = results.read_table(folder / "trials.parquet")
+    assert {
+        "judge and teacher, s",
+        "all 6 trials, s",
+        "the whole sweep, min",
+        "memory of a worker, GiB",
+        "disk, MiB",
+    } <= set(table.index)
+    trials = tables.read_table(folder / "trials.parquet")
     ours = trials[trials["role"].isin(["search", "uniform", "no_teacher"])]
     assert table.loc["all 6 trials, s", "actual"] == pytest.approx(ours["wall_sec"].sum())
     assert table.loc["memory of a worker, GiB", "actual"] == pytest.approx(trials["peak_memory_gb"].max())
@@ -185,5 +295,9 @@ def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any,
     assert raydistill("sweep", "--resume")[0] == 0 and (folder / "forecast.json").read_bytes() == began
     (folder / "forecast.json").write_text('{"rates": 3}')
     code, said = raydistill("sweep", "--resume")
-    assert code == 0 and "forecast.json: damaged or of another version: rates: Input should be an array or an object" in said, said
+    assert (
+        code == 0
+        and "forecast.json: damaged or of another version: rates: Input should be an array or an object"
+        in said
+    ), said
     assert "; what is left is planned anew" in said

@@ -8,19 +8,27 @@ from pathlib import Path
 
 import pytest
 
-from raydistill.cli import main
-from raydistill.space import SearchSpace, check, preset_of
+from raydistill.commands.cli import main
+from raydistill.config.space import SearchSpace, check, preset_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"(<!-- runs: in a test, in order -->\n)?```(\w+)\n(.*?)```", README, re.DOTALL)
-COMMANDS = [line.split("  #")[0].strip() for _, language, text in BLOCKS if language == "sh" for line in text.splitlines() if line.strip()]
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for _, language, text in BLOCKS
+    if language == "sh"
+    for line in text.splitlines()
+    if line.strip()
+]
 RUN = [line for runs, language, text in BLOCKS if runs and language == "sh" for line in text.splitlines()]
 
 
 def run(command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     _, *arguments = shlex.split(command)
-    return subprocess.run([sys.executable, "-m", "raydistill", *arguments], cwd=cwd, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "raydistill", *arguments], cwd=cwd, capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("command", RUN)
@@ -36,17 +44,27 @@ def test_every_command_of_the_readme_is_make_or_raydistill() -> None:
 def test_every_make_target_of_the_readme_exists() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = {command.split()[1] for command in COMMANDS if command.startswith("make")}
-    assert targets == {"sweep", "test"} and all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+    assert targets == {"sweep", "test"} and all(
+        re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets
+    )
 
 
-def test_every_option_of_the_readme_is_in_the_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_option_of_the_readme_is_in_the_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = [command.split()[1:] for command in COMMANDS if command.startswith("raydistill")]
     for command in {" ".join(words[: 2 if words[0] in ("data", "evaluator") else 1]) for words in given}:
         monkeypatch.setattr(sys, "argv", ["raydistill", *command.split(), "--help"])
         with pytest.raises(SystemExit):
             main()
         text = capsys.readouterr().out
-        options = {word for line in COMMANDS if line.startswith(f"raydistill {command}") for word in line.split() if word.startswith("--")}
+        options = {
+            word
+            for line in COMMANDS
+            if line.startswith(f"raydistill {command}")
+            for word in line.split()
+            if word.startswith("--")
+        }
         assert {option for option in options if option not in text} == set(), command
 
 

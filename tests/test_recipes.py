@@ -12,9 +12,8 @@ from conftest import Stages, numbers, quiet, run_two, spawned
 from PIL import Image
 from safetensors.torch import load_file
 
-from raydistill import networks, recipes
-from raydistill import train as training
-from raydistill.architectures import (
+from raydistill.commands.evaluate import EvaluateOptions, evaluate
+from raydistill.config.architectures import (
     ResnetWidths,
     SaganDiscriminatorWidths,
     SaganWidths,
@@ -22,30 +21,43 @@ from raydistill.architectures import (
     StyleganGenerator,
     StyleganWidths,
 )
-from raydistill.config import Degradation, Experiment, FolderData, Job, Optimizer, ShapesData, Stylegan2Training
+from raydistill.config.base import Optimizer
+from raydistill.config.data import Degradation, FolderData, ShapesData
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import validated, with_values
+from raydistill.config.presets import cyclegan, enhance, sagan, stylegan2
+from raydistill.config.training import Stylegan2Training
 from raydistill.data import load_split, prepare
-from raydistill.dotted import validated, with_values
 from raydistill.errors import ConfigError, DataError
-from raydistill.feed import training_batch
+from raydistill.models import saved
+from raydistill.models.inputs import training_batch
 from raydistill.models.stylegan2 import Generator as StyleGenerator
-from raydistill.presets import cyclegan, enhance, sagan, stylegan2
-from raydistill.recipes.cyclegan import Pool
-from raydistill.recipes.stylegan2 import lazy
-from raydistill.run_evaluate import EvaluateOptions, evaluate
-from raydistill.train import TrialResult, train
+from raydistill.training import loop, recipes
+from raydistill.training.loop import TrialResult, train
+from raydistill.training.recipes.cyclegan import Pool
+from raydistill.training.recipes.stylegan2 import lazy
 
 Trained = Callable[..., TrialResult]
 SMALL: dict[str, Any] = {
     **{"judge.network.width": 4, "judge.network.feature_width": 4},
     **{f"{stage}.ema_nimg": 8 for stage in ("teacher", "student")},
-    **{"student.mi.kind": "vem", "student.mi.weight": 0.1, "student.mi.energy.channels": 2, "student.mi.num_steps": 2},
+    **{
+        "student.mi.kind": "vem",
+        "student.mi.weight": 0.1,
+        "student.mi.energy.channels": 2,
+        "student.mi.num_steps": 2,
+    },
 }
 
 
 def lengths(batch_size: int) -> dict[str, Any]:
     """Six minibatches, a report after three."""
     values = {"batch_size": batch_size, "budget_nimg": 6 * batch_size, "report_every_nimg": 3 * batch_size}
-    return {f"{stage}.{name}": value for stage in ("judge", "teacher", "student") for name, value in values.items()}
+    return {
+        f"{stage}.{name}": value
+        for stage in ("judge", "teacher", "student")
+        for name, value in values.items()
+    }
 
 
 def shapes(side: int) -> dict[str, Any]:
@@ -55,18 +67,30 @@ def shapes(side: int) -> dict[str, Any]:
 def small_enhance(folder: Path) -> Experiment:
     """Not a multiple of the batch: the second report lies in the third pass."""
     base = enhance().model_copy(update={"data": ShapesData.model_validate(shapes(16))})
-    values = {f"{stage}.generator.widths.{name}": 4 for stage in ("teacher", "student") for name in ("trunk", "hidden", "up")}
+    values = {
+        f"{stage}.generator.widths.{name}": 4
+        for stage in ("teacher", "student")
+        for name in ("trunk", "hidden", "up")
+    }
     values |= {"data.degrade.scale": 2, "data.degrade.noise_std": 20.0}
-    return with_values(base, values | {f"{stage}.generator.num_blocks": 1 for stage in ("teacher", "student")}, where="test")
+    return with_values(
+        base, values | {f"{stage}.generator.num_blocks": 1 for stage in ("teacher", "student")}, where="test"
+    )
 
 
 def small_sagan(folder: Path) -> Experiment:
     base = sagan().model_copy(update={"data": ShapesData.model_validate(shapes(64))})
     values: dict[str, Any] = {
-        f"{stage}.generator.widths.{name}": 8 for stage in ("teacher", "student") for name in SaganWidths.uniform(1 * 8).model_dump()
+        f"{stage}.generator.widths.{name}": 8
+        for stage in ("teacher", "student")
+        for name in SaganWidths.uniform(1 * 8).model_dump()
     }
-    values |= {f"teacher.discriminator.widths.{name}": 8 for name in SaganDiscriminatorWidths.uniform(8).model_dump()}
-    return with_values(base, values | {f"{stage}.generator.latent": 6 for stage in ("teacher", "student")}, where="test")
+    values |= {
+        f"teacher.discriminator.widths.{name}": 8 for name in SaganDiscriminatorWidths.uniform(8).model_dump()
+    }
+    return with_values(
+        base, values | {f"{stage}.generator.latent": 6 for stage in ("teacher", "student")}, where="test"
+    )
 
 
 def small_stylegan2(folder: Path) -> Experiment:
@@ -74,9 +98,13 @@ def small_stylegan2(folder: Path) -> Experiment:
     base = stylegan2().model_copy(update={"data": ShapesData.model_validate(shapes(16))})
     widths = StyleganWidths(at4=6, at8=4, at16=4)
     generator = StyleganGenerator(widths=widths, style=6, num_mapping_layers=2)
-    teacher = base.teacher.model_copy(update={"generator": generator, "discriminator": StyleganDiscriminator(widths=widths)})
+    teacher = base.teacher.model_copy(
+        update={"generator": generator, "discriminator": StyleganDiscriminator(widths=widths)}
+    )
     teacher = teacher.model_copy(update={"r1_every": 2, "path_every": 3})
-    return base.model_copy(update={"teacher": teacher, "student": base.student.model_copy(update={"generator": generator})})
+    return base.model_copy(
+        update={"teacher": teacher, "student": base.student.model_copy(update={"generator": generator})}
+    )
 
 
 def small_cyclegan(folder: Path) -> Experiment:
@@ -85,11 +113,21 @@ def small_cyclegan(folder: Path) -> Experiment:
     for name, count in (("trainA", 11), ("trainB", 9), ("valA", 4), ("valB", 3), ("testA", 2), ("testB", 3)):
         (folder / "pictures" / name).mkdir(parents=True)
         for index in range(count):
-            Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / "pictures" / name / f"{index}.png")
-    values = {f"{stage}.generator.widths.{name}": 4 for stage in ("teacher", "student") for name in ResnetWidths.uniform(1).model_dump()}
+            Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(
+                folder / "pictures" / name / f"{index}.png"
+            )
+    values = {
+        f"{stage}.generator.widths.{name}": 4
+        for stage in ("teacher", "student")
+        for name in ResnetWidths.uniform(1).model_dump()
+    }
     values |= {f"{stage}.generator.num_blocks": 1 for stage in ("teacher", "student")}
     values |= {"data.root": str(folder / "pictures"), "data.height": 16, "data.width": 16}
-    values |= {"teacher.discriminator.width": 4, "teacher.discriminator.num_layers": 1, "teacher.pool_size": 5}
+    values |= {
+        "teacher.discriminator.width": 4,
+        "teacher.discriminator.num_layers": 1,
+        "teacher.pool_size": 5,
+    }
     return with_values(cyclegan(), values, where="test")
 
 
@@ -111,10 +149,14 @@ def kits(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable
     def kit(name: str) -> Stages:
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
-            experiment = with_values(EXPERIMENTS[name](folder), SMALL | lengths(2 if name == "sagan" else 4), where="test")
+            experiment = with_values(
+                EXPERIMENTS[name](folder), SMALL | lengths(2 if name == "sagan" else 4), where="test"
+            )
             data = prepare(experiment.data, folder / "data", recipe=experiment.teacher.recipe)
             judge = quiet(Job(training=experiment.judge, data=data), folder / "judge").network
-            teacher = quiet(Job(training=experiment.teacher, data=data, judge=judge), folder / "teacher").network
+            teacher = quiet(
+                Job(training=experiment.teacher, data=data, judge=judge), folder / "teacher"
+            ).network
             made[name] = Stages(experiment, data, judge, teacher)
         return made[name]
 
@@ -144,8 +186,14 @@ def test_a_stopped_and_resumed_training_equals_one_that_never_stopped(
         train(job, report=stop, state_dir=tmp_path / "stopped")
     resumed = trained(job, "stopped")
     assert resumed.network.digest == whole.network.digest and numbers(resumed) == numbers(whole)
-    assert [point["nimg"] for point in whole.evaluations] == [3 * job.training.batch_size, 6 * job.training.batch_size]
-    assert np.isfinite(list(whole.metrics.values())).all() and (tmp_path / "run-0" / "samples.png").stat().st_size > 0
+    assert [point["nimg"] for point in whole.evaluations] == [
+        3 * job.training.batch_size,
+        6 * job.training.batch_size,
+    ]
+    assert (
+        np.isfinite(list(whole.metrics.values())).all()
+        and (tmp_path / "run-0" / "samples.png").stat().st_size > 0
+    )
 
 
 @all_recipes
@@ -154,35 +202,59 @@ def test_a_phase_moves_its_own_networks_alone(kits: Callable[[str], Stages], nam
     kit = kits(name)
     job, bench = job_of(kit, stage), kit.bench()
     recipe = recipes.build(job, bench)
-    step = training.next_step(load_split(kit.data, "train"), job.training, 0, bench)
+    step = loop.next_step(load_split(kit.data, "train"), job.training, 0, bench)
     recipe.forward(step)
     for phase in recipe.phases:
         before = {key: value.clone() for key, value in parameters(recipe).items()}
-        training.advance(phase, recipe, [step], job.training, bench.workers)
-        moved = {key.partition("/")[0] for key, value in parameters(recipe).items() if not torch.equal(value, before[key])}
+        loop.advance(phase, recipe, [step], job.training, bench.workers)
+        moved = {
+            key.partition("/")[0]
+            for key, value in parameters(recipe).items()
+            if not torch.equal(value, before[key])
+        }
         assert moved == {phase.network, *phase.also}
 
 
 def parameters(recipe: recipes.Recipe) -> dict[str, torch.Tensor]:
-    return {f"{name}/{key}": value for name, network in recipe.networks.items() for key, value in network.named_parameters()}
+    return {
+        f"{name}/{key}": value
+        for name, network in recipe.networks.items()
+        for key, value in network.named_parameters()
+    }
 
 
 @pytest.mark.slow
 def test_several_workers_give_what_one_gives(kits: Callable[[str], Stages], tmp_path: Path) -> None:
     """Two steps of eight pictures, by one worker and by two."""
-    values = {"batch_size": 8, "budget_nimg": 16, "report_every_nimg": 16, "ema_nimg": 0, "optimizer__learning_rate": 1e-5}
+    values = {
+        "batch_size": 8,
+        "budget_nimg": 16,
+        "report_every_nimg": 16,
+        "ema_nimg": 0,
+        "optimizer__learning_rate": 1e-5,
+    }
     values |= {"discriminator_optimizer__learning_rate": 1e-5}
-    jobs = {name: job_of(kits(name), "teacher", **values).model_dump_json() for name in ("cyclegan", "stylegan2")}
+    jobs = {
+        name: job_of(kits(name), "teacher", **values).model_dump_json() for name in ("cyclegan", "stylegan2")
+    }
     values |= {"batch_size": 4, "budget_nimg": 8, "report_every_nimg": 8}
     jobs["sagan"] = job_of(kits("sagan"), "teacher", **values).model_dump_json()
     spawned(run_two, (tmp_path, jobs), 2)
     for name, text in jobs.items():
         job = Job.model_validate_json(text)
-        alone, shared = quiet(job, tmp_path / f"{name}-alone"), load_file(tmp_path / name / "network" / "weights.safetensors")
+        alone, shared = (
+            quiet(job, tmp_path / f"{name}-alone"),
+            load_file(tmp_path / name / "network" / "weights.safetensors"),
+        )
         expected = load_file(Path(alone.network.path) / "weights.safetensors")
-        for key in (key for key in expected if key.endswith(("weight", "original", "mean_style", "running_var"))):
+        for key in (
+            key for key in expected if key.endswith(("weight", "original", "mean_style", "running_var"))
+        ):
             assert (shared[key] - expected[key]).norm() <= 1e-4 * expected[key].norm(), (name, key)
-        numbers_of = [json.loads(path.read_text())["history"][-1] for path in tmp_path.glob(f"{name}*/checkpoint-*/meta.json")]
+        numbers_of = [
+            json.loads(path.read_text())["history"][-1]
+            for path in tmp_path.glob(f"{name}*/checkpoint-*/meta.json")
+        ]
         for key in (key for key in numbers_of[0] if key.startswith("train/")):
             assert numbers_of[0][key] == pytest.approx(numbers_of[1][key], rel=1e-3, abs=1e-4), (name, key)
 
@@ -190,23 +262,33 @@ def test_several_workers_give_what_one_gives(kits: Callable[[str], Stages], tmp_
 # ---- enhancement ----------------------------------------------------------------------------------------------------
 
 
-def test_inputs_are_degraded_anew_in_every_pass_and_the_same_for_the_same_seed_picture_and_pass(kits: Callable[[str], Stages]) -> None:
+def test_inputs_are_degraded_anew_in_every_pass_and_the_same_for_the_same_seed_picture_and_pass(
+    kits: Callable[[str], Stages],
+) -> None:
     kit = kits("enhance")
     split, bench = load_split(kit.data, "train"), kit.bench()
 
     def inputs(seed: int, first: int) -> torch.Tensor:
-        shown = training.in_order(kit.teacher_job(flip=False).training, "", np.arange(first, first + 10), 10)
+        shown = loop.in_order(kit.teacher_job(flip=False).training, "", np.arange(first, first + 10), 10)
         return training_batch(split, None, seed, shown, shown, bench.device).inputs[np.argsort(shown.indices)]
 
     assert inputs(0, 0).shape == (10, 3, 8, 8) and torch.equal(inputs(0, 0), inputs(0, 0))
     for other in (inputs(0, 10), inputs(1, 0)):
         noise = (other - inputs(0, 0)) * 127.5
         assert noise.std() == pytest.approx(20 * 2**0.5, rel=0.25) and abs(noise.mean()) < 3
-    plain = torch.nn.functional.avg_pool2d(torch.from_numpy(np.array(split.targets)).permute(0, 3, 1, 2).float(), 2) / 127.5 - 1
+    plain = (
+        torch.nn.functional.avg_pool2d(
+            torch.from_numpy(np.array(split.targets)).permute(0, 3, 1, 2).float(), 2
+        )
+        / 127.5
+        - 1
+    )
     assert (inputs(0, 0) - plain).abs().mean() < 0.2
 
 
-def test_enhancement_is_scored_by_likeness_to_the_pictures(kits: Callable[[str], Stages], trained: Trained) -> None:
+def test_enhancement_is_scored_by_likeness_to_the_pictures(
+    kits: Callable[[str], Stages], trained: Trained
+) -> None:
     scores = trained(kits("enhance").teacher_job()).metrics
     assert {"val/psnr", "val/ssim", "val/kd_judge", "val/miou"} <= set(scores) and 5 < scores["val/psnr"] < 60
 
@@ -214,8 +296,12 @@ def test_enhancement_is_scored_by_likeness_to_the_pictures(kits: Callable[[str],
 def test_pictures_that_have_inputs_are_not_degraded(tmp_path: Path) -> None:
     for index in range(20):
         Image.new("RGB", (32, 16), (index,) * 3).save(tmp_path / f"{index}.png")
-    config = FolderData(root=str(tmp_path), height=16, width=16, layout="aligned", degrade=Degradation(scale=2))
-    with pytest.raises(DataError, match=r"data\.degrade is on, but .* is aligned, which has inputs of its own"):
+    config = FolderData(
+        root=str(tmp_path), height=16, width=16, layout="aligned", degrade=Degradation(scale=2)
+    )
+    with pytest.raises(
+        DataError, match=r"data\.degrade is on, but .* is aligned, which has inputs of its own"
+    ):
         prepare(config, tmp_path / "cache")
 
 
@@ -223,17 +309,19 @@ def test_pictures_that_have_inputs_are_not_degraded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sagan", "stylegan2"])
-def test_teacher_and_student_get_the_same_z_and_every_image_another(kits: Callable[[str], Stages], name: str) -> None:
+def test_teacher_and_student_get_the_same_z_and_every_image_another(
+    kits: Callable[[str], Stages], name: str
+) -> None:
     kit = kits(name)
     job, bench = kit.student_job(), kit.bench()
     recipe = recipes.build(job, bench)
-    step = training.next_step(load_split(kit.data, "train"), job.training, 0, bench)
-    later = training.next_step(load_split(kit.data, "train"), job.training, job.training.batch_size, bench)
+    step = loop.next_step(load_split(kit.data, "train"), job.training, 0, bench)
+    later = loop.next_step(load_split(kit.data, "train"), job.training, job.training.batch_size, bench)
     recipe.forward(step)
-    z, teacher = step.batch.inputs, networks.load(kit.teacher, bench.info, bench.device)
-    assert z.shape == (job.training.batch_size, 6) and len({tuple(row) for row in torch.cat([z, later.batch.inputs]).tolist()}) == 2 * len(
-        z
-    )
+    z, teacher = step.batch.inputs, saved.load(kit.teacher, bench.info, bench.device)
+    assert z.shape == (job.training.batch_size, 6) and len(
+        {tuple(row) for row in torch.cat([z, later.batch.inputs]).tolist()}
+    ) == 2 * len(z)
     with torch.no_grad():
         torch.testing.assert_close(step.teacher, teacher(z).clamp(-1, 1), rtol=1e-4, atol=1e-5)
 
@@ -246,19 +334,29 @@ def test_a_students_noise_is_its_teachers(kits: Callable[[str], Stages]) -> None
     assert len(names) == 5 and all(torch.equal(buffers[name], given[name]) for name in names)
 
 
-def test_pairs_with_a_real_picture_are_refused_where_it_has_nothing_to_do_with_the_input(kits: Callable[[str], Stages]) -> None:
+def test_pairs_with_a_real_picture_are_refused_where_it_has_nothing_to_do_with_the_input(
+    kits: Callable[[str], Stages],
+) -> None:
     for name in ("sagan", "cyclegan"):
         kit = kits(name)
-        with pytest.raises(ConfigError, match=r"student\.mi\.positive: 'target' needs pictures that belong to the inputs"):
+        with pytest.raises(
+            ConfigError, match=r"student\.mi\.positive: 'target' needs pictures that belong to the inputs"
+        ):
             recipes.build(kit.student_job(mi__positive="target"), kit.bench())
 
 
 @pytest.mark.parametrize("name", ["sagan", "stylegan2"])
-def test_a_generator_that_takes_noise_is_evaluated_as_in_its_training(kits: Callable[[str], Stages], trained: Trained, name: str) -> None:
+def test_a_generator_that_takes_noise_is_evaluated_as_in_its_training(
+    kits: Callable[[str], Stages], trained: Trained, name: str
+) -> None:
     kit = kits(name)
     result = trained(kit.student_job())
-    options = EvaluateOptions(given=(result.network.path,), data=kit.data.path, judge=kit.judge.path, resamples=0)
-    scores = {score.name: score.value for score in evaluate(options, torch.device("cpu"))[result.network.path]}
+    options = EvaluateOptions(
+        given=(result.network.path,), data=kit.data.path, judge=kit.judge.path, resamples=0
+    )
+    scores = {
+        score.name: score.value for score in evaluate(options, torch.device("cpu"))[result.network.path]
+    }
     assert scores["val/kd_judge"] == pytest.approx(result.metrics["val/kd_judge"], rel=1e-4, abs=1e-6)
     assert "val/psnr" not in scores and "val/miou" not in result.metrics
 
@@ -269,23 +367,33 @@ def test_a_generator_that_takes_noise_is_evaluated_as_in_its_training(kits: Call
 def test_penalties_come_in_every_so_many_minibatches(
     kits: Callable[[str], Stages], trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    advance, names = training.advance, list[str]()
-    monkeypatch.setattr(training, "advance", lambda phase, *rest: names.append(phase.name) or advance(phase, *rest))
+    advance, names = loop.advance, list[str]()
+    monkeypatch.setattr(
+        loop, "advance", lambda phase, *rest: names.append(phase.name) or advance(phase, *rest)
+    )
     result = trained(kits("stylegan2").teacher_job())
     steps = " ".join(names).split("discriminator")[1:]
     assert ["r1" in step for step in steps] == [True, False, True, False, True, False]
     assert ["path" in step for step in steps] == [True, False, False, True, False, False]
-    assert all({"train/r1", "train/path_length", "train/path_penalty"} <= set(point) for point in result.evaluations)
+    assert all(
+        {"train/r1", "train/path_length", "train/path_penalty"} <= set(point) for point in result.evaluations
+    )
 
 
 def test_an_optimiser_with_lazy_steps_forgets_as_fast_a_minibatch() -> None:
     config = lazy(Optimizer(learning_rate=0.17, betas=(0.0, 0.99)), 10.0, 16)
-    assert config.learning_rate == pytest.approx(0.16) and config.betas == pytest.approx((0.0, 0.99 ** (16 / 17)))
-    assert lazy(Optimizer(learning_rate=0.17, betas=(0.5, 0.99)), 0.0, 16) == Optimizer(learning_rate=0.17, betas=(0.5, 0.99))
+    assert config.learning_rate == pytest.approx(0.16) and config.betas == pytest.approx(
+        (0.0, 0.99 ** (16 / 17))
+    )
+    assert lazy(Optimizer(learning_rate=0.17, betas=(0.5, 0.99)), 0.0, 16) == Optimizer(
+        learning_rate=0.17, betas=(0.5, 0.99)
+    )
 
 
 def test_truncation_is_part_of_a_finished_generator_and_not_of_its_training() -> None:
-    config = StyleganGenerator(widths=StyleganWidths(at4=4, at8=4), style=6, num_mapping_layers=2, truncation=0.0)
+    config = StyleganGenerator(
+        widths=StyleganWidths(at4=4, at8=4), style=6, num_mapping_layers=2, truncation=0.0
+    )
     generator = StyleGenerator(config)
     z = torch.randn(3, 6)
     plain, finished = generator(z), generator.eval()(z)
@@ -295,10 +403,16 @@ def test_truncation_is_part_of_a_finished_generator_and_not_of_its_training() ->
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"execution": {"microbatch": 2}}, "execution.microbatch: gradients of gradients need whole, plain networks"),
+        (
+            {"execution": {"microbatch": 2}},
+            "execution.microbatch: gradients of gradients need whole, plain networks",
+        ),
         ({"execution": {"sharding": "fsdp"}}, "execution.sharding: gradients of gradients"),
         ({"precision": "bfloat16"}, "precision bfloat16: gradients of gradients need float32"),
-        ({"batch_size": 6}, "batch_size 6 for one worker: the discriminator sees pictures by fours; use a multiple of 4"),
+        (
+            {"batch_size": 6},
+            "batch_size 6 for one worker: the discriminator sees pictures by fours; use a multiple of 4",
+        ),
     ],
 )
 def test_what_stylegan2_cannot_follow_is_refused(changes: dict[str, Any], said: str) -> None:
@@ -313,19 +427,26 @@ def test_what_stylegan2_cannot_follow_is_refused(changes: dict[str, Any], said: 
 def test_a_full_pool_exchanges_half_of_the_pictures_for_older_ones(kits: Callable[[str], Stages]) -> None:
     pool = Pool(20, "test", 0, kits("cyclegan").bench())
     fresh = torch.arange(400.0)[:, None, None, None].expand(-1, 3, 16, 16)
-    seen = torch.cat([pool.exchange(fresh[start : start + 4], start) for start in range(0, 400, 4)])[:, 0, 0, 0]
+    seen = torch.cat([pool.exchange(fresh[start : start + 4], start) for start in range(0, 400, 4)])[
+        :, 0, 0, 0
+    ]
     assert torch.equal(seen[:20], torch.arange(20.0)) and int(pool.count) == 20
     older = seen[20:] < torch.arange(20.0, 400.0)
     assert 0.4 < older.double().mean() < 0.6 and not (seen > torch.arange(400.0)).any()
     assert set(pool.pictures[:, 0, 0, 0].tolist()) | set(seen.tolist()) == set(range(400))
     again = Pool(20, "test", 0, kits("cyclegan").bench())
-    assert torch.equal(torch.cat([again.exchange(fresh[start : start + 8], start) for start in range(0, 400, 8)])[:, 0, 0, 0], seen)
+    assert torch.equal(
+        torch.cat([again.exchange(fresh[start : start + 8], start) for start in range(0, 400, 8)])[
+            :, 0, 0, 0
+        ],
+        seen,
+    )
 
 
 def test_inputs_and_targets_have_orders_of_their_own(kits: Callable[[str], Stages]) -> None:
     """11 inputs and 9 targets: each is shown once in its own pass."""
     kit = kits("cyclegan")
     split, config = load_split(kit.data, "train"), kit.teacher_job(batch_size=1, flip=False).training
-    steps = [training.next_step(split, config, nimg, kit.bench()) for nimg in range(11)]
+    steps = [loop.next_step(split, config, nimg, kit.bench()) for nimg in range(11)]
     assert sorted(int(step.indices[0]) for step in steps) == list(range(11))
     assert len({step.batch.target.sum().item() for step in steps[:9]}) == 9

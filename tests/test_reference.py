@@ -8,18 +8,20 @@ import reference_vem as reference
 import torch
 from torch import Tensor, nn
 
-from raydistill import cost
-from raydistill.architectures import EnergyNetwork
-from raydistill.config import MutualInformation
+from raydistill.config.architectures import EnergyNetwork
+from raydistill.config.terms import MutualInformation
+from raydistill.method.vem import draw_negatives, ebm_loss, pair_energies, student_mi_loss
+from raydistill.models import cost
 from raydistill.models.energy import EnergyModel
-from raydistill.vem import draw_negatives, ebm_loss, pair_energies, student_mi_loss
 
 POWER_ITERATIONS = 50
 DTYPES = [(torch.float64, 1e-11), (torch.float32, 1e-5)]
 """Precision, and the largest allowed difference as a share of the norm."""
 
 
-def twins(height: int, width: int, dtype: torch.dtype, channels: int = 4) -> tuple[EnergyModel, reference.ReferenceEnergy]:
+def twins(
+    height: int, width: int, dtype: torch.dtype, channels: int = 4
+) -> tuple[EnergyModel, reference.ReferenceEnergy]:
     """An energy whose branches take part, as after some training, and the reference with the same parameters and u."""
     torch.manual_seed(0)
     ours = EnergyModel(EnergyNetwork(channels=channels), height, width).to(dtype)
@@ -36,7 +38,11 @@ def twins(height: int, width: int, dtype: torch.dtype, channels: int = 4) -> tup
 
 
 def pictures(height: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    t, s = torch.rand(2, 4, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    t, s = (
+        torch.rand(2, 4, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        * 2
+        - 1
+    )
     return t.to(dtype), s.to(dtype)
 
 
@@ -47,7 +53,10 @@ def noise(like: Tensor) -> Callable[[], Tensor]:
 
 def difference(ours: Iterable[Tensor], theirs: Iterable[Tensor]) -> float:
     """||ours - theirs|| / ||theirs||, over all of them together."""
-    pairs = [(a.detach().double().flatten(), b.detach().double().flatten()) for a, b in zip(ours, theirs, strict=True)]
+    pairs = [
+        (a.detach().double().flatten(), b.detach().double().flatten())
+        for a, b in zip(ours, theirs, strict=True)
+    ]
     a, b = torch.cat([pair[0] for pair in pairs]), torch.cat([pair[1] for pair in pairs])
     assert float(b.norm()) > 0
     return float((a - b).norm() / b.norm())
@@ -98,11 +107,17 @@ def test_losses_and_gradients_of_a_step_are_the_references(dtype: torch.dtype, l
     assert abs(float(loss.detach() - expected.detach())) < limit * scale
     by_name = dict(theirs.named_parameters())
     gradients = [(parameter.grad, by_name[name].grad) for name, parameter in ours.named_parameters()]
-    assert difference([a for a, _ in gradients if a is not None], [b for _, b in gradients if b is not None]) < limit
+    assert (
+        difference([a for a, _ in gradients if a is not None], [b for _, b in gradients if b is not None])
+        < limit
+    )
 
     for energy in (ours, theirs):
         torch.optim.SGD(energy.parameters(), lr=1e-2).step()
-    term, wanted = student_mi_loss(ours, t, negatives, s), reference.student_term(theirs, t, expected_negatives, s)
+    term, wanted = (
+        student_mi_loss(ours, t, negatives, s),
+        reference.student_term(theirs, t, expected_negatives, s),
+    )
     assert abs(float(term.detach() - wanted.detach())) < limit * scale
     inputs = [s, *student.parameters()]
     found = torch.autograd.grad(term, inputs, retain_graph=True)
@@ -116,12 +131,19 @@ def test_both_move_u_alike() -> None:
     t, s = pictures(16, 16, torch.float64)
     assert difference([ours.train()(t, s)], [theirs(t, s)]) < 1e-11
     names = [name for name in before if name.endswith(".u")]
-    assert difference([ours.state_dict()[name] for name in names], [theirs.state_dict()[name] for name in names]) < 1e-11
+    assert (
+        difference([ours.state_dict()[name] for name in names], [theirs.state_dict()[name] for name in names])
+        < 1e-11
+    )
     assert any(not torch.equal(before[name], ours.state_dict()[name]) for name in names)
 
 
-@pytest.mark.parametrize(("channels", "published_macs", "macs"), [(32, 1_940_521_088, 1_157_693_568), (8, 126_591_008, 77_664_288)])
-def test_at_256_pixels_the_same_energy_takes_fewer_macs_than_published(channels: int, published_macs: int, macs: int) -> None:
+@pytest.mark.parametrize(
+    ("channels", "published_macs", "macs"), [(32, 1_940_521_088, 1_157_693_568), (8, 126_591_008, 77_664_288)]
+)
+def test_at_256_pixels_the_same_energy_takes_fewer_macs_than_published(
+    channels: int, published_macs: int, macs: int
+) -> None:
     shape = (1, 3, 256, 256)
     with torch.device("meta"):
         published = reference.ReferenceEnergy(channels, 7)

@@ -13,11 +13,11 @@ from scipy.stats import norm
 from search_kit import problem, training
 
 import analysis
-from raydistill import frontier, results
-from raydistill.ledger import Ledger
+from raydistill.records import pareto, tables
 from raydistill.search import Picked, Seeds, next_to_repeat
+from raydistill.search.simulate import Outcome, SimulatedTrial, seeds_of, simulate
 from raydistill.seeds import numpy_stream
-from raydistill.simulate import Outcome, SimulatedTrial, seeds_of, simulate
+from raydistill.trials.ledger import Ledger
 
 MIN2 = ("min", "min")
 
@@ -34,25 +34,29 @@ def test_the_probability_is_the_integral_where_the_cost_is_known() -> None:
             beaten = np.prod([norm.sf(value, *pair) for pair in zip(means[:index, 1], errors[:index, 1])])
             return float(norm.pdf(value, means[index, 1], errors[index, 1]) * beaten)
 
-        return float(quad(density, means[index, 1] - 8 * errors[index, 1], means[index, 1] + 8 * errors[index, 1])[0])
+        return float(
+            quad(density, means[index, 1] - 8 * errors[index, 1], means[index, 1] + 8 * errors[index, 1])[0]
+        )
 
-    got = frontier.membership(means, errors, MIN2)
-    np.testing.assert_allclose(got, [share(index) for index in range(5)], atol=0.035)  # three standard errors of 2,000 draws
-    np.testing.assert_array_equal(got, frontier.membership(means, errors, MIN2))
-    turned = frontier.membership(means * [1, -1], errors, ("min", "max"))
+    got = pareto.membership(means, errors, MIN2)
+    np.testing.assert_allclose(
+        got, [share(index) for index in range(5)], atol=0.035
+    )  # three standard errors of 2,000 draws
+    np.testing.assert_array_equal(got, pareto.membership(means, errors, MIN2))
+    turned = pareto.membership(means * [1, -1], errors, ("min", "max"))
     np.testing.assert_allclose(turned, got, atol=0.05)
 
 
 def test_without_errors_it_is_membership() -> None:
     points = np.random.default_rng(0).random((20, 3))
-    got = frontier.membership(points, np.zeros_like(points), ("min",) * 3)
-    np.testing.assert_array_equal(got, frontier.members(points, ("min",) * 3))
-    assert frontier.stability(points, got, ("min",) * 3) == 1 and frontier.membership(np.empty((0, 2)), np.empty((0, 2)), MIN2).shape == (
-        0,
-    )
+    got = pareto.membership(points, np.zeros_like(points), ("min",) * 3)
+    np.testing.assert_array_equal(got, pareto.members(points, ("min",) * 3))
+    assert pareto.stability(points, got, ("min",) * 3) == 1 and pareto.membership(
+        np.empty((0, 2)), np.empty((0, 2)), MIN2
+    ).shape == (0,)
     for wrong in (np.full_like(points, np.nan), -points, points[:5]):
         with pytest.raises(ValueError, match="errors must be finite and not negative"):
-            frontier.membership(points, wrong, ("min",) * 3)
+            pareto.membership(points, wrong, ("min",) * 3)
 
 
 def test_standard_errors_by_hand() -> None:
@@ -60,17 +64,17 @@ def test_standard_errors_by_hand() -> None:
     samples = [[[1.0, 5.0], [3.0, 5.0]], [[0.0, 6.0]], [[0.0, 7.0], [2.0, 7.0], [4.0, 7.0]]]
     pooled = 10 / 3
     expected = [math.sqrt((4 * pooled + 2) / 5 / 2), math.sqrt(pooled), math.sqrt((4 * pooled + 8) / 6 / 3)]
-    got = frontier.standard_errors(samples)
+    got = pareto.standard_errors(samples)
     np.testing.assert_allclose(got[:, 0], expected)
     assert (got[:, 1] == 0).all()
-    assert np.isnan(frontier.standard_errors([sample[:1] for sample in samples])).all()
+    assert np.isnan(pareto.standard_errors([sample[:1] for sample in samples])).all()
 
 
 def test_standard_errors_are_honest() -> None:
     """Of 400 configurations with two or three seeds, about 95 % of the means lie within two standard errors."""
     rng = np.random.default_rng(0)
     samples = [1 + 0.3 * rng.normal(size=(2 + index % 2, 1)) for index in range(400)]
-    errors = frontier.standard_errors([np.hstack([sample, sample]) for sample in samples])[:, 0]
+    errors = pareto.standard_errors([np.hstack([sample, sample]) for sample in samples])[:, 0]
     inside = np.mean([abs(sample.mean() - 1) < 2 * error for sample, error in zip(samples, errors)])
     assert 0.92 < inside < 0.98
 
@@ -105,10 +109,13 @@ def test_what_is_certain_is_left_alone_and_a_stable_front_ends_it() -> None:
     assert next_to_repeat(apart, MIN2) is None
     unsure = [SURE, LUCKY, RIVAL]
     means = [np.mean(entry.values, axis=0) for entry in unsure]
-    errors = frontier.standard_errors([entry.values for entry in unsure])
-    reached = frontier.stability(means, frontier.membership(means, errors, MIN2), MIN2)
+    errors = pareto.standard_errors([entry.values for entry in unsure])
+    reached = pareto.stability(means, pareto.membership(means, errors, MIN2), MIN2)
     assert 0.5 < reached < 1
-    assert next_to_repeat(unsure, MIN2, stability=reached) is None and next_to_repeat(unsure, MIN2, stability=reached + 0.01) == 2
+    assert (
+        next_to_repeat(unsure, MIN2, stability=reached) is None
+        and next_to_repeat(unsure, MIN2, stability=reached + 0.01) == 2
+    )
 
 
 # ---- a sweep --------------------------------------------------------------------------------------------------------
@@ -121,7 +128,9 @@ def noisy(picked: Picked, number: int) -> Outcome:
 
 
 def swept(**given: object) -> list[SimulatedTrial]:
-    return simulate(problem("random"), noisy, **{"num_trials": 20, "num_workers": 1, "num_replicates": 8} | given)  # type: ignore[arg-type]
+    return simulate(
+        problem("random"), noisy, **{"num_trials": 20, "num_workers": 1, "num_replicates": 8} | given
+    )  # type: ignore[arg-type]
 
 
 def test_the_search_ends_first_and_every_replicate_repeats_a_searched_trial() -> None:
@@ -131,7 +140,9 @@ def test_the_search_ends_first_and_every_replicate_repeats_a_searched_trial() ->
     searched_end = max(trial.ends_sec for trial in trials[:20])
     for trial in repeated:
         original = trials[trial.again or 0]
-        assert trial.started_sec >= searched_end and trial.picked == original.picked and original.again is None
+        assert (
+            trial.started_sec >= searched_end and trial.picked == original.picked and original.again is None
+        )
         assert original.status == "COMPLETE" and trial.outcome.values != original.outcome.values
 
 
@@ -151,8 +162,10 @@ def test_a_stable_front_ends_them_early_and_more_may_be_asked_for_later() -> Non
     assert swept(num_replicates=60, stability=0.92, trials=loose) == strict
     measured = [seeds_of(strict, trial.number) for trial in strict[:20] if trial.status == "COMPLETE"]
     means = [np.mean(entry.values, axis=0) for entry in measured]
-    probability = frontier.membership(means, frontier.standard_errors([entry.values for entry in measured]), ("max", "min"))
-    assert frontier.stability(means, probability, ("max", "min")) >= 0.92
+    probability = pareto.membership(
+        means, pareto.standard_errors([entry.values for entry in measured]), ("max", "min")
+    )
+    assert pareto.stability(means, probability, ("max", "min")) >= 0.92
 
 
 def test_the_front_of_means_is_nearer_to_the_true_one() -> None:
@@ -163,18 +176,25 @@ def test_the_front_of_means_is_nearer_to_the_true_one() -> None:
         def outcome_of(picked: Picked, number: int, seed: int = seed) -> Outcome:
             outcome = training(picked, 0)
             return outcome._replace(
-                values=[outcome.values[0] + 0.03 * numpy_stream(seed, "test/replicates", number).normal(), outcome.values[1]]
+                values=[
+                    outcome.values[0] + 0.03 * numpy_stream(seed, "test/replicates", number).normal(),
+                    outcome.values[1],
+                ]
             )  # type: ignore[index]
 
-        trials = simulate(problem("random", seed=seed), outcome_of, num_trials=25, num_workers=4, num_replicates=20)
-        true = frontier.members([training(trial.picked, 0).values for trial in trials[:25]], ("max", "min"))
+        trials = simulate(
+            problem("random", seed=seed), outcome_of, num_trials=25, num_workers=4, num_replicates=20
+        )
+        true = pareto.members([training(trial.picked, 0).values for trial in trials[:25]], ("max", "min"))
         for out, points in (
             (single, [trial.outcome.values for trial in trials[:25]]),
             (replicated, [np.mean(seeds_of(trials, number).values, axis=0) for number in range(25)]),
         ):
-            named = frontier.members(points, ("max", "min"))
+            named = pareto.members(points, ("max", "min"))
             out.append((named & true).sum() / (named | true).sum())
-    print(f"shared with the true front: single {np.mean(single):.2f}, 20 replicates {np.mean(replicated):.2f}")
+    print(
+        f"shared with the true front: single {np.mean(single):.2f}, 20 replicates {np.mean(replicated):.2f}"
+    )
     assert np.mean(replicated) > np.mean(single)
 
 
@@ -206,7 +226,9 @@ def replicated_trials() -> list[dict[str, Any]]:
             "job": {},
             "schema_version": 1,
         }
-        trial |= {"digests": {"data": "d", "evaluator": "e", "teacher": "t"}} | ({"again": trial_id} if seed else {})
+        trial |= {"digests": {"data": "d", "evaluator": "e", "teacher": "t"}} | (
+            {"again": trial_id} if seed else {}
+        )
         result = {
             "status": "COMPLETE",
             "reason": "",
@@ -217,51 +239,73 @@ def replicated_trials() -> list[dict[str, Any]]:
             "hardware": "",
             "git_revision": "",
         }
-        result |= {"metrics": {"val/miou": MIOUS[trial_id][seed]}, "evaluations": [], "context": {"extractor": "x"}, "schema_version": 1}
+        result |= {
+            "metrics": {"val/miou": MIOUS[trial_id][seed]},
+            "evaluations": [],
+            "context": {"extractor": "x"},
+            "schema_version": 1,
+        }
         trials.append(trial | {"result": result | ({"test": {"test/miou": 0.3}} if not seed else {})})
     return trials
 
 
 def test_the_front_is_that_of_the_means_and_says_how_sure_it_is() -> None:
-    plain = results.trial_table(replicated_trials()[:4], sweep_id="demo")
+    plain = tables.trial_table(replicated_trials()[:4], sweep_id="demo")
     alone, table = (
-        results.with_front(each, OBJECTIVES, REFERENCE) for each in (plain, results.trial_table(replicated_trials(), sweep_id="demo"))
+        tables.with_front(each, OBJECTIVES, REFERENCE)
+        for each in (plain, tables.trial_table(replicated_trials(), sweep_id="demo"))
     )
-    assert alone["front.member"].tolist() == [True, False, True, False] and alone[["front.seeds", "front.probability"]].isna().all().all()
+    assert (
+        alone["front.member"].tolist() == [True, False, True, False]
+        and alone[["front.seeds", "front.probability"]].isna().all().all()
+    )
     assert table["front.member"].tolist() == [True, True, True, False, False, False, False]
-    assert table["front.seeds"].dropna().tolist() == [3, 1, 2, 1] and table["again"].tolist() == ["", "", "", "", "0000", "0000", "0002"]
+    assert table["front.seeds"].dropna().tolist() == [3, 1, 2, 1] and table["again"].tolist() == [
+        "",
+        "",
+        "",
+        "",
+        "0000",
+        "0000",
+        "0002",
+    ]
     means = [np.mean(values) for values in MIOUS.values()]
     np.testing.assert_allclose(table["mean.val/miou"].dropna(), means)
-    errors = frontier.standard_errors([np.array(values)[:, None] * [1, 0] for values in MIOUS.values()])[:, 0]
+    errors = pareto.standard_errors([np.array(values)[:, None] * [1, 0] for values in MIOUS.values()])[:, 0]
     np.testing.assert_allclose(table["se.val/miou"].dropna(), errors)
     points = np.column_stack([means, list(MACS.values())])
-    expected = frontier.membership(points, np.column_stack([errors, np.zeros(4)]), ["max", "min"])
+    expected = pareto.membership(points, np.column_stack([errors, np.zeros(4)]), ["max", "min"])
     np.testing.assert_array_equal(table["front.probability"].dropna(), expected)
     assert 0.5 < expected[1] < 1 and expected[0] == 1 and 0 < expected[3] < 0.5
 
 
 def test_the_averaged_table_has_one_row_a_student() -> None:
-    table = results.averaged(results.trial_table(replicated_trials(), sweep_id="demo"))
+    table = tables.averaged(tables.trial_table(replicated_trials(), sweep_id="demo"))
     assert table["trial_id"].tolist() == list(MIOUS) and (table["metric.test/miou"] == 0.3).all()
     np.testing.assert_allclose(table["metric.val/miou"], [np.mean(values) for values in MIOUS.values()])
 
 
 def test_tables_go_to_files_and_back_and_older_ones_are_read(tmp_path: Path) -> None:
-    table = results.with_front(results.trial_table(replicated_trials(), sweep_id="demo"), OBJECTIVES, REFERENCE)
-    results.write_tables(tmp_path, table, results.evaluation_table(replicated_trials(), sweep_id="demo"))
+    table = tables.with_front(tables.trial_table(replicated_trials(), sweep_id="demo"), OBJECTIVES, REFERENCE)
+    tables.write_tables(tmp_path, table, tables.evaluation_table(replicated_trials(), sweep_id="demo"))
     for name in ("trials.csv", "trials.parquet"):
-        pd.testing.assert_frame_equal(results.read_table(tmp_path / name), table)
+        pd.testing.assert_frame_equal(tables.read_table(tmp_path / name), table)
     table.drop(columns=["again", "front.seeds", "front.probability"]).to_parquet(tmp_path / "old.parquet")
-    assert (results.read_table(tmp_path / "old.parquet")["again"] == "").all()
+    assert (tables.read_table(tmp_path / "old.parquet")["again"] == "").all()
 
 
 def test_the_report_shows_means_seeds_and_probabilities(tmp_path: Path) -> None:
     trials = replicated_trials()
-    given = results.trial_table(trials, sweep_id="demo"), results.evaluation_table(trials, sweep_id="demo")
-    report = analysis.write_report(*given, tmp_path, title="demo", objectives=OBJECTIVES, reference=REFERENCE, facts={})
+    given = tables.trial_table(trials, sweep_id="demo"), tables.evaluation_table(trials, sweep_id="demo")
+    report = analysis.write_report(
+        *given, tmp_path, title="demo", objectives=OBJECTIVES, reference=REFERENCE, facts={}
+    )
     front = pd.read_csv(report.csv, dtype={"trial": "str"})
     assert front["trial"].tolist() == ["0000", "0001", "0002"] and front["seeds"].tolist() == [3, 1, 2]
-    assert front["val/miou"].tolist() == pytest.approx([0.44, 0.45, 0.61]) and front["standard error of val/miou"].notna().all()
+    assert (
+        front["val/miou"].tolist() == pytest.approx([0.44, 0.45, 0.61])
+        and front["standard error of val/miou"].notna().all()
+    )
     assert '"probability":1.0' in report.html.read_text() and front["P(on the front)"].between(0.5, 1).all()
 
 
@@ -269,7 +313,9 @@ def test_the_ledger_chooses_by_its_trials_and_counts_what_runs() -> None:
     """As `next_to_repeat` does; a failed replicate costs one of those asked for, and no more than asked for are made."""
     ledger = object.__new__(Ledger)
     ledger.trials = replicated_trials()
-    ledger.plan = SimpleNamespace(options=SimpleNamespace(replicates=9, stability=None), objectives=OBJECTIVES)  # type: ignore[assignment]
+    ledger.plan = SimpleNamespace(
+        options=SimpleNamespace(replicates=9, stability=None), objectives=OBJECTIVES
+    )  # type: ignore[assignment]
     assert ledger.to_replicate()["trial_id"] == "0001"  # type: ignore[index]
     running = {**ledger.trials[4], "trial_id": "0007", "again": "0001", "result": None}
     ledger.trials += [running | {"trial_id": f"{7 + index:04d}"} for index in range(3)]

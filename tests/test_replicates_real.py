@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from raydistill.config import Job
-from raydistill.ledger import Ledger, Trial
-from raydistill.options import SweepOptions
-from raydistill.perform import perform, train_stages
-from raydistill.plan import check
-from raydistill.sweep import _new_sweep
+from raydistill.config.experiment import Job
+from raydistill.config.sweep_options import SweepOptions
+from raydistill.planning.checks import check
+from raydistill.sweep.run import _new_sweep
+from raydistill.trials.ledger import Ledger, Trial
+from raydistill.trials.run_job import perform
+from raydistill.trials.stages import train_stages
 
 
 def opened(store: Path, name: str, **options: object) -> Ledger:
@@ -25,7 +26,9 @@ def opened(store: Path, name: str, **options: object) -> Ledger:
     )
     plan = check(SweepOptions(store=str(store), name=name, set=values, trials=3, resume=there, **options))  # type: ignore[arg-type]
     folder = store / "sweeps" / name if there else _new_sweep(plan)
-    return Ledger(plan, folder, train_stages(plan.experiment, plan.data, store / "cache", lambda numbers: None))
+    return Ledger(
+        plan, folder, train_stages(plan.experiment, plan.data, store / "cache", lambda numbers: None)
+    )
 
 
 def train(ledger: Ledger, trial: Trial) -> None:
@@ -51,14 +54,30 @@ def test_replicates_go_on_after_a_kill_as_if_there_had_been_none(tmp_path: Path)
                 (trial,) = ledger.unfinished
             train(ledger, trial)
     one, two = (opened(store, name, replicates=4) for name in ("one", "two"))
-    assert len(one.replicates) == 4 and [t["label"] for t in one.replicates] == [t["label"] for t in two.replicates]
+    assert len(one.replicates) == 4 and [t["label"] for t in one.replicates] == [
+        t["label"] for t in two.replicates
+    ]
     table = one.table().set_index("trial_id")
     print(
-        table[["role", "label", "seed", "metric.val/miou", "mean.val/miou", "se.val/miou", "front.seeds", "front.probability"]].to_string()
+        table[
+            [
+                "role",
+                "label",
+                "seed",
+                "metric.val/miou",
+                "mean.val/miou",
+                "se.val/miou",
+                "front.seeds",
+                "front.probability",
+            ]
+        ].to_string()
     )
     for trial in one.replicates:
         original = table.loc[trial["again"]]
         values = [original["metric.val/miou"], *table["metric.val/miou"][table["again"] == trial["again"]]]
         assert trial["seed"] > original["seed"] and original["front.seeds"] == len(values) >= 2
         assert original["mean.val/miou"] == pytest.approx(np.mean(values)) and len(set(values)) > 1
-    assert table["front.probability"].dropna().between(0, 1).all() and not table["front.member"][table["role"] == "replicate"].any()
+    assert (
+        table["front.probability"].dropna().between(0, 1).all()
+        and not table["front.member"][table["role"] == "replicate"].any()
+    )

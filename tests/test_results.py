@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from raydistill import frontier, results
 from raydistill.errors import RunError, StoreError
+from raydistill.records import pareto, tables
+from raydistill.records.files import write_json_atomic
+from raydistill.records.trials import SCHEMA_VERSION, read_result, read_trials, write_result, write_trial
 
 OBJECTIVES = [("cost/macs", "min"), ("val/miou", "max")]
 REFERENCE = (3e9, 0.0)
@@ -26,7 +28,17 @@ TRIALS = [
     ("search", "", 244, 0.516, 0.0, 24, "batch", "COMPLETE", ""),
     ("search", "", 410, 0.628, 0.1, 32, "instance", "COMPLETE", ""),
     ("search", "", 380, 0.301, 0.0, 40, "batch", "PRUNED", "stopped at a rung"),
-    ("search", "", 75, None, 1.0, 12, "instance", "FAIL", "DivergenceError: energy/gap left its range at 3072 images"),
+    (
+        "search",
+        "",
+        75,
+        None,
+        1.0,
+        12,
+        "instance",
+        "FAIL",
+        "DivergenceError: energy/gap left its range at 3072 images",
+    ),
     ("search", "", 205, None, 0.3, 24, "instance", "RUNNING", ""),
 ]
 
@@ -37,11 +49,26 @@ def synthetic_trials():
 
 
 def synthetic_trial(number, role, label, mega_macs, miou, weight, stem, norm, status, reason):
-    params = {"student.generator.widths.stem": stem, "student.generator.norm": norm, "student.mi.weight": weight}
-    result = None if status == "RUNNING" else synthetic_result(number, mega_macs, miou, weight, status, reason)
+    params = {
+        "student.generator.widths.stem": stem,
+        "student.generator.norm": norm,
+        "student.mi.weight": weight,
+    }
+    result = (
+        None if status == "RUNNING" else synthetic_result(number, mega_macs, miou, weight, status, reason)
+    )
     return {
-        **{"schema_version": results.SCHEMA_VERSION, "number": number, "trial_id": f"{number:04d}", "role": role, "seed": 0},
-        **{"label": label or f"stem {stem}", "params": {path: value for path, value in params.items() if value is not None}},
+        **{
+            "schema_version": SCHEMA_VERSION,
+            "number": number,
+            "trial_id": f"{number:04d}",
+            "role": role,
+            "seed": 0,
+        },
+        **{
+            "label": label or f"stem {stem}",
+            "params": {path: value for path, value in params.items() if value is not None},
+        },
         "costs": {"macs": mega_macs * 10**6, "params": mega_macs * 2900, "macs_convention": "true"},
         **{"trial_key": f"{number:016x}", "job": {"training": {"seed": 0}}},
         "digests": {
@@ -57,12 +84,25 @@ def synthetic_result(number, mega_macs, miou, weight, status, reason):
     final = 0.2 if miou is None else miou
     steps = {"COMPLETE": 4, "PRUNED": 2, "FAIL": 1}[status]
     evaluations = [
-        {"nimg": 3072 * step, "wall_sec": 11.5 * step, **metrics(final * (1 - 0.6 * 0.45**step), weight)} for step in range(1, steps + 1)
+        {"nimg": 3072 * step, "wall_sec": 11.5 * step, **metrics(final * (1 - 0.6 * 0.45**step), weight)}
+        for step in range(1, steps + 1)
     ]
     return {
-        **{"schema_version": results.SCHEMA_VERSION, "status": status, "reason": reason, "nimg": 3072 * steps, "budget_nimg": 12288},
+        **{
+            "schema_version": SCHEMA_VERSION,
+            "status": status,
+            "reason": reason,
+            "nimg": 3072 * steps,
+            "budget_nimg": 12288,
+        },
         **{"metrics": {} if miou is None else metrics(miou, weight), "evaluations": evaluations},
-        **{"wall_sec": 11.5 * steps + mega_macs / 40, "gpu_sec": 0.0, "hardware": "8 CPU", "context": CONTEXT, "git_revision": "0123abc"},
+        **{
+            "wall_sec": 11.5 * steps + mega_macs / 40,
+            "gpu_sec": 0.0,
+            "hardware": "8 CPU",
+            "context": CONTEXT,
+            "git_revision": "0123abc",
+        },
     }
 
 
@@ -81,63 +121,63 @@ def metrics(miou, weight):
 def sweep_dir(tmp_path):
     for trial in synthetic_trials():
         folder, result = tmp_path / "trials" / trial["trial_id"], trial.pop("result")
-        results.write_trial(folder, trial)
+        write_trial(folder, trial)
         if result is not None:
-            results.write_result(folder, result)
+            write_result(folder, result)
     return tmp_path
 
 
 @pytest.fixture
 def table():
-    return results.trial_table(synthetic_trials(), sweep_id="demo")
+    return tables.trial_table(synthetic_trials(), sweep_id="demo")
 
 
 # ---- the ledger
 
 
 def test_the_ledger_gives_back_every_trial_by_number_with_its_result_or_none(sweep_dir):
-    assert results.read_trials(sweep_dir) == synthetic_trials()
+    assert read_trials(sweep_dir) == synthetic_trials()
 
 
 def test_a_trial_without_a_result_has_none(sweep_dir):
-    assert results.read_result(sweep_dir / "trials" / "0013") is None
-    assert results.read_result(sweep_dir / "trials" / "0000")["metrics"]["val/miou"] == 0.712
+    assert read_result(sweep_dir / "trials" / "0013") is None
+    assert read_result(sweep_dir / "trials" / "0000")["metrics"]["val/miou"] == 0.712
 
 
 def test_a_folder_without_a_proposal_is_no_trial(sweep_dir):
     (sweep_dir / "trials" / "9999").mkdir()
-    assert len(results.read_trials(sweep_dir)) == 14
+    assert len(read_trials(sweep_dir)) == 14
 
 
 def test_a_damaged_result_is_an_error_that_names_the_file(sweep_dir):
     path = sweep_dir / "trials" / "0003" / "result.json"
     path.write_text('{"status": "COMP')
     with pytest.raises(StoreError, match=r"0003/result\.json: damaged"):
-        results.read_trials(sweep_dir)
+        read_trials(sweep_dir)
 
 
 def test_a_result_of_another_version_is_refused(sweep_dir):
     path = sweep_dir / "trials" / "0003" / "result.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     with pytest.raises(StoreError, match="schema version 1"):
-        results.read_result(path.parent)
+        read_result(path.parent)
 
 
 def test_an_absent_results_folder_is_an_error_that_names_it(tmp_path):
     with pytest.raises(StoreError, match="nowhere"):
-        results.read_trials(tmp_path / "nowhere")
+        read_trials(tmp_path / "nowhere")
 
 
 def test_a_failed_write_names_the_cause_and_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "result.json"
-    results.write_json_atomic(path, {"a": 1})
+    write_json_atomic(path, {"a": 1})
 
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match=r"result\.json.*No space left on device"):
-        results.write_json_atomic(path, {"a": 2})
+        write_json_atomic(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
     assert os.listdir(tmp_path) == ["result.json"]
 
@@ -145,40 +185,52 @@ def test_a_failed_write_names_the_cause_and_leaves_the_old_file_and_nothing_else
 def test_a_file_where_the_folder_should_be_is_a_store_error(tmp_path):
     (tmp_path / "trials").write_text("")
     with pytest.raises(StoreError, match="cannot be written"):
-        results.write_json_atomic(tmp_path / "trials" / "0001" / "result.json", {})
+        write_json_atomic(tmp_path / "trials" / "0001" / "result.json", {})
 
 
 def test_a_number_that_is_not_finite_is_not_written(tmp_path):
     with pytest.raises(ValueError):
-        results.write_json_atomic(tmp_path / "a.json", {"val/miou": float("nan")})
+        write_json_atomic(tmp_path / "a.json", {"val/miou": float("nan")})
     assert os.listdir(tmp_path) == []
 
 
 def test_a_trial_or_result_without_a_key_and_an_unknown_status_are_refused(tmp_path):
     trial = synthetic_trials()[0]
     with pytest.raises(ValueError, match="seed"):
-        results.write_trial(tmp_path, {key: value for key, value in trial.items() if key != "seed"})
+        write_trial(tmp_path, {key: value for key, value in trial.items() if key != "seed"})
     with pytest.raises(ValueError, match="wall_sec"):
-        results.write_result(tmp_path, {key: value for key, value in trial["result"].items() if key != "wall_sec"})
+        write_result(tmp_path, {key: value for key, value in trial["result"].items() if key != "wall_sec"})
     with pytest.raises(ValueError, match="COMPLETE, PRUNED, FAIL"):
-        results.write_result(tmp_path, trial["result"] | {"status": "RUNNING"})
+        write_result(tmp_path, trial["result"] | {"status": "RUNNING"})
 
 
 # ---- the tables
 
 
 def test_the_table_of_a_folder_is_the_table_of_its_trials(sweep_dir, table):
-    pd.testing.assert_frame_equal(results.trial_table(sweep_dir, sweep_id="demo"), table)
+    pd.testing.assert_frame_equal(tables.trial_table(sweep_dir, sweep_id="demo"), table)
 
 
 def test_a_row_holds_what_the_trial_and_its_result_say(table):
     row = table.iloc[8]
-    assert (row["sweep_id"], row["trial_id"], row["role"], row["status"], row["seed"]) == ("demo", "0008", "search", "COMPLETE", 0)
-    assert (row["cost.macs"], row["macs_convention"], row["param.student.mi.weight"]) == (120_000_000, "true", 0.3)
+    assert (row["sweep_id"], row["trial_id"], row["role"], row["status"], row["seed"]) == (
+        "demo",
+        "0008",
+        "search",
+        "COMPLETE",
+        0,
+    )
+    assert (row["cost.macs"], row["macs_convention"], row["param.student.mi.weight"]) == (
+        120_000_000,
+        "true",
+        0.3,
+    )
     assert (row["metric.val/miou"], row["nimg"], row["budget_nimg"]) == (0.531, 12288, 12288)
-    assert (row["extractor"], row["split"], row["num_samples"], row["real_statistics"]) == tuple(CONTEXT.values())
+    assert (row["extractor"], row["split"], row["num_samples"], row["real_statistics"]) == tuple(
+        CONTEXT.values()
+    )
     assert row["digest.teacher"] == "1234567890123456"
-    assert row["schema_version"] == results.SCHEMA_VERSION
+    assert row["schema_version"] == SCHEMA_VERSION
 
 
 def test_a_trial_without_a_result_is_running_and_has_no_numbers(table):
@@ -189,126 +241,168 @@ def test_a_trial_without_a_result_is_running_and_has_no_numbers(table):
 
 def test_test_scores_stand_beside_val_scores_with_their_own_context():
     trial = synthetic_trials()[3]
-    trial["result"] |= {"test": {"test/miou": 0.49}, "test_context": CONTEXT | {"split": "test", "num_samples": 100}}
-    row = results.trial_table([trial], sweep_id="demo").iloc[0]
+    trial["result"] |= {
+        "test": {"test/miou": 0.49},
+        "test_context": CONTEXT | {"split": "test", "num_samples": 100},
+    }
+    row = tables.trial_table([trial], sweep_id="demo").iloc[0]
     assert (row["metric.test/miou"], row["metric.val/miou"]) == (0.49, 0.503)
-    assert (row["test_split"], row["test_num_samples"], row["split"], row["num_samples"]) == ("test", 100, "val", 192)
+    assert (row["test_split"], row["test_num_samples"], row["split"], row["num_samples"]) == (
+        "test",
+        100,
+        "val",
+        192,
+    )
 
 
 def test_a_frechet_distance_of_too_few_samples_is_marked_where_there_is_one():
     trials = synthetic_trials()[3:6]
-    trials[0]["result"] |= {"context": CONTEXT | {"biased": True}, "test_context": CONTEXT | {"split": "test", "biased": False}}
+    trials[0]["result"] |= {
+        "context": CONTEXT | {"biased": True},
+        "test_context": CONTEXT | {"split": "test", "biased": False},
+    }
     trials[1]["result"]["context"] = CONTEXT | {"biased": False}
-    table = results.trial_table(trials, sweep_id="demo")
-    assert table["biased"].tolist() == [True, False, pd.NA] and table["test_biased"].tolist() == [False, pd.NA, pd.NA]
+    table = tables.trial_table(trials, sweep_id="demo")
+    assert table["biased"].tolist() == [True, False, pd.NA] and table["test_biased"].tolist() == [
+        False,
+        pd.NA,
+        pd.NA,
+    ]
     assert str(table["biased"].dtype) == "boolean"
 
 
 def test_the_evaluations_table_has_one_row_per_number(table):
-    long = results.evaluation_table(synthetic_trials(), sweep_id="demo")
-    assert list(long) == ["schema_version", "sweep_id", "trial_id", "seed", "nimg", "wall_sec", "metric", "value"]
+    long = tables.evaluation_table(synthetic_trials(), sweep_id="demo")
+    assert list(long) == [
+        "schema_version",
+        "sweep_id",
+        "trial_id",
+        "seed",
+        "nimg",
+        "wall_sec",
+        "metric",
+        "value",
+    ]
     curve = long[(long["trial_id"] == "0008") & (long["metric"] == "val/miou")]
     assert list(curve["nimg"]) == [3072, 6144, 9216, 12288]
     assert len(long[long["trial_id"] == "0013"]) == 0
 
 
 def test_a_sweep_without_trials_has_empty_tables_with_all_columns(table):
-    empty = results.trial_table([], sweep_id="demo")
+    empty = tables.trial_table([], sweep_id="demo")
     assert len(empty) == 0 and {"trial_id", "status", "front.member"} <= set(empty)
-    assert len(results.with_front(empty, OBJECTIVES, REFERENCE)) == 0
-    assert len(results.evaluation_table([], sweep_id="demo")) == 0
+    assert len(tables.with_front(empty, OBJECTIVES, REFERENCE)) == 0
+    assert len(tables.evaluation_table([], sweep_id="demo")) == 0
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_both_formats_give_back_the_same_tables(tmp_path, table, suffix):
-    table = results.with_front(table, OBJECTIVES, REFERENCE)
-    evaluations = results.evaluation_table(synthetic_trials(), sweep_id="demo")
-    results.write_tables(tmp_path, table, evaluations)
-    pd.testing.assert_frame_equal(results.read_table(tmp_path / f"trials.{suffix}"), table)
-    pd.testing.assert_frame_equal(results.read_table(tmp_path / f"evaluations.{suffix}"), evaluations)
-    assert sorted(os.listdir(tmp_path)) == ["evaluations.csv", "evaluations.parquet", "trials.csv", "trials.parquet"]
+    table = tables.with_front(table, OBJECTIVES, REFERENCE)
+    evaluations = tables.evaluation_table(synthetic_trials(), sweep_id="demo")
+    tables.write_tables(tmp_path, table, evaluations)
+    pd.testing.assert_frame_equal(tables.read_table(tmp_path / f"trials.{suffix}"), table)
+    pd.testing.assert_frame_equal(tables.read_table(tmp_path / f"evaluations.{suffix}"), evaluations)
+    assert sorted(os.listdir(tmp_path)) == [
+        "evaluations.csv",
+        "evaluations.parquet",
+        "trials.csv",
+        "trials.parquet",
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_empty_tables_survive_a_round_trip(tmp_path, suffix):
-    results.write_tables(tmp_path, results.trial_table([], sweep_id="demo"), results.evaluation_table([], sweep_id="demo"))
-    assert len(results.read_table(tmp_path / f"trials.{suffix}")) == 0
-    assert len(results.read_table(tmp_path / f"evaluations.{suffix}")) == 0
+    tables.write_tables(
+        tmp_path, tables.trial_table([], sweep_id="demo"), tables.evaluation_table([], sweep_id="demo")
+    )
+    assert len(tables.read_table(tmp_path / f"trials.{suffix}")) == 0
+    assert len(tables.read_table(tmp_path / f"evaluations.{suffix}")) == 0
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
-@pytest.mark.parametrize("values", [[True, None, False], ["a", 3, None], [[1, 2], None, "None"], [3, None, 4], [0.1, 2, None]])
+@pytest.mark.parametrize(
+    "values", [[True, None, False], ["a", 3, None], [[1, 2], None, "None"], [3, None, 4], [0.1, 2, None]]
+)
 def test_params_of_any_kind_survive_both_formats(tmp_path, suffix, values):
     trials = synthetic_trials()[:3]
     for trial, value in zip(trials, values, strict=True):
         trial["params"] = {"x": value}
-    table = results.trial_table(trials, sweep_id="demo")
-    results.write_tables(tmp_path, table, results.evaluation_table(trials, sweep_id="demo"))
-    pd.testing.assert_frame_equal(results.read_table(tmp_path / f"trials.{suffix}"), table)
+    table = tables.trial_table(trials, sweep_id="demo")
+    tables.write_tables(tmp_path, table, tables.evaluation_table(trials, sweep_id="demo"))
+    pd.testing.assert_frame_equal(tables.read_table(tmp_path / f"trials.{suffix}"), table)
 
 
 def test_a_table_of_another_version_or_without_a_column_or_damaged_is_refused(tmp_path, table):
-    evaluations = results.evaluation_table([], sweep_id="demo")
-    results.write_tables(tmp_path, table.assign(schema_version=2), evaluations)
+    evaluations = tables.evaluation_table([], sweep_id="demo")
+    tables.write_tables(tmp_path, table.assign(schema_version=2), evaluations)
     with pytest.raises(StoreError, match=r"schema version 2.*reads version 1"):
-        results.read_table(tmp_path / "trials.parquet")
-    results.write_tables(tmp_path, table.drop(columns="reason"), evaluations)
+        tables.read_table(tmp_path / "trials.parquet")
+    tables.write_tables(tmp_path, table.drop(columns="reason"), evaluations)
     with pytest.raises(StoreError, match="columns reason are missing"):
-        results.read_table(tmp_path / "trials.csv")
+        tables.read_table(tmp_path / "trials.csv")
     (tmp_path / "trials.parquet").write_bytes(b"PAR1")
     with pytest.raises(StoreError, match=r"trials\.parquet: damaged"):
-        results.read_table(tmp_path / "trials.parquet")
+        tables.read_table(tmp_path / "trials.parquet")
     with pytest.raises(StoreError, match=r"absent\.csv"):
-        results.read_table(tmp_path / "absent.csv")
+        tables.read_table(tmp_path / "absent.csv")
 
 
 # ---- the front
 
 
 def test_the_front_is_over_complete_competitors_and_agrees_with_frontier(table):
-    front = results.with_front(table, OBJECTIVES, REFERENCE)
-    rows = front[results.competitors(front)]
+    front = tables.with_front(table, OBJECTIVES, REFERENCE)
+    rows = front[tables.competitors(front)]
     points = rows[["cost.macs", "metric.val/miou"]].to_numpy(float)
     assert list(rows["trial_id"]) == [f"{number:04d}" for number in range(1, 11)]
-    np.testing.assert_array_equal(rows["front.member"], frontier.members(points, ("min", "max")))
-    np.testing.assert_array_equal(rows["front.rank"].astype(int), frontier.ranks(points, ("min", "max")))
-    np.testing.assert_array_equal(rows["front.hv_contribution"], frontier.contributions(points, ("min", "max"), REFERENCE))
+    np.testing.assert_array_equal(rows["front.member"], pareto.members(points, ("min", "max")))
+    np.testing.assert_array_equal(rows["front.rank"].astype(int), pareto.ranks(points, ("min", "max")))
+    np.testing.assert_array_equal(
+        rows["front.hv_contribution"], pareto.contributions(points, ("min", "max"), REFERENCE)
+    )
     assert list(front[front["front.member"]]["trial_id"]) == ["0002", "0005", "0006", "0007", "0008", "0010"]
 
 
 def test_teacher_pruned_failed_and_running_rows_have_no_place_on_the_front(table):
-    front = results.with_front(table, OBJECTIVES, REFERENCE)
-    rest = front[~results.competitors(front)]
+    front = tables.with_front(table, OBJECTIVES, REFERENCE)
+    rest = front[~tables.competitors(front)]
     assert list(rest["trial_id"]) == ["0000", "0011", "0012", "0013"]
-    assert not rest["front.member"].any() and rest["front.rank"].isna().all() and rest["front.hv_contribution"].isna().all()
+    assert (
+        not rest["front.member"].any()
+        and rest["front.rank"].isna().all()
+        and rest["front.hv_contribution"].isna().all()
+    )
 
 
 def test_the_front_of_a_filtered_table_keeps_its_rows(table):
-    front = results.with_front(table[table["role"] == "uniform"], OBJECTIVES, REFERENCE)
+    front = tables.with_front(table[table["role"] == "uniform"], OBJECTIVES, REFERENCE)
     assert list(front.index) == [2, 3, 4] and front["front.member"].all()
 
 
-@pytest.mark.parametrize(("key", "value"), [("real_statistics", "other"), ("num_samples", 50), ("split", "test"), ("extractor", "vgg")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("real_statistics", "other"), ("num_samples", 50), ("split", "test"), ("extractor", "vgg")],
+)
 def test_numbers_measured_under_other_conditions_have_no_common_front(key, value):
     trials = synthetic_trials()
     trials[5]["result"]["context"] = CONTEXT | {key: value}
     with pytest.raises(RunError, match=f"mixed digests: val/miou was measured with {key}"):
-        results.with_front(results.trial_table(trials, sweep_id="demo"), OBJECTIVES, REFERENCE)
+        tables.with_front(tables.trial_table(trials, sweep_id="demo"), OBJECTIVES, REFERENCE)
 
 
 def test_costs_counted_by_other_conventions_have_no_common_front():
     trials = synthetic_trials()
     trials[5]["costs"]["macs_convention"] = "thop"
     with pytest.raises(RunError, match="mixed digests: cost/macs"):
-        results.with_front(results.trial_table(trials, sweep_id="demo"), OBJECTIVES, REFERENCE)
+        tables.with_front(tables.trial_table(trials, sweep_id="demo"), OBJECTIVES, REFERENCE)
 
 
 def test_a_failed_trial_measured_under_other_conditions_does_no_harm():
     trials = synthetic_trials()
     trials[12]["result"]["context"] = {}
-    results.with_front(results.trial_table(trials, sweep_id="demo"), OBJECTIVES, REFERENCE)
+    tables.with_front(tables.trial_table(trials, sweep_id="demo"), OBJECTIVES, REFERENCE)
 
 
 def test_a_complete_trial_without_an_objective_is_an_error_that_names_both(table):
     with pytest.raises(RunError, match="no val/psnr in the COMPLETE trials 0001, 0002"):
-        results.with_front(table, [("cost/macs", "min"), ("val/psnr", "max")], REFERENCE)
+        tables.with_front(table, [("cost/macs", "min"), ("val/psnr", "max")], REFERENCE)

@@ -8,26 +8,43 @@ import pytest
 import s3
 from conftest import Stages
 
-from raydistill import mirror, results, retrain
-from raydistill.config import Job
+from raydistill.commands import retrain
+from raydistill.commands.retrain import RetrainOptions, run
+from raydistill.config.experiment import Job
 from raydistill.errors import BudgetError, StoreError
-from raydistill.perform import perform
-from raydistill.results import write_json_atomic
-from raydistill.retrain import RetrainOptions, run
-from raydistill.store import STORE_VERSION
+from raydistill.records import remote
+from raydistill.records.files import write_json_atomic
+from raydistill.records.store import STORE_VERSION
+from raydistill.records.trials import read_result, read_trials, write_result, write_trial
+from raydistill.trials.run_job import perform
 
 
 @pytest.fixture
 def sweep(stages: Stages, tmp_path: Path) -> Path:
     """A sweep with a teacher, a trained student, a failed one and a running one."""
-    write_json_atomic(tmp_path / "sweep.json", {"store_version": STORE_VERSION, "sweep_id": "abc", "name": "tiny"})
+    write_json_atomic(
+        tmp_path / "sweep.json", {"store_version": STORE_VERSION, "sweep_id": "abc", "name": "tiny"}
+    )
     job = stages.student_job(mi__weight=0)
     for number, role in enumerate(("teacher", "search", "search", "search")):
-        trial = {"number": number, "trial_id": f"{number:04d}", "role": role, "label": "no MI", "params": {"w": 1}, "picked": {"w": 1}}
-        trial |= {"costs": {"macs": 5, "params": 3}, "trial_key": job.key, "seed": 0, "job": job.model_dump(mode="json"), "digests": {}}
-        results.write_trial(tmp_path / f"trials/{number:04d}", trial)
+        trial = {
+            "number": number,
+            "trial_id": f"{number:04d}",
+            "role": role,
+            "label": "no MI",
+            "params": {"w": 1},
+            "picked": {"w": 1},
+        }
+        trial |= {
+            "costs": {"macs": 5, "params": 3},
+            "trial_key": job.key,
+            "seed": 0,
+            "job": job.model_dump(mode="json"),
+            "digests": {},
+        }
+        write_trial(tmp_path / f"trials/{number:04d}", trial)
     done = perform(job, tmp_path / "trials/0001", lambda numbers: None)
-    results.write_result(tmp_path / "trials/0002", done | {"status": "FAIL", "reason": "diverged"})
+    write_result(tmp_path / "trials/0002", done | {"status": "FAIL", "reason": "diverged"})
     return tmp_path
 
 
@@ -35,22 +52,39 @@ def retrained(sweep: Path) -> list[Path]:
     return [path.parent for path in sweep.glob("retrained/*/trial.json")]
 
 
-def test_a_member_is_trained_at_full_length_and_says_where_it_comes_from(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = results.read_trials(sweep)
+def test_a_member_is_trained_at_full_length_and_says_where_it_comes_from(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = read_trials(sweep)
     assert run(RetrainOptions(sweep=str(sweep), trial=1, nimg=64)) == 0
     (folder,) = retrained(sweep)
-    trial, result = json.loads((folder / "trial.json").read_text()), results.read_result(folder)
+    trial, result = json.loads((folder / "trial.json").read_text()), read_result(folder)
     job, original = Job.model_validate(trial["job"]), Job.model_validate(before[1]["job"])
-    assert result is not None and result["status"] == "COMPLETE" and result["nimg"] == result["budget_nimg"] == 64
-    assert trial["lineage"] == {"sweep_id": "abc", "sweep": sweep.name, "trial_key": original.key, "trial_id": "0001", "nimg": 32}
+    assert (
+        result is not None
+        and result["status"] == "COMPLETE"
+        and result["nimg"] == result["budget_nimg"] == 64
+    )
+    assert trial["lineage"] == {
+        "sweep_id": "abc",
+        "sweep": sweep.name,
+        "trial_key": original.key,
+        "trial_id": "0001",
+        "nimg": 32,
+    }
     assert trial["trial_key"] == job.key == result["trial_key"] and trial["role"] == "retrain"
-    assert job.training == original.training.model_copy(update={"budget_nimg": 64}) and job.teacher == original.teacher
-    assert results.read_trials(sweep) == before  # the sweep itself is as it was
+    assert (
+        job.training == original.training.model_copy(update={"budget_nimg": 64})
+        and job.teacher == original.teacher
+    )
+    assert read_trials(sweep) == before  # the sweep itself is as it was
     printed = capsys.readouterr().out
     assert "val/miou" in printed and "64" in printed and "32" in printed
 
 
-def test_an_interrupted_one_goes_on_from_its_checkpoint_and_a_finished_one_is_kept(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_one_goes_on_from_its_checkpoint_and_a_finished_one_is_kept(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options, seen = RetrainOptions(sweep=str(sweep), trial=1, nimg=64), []
 
     def interrupted(numbers: dict) -> str:
@@ -62,10 +96,10 @@ def test_an_interrupted_one_goes_on_from_its_checkpoint_and_a_finished_one_is_ke
     monkeypatch.setattr(retrain, "_line", interrupted)
     assert run(options) == 130
     (folder,) = retrained(sweep)
-    assert results.read_result(folder) is None
+    assert read_result(folder) is None
     assert run(options) == 0 and sorted(set(seen)) == seen  # no image was trained on twice
-    result = results.read_result(folder)
-    assert run(options) == 0 and retrained(sweep) == [folder] and results.read_result(folder) == result
+    result = read_result(folder)
+    assert run(options) == 0 and retrained(sweep) == [folder] and read_result(folder) == result
 
 
 def test_another_seed_is_another_training(sweep: Path) -> None:
@@ -100,18 +134,22 @@ def test_a_sweep_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_a_moved_results_folder_is_told(sweep: Path) -> None:
     file = sweep / "trials/0001/trial.json"
-    file.write_text(file.read_text().replace(json.loads(file.read_text())["job"]["teacher"]["path"], "/nowhere/teacher"))
-    with pytest.raises(StoreError, match=r"teacher \w+ is no longer at /nowhere/teacher; put the results folder back"):
+    file.write_text(
+        file.read_text().replace(json.loads(file.read_text())["job"]["teacher"]["path"], "/nowhere/teacher")
+    )
+    with pytest.raises(
+        StoreError, match=r"teacher \w+ is no longer at /nowhere/teacher; put the results folder back"
+    ):
         run(RetrainOptions(sweep=str(sweep), trial=1, nimg=64))
 
 
 def test_a_sweep_on_an_object_store_is_brought_first_and_its_retrained_trial_goes_up(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {**s3.CREDENTIALS, mirror.FOLDER: str(tmp_path / "copies")}.items():
+    for name, value in {**s3.CREDENTIALS, remote.FOLDER: str(tmp_path / "copies")}.items():
         monkeypatch.setenv(name, value)
     with s3.served(tmp_path) as query:
-        root = mirror.folder_of(f"s3://{s3.BUCKET}/ours?{query}")
+        root = remote.folder_of(f"s3://{s3.BUCKET}/ours?{query}")
         text = (sweep / "trials/0001/trial.json").read_text()
         for name in ("data", "judge", "teacher"):
             path = json.loads(text)["job"][name]["path"]
@@ -119,7 +157,7 @@ def test_a_sweep_on_an_object_store_is_brought_first_and_its_retrained_trial_goe
             text = text.replace(json.dumps(path), json.dumps(str(root / "cache" / name)))
         shutil.copytree(sweep, root / "sweeps/tiny", ignore=shutil.ignore_patterns("copies", "s3*"))
         (root / "sweeps/tiny/trials/0001/trial.json").write_text(text)
-        mirror.push(root)
+        remote.push(root)
         shutil.rmtree(root)  # another machine
         url = f"s3://{s3.BUCKET}/ours/sweeps/tiny?{query}"
         with pytest.raises(StoreError, match=r"--trial 9: no student of .* Students: 1, 2, 3"):
@@ -129,13 +167,15 @@ def test_a_sweep_on_an_object_store_is_brought_first_and_its_retrained_trial_goe
         assert not (root / "sweeps/tiny/trials/0001/network").exists()  # not needed
         (folder,) = retrained(root / "sweeps/tiny")
         shutil.rmtree(root)
-        mirror.pull(folder)
-        result = results.read_result(folder)
+        remote.pull(folder)
+        result = read_result(folder)
         assert result is not None and (result["status"], result["nimg"]) == ("COMPLETE", 48)
         assert (folder / "network/weights.safetensors").is_file() and (folder / "trial.json").is_file()
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/prefix", "s3://bucket/prefix/sweeps/", "s3://bucket/sweeps/tiny?region"])
+@pytest.mark.parametrize(
+    "url", ["s3://bucket/prefix", "s3://bucket/prefix/sweeps/", "s3://bucket/sweeps/tiny?region"]
+)
 def test_a_url_that_names_no_sweep_is_refused(url: str) -> None:
     with pytest.raises(StoreError):
         run(RetrainOptions(sweep=url, trial=1, nimg=48))

@@ -13,12 +13,12 @@ from ray.tune.search.optuna import OptunaSearch
 from search_kit import KD, MACS, MIOU, PARAMS, SMALL, WINDOWS, costs_of, miou, problem, run, told, values_of
 
 from raydistill import search
+from raydistill.config.space import Int, Objective, SearchSpace, active
 from raydistill.errors import SpaceError
-from raydistill.frontier import hypervolume
+from raydistill.records.pareto import hypervolume
 from raydistill.search import Picked, Problem, Told, identity, is_feasible, random_pick
 from raydistill.search.encoding import Encoding, distinct
 from raydistill.search.optuna_samplers import KnownCostSampler, suggest
-from raydistill.space import Int, Objective, SearchSpace, active
 
 # ---- known-cost -----------------------------------------------------------------------------------------------------
 
@@ -32,7 +32,10 @@ def regret(history: Sequence[Told]) -> float:
 
 
 def test_known_cost_leaves_less_than_half_of_the_regret_of_random_search() -> None:
-    ours, theirs = ([regret(run(problem(sampler, seed=seed), 30)) for seed in range(3)] for sampler in ("known-cost", "random"))
+    ours, theirs = (
+        [regret(run(problem(sampler, seed=seed), 30)) for seed in range(3)]
+        for sampler in ("known-cost", "random")
+    )
     assert np.median(ours) < 0.5 * np.median(theirs)
 
 
@@ -66,7 +69,11 @@ def test_a_nan_is_a_failure() -> None:
 
 def test_how_far_a_training_diverged_changes_nothing() -> None:
     kd = problem(objectives=(KD, MACS))
-    sane = [Told(entry.picked, "COMPLETE", [1 - entry.values[0], entry.values[1]]) for entry in run(problem(), 16) if entry.values]
+    sane = [
+        Told(entry.picked, "COMPLETE", [1 - entry.values[0], entry.values[1]])
+        for entry in run(problem(), 16)
+        if entry.values
+    ]
     proposed = []
     for wild in (1e2, 1e30):
         history = [*sane[:7], Told(sane[7].picked, "COMPLETE", [wild, sane[7].values[1]]), *sane[8:]]  # type: ignore[index]
@@ -74,7 +81,9 @@ def test_how_far_a_training_diverged_changes_nothing() -> None:
     assert proposed[0] == proposed[1]
 
 
-@pytest.mark.parametrize("objectives", [(MIOU, KD), (MIOU, MACS, PARAMS), (MIOU, MACS, KD), (MIOU, MACS, KD, PARAMS)])
+@pytest.mark.parametrize(
+    "objectives", [(MIOU, KD), (MIOU, MACS, PARAMS), (MIOU, MACS, KD), (MIOU, MACS, KD, PARAMS)]
+)
 def test_two_to_four_objectives_with_none_to_two_known_costs(objectives: tuple[Objective, ...]) -> None:
     of = problem(objectives=objectives)
     history = run(of, 10, lambda picked, number: Told(picked, "COMPLETE", values_of(of, picked)))
@@ -85,7 +94,11 @@ def test_two_to_four_objectives_with_none_to_two_known_costs(objectives: tuple[O
 @pytest.mark.parametrize("name", ["known-cost", "modelled-cost"])
 def test_a_proposal_at_300_trials_takes_less_than_a_second(name: str) -> None:
     rng = np.random.default_rng(0)
-    history = [told(picked) if i % 10 else Told(picked, "FAIL", None) for i in range(300) for picked in [random_pick(problem().space, rng)]]
+    history = [
+        told(picked) if i % 10 else Told(picked, "FAIL", None)
+        for i in range(300)
+        for picked in [random_pick(problem().space, rng)]
+    ]
     history += [Told(random_pick(problem().space, rng), "RUNNING", None) for _ in range(8)]
     started = time.process_time()
     search.propose(problem(name), history, 308)
@@ -95,9 +108,15 @@ def test_a_proposal_at_300_trials_takes_less_than_a_second(name: str) -> None:
 def test_costs_are_exact_or_modelled() -> None:
     """Told costs are wrong here: with exact costs they are not read."""
     history = run(problem(), 12)
-    lied = [Told(entry.picked, "COMPLETE", [entry.values[0], 7.0 + index]) for index, entry in enumerate(history) if entry.values]
+    lied = [
+        Told(entry.picked, "COMPLETE", [entry.values[0], 7.0 + index])
+        for index, entry in enumerate(history)
+        if entry.values
+    ]
     assert search.propose(problem(), lied, 12) == search.propose(problem(), history, 12)
-    assert search.propose(problem("modelled-cost"), lied, 12) != search.propose(problem("modelled-cost"), history, 12)
+    assert search.propose(problem("modelled-cost"), lied, 12) != search.propose(
+        problem("modelled-cost"), history, 12
+    )
 
 
 # ---- as a sampler of Optuna -----------------------------------------------------------------------------------------
@@ -116,7 +135,9 @@ def objective(trial: optuna.Trial) -> tuple[float, float]:
 def test_in_a_study_it_proposes_what_the_stateless_function_does() -> None:
     study = study_of(problem())
     study.optimize(objective, n_trials=12)
-    assert [identity(trial.params) for trial in study.trials] == [identity(entry.picked) for entry in run(problem(), 12)]
+    assert [identity(trial.params) for trial in study.trials] == [
+        identity(entry.picked) for entry in run(problem(), 12)
+    ]
 
 
 def test_ask_and_tell_with_running_and_failed_trials_repeats_nothing() -> None:
@@ -143,13 +164,21 @@ def test_through_rays_optuna_search() -> None:
     expected = run(of, 10)
     for number, entry in enumerate(expected):
         config = searcher.suggest(str(number))
-        assert config is not None and identity({k: v for k, v in config.items() if k != "macs"}) == identity(entry.picked)
-        searcher.on_trial_complete(str(number), {"miou": miou(entry.picked), "macs": config["macs"], tune.result.TRAINING_ITERATION: 1})
+        assert config is not None and identity({k: v for k, v in config.items() if k != "macs"}) == identity(
+            entry.picked
+        )
+        searcher.on_trial_complete(
+            str(number),
+            {"miou": miou(entry.picked), "macs": config["macs"], tune.result.TRAINING_ITERATION: 1},
+        )
 
 
 def test_a_study_with_other_directions_is_refused() -> None:
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=KnownCostSampler(problem()))
-    with pytest.raises(SpaceError, match=r"directions are minimize, minimize; the space's objectives are val/miou maximize, cost/macs"):
+    with pytest.raises(
+        SpaceError,
+        match=r"directions are minimize, minimize; the space's objectives are val/miou maximize, cost/macs",
+    ):
         study.optimize(objective, n_trials=1)
 
 
@@ -169,11 +198,17 @@ def test_encoding_and_back_is_the_same_configuration() -> None:
     picks = [random_pick(problem().space, rng) for _ in range(200)]
     for picked, row in zip(picks, encoding.encode(picks)):
         back = encoding.decode(row)
-        assert {k: v for k, v in back.items() if isinstance(v, int | str)} == {k: v for k, v in picked.items() if isinstance(v, int | str)}
+        assert {k: v for k, v in back.items() if isinstance(v, int | str)} == {
+            k: v for k, v in picked.items() if isinstance(v, int | str)
+        }
         assert (
-            back == pytest.approx(picked, rel=1e-12) if all(isinstance(v, float) for v in back.values()) else back.keys() == picked.keys()
+            back == pytest.approx(picked, rel=1e-12)
+            if all(isinstance(v, float) for v in back.values())
+            else back.keys() == picked.keys()
         )
-        assert back["rate"] == pytest.approx(picked["rate"]) and back.get("step", 1) == pytest.approx(picked.get("step", 1))
+        assert back["rate"] == pytest.approx(picked["rate"]) and back.get("step", 1) == pytest.approx(
+            picked.get("step", 1)
+        )
 
 
 def test_drawn_and_mutated_rows_are_active_configurations_inside_their_ranges() -> None:
@@ -183,7 +218,11 @@ def test_drawn_and_mutated_rows_are_active_configurations_inside_their_ranges() 
     for row in np.vstack([drawn, encoding.mutate(drawn[:5], rng, 300)]):
         picked = encoding.decode(row)
         assert picked == active(space, picked) and ("step" in picked) == (picked["weight"] != "off")
-        assert picked["a"] in range(2, 17, 2) and picked["b"] in range(1, 17) and 0.1 <= picked.get("step", 1) <= 100
+        assert (
+            picked["a"] in range(2, 17, 2)
+            and picked["b"] in range(1, 17)
+            and 0.1 <= picked.get("step", 1) <= 100
+        )
 
 
 def test_mutants_differ_from_their_parents() -> None:
@@ -195,7 +234,10 @@ def test_mutants_differ_from_their_parents() -> None:
 
 def test_widths_are_seen_on_a_log_scale_and_small_ranges_on_a_linear_one() -> None:
     space = SearchSpace(
-        preset="none", parameters={"w": Int(low=4, high=64, step=4), "k": Int(low=3, high=7, step=2)}, objectives=(), uniform=(1,)
+        preset="none",
+        parameters={"w": Int(low=4, high=64, step=4), "k": Int(low=3, high=7, step=2)},
+        objectives=(),
+        uniform=(1,),
     )
     encoding = Encoding(space)
     features = encoding.features(encoding.encode([{"w": 4, "k": 3}, {"w": 16, "k": 5}, {"w": 64, "k": 7}]))

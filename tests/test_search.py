@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from search_kit import problem, run, space
 
-from raydistill import cost, search
-from raydistill.config import digest
-from raydistill.dotted import with_values
+from raydistill import search
+from raydistill.config.base import digest
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
+from raydistill.config.space import Choice, Distribution, Int, Window, corner, load_space, values_of
 from raydistill.errors import BudgetError
-from raydistill.models import GENERATORS
-from raydistill.presets import shapes32
+from raydistill.models import GENERATORS, cost
 from raydistill.search import Picked, Problem, Told, is_feasible, prove_feasible, random_pick
-from raydistill.space import Choice, Distribution, Int, Window, corner, load_space, values_of
 
 
 def test_random_picks_are_uniform_on_each_range() -> None:
@@ -56,7 +56,9 @@ def test_an_impossible_window_is_refused_with_the_reachable_range(window: Window
 def test_windows_that_exclude_each_other_are_refused_with_what_each_cost_reaches_inside_the_other() -> None:
     """a is even up to 16 and b at most 16: 200,000 MACs need a + b of 29 or more, and a + b of 10 allows 24,000 (4 x 6)."""
     text = refusal(Window(cost="cost/macs", low=200_000, high=256_000), Window(cost="cost/params", high=10))
-    assert text.startswith("cost/macs between 200,000 and 256,000 and cost/params of at most 10: none of all 768 configurations fits.")
+    assert text.startswith(
+        "cost/macs between 200,000 and 256,000 and cost/params of at most 10: none of all 768 configurations fits."
+    )
     assert "Reachable inside the window on cost/params: cost/macs 2,000 to 24,000." in text
     assert "Reachable inside the window on cost/macs: cost/params 29 to 32." in text
 
@@ -68,7 +70,9 @@ def test_two_windows_on_one_cost_are_one_and_may_not_cross() -> None:
 
 def test_a_window_between_two_neighbours_is_refused_with_both() -> None:
     """None of the products of 2, 4, ..., 16 and 1, ..., 16 lies strictly between 224 and 240."""
-    assert "cost/macs 224,000 and, next, 240,000." in refusal(Window(cost="cost/macs", low=224_001, high=239_999))
+    assert "cost/macs 224,000 and, next, 240,000." in refusal(
+        Window(cost="cost/macs", low=224_001, high=239_999)
+    )
 
 
 def test_the_one_configuration_in_a_window_is_found_however_rare() -> None:
@@ -78,11 +82,17 @@ def test_the_one_configuration_in_a_window_is_found_however_rare() -> None:
     prove_feasible(of)
     history = run(of, 1, lambda picked, number: Told(picked, "RUNNING", None))
     assert history[0].picked == {"a": 97, "b": 97}
-    with pytest.raises(BudgetError, match="trial 1: all 10,000 configurations were proposed before or outside the cost windows"):
+    with pytest.raises(
+        BudgetError,
+        match="trial 1: all 10,000 configurations were proposed before or outside the cost windows",
+    ):
         search.propose(of, history, 1)
 
 
-@pytest.mark.parametrize("parameters", [{}, {"a": Int(low=4, high=4), "b": Int(low=3, high=3), "weight": Choice(options={"on": 0.1})}])
+@pytest.mark.parametrize(
+    "parameters",
+    [{}, {"a": Int(low=4, high=4), "b": Int(low=3, high=3), "weight": Choice(options={"on": 0.1})}],
+)
 @pytest.mark.parametrize("sampler", list(search.SAMPLERS))
 def test_a_space_of_one_point_gives_it_once(parameters: dict[str, Distribution], sampler: str) -> None:
     of = Problem(space(parameters), lambda picked: {"cost/macs": 12_000, "cost/params": 7}, 0, 4, sampler, 20)
@@ -132,11 +142,15 @@ def strata(of: Problem, low: float, high: float) -> list[int]:
         picked = search.propose(of, history, number)
         history.append(Told(picked, "RUNNING", None))
         costs.append(math.log(of.costs_of(picked)["cost/macs"]))
-    return sorted(min(of.num_startup - 1, int((value - low) / (high - low) * of.num_startup)) for value in costs)
+    return sorted(
+        min(of.num_startup - 1, int((value - low) / (high - low) * of.num_startup)) for value in costs
+    )
 
 
 @pytest.mark.parametrize(("num_startup", "seed"), [(4, 0), (4, 1), (8, 0)])
-def test_the_startup_proposals_of_the_default_space_lie_one_in_each_stratum_of_the_cost_axis(num_startup: int, seed: int) -> None:
+def test_the_startup_proposals_of_the_default_space_lie_one_in_each_stratum_of_the_cost_axis(
+    num_startup: int, seed: int
+) -> None:
     assert strata(*shapes_problem(num_startup, seed)) == list(range(num_startup))
 
 

@@ -7,23 +7,49 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from search_kit import MIXED, SMALL, WINDOWS, assert_valid, costs_of, miou, mixed_outcome, problem, run, told, training
+from search_kit import (
+    MIXED,
+    SMALL,
+    WINDOWS,
+    assert_valid,
+    costs_of,
+    miou,
+    mixed_outcome,
+    problem,
+    run,
+    told,
+    training,
+)
 
 from raydistill import search
+from raydistill.config.space import Int
 from raydistill.errors import BudgetError
-from raydistill.search import SAMPLERS, EarlyStopping, Picked, Problem, Told, identity, is_feasible, random_pick
-from raydistill.simulate import SimulatedTrial, simulate
-from raydistill.space import Int
+from raydistill.search import (
+    SAMPLERS,
+    EarlyStopping,
+    Picked,
+    Problem,
+    Told,
+    identity,
+    is_feasible,
+    random_pick,
+)
+from raydistill.search.simulate import SimulatedTrial, simulate
 
 ShouldStop = Callable[[Sequence[Told], int], bool]
 
 
 def stop_bad(of: Problem) -> ShouldStop:
     """A scheduler by a threshold, so that stops are sure to come."""
-    return lambda history, number: history[number].curve[-1][0] == 0.5 and history[number].curve[-1][1][0] < 0.3
+    return lambda history, number: (
+        history[number].curve[-1][0] == 0.5 and history[number].curve[-1][1][0] < 0.3
+    )
 
 
-SCHEDULERS: dict[str, Callable[[Problem], ShouldStop]] = {"threshold": stop_bad, "early-stopping": EarlyStopping}
+SCHEDULERS: dict[str, Callable[[Problem], ShouldStop]] = {
+    "threshold": stop_bad,
+    "early-stopping": EarlyStopping,
+}
 IGNORE_WHAT_WAS_TOLD = ("random", "sobol", "stratified")
 SLOW = ("gp",)
 """A second and more a proposal: shorter histories."""
@@ -48,7 +74,9 @@ def test_a_proposal_depends_on_seed_number_and_history_alone(sampler: str) -> No
         shaken(number)
         assert search.propose(problem(sampler), list(history[:number]), number) == history[number].picked
     assert search.propose(problem(sampler, seed=1), history[:1], 1) != history[1].picked
-    other_number = search.propose(problem(sampler), history, 20) != search.propose(problem(sampler), history, 21)
+    other_number = search.propose(problem(sampler), history, 20) != search.propose(
+        problem(sampler), history, 21
+    )
     assert other_number or sampler == "sobol"  # which goes on along one sequence, whatever the number
 
 
@@ -77,9 +105,13 @@ def test_a_space_is_proposed_to_its_last_configuration_and_then_refused(sampler:
     if sampler in SLOW and state != "COMPLETE":
         pytest.skip("the filter of repeats is the same")
     of = problem(sampler, SMALL)
-    history = run(of, 12, lambda picked, number: told(picked) if state == "COMPLETE" else Told(picked, state, None))
+    history = run(
+        of, 12, lambda picked, number: told(picked) if state == "COMPLETE" else Told(picked, state, None)
+    )
     assert len({identity(entry.picked) for entry in history}) == 12
-    with pytest.raises(BudgetError, match=r"trial 12: .* proposed before or outside the cost windows; ask for fewer trials"):
+    with pytest.raises(
+        BudgetError, match=r"trial 12: .* proposed before or outside the cost windows; ask for fewer trials"
+    ):
         search.propose(of, history, 12)
 
 
@@ -102,7 +134,16 @@ def test_where_every_trial_is_alike_proposals_go_on(sampler: str, values: list[f
 
 
 def test_the_names_of_the_samplers() -> None:
-    assert set(SAMPLERS) == {"known-cost", "modelled-cost", "tpe", "nsga2", "gp", "sobol", "random", "stratified"}
+    assert set(SAMPLERS) == {
+        "known-cost",
+        "modelled-cost",
+        "tpe",
+        "nsga2",
+        "gp",
+        "sobol",
+        "random",
+        "stratified",
+    }
 
 
 # ---- samplers with schedulers ---------------------------------------------------------------------------------------
@@ -110,7 +151,9 @@ def test_the_names_of_the_samplers() -> None:
 
 @every_sampler
 @pytest.mark.parametrize(("workers", "scheduler"), [(1, "threshold"), (4, "early-stopping")])
-def test_a_killed_sweep_goes_on_to_the_same_end(sampler: str, workers: int, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_sweep_goes_on_to_the_same_end(
+    sampler: str, workers: int, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """That a proposal depends on what is told alone is tested above: here, what was asked before is answered as before."""
     if sampler in SLOW and workers > 1:
         pytest.skip("once is enough")
@@ -127,7 +170,14 @@ def test_a_killed_sweep_goes_on_to_the_same_end(sampler: str, workers: int, sche
     count = 13 if sampler in SLOW else 20
 
     def swept(**given: object) -> list[SimulatedTrial]:
-        return simulate(of, training, num_trials=count, num_workers=workers, should_stop=SCHEDULERS[scheduler](of), **given)  # type: ignore[arg-type]
+        return simulate(
+            of,
+            training,
+            num_trials=count,
+            num_workers=workers,
+            should_stop=SCHEDULERS[scheduler](of),
+            **given,
+        )  # type: ignore[arg-type]
 
     whole = swept()
     assert {"PRUNED", "COMPLETE", "FAIL"} >= {trial.status for trial in whole} >= {"PRUNED", "COMPLETE"}
@@ -149,8 +199,14 @@ def histories() -> list[list[Told]]:
         for number, picked in enumerate(picks):
             end, cost = miou(picked), float(costs_of(picked)["cost/macs"])
             curve = [(share, [end * share**0.5, cost]) for share in (1 / 8, 1 / 4, 1 / 2)]
-            state = "RUNNING" if number == count - 1 else ("COMPLETE", "COMPLETE", "FAIL", "PRUNED", "RUNNING")[number % 5]
-            history.append(Told(picked, state, [end, cost] if state == "COMPLETE" else None, curve[: 1 + number % 3]))
+            state = (
+                "RUNNING"
+                if number == count - 1
+                else ("COMPLETE", "COMPLETE", "FAIL", "PRUNED", "RUNNING")[number % 5]
+            )
+            history.append(
+                Told(picked, state, [end, cost] if state == "COMPLETE" else None, curve[: 1 + number % 3])
+            )
         history[-1] = history[-1]._replace(curve=curve)
         out.append(history)
     return out

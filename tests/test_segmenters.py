@@ -14,13 +14,13 @@ from PIL import Image
 from test_layouts import make_cityscapes
 from torch import Tensor, nn
 
-from raydistill import metrics
-from raydistill.cli import main
+from raydistill.commands.cli import main
+from raydistill.commands.evaluate import EvaluateOptions, evaluate
 from raydistill.errors import ConfigError, DataError
-from raydistill.models import drn
-from raydistill.run_evaluate import EvaluateOptions, evaluate
-from raydistill.scoring import Score
-from raydistill.segmenters import load_segmenter
+from raydistill.evaluation import metrics
+from raydistill.evaluation.scoring import Score
+from raydistill.evaluation.segmenters import load_segmenter
+from raydistill.models.backbones import drn
 
 CPU = torch.device("cpu")
 ROAD, SKY = 7, 23
@@ -62,8 +62,16 @@ def streets(tmp_path: Path) -> Path:
 
 
 def scores(given: Path, streets: Path, script: str, **options: Any) -> dict[str, Score]:
-    defaults: dict[str, Any] = {"split": "test", "paired": True, "resamples": 0, "store": str(streets.parent / "runs")}
-    found = evaluate(EvaluateOptions(given=(str(given),), data=str(streets), segmenters=(script,), **(defaults | options)), CPU)
+    defaults: dict[str, Any] = {
+        "split": "test",
+        "paired": True,
+        "resamples": 0,
+        "store": str(streets.parent / "runs"),
+    }
+    found = evaluate(
+        EvaluateOptions(given=(str(given),), data=str(streets), segmenters=(script,), **(defaults | options)),
+        CPU,
+    )
     return {score.name: score for score in found[str(given)]}
 
 
@@ -74,20 +82,28 @@ def save(folder: Path, pictures: np.ndarray) -> Path:
     return folder
 
 
-def test_scores_are_resized_to_the_label_files_and_the_real_pictures_are_the_ceiling(streets: Path, script: str, tmp_path: Path) -> None:
+def test_scores_are_resized_to_the_label_files_and_the_real_pictures_are_the_ceiling(
+    streets: Path, script: str, tmp_path: Path
+) -> None:
     """Fakes of 16x8 whose sky is half as high: by hand, 8 of the 16 rows of labels."""
     fakes = np.zeros((9, 8, 16, 3), np.uint8)
     fakes[:, :2] = 255
     found = scores(save(tmp_path / "fakes", fakes), streets, script)
     miou = found["test/miou_script_bright"]
-    assert miou.resize == "scores bilinear to 64x32" and miou.num_samples == 9 and miou.extractor.startswith("weights of unknown digest")
+    assert (
+        miou.resize == "scores bilinear to 64x32"
+        and miou.num_samples == 9
+        and miou.extractor.startswith("weights of unknown digest")
+    )
     assert miou.ceiling == 1.0 and found["test/pixel_accuracy_script_bright"].ceiling == 1.0
     # the four rows of scores are sky, road, road, road; enlarged eight times, the border is half way between the first two centres
     assert miou.value == pytest.approx((8 / 16 + 15 / 23) / 2, abs=1e-12)
     assert found["test/pixel_accuracy_script_bright"].value == pytest.approx((8 + 15) / 31, abs=1e-12)
 
 
-def test_label_files_are_needed_and_their_classes(streets: Path, script: str, tmp_path: Path, stages: Any) -> None:
+def test_label_files_are_needed_and_their_classes(
+    streets: Path, script: str, tmp_path: Path, stages: Any
+) -> None:
     fakes = save(tmp_path / "fakes", np.zeros((8, 16, 16, 3), np.uint8))
     for data in (stages.data.path, "shapes"):
         with pytest.raises(ConfigError, match="give --data FOLDER with them"):
@@ -116,7 +132,10 @@ def test_drn_takes_normalised_pictures_and_gives_log_probabilities_of_19_classes
 
 
 def test_a_segmenter_that_is_none_is_refused(tmp_path: Path) -> None:
-    for given, said in (("drn=x", "Allowed kinds: drn105, torchscript"), (f"drn105={tmp_path / 'absent'}", "cannot be read")):
+    for given, said in (
+        ("drn=x", "Allowed kinds: drn105, torchscript"),
+        (f"drn105={tmp_path / 'absent'}", "cannot be read"),
+    ):
         with pytest.raises(DataError, match=said):
             load_segmenter(given, CPU)
     (tmp_path / "text.pt").write_text("no")
@@ -128,7 +147,9 @@ def test_a_segmenter_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., tuple[int, str]]:
+def train(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str]]:
     monkeypatch.chdir(tmp_path)
     tiny = [f"--set={path}={value}" for path, value in TINY.items() if path.startswith("judge")]
     drawn = [f"--set={path}={value}" for path, value in TINY.items() if path.startswith("data")]
@@ -144,7 +165,9 @@ def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
     return run
 
 
-def test_a_judge_is_trained_once_and_its_ceiling_is_its_score_of_real_pictures(train: Any, tmp_path: Path) -> None:
+def test_a_judge_is_trained_once_and_its_ceiling_is_its_score_of_real_pictures(
+    train: Any, tmp_path: Path
+) -> None:
     code, said = train()
     (folder,) = (tmp_path / "runs" / "cache" / "judge").iterdir()
     (data,) = (tmp_path / "runs" / "cache" / "data").iterdir()
@@ -166,4 +189,6 @@ def test_a_judge_of_pictures_without_labels_tells_quarter_turns(train: Any, tmp_
 
 
 def test_miou_by_hand_ignores_classes_that_do_not_occur() -> None:
-    assert metrics.mean_iou(torch.tensor([[2, 1, 0], [0, 3, 0], [0, 0, 0]])) == pytest.approx((2 / 3 + 3 / 4) / 2)
+    assert metrics.mean_iou(torch.tensor([[2, 1, 0], [0, 3, 0], [0, 0, 0]])) == pytest.approx(
+        (2 / 3 + 3 / 4) / 2
+    )

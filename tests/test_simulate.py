@@ -6,16 +6,23 @@ from collections.abc import Sequence
 import pandas as pd
 import pytest
 
+from raydistill.config.space import Choice, Distribution, Float, Int, Objective, SearchSpace
 from raydistill.errors import SpaceError
 from raydistill.search import Picked, Problem, Told
-from raydistill.simulate import Outcome, recorded, simulate
-from raydistill.space import Choice, Distribution, Float, Int, Objective, SearchSpace
+from raydistill.search.simulate import Outcome, recorded, simulate
 
-PARAMETERS: dict[str, Distribution] = {"a": Int(low=1, high=8), "b": Int(low=1, high=8), "kind": Choice(options={"x": 1, "y": 2})}
+PARAMETERS: dict[str, Distribution] = {
+    "a": Int(low=1, high=8),
+    "b": Int(low=1, high=8),
+    "kind": Choice(options={"x": 1, "y": 2}),
+}
 
 
 def space(parameters: dict[str, Distribution] = PARAMETERS) -> SearchSpace:
-    objectives = (Objective(name="val/error", direction="min", reference=1.0), Objective(name="cost/macs", direction="min"))
+    objectives = (
+        Objective(name="val/error", direction="min", reference=1.0),
+        Objective(name="cost/macs", direction="min"),
+    )
     return SearchSpace(preset="none", parameters=parameters, objectives=objectives, uniform=(1,))
 
 
@@ -51,7 +58,9 @@ def test_workers_are_never_idle_and_never_more_than_there_are() -> None:
 
 
 def test_more_workers_end_a_sweep_sooner_and_know_less() -> None:
-    one, four = (simulate(problem("known-cost"), outcome_of, num_trials=20, num_workers=workers) for workers in (1, 4))
+    one, four = (
+        simulate(problem("known-cost"), outcome_of, num_trials=20, num_workers=workers) for workers in (1, 4)
+    )
     ends = [max(trial.ends_sec for trial in trials) for trials in (one, four)]
     assert ends[1] < 0.5 * ends[0] and [t.picked for t in one] != [t.picked for t in four]
 
@@ -84,11 +93,18 @@ def test_early_stopping_sees_every_evaluation_in_the_order_of_the_clock() -> Non
 def test_a_resume_may_ask_for_more_trials() -> None:
     of = problem("known-cost")
     few = simulate(of, outcome_of, num_trials=8, num_workers=1)
-    assert simulate(of, outcome_of, num_trials=16, num_workers=1, trials=few) == simulate(of, outcome_of, num_trials=16, num_workers=1)
+    assert simulate(of, outcome_of, num_trials=16, num_workers=1, trials=few) == simulate(
+        of, outcome_of, num_trials=16, num_workers=1
+    )
 
 
 def test_an_exhausted_space_ends_the_sweep() -> None:
-    small = Problem(space({"a": Int(low=1, high=2), "b": Int(low=1, high=2), "kind": Choice(options={"x": 1})}), costs_of, 0, 4)
+    small = Problem(
+        space({"a": Int(low=1, high=2), "b": Int(low=1, high=2), "kind": Choice(options={"x": 1})}),
+        costs_of,
+        0,
+        4,
+    )
     assert len(simulate(small, outcome_of, num_trials=20, num_workers=3)) == 4
 
 
@@ -106,7 +122,9 @@ def table() -> pd.DataFrame:
 def test_a_recorded_table_is_swept_and_seeds_are_taken_in_turn() -> None:
     lookup = recorded(space(), table(), wall_sec="sec")
     picked = {"a": 2, "b": 4, "kind": "y"}
-    assert lookup(picked, 0) == Outcome([0.125, 8.0], 6.0) and lookup(picked, 3).values == pytest.approx([0.135, 8.0])
+    assert lookup(picked, 0) == Outcome([0.125, 8.0], 6.0) and lookup(picked, 3).values == pytest.approx(
+        [0.135, 8.0]
+    )
     trials = simulate(problem(), lookup, num_trials=12, num_workers=4)
     assert all(trial.outcome.values == lookup(trial.picked, trial.number).values for trial in trials)
 
@@ -125,7 +143,9 @@ def test_a_table_that_does_not_fit_the_space_is_refused() -> None:
     ):
         with pytest.raises(SpaceError, match=message):
             recorded(space(), broken)
-    with pytest.raises(SpaceError, match=r"a is a Float, of which no table holds every value; make it an Int or a Choice"):
+    with pytest.raises(
+        SpaceError, match=r"a is a Float, of which no table holds every value; make it an Int or a Choice"
+    ):
         recorded(space(PARAMETERS | {"a": Float(low=1, high=8)}), table())
     with pytest.raises(SpaceError, match="must hold every configuration of the space"):
         recorded(space(), table()[:4])({"a": 8, "b": 8, "kind": "x"}, 0)

@@ -8,14 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 import search_spaces
-from raydistill import cost
-from raydistill.config import Experiment
-from raydistill.dotted import with_values
-from raydistill.errors import ConfigError, SpaceError
-from raydistill.models import GENERATORS
-from raydistill.presets import shapes32
-from raydistill.search import random_pick
-from raydistill.space import (
+from raydistill.config.experiment import Experiment
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
+from raydistill.config.space import (
     Choice,
     Float,
     Int,
@@ -30,6 +26,9 @@ from raydistill.space import (
     preset_of,
     values_of,
 )
+from raydistill.errors import ConfigError, SpaceError
+from raydistill.models import GENERATORS, cost
+from raydistill.search import random_pick
 
 SHIPPED = sorted(path.stem for path in Path(search_spaces.__path__[0]).glob("[!_]*.py"))
 WEIGHT, STEP = "student.mi.weight", "student.mi.step_size"
@@ -116,30 +115,53 @@ def test_a_typo_in_a_parameters_path_is_refused_with_the_nearest_path() -> None:
 
 @pytest.mark.parametrize(
     ("distribution", "given"),
-    [(Int(low=0, high=8), "0"), (Int(low=4, high=9000), "9000"), (Choice(options={"a": 8, "b": "wide"}), "'wide'")],
+    [
+        (Int(low=0, high=8), "0"),
+        (Int(low=4, high=9000), "9000"),
+        (Choice(options={"a": 8, "b": "wide"}), "'wide'"),
+    ],
 )
 def test_a_value_that_the_config_refuses_is_refused_before_any_cost(distribution: Any, given: str) -> None:
     parameters = {"student.generator.widths.stem": distribution}
-    refused("student.generator.widths.stem: ", f"(given: {given})", error=ConfigError, parameters=parameters, when={})
+    refused(
+        "student.generator.widths.stem: ",
+        f"(given: {given})",
+        error=ConfigError,
+        parameters=parameters,
+        when={},
+    )
 
 
 def test_a_continuous_range_for_a_whole_number_is_refused() -> None:
     with pytest.raises((SpaceError, ConfigError), match=r"student\.generator\.widths\.stem"):
-        check(space(parameters={"student.generator.widths.stem": Float(low=4.0, high=8.0)}, when={}), shapes32(), "--space mine")
+        check(
+            space(parameters={"student.generator.widths.stem": Float(low=4.0, high=8.0)}, when={}),
+            shapes32(),
+            "--space mine",
+        )
 
 
 def test_how_a_training_is_carried_out_cannot_be_searched() -> None:
     parameters = {"student.execution.microbatch": Int(low=1, high=8)}
-    refused("'student.execution.microbatch' cannot be searched: it changes no result; give it by --set", parameters=parameters, when={})
+    refused(
+        "'student.execution.microbatch' cannot be searched: it changes no result; give it by --set",
+        parameters=parameters,
+        when={},
+    )
 
 
 def test_an_unknown_objective_is_refused_with_the_known_ones() -> None:
     known = "Known: cost/macs, cost/params, cost/memory_gb, val/miou, val/kd_judge, val/fd_judge, val/psnr, val/ssim. Nearest: 'val/miou'."
-    refused("no objective 'val/mio'", known, objectives=(QUALITY.model_copy(update={"name": "val/mio"}), MACS))
+    refused(
+        "no objective 'val/mio'", known, objectives=(QUALITY.model_copy(update={"name": "val/mio"}), MACS)
+    )
 
 
 def test_a_quality_without_a_reference_is_refused() -> None:
-    refused("objective val/miou needs a reference", objectives=(QUALITY.model_copy(update={"reference": None}), MACS))
+    refused(
+        "objective val/miou needs a reference",
+        objectives=(QUALITY.model_copy(update={"reference": None}), MACS),
+    )
 
 
 def test_objectives_without_a_quality_are_refused() -> None:
@@ -156,7 +178,11 @@ def test_fewer_than_two_objectives_or_one_twice_are_refused() -> None:
 
 
 def test_an_objective_in_the_wrong_direction_is_refused() -> None:
-    refused("better towards max", "val/miou", objectives=(Objective(name="val/miou", direction="min", reference=0.0), MACS))
+    refused(
+        "better towards max",
+        "val/miou",
+        objectives=(Objective(name="val/miou", direction="min", reference=0.0), MACS),
+    )
 
 
 def test_a_float_range_for_an_integer_field_is_refused() -> None:
@@ -165,20 +191,32 @@ def test_a_float_range_for_an_integer_field_is_refused() -> None:
 
 
 def test_a_constraint_on_anything_but_a_cost_is_refused() -> None:
-    refused("constraint on 'val/miou'", "cost/macs, cost/params", constraints=(Window(cost="val/miou", high=1.0),))
+    refused(
+        "constraint on 'val/miou'", "cost/macs, cost/params", constraints=(Window(cost="val/miou", high=1.0),)
+    )
 
 
 def test_a_condition_of_no_parameter_is_refused_with_the_nearest_parameter() -> None:
-    refused("when['student.mi.step'] is no parameter", f"Nearest: {STEP!r}", when={"student.mi.step": When(parameter=WEIGHT, keys=("on",))})
+    refused(
+        "when['student.mi.step'] is no parameter",
+        f"Nearest: {STEP!r}",
+        when={"student.mi.step": When(parameter=WEIGHT, keys=("on",))},
+    )
 
 
 @pytest.mark.parametrize("controller", ["student.generator.widths.stem", "student.mi.wieght"])
 def test_a_condition_on_what_is_no_choice_is_refused(controller: str) -> None:
-    refused(f"when[{STEP!r}].parameter is {controller!r}, which is no Choice", when={STEP: When(parameter=controller, keys=("on",))})
+    refused(
+        f"when[{STEP!r}].parameter is {controller!r}, which is no Choice",
+        when={STEP: When(parameter=controller, keys=("on",))},
+    )
 
 
 def test_a_condition_on_an_unknown_key_is_refused_with_the_options() -> None:
-    refused("['onn'] are no options. Options: ['off', 'on']", when={STEP: When(parameter=WEIGHT, keys=("on", "onn"))})
+    refused(
+        "['onn'] are no options. Options: ['off', 'on']",
+        when={STEP: When(parameter=WEIGHT, keys=("on", "onn"))},
+    )
 
 
 @pytest.mark.parametrize(
@@ -201,7 +239,9 @@ def test_an_unknown_fidelity_is_refused_with_the_nearest_path() -> None:
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SpaceError, match=r"--space mine: no preset 'shape32'\. Known: .*shapes32.* Nearest: 'shapes32'"):
+    with pytest.raises(
+        SpaceError, match=r"--space mine: no preset 'shape32'\. Known: .*shapes32.* Nearest: 'shapes32'"
+    ):
         preset_of(space(preset="shape32"), "--space mine")
 
 
@@ -211,7 +251,9 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
 def test_an_unknown_name_is_refused_with_the_known_ones_and_the_nearest() -> None:
     with pytest.raises(SpaceError) as caught:
         load_space("defualt")
-    assert "--space defualt: no such search space. Known: " in str(caught.value) and "Nearest: 'default'." in str(caught.value)
+    assert "--space defualt: no such search space. Known: " in str(
+        caught.value
+    ) and "Nearest: 'default'." in str(caught.value)
     assert all(name in str(caught.value) for name in SHIPPED)
 
 
@@ -226,12 +268,14 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import absent_module", "ModuleNotFoundError: No module named 'absent_module'"),
         ("SPACE = (", "SyntaxError: "),
-        ("from raydistill.space import Int\nInt(low=1)", "high: Field required (given: {'low': 1})"),
+        ("from raydistill.config.space import Int\nInt(low=1)", "high: Field required (given: {'low': 1})"),
         ("OTHER = 1", "must define SPACE = SearchSpace(...), found NoneType"),
         ("SPACE = {}", "must define SPACE = SearchSpace(...), found dict"),
     ],
 )
-def test_a_file_that_is_no_space_is_refused_with_its_path_and_the_cause(tmp_path: Path, source: str, part: str) -> None:
+def test_a_file_that_is_no_space_is_refused_with_its_path_and_the_cause(
+    tmp_path: Path, source: str, part: str
+) -> None:
     path = tmp_path / "mine.py"
     path.write_text(source)
     with pytest.raises(SpaceError) as caught:
@@ -239,10 +283,14 @@ def test_a_file_that_is_no_space_is_refused_with_its_path_and_the_cause(tmp_path
     assert str(caught.value).startswith(f"{path}: {part}")
 
 
-def test_a_name_is_found_in_the_current_folder_before_the_installed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_found_in_the_current_folder_before_the_installed_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "search_spaces").mkdir()
     source = Path(search_spaces.__path__[0], "default.py").read_text()
-    (tmp_path / "search_spaces" / "default.py").write_text(source + "\nSPACE = SPACE.model_copy(update={'uniform': (5,)})\n")
+    (tmp_path / "search_spaces" / "default.py").write_text(
+        source + "\nSPACE = SPACE.model_copy(update={'uniform': (5,)})\n"
+    )
     monkeypatch.chdir(tmp_path)
     assert load_space("default").uniform == (5,)
 
@@ -281,7 +329,10 @@ def test_the_corners_are_the_ends_of_every_range_without_what_is_inactive_there(
 def test_the_corners_go_by_the_options_and_not_by_their_keys() -> None:
     widths = Choice(options={"z": 2, "a": 16, "m": 8.0})
     chosen = space(parameters={"student.generator.widths.stem": widths}, when={})
-    assert [corner(chosen, highest)["student.generator.widths.stem"] for highest in (False, True)] == ["z", "a"]
+    assert [corner(chosen, highest)["student.generator.widths.stem"] for highest in (False, True)] == [
+        "z",
+        "a",
+    ]
 
 
 def test_a_space_is_equal_to_what_its_json_reads_back() -> None:

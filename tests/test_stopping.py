@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from raydistill.frontier import hypervolume, members
+from raydistill.config.space import Float, Objective, SearchSpace
+from raydistill.records.pareto import hypervolume, members
 from raydistill.search import EarlyStopping, Picked, Problem, Told, random_pick
+from raydistill.search.simulate import Outcome, simulate
 from raydistill.search.stopping import RUNGS, expected_end
-from raydistill.simulate import Outcome, simulate
-from raydistill.space import Float, Objective, SearchSpace
 
 ERROR, MIOU, MACS = (
     Objective(name="val/kd_judge", direction="min", reference=10.0),
@@ -21,7 +21,9 @@ SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 
 def problem(*objectives: Objective, seed: int = 0) -> Problem:
     parameters = {"width": Float(low=0.0, high=1.0), "other": Float(low=0.0, high=1.0)}
-    space = SearchSpace(preset="none", parameters=parameters, objectives=objectives or (ERROR, MACS), uniform=(1,))
+    space = SearchSpace(
+        preset="none", parameters=parameters, objectives=objectives or (ERROR, MACS), uniform=(1,)
+    )
     return Problem(space, costs_of, seed, 6, "random", 60)
 
 
@@ -43,7 +45,10 @@ def good(width: float) -> float:
 
 
 def history_of_good(count: int = 12) -> list[Told]:
-    return [told(width, good(width) + 0.02 * (index % 3)) for index, width in enumerate(np.linspace(0.1, 1.0, count).tolist())]
+    return [
+        told(width, good(width) + 0.02 * (index % 3))
+        for index, width in enumerate(np.linspace(0.1, 1.0, count).tolist())
+    ]
 
 
 # ---- rules ----------------------------------------------------------------------------------------------------------
@@ -61,7 +66,9 @@ def test_the_cheapest_bad_trial_is_stopped_though_nothing_dominates_it(share: fl
 @pytest.mark.parametrize("width", [0.0, 0.3, 0.6, 1.0])
 def test_a_good_trial_goes_on_whatever_it_costs(width: float, share: float) -> None:
     """The cheapest has the worst error of all and is good for its cost."""
-    assert not EarlyStopping(problem())([*history_of_good(), told(width, good(width) - 0.01, up_to=share)], 12)
+    assert not EarlyStopping(problem())(
+        [*history_of_good(), told(width, good(width) - 0.01, up_to=share)], 12
+    )
 
 
 @pytest.mark.parametrize("width", [0.0, 0.3, 0.6, 1.0])
@@ -85,7 +92,10 @@ def test_where_the_order_still_changes_the_worst_goes_on() -> None:
     def history(noise: float) -> list[Told]:
         ends = rng.uniform(1.0, 2.0, 20).tolist()
         full = [told(0.5, end) for end in ends]
-        return [one._replace(curve=[(at, [values[0] + noise * rng.normal(), cost]) for at, values in one.curve]) for one in full]
+        return [
+            one._replace(curve=[(at, [values[0] + noise * rng.normal(), cost]) for at, values in one.curve])
+            for one in full
+        ]
 
     worst = told(0.5, 2.5, up_to=1 / 8)
     assert EarlyStopping(problem())([*history(0.02), worst], 20)
@@ -106,7 +116,12 @@ def test_with_two_qualities_who_is_best_in_one_goes_on() -> None:
     def two(error: float, miou: float, up_to: float = 1.0) -> Told:
         curve = [(share, [error, miou, 100.0]) for share in SHARES if share <= up_to]
         done = up_to == 1
-        return Told({"width": 0.5, "other": 0.5}, "COMPLETE" if done else "RUNNING", [error, miou, 100.0] if done else None, curve)
+        return Told(
+            {"width": 0.5, "other": 0.5},
+            "COMPLETE" if done else "RUNNING",
+            [error, miou, 100.0] if done else None,
+            curve,
+        )
 
     stopping = EarlyStopping(problem(ERROR, MIOU, MACS))
     history = [two(1.0, 0.5), two(1.1, 0.6), two(0.9, 0.4), two(1.2, 0.45), two(1.3, 0.44), two(1.4, 0.43)]
@@ -135,7 +150,10 @@ def test_what_a_stopped_trial_would_have_reached() -> None:
     halved = [one._replace(values=[one.curve[2][1][0] / 2, one.curve[2][1][1]]) for one in history]
     assert expected_end(space, halved, stopped) == pytest.approx([1.25, cost], rel=1e-3)
     assert expected_end(space, history[:1], stopped) == pytest.approx([2.0, cost])
-    assert expected_end(space, [], stopped) is None and expected_end(space, history, stopped._replace(curve=())) is None
+    assert (
+        expected_end(space, [], stopped) is None
+        and expected_end(space, history, stopped._replace(curve=())) is None
+    )
     assert expected_end(space, [], history[0]) == history[0].values
 
 
@@ -148,7 +166,10 @@ def training(picked: Picked, number: int) -> Outcome:
     cost = costs_of(picked)["cost/macs"]
     end = good(picked["width"]) + 3 * (picked["other"] - 0.3) ** 2
     slow = 0.3 * (0.5 + picked["width"]) * np.exp(0.2 * rng.normal())
-    curve = [(int(800 * share), [float(end + slow * (share**-0.5 - 1) + 0.01 * rng.normal()), cost]) for share in SHARES]
+    curve = [
+        (int(800 * share), [float(end + slow * (share**-0.5 - 1) + 0.01 * rng.normal()), cost])
+        for share in SHARES
+    ]
     return Outcome([end, cost], 1.0 + picked["width"], 800, curve)
 
 
@@ -161,14 +182,17 @@ def test_a_third_of_the_images_is_saved_and_hardly_any_of_the_front_is_lost() ->
         assert {trial.status for trial in trials} == {"COMPLETE", "PRUNED"}
         images += sum(trial.steps for trial in trials) / (4 * 60 * 800)
         ends, whole = (
-            np.array([t.outcome.values for t in trials if t.status in states]) for states in (("COMPLETE", "PRUNED"), "COMPLETE")
+            np.array([t.outcome.values for t in trials if t.status in states])
+            for states in (("COMPLETE", "PRUNED"), "COMPLETE")
         )
         is_member = members(ends, ["min", "min"])
         front += int(is_member.sum())
         lost += sum(trial.status == "PRUNED" for trial, member in zip(trials, is_member) if member)
         volumes = [hypervolume(points, ["min", "min"], [6.0, 1e3]) for points in (whole, ends)]
         share.append(volumes[0] / volumes[1])
-    print(f"{images:.2f} of the images, {lost} of {front} front members stopped, {min(share):.4f} of the hypervolume at least")
+    print(
+        f"{images:.2f} of the images, {lost} of {front} front members stopped, {min(share):.4f} of the hypervolume at least"
+    )
     assert images < 0.67 and lost <= 0.05 * front and min(share) > 0.98
 
 

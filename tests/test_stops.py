@@ -10,11 +10,12 @@ from types import SimpleNamespace
 import pytest
 from conftest import Stages
 
-from raydistill import results, search
-from raydistill.ledger import Ledger
-from raydistill.perform import perform
-from raydistill.plan import NUM_STARTUP
-from raydistill.space import Int, Objective, SearchSpace
+from raydistill import search
+from raydistill.config.space import Int, Objective, SearchSpace
+from raydistill.planning.plan import NUM_STARTUP
+from raydistill.records.trials import read_result
+from raydistill.trials.ledger import Ledger
+from raydistill.trials.run_job import perform
 
 SCRIPT = """
 import json, os, sys, tempfile, time
@@ -92,7 +93,9 @@ def test_two_trials_share_a_gpu_that_ray_believes_in(stages, tmp_path):
     """Ray is told of two GPUs that are not there: at most four trials at half a GPU run at once, and both GPUs are given back."""
     ledger = run(stages, tmp_path, "gpu", 6, 10**9, budget_nimg=32)
     assert ledger["ended"] == [False] * 6 and ledger["results"] == 6
-    assert ledger["before"]["free_gpus"] == ledger["after"]["free_gpus"] == 2 and ledger["least_free_gpus"] <= 1
+    assert (
+        ledger["before"]["free_gpus"] == ledger["after"]["free_gpus"] == 2 and ledger["least_free_gpus"] <= 1
+    )
 
 
 @pytest.mark.slow
@@ -104,7 +107,9 @@ def test_stopped_inline_trials_leave_their_actor_to_the_next(stages, tmp_path):
 def test_a_stopped_trial_is_pruned_with_what_it_had_reached(stages, tmp_path):
     job, ledger = stages.student_job(mi__weight=0), object.__new__(Ledger)
     ledger.folder = tmp_path
-    ledger.stages = type("Stages", (), {"teacher_result": {"context": {"extractor": "judge", "split": "val"}}})()
+    ledger.stages = type(
+        "Stages", (), {"teacher_result": {"context": {"extractor": "judge", "split": "val"}}}
+    )()
     trial = {"trial_id": "0001", "trial_key": job.key, "job": job.model_dump(mode="json")}
 
     def stop(numbers: dict) -> None:
@@ -113,17 +118,26 @@ def test_a_stopped_trial_is_pruned_with_what_it_had_reached(stages, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         perform(job, ledger.folder_of(trial), stop)
     ledger.end(trial, stopped=True, num_gpus=0.5)
-    kept = results.read_result(ledger.folder_of(trial))
-    assert kept == trial["result"] and kept["status"] == "PRUNED" and kept["reason"] == "stopped after 16 of 32 images"
+    kept = read_result(ledger.folder_of(trial))
+    assert (
+        kept == trial["result"]
+        and kept["status"] == "PRUNED"
+        and kept["reason"] == "stopped after 16 of 32 images"
+    )
     assert kept["nimg"] == 16 and kept["metrics"]["val/miou"] >= 0 and kept["gpu_sec"] == kept["wall_sec"] / 2
     assert perform(job, ledger.folder_of(trial), stop) == kept  # never trained again
 
 
 def test_a_proposal_knows_pruned_trials():
     widths = {"student.generator.widths.trunk": Int(low=4, high=64, step=4)}
-    objectives = (Objective(name="val/miou", direction="max", reference=0.0), Objective(name="cost/macs", direction="min"))
+    objectives = (
+        Objective(name="val/miou", direction="max", reference=0.0),
+        Objective(name="cost/macs", direction="min"),
+    )
     space = SearchSpace(preset="shapes32", parameters=widths, objectives=objectives, uniform=())
-    problem = search.Problem(space, lambda picked: {"cost/macs": next(iter(picked.values())), "cost/params": 1}, 0, NUM_STARTUP)
+    problem = search.Problem(
+        space, lambda picked: {"cost/macs": next(iter(picked.values())), "cost/params": 1}, 0, NUM_STARTUP
+    )
     history = [search.Told({path: 4 * number}, "PRUNED", None) for path in widths for number in range(1, 7)]
     picked = search.propose(problem, history, 6)
     assert picked["student.generator.widths.trunk"] > 24  # the six there are not proposed again
@@ -141,11 +155,21 @@ def test_the_ledger_tells_the_search_the_curves_of_running_stopped_and_finished_
         None,
     ]
     ledger.trials = [
-        {"number": n, "trial_id": f"{n:04d}", "role": "search", "picked": {"w": n}, "costs": {"macs": 7}, "job": job, "result": result}
+        {
+            "number": n,
+            "trial_id": f"{n:04d}",
+            "role": "search",
+            "picked": {"w": n},
+            "costs": {"macs": 7},
+            "job": job,
+            "result": result,
+        }
         for n, result in enumerate(endings)
     ]
     ledger.take_in(ledger.trials[2], points[0])
-    ledger.take_in(ledger.trials[2], points[0])  # reported again, after it was lost and went on from its checkpoint
+    ledger.take_in(
+        ledger.trials[2], points[0]
+    )  # reported again, after it was lost and went on from its checkpoint
     first, second = (0.25, [0.1, 7.0]), (0.5, [0.2, 7.0])
     assert ledger.history() == [
         search.Told({"w": 0}, "COMPLETE", [0.4, 7.0], [first, second]),

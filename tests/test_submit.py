@@ -9,7 +9,7 @@ import pytest
 from machines import PATH, SHARED, Machines, bare_environment, machines, missing
 from test_sweep import TINY
 
-from raydistill import results
+from raydistill.records import tables
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=f"{missing()}")]
 SPACE = """
@@ -17,7 +17,9 @@ from search_spaces.default import SPACE as DEFAULT
 
 SPACE = DEFAULT.model_copy(update={"uniform": (4, 8)})
 """
-OPTIONS = "--space mine --trials 2 --nimg 160 " + " ".join(f"--set {path}={value}" for path, value in TINY.items())
+OPTIONS = "--space mine --trials 2 --nimg 160 " + " ".join(
+    f"--set {path}={value}" for path, value in TINY.items()
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,11 @@ def edit(path: Path, changes: dict[str, str]) -> None:
     """Replaces the lines that the file's header tells its user to edit."""
     lines = path.read_text().splitlines()
     for key, value in changes.items():
-        (index,) = [number for number, line in enumerate(lines) if line.strip().startswith(f"{key}:") and "<--" in line]
+        (index,) = [
+            number
+            for number, line in enumerate(lines)
+            if line.strip().startswith(f"{key}:") and "<--" in line
+        ]
         lines[index] = lines[index].split(key)[0] + f"{key}: {value}"
     assert not [line for line in lines if "<--" in line and not line.startswith("#")]
     path.write_text("\n".join(lines) + "\n")
@@ -53,8 +59,14 @@ def edit(path: Path, changes: dict[str, str]) -> None:
 
 def check_sweep(sweep_dir: Path, said: str) -> None:
     """A whole sweep, its frontier at the end of what it said, by nothing but the installed wheel."""
-    table = results.read_table(sweep_dir / "trials.parquet")
-    assert table["role"].value_counts().to_dict() == {"search": 2, "uniform": 2, "teacher": 1, "no_teacher": 1, "recheck": 1}
+    table = tables.read_table(sweep_dir / "trials.parquet")
+    assert table["role"].value_counts().to_dict() == {
+        "search": 2,
+        "uniform": 2,
+        "teacher": 1,
+        "no_teacher": 1,
+        "recheck": 1,
+    }
     assert set(table["status"]) == {"COMPLETE"} and table["front.member"].any()
     assert f"frontier of {sweep_dir.name}" in said and "Traceback" not in said
 
@@ -63,7 +75,12 @@ def test_ray_submit_runs_a_sweep_on_two_machines(two: Machines) -> None:
     work = two.folder / "client/work"
     edit(
         work / "cluster.yaml",
-        {"head_ip": "10.77.0.1", "worker_ips": "[10.77.0.2]", "ssh_user": "root", "ssh_private_key": "~/.ssh/id_ed25519"},
+        {
+            "head_ip": "10.77.0.1",
+            "worker_ips": "[10.77.0.2]",
+            "ssh_user": "root",
+            "ssh_private_key": "~/.ssh/id_ed25519",
+        },
     )
 
     def ray(command: str, timeout: float = 600) -> str:
@@ -81,7 +98,12 @@ def test_ray_submit_runs_a_sweep_on_two_machines(two: Machines) -> None:
     said = ray(f"submit cluster.yaml sweep.py -- --store {SHARED}/shared/runs {OPTIONS}")
     check_sweep(two.folder / "shared/runs/sweeps/mine-001", said)
     assert "4 at a time" in said
-    assert two.on_machine(2, "grep -h actor_name:_trainable /tmp/ray/session_latest/logs/worker-*.out").returncode == 0
+    assert (
+        two.on_machine(
+            2, "grep -h actor_name:_trainable /tmp/ray/session_latest/logs/worker-*.out"
+        ).returncode
+        == 0
+    )
     again = ray("up --yes cluster.yaml")
     assert "Ray runtime started" not in again  # a cluster that runs is left running
     ray(f"rsync-down cluster.yaml {SHARED}/shared/runs/sweeps/ results")
@@ -94,10 +116,14 @@ while [[ $1 == --* ]]; do case $1 in --nodelist) node=$2; shift 2;; --overlap) s
 reach=(ssh -tt -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -i /mnt/client/.ssh/id_ed25519 "root@$node")
 exec "${reach[@]}" "$(export -p | grep -v -e _OLDPWD= -e ' SHLVL='); cd $(printf %q "$PWD") && exec $(printf '%q ' "$@")"
 """
-SCONTROL = '#!/bin/bash\n[ "$1 $2 $3" = "show hostnames machine-[1-2]" ] && printf "machine-1\\nmachine-2\\n"\n'
+SCONTROL = (
+    '#!/bin/bash\n[ "$1 $2 $3" = "show hostnames machine-[1-2]" ] && printf "machine-1\\nmachine-2\\n"\n'
+)
 
 
-def test_the_slurm_script_runs_a_sweep_on_two_machines_and_its_term_leaves_a_sweep_to_resume(two: Machines) -> None:
+def test_the_slurm_script_runs_a_sweep_on_two_machines_and_its_term_leaves_a_sweep_to_resume(
+    two: Machines,
+) -> None:
     """With an srun and an scontrol of ours, which are all of SLURM that the script calls."""
     folder = two.folder / "shared/slurm"
     shutil.copytree(two.folder / "client/work", folder, ignore=shutil.ignore_patterns("results"))
@@ -106,7 +132,11 @@ def test_the_slurm_script_runs_a_sweep_on_two_machines_and_its_term_leaves_a_swe
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (folder / "bin" / name).write_text(text)
         (folder / "bin" / name).chmod(0o755)
-    job = {"SLURM_SUBMIT_DIR": f"{SHARED}/shared/slurm", "SLURM_JOB_NODELIST": "machine-[1-2]", "SLURM_CPUS_PER_TASK": "2"}
+    job = {
+        "SLURM_SUBMIT_DIR": f"{SHARED}/shared/slurm",
+        "SLURM_JOB_NODELIST": "machine-[1-2]",
+        "SLURM_CPUS_PER_TASK": "2",
+    }
     path = {"PATH": f"{SHARED}/shared/slurm/bin:{PATH}"}
     script = f"bash {SHARED}/shared/slurm/slurm.sh {OPTIONS}"
 
@@ -114,7 +144,11 @@ def test_the_slurm_script_runs_a_sweep_on_two_machines_and_its_term_leaves_a_swe
     stop = f"{script} & until [ -e {first} ] || ! kill -0 $!; do sleep 0.2; done; kill -TERM $!; wait $!"
     stopped = two.on_machine(1, stop, **job, **path, SLURM_JOB_ID="7")
     print(stopped.stdout)
-    assert stopped.returncode == 130 and "the same command with --resume" in stopped.stdout and "Traceback" not in stopped.stdout
+    assert (
+        stopped.returncode == 130
+        and "the same command with --resume" in stopped.stdout
+        and "Traceback" not in stopped.stdout
+    )
     done = two.on_machine(1, f"{script} --resume", **job, **path, SLURM_JOB_ID="8")
     print(done.stdout)
     assert done.returncode == 0, done.stdout

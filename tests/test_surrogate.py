@@ -9,7 +9,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import lognorm, multivariate_normal, norm
 
-from raydistill.frontier import hypervolume
+from raydistill.records.pareto import hypervolume
 from raydistill.search import surrogate
 from raydistill.search.acquisition import expected_below, hypervolume_improvement
 from raydistill.search.surrogate import GaussianProcess, Inputs
@@ -32,7 +32,10 @@ def test_mean_and_deviation_are_those_of_conditioning_the_joint_normal() -> None
     values = values_at(known)
     process = GaussianProcess(known, values)
     both = known + asked
-    pairs = [[surrogate._kernel(both.rows([i]), both.rows([j]), process.theta).item() for j in range(17)] for i in range(17)]
+    pairs = [
+        [surrogate._kernel(both.rows([i]), both.rows([j]), process.theta).item() for j in range(17)]
+        for i in range(17)
+    ]
     correlation = np.array(pairs)
     k, cross, rest = correlation[:12, :12], correlation[:12, 12:], correlation[12:, 12:]
     k = k + (math.exp(process.theta[-1]) + surrogate._JITTER) * np.eye(12)
@@ -68,7 +71,10 @@ def test_noise_is_found_where_there_is_noise_and_not_where_there_is_none() -> No
     points = inputs(80)
     clean = values_at(points)
     noisy = clean + 0.3 * np.random.default_rng(3).normal(size=80)
-    noise = [math.sqrt(math.exp(g.theta[-1]) * g.variance) * g.scale for g in (GaussianProcess(points, v) for v in (clean, noisy))]
+    noise = [
+        math.sqrt(math.exp(g.theta[-1]) * g.variance) * g.scale
+        for g in (GaussianProcess(points, v) for v in (clean, noisy))
+    ]
     assert noise[0] < 0.03 and noise[1] == pytest.approx(0.3, rel=0.35)
 
 
@@ -132,13 +138,17 @@ def added(front: np.ndarray, point: np.ndarray) -> float:
     reference, directions = [1.0] * len(point), ["min"] * len(point)
     if not (point < 1).all():
         return 0.0
-    return hypervolume(np.vstack([front, point]), directions, reference) - hypervolume(front, directions, reference)
+    return hypervolume(np.vstack([front, point]), directions, reference) - hypervolume(
+        front, directions, reference
+    )
 
 
 @pytest.mark.parametrize("front", [FRONT2, FRONT3])
 @pytest.mark.parametrize("is_log", [False, True])
 @pytest.mark.parametrize("uncertain", [0, 1])
-def test_with_one_uncertain_objective_it_is_the_integral_to_1e_6(front: np.ndarray, is_log: bool, uncertain: int) -> None:
+def test_with_one_uncertain_objective_it_is_the_integral_to_1e_6(
+    front: np.ndarray, is_log: bool, uncertain: int
+) -> None:
     count = front.shape[1]
     logs = [is_log and axis == uncertain for axis in range(count)]
     for middle, spread in ((0.55, 0.15), (0.9, 0.4)):
@@ -164,8 +174,17 @@ def integrated(front: np.ndarray, mean: np.ndarray, deviation: np.ndarray, is_lo
     """The integral of P(y <= z) over the z below 1 that nothing dominates, by brute force: Gauss and Legendre in every cell of a grid."""
     nodes, weights, axes = *np.polynomial.legendre.leggauss(16), []
     for axis, (middle, spread, log) in enumerate(zip(mean, deviation, is_log)):
-        low, high = (np.exp if log else float)(middle - 9 * spread), (np.exp if log else float)(middle + 9 * spread)
-        edges = np.unique(np.clip([*np.linspace(low, high, 12), *front[:, axis], 1.0, *([np.exp(middle)] if log else [])], low, 1.0))
+        low, high = (
+            (np.exp if log else float)(middle - 9 * spread),
+            (np.exp if log else float)(middle + 9 * spread),
+        )
+        edges = np.unique(
+            np.clip(
+                [*np.linspace(low, high, 12), *front[:, axis], 1.0, *([np.exp(middle)] if log else [])],
+                low,
+                1.0,
+            )
+        )
         edges = np.append(edges, 1.0) if spread == 0 else edges
         left, width = edges[:-1, None], np.diff(edges)[:, None]
         at = (left + width * (nodes + 1) / 2).ravel()
@@ -173,14 +192,18 @@ def integrated(front: np.ndarray, mean: np.ndarray, deviation: np.ndarray, is_lo
         axes.append((at, (width * weights / 2).ravel() * below))
     grid = np.meshgrid(*(at for at, _ in axes), indexing="ij")
     mass = functools.reduce(np.multiply.outer, [share for _, share in axes])
-    is_free = ~np.any([np.all([grid[axis] >= point[axis] for axis in range(len(mean))], axis=0) for point in front], axis=0)
+    is_free = ~np.any(
+        [np.all([grid[axis] >= point[axis] for axis in range(len(mean))], axis=0) for point in front], axis=0
+    )
     return float(mass[is_free].sum())
 
 
 @pytest.mark.parametrize("front", [FRONT2, FRONT3], ids=["two objectives", "three objectives"])
 @pytest.mark.parametrize("spreads", [(0.1, 0.2, 0.3), (0.0, 0.25, 0.4), (0.5, 0.0, 0.05)])
 @pytest.mark.parametrize("is_log", [False, True])
-def test_with_several_uncertain_objectives_it_is_the_integral_to_1e_6(front: np.ndarray, spreads: tuple[float, ...], is_log: bool) -> None:
+def test_with_several_uncertain_objectives_it_is_the_integral_to_1e_6(
+    front: np.ndarray, spreads: tuple[float, ...], is_log: bool
+) -> None:
     count = front.shape[1]
     deviation, logs = np.array(spreads[:count]), [is_log and axis == 1 for axis in range(count)]
     for middle in (0.3, 0.55):
@@ -190,7 +213,9 @@ def test_with_several_uncertain_objectives_it_is_the_integral_to_1e_6(front: np.
         assert got == pytest.approx(expected, abs=1e-6) and expected > 1e-3
 
 
-def sampled_gain(front: np.ndarray, mean: np.ndarray, deviation: np.ndarray, count: int) -> tuple[float, float]:
+def sampled_gain(
+    front: np.ndarray, mean: np.ndarray, deviation: np.ndarray, count: int
+) -> tuple[float, float]:
     draws = multivariate_normal(mean, np.diag(deviation**2), allow_singular=True).rvs(count, random_state=0)
     gains = np.array([added(front, draw) for draw in draws])
     return float(gains.mean()), float(gains.std() / math.sqrt(count))

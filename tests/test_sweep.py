@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from no_ray import without_ray
 
-from raydistill import results, store
-from raydistill.cli import main
-from raydistill.place import Node
-from raydistill.track import default_uri
+from raydistill.cluster.placement import Node
+from raydistill.commands.cli import main
+from raydistill.records import store, tables
+from raydistill.records.trials import read_trials
+from raydistill.sweep.tracking import default_uri
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 TINY = {
@@ -32,7 +33,19 @@ TINY = {
 def command(folder: Path | str, *options: str) -> list[str]:
     settings = [text for path, value in TINY.items() for text in ("--set", f"{path}={value}")]
     planned = ("--seconds-per-image", "0.01")
-    return [sys.executable, "-m", "raydistill", "sweep", "--store", str(folder), "--nimg", "160", *planned, *settings, *options]
+    return [
+        sys.executable,
+        "-m",
+        "raydistill",
+        "sweep",
+        "--store",
+        str(folder),
+        "--nimg",
+        "160",
+        *planned,
+        *settings,
+        *options,
+    ]
 
 
 def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -50,8 +63,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
 
 def test_a_sweep_trains_everything_it_promises(finished):
     folder, _ = finished
-    table = results.read_table(folder / "sweeps/default-001/trials.parquet")
-    assert table["role"].value_counts().to_dict() == {"search": 3, "uniform": 3, "teacher": 1, "no_teacher": 1, "recheck": 1}
+    table = tables.read_table(folder / "sweeps/default-001/trials.parquet")
+    assert table["role"].value_counts().to_dict() == {
+        "search": 3,
+        "uniform": 3,
+        "teacher": 1,
+        "no_teacher": 1,
+        "recheck": 1,
+    }
     assert set(table["status"]) == {"COMPLETE"}
     assert table["front.member"].any()
     assert table["metric.val/miou"].between(0, 1).all()
@@ -59,7 +78,7 @@ def test_a_sweep_trains_everything_it_promises(finished):
 
 def test_test_scores_are_there_for_front_members_baselines_and_teacher_only(finished):
     folder, _ = finished
-    table = results.read_table(folder / "sweeps/default-001/trials.parquet")
+    table = tables.read_table(folder / "sweeps/default-001/trials.parquet")
     scored = table["metric.test/miou"].notna()
     expected = table["front.member"] | table["role"].isin(["teacher", "uniform", "no_teacher"])
     assert (scored == expected).all()
@@ -68,7 +87,7 @@ def test_test_scores_are_there_for_front_members_baselines_and_teacher_only(fini
 def test_two_workers_of_a_torch_trainer_reach_the_inline_result(finished):
     """Same global batch; float32 sums in another order, over 10 steps of student and energy together."""
     folder, _ = finished
-    table = results.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
+    table = tables.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
     again = table[table["role"] == "recheck"].iloc[0]
     inline = table.loc[again["label"].split()[0]]
     assert inline["param.student.mi.weight"] > 0
@@ -82,8 +101,10 @@ def test_the_tables_read_back_from_mlflow(finished):
     mlflow.set_tracking_uri(default_uri(folder))
     runs = mlflow.search_runs(experiment_names=["raydistill"])
     parents = runs[runs["tags.raydistill.role"] == "sweep"]
-    children = runs[runs["tags.mlflow.parentRunId"] == parents.iloc[0]["run_id"]].set_index("tags.raydistill.trial_id")
-    table = results.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
+    children = runs[runs["tags.mlflow.parentRunId"] == parents.iloc[0]["run_id"]].set_index(
+        "tags.raydistill.trial_id"
+    )
+    table = tables.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
     assert set(runs["status"]) == {"FINISHED"}
     assert set(children.index) == set(table.index)
     for trial_id, row in table.iterrows():
@@ -113,9 +134,13 @@ def test_what_is_printed_ends_with_the_frontier_the_page_and_the_mlflow_line(fin
     assert "Warning" not in text + done.stderr and "Traceback" not in text + done.stderr
 
 
-def stop_after_results(arguments: list[str], cwd: Path, sweep_dir: Path, count: int, signal_number: int) -> tuple[int, str]:
+def stop_after_results(
+    arguments: list[str], cwd: Path, sweep_dir: Path, count: int, signal_number: int
+) -> tuple[int, str]:
     """Starts a sweep, sends it a signal once it has so many students' results; its exit code and what it said."""
-    with subprocess.Popen(arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
+    with subprocess.Popen(
+        arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as driver:
         deadline = time.monotonic() + 200
         while len(list(sweep_dir.glob("trials/000[1-9]/result.json"))) < count:
             assert driver.poll() is None and time.monotonic() < deadline
@@ -143,27 +168,36 @@ def test_an_interrupted_and_a_killed_sweep_resume_without_repeating_or_losing_a_
     done = run([*first, "--resume"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path: json.loads(path.read_text()) for path in proposed_before} == proposed_before
-    table = results.read_table(sweep_dir / "trials.parquet")
+    table = tables.read_table(sweep_dir / "trials.parquet")
     assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 3
     for path in finished_before:  # trained again, its log would have grown: two reports a trial
         assert len((path.parent / "log.txt").read_text().splitlines()) == 2
     assert "RUNNING" not in statuses(folder) and "KILLED" not in statuses(folder)
 
 
-def test_a_finished_sweep_resumed_trains_nothing_and_rebuilds_a_lost_tracking_store_from_the_ledger(finished, tmp_path, monkeypatch):
+def test_a_finished_sweep_resumed_trains_nothing_and_rebuilds_a_lost_tracking_store_from_the_ledger(
+    finished, tmp_path, monkeypatch
+):
     """In this process and without Ray: there is nothing for it to do."""
     folder, _ = finished
-    before = sorted((path, path.stat().st_mtime_ns) for path in folder.glob("sweeps/default-001/trials/*/result.json"))
+    before = sorted(
+        (path, path.stat().st_mtime_ns) for path in folder.glob("sweeps/default-001/trials/*/result.json")
+    )
     elsewhere = f"sqlite:///{tmp_path}/other.db"
     without_ray(monkeypatch, [Node("here", 2)], after_trial=lambda: pytest.fail("a trial was trained"))
     monkeypatch.setattr(sys, "argv", command(folder, "--trials", "3", "--resume", "--mlflow", elsewhere)[2:])
     with pytest.raises(SystemExit) as exit_info:
         main()
     assert exit_info.value.code == 0
-    assert sorted((path, path.stat().st_mtime_ns) for path in folder.glob("sweeps/default-001/trials/*/result.json")) == before
+    assert (
+        sorted(
+            (path, path.stat().st_mtime_ns) for path in folder.glob("sweeps/default-001/trials/*/result.json")
+        )
+        == before
+    )
     mlflow.set_tracking_uri(elsewhere)
     runs = mlflow.search_runs(experiment_names=["raydistill"])
-    table = results.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
+    table = tables.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
     children = runs[runs["tags.mlflow.parentRunId"].notna()].set_index("tags.raydistill.trial_id")
     assert set(children.index) == set(table.index) and set(runs["status"]) == {"FINISHED"}
     assert (children["metrics.final/miou"].loc[table.index] == table["metric.val/miou"]).all()
@@ -172,11 +206,20 @@ def test_a_finished_sweep_resumed_trains_nothing_and_rebuilds_a_lost_tracking_st
 @pytest.mark.slow
 def test_students_that_diverge_are_failures_with_a_reason(finished, tmp_path):
     folder, _ = finished
-    done = run(command(folder, "--trials", "2", "--name", "diverged", "--set", "student.optimizer.learning_rate=1e30"), tmp_path)
-    trials = [trial for trial in results.read_trials(folder / "sweeps/diverged") if trial["role"] in ("uniform", "search")]
+    done = run(
+        command(
+            folder, "--trials", "2", "--name", "diverged", "--set", "student.optimizer.learning_rate=1e30"
+        ),
+        tmp_path,
+    )
+    trials = [
+        trial for trial in read_trials(folder / "sweeps/diverged") if trial["role"] in ("uniform", "search")
+    ]
     assert {trial["result"]["status"] for trial in trials} == {"FAIL"} and len(trials) == 5
     assert all("DivergenceError" in trial["result"]["reason"] for trial in trials)
-    assert done.returncode == 0 and "DivergenceError" in done.stdout  # the student without a teacher was trained: there is a front
+    assert (
+        done.returncode == 0 and "DivergenceError" in done.stdout
+    )  # the student without a teacher was trained: there is a front
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -189,8 +232,17 @@ ours = {psutil.Process().pid, *(child.pid for child in psutil.Process().children
 print(json.dumps([c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in ours]))
 place.stop_ray()
 """
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}  # other tests set it in this process
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("RAY_")
+    }  # other tests set it in this process
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     addresses = json.loads(done.stdout.strip().splitlines()[-1])
     assert len(addresses) >= 5 and {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
 
@@ -198,7 +250,9 @@ place.stop_ray()
 @pytest.fixture
 def refused(monkeypatch, capsys):
     """What a command line writes to stderr in this process; it must end with code 2 before Ray starts."""
-    monkeypatch.setattr("raydistill.place.start_ray", lambda **options: pytest.fail("Ray was started"))
+    monkeypatch.setattr(
+        "raydistill.cluster.runtime.start_ray", lambda **options: pytest.fail("Ray was started")
+    )
 
     def run(arguments: list[str]) -> str:
         monkeypatch.setattr(sys, "argv", arguments[2:])
@@ -218,42 +272,58 @@ def test_a_sweep_under_way_is_not_started_a_second_time(finished, refused):
 
 @pytest.mark.slow
 def test_early_stopping_stops_trials_of_a_sweep_and_a_resume_keeps_them(tmp_path):
-    options = (*command(tmp_path / "runs", "--trials", "12", "--early-stopping"), "--set", "student.report_every_nimg=16")
+    options = (
+        *command(tmp_path / "runs", "--trials", "12", "--early-stopping"),
+        "--set",
+        "student.report_every_nimg=16",
+    )
     done = run(options, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    table = results.read_table(tmp_path / "runs/sweeps/default-001/trials.parquet")
+    table = tables.read_table(tmp_path / "runs/sweeps/default-001/trials.parquet")
     stopped, rest = (table[table["status"].isin(kind)] for kind in (["PRUNED"], ["COMPLETE"]))
     print(f"{len(stopped)} of 12 stopped, at {stopped['nimg'].tolist()} images")
     assert len(stopped) >= 2 and len(stopped) + len(rest) == len(table) and set(stopped["role"]) == {"search"}
     assert (stopped["nimg"] < 160).all() and (rest["nimg"] == 160).all() and not stopped["front.member"].any()
     again = run([*options, "--resume"], tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert results.read_table(tmp_path / "runs/sweeps/default-001/trials.parquet")["status"].tolist() == table["status"].tolist()
+    assert (
+        tables.read_table(tmp_path / "runs/sweeps/default-001/trials.parquet")["status"].tolist()
+        == table["status"].tolist()
+    )
 
 
 @pytest.mark.slow
 def test_replicates_are_trials_of_their_own_and_a_resume_may_ask_for_more(finished, tmp_path):
     folder, _ = finished
-    options = command(folder, "--trials", "3", "--name", "repeated", "--max-concurrent", "1", "--set", "student.ema_nimg=90")
+    options = command(
+        folder, "--trials", "3", "--name", "repeated", "--max-concurrent", "1", "--set", "student.ema_nimg=90"
+    )
     done = run([*options, "--replicates", "4"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    first = results.read_table(folder / "sweeps/repeated/trials.parquet")
+    first = tables.read_table(folder / "sweeps/repeated/trials.parquet")
     again = run([*options, "--replicates", "6", "--resume"], tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    table = results.read_table(folder / "sweeps/repeated/trials.parquet").set_index("trial_id")
+    table = tables.read_table(folder / "sweeps/repeated/trials.parquet").set_index("trial_id")
     repeated = table[table["role"] == "replicate"]
     print(
-        repeated[["label", "seed", "metric.val/miou"]], table[["front.seeds", "front.probability", "mean.val/miou", "se.val/miou"]].dropna()
+        repeated[["label", "seed", "metric.val/miou"]],
+        table[["front.seeds", "front.probability", "mean.val/miou", "se.val/miou"]].dropna(),
     )
     print([line for line in again.stdout.splitlines() if "stability" in line])
     assert (first["role"] == "replicate").sum() == 4 and 4 <= len(repeated) <= 6
     assert repeated["label"].iloc[:4].tolist() == first["label"][first["role"] == "replicate"].tolist()
     for _, row in repeated.iterrows():
         original = table.loc[row["again"]]
-        assert row["seed"] > original["seed"] and row["cost.macs"] == original["cost.macs"] and row["status"] == "COMPLETE"
+        assert (
+            row["seed"] > original["seed"]
+            and row["cost.macs"] == original["cost.macs"]
+            and row["status"] == "COMPLETE"
+        )
         assert row["metric.val/miou"] != original["metric.val/miou"] and not row["front.member"]
         seeds = [original["metric.val/miou"], *repeated["metric.val/miou"][repeated["again"] == row["again"]]]
-        assert original["front.seeds"] == len(seeds) and original["mean.val/miou"] == pytest.approx(np.mean(seeds))
+        assert original["front.seeds"] == len(seeds) and original["mean.val/miou"] == pytest.approx(
+            np.mean(seeds)
+        )
     assert table["front.probability"].dropna().between(0, 1).all() and "the front's stability" in again.stdout
     assert "RUNNING" not in statuses(folder)
 
@@ -261,24 +331,46 @@ def test_replicates_are_trials_of_their_own_and_a_resume_may_ask_for_more(finish
 @pytest.mark.slow
 def test_a_sweep_begins_with_what_another_one_knows_and_goes_on_without_it(finished, tmp_path):
     folder, _ = finished
-    options = command(folder, "--name", "warm", "--set", "student.optimizer.learning_rate=2e-3", "--warm-start", str(folder / "old"))
+    options = command(
+        folder,
+        "--name",
+        "warm",
+        "--set",
+        "student.optimizer.learning_rate=2e-3",
+        "--warm-start",
+        str(folder / "old"),
+    )
     shutil.copytree(folder / "sweeps/default-001", folder / "old")
     done = run([*options, "--trials", "2", "--max-concurrent", "1"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "warm start: 4 rows of" in done.stdout and "without 3 of no student of a search" in done.stdout  # teacher, no teacher, recheck
+    assert (
+        "warm start: 4 rows of" in done.stdout and "without 3 of no student of a search" in done.stdout
+    )  # teacher, no teacher, recheck
     shutil.rmtree(folder / "old")
     again = run([*options, "--trials", "4", "--max-concurrent", "1", "--resume"], tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    proposed = [trial["picked"] for trial in results.read_trials(folder / "sweeps/warm") if trial["role"] == "search"]
+    proposed = [trial["picked"] for trial in read_trials(folder / "sweeps/warm") if trial["role"] == "search"]
     shutil.copytree(folder / "sweeps/default-001", folder / "old")
     whole = run(
-        [*options[: options.index("warm")], "whole", *options[options.index("warm") + 1 :], "--trials", "4", "--max-concurrent", "1"],
+        [
+            *options[: options.index("warm")],
+            "whole",
+            *options[options.index("warm") + 1 :],
+            "--trials",
+            "4",
+            "--max-concurrent",
+            "1",
+        ],
         tmp_path,
     )
     assert whole.returncode == 0, whole.stdout + whole.stderr
-    assert [trial["picked"] for trial in results.read_trials(folder / "sweeps/whole") if trial["role"] == "search"] == proposed
+    assert [
+        trial["picked"] for trial in read_trials(folder / "sweeps/whole") if trial["role"] == "search"
+    ] == proposed
 
 
 def test_early_stopping_without_an_early_evaluation_is_refused(tmp_path, refused):
-    said = refused([*command(tmp_path / "runs", "--early-stopping"), "--set", "student.report_every_nimg=160"])
+    said = refused(
+        [*command(tmp_path / "runs", "--early-stopping"), "--set", "student.report_every_nimg=160"]
+    )
     assert "--set student.report_every_nimg=20" in said

@@ -12,23 +12,34 @@ from conftest import Stages, numbers, quiet, run_two, spawned
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from raydistill import networks, plan, presets, recipes, search, terms
-from raydistill import train as training
-from raydistill.architectures import EnergyNetwork, PatchDiscriminator
-from raydistill.config import Job, MutualInformation, VariationalInformation
+from raydistill import search
+from raydistill.config import presets
+from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
+from raydistill.config.experiment import Job
+from raydistill.config.paths import leaves, with_values
+from raydistill.config.presets import shapes32
+from raydistill.config.space import When, fitted, load_space, values_of
+from raydistill.config.terms import MutualInformation, VariationalInformation
 from raydistill.data import load_split
-from raydistill.dotted import leaves, with_values
+from raydistill.distributed import Workers
 from raydistill.errors import ConfigError, DivergenceError, SpaceError
-from raydistill.feed import Shown
+from raydistill.method.vid import ChannelVariance, gaussian_nll
+from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
-from raydistill.parallel import Workers
-from raydistill.presets import shapes32
-from raydistill.space import When, fitted, load_space, values_of
-from raydistill.terms import Pairs, Surroundings, require_pictures
-from raydistill.train import TrialResult, train
-from raydistill.vid import ChannelVariance, gaussian_nll
+from raydistill.models.inputs import Shown
+from raydistill.planning import plan
+from raydistill.planning.checks import check
+from raydistill.training import loop, recipes, terms
+from raydistill.training.loop import TrialResult, train
+from raydistill.training.terms import Pairs, Surroundings, require_pictures
 
-VEM = {"mi__kind": "vem", "mi__num_steps": 3, "mi__step_size": 10.0, "mi__energy__channels": 2, "mi__weight": 0.1}
+VEM = {
+    "mi__kind": "vem",
+    "mi__num_steps": 3,
+    "mi__step_size": 10.0,
+    "mi__energy__channels": 2,
+    "mi__weight": 0.1,
+}
 TERMS: dict[str, dict[str, Any]] = {
     "vem": VEM | {"mi__start": "student"},
     "vem-other": VEM | {"mi__start": "other"},
@@ -59,7 +70,9 @@ def job_of(stages: Stages, name: str, **values: Any) -> Job:
 
 def surroundings(stages: Stages) -> Surroundings:
     bench = stages.bench()
-    return Surroundings(0, bench.info, bench.device, bench.workers, recipes.teacher_pictures(stages.student_job(), bench))
+    return Surroundings(
+        0, bench.info, bench.device, bench.workers, recipes.teacher_pictures(stages.student_job(), bench)
+    )
 
 
 def term_and_pairs(stages: Stages, name: str, nimg: int = 0) -> tuple[terms.MiTerm, Pairs]:
@@ -69,7 +82,9 @@ def term_and_pairs(stages: Stages, name: str, nimg: int = 0) -> tuple[terms.MiTe
     student = networks.generator(stages.experiment.student.generator, around.info, 0)
     t = around.teacher(Shown(step.indices, step.flips, step.positions))
     positive = t if mi.positive == "teacher" else step.batch.target
-    return terms.build(mi, around), Pairs(student(step.batch.inputs), t, positive, step.indices, step.flips, nimg)
+    return terms.build(mi, around), Pairs(
+        student(step.batch.inputs), t, positive, step.indices, step.flips, nimg
+    )
 
 
 def kept(folder: Path, name: str) -> dict[str, Tensor]:
@@ -81,7 +96,12 @@ def kept(folder: Path, name: str) -> dict[str, Tensor]:
 
 
 def parts_of(name: str) -> set[str]:
-    return {"vem": {"energy"}, "vem-replay": {"energy", "replay"}, "vid": {"variance"}, "critic": {"critic"}}.get(name, {"energy"})
+    return {
+        "vem": {"energy"},
+        "vem-replay": {"energy", "replay"},
+        "vid": {"variance"},
+        "critic": {"critic"},
+    }.get(name, {"energy"})
 
 
 # ---- the kit --------------------------------------------------------------------------------------------------------
@@ -116,9 +136,13 @@ def test_the_students_gradient_flows_through_s_alone(stages: Stages, name: str) 
     pairs.positive = pairs.positive.clone().requires_grad_(True)
     term.own_loss(pairs)
     loss = term.student_loss(pairs)
-    to_s, to_positive = torch.autograd.grad(loss, (pairs.s, pairs.positive), allow_unused=True, retain_graph=True)
+    to_s, to_positive = torch.autograd.grad(
+        loss, (pairs.s, pairs.positive), allow_unused=True, retain_graph=True
+    )
     assert float(to_s.norm()) > 0 and to_positive is None
-    assert all(parameter.grad is None for module in term.networks.values() for parameter in module.parameters())
+    assert all(
+        parameter.grad is None for module in term.networks.values() for parameter in module.parameters()
+    )
 
 
 @all_terms
@@ -134,15 +158,25 @@ def test_each_phase_moves_its_own_network_alone(stages: Stages, name: str) -> No
     recipe.forward(step)
     assert len(recipe.phases) == 2
     for phase, allowed in zip(recipe.phases, (parts_of(name), {"generator"}), strict=True):
-        before = {f"{key}.{part}": value.clone() for key, net in recipe.networks.items() for part, value in net.state_dict().items()}
-        training.advance(phase, recipe, [step], job.training, stages.bench().workers)
-        after = {f"{key}.{part}": value for key, net in recipe.networks.items() for part, value in net.state_dict().items()}
+        before = {
+            f"{key}.{part}": value.clone()
+            for key, net in recipe.networks.items()
+            for part, value in net.state_dict().items()
+        }
+        loop.advance(phase, recipe, [step], job.training, stages.bench().workers)
+        after = {
+            f"{key}.{part}": value
+            for key, net in recipe.networks.items()
+            for part, value in net.state_dict().items()
+        }
         moved = {key.partition(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
         assert moved == allowed
 
 
 @all_terms
-def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(stages: Stages, tmp_path: Path, name: str) -> None:
+def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
+    stages: Stages, tmp_path: Path, name: str
+) -> None:
     job = job_of(stages, name)
     whole = quiet(job, tmp_path / "whole")
     with pytest.raises(Stopped):
@@ -182,12 +216,21 @@ def together(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def slow(stages: Stages, name: str) -> Job:
     """Four steps at a learning rate at which rounding stays small."""
-    return job_of(stages, name, batch_size=8, report_every_nimg=32, optimizer__learning_rate=1e-4, mi__optimizer__learning_rate=1e-4)
+    return job_of(
+        stages,
+        name,
+        batch_size=8,
+        report_every_nimg=32,
+        optimizer__learning_rate=1e-4,
+        mi__optimizer__learning_rate=1e-4,
+    )
 
 
 def determined(weights: dict[str, Tensor]) -> list[str]:
     """Without the biases that Adam moves by rounding noise: an instance norm behind them, or the linear part of the hinge, cancels them."""
-    return [name for name in weights if not (name.startswith(("generator.", "critic.")) and name.endswith("bias"))]
+    return [
+        name for name in weights if not (name.startswith(("generator.", "critic.")) and name.endswith("bias"))
+    ]
 
 
 @all_terms
@@ -195,17 +238,24 @@ def test_two_workers_give_what_one_gives(stages: Stages, together: Path, tmp_pat
     quiet(slow(stages, name), tmp_path / "alone")
     one, two = kept(tmp_path / "alone", name), kept(together / name, name)
     for key in determined(one):
-        torch.testing.assert_close(two[key], one[key], rtol=RTOL, atol=ATOL, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            two[key], one[key], rtol=RTOL, atol=ATOL, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 @all_terms
 def test_microbatches_give_what_the_whole_batch_gives(stages: Stages, tmp_path: Path, name: str) -> None:
     short = {"batch_size": 8, "budget_nimg": 16, "report_every_nimg": 16, "optimizer__learning_rate": 1e-4}
     for size in (None, 4):
-        quiet(job_of(stages, name, execution__microbatch=size, mi__optimizer__learning_rate=1e-4, **short), tmp_path / str(size))
+        quiet(
+            job_of(stages, name, execution__microbatch=size, mi__optimizer__learning_rate=1e-4, **short),
+            tmp_path / str(size),
+        )
     whole, parts = kept(tmp_path / "None", name), kept(tmp_path / "4", name)
     for key in determined(whole):
-        torch.testing.assert_close(parts[key], whole[key], rtol=RTOL, atol=ATOL, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            parts[key], whole[key], rtol=RTOL, atol=ATOL, msg=lambda text, key=key: f"{key}: {text}"
+        )
 
 
 # ---- VEM's starts ---------------------------------------------------------------------------------------------------
@@ -222,13 +272,17 @@ def test_the_published_chains_start_at_the_students_output(stages: Stages) -> No
     assert start is pairs.s
 
 
-def test_another_samples_teacher_output_is_one_of_another_training_picture_mirrored_as_this_one(stages: Stages) -> None:
+def test_another_samples_teacher_output_is_one_of_another_training_picture_mirrored_as_this_one(
+    stages: Stages,
+) -> None:
     around = surroundings(stages)
     everything = np.arange(around.info.counts["train"])
     for nimg in (0, 8):
         start, pairs, _ = starts(stages, "vem-other", nimg)
         for row, index, flip in zip(start, pairs.indices, pairs.flips, strict=True):
-            same = (around.teacher(Shown(everything, np.full(len(everything), flip), everything)) - row).abs().amax((1, 2, 3)) < 1e-6
+            same = (
+                around.teacher(Shown(everything, np.full(len(everything), flip), everything)) - row
+            ).abs().amax((1, 2, 3)) < 1e-6
             assert bool(same.any()) and not bool(same[index])
     assert not torch.equal(starts(stages, "vem-other", 0)[0], starts(stages, "vem-other", 8)[0])
 
@@ -237,7 +291,9 @@ def test_noise_is_uniform_between_minus_one_and_one(stages: Stages) -> None:
     start, _, _ = starts(stages, "vem-noise")
     values = start.flatten().sort().values
     expected = torch.linspace(-1, 1, len(values))
-    assert float((values - expected).abs().max()) < 2 * 1.95 / math.sqrt(len(values))  # Kolmogorov-Smirnov at 0.1 %, times the width 2
+    assert float((values - expected).abs().max()) < 2 * 1.95 / math.sqrt(
+        len(values)
+    )  # Kolmogorov-Smirnov at 0.1 %, times the width 2
 
 
 def test_without_steps_the_start_is_the_negative(stages: Stages) -> None:
@@ -249,14 +305,19 @@ def test_without_steps_the_start_is_the_negative(stages: Stages) -> None:
 def test_the_buffer_gives_back_where_chains_ended_and_a_few_fresh_ones(stages: Stages) -> None:
     first, pairs, term = starts(stages, "vem-replay")
     term.own_loss(pairs)
-    later = Pairs(pairs.s, pairs.t, pairs.positive, pairs.indices, pairs.flips, 8)  # a buffer of 8: the same places again
+    later = Pairs(
+        pairs.s, pairs.t, pairs.positive, pairs.indices, pairs.flips, 8
+    )  # a buffer of 8: the same places again
     again, fresh = terms.STARTS["replay"](term, later), terms._noise(term, later)
     from_noise = [torch.equal(a, b) for a, b in zip(again, fresh, strict=True)]
     from_buffer = [torch.equal(a, b) for a, b in zip(again, pairs.negatives.samples, strict=True)]
     assert all(a != b for a, b in zip(from_noise, from_buffer, strict=True)) and any(from_buffer)
     assert not torch.equal(first, again)
     drawn = [
-        term.buffer.get(Pairs(pairs.s, pairs.t, pairs.t, pairs.indices, pairs.flips, 4 * k), torch.full_like(first, 7)) for k in range(250)
+        term.buffer.get(
+            Pairs(pairs.s, pairs.t, pairs.t, pairs.indices, pairs.flips, 4 * k), torch.full_like(first, 7)
+        )
+        for k in range(250)
     ]
     share = float((torch.stack(drawn) == 7).float().mean())
     assert abs(share - terms.FRESH_SHARE) < 4 * math.sqrt(terms.FRESH_SHARE * (1 - terms.FRESH_SHARE) / 1000)
@@ -270,15 +331,18 @@ def test_without_the_clamp_negatives_leave_the_range_and_none_counts_as_clamped(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.1e4])
-def test_an_energy_out_of_range_is_a_named_failure_before_the_optimiser_step(stages: Stages, value: float) -> None:
+def test_an_energy_out_of_range_is_a_named_failure_before_the_optimiser_step(
+    stages: Stages, value: float
+) -> None:
     recipe, step = recipes.build(stages.student_job(), stages.bench()), stages.step()
     recipe.forward(step)
     energy = recipe.networks["energy"]
     nn.init.constant_(energy.head.bias, value)  # type: ignore[union-attr,arg-type]
     with pytest.raises(
-        DivergenceError, match=r"phase energy: an energy is not finite or beyond 10,000 at image 0 .*lower student\.mi\.optimizer"
+        DivergenceError,
+        match=r"phase energy: an energy is not finite or beyond 10,000 at image 0 .*lower student\.mi\.optimizer",
     ):
-        training.advance(recipe.phases[0], recipe, [step], stages.student_job().training, Workers(0, 1))
+        loop.advance(recipe.phases[0], recipe, [step], stages.student_job().training, Workers(0, 1))
     assert not recipe.phases[0].optimizer.state
 
 
@@ -293,7 +357,9 @@ def test_vids_variances_start_at_the_asked_value(variance: float) -> None:
 def test_vids_loss_is_minus_the_log_density_of_a_gaussian() -> None:
     t, s, variance = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.tensor([0.5, 1.0, 7.0])
     density = torch.distributions.Normal(s, variance.sqrt()[None, :, None, None]).log_prob(t)
-    assert float(gaussian_nll(t, s, variance)) == pytest.approx(float(-density.mean()) - math.log(2 * math.pi) / 2, rel=1e-5)
+    assert float(gaussian_nll(t, s, variance)) == pytest.approx(
+        float(-density.mean()) - math.log(2 * math.pi) / 2, rel=1e-5
+    )
 
 
 def test_vids_own_loss_is_least_at_the_mean_square_error_of_each_channel() -> None:
@@ -307,7 +373,9 @@ def test_vids_gradient_points_at_the_teacher(stages: Stages) -> None:
     mi = VariationalInformation()
     term, (_, pairs) = terms.build(mi, surroundings(stages)), term_and_pairs(stages, "vid")
     (gradient,) = torch.autograd.grad(term.student_loss(pairs), pairs.s)
-    assert float(torch.cosine_similarity(-gradient.flatten(1), (pairs.t - pairs.s).detach().flatten(1)).min()) == pytest.approx(1, abs=1e-5)
+    assert float(
+        torch.cosine_similarity(-gradient.flatten(1), (pairs.t - pairs.s).detach().flatten(1)).min()
+    ) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_trained_critic_scores_the_teachers_pairs_above_the_students(stages: Stages) -> None:
@@ -345,15 +413,32 @@ def test_the_published_terms_have_the_published_values(
         clamp,
         channels,
     )
-    assert (found.start, found.num_steps, found.noise_std, found.l2_weight, found.energy.num_blocks) == ("student", 10, 0.005, 0.05, None)
-    assert (found.optimizer.learning_rate, found.optimizer.betas, found.optimizer.decay_start) == (1e-4, (0.0, 0.999), 1.0)
-    assert EnergyModel(found.energy, 256, 256).blocks[-1] is not None and len(EnergyModel(found.energy, 256, 256).blocks) == 7
+    assert (found.start, found.num_steps, found.noise_std, found.l2_weight, found.energy.num_blocks) == (
+        "student",
+        10,
+        0.005,
+        0.05,
+        None,
+    )
+    assert (found.optimizer.learning_rate, found.optimizer.betas, found.optimizer.decay_start) == (
+        1e-4,
+        (0.0, 0.999),
+        1.0,
+    )
+    assert (
+        EnergyModel(found.energy, 256, 256).blocks[-1] is not None
+        and len(EnergyModel(found.energy, 256, 256).blocks) == 7
+    )
 
 
 def test_the_recommended_terms_are_those_that_the_measurements_name() -> None:
     assert presets.MI_TERMS["recommended"]() == VariationalInformation(weight=0.3)
     vem = presets.MI_TERMS["recommended_vem"]()
-    assert isinstance(vem, MutualInformation) and (vem.start, vem.num_steps) == ("other", 3) and shapes32().student.mi == vem
+    assert (
+        isinstance(vem, MutualInformation)
+        and (vem.start, vem.num_steps) == ("other", 3)
+        and shapes32().student.mi == vem
+    )
 
 
 def test_a_value_beside_a_named_term_comes_after_it() -> None:
@@ -367,19 +452,27 @@ def test_a_value_beside_a_named_term_comes_after_it() -> None:
 
 def test_an_unknown_named_term_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        ConfigError, match=r"--set: student\.mi: there is no term 'published_cycle'\. Known: .*Nearest: 'published_cyclegan'"
+        ConfigError,
+        match=r"--set: student\.mi: there is no term 'published_cycle'\. Known: .*Nearest: 'published_cyclegan'",
     ):
         presets.expanded({"student.mi": "published_cycle"}, "--set")
 
 
-@pytest.mark.parametrize(("kind", "paths"), [("vid", {"initial_variance"}), ("critic", {"discriminator.width"}), ("vem", {"num_steps"})])
+@pytest.mark.parametrize(
+    ("kind", "paths"),
+    [("vid", {"initial_variance"}), ("critic", {"discriminator.width"}), ("vem", {"num_steps"})],
+)
 def test_a_kind_brings_its_own_fields_at_their_defaults(kind: str, paths: set[str]) -> None:
     found = leaves(with_values(shapes32(), {"student.mi.kind": kind}, where="--set").student.mi)
     assert found["kind"] == kind and paths | {"weight", "positive", "optimizer.learning_rate"} <= set(found)
 
 
 def test_fields_of_a_new_kind_may_be_set_beside_it_in_any_order() -> None:
-    given = {"student.mi.initial_variance": 3.0, "student.mi.kind": "vid", "student.mi.optimizer.learning_rate": 0.5}
+    given = {
+        "student.mi.initial_variance": 3.0,
+        "student.mi.kind": "vid",
+        "student.mi.optimizer.learning_rate": 0.5,
+    }
     found = with_values(shapes32(), given, where="--set").student.mi
     assert isinstance(found, VariationalInformation)
     assert (found.initial_variance, found.optimizer.learning_rate, found.optimizer.betas) == (
@@ -393,14 +486,18 @@ def test_the_space_drops_what_another_kind_does_not_have() -> None:
     space = load_space("default")
     vid = with_values(shapes32(), {"student.mi.kind": "vid"}, where="--set")
     dropped = set(space.parameters) - set(fitted(space, vid, "test").parameters)
-    assert dropped == set(space.needs) and set(fitted(space, shapes32(), "test").parameters) == set(space.parameters)
+    assert dropped == set(space.needs) and set(fitted(space, shapes32(), "test").parameters) == set(
+        space.parameters
+    )
     assert not set(fitted(space, vid, "test").when) & dropped
 
 
-@pytest.mark.parametrize("given", ["student.mi.kind=vid", "student.mi.kind=critic", "student.mi=published_cyclegan"])
+@pytest.mark.parametrize(
+    "given", ["student.mi.kind=vid", "student.mi.kind=critic", "student.mi=published_cyclegan"]
+)
 def test_a_sweep_may_be_given_another_term_and_searches_what_it_has(tmp_path: Path, given: str) -> None:
     small = ("data.num_train=16", "data.num_val=2", "data.num_test=2")
-    checked = plan.check(plan.SweepOptions(set=(given, *small), store=str(tmp_path)))
+    checked = check(plan.SweepOptions(set=(given, *small), store=str(tmp_path)))
     picked = search.propose(checked.problem, [], 0)
     training = with_values(checked.experiment, values_of(checked.space, picked), where="search").student
     assert training.mi.kind == ("vem" if "published" in given else given.rpartition("=")[2])
@@ -410,9 +507,18 @@ def test_a_sweep_may_be_given_another_term_and_searches_what_it_has(tmp_path: Pa
 @pytest.mark.parametrize(
     ("needs", "expected"),
     [
-        ({"student.mi.stepsize": When(parameter="student.mi.kind", keys=("vem",))}, r"needs\['student\.mi\.stepsize'\] is no parameter"),
-        ({"student.mi.weight": When(parameter="student.mi.sort", keys=("vem",))}, r"'student\.mi\.sort' is no config path"),
-        ({"student.mi.weight": When(parameter="student.generator.widths.stem", keys=("2",))}, r"is searched; use `when`"),
+        (
+            {"student.mi.stepsize": When(parameter="student.mi.kind", keys=("vem",))},
+            r"needs\['student\.mi\.stepsize'\] is no parameter",
+        ),
+        (
+            {"student.mi.weight": When(parameter="student.mi.sort", keys=("vem",))},
+            r"'student\.mi\.sort' is no config path",
+        ),
+        (
+            {"student.mi.weight": When(parameter="student.generator.widths.stem", keys=("2",))},
+            r"is searched; use `when`",
+        ),
     ],
 )
 def test_needs_of_something_else_are_refused(needs: dict[str, When], expected: str) -> None:
@@ -426,18 +532,33 @@ def test_needs_of_something_else_are_refused(needs: dict[str, When], expected: s
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({"student.mi.kind": "vme"}, r"student\.mi\.kind: there is no 'vme'\. Known: vem, vid, critic\. Nearest: 'vem'"),
+        (
+            {"student.mi.kind": "vme"},
+            r"student\.mi\.kind: there is no 'vme'\. Known: vem, vid, critic\. Nearest: 'vem'",
+        ),
         ({"student.mi.step_size": -1.0}, r"student\.mi\.step_size: .*greater than 0 \(given: -1\.0\)"),
-        ({"student.mi.noise_std": -0.1}, r"student\.mi\.noise_std: .*greater than or equal to 0 \(given: -0\.1\)"),
+        (
+            {"student.mi.noise_std": -0.1},
+            r"student\.mi\.noise_std: .*greater than or equal to 0 \(given: -0\.1\)",
+        ),
         ({"student.mi.num_steps": -1}, r"student\.mi\.num_steps: .*greater than or equal to 0 \(given: -1\)"),
-        ({"student.mi.start": "here"}, r"student\.mi\.start: .*'student', 'other', 'noise' or 'replay' \(given: 'here'\)"),
+        (
+            {"student.mi.start": "here"},
+            r"student\.mi\.start: .*'student', 'other', 'noise' or 'replay' \(given: 'here'\)",
+        ),
         ({"student.mi.replay_size": 64}, r"replay_size 64 is for start 'replay', given start 'student'"),
         (
             {"student.mi.kind": "vid", "student.mi.step_size": 2.0},
             r"no config path 'student\.mi\.step_size' where student\.mi\.kind is 'vid'\.",
         ),
-        ({"student.mi.kind": "vid", "student.mi.initial_variance": 0}, r"student\.mi\.initial_variance: .*greater than 0"),
-        ({"student.mi.kind": "critic", "student.mi.discriminator.width": 0}, r"student\.mi\.discriminator\.width: "),
+        (
+            {"student.mi.kind": "vid", "student.mi.initial_variance": 0},
+            r"student\.mi\.initial_variance: .*greater than 0",
+        ),
+        (
+            {"student.mi.kind": "critic", "student.mi.discriminator.width": 0},
+            r"student\.mi\.discriminator\.width: ",
+        ),
         ({"student.mi.initial_variance": 5.0}, r"no config path 'student\.mi\.initial_variance'"),
     ],
 )
@@ -450,8 +571,14 @@ def test_a_wrong_value_is_refused_with_its_dotted_path(values: dict[str, Any], e
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (("data.height=2", "data.width=2"), r"student\.mi\.energy\.num_blocks: 0 residual blocks do not fit pictures of 2x2"),
-        (("student.mi.energy.num_blocks=9",), r"student\.mi\.energy\.num_blocks: 9 .* pictures of 32x32, at most 4 do"),
+        (
+            ("data.height=2", "data.width=2"),
+            r"student\.mi\.energy\.num_blocks: 0 residual blocks do not fit pictures of 2x2",
+        ),
+        (
+            ("student.mi.energy.num_blocks=9",),
+            r"student\.mi\.energy\.num_blocks: 9 .* pictures of 32x32, at most 4 do",
+        ),
         (
             ("student.mi.kind=critic", "student.mi.discriminator.num_layers=6"),
             r"student\.mi\.discriminator\.num_layers: 6 layers leave nothing",
@@ -467,11 +594,13 @@ def test_a_picture_too_small_for_the_term_is_refused_before_anything_is_written(
 ) -> None:
     vem = () if any("kind" in item for item in given) else ("student.mi.kind=vem",)
     with pytest.raises(ConfigError, match=expected):
-        plan.check(plan.SweepOptions(set=(*vem, *given), store=str(tmp_path / "runs")))
+        check(plan.SweepOptions(set=(*vem, *given), store=str(tmp_path / "runs")))
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(("height", "width"), [(3, 3), (4, 4), (5, 31), (16, 16), (33, 64), (48, 64), (100, 37), (255, 257)])
+@pytest.mark.parametrize(
+    ("height", "width"), [(3, 3), (4, 4), (5, 31), (16, 16), (33, 64), (48, 64), (100, 37), (255, 257)]
+)
 def test_the_energy_network_takes_any_size_with_as_many_blocks_as_fit(height: int, width: int) -> None:
     from raydistill.models.energy import num_blocks
 
@@ -480,7 +609,9 @@ def test_the_energy_network_takes_any_size_with_as_many_blocks_as_fit(height: in
         num_blocks(EnergyNetwork(num_blocks=20), *size)
     most = int(str(caught.value).split("at most ")[1].split()[0])
     pictures = torch.rand(2, 1, 3, *size)
-    for blocks in (None, most) if num_blocks(EnergyNetwork(num_blocks=most), *size) and min(size) > 3 else (most,):
+    for blocks in (
+        (None, most) if num_blocks(EnergyNetwork(num_blocks=most), *size) and min(size) > 3 else (most,)
+    ):
         assert EnergyModel(EnergyNetwork(channels=1, num_blocks=blocks), *size)(*pictures).shape == (1,)
 
 
@@ -523,10 +654,14 @@ def test_outputs_that_are_no_pictures_are_refused_before_training(
         recipes.build(stages.student_job(), stages.bench())
 
 
-def test_a_student_that_puts_out_no_pictures_is_refused_before_training(stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_student_that_puts_out_no_pictures_is_refused_before_training(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
     channels = load_split(stages.data, "train").info.input_channels
     monkeypatch.setattr(networks, "generator", lambda *args: nn.Conv2d(channels, 3, 3, 2, 1))
-    with pytest.raises(ConfigError, match=r"student\.generator: puts out pictures \(3, 8, 8\), expected \(3, 16, 16\)"):
+    with pytest.raises(
+        ConfigError, match=r"student\.generator: puts out pictures \(3, 8, 8\), expected \(3, 16, 16\)"
+    ):
         recipes.build(stages.student_job(), stages.bench())
 
 

@@ -13,17 +13,22 @@ from conftest import Stages, numbers
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from raydistill import checkpoint, networks, recipes, terms, vem
-from raydistill import train as training
-from raydistill.config import Job, Optimizer, Stored
+from raydistill.config.base import Optimizer, Stored
+from raydistill.config.experiment import Job
 from raydistill.data import load_split
+from raydistill.distributed import Workers
 from raydistill.errors import CheckpointError, DivergenceError, StoreError
+from raydistill.method import vem
+from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
-from raydistill.parallel import Workers
-from raydistill.train import TrialResult, next_step, train
+from raydistill.training import checkpoint, loop, recipes, terms
+from raydistill.training.loop import TrialResult, next_step, train
 
 RECIPES = ("judge", "pix2pix", "distill")
-ENERGY_NAMES = {f"energy/{name}" for name in ("pos", "neg", "gap", "grad_norm", "temperature", "displacement", "clamped", "alignment")}
+ENERGY_NAMES = {
+    f"energy/{name}"
+    for name in ("pos", "neg", "gap", "grad_norm", "temperature", "displacement", "clamped", "alignment")
+}
 Trained = Callable[..., TrialResult]
 
 
@@ -32,7 +37,9 @@ class Stopped(Exception):
 
 
 def job_of(stages: Stages, recipe: str, **values: Any) -> Job:
-    return {"judge": stages.judge_job, "pix2pix": stages.teacher_job, "distill": stages.student_job}[recipe](**values)
+    return {"judge": stages.judge_job, "pix2pix": stages.teacher_job, "distill": stages.student_job}[recipe](
+        **values
+    )
 
 
 def stop_after_first_report(job: Job, folder: Path) -> None:
@@ -69,15 +76,19 @@ def test_a_checkpoint_holds_all_that_moves(stages: Stages, tmp_path: Path) -> No
     assert set(states) == {"energy", "generator"} and all(state["state"] for state in states.values())
 
 
-def test_a_finished_run_trains_no_further(stages: Stages, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_trains_no_further(
+    stages: Stages, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = trained(stages.student_job(), "run")
-    monkeypatch.setattr(training, "advance", None)
+    monkeypatch.setattr(loop, "advance", None)
     again = trained(stages.student_job(), "run")
     assert again.network.digest == first.network.digest and again.evaluations == first.evaluations
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_one_seed_gives_one_result_and_another_seed_another(stages: Stages, trained: Trained, recipe: str) -> None:
+def test_one_seed_gives_one_result_and_another_seed_another(
+    stages: Stages, trained: Trained, recipe: str
+) -> None:
     first, again, other = (trained(job_of(stages, recipe, seed=seed)) for seed in (0, 0, 1))
     assert first.network.digest == again.network.digest != other.network.digest
     assert numbers(first) == numbers(again) != numbers(other)
@@ -85,19 +96,24 @@ def test_one_seed_gives_one_result_and_another_seed_another(stages: Stages, trai
 
 def test_every_pass_shows_every_picture_once_in_a_new_order_with_new_flips(stages: Stages) -> None:
     config, split = stages.student_job().training, load_split(stages.data, "train")
-    steps = [training.next_step(split, config, nimg, stages.bench()) for nimg in range(0, 48, 4)]
+    steps = [loop.next_step(split, config, nimg, stages.bench()) for nimg in range(0, 48, 4)]
     passes = [np.concatenate([step.indices for step in steps[part : part + 6]]) for part in (0, 6)]
     assert sorted(passes[0]) == sorted(passes[1]) == list(range(24)) and not np.array_equal(*passes)
-    flipped = [{int(i) for step in steps[part : part + 6] for i in step.indices[step.flips]} for part in (0, 6)]
+    flipped = [
+        {int(i) for step in steps[part : part + 6] for i in step.indices[step.flips]} for part in (0, 6)
+    ]
     assert flipped[0] != flipped[1] and all(0 < len(part) < 24 for part in flipped)
     unflipped = stages.student_job(flip=False).training
-    assert not training.next_step(split, unflipped, 0, stages.bench()).flips.any()
+    assert not loop.next_step(split, unflipped, 0, stages.bench()).flips.any()
 
 
 def test_a_batch_over_the_end_of_a_pass_takes_from_both_passes(stages: Stages) -> None:
     config, split = stages.student_job(batch_size=10).training, load_split(stages.data, "train")
-    over = training.next_step(split, config, 20, stages.bench())
-    before = [training.next_step(split, stages.student_job().training, nimg, stages.bench()).indices for nimg in (20, 24, 28)]
+    over = loop.next_step(split, config, 20, stages.bench())
+    before = [
+        loop.next_step(split, stages.student_job().training, nimg, stages.bench()).indices
+        for nimg in (20, 24, 28)
+    ]
     np.testing.assert_array_equal(over.indices, np.concatenate(before)[:10])
 
 
@@ -123,7 +139,10 @@ def test_a_damaged_checkpoint_is_refused_with_the_file_and_what_to_do(
     path.unlink()
     if damage != "absent":
         path.write_bytes(bytes(content) if damage == "flipped" else bytes(content[:-1]))
-    with pytest.raises(CheckpointError, match=rf"{name}: missing or damaged .* remove .*checkpoint-\d+ to start this trial again"):
+    with pytest.raises(
+        CheckpointError,
+        match=rf"{name}: missing or damaged .* remove .*checkpoint-\d+ to start this trial again",
+    ):
         trained(stages.student_job(), "run")
 
 
@@ -138,16 +157,22 @@ def test_a_checkpoint_without_a_readable_meta_json_is_refused(
         trained(stages.student_job(), "run")
 
 
-def test_a_checkpoint_of_another_job_is_refused_with_both_keys(stages: Stages, trained: Trained, stopped: tuple[Path, Path]) -> None:
+def test_a_checkpoint_of_another_job_is_refused_with_both_keys(
+    stages: Stages, trained: Trained, stopped: tuple[Path, Path]
+) -> None:
     other = stages.student_job(l1_weight=3)
     with pytest.raises(CheckpointError, match=f"belongs to job {stages.student_job().key}, not {other.key}"):
         trained(other, "run")
 
 
-def test_a_checkpoint_of_another_version_is_refused(stages: Stages, trained: Trained, stopped: tuple[Path, Path]) -> None:
+def test_a_checkpoint_of_another_version_is_refused(
+    stages: Stages, trained: Trained, stopped: tuple[Path, Path]
+) -> None:
     meta = json.loads((stopped[1] / "meta.json").read_text())
     (stopped[1] / "meta.json").write_text(json.dumps(meta | {"version": 99}))
-    with pytest.raises(CheckpointError, match=f"version 99, this raydistill reads {checkpoint.CHECKPOINT_VERSION}"):
+    with pytest.raises(
+        CheckpointError, match=f"version 99, this raydistill reads {checkpoint.CHECKPOINT_VERSION}"
+    ):
         trained(stages.student_job(), "run")
 
 
@@ -158,7 +183,9 @@ def test_a_checkpoint_that_cannot_be_written_is_a_store_error_and_leaves_the_old
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(StoreError, match=r"the checkpoint could not be written .*No space left on device.*; free space"):
+    with pytest.raises(
+        StoreError, match=r"the checkpoint could not be written .*No space left on device.*; free space"
+    ):
         trained(stages.student_job(), "run")
     assert [path.name for path in stopped[0].glob("*checkpoint*")] == [stopped[1].name]
 
@@ -167,7 +194,9 @@ HUGE = {"judge": "optimizer", "pix2pix": "discriminator_optimizer", "distill": "
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_learning_rate_that_blows_up_ends_in_a_divergence_error(stages: Stages, trained: Trained, recipe: str) -> None:
+def test_a_learning_rate_that_blows_up_ends_in_a_divergence_error(
+    stages: Stages, trained: Trained, recipe: str
+) -> None:
     energy = r"phase energy: an energy is not finite or beyond 10,000 at image \d+ \(mean e\+ "
     what = energy if recipe == "distill" else r"phase \w+: the gradient is not finite at image \d+ \(loss "
     with pytest.raises(DivergenceError, match=what):
@@ -175,7 +204,9 @@ def test_a_learning_rate_that_blows_up_ends_in_a_divergence_error(stages: Stages
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_network_that_the_last_step_broke_is_no_result(stages: Stages, trained: Trained, recipe: str) -> None:
+def test_a_network_that_the_last_step_broke_is_no_result(
+    stages: Stages, trained: Trained, recipe: str
+) -> None:
     with pytest.raises(DivergenceError):
         trained(job_of(stages, recipe, budget_nimg=4, optimizer__learning_rate=1e30))
 
@@ -187,24 +218,36 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser(stages: Stage
     step.teacher[1, 0, 0, 0] = float("nan")
     before = networks_state(recipe)
     for phase, what in zip(
-        recipe.phases, ("energy: an energy is not finite or beyond 10,000", "generator: the gradient is not finite"), strict=True
+        recipe.phases,
+        ("energy: an energy is not finite or beyond 10,000", "generator: the gradient is not finite"),
+        strict=True,
     ):
         with pytest.raises(DivergenceError, match=f"phase {what} at image 0"):
-            training.advance(phase, recipe, [step], stages.student_job().training, stages.bench().workers)
+            loop.advance(phase, recipe, [step], stages.student_job().training, stages.bench().workers)
         assert not phase.optimizer.state
-    moved = [name for name, value in networks_state(recipe).items() if not torch.equal(value, before[name]) and not name.endswith(".u")]
+    moved = [
+        name
+        for name, value in networks_state(recipe).items()
+        if not torch.equal(value, before[name]) and not name.endswith(".u")
+    ]
     assert moved == []
 
 
 def networks_state(recipe: recipes.Recipe) -> dict[str, Tensor]:
-    return {f"{name}.{key}": value.clone() for name, network in recipe.networks.items() for key, value in network.state_dict().items()}
+    return {
+        f"{name}.{key}": value.clone()
+        for name, network in recipe.networks.items()
+        for key, value in network.state_dict().items()
+    }
 
 
 # ---- what is read, built and moved ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_training_reads_nothing_of_the_test_split(stages: Stages, trained: Trained, tmp_path: Path, recipe: str) -> None:
+def test_training_reads_nothing_of_the_test_split(
+    stages: Stages, trained: Trained, tmp_path: Path, recipe: str
+) -> None:
     shutil.copytree(stages.data.path, tmp_path / "data")
     removed = list((tmp_path / "data").glob("test_*"))
     for path in removed:
@@ -215,7 +258,9 @@ def test_training_reads_nothing_of_the_test_split(stages: Stages, trained: Train
     assert trained(without).network.digest == trained(job).network.digest
 
 
-def test_with_a_weight_of_zero_no_energy_network_is_built(stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_weight_of_zero_no_energy_network_is_built(
+    stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(networks, "energy", None)
     result = trained(stages.student_job(mi__weight=0))
     assert not [name for name in result.metrics if name.startswith("energy/")]
@@ -225,21 +270,33 @@ def test_with_a_weight_of_zero_no_energy_network_is_built(stages: Stages, traine
 def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, trained: Trained) -> None:
     for evaluation in trained(stages.student_job()).evaluations:
         assert {name for name in evaluation if name.startswith("energy/")} == ENERGY_NAMES
-        assert {"val/miou", "val/kd_judge", "val/fd_judge", "train/l1", "train/dissimilarity", "nimg", "wall_sec"} <= set(evaluation)
+        assert {
+            "val/miou",
+            "val/kd_judge",
+            "val/fd_judge",
+            "train/l1",
+            "train/dissimilarity",
+            "nimg",
+            "wall_sec",
+        } <= set(evaluation)
         assert np.isfinite(list(evaluation.values())).all()
 
 
 @pytest.mark.parametrize("positive", ["teacher", "target"])
-def test_the_energy_phase_moves_the_energy_alone_and_the_student_phase_the_student_alone(stages: Stages, positive: str) -> None:
+def test_the_energy_phase_moves_the_energy_alone_and_the_student_phase_the_student_alone(
+    stages: Stages, positive: str
+) -> None:
     job = stages.student_job(mi__positive=positive)
     recipe, step = recipes.build(job, stages.bench()), stages.step()
     assert [phase.name for phase in recipe.phases] == ["energy", "generator"]
     recipe.forward(step)
     for phase in recipe.phases:
         before = networks_state(recipe)
-        training.advance(phase, recipe, [step], job.training, stages.bench().workers)
+        loop.advance(phase, recipe, [step], job.training, stages.bench().workers)
         after = networks_state(recipe)
-        assert {name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])} == {phase.network}
+        assert {
+            name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])
+        } == {phase.network}
 
 
 def test_the_energy_runs_once_a_langevin_step_and_once_a_phase_and_never_in_evaluation(
@@ -256,7 +313,9 @@ def test_the_energy_runs_once_a_langevin_step_and_once_a_phase_and_never_in_eval
     assert calls == [False, False, False, True, False] * 8
 
 
-def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_same_step(stages: Stages) -> None:
+def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_same_step(
+    stages: Stages,
+) -> None:
     def negatives(nimg: int) -> Tensor:
         recipe, step = recipes.build(stages.student_job(), stages.bench()), stages.step(nimg)
         recipe.forward(step)
@@ -278,24 +337,35 @@ def assert_same(given: TrialResult, expected: TrialResult, tolerance: float) -> 
 
     Without the generator's hinge loss: the discriminator's last bias, which has a gradient of 0 at first, is moved by rounding noise.
     """
-    first, second = (load_file(Path(result.network.path) / "weights.safetensors") for result in (given, expected))
-    w, v = (torch.cat([value.flatten() for name, value in state.items() if name.endswith("weight")]) for state in (first, second))
+    first, second = (
+        load_file(Path(result.network.path) / "weights.safetensors") for result in (given, expected)
+    )
+    w, v = (
+        torch.cat([value.flatten() for name, value in state.items() if name.endswith("weight")])
+        for state in (first, second)
+    )
     assert (w - v).norm() / v.norm() < tolerance
-    names = [name for name in expected.metrics if name.startswith("train/") or name in ("energy/pos", "energy/neg", "energy/gap")]
+    names = [
+        name
+        for name in expected.metrics
+        if name.startswith("train/") or name in ("energy/pos", "energy/neg", "energy/gap")
+    ]
     names = [name for name in names if name != "train/gan_loss"]
     assert [given.metrics[name] for name in names] == pytest.approx(
         [expected.metrics[name] for name in names], rel=tolerance, abs=tolerance
     )
 
 
-def test_the_judges_loss_of_a_batch_is_the_mean_of_its_parts_where_pixels_are_ignored_too(stages: Stages) -> None:
+def test_the_judges_loss_of_a_batch_is_the_mean_of_its_parts_where_pixels_are_ignored_too(
+    stages: Stages,
+) -> None:
     bench = stages.bench()
     bench = bench._replace(info=bench.info.model_copy(update={"ignore_index": 255}))
     recipe, step = recipes.build(stages.judge_job(), bench), stages.step()
     assert step.batch.labels is not None
     step.batch.labels[0] = 255
     losses = []
-    for part in [step, *training.microbatches(step, 2)]:
+    for part in [step, *loop.microbatches(step, 2)]:
         recipe.forward(part)
         losses.append(recipe.phases[0].loss(part)[0].item())
     assert losses[0] == pytest.approx((losses[1] + losses[2]) / 2, rel=1e-5) and losses[1] < 0.7 * losses[2]
@@ -303,15 +373,21 @@ def test_the_judges_loss_of_a_batch_is_the_mean_of_its_parts_where_pixels_are_ig
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("microbatch", [1, 3])
-def test_microbatches_give_what_the_whole_batch_gives(stages: Stages, trained: Trained, recipe: str, microbatch: int) -> None:
+def test_microbatches_give_what_the_whole_batch_gives(
+    stages: Stages, trained: Trained, recipe: str, microbatch: int
+) -> None:
     """Four images in four parts, and in parts of three and one."""
-    parts, whole = (trained(job_of(stages, recipe, execution__microbatch=size, **SLOW)) for size in (microbatch, None))
+    parts, whole = (
+        trained(job_of(stages, recipe, execution__microbatch=size, **SLOW)) for size in (microbatch, None)
+    )
     assert_same(parts, whole, 1e-4)
     assert parts.network.digest != whole.network.digest
 
 
 def test_a_microbatch_of_the_whole_batch_or_more_is_the_whole_batch(stages: Stages, trained: Trained) -> None:
-    digests = {trained(stages.student_job(execution__microbatch=size)).network.digest for size in (4, 5, None)}
+    digests = {
+        trained(stages.student_job(execution__microbatch=size)).network.digest for size in (4, 5, None)
+    }
     assert len(digests) == 1
 
 
@@ -328,9 +404,20 @@ def test_the_student_meets_the_negatives_that_the_energy_met_in_every_microbatch
     monkeypatch.setattr(vem, "pair_energies", kept)
     monkeypatch.setattr(terms, "pair_energies", kept)
     trained(stages.student_job(execution__microbatch=2, budget_nimg=4, report_every_nimg=4))
-    assert [(phase, has_graph) for phase, _, _, has_graph in met] == [(True, False), (True, False), (False, True), (False, True)]
-    assert all(torch.equal(met[part][1], met[part + 2][1]) for part in (0, 1)) and not torch.equal(met[0][1], met[1][1])
-    assert torch.equal(met[0][2], met[1][2]) and torch.equal(met[2][2], met[3][2]) and not torch.equal(met[1][2], met[2][2])
+    assert [(phase, has_graph) for phase, _, _, has_graph in met] == [
+        (True, False),
+        (True, False),
+        (False, True),
+        (False, True),
+    ]
+    assert all(torch.equal(met[part][1], met[part + 2][1]) for part in (0, 1)) and not torch.equal(
+        met[0][1], met[1][1]
+    )
+    assert (
+        torch.equal(met[0][2], met[1][2])
+        and torch.equal(met[2][2], met[3][2])
+        and not torch.equal(met[1][2], met[2][2])
+    )
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -343,7 +430,10 @@ def test_activation_checkpointing_changes_no_bit_and_computes_blocks_again(
     monkeypatch.setattr(nn.Sequential, "forward", lambda self, x: again.append(1) or forward(self, x))
     assert trained(job_of(stages, recipe)).network.digest == plain.network.digest
     calls = len(again)
-    assert trained(job_of(stages, recipe, execution__activation_checkpointing=True)).network.digest == plain.network.digest
+    assert (
+        trained(job_of(stages, recipe, execution__activation_checkpointing=True)).network.digest
+        == plain.network.digest
+    )
     assert len(again) - calls > calls
 
 
@@ -352,49 +442,65 @@ def test_bfloat16_stays_close_and_keeps_weights_energies_and_losses_in_float32(
     stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch, recipe: str
 ) -> None:
     """bfloat16 has 8 bits: each number is off by up to 0.4 %."""
-    half, full = (trained(job_of(stages, recipe, precision=precision, **SLOW)) for precision in ("bfloat16", "float32"))
+    half, full = (
+        trained(job_of(stages, recipe, precision=precision, **SLOW)) for precision in ("bfloat16", "float32")
+    )
     assert half.network.digest != full.network.digest
     assert_same(half, full, 0.02)
     job = job_of(stages, recipe, precision="bfloat16")
     seen: list[torch.dtype] = []
     conv = nn.Conv2d.forward
-    monkeypatch.setattr(nn.Conv2d, "forward", lambda self, x: seen.append((out := conv(self, x)).dtype) or out)
+    monkeypatch.setattr(
+        nn.Conv2d, "forward", lambda self, x: seen.append((out := conv(self, x)).dtype) or out
+    )
     recipe_ = recipes.build(job, stages.bench())
-    training.carry_out(recipe_, job.training, stages.bench())
+    loop.carry_out(recipe_, job.training, stages.bench())
     step = stages.step()
     seen.clear()
     recipe_.forward(step)
-    in_the_loop = {torch.float32} if recipe == "distill" else set()  # the teacher, as it is where its outputs are stored
+    in_the_loop = (
+        {torch.float32} if recipe == "distill" else set()
+    )  # the teacher, as it is where its outputs are stored
     assert step.output.dtype == torch.float32 and set(seen) == {torch.bfloat16} | in_the_loop
     for phase in recipe_.phases:
         loss, numbers = phase.loss(step)
         assert {loss.dtype, *(number.dtype for number in numbers.values())} == {torch.float32}
-    assert {value.dtype for network in recipe_.networks.values() for value in network.parameters()} == {torch.float32}
+    assert {value.dtype for network in recipe_.networks.values() for value in network.parameters()} == {
+        torch.float32
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_compiled_networks_give_what_the_others_give(stages: Stages, trained: Trained, recipe: str) -> None:
-    compiled, eager = (trained(job_of(stages, recipe, execution__compile=choice, **SLOW)) for choice in (True, False))
+    compiled, eager = (
+        trained(job_of(stages, recipe, execution__compile=choice, **SLOW)) for choice in (True, False)
+    )
     assert_same(compiled, eager, 1e-3)
 
 
 def test_the_learning_rate_is_constant_then_falls_linearly_to_zero() -> None:
     config = Optimizer(learning_rate=2.0, betas=(0.0, 0.9), decay_start=0.5)
-    assert [training.learning_rate(config, nimg, 100) for nimg in (0, 50, 75, 90, 100)] == pytest.approx([2, 2, 1, 0.4, 0])
-    assert training.learning_rate(config.model_copy(update={"decay_start": 1.0}), 99, 100) == 2.0
+    assert [loop.learning_rate(config, nimg, 100) for nimg in (0, 50, 75, 90, 100)] == pytest.approx(
+        [2, 2, 1, 0.4, 0]
+    )
+    assert loop.learning_rate(config.model_copy(update={"decay_start": 1.0}), 99, 100) == 2.0
 
 
 def test_the_average_keeps_half_of_itself_in_a_half_life(stages: Stages) -> None:
-    average, network = (networks.generator(stages.experiment.student.generator, stages.bench().info, seed) for seed in (0, 1))
+    average, network = (
+        networks.generator(stages.experiment.student.generator, stages.bench().info, seed) for seed in (0, 1)
+    )
     expected = [(a + b) / 2 for a, b in zip(average.parameters(), network.parameters(), strict=True)]
     for _ in range(4):
-        training.move_average(average, network, 0.5 ** (4 / 16))
+        loop.move_average(average, network, 0.5 ** (4 / 16))
     torch.testing.assert_close(list(average.parameters()), expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_order_and_mirroring_depend_on_seed_image_and_pass_and_not_on_the_number_of_workers(stages: Stages, count: int) -> None:
+def test_order_and_mirroring_depend_on_seed_image_and_pass_and_not_on_the_number_of_workers(
+    stages: Stages, count: int
+) -> None:
     """24 images in batches of 4: two passes."""
     split, config = load_split(stages.data, "train"), stages.student_job(flip=True).training
 
@@ -402,7 +508,10 @@ def test_order_and_mirroring_depend_on_seed_image_and_pass_and_not_on_the_number
         """For each of 12 steps, image and mirroring over all workers."""
         found: list[list[tuple[int, bool]]] = []
         for nimg in range(0, 48, 4):
-            steps = [next_step(split, config, nimg, stages.bench()._replace(workers=Workers(rank, number))) for rank in range(number)]
+            steps = [
+                next_step(split, config, nimg, stages.bench()._replace(workers=Workers(rank, number)))
+                for rank in range(number)
+            ]
             found.append([pair for step in steps for pair in zip(step.indices.tolist(), step.flips.tolist())])
         return found
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raydistill.langevin import langevin
-from raydistill.seeds import torch_stream
-from raydistill.truth.bounds import (
+from raydistill.method.langevin import langevin
+from raydistill.method.truth.bounds import (
     Density,
     _corrected_step,
     _energy_and_gradient,
@@ -23,10 +22,11 @@ from raydistill.truth.bounds import (
     plain,
     tuned_step_sizes,
 )
-from raydistill.truth.fit import Fit, PairEnergy, fit, sample
-from raydistill.truth.pairs import Pairs, bimodal, draw_s, gaussian, grain, ring, texture
-from raydistill.truth.temperature import configurational_temperature, slopes_and_curvatures
-from raydistill.vem import energy_gap
+from raydistill.method.truth.fit import Fit, PairEnergy, fit, sample
+from raydistill.method.truth.pairs import Pairs, bimodal, draw_s, gaussian, grain, ring, texture
+from raydistill.method.truth.temperature import configurational_temperature, slopes_and_curvatures
+from raydistill.method.vem import energy_gap
+from raydistill.seeds import torch_stream
 
 ALL = [gaussian([0.3, 0.8]), bimodal(), ring(), grain(), texture()]
 SHORT = Fit(num_updates=400)
@@ -65,12 +65,16 @@ def test_the_information_of_gaussian_pairs_is_the_closed_form(correlations: list
     t, s = held_out(gaussian(correlations), 50_000)
     both = torch.cat([t, s], 1).T.cov()
     dims = len(correlations)
-    measured = 0.5 * (torch.logdet(both[:dims, :dims]) + torch.logdet(both[dims:, dims:]) - torch.logdet(both))
+    measured = 0.5 * (
+        torch.logdet(both[:dims, :dims]) + torch.logdet(both[dims:, dims:]) - torch.logdet(both)
+    )
     assert float(measured) == pytest.approx(expected, abs=5 * math.sqrt(dims / 50_000))
 
 
 @pytest.mark.parametrize("pairs", ALL, ids=lambda pairs: pairs.name)
-def test_the_conditional_entropy_and_the_best_factorised_gaussian_are_those_of_the_draws(pairs: Pairs) -> None:
+def test_the_conditional_entropy_and_the_best_factorised_gaussian_are_those_of_the_draws(
+    pairs: Pairs,
+) -> None:
     t, s = held_out(pairs, 50_000)
     values = -pairs.log_conditional(t, s)
     assert abs(float(values.mean()) - pairs.conditional_entropy) < 5 * float(values.std()) / math.sqrt(len(t))
@@ -108,18 +112,25 @@ def test_no_factorised_gaussian_reaches_more_than_the_truth(pairs: Pairs) -> Non
 
 @pytest.mark.parametrize(("stiffness", "std"), [([2.0], [1.0]), ([0.5, 8.0], [1.5, 0.7])])
 def test_the_grid_gives_the_closed_form_of_a_quadratic(stiffness: list[float], std: list[float]) -> None:
-    density, closed_form = springs(torch.tensor(stiffness, dtype=torch.float64), torch.tensor(std, dtype=torch.float64))
+    density, closed_form = springs(
+        torch.tensor(stiffness, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    )
     s = torch.randn(6, len(std), generator=torch_stream(0, "test-truth"), dtype=torch.float64)
     assert log_z(density, s) == pytest.approx(closed_form(s), rel=1e-9)
 
 
 def test_the_bracket_holds_the_known_log_z_and_closes_with_more_levels() -> None:
-    stiffness, std = torch.tensor([1.0, 4.0, 9.0, 0.2, 2.0]).double(), torch.tensor([1.0, 1.0, 1.0, 2.0, 0.5]).double()
+    stiffness, std = (
+        torch.tensor([1.0, 4.0, 9.0, 0.2, 2.0]).double(),
+        torch.tensor([1.0, 1.0, 1.0, 2.0, 0.5]).double(),
+    )
     density, closed_form = springs(stiffness, std)
     generator = torch_stream(0, "test-truth")
     s = torch.randn(2000, 5, generator=generator, dtype=torch.float64)
     variance = 1 / (1 / std**2 + stiffness)
-    t = variance * stiffness * s + variance.sqrt() * torch.randn(2000, 5, generator=generator, dtype=torch.float64)
+    t = variance * stiffness * s + variance.sqrt() * torch.randn(
+        2000, 5, generator=generator, dtype=torch.float64
+    )
     truth = density.log_unnormalised(t, s) - closed_form(s)
     gaps = {}
     for num_levels in (3, 200):
@@ -134,12 +145,18 @@ def test_forward_weights_average_to_z_itself_even_with_few_levels() -> None:
     density, closed_form = springs(torch.tensor([3.0]).double(), torch.ones(1).double())
     s, generator, betas = torch.full((100_000, 1), 0.5).double(), torch_stream(0, "test-truth"), levels(4)
     steps = tuned_step_sizes(density, s[:1000], betas, generator)
-    ratios = (log_weights(density, density.draw_base(len(s), generator), s, betas, steps, generator) - closed_form(s)).exp()
+    ratios = (
+        log_weights(density, density.draw_base(len(s), generator), s, betas, steps, generator)
+        - closed_form(s)
+    ).exp()
     assert abs(float(ratios.mean()) - 1) < 5 * float(ratios.std()) / math.sqrt(len(s))
 
 
 def test_a_corrected_step_leaves_its_density_alone_where_a_plain_one_does_not() -> None:
-    density, generator = Density(lambda t, s: 2 * (t**2).sum(1), torch.ones(1).double()), torch_stream(0, "test-truth")
+    density, generator = (
+        Density(lambda t, s: 2 * (t**2).sum(1), torch.ones(1).double()),
+        torch_stream(0, "test-truth"),
+    )
     beta, step_size, count = 0.5, 0.3, 100_000
     variance = 1 / (1 + beta * 4)
     t = math.sqrt(variance) * torch.randn(count, 1, generator=generator, dtype=torch.float64)
@@ -179,7 +196,9 @@ def test_the_gaps_gradient_at_stationarity_is_minus_that_of_log_q_by_quadrature(
 
 @pytest.mark.parametrize("pairs", ALL, ids=lambda pairs: pairs.name)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_an_untrained_energys_bound_is_below_the_truth_and_its_ends_are_in_order(pairs: Pairs, seed: int) -> None:
+def test_an_untrained_energys_bound_is_below_the_truth_and_its_ends_are_in_order(
+    pairs: Pairs, seed: int
+) -> None:
     generator = torch_stream(seed, "test-truth-energy")
     density = Density(PairEnergy(pairs.dims, 8, generator).requires_grad_(False), pairs.marginal_std)
     t, s = held_out(pairs, 400)
@@ -192,7 +211,9 @@ def test_an_untrained_energys_bound_is_below_the_truth_and_its_ends_are_in_order
 @pytest.mark.parametrize("pairs", ALL, ids=lambda pairs: pairs.name)
 def test_the_energy_that_is_log_p_has_the_truth_within_its_bracket(pairs: Pairs) -> None:
     t, s = held_out(pairs, 200)
-    bracket = log_q_bracket(exact(pairs), t, s, num_levels=150, num_chains=2, generator=torch_stream(0, "test-truth-chains"))
+    bracket = log_q_bracket(
+        exact(pairs), t, s, num_levels=150, num_chains=2, generator=torch_stream(0, "test-truth-chains")
+    )
     lower = controlled(pairs, bracket.lower, t, s, normalised=True)
     upper = controlled(pairs, bracket.upper, t, s, normalised=False)
     assert lower.value <= pairs.truth <= upper.value + 4 * upper.error
@@ -222,7 +243,9 @@ class Errors(NamedTuple):
 
 def errors_of(pairs: Pairs, config: Fit) -> Errors:
     density, (t, s) = fit(pairs, config), held_out(pairs, 512)
-    bracket = log_q_bracket(density, t, s, num_levels=400, num_chains=4, generator=torch_stream(0, "test-truth-chains"))
+    bracket = log_q_bracket(
+        density, t, s, num_levels=400, num_chains=4, generator=torch_stream(0, "test-truth-chains")
+    )
     values = log_q(density, t, s) if pairs.dims <= 2 else bracket.lower
     below = controlled(pairs, values, t, s, normalised=True)
     upper = controlled(pairs, bracket.upper, t, s, normalised=False)
@@ -237,14 +260,18 @@ def test_a_trained_energys_bound_is_within_2_percent_of_the_information_of_a_gau
 @pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.3, 0.9])
 @pytest.mark.parametrize("dims", range(1, 9))
-def test_in_one_to_eight_dimensions_the_bound_is_within_2_percent_and_its_upper_end_not_below_the_truth(dims: int, rho: float) -> None:
+def test_in_one_to_eight_dimensions_the_bound_is_within_2_percent_and_its_upper_end_not_below_the_truth(
+    dims: int, rho: float
+) -> None:
     below, upper, upper_error = errors_of(gaussian([rho] * dims), Fit())
     assert -0.02 < below <= 0.001 and -3 * upper_error < upper < 0.02 + 3 * upper_error
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pairs", [bimodal(), ring(), texture()], ids=lambda pairs: pairs.name)
-def test_on_pairs_that_are_not_gaussian_the_energy_gets_most_of_what_the_factorised_gaussian_misses(pairs: Pairs) -> None:
+def test_on_pairs_that_are_not_gaussian_the_energy_gets_most_of_what_the_factorised_gaussian_misses(
+    pairs: Pairs,
+) -> None:
     below = errors_of(pairs, Fit(hidden=32)).below
     missed, left = pairs.truth - pairs.vid_best, -below * pairs.truth
     assert 0 <= left < missed / 3
@@ -263,7 +290,9 @@ def test_the_measured_temperature_of_a_quadratic_is_the_closed_form(rate: float)
 
     start = torch.zeros(64, 3, 8, 8, dtype=torch.float64)
     normal = lambda: torch.randn(start.shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    samples = langevin(energy, start, num_steps=100, step_size=step_size, noise_std=noise_std, normal=normal).samples
+    samples = langevin(
+        energy, start, num_steps=100, step_size=step_size, noise_std=noise_std, normal=normal
+    ).samples
     signs = 2.0 * torch.randint(0, 2, start.shape, generator=generator) - 1
     squares, laplacians = slopes_and_curvatures(energy, samples, width=noise_std, signs=signs.double())
     assert laplacians == pytest.approx(torch.full((64,), stiffness * 192, dtype=torch.float64), rel=1e-9)
@@ -276,4 +305,6 @@ def test_the_curvature_of_a_kink_is_seen_within_its_width_only() -> None:
     layer = nn.LeakyReLU(0.0)
     t, signs = torch.tensor([[0.001], [0.3], [-0.3]]), torch.ones(3, 1)
     squares, laplacians = slopes_and_curvatures(lambda x: layer(x).sum(1), t, width=0.01, signs=signs)
-    assert laplacians == pytest.approx(torch.tensor([50.0, 0.0, 0.0])) and squares == pytest.approx(torch.tensor([1.0, 1.0, 0.0]))
+    assert laplacians == pytest.approx(torch.tensor([50.0, 0.0, 0.0])) and squares == pytest.approx(
+        torch.tensor([1.0, 1.0, 0.0])
+    )

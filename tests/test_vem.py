@@ -9,11 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raydistill.architectures import EnergyNetwork
-from raydistill.config import MutualInformation
-from raydistill.langevin import langevin, temperature
+from raydistill.config.architectures import EnergyNetwork
+from raydistill.config.terms import MutualInformation
+from raydistill.method.langevin import langevin, temperature
+from raydistill.method.vem import (
+    alignment,
+    displacement,
+    draw_negatives,
+    ebm_loss,
+    energy_gap,
+    pair_energies,
+    student_mi_loss,
+)
 from raydistill.models.energy import EnergyModel, SpectralConv
-from raydistill.vem import alignment, displacement, draw_negatives, ebm_loss, energy_gap, pair_energies, student_mi_loss
 
 
 class Formula(nn.Module):
@@ -64,7 +72,9 @@ def pictures() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
 
 
 @pytest.mark.parametrize(("step_size", "curvature"), [(0.5, 1.0), (1.5, 1.0), (0.02, 10.0)])
-def test_the_stationary_variance_on_a_quadratic_is_the_closed_form_within_5_standard_errors(step_size: float, curvature: float) -> None:
+def test_the_stationary_variance_on_a_quadratic_is_the_closed_form_within_5_standard_errors(
+    step_size: float, curvature: float
+) -> None:
     num_chains, noise_std = 200_000, 0.3
     rate = step_size * curvature
     num_steps = math.ceil(math.log(1e-6) / (2 * math.log(abs(1 - rate))))
@@ -102,19 +112,25 @@ def test_a_chain_does_not_depend_on_the_other_chains() -> None:
 
 def test_without_noise_a_chain_is_gradient_descent_and_ends_with_the_gradient_of_its_last_step() -> None:
     start = torch.tensor([[2.0, -1.0], [0.5, 4.0]])
-    chains = langevin(lambda t: t.square().sum(1), start, num_steps=3, step_size=0.25, noise_std=0.0, normal=noise(0, 2, 2))
+    chains = langevin(
+        lambda t: t.square().sum(1), start, num_steps=3, step_size=0.25, noise_std=0.0, normal=noise(0, 2, 2)
+    )
     torch.testing.assert_close(chains.samples, start * 0.5**3)
     torch.testing.assert_close(chains.gradient, 2 * start * 0.5**2)
 
 
 def test_the_sampler_leaves_its_start_alone_and_returns_no_graph() -> None:
     start = torch.ones(2, 3, requires_grad=True)
-    chains = langevin(lambda t: t.square().sum(1), start, num_steps=2, step_size=0.1, noise_std=0.1, normal=noise(0, 2, 3))
+    chains = langevin(
+        lambda t: t.square().sum(1), start, num_steps=2, step_size=0.1, noise_std=0.1, normal=noise(0, 2, 3)
+    )
     assert torch.equal(start, torch.ones(2, 3)) and start.grad is None
     assert not chains.samples.requires_grad and not chains.gradient.requires_grad
 
 
-def test_small_steps_without_noise_descend_the_energy_network(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_small_steps_without_noise_descend_the_energy_network(
+    pictures: tuple[Tensor, Tensor, Tensor],
+) -> None:
     energy, (_, s, _) = small_energy(), pictures
     energies = [energy(s, s).detach()]
     for num_steps in (1, 5, 25):
@@ -148,7 +164,9 @@ EXACT_NEGATIVES = torch.tensor([[1.0]] * 4 + [[2.0]] * 2 + [[3.0]], dtype=torch.
 
 
 @pytest.mark.parametrize("outcome", [1.0, 2.0, 3.0])
-def test_the_gaps_gradient_with_an_exact_expectation_is_minus_that_of_log_q_in_both_energy_and_student(outcome: float) -> None:
+def test_the_gaps_gradient_with_an_exact_expectation_is_minus_that_of_log_q_in_both_energy_and_student(
+    outcome: float,
+) -> None:
     energy, t = Formula(lambda t, s, theta: theta * t * s), torch.full((7, 1), outcome, dtype=torch.float64)
     s = LOG_2.clone().requires_grad_(True)
     log_q = -energy(t[:1], s[:1]) - torch.logsumexp(-energy(OUTCOMES, s[:1].expand(3, 1)), 0)
@@ -159,7 +177,9 @@ def test_the_gaps_gradient_with_an_exact_expectation_is_minus_that_of_log_q_in_b
     torch.testing.assert_close(got_s.sum(), expected_s.sum(), rtol=1e-12, atol=1e-12)
 
 
-def test_the_students_gradient_flows_through_s_alone_and_leaves_nothing_in_the_energy(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_the_students_gradient_flows_through_s_alone_and_leaves_nothing_in_the_energy(
+    pictures: tuple[Tensor, Tensor, Tensor],
+) -> None:
     energy, (t, s, negatives) = small_energy(), pictures
     student = nn.Conv2d(3, 3, 1)
     t, negatives = t.requires_grad_(True), negatives.requires_grad_(True)
@@ -170,7 +190,9 @@ def test_the_students_gradient_flows_through_s_alone_and_leaves_nothing_in_the_e
     assert torch.autograd.grad(term, (t, negatives), allow_unused=True) == (None, None)
 
 
-def test_the_students_term_is_the_gap_without_the_l2_term_and_moves_no_power_iteration(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_the_students_term_is_the_gap_without_the_l2_term_and_moves_no_power_iteration(
+    pictures: tuple[Tensor, Tensor, Tensor],
+) -> None:
     energy, (t, s, negatives) = small_energy(), pictures
     gap = energy(t, s).mean() - energy(negatives, s).mean()
     energy.train()
@@ -238,7 +260,9 @@ def test_the_displacement_is_measured_in_distances_between_student_and_teacher(
     assert float(displacement(s + share * (t - s), s, t)) == pytest.approx(share, rel=1e-5, abs=1e-7)
 
 
-def test_frozen_weights_give_the_energies_and_gradients_of_the_plain_forward(pictures: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_frozen_weights_give_the_energies_and_gradients_of_the_plain_forward(
+    pictures: tuple[Tensor, Tensor, Tensor],
+) -> None:
     t, s, _ = pictures
     energy = EnergyModel(EnergyNetwork(channels=2), *t.shape[2:]).eval()
     t = t.detach().requires_grad_(True)

@@ -25,10 +25,23 @@ def test_the_wheel_has_the_three_packages_and_their_files_and_nothing_else(insta
         "search_spaces",
         "analysis",
     }
-    for name in ("raydistill/data/shapes.py", "search_spaces/camvid.py", "analysis/page.html", "analysis/page.js"):
+    for name in (
+        "raydistill/data/shapes.py",
+        "search_spaces/camvid.py",
+        "analysis/page.html",
+        "analysis/page.js",
+    ):
         assert (installed / name).is_file()
     launch = installed / "raydistill/launch"
-    names = {"cluster.yaml", "aws.yaml", "rayjob.yaml", "slurm.sh", "Dockerfile", "constraints.txt", "sweep.py"}
+    names = {
+        "cluster.yaml",
+        "aws.yaml",
+        "rayjob.yaml",
+        "slurm.sh",
+        "Dockerfile",
+        "constraints.txt",
+        "sweep.py",
+    }
     assert {path.name for path in launch.iterdir()} == names
     for name in ("cluster.yaml", "constraints.txt", "sweep.py"):  # in a checkout they are also at the top
         assert (launch / name).read_text() == (ROOT / name).read_text()

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raydistill.config import DataSet, FolderData, ShapesData, Stored
-from raydistill.data.folders import folder_source
-from raydistill.data.prepare import (
+from raydistill.config.base import Stored
+from raydistill.config.data import DataSet, FolderData, ShapesData
+from raydistill.data.decode import folder_source
+from raydistill.data.prepared import (
     Batch,
     DataInfo,
     Split,
@@ -52,13 +53,19 @@ class DataKind(NamedTuple):
     """Finds and checks the data set of a config; decodes nothing. Raises DataError."""
 
 
-DATA: dict[str, DataKind] = {"shapes": DataKind(ShapesData, shapes_source), "folder": DataKind(FolderData, folder_source)}
+DATA: dict[str, DataKind] = {
+    "shapes": DataKind(ShapesData, shapes_source),
+    "folder": DataKind(FolderData, folder_source),
+}
 """By the `kind` of a data config."""
 
 
 _TRAINS_ON: dict[str, tuple[Pairing, str]] = {
     "pix2pix": ("pairs", "pairs of an input and a picture: give A|B pictures, or images + labels"),
-    "enhance": ("pairs", "pairs of an input and a picture: give A|B pictures, or any pictures with data.degrade"),
+    "enhance": (
+        "pairs",
+        "pairs of an input and a picture: give A|B pictures, or any pictures with data.degrade",
+    ),
     "cyclegan": ("unpaired", "two folders of pictures, trainA and trainB"),
 }
 """Recipe of a teacher -> what it needs, in words. Others need pictures alone, which all data have."""
@@ -98,4 +105,8 @@ def _at_load_size(source: Source, config: DataSet) -> Source:
         assert reader is not None
         return reader(split)
 
-    return replace(source, read=lambda split: of(split).read(split), read_inputs=None if source.read_inputs is None else read_inputs)
+    return replace(
+        source,
+        read=lambda split: of(split).read(split),
+        read_inputs=None if source.read_inputs is None else read_inputs,
+    )

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from raydistill.config import Frozen
+from raydistill.config.base import Frozen
+from raydistill.config.paths import validated
 from raydistill.data.files import File, text_of
 from raydistill.data.source import Classes, Color, ids_in
-from raydistill.dotted import validated
 from raydistill.errors import ConfigError, DataError
 
 IGNORED_ID = 255
@@ -33,17 +33,34 @@ def listed_classes(path: Path) -> Classes | None:
         return None
     try:
         content = json.loads(text_of(path))
-        file = validated(ClassesFile, {key: content[key] for key in ClassesFile.model_fields if key in content}, where="content")
+        file = validated(
+            ClassesFile,
+            {key: content[key] for key in ClassesFile.model_fields if key in content},
+            where="content",
+        )
     except (json.JSONDecodeError, TypeError, ConfigError) as error:
-        raise DataError(f'{path}: {error}. Allowed: {{"classes": [names], "ignore_index": id, "palette": [[r, g, b], ...]}}.') from None
+        raise DataError(
+            f'{path}: {error}. Allowed: {{"classes": [names], "ignore_index": id, "palette": [[r, g, b], ...]}}.'
+        ) from None
     ids = [index for index in range(len(file.classes)) if index != file.ignore_index]
     ignored = [] if file.ignore_index is None else [file.ignore_index]
     palette = _palette(len(file.classes)) if file.palette is None else file.palette
     if not ids or not all(0 <= index <= 255 for index in ids + ignored):
-        raise DataError(f"{path}: {len(ids)} classes and ignore_index {file.ignore_index}. Allowed: 1 or more classes, ids 0 to 255.")
-    if len(palette) != len(file.classes) or not all(0 <= value <= 255 for color in palette for value in color):
-        raise DataError(f"{path}: palette: {len(palette)} colours. Allowed: {len(file.classes)}, one per class, with values 0 to 255.")
-    return Classes(tuple(file.classes[index] for index in ids), tuple(palette[index] for index in ids), tuple(ids), tuple(ignored))
+        raise DataError(
+            f"{path}: {len(ids)} classes and ignore_index {file.ignore_index}. Allowed: 1 or more classes, ids 0 to 255."
+        )
+    if len(palette) != len(file.classes) or not all(
+        0 <= value <= 255 for color in palette for value in color
+    ):
+        raise DataError(
+            f"{path}: palette: {len(palette)} colours. Allowed: {len(file.classes)}, one per class, with values 0 to 255."
+        )
+    return Classes(
+        tuple(file.classes[index] for index in ids),
+        tuple(palette[index] for index in ids),
+        tuple(ids),
+        tuple(ignored),
+    )
 
 
 def seen_classes(labels: list[File]) -> Classes:
@@ -51,9 +68,13 @@ def seen_classes(labels: list[File]) -> Classes:
     seen: set[int] = set().union(*(ids_in(np.asarray(label_of(label))) for label in labels))
     real = seen - {IGNORED_ID}
     if not real:
-        raise DataError(f"{Path(labels[0].where).parent}: all labels are {IGNORED_ID} (ignored) everywhere. Needed: one class or more.")
+        raise DataError(
+            f"{Path(labels[0].where).parent}: all labels are {IGNORED_ID} (ignored) everywhere. Needed: one class or more."
+        )
     ids = range(max(real) + 1)
-    return Classes(tuple(f"class_{index}" for index in ids), _palette(len(ids)), tuple(ids), tuple(seen - real))
+    return Classes(
+        tuple(f"class_{index}" for index in ids), _palette(len(ids)), tuple(ids), tuple(seen - real)
+    )
 
 
 def label_of(file: File) -> Image.Image:
@@ -68,7 +89,10 @@ def label_of(file: File) -> Image.Image:
 
 def _palette(num_colors: int) -> tuple[Color, ...]:
     """Distinct saturated colours: the hue turns by the golden ratio and the brightness falls in steps."""
-    colors = (colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.85, 1.0 - 0.1 * (index // 2 % 6)) for index in range(num_colors))
+    colors = (
+        colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.85, 1.0 - 0.1 * (index // 2 % 6))
+        for index in range(num_colors)
+    )
     return tuple((round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colors)
 
 
@@ -98,4 +122,6 @@ _CITYSCAPES: dict[int, tuple[str, Color]] = {
 
 def cityscapes_classes() -> Classes:
     names, palette = zip(*_CITYSCAPES.values())
-    return Classes(names, palette, tuple(_CITYSCAPES), tuple(index for index in range(34) if index not in _CITYSCAPES))
+    return Classes(
+        names, palette, tuple(_CITYSCAPES), tuple(index for index in range(34) if index not in _CITYSCAPES)
+    )

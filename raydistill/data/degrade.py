@@ -5,11 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from raydistill.config import Degradation
+from raydistill.config.data import Degradation
 from raydistill.seeds import torch_stream
 
 
-def degraded(pictures: Tensor, config: Degradation, indices: np.ndarray, passes: np.ndarray, seed: int) -> Tensor:
+def degraded(
+    pictures: Tensor, config: Degradation, indices: np.ndarray, passes: np.ndarray, seed: int
+) -> Tensor:
     """uint8 (B, 3, H, W) -> uint8 (B, 3, H / scale, W / scale): means of scale x scale pixels, plus noise, rounded to 8 bits.
 
     Args:
@@ -17,7 +19,10 @@ def degraded(pictures: Tensor, config: Degradation, indices: np.ndarray, passes:
     """
     small = F.avg_pool2d(pictures.float(), config.scale)
     if config.noise_std:
-        streams = [torch_stream(seed, f"degrade/{index}", int(number)) for index, number in zip(indices, passes, strict=True)]
+        streams = [
+            torch_stream(seed, f"degrade/{index}", int(number))
+            for index, number in zip(indices, passes, strict=True)
+        ]
         noise = torch.stack([torch.randn(small.shape[1:], generator=stream) for stream in streams])
         small = small + config.noise_std * noise.to(small.device)
     return small.round().clamp(0, 255).to(torch.uint8)

@@ -15,9 +15,9 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from raydistill.config import Frozen
+from raydistill.config.base import Frozen
+from raydistill.config.paths import nearest
 from raydistill.data.files import refuse_unsafe
-from raydistill.dotted import nearest
 from raydistill.errors import DataError
 
 _PART = 1 << 20
@@ -35,8 +35,14 @@ _CYCLEGAN = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/{}.zip"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{}-ubyte.gz"
 
 SETS: dict[str, tuple[Download, ...]] = {
-    **{name: (Download(_PIX2PIX.format(name)),) for name in ("facades", "maps", "edges2shoes", "edges2handbags", "night2day")},
-    **{name: (Download(_CYCLEGAN.format(name)),) for name in ("horse2zebra", "summer2winter_yosemite", "apple2orange", "monet2photo")},
+    **{
+        name: (Download(_PIX2PIX.format(name)),)
+        for name in ("facades", "maps", "edges2shoes", "edges2handbags", "night2day")
+    },
+    **{
+        name: (Download(_CYCLEGAN.format(name)),)
+        for name in ("horse2zebra", "summer2winter_yosemite", "apple2orange", "monet2photo")
+    },
     "fashion_mnist": (
         Download(_FASHION.format("train-images-idx3"), "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
         Download(_FASHION.format("train-labels-idx1"), "25c81989df183df01b3e8a0aad5dffbe"),
@@ -73,10 +79,14 @@ def run(options: FetchOptions, say: Callable[[str], None] = print) -> int:
         raise DataError(f"{name} is not fetched: {BY_HAND[name]}. Then: raydistill data inspect FOLDER.")
     if name not in SETS:
         known = [*SETS, *BY_HAND]
-        raise DataError(f"there is no set {name!r}. Known: {', '.join(known)}. Nearest: {nearest(name, known)!r}.")
+        raise DataError(
+            f"there is no set {name!r}. Known: {', '.join(known)}. Nearest: {nearest(name, known)!r}."
+        )
     downloads, final = SETS[name], options.to / name
     if options.sha256 is not None and len(downloads) > 1:
-        raise DataError(f"--sha256 is for sets of one file; {name} has {len(downloads)}, whose checksums are published. Leave it out.")
+        raise DataError(
+            f"--sha256 is for sets of one file; {name} has {len(downloads)}, whose checksums are published. Leave it out."
+        )
     if final.exists():
         say(f"{final} is there. Remove it to fetch it again.")
         return 0
@@ -84,7 +94,11 @@ def run(options: FetchOptions, say: Callable[[str], None] = print) -> int:
     _try(lambda: parts.mkdir(parents=True, exist_ok=True), options.to)
     sums = []
     for download in downloads:
-        url = download.url if options.mirror is None else f"{options.mirror.rstrip('/')}/{download.url.rpartition('/')[2]}"
+        url = (
+            download.url
+            if options.mirror is None
+            else f"{options.mirror.rstrip('/')}/{download.url.rpartition('/')[2]}"
+        )
         path = parts / url.rpartition("/")[2]
         _bring(url, path, say)
         sums.append(f"{_checked(path, url, download.md5, options.sha256, say)}  {path.name}")
@@ -98,7 +112,9 @@ def _try(action: Callable[[], None], folder: Path) -> None:
     try:
         action()
     except OSError as error:
-        raise DataError(f"{folder}: cannot be written: {error}. Free some space, or give another --to.") from None
+        raise DataError(
+            f"{folder}: cannot be written: {error}. Free some space, or give another --to."
+        ) from None
 
 
 # ---- bringing a file ------------------------------------------------------------------------------------------------
@@ -112,7 +128,9 @@ def _bring(url: str, path: Path, say: Callable[[str], None]) -> None:
     have = part.stat().st_size if part.exists() and tag.exists() else 0
     headers = {"Range": f"bytes={have}-", "If-Range": tag.read_text()} if have else {}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_SEC) as answer:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=_TIMEOUT_SEC
+        ) as answer:
             goes_on = answer.status == 206
             have = have if goes_on else 0
             total = have + int(answer.headers["Content-Length"]) if answer.headers["Content-Length"] else None
@@ -123,14 +141,22 @@ def _bring(url: str, path: Path, say: Callable[[str], None]) -> None:
             with part.open("ab" if goes_on else "wb") as file:
                 have += _copy(answer, file)
     except urllib.error.HTTPError as error:
-        raise DataError(f"{url}: the server answers {error.code} {error.reason}. {_elsewhere(path)}") from None
+        raise DataError(
+            f"{url}: the server answers {error.code} {error.reason}. {_elsewhere(path)}"
+        ) from None
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
-        raise DataError(f"{url}: cannot be reached or broke off: {reason}. The same command goes on. {_elsewhere(path)}") from None
+        raise DataError(
+            f"{url}: cannot be reached or broke off: {reason}. The same command goes on. {_elsewhere(path)}"
+        ) from None
     except OSError as error:
-        raise DataError(f"{part}: cannot be written: {error}. Free some space, or give another --to.") from None
+        raise DataError(
+            f"{part}: cannot be written: {error}. Free some space, or give another --to."
+        ) from None
     if total is not None and have != total:
-        raise DataError(f"{url}: broke off after {have:,} of {total:,} bytes. The same command goes on. {_elsewhere(path)}")
+        raise DataError(
+            f"{url}: broke off after {have:,} of {total:,} bytes. The same command goes on. {_elsewhere(path)}"
+        )
     part.rename(path)
 
 
@@ -158,7 +184,9 @@ def _checked(path: Path, url: str, md5: str, sha256: str | None, say: Callable[[
                 f"{url}: {kind} {found[kind]}, expected {expected}. It was removed. Fetch it again, or from elsewhere: --mirror URL."
             )
     if not md5 and not sha256:
-        say(f"{path.name}: nobody publishes a checksum for it; SHA-256 {found['sha256']}, kept in SHA256SUMS. To demand one: --sha256")
+        say(
+            f"{path.name}: nobody publishes a checksum for it; SHA-256 {found['sha256']}, kept in SHA256SUMS. To demand one: --sha256"
+        )
     return found["sha256"]
 
 
@@ -193,4 +221,6 @@ def _unpack_archive(path: Path, folder: Path) -> None:
                 tar.extractall(folder, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         path.unlink()
-        raise DataError(f"{path.name}: cannot be unpacked: {error}. It was removed. Fetch it again.") from None
+        raise DataError(
+            f"{path.name}: cannot be unpacked: {error}. It was removed. Fetch it again."
+        ) from None

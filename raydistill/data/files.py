@@ -32,13 +32,22 @@ class File(NamedTuple):
         """The picture as it is stored. Raises DataError where it is none, or damaged."""
         content = self.read()
         if content.startswith(LFS_POINTER):
-            raise DataError(f"{self.where}: this is a git-LFS pointer, not a picture. Run `git lfs pull` where the data lie.")
+            raise DataError(
+                f"{self.where}: this is a git-LFS pointer, not a picture. Run `git lfs pull` where the data lie."
+            )
         try:
             image = Image.open(io.BytesIO(content))
             image.load()
             return image
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # the middle two: broken PNG chunks
-            raise DataError(f"{self.where}: cannot be read as a picture: {error}. Replace or remove it.") from error
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            Image.DecompressionBombError,
+        ) as error:  # the middle two: broken PNG chunks
+            raise DataError(
+                f"{self.where}: cannot be read as a picture: {error}. Replace or remove it."
+            ) from error
 
 
 class Row(NamedTuple):
@@ -90,7 +99,9 @@ def _in_zip(path: Path) -> list[File]:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         if path.is_file() and path.read_bytes()[: len(LFS_POINTER)] == LFS_POINTER:
-            raise DataError(f"{path}: this is a git-LFS pointer, not a zip file. Run `git lfs pull` where it lies.") from None
+            raise DataError(
+                f"{path}: this is a git-LFS pointer, not a zip file. Run `git lfs pull` where it lies."
+            ) from None
         raise DataError(f"{path}: cannot be read as a zip file: {error}. Give a whole one.") from None
     names = sorted(name for name in archive.namelist() if not name.endswith("/"))
     refuse_unsafe(path, names)
@@ -106,7 +117,9 @@ def refuse_unsafe(path: Path, names: Iterable[str]) -> None:
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
-            raise DataError(f"{path}: the entry {name!r} leaves the folder it would be unpacked to. Do not use this file.")
+            raise DataError(
+                f"{path}: the entry {name!r} leaves the folder it would be unpacked to. Do not use this file."
+            )
 
 
 def _is_hidden(name: str) -> bool:
@@ -116,11 +129,19 @@ def _is_hidden(name: str) -> bool:
 def _content(read: Callable[[], bytes], where: str) -> bytes:
     try:
         return read()
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:  # the last three: zip entries
+    except (
+        OSError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        NotImplementedError,
+        EOFError,
+    ) as error:  # the last three: zip entries
         raise DataError(f"{where}: cannot be read: {error}. Replace or remove it.") from None
 
 
-def decode_pictures(pictures: Iterable[Picture], *, grey: bool | None = None) -> Iterator[tuple[str, Image.Image]]:
+def decode_pictures(
+    pictures: Iterable[Picture], *, grey: bool | None = None
+) -> Iterator[tuple[str, Image.Image]]:
     """Where each comes from, and the picture as RGB. A set is grey or in colour; `grey` None: as its first picture is.
 
     Grey pictures become three equal channels; one among coloured ones is refused.
@@ -131,7 +152,9 @@ def decode_pictures(pictures: Iterable[Picture], *, grey: bool | None = None) ->
     for picture in pictures:
         image = picture.image()
         if image.mode.startswith(("I", "F")):
-            raise DataError(f"{picture.where}: the picture has mode {image.mode}. Allowed: 8 bits per channel. Convert it.")
+            raise DataError(
+                f"{picture.where}: the picture has mode {image.mode}. Allowed: 8 bits per channel. Convert it."
+            )
         grey = is_grey(image) if grey is None else grey
         if is_grey(image) != grey:
             kind, others = ("in colour", "grey") if grey else ("grey", "in colour")
@@ -154,7 +177,9 @@ def entries(folder: Path) -> list[Path]:
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise DataError(f"{folder}: this folder cannot be listed: {error.strerror}. Give an existing, readable folder.") from None
+        raise DataError(
+            f"{folder}: this folder cannot be listed: {error.strerror}. Give an existing, readable folder."
+        ) from None
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
@@ -164,10 +189,14 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     for path in there:
         if path.suffix.lower() in suffixes:
             if path.stem in files:
-                raise DataError(f"{path}: {files[path.stem].name} has the same stem. Allowed: a stem once. Remove or rename one.")
+                raise DataError(
+                    f"{path}: {files[path.stem].name} has the same stem. Allowed: a stem once. Remove or rename one."
+                )
             files[path.stem] = path
     if not files:
-        raise DataError(f"{folder}: no {', '.join(suffixes)} here. Found {few(there)}. Add pictures or remove the folder.")
+        raise DataError(
+            f"{folder}: no {', '.join(suffixes)} here. Found {few(there)}. Add pictures or remove the folder."
+        )
     return files
 
 

@@ -11,13 +11,16 @@ import numpy as np
 from PIL import Image
 from pydantic import PositiveInt
 
-from raydistill.config import FolderLayout, Frozen
+from raydistill.config.base import Frozen
+from raydistill.config.data import FolderLayout
 from raydistill.data.classes import label_of
+from raydistill.data.decode import classes_of, halves
+from raydistill.data.detect import find, look, packed
 from raydistill.data.files import GREY
-from raydistill.data.folders import carve, classes_of, halves
-from raydistill.data.layouts import Found, Layout, Sample, find, look, packed
-from raydistill.data.prepare import IGNORED_COLOR
+from raydistill.data.prepared import IGNORED_COLOR
+from raydistill.data.sample import FileLayout, Found, Sample
 from raydistill.data.source import Classes, ids_in
+from raydistill.data.split import carve
 from raydistill.errors import DataError
 
 _SHOWN = 24
@@ -79,7 +82,9 @@ def run(options: InspectOptions) -> int:
     every: list[Facts] = []
     for path in paths:
         facts, shown = inspect(path, options.layout, options.num)
-        sheet = options.sheet if len(paths) == 1 else options.sheet.with_stem(f"{options.sheet.stem}-{path.stem}")
+        sheet = (
+            options.sheet if len(paths) == 1 else options.sheet.with_stem(f"{options.sheet.stem}-{path.stem}")
+        )
         if shown:
             contact_sheet(shown).save(sheet)
             facts = facts.model_copy(update={"sheet": str(sheet)})
@@ -91,7 +96,9 @@ def run(options: InspectOptions) -> int:
     return int(any(facts.problems for facts in every))
 
 
-def inspect(path: Path, layout: Layout | Literal["auto"] = "auto", num: int | None = None) -> tuple[Facts, list[list[Image.Image]]]:
+def inspect(
+    path: Path, layout: FileLayout | Literal["auto"] = "auto", num: int | None = None
+) -> tuple[Facts, list[list[Image.Image]]]:
     """Facts, and the pictures of a contact sheet: what belongs together is in one list.
 
     Raises:
@@ -99,8 +106,17 @@ def inspect(path: Path, layout: Layout | Literal["auto"] = "auto", num: int | No
     """
     found = find(path, layout)
     _, rule = carve(found.splits)
-    samples = [sample for splits in (found.splits, found.inputs or {}) for listed in splits.values() for sample in listed]
-    chosen = samples if num is None else [samples[index] for index in np.unique(np.linspace(0, len(samples) - 1, num).astype(int))]
+    samples = [
+        sample
+        for splits in (found.splits, found.inputs or {})
+        for listed in splits.values()
+        for sample in listed
+    ]
+    chosen = (
+        samples
+        if num is None
+        else [samples[index] for index in np.unique(np.linspace(0, len(samples) - 1, num).astype(int))]
+    )
     seen = _Seen()
     try:
         seen.classes = classes_of(found, path)()
@@ -151,8 +167,12 @@ def _look_at(sample: Sample, seen: _Seen) -> None:
         seen.pictures[sample.class_id] += 1
     if (label := _ids(sample, seen.classes)) is not None:
         if label.shape[::-1] != picture.size:
-            raise DataError(f"{sample.picture.where}: {picture.width}x{picture.height}, its label {label.shape[1]}x{label.shape[0]}")
-        seen.pixels.update({value: int(count) for value, count in enumerate(np.bincount(label.ravel())) if count})
+            raise DataError(
+                f"{sample.picture.where}: {picture.width}x{picture.height}, its label {label.shape[1]}x{label.shape[0]}"
+            )
+        seen.pixels.update(
+            {value: int(count) for value, count in enumerate(np.bincount(label.ravel())) if count}
+        )
         seen.pictures.update(ids_in(label))
 
 
@@ -171,7 +191,9 @@ def _mixed(samples: list[Sample], seen: _Seen, found: Found) -> Iterator[str]:
         yield f"{odd}: {'grey' if few else 'in colour'}, as {min(grey, total - grey)} of {total} are; allowed: one of the two"
     if deep := [mode for mode in seen.modes if mode.startswith(("I", "F"))]:
         yield f"{sum(seen.modes[mode] for mode in deep)} pictures have mode {', '.join(deep)}: more than 8 bits a channel"
-    if found.layout == "aligned" and (odd_width := [size for size in seen.sizes if int(size.split("x")[0]) % 2]):
+    if found.layout == "aligned" and (
+        odd_width := [size for size in seen.sizes if int(size.split("x")[0]) % 2]
+    ):
         yield f"A|B pictures of {odd_width[0]}: an odd width has no middle"
 
 
@@ -183,9 +205,14 @@ def _mode(sample: Sample) -> str:
 
 
 def _class_facts(found: Found, seen: _Seen) -> tuple[ClassFacts, ...]:
-    names, counts = (seen.classes.names, seen.pixels) if seen.classes is not None else (found.class_names, seen.pictures)
+    names, counts = (
+        (seen.classes.names, seen.pixels) if seen.classes is not None else (found.class_names, seen.pictures)
+    )
     total = sum(counts[index] for index in range(len(names))) or 1
-    return tuple(ClassFacts(name=name, pictures=seen.pictures[index], share=counts[index] / total) for index, name in enumerate(names))
+    return tuple(
+        ClassFacts(name=name, pictures=seen.pictures[index], share=counts[index] / total)
+        for index, name in enumerate(names)
+    )
 
 
 def _ignored_share(seen: _Seen) -> float | None:
@@ -211,7 +238,9 @@ def _together(found: Found, sample: Sample, classes: Classes | None) -> list[Ima
 
 def contact_sheet(shown: list[list[Image.Image]]) -> Image.Image:
     """All pictures side by side, scaled to the same height; what belongs together touches."""
-    height = max(1, max(round(_CELL * image.height / max(image.size)) for images in shown for image in images))
+    height = max(
+        1, max(round(_CELL * image.height / max(image.size)) for images in shown for image in images)
+    )
     cells = [[_scaled(image, height) for image in images] for images in shown]
     width = max(sum(image.width for image in images) for images in cells) + 4
     columns = max(1, min(_COLUMNS, len(cells)))
@@ -238,7 +267,12 @@ def lines(facts: Facts) -> Iterator[str]:
     yield f"{facts.path}: {facts.layout}"
     counts = ", ".join(f"{split} {count:,}" for split, count in facts.splits.items())
     if facts.input_splits:
-        counts = "B: " + counts + "; A: " + ", ".join(f"{split} {count:,}" for split, count in facts.input_splits.items())
+        counts = (
+            "B: "
+            + counts
+            + "; A: "
+            + ", ".join(f"{split} {count:,}" for split, count in facts.input_splits.items())
+        )
     yield f"  pictures   {counts}. {facts.split_rule}"
     yield f"  sizes      {_most(facts.sizes)}"
     yield f"  modes      {_most(facts.modes)}"

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raydistill.config import Stored
+from raydistill.config.base import Stored
 from raydistill.data import batch, load_split, pictures, to_float
-from raydistill.data.prepare import Split
+from raydistill.data.prepared import Split
 from raydistill.errors import StoreError
 
 LIMIT_GB = 2.0
@@ -63,10 +63,21 @@ def store_outputs(
     temporary = final.with_suffix(f".{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+            np.lib.format.write_array_header_1_0(
+                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+            )
             for mirrored in range(shape[0]):
                 for start in range(0, number, 64):
-                    file.write(_of_part(network, split, np.arange(start, min(start + 64, number)), bool(mirrored), device, chunk).tobytes())
+                    file.write(
+                        _of_part(
+                            network,
+                            split,
+                            np.arange(start, min(start + 64, number)),
+                            bool(mirrored),
+                            device,
+                            chunk,
+                        ).tobytes()
+                    )
         os.replace(temporary, final)
     except OSError as error:
         temporary.unlink(missing_ok=True)
@@ -83,11 +94,22 @@ def outputs_bytes(split: Split, flip: bool) -> int:
 
 
 def _shape(split: Split, flip: bool) -> tuple[int, ...]:
-    return (2 if flip else 1, len(split) if split.inputs is None else len(split.inputs), 3, split.info.height, split.info.width)
+    return (
+        2 if flip else 1,
+        len(split) if split.inputs is None else len(split.inputs),
+        3,
+        split.info.height,
+        split.info.width,
+    )
 
 
 def _of_part(
-    network: Callable[[Tensor], Tensor], split: Split, indices: np.ndarray, mirrored: bool, device: torch.device, chunk: int
+    network: Callable[[Tensor], Tensor],
+    split: Split,
+    indices: np.ndarray,
+    mirrored: bool,
+    device: torch.device,
+    chunk: int,
 ) -> np.ndarray:
     flips = np.full(len(indices), mirrored)
     if split.info.pairing == "unpaired":

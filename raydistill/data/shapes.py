@@ -10,7 +10,7 @@ import hashlib
 
 import numpy as np
 
-from raydistill.config import ShapesData
+from raydistill.config.data import ShapesData
 
 CLASSES = ("ground", "rows", "columns", "diagonals", "checks", "dots", "ball", "slashes")
 PALETTE = (
@@ -65,7 +65,9 @@ def _outline(y: np.ndarray, x: np.ndarray, shape: int) -> np.ndarray:
     return (abs(y) < 1) & (abs(x) < (y + 1) / 2 + 0.2)
 
 
-def _texture(kind: int, rows: np.ndarray, columns: np.ndarray, period: int, rng: np.random.Generator) -> np.ndarray:
+def _texture(
+    kind: int, rows: np.ndarray, columns: np.ndarray, period: int, rng: np.random.Generator
+) -> np.ndarray:
     """Colours (N, 3) of a class at so many pixels, with a random phase."""
     phase = (rng.random(2) < 0.25) * (period // 2)
     y, x = (rows + phase[0]) % period, (columns + phase[1]) % period
@@ -87,7 +89,9 @@ def _texture(kind: int, rows: np.ndarray, columns: np.ndarray, period: int, rng:
     return np.where(bright[:, None], _BRIGHT, _DARK)
 
 
-def _shading(rows: np.ndarray, columns: np.ndarray, center: np.ndarray, radii: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shading(
+    rows: np.ndarray, columns: np.ndarray, center: np.ndarray, radii: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Brightness factor (N,) of pixels: the object is lit from a random side."""
     angle = rng.uniform(0, 2 * np.pi)
     side = np.sin(angle) * (rows - center[0]) / radii[0] + np.cos(angle) * (columns - center[1]) / radii[1]

@@ -8,12 +8,14 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from raydistill.config import Degradation, ShapesData
+from raydistill.config.data import Degradation, ShapesData
 from raydistill.data import shapes
 from raydistill.errors import DataError
 
 SplitName = Literal["train", "val", "test"]
-Layout = Literal["shapes", "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"]
+Layout = Literal[
+    "shapes", "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"
+]
 Pairing = Literal["pairs", "unpaired", "pictures"]
 """pairs: input i belongs to target i. unpaired: as many inputs as there are, of their own. pictures: no inputs."""
 Color = tuple[int, int, int]
@@ -42,7 +44,9 @@ class Classes:
         if unknown:
             ignored = ", ".join(map(str, self.ignored_ids))
             allowed = f"{min(self.ids)} to {max(self.ids)}" + f", and {ignored} for ignored" * bool(ignored)
-            raise DataError(f"{path}: the label id {unknown[0]} is not a class. Allowed: {allowed}. Correct the label or classes.json.")
+            raise DataError(
+                f"{path}: the label id {unknown[0]} is not a class. Allowed: {allowed}. Correct the label or classes.json."
+            )
         table = np.full(256, len(self.names), np.uint8)
         table[list(self.ids)] = range(len(self.ids))
         return table[label]

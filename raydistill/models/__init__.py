@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from raydistill.architectures import (
+from raydistill.config.architectures import (
     EnhanceGenerator,
     Generator,
     MobileResnetGenerator,
@@ -17,9 +17,9 @@ from raydistill.architectures import (
     StyleganGenerator,
     UnetGenerator,
 )
-from raydistill.cost import Table
 from raydistill.errors import ConfigError
 from raydistill.models import enhance, patchgan, resnet, sagan, stylegan2, unet
+from raydistill.models.cost import Table
 
 
 class Family(NamedTuple):
@@ -45,9 +45,13 @@ class Family(NamedTuple):
 
 GENERATORS: dict[str, Family] = {
     "resnet": Family(ResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs, "1.weight"),
-    "mobile_resnet": Family(MobileResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs, "1.weight"),
+    "mobile_resnet": Family(
+        MobileResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs, "1.weight"
+    ),
     "unet": Family(UnetGenerator, "picture", unet.Unet, unet.layers, unet.needs, "downs.0.0.weight"),
-    "enhance": Family(EnhanceGenerator, "picture", enhance.build, enhance.layers, enhance.needs, normal_init=False),
+    "enhance": Family(
+        EnhanceGenerator, "picture", enhance.build, enhance.layers, enhance.needs, normal_init=False
+    ),
     "sagan": Family(
         SaganGenerator,
         "noise",
@@ -75,7 +79,9 @@ GENERATORS: dict[str, Family] = {
 def check(config: Generator, in_channels: int, height: int, width: int, where: str) -> None:
     """Raises ConfigError where a generator cannot take pictures of this size."""
     if (needed := GENERATORS[config.family].needs(config, in_channels, height, width)) is not None:
-        raise ConfigError(f"{where}: {config.family} needs {needed}, given {in_channels} channels of {height}x{width}")
+        raise ConfigError(
+            f"{where}: {config.family} needs {needed}, given {in_channels} channels of {height}x{width}"
+        )
 
 
 def input_channels(config: Generator, state: Mapping[str, Tensor]) -> int:
@@ -90,8 +96,14 @@ def input_shape(config: Generator, in_channels: int, height: int, width: int) ->
     return (in_channels, height, width) if latent is None else (latent(config),)
 
 
-def discriminator(config: PatchDiscriminator | SaganDiscriminator | StyleganDiscriminator, in_channels: int) -> nn.Module:
+def discriminator(
+    config: PatchDiscriminator | SaganDiscriminator | StyleganDiscriminator, in_channels: int
+) -> nn.Module:
     """Scores pictures of `in_channels`, which is 3 for those that see no condition."""
     if isinstance(config, PatchDiscriminator):
         return patchgan.build(config, in_channels)
-    return sagan.Discriminator(config) if isinstance(config, SaganDiscriminator) else stylegan2.Discriminator(config)
+    return (
+        sagan.Discriminator(config)
+        if isinstance(config, SaganDiscriminator)
+        else stylegan2.Discriminator(config)
+    )

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill.architectures import EnergyNetwork
+from raydistill.config.architectures import EnergyNetwork
 from raydistill.errors import ConfigError
 
 _EPSILON = 1e-6
@@ -71,7 +71,11 @@ def num_blocks(config: EnergyNetwork, height: int, width: int, where: str = "ene
     if not 1 <= asked <= most:
         raise ConfigError(
             f"{where}: {asked} residual blocks do not fit pictures of {height}x{width}, "
-            + (f"at most {most} do; lower it" if most else "which are too small for any; 3 pixels or more are needed")
+            + (
+                f"at most {most} do; lower it"
+                if most
+                else "which are too small for any; 3 pixels or more are needed"
+            )
         )
     return asked
 
@@ -83,7 +87,11 @@ class EnergyBlock(nn.Module):
         super().__init__()
         self.first = SpectralConv(in_channels, in_channels, 3)
         self.second = SpectralConv(in_channels, out_channels, 3, std=1e-10, lower_bounded=True, halves=True)
-        self.shortcut = SpectralConv(in_channels, out_channels, 3, halves=True) if in_channels != out_channels else nn.AvgPool2d(2)
+        self.shortcut = (
+            SpectralConv(in_channels, out_channels, 3, halves=True)
+            if in_channels != out_channels
+            else nn.AvgPool2d(2)
+        )
 
     def forward(self, h: Tensor) -> Tensor:
         branch = self.second(F.leaky_relu(self.first(h), 0.01))

@@ -9,8 +9,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill.architectures import EnhanceGenerator
-from raydistill.cost import Layer, Table
+from raydistill.config.architectures import EnhanceGenerator
+from raydistill.models.cost import Layer, Table
 
 
 class Enhance(nn.Module):
@@ -26,7 +26,9 @@ class Enhance(nn.Module):
         self.doublings = nn.ModuleList()
         channels = w.trunk
         for _ in range(num_doublings(config)):
-            self.doublings.append(nn.Sequential(nn.Conv2d(channels, 4 * w.up, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(True)))
+            self.doublings.append(
+                nn.Sequential(nn.Conv2d(channels, 4 * w.up, 3, padding=1), nn.PixelShuffle(2), nn.ReLU(True))
+            )
             channels = w.up
         self.head = nn.Conv2d(channels, 3, 3, padding=1)
 
@@ -66,8 +68,15 @@ def num_doublings(config: EnhanceGenerator) -> int:
 def layers(config: EnhanceGenerator, in_channels: int, height: int, width: int) -> Table:
     """The convolutions of `Enhance` as a table; height and width are the input's."""
     w, positions, channels = config.widths, height * width, config.widths.trunk
-    block: Table = [Layer(w.trunk, w.hidden, 3, positions, True), Layer(w.hidden, w.trunk, 3, positions, True)]
-    table: Table = [Layer(3, w.trunk, 3, positions, True), *block * config.num_blocks, Layer(w.trunk, w.trunk, 3, positions, True)]
+    block: Table = [
+        Layer(w.trunk, w.hidden, 3, positions, True),
+        Layer(w.hidden, w.trunk, 3, positions, True),
+    ]
+    table: Table = [
+        Layer(3, w.trunk, 3, positions, True),
+        *block * config.num_blocks,
+        Layer(w.trunk, w.trunk, 3, positions, True),
+    ]
     for _ in range(num_doublings(config)):
         table.append(Layer(channels, 4 * w.up, 3, positions, True))
         channels, positions = w.up, 4 * positions

@@ -7,8 +7,8 @@ modules.
 
 from torch import Tensor, nn
 
-from raydistill.architectures import MobileResnetGenerator, ResnetGenerator
-from raydistill.cost import Layer, Table
+from raydistill.config.architectures import MobileResnetGenerator, ResnetGenerator
+from raydistill.models.cost import Layer, Table
 
 AnyResnet = ResnetGenerator | MobileResnetGenerator
 
@@ -54,7 +54,11 @@ def layers(config: AnyResnet, in_channels: int, height: int, width: int) -> Tabl
 
 
 def needs(config: AnyResnet, in_channels: int, height: int, width: int) -> str | None:
-    return "heights and widths divisible by 4, 8 or more" if height % 4 or width % 4 or min(height, width) < 8 else None
+    return (
+        "heights and widths divisible by 4, 8 or more"
+        if height % 4 or width % 4 or min(height, width) < 8
+        else None
+    )
 
 
 def hidden_widths(config: AnyResnet) -> list[int]:

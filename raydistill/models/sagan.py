@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import register_parametrization
 
-from raydistill.architectures import SaganDiscriminator, SaganGenerator
-from raydistill.cost import Extra, Layer, Table
+from raydistill.config.architectures import SaganDiscriminator, SaganGenerator
+from raydistill.models.cost import Extra, Layer, Table
 
 SIDE = 64
 _PLACES = 128
@@ -80,8 +80,14 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = self.query(x).flatten(2), self.key(x).flatten(2), self.value(x).flatten(2).transpose(1, 2).contiguous()
-        parts = [(part.transpose(1, 2) @ key).softmax(2) @ value for part in query.split(_PLACES, 2)]  # softmax: [place, place it looks at]
+        query, key, value = (
+            self.query(x).flatten(2),
+            self.key(x).flatten(2),
+            self.value(x).flatten(2).transpose(1, 2).contiguous(),
+        )
+        parts = [
+            (part.transpose(1, 2) @ key).softmax(2) @ value for part in query.split(_PLACES, 2)
+        ]  # softmax: [place, place it looks at]
         return x + self.gamma * torch.cat(parts, 1).transpose(1, 2).reshape(x.shape)
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill.architectures import STYLEGAN_GROUP, StyleganDiscriminator, StyleganGenerator
-from raydistill.cost import Extra, Layer, Table
+from raydistill.config.architectures import STYLEGAN_GROUP, StyleganDiscriminator, StyleganGenerator
+from raydistill.models.cost import Extra, Layer, Table
 
 _MAPPING_RATE = 0.01
 """The mapping network learns so much slower."""
@@ -30,7 +30,9 @@ class Generator(nn.Module):
         super().__init__()
         sides, style = config.widths.sides, config.style
         self.truncation = config.truncation
-        self.mapping = nn.ModuleList(EqualLinear(style, style, rate=_MAPPING_RATE) for _ in range(config.num_mapping_layers))
+        self.mapping = nn.ModuleList(
+            EqualLinear(style, style, rate=_MAPPING_RATE) for _ in range(config.num_mapping_layers)
+        )
         self.constant = nn.Parameter(torch.randn(1, sides[4], 4, 4))
         self.convs = nn.ModuleList([StyledConv(sides[4], sides[4], style, 4)])
         self.rgbs = nn.ModuleList([ToRgb(sides[4], style)])
@@ -99,7 +101,9 @@ class StyledConv(nn.Module):
         x = x * scales[:, :, None, None]
         x = _double_by(x, weight) if self.doubles else F.conv2d(x, weight, padding=1)
         x = x * demodulation[:, :, None, None]
-        return _activate(x + self.noise_strength * (self.noise if noise is None else noise) + self.bias[:, None, None])
+        return _activate(
+            x + self.noise_strength * (self.noise if noise is None else noise) + self.bias[:, None, None]
+        )
 
 
 class ToRgb(nn.Module):
@@ -141,7 +145,10 @@ class Halving(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
-        self.first, self.second = EqualConv(in_channels, in_channels, 3), EqualConv(in_channels, out_channels, 3)
+        self.first, self.second = (
+            EqualConv(in_channels, in_channels, 3),
+            EqualConv(in_channels, out_channels, 3),
+        )
         self.shortcut = EqualConv(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -212,7 +219,11 @@ def build(config: StyleganGenerator, in_channels: int) -> nn.Module:
 
 def needs(config: StyleganGenerator, in_channels: int, height: int, width: int) -> str | None:
     side = max(config.widths.sides)
-    return f"pictures of {side}x{side} (the last width that is given)" if (height, width) != (side, side) else None
+    return (
+        f"pictures of {side}x{side} (the last width that is given)"
+        if (height, width) != (side, side)
+        else None
+    )
 
 
 def layers(config: StyleganGenerator, in_channels: int, height: int, width: int) -> Table:

@@ -7,8 +7,8 @@ finished network, and its random numbers would belong to no image).
 from torch import Tensor, cat, nn
 from torch.nn.functional import leaky_relu
 
-from raydistill.architectures import UnetGenerator
-from raydistill.cost import Layer, Table
+from raydistill.config.architectures import UnetGenerator
+from raydistill.models.cost import Layer, Table
 
 
 class Unet(nn.Module):
@@ -28,8 +28,16 @@ class Unet(nn.Module):
             outer = level == 0
             given, channels = up[level] + (down[level] if level < last else 0), 3 if outer else up[level - 1]
             conv_up = nn.ConvTranspose2d(given, channels, 4, 2, 1, bias=bias or outer)
-            blocks = () if level == last else (Bottleneck(given if outer else channels, norm) for _ in range(number))
-            parts = (*blocks, nn.ReLU(), conv_up, nn.Tanh()) if outer else (nn.ReLU(), conv_up, _norm(channels, norm), *blocks)
+            blocks = (
+                ()
+                if level == last
+                else (Bottleneck(given if outer else channels, norm) for _ in range(number))
+            )
+            parts = (
+                (*blocks, nn.ReLU(), conv_up, nn.Tanh())
+                if outer
+                else (nn.ReLU(), conv_up, _norm(channels, norm), *blocks)
+            )
             self.ups.append(nn.Sequential(*parts))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,18 +84,33 @@ def layers(config: UnetGenerator, in_channels: int, height: int, width: int) -> 
         edge, number = level in (0, last), 0 if level == last else config.blocks_per_level
         given, out = up[level] + (down[level] if level < last else 0), 3 if level == 0 else up[level - 1]
         table += (
-            Layer(in_channels if level == 0 else down[level - 1], channels, 4, h * w, bias, None if edge else norm),
+            Layer(
+                in_channels if level == 0 else down[level - 1],
+                channels,
+                4,
+                h * w,
+                bias,
+                None if edge else norm,
+            ),
             Layer(given, out, 4, h * w, bias or level == 0, None if level == 0 else norm, growth=4),
         )
         if number:
             table += number * _bottleneck(channels, h, w, bias, norm)
-            table += number * (_bottleneck(given, h, w, bias, norm) if level == 0 else _bottleneck(out, 2 * h, 2 * w, bias, norm))
+            table += number * (
+                _bottleneck(given, h, w, bias, norm)
+                if level == 0
+                else _bottleneck(out, 2 * h, 2 * w, bias, norm)
+            )
     return table
 
 
 def needs(config: UnetGenerator, in_channels: int, height: int, width: int) -> str | None:
     multiple = 2**config.num_levels
-    return f"heights and widths divisible by {multiple} (2 ** num_levels)" if height % multiple or width % multiple else None
+    return (
+        f"heights and widths divisible by {multiple} (2 ** num_levels)"
+        if height % multiple or width % multiple
+        else None
+    )
 
 
 def _bottleneck(channels: int, height: int, width: int, bias: bool, norm: int) -> Table:

@@ -30,10 +30,14 @@ def expected_below(levels: Array, mean: Array, deviation: Array, is_log: bool = 
     else:
         z = (levels[None, :] - middle) / spread
         smooth = (levels[None, :] - middle) * ndtr(z) + spread * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    return np.where(deviation[:, None] > 0, np.maximum(smooth, 0.0), np.maximum(levels[None, :] - middle, 0.0))
+    return np.where(
+        deviation[:, None] > 0, np.maximum(smooth, 0.0), np.maximum(levels[None, :] - middle, 0.0)
+    )
 
 
-def hypervolume_improvement(front: Array, reference: Array, mean: Array, deviation: Array, is_log: Sequence[bool] | None = None) -> Array:
+def hypervolume_improvement(
+    front: Array, reference: Array, mean: Array, deviation: Array, is_log: Sequence[bool] | None = None
+) -> Array:
     """Expected volume (c,) that each candidate adds to what `front` dominates below `reference`.
 
     Args:
@@ -49,10 +53,16 @@ def hypervolume_improvement(front: Array, reference: Array, mean: Array, deviati
     return _sampled(front, reference, mean, deviation, is_log)
 
 
-def _closed_form(front: Array, reference: Array, mean: Array, deviation: Array, is_log: Sequence[bool]) -> Array:
-    edges = [np.concatenate([[-np.inf], np.unique(front[:, axis]), [reference[axis]]]) for axis in range(1, len(reference))]
+def _closed_form(
+    front: Array, reference: Array, mean: Array, deviation: Array, is_log: Sequence[bool]
+) -> Array:
+    edges = [
+        np.concatenate([[-np.inf], np.unique(front[:, axis]), [reference[axis]]])
+        for axis in range(1, len(reference))
+    ]
     shares = [
-        np.diff(_from_below(edge, mean[:, axis], deviation[:, axis], is_log[axis]), axis=1) for axis, edge in enumerate(edges, start=1)
+        np.diff(_from_below(edge, mean[:, axis], deviation[:, axis], is_log[axis]), axis=1)
+        for axis, edge in enumerate(edges, start=1)
     ]
     reached = [front[:, axis][None, :] <= edge[:-1, None] for axis, edge in enumerate(edges, start=1)]
     levels = np.append(np.sort(front[:, 0]), reference[0])
@@ -61,7 +71,9 @@ def _closed_form(front: Array, reference: Array, mean: Array, deviation: Array, 
         return np.asarray((shares[0] * gains[:, _level_index(reached[0], front, levels)]).sum(axis=1))
     total = np.zeros(len(mean))
     for row, is_reached in enumerate(reached[0]):
-        total += shares[0][:, row] * (shares[1] * gains[:, _level_index(reached[1] & is_reached, front, levels)]).sum(axis=1)
+        total += shares[0][:, row] * (
+            shares[1] * gains[:, _level_index(reached[1] & is_reached, front, levels)]
+        ).sum(axis=1)
     return total
 
 
@@ -84,7 +96,9 @@ def _sampled(front: Array, reference: Array, mean: Array, deviation: Array, is_l
         return np.zeros(len(mean))
     from scipy.stats import qmc  # a second to import, in every process of a sweep
 
-    points = low + (reference - low) * qmc.Sobol(len(reference), rng=np.random.default_rng(0)).random(_SOBOL_POINTS)
+    points = low + (reference - low) * qmc.Sobol(len(reference), rng=np.random.default_rng(0)).random(
+        _SOBOL_POINTS
+    )
     is_free = ~(front[None, :, :] <= points[:, None, :]).all(axis=2).any(axis=1)
     free, cell = points[is_free], float(np.prod(reference - low)) / _SOBOL_POINTS
     free = np.where(is_log, np.log(np.where(is_log, np.maximum(free, 1e-300), 1.0)), free)

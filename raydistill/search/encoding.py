@@ -9,9 +9,9 @@ import math
 
 import numpy as np
 
+from raydistill.config.space import Choice, Float, Int, SearchSpace, depth
 from raydistill.search.problem import Picked, at_quantile
 from raydistill.search.surrogate import Array, Inputs
-from raydistill.space import Choice, Float, Int, SearchSpace, depth
 
 _LOG_FROM = 4
 _STEPS = (0.01, 0.05, 0.2)
@@ -25,10 +25,16 @@ class Encoding:
         self.keys = {path: _ordered_keys(d) for path, d in space.parameters.items() if isinstance(d, Choice)}
         self.counts = np.array([_count(space, path) for path in self.paths])
         """Values of each parameter; 0: a Float."""
-        self.is_ordered = np.array([path not in self.keys or _are_numbers(space.parameters[path]) for path in self.paths])
+        self.is_ordered = np.array(
+            [path not in self.keys or _are_numbers(space.parameters[path]) for path in self.paths]
+        )
         self.top = np.maximum(1, self.counts - 1)
-        self.log_span = np.array([_log_span(d) if isinstance(d, Int) else 0.0 for d in space.parameters.values()])
-        self.conditional = [path for path in sorted(self.paths, key=lambda path: depth(space, path)) if path in space.when]
+        self.log_span = np.array(
+            [_log_span(d) if isinstance(d, Int) else 0.0 for d in space.parameters.values()]
+        )
+        self.conditional = [
+            path for path in sorted(self.paths, key=lambda path: depth(space, path)) if path in space.when
+        ]
 
     def encode(self, picks: list[Picked]) -> Array:
         rows = np.full((len(picks), len(self.paths)), np.nan)
@@ -56,7 +62,9 @@ class Encoding:
         reach, third = rng.random((count, 1)), np.arange(count)[:, None] % 3
         low, high = np.where(third == 1, 1 - reach, 0.0), np.where(third == 0, reach, 1.0)
         quantiles = np.where(
-            self.is_ordered, low + (high - low) * rng.random((count, len(self.paths))), rng.random((count, len(self.paths)))
+            self.is_ordered,
+            low + (high - low) * rng.random((count, len(self.paths))),
+            rng.random((count, len(self.paths))),
         )
         return self._masked(self._from_quantiles(quantiles))
 
@@ -92,12 +100,15 @@ class Encoding:
         inactive = np.isnan(rows)
         numbers = np.where(
             self.log_span > 0,
-            np.log1p(rows * np.expm1(self.log_span) / self.top) / np.where(self.log_span > 0, self.log_span, 1.0),
+            np.log1p(rows * np.expm1(self.log_span) / self.top)
+            / np.where(self.log_span > 0, self.log_span, 1.0),
             rows / self.top,
         )
         numbers = np.where(inactive, 0.5, numbers)[:, self.is_ordered]
         categories = np.where(inactive, -1, rows)[:, ~self.is_ordered].astype(np.int64)
-        flags = [self.paths.index(path) for path in self.conditional if self.is_ordered[self.paths.index(path)]]
+        flags = [
+            self.paths.index(path) for path in self.conditional if self.is_ordered[self.paths.index(path)]
+        ]
         return Inputs(numbers, np.hstack([categories, inactive[:, flags].astype(np.int64)]))
 
     def _from_quantiles(self, quantiles: Array) -> Array:
@@ -108,7 +119,9 @@ class Encoding:
         for path in self.conditional:
             condition = self.space.when[path]
             allowed = [self.keys[condition.parameter].index(key) for key in condition.keys]
-            rows[~np.isin(rows[:, self.paths.index(condition.parameter)], allowed), self.paths.index(path)] = np.nan
+            rows[
+                ~np.isin(rows[:, self.paths.index(condition.parameter)], allowed), self.paths.index(path)
+            ] = np.nan
         return rows
 
     def _number(self, path: str, value: object) -> float:
@@ -138,22 +151,35 @@ def distinct(rows: Array, known: Array | None = None) -> Array:
 
 def _are_numbers(distribution: object) -> bool:
     return isinstance(distribution, Choice) and all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in distribution.options.values()
+        isinstance(value, int | float) and not isinstance(value, bool)
+        for value in distribution.options.values()
     )
 
 
 def _ordered_keys(distribution: Choice) -> list[str]:
     """By value where all are numbers."""
-    return sorted(distribution.options, key=distribution.options.__getitem__) if _are_numbers(distribution) else list(distribution.options)
+    return (
+        sorted(distribution.options, key=distribution.options.__getitem__)
+        if _are_numbers(distribution)
+        else list(distribution.options)
+    )
 
 
 def _log_span(distribution: Int) -> float:
     """log(high / low); 0 where the scale is linear."""
-    return math.log(distribution.high / distribution.low) if 0 < _LOG_FROM * distribution.low <= distribution.high else 0.0
+    return (
+        math.log(distribution.high / distribution.low)
+        if 0 < _LOG_FROM * distribution.low <= distribution.high
+        else 0.0
+    )
 
 
 def _count(space: SearchSpace, path: str) -> int:
     distribution = space.parameters[path]
     if isinstance(distribution, Choice):
         return len(distribution.options)
-    return 0 if isinstance(distribution, Float) else (distribution.high - distribution.low) // distribution.step + 1
+    return (
+        0
+        if isinstance(distribution, Float)
+        else (distribution.high - distribution.low) // distribution.step + 1
+    )

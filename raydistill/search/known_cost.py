@@ -13,13 +13,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from raydistill.config.space import Objective, corner
 from raydistill.search.acquisition import hypervolume_improvement
 from raydistill.search.encoding import Encoding, distinct
-from raydistill.search.problem import Picked, Problem, Told, cost_axis, is_feasible, stratified_picks, uniform_picks
+from raydistill.search.problem import (
+    Picked,
+    Problem,
+    Told,
+    cost_axis,
+    is_feasible,
+    stratified_picks,
+    uniform_picks,
+)
 from raydistill.search.stopping import expected_end
 from raydistill.search.surrogate import Array, GaussianProcess, Inputs
 from raydistill.seeds import numpy_stream
-from raydistill.space import Objective, corner
 
 _FEWEST = 3
 """Complete trials that a model needs."""
@@ -32,7 +40,9 @@ _SURE_FAILURE = 0.95
 """Nothing is believed to fail more surely than that."""
 
 
-def known_cost_picks(problem: Problem, history: Sequence[Told], number: int, exact_cost: bool = True) -> Iterator[Picked]:
+def known_cost_picks(
+    problem: Problem, history: Sequence[Told], number: int, exact_cost: bool = True
+) -> Iterator[Picked]:
     """Proposals, best first.
 
     Args:
@@ -51,7 +61,9 @@ def known_cost_picks(problem: Problem, history: Sequence[Told], number: int, exa
     scores = belief.scores(rows)
     for _ in range(_ROUNDS):
         best = rows[np.argsort(-scores, kind="stable")[:_ROUND_PARENTS]]
-        new = belief.allowed(distinct(belief.encoding.mutate(best, rng, _ROUND_MUTANTS), np.vstack([belief.told, rows])))
+        new = belief.allowed(
+            distinct(belief.encoding.mutate(best, rng, _ROUND_MUTANTS), np.vstack([belief.told, rows]))
+        )
         if len(new):
             rows, scores = np.vstack([rows, new]), np.concatenate([scores, belief.scores(new)])
     for index in np.argsort(-scores, kind="stable"):
@@ -60,7 +72,11 @@ def known_cost_picks(problem: Problem, history: Sequence[Told], number: int, exa
 
 def _with_expected_ends(problem: Problem, history: Sequence[Told]) -> list[Told]:
     """A stopped trial counts as measured at the end that it would probably have had."""
-    ends = {index: expected_end(problem.space, history, told) for index, told in enumerate(history) if told.state == "PRUNED"}
+    ends = {
+        index: expected_end(problem.space, history, told)
+        for index, told in enumerate(history)
+        if told.state == "PRUNED"
+    }
     return [told._replace(values=ends.get(index, told.values)) for index, told in enumerate(history)]
 
 
@@ -89,13 +105,20 @@ class _Belief:
         self.prior = self.encoding.encode([prior.picked for prior in problem.prior])
         objectives = problem.space.objectives
         costs = problem.costs_of(corner(problem.space, highest=False))
-        self.cost_axes = [cost_axis(problem, o.name) if exact_cost and o.name in costs else None for o in objectives]
+        self.cost_axes = [
+            cost_axis(problem, o.name) if exact_cost and o.name in costs else None for o in objectives
+        ]
         waiting = [told for told in history if told.state in ("RUNNING", "PRUNED") and told.values is None]
-        rows, running = (self.encoding.encode([told.picked for told in group]) for group in (complete, waiting))
+        rows, running = (
+            self.encoding.encode([told.picked for told in group]) for group in (complete, waiting)
+        )
         sources = np.array([0] * len(rows) + [prior.source for prior in problem.prior])
         inputs = self._inputs(np.vstack([rows, self.prior]), sources)
         self.running = self._inputs(running)
-        values = np.array([*(told.values for told in complete), *(prior.values for prior in problem.prior)], dtype=np.float64)
+        values = np.array(
+            [*(told.values for told in complete), *(prior.values for prior in problem.prior)],
+            dtype=np.float64,
+        )
         self.models: list[GaussianProcess | None] = []
         self.is_log: list[bool] = []
         references: list[float] = []
@@ -113,7 +136,10 @@ class _Belief:
         self.failures = self._failure_model(history)
         known = np.vstack([rows, running, self.prior])
         mean, _ = self._predict(*self._features(known), given_running=False)
-        points, seen = np.where(self.is_log, np.exp(np.where(self.is_log, mean, 0.0)), mean), len(rows) + len(running)
+        points, seen = (
+            np.where(self.is_log, np.exp(np.where(self.is_log, mean, 0.0)), mean),
+            len(rows) + len(running),
+        )
         self.front, self.parents = points[:seen][_nondominated(points[:seen])], known[_nondominated(points)]
         self._loosen_reference(points)
 
@@ -133,16 +159,22 @@ class _Belief:
         if not axes:
             return inputs, np.zeros((len(rows), 0))
         all_costs = [self.problem.costs_of(self.encoding.decode(row)) for row in rows]
-        costs = np.array([[float(costs[axis.name]) for axis in axes] for costs in all_costs]).reshape(len(rows), len(axes))
+        costs = np.array([[float(costs[axis.name]) for axis in axes] for costs in all_costs]).reshape(
+            len(rows), len(axes)
+        )
         return inputs, costs
 
     def _failure_model(self, history: Sequence[Told]) -> GaussianProcess | None:
         """None while nothing failed."""
         ended = [told for told in history if told.state in ("COMPLETE", "FAIL")]
-        labels = np.array([float(told.state == "FAIL" or not np.isfinite(told.values or [np.nan]).all()) for told in ended])
+        labels = np.array(
+            [float(told.state == "FAIL" or not np.isfinite(told.values or [np.nan]).all()) for told in ended]
+        )
         if not labels.any():
             return None
-        return GaussianProcess(self.encoding.features(self.encoding.encode([told.picked for told in ended])), labels)
+        return GaussianProcess(
+            self.encoding.features(self.encoding.encode([told.picked for told in ended])), labels
+        )
 
     def _loosen_reference(self, points: Array) -> None:
         """A modelled objective's reference is at least the best believed value less one spread of all: below that nothing would score."""
@@ -160,7 +192,9 @@ class _Belief:
             if model is None:
                 columns.append((next(known), np.zeros(len(costs))))
             else:
-                columns.append(model.predict_given(inputs, self.running) if given_running else model.predict(inputs))
+                columns.append(
+                    model.predict_given(inputs, self.running) if given_running else model.predict(inputs)
+                )
         mean, deviation = (np.stack(part, axis=1) for part in zip(*columns))
         return mean, deviation
 
@@ -168,7 +202,13 @@ class _Belief:
         """Feasible rows that were not told: the whole grid where it is small, else random ones and mutations of the believed front."""
         rows = self.encoding.grid(_GRID_AT_MOST)
         if rows is None:
-            rows = np.vstack([self.encoding.draw(rng, _DRAWS), self.encoding.mutate(self.parents, rng, _MUTANTS), self.prior])
+            rows = np.vstack(
+                [
+                    self.encoding.draw(rng, _DRAWS),
+                    self.encoding.mutate(self.parents, rng, _MUTANTS),
+                    self.prior,
+                ]
+            )
         return self.allowed(distinct(rows, self.told))
 
     def allowed(self, rows: Array) -> Array:
@@ -182,7 +222,9 @@ class _Belief:
         mean, deviation = self._predict(inputs, costs)
         gain = hypervolume_improvement(self.front, self.reference, mean, deviation, self.is_log)
         if self.failures is not None:
-            gain = gain * (1 - np.clip(self.failures.predict(self.encoding.features(rows))[0], 0.0, _SURE_FAILURE))
+            gain = gain * (
+                1 - np.clip(self.failures.predict(self.encoding.features(rows))[0], 0.0, _SURE_FAILURE)
+            )
         return gain
 
 
@@ -193,7 +235,9 @@ def _modelled(objective: Objective, values: Array, sources: NDArray[np.int64]) -
     """
     groups = {int(source): sources == source for source in np.unique(sources)}
     first = min(groups, key=lambda source: (source == 0, source))
-    is_log = _warp(objective, values[groups[0 if groups.get(0, sources < 0).sum() >= _FEWEST else first]]).is_log
+    is_log = _warp(
+        objective, values[groups[0 if groups.get(0, sources < 0).sum() >= _FEWEST else first]]
+    ).is_log
     is_log = is_log and bool((values > 0).all() and objective.direction == "min")
     warp = _warp(objective, values[groups[min(groups)]], is_log)
     out = warp.modelled(values)
@@ -214,10 +258,18 @@ def _warp(objective: Objective, values: Array, is_log: bool | None = None) -> _W
     is_log = bool(turned.min() > 0 and _log_is_more_normal(turned)) if is_log is None else is_log
     modelled = np.log(turned) if is_log else turned
     middle = float(np.median(modelled))
-    cut = max(middle + _OUTLIER_SD * _MAD_TO_SD * float(np.median(np.abs(modelled - middle))), float(np.quantile(modelled, 0.75)))
+    cut = max(
+        middle + _OUTLIER_SD * _MAD_TO_SD * float(np.median(np.abs(modelled - middle))),
+        float(np.quantile(modelled, 0.75)),
+    )
     highest = min(float(modelled.max()), cut)
     reference = float(np.exp(highest)) if is_log else highest
-    return _Warp(sign, is_log, cut, reference if objective.reference is None else min(reference, sign * objective.reference))
+    return _Warp(
+        sign,
+        is_log,
+        cut,
+        reference if objective.reference is None else min(reference, sign * objective.reference),
+    )
 
 
 def _log_is_more_normal(positive: Array) -> bool:

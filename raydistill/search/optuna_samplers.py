@@ -15,11 +15,11 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, R
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from raydistill.config.space import Choice, Distribution, SearchSpace, active, depth
 from raydistill.errors import SpaceError
 from raydistill.search.known_cost import known_cost_picks
 from raydistill.search.problem import Picked, Problem, Told, new_filter, new_picks
 from raydistill.seeds import stream_key
-from raydistill.space import Choice, Distribution, SearchSpace, active, depth
 
 _TRIES = 64
 """So many proposals of Optuna are looked at before a random one takes their place."""
@@ -38,27 +38,39 @@ class KnownCostSampler(BaseSampler):
 
     def __init__(self, problem: Problem, *, exact_cost: bool = True):
         self.problem, self.exact_cost = problem, exact_cost
-        self.distributions = {path: to_optuna(distribution) for path, distribution in problem.space.parameters.items()}
+        self.distributions = {
+            path: to_optuna(distribution) for path, distribution in problem.space.parameters.items()
+        }
         self.random = RandomSampler(seed=problem.seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         _require_directions(study, self.problem.space)
         return dict(self.distributions)
 
-    def sample_relative(self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]) -> dict[str, Any]:
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
         history = []
         for known in study.get_trials(deepcopy=False):
             if known.number != trial.number and known.state != TrialState.WAITING:
                 picked = {path: value for path, value in known.params.items() if path in self.distributions}
                 if _is_whole(self.problem.space, picked):
-                    history.append(Told(picked, known.state.name, known.values if known.state == TrialState.COMPLETE else None))
+                    history.append(
+                        Told(
+                            picked,
+                            known.state.name,
+                            known.values if known.state == TrialState.COMPLETE else None,
+                        )
+                    )
         is_new = new_filter(self.problem, history)
         for picked in known_cost_picks(self.problem, history, trial.number, exact_cost=self.exact_cost):
             if is_new(picked):
                 return picked
         return new_picks(self.problem, history, trial.number)[-1]
 
-    def sample_independent(self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution) -> Any:
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
         """Parameters that the space does not know: at random."""
         return self.random.sample_independent(study, trial, param_name, param_distribution)
 
@@ -72,12 +84,16 @@ def nsga2_picks(problem: Problem, history: Sequence[Told], number: int) -> Itera
     """NSGA-II; the population is a fifth of the trials, between 8 and 50."""
     wanted = (problem.num_trials or _GENERATIONS * _LARGEST_POPULATION) // _GENERATIONS
     population = min(_LARGEST_POPULATION, max(_SMALLEST_POPULATION, wanted))
-    return _asked(problem, history, NSGAIISampler(population_size=population, seed=_seed(problem, number)), _TRIES)
+    return _asked(
+        problem, history, NSGAIISampler(population_size=population, seed=_seed(problem, number)), _TRIES
+    )
 
 
 def gp_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
     """Optuna's Gaussian process. It models the costs too, and falls back to random where the space is conditional."""
-    return _asked(problem, history, GPSampler(seed=_seed(problem, number), warn_independent_sampling=False), _GP_TRIES)
+    return _asked(
+        problem, history, GPSampler(seed=_seed(problem, number), warn_independent_sampling=False), _GP_TRIES
+    )
 
 
 def sobol_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
@@ -114,7 +130,10 @@ def suggest(trial: Any, space: SearchSpace) -> Picked:
 
 
 def directions_of(space: SearchSpace) -> list[StudyDirection]:
-    return [StudyDirection.MAXIMIZE if objective.direction == "max" else StudyDirection.MINIMIZE for objective in space.objectives]
+    return [
+        StudyDirection.MAXIMIZE if objective.direction == "max" else StudyDirection.MINIMIZE
+        for objective in space.objectives
+    ]
 
 
 def _seed(problem: Problem, number: int) -> int:
@@ -136,9 +155,17 @@ def _asked(problem: Problem, history: Sequence[Told], sampler: BaseSampler, trie
         attributes = {}
         if isinstance(sampler, NSGAIISampler) and told.values is not None:
             attributes[sampler._get_generation_key()] = num_complete // (sampler.population_size or 1)
-        state = TrialState.FAIL if told.state == "PRUNED" else TrialState[told.state]  # without reports a pruned trial says no more
+        state = (
+            TrialState.FAIL if told.state == "PRUNED" else TrialState[told.state]
+        )  # without reports a pruned trial says no more
         study.add_trial(
-            optuna.create_trial(state=state, params=told.picked, distributions=distributions, values=told.values, system_attrs=attributes)
+            optuna.create_trial(
+                state=state,
+                params=told.picked,
+                distributions=distributions,
+                values=told.values,
+                system_attrs=attributes,
+            )
         )
         num_complete += told.values is not None
     for _ in range(tries):
@@ -159,7 +186,10 @@ def _require_directions(study: Study, space: SearchSpace) -> None:
     """Raises SpaceError where a study's objectives are not those of the space."""
     if study.directions != (wanted := directions_of(space)):
         given = ", ".join(direction.name.lower() for direction in study.directions)
-        names = ", ".join(f"{objective.name} {direction.name.lower()}" for objective, direction in zip(space.objectives, wanted))
+        names = ", ".join(
+            f"{objective.name} {direction.name.lower()}"
+            for objective, direction in zip(space.objectives, wanted)
+        )
         raise SpaceError(
             f"the study's directions are {given}; the space's objectives are {names}: create the study with those, in that order"
         )

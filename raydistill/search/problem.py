@@ -11,9 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from raydistill.config.space import (
+    Choice,
+    Distribution,
+    Float,
+    Int,
+    SearchSpace,
+    active,
+    corner,
+    is_affordable,
+)
 from raydistill.errors import BudgetError
 from raydistill.seeds import numpy_stream
-from raydistill.space import Choice, Distribution, Float, Int, SearchSpace, active, corner, is_affordable
 
 _TRIES = 5_000
 _GRID_AT_MOST = 20_000
@@ -108,9 +117,13 @@ def prove_feasible(problem: Problem) -> None:
         windows[window.cost] = (max(before[0], window.low), min(before[1], window.high))
     for name, (low, high) in windows.items():
         if low > high:
-            raise BudgetError(f"{name} between {_number(low)} and {_number(high)}: the lower end is above the upper one.")
+            raise BudgetError(
+                f"{name} between {_number(low)} and {_number(high)}: the lower end is above the upper one."
+            )
         if high < cheapest[name] or low > dearest[name]:
-            raise BudgetError(f"{_said(name, low, high)}: nothing fits. Reachable: {_range([cheapest[name], dearest[name]])}.")
+            raise BudgetError(
+                f"{_said(name, low, high)}: nothing fits. Reachable: {_range([cheapest[name], dearest[name]])}."
+            )
     sample = spread_picks(problem.space, numpy_stream(problem.seed, "search/proof"))
     if not windows or any(is_feasible(problem, picked) for picked in sample):
         return
@@ -125,14 +138,23 @@ def prove_feasible(problem: Problem) -> None:
     )
 
 
-def _reached(windows: Mapping[str, tuple[float, float]], known: Sequence[Mapping[str, float]]) -> Iterator[str]:
+def _reached(
+    windows: Mapping[str, tuple[float, float]], known: Sequence[Mapping[str, float]]
+) -> Iterator[str]:
     """What each cost reaches where the other windows are met; of one that is met alone but lies between two values: those."""
     for name, (low, high) in windows.items():
         others = [(other, ends) for other, ends in windows.items() if other != name]
-        within = [costs[name] for costs in known if all(ends[0] <= costs[other] <= ends[1] for other, ends in others)]
+        within = [
+            costs[name]
+            for costs in known
+            if all(ends[0] <= costs[other] <= ends[1] for other, ends in others)
+        ]
         where = f" inside the window on {' and '.join(other for other, _ in others)}" if others else ""
         if within and min(within) <= high and max(within) >= low:
-            below, above = max(value for value in within if value < low), min(value for value in within if value > high)
+            below, above = (
+                max(value for value in within if value < low),
+                min(value for value in within if value > high),
+            )
             yield f"Reachable{where}: {name} {_number(below)} and, next, {_number(above)}."
         elif within:
             yield f"Reachable{where}: {name} {_range(within)}."
@@ -141,7 +163,9 @@ def _reached(windows: Mapping[str, tuple[float, float]], known: Sequence[Mapping
 def _said(name: str, low: float, high: float) -> str:
     if high >= 1e30:
         return f"{name} of at least {_number(low)}"
-    return f"{name} between {_number(low)} and {_number(high)}" if low else f"{name} of at most {_number(high)}"
+    return (
+        f"{name} between {_number(low)} and {_number(high)}" if low else f"{name} of at most {_number(high)}"
+    )
 
 
 def _range(values: Sequence[float]) -> str:
@@ -158,9 +182,14 @@ def cost_axis(problem: Problem, name: str | None = None) -> CostAxis:
     Without a name: the first objective that is a cost; where there is none, the first cost there is.
     """
     rng = numpy_stream(problem.seed, "search/axis")
-    sample = [problem.costs_of(picked) for picked in itertools.islice(spread_picks(problem.space, rng), _ENOUGH)]
+    sample = [
+        problem.costs_of(picked) for picked in itertools.islice(spread_picks(problem.space, rng), _ENOUGH)
+    ]
     if name is None:
-        name = next((objective.name for objective in problem.space.objectives if objective.name in sample[0]), next(iter(sample[0])))
+        name = next(
+            (objective.name for objective in problem.space.objectives if objective.name in sample[0]),
+            next(iter(sample[0])),
+        )
     low, high = (float(end(costs[name] for costs in sample)) for end in (min, max))
     for window in problem.space.constraints:
         if window.cost == name:
@@ -170,7 +199,9 @@ def cost_axis(problem: Problem, name: str | None = None) -> CostAxis:
 
 def random_pick(space: SearchSpace, rng: np.random.Generator, low: float = 0.0, high: float = 1.0) -> Picked:
     """Each range drawn between its quantiles `low` and `high`; choices from all their keys."""
-    return active(space, {path: _draw(distribution, rng, low, high) for path, distribution in space.parameters.items()})
+    return active(
+        space, {path: _draw(distribution, rng, low, high) for path, distribution in space.parameters.items()}
+    )
 
 
 def spread_picks(space: SearchSpace, rng: np.random.Generator) -> Iterator[Picked]:
@@ -195,11 +226,18 @@ def grid_picks(space: SearchSpace, rng: np.random.Generator) -> list[Picked]:
             values[path] = range(distribution.low, distribution.high + 1, distribution.step)
     if math.prod(len(options) for options in values.values()) > _GRID_AT_MOST:
         return []
-    floats = {path: distribution for path, distribution in space.parameters.items() if isinstance(distribution, Float)}
+    floats = {
+        path: distribution
+        for path, distribution in space.parameters.items()
+        if isinstance(distribution, Float)
+    }
     found: dict[Any, Picked] = {}
     for row in itertools.product(*values.values()):
         discrete = dict(zip(values, row, strict=True))
-        picked = active(space, discrete | {path: _draw(distribution, rng, 0.0, 1.0) for path, distribution in floats.items()})
+        picked = active(
+            space,
+            discrete | {path: _draw(distribution, rng, 0.0, 1.0) for path, distribution in floats.items()},
+        )
         found.setdefault(tuple(item for item in picked.items() if item[0] in discrete), picked)
     return list(found.values())
 
@@ -269,5 +307,8 @@ def at_quantile(distribution: Int | Float, quantile: float) -> Any:
         count = (distribution.high - distribution.low) // distribution.step + 1
         return distribution.low + distribution.step * min(int(quantile * count), count - 1)
     if distribution.log:
-        return min(distribution.high, distribution.low * math.exp(quantile * math.log(distribution.high / distribution.low)))
+        return min(
+            distribution.high,
+            distribution.low * math.exp(quantile * math.log(distribution.high / distribution.low)),
+        )
     return distribution.low + (distribution.high - distribution.low) * quantile

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from raydistill import frontier
-from raydistill.frontier import Direction
+from raydistill.records import pareto
+from raydistill.records.pareto import Direction
 
 _FEWEST_FREEDOM = 3
 """Trainings beyond the first of each student, before their spread is believed."""
@@ -26,7 +26,9 @@ class Seeds(NamedTuple):
     running: int = 0
 
 
-def next_to_repeat(measured: Sequence[Seeds], directions: Sequence[Direction], stability: float | None = None) -> int | None:
+def next_to_repeat(
+    measured: Sequence[Seeds], directions: Sequence[Direction], stability: float | None = None
+) -> int | None:
     """Index of the student to train again; None: every place is certain, or the front is as stable as `stability` asks for."""
     if not measured:
         return None
@@ -34,9 +36,11 @@ def next_to_repeat(measured: Sequence[Seeds], directions: Sequence[Direction], s
     counts = np.array([len(seeds.values) + seeds.running for seeds in measured])
     means = np.array([sample.mean(axis=0) for sample in samples])
     if sum(len(sample) - 1 for sample in samples) < _FEWEST_FREEDOM:
-        return int(min(np.flatnonzero(frontier.members(means, directions)), key=lambda index: (counts[index], index)))
-    probability = frontier.membership(means, frontier.standard_errors(samples), directions)
-    if stability is not None and frontier.stability(means, probability, directions) >= stability:
+        return int(
+            min(np.flatnonzero(pareto.members(means, directions)), key=lambda index: (counts[index], index))
+        )
+    probability = pareto.membership(means, pareto.standard_errors(samples), directions)
+    if stability is not None and pareto.stability(means, probability, directions) >= stability:
         return None
     uncertainty = probability * (1 - probability) / counts
     return int(np.argmax(uncertainty)) if uncertainty.any() else None

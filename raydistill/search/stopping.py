@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from raydistill.config.space import SearchSpace, corner
 from raydistill.search.problem import Problem, Told, cost_axis
-from raydistill.space import SearchSpace, corner
 
 Array = NDArray[np.float64]
 RUNGS = (1 / 8, 1 / 4, 1 / 2)
@@ -70,8 +70,16 @@ class EarlyStopping:
         """Whether trial `number` would, even if it ended at `best` (m,)."""
         share = history[number].curve[-1][0]
         come_so_far = {index: told for index, told in enumerate(history) if _at(told, share)}
-        ends = {index: expected_end(self.problem.space, history, told, share) for index, told in come_so_far.items()}
-        points = np.array([best if index == number else _signed(self.problem.space, end or []) for index, end in ends.items()])
+        ends = {
+            index: expected_end(self.problem.space, history, told, share)
+            for index, told in come_so_far.items()
+        }
+        points = np.array(
+            [
+                best if index == number else _signed(self.problem.space, end or [])
+                for index, end in ends.items()
+            ]
+        )
         mine = list(ends).index(number)
         costs = self.axis.scaled([self._cost(history[index], point) for index, point in zip(ends, points)])
         merit = np.stack([_without_trend(points[:, column], costs) for column in self.qualities], axis=1)
@@ -81,10 +89,14 @@ class EarlyStopping:
         return _num_in_better_layers(rivals, merit[mine]) >= math.ceil(_KEPT * len(rivals))
 
     def _cost(self, told: Told, point: Array) -> float:
-        return float(self.problem.costs_of(told.picked)[self.axis.name] if self.column is None else point[self.column])
+        return float(
+            self.problem.costs_of(told.picked)[self.axis.name] if self.column is None else point[self.column]
+        )
 
 
-def expected_end(space: SearchSpace, history: Sequence[Told], told: Told, share: float | None = None) -> list[float] | None:
+def expected_end(
+    space: SearchSpace, history: Sequence[Told], told: Told, share: float | None = None
+) -> list[float] | None:
     """The objectives that a trial probably ends with. None: nobody knows.
 
     Args:
@@ -101,7 +113,10 @@ def expected_end(space: SearchSpace, history: Sequence[Told], told: Told, share:
 
 def _signed(space: SearchSpace, values: Sequence[float] | Array) -> Array:
     """All minimised; twice: as before."""
-    return np.array([value if o.direction == "min" else -value for o, value in zip(space.objectives, values)], dtype=np.float64)
+    return np.array(
+        [value if o.direction == "min" else -value for o, value in zip(space.objectives, values)],
+        dtype=np.float64,
+    )
 
 
 def _at(told: Told, share: float) -> list[float] | None:
@@ -111,8 +126,14 @@ def _at(told: Told, share: float) -> list[float] | None:
 
 def _whole_trainings(space: SearchSpace, history: Sequence[Told], share: float) -> tuple[Array, Array]:
     """Of the finished trials with evaluations on the way: objectives (n, m) at this share and at the end, minimised."""
-    pairs = [(_signed(space, at), _signed(space, told.values)) for told in history if told.values and (at := _at(told, share))]
-    here, end = (np.array([pair[side] for pair in pairs]).reshape(len(pairs), len(space.objectives)) for side in (0, 1))
+    pairs = [
+        (_signed(space, at), _signed(space, told.values))
+        for told in history
+        if told.values and (at := _at(told, share))
+    ]
+    here, end = (
+        np.array([pair[side] for pair in pairs]).reshape(len(pairs), len(space.objectives)) for side in (0, 1)
+    )
     return here, end
 
 

@@ -45,7 +45,11 @@ class Inputs(NamedTuple):
     def __add__(self, other: object) -> "Inputs":
         """Both, one below the other."""
         assert isinstance(other, Inputs)
-        return Inputs(np.vstack([self.numbers, other.numbers]), np.vstack([self.categories, other.categories]), self.num_sources)
+        return Inputs(
+            np.vstack([self.numbers, other.numbers]),
+            np.vstack([self.categories, other.categories]),
+            self.num_sources,
+        )
 
 
 class GaussianProcess:
@@ -98,7 +102,9 @@ def _to_fit(inputs: Inputs) -> NDArray[np.int64]:
     out = np.empty(0, dtype=np.int64)
     for group in (np.flatnonzero(~others), np.flatnonzero(others)):
         count = min(len(group), _FIT_AT_MOST - len(out))
-        out = np.concatenate([out, group[np.linspace(0, max(0, len(group) - 1), count).round().astype(np.int64)]])
+        out = np.concatenate(
+            [out, group[np.linspace(0, max(0, len(group) - 1), count).round().astype(np.int64)]]
+        )
     return out
 
 
@@ -129,7 +135,9 @@ def _kernel(left: Inputs, right: Inputs, theta: Array) -> Array:
     root = np.sqrt(5 * square)
     exponent = root
     for column, weight in enumerate(np.exp(theta[p:-1])):
-        exponent = exponent + weight * (left.categories[:, column][:, None] != right.categories[:, column][None, :])
+        exponent = exponent + weight * (
+            left.categories[:, column][:, None] != right.categories[:, column][None, :]
+        )
     return (1 + root + 5 / 3 * square) * np.exp(-exponent) + _levels(left, right)
 
 
@@ -141,8 +149,16 @@ def _fitted(inputs: Inputs, standard: Array) -> Array:
     """theta at the maximum of its posterior, from two starts."""
     p, q = inputs.numbers.shape[1], inputs.categories.shape[1]
     dimension = max(1, p + q)
-    prior_mean = np.concatenate([np.full(p, np.sqrt(2.0) + 0.5 * np.log(dimension)), np.full(q, -0.5 * np.log(dimension)), [_NOISE_MEAN]])
-    blocks = [_OWN_SD**2 * np.eye(count) + sd**2 - _OWN_SD**2 for count, sd in ((p, _LENGTH_SD), (q, _WEIGHT_SD))]
+    prior_mean = np.concatenate(
+        [
+            np.full(p, np.sqrt(2.0) + 0.5 * np.log(dimension)),
+            np.full(q, -0.5 * np.log(dimension)),
+            [_NOISE_MEAN],
+        ]
+    )
+    blocks = [
+        _OWN_SD**2 * np.eye(count) + sd**2 - _OWN_SD**2 for count, sd in ((p, _LENGTH_SD), (q, _WEIGHT_SD))
+    ]
     precision = np.linalg.inv(block_diag(*(block for block in blocks if block.size), _NOISE_SD**2))
     squares, differ, levels = _squares(inputs, inputs), _differ(inputs, inputs), _levels(inputs, inputs)
     bounds = [(-4.0, 6.0)] * p + [(-8.0, 3.0)] * q + [(-14.0, 1.0)]
@@ -151,12 +167,21 @@ def _fitted(inputs: Inputs, standard: Array) -> Array:
         return _negative_log_posterior(theta, standard, squares, differ, levels, prior_mean, precision)
 
     short = np.concatenate([np.full(p, np.log(0.5)), np.full(q, -0.5), [_NOISE_MEAN]])
-    runs = [minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40}) for start in (prior_mean, short)]
+    runs = [
+        minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 40})
+        for start in (prior_mean, short)
+    ]
     return np.asarray(min(runs, key=lambda run: run.fun).x)
 
 
 def _negative_log_posterior(
-    theta: Array, standard: Array, squares: Array, differ: Array, levels: Array, prior_mean: Array, precision: Array
+    theta: Array,
+    standard: Array,
+    squares: Array,
+    differ: Array,
+    levels: Array,
+    prior_mean: Array,
+    precision: Array,
 ) -> tuple[float, Array]:
     """With its gradient; mean and variance of the process are at their best for theta."""
     p, n = len(squares), len(standard)
@@ -177,7 +202,9 @@ def _negative_log_posterior(
     loss = 0.5 * (n + _VARIANCE_PRIOR) * np.log(variance) + np.log(np.diag(factor)).sum() + 0.5 * away @ pull
     inner = 0.5 * (inverse - np.outer(alpha, alpha) / variance)
     gradient = pull.copy()
-    gradient[:p] += inverse_square * (squares.reshape(p, n * n) @ (inner * 5 / 3 * (1 + root) * decay).ravel())
+    gradient[:p] += inverse_square * (
+        squares.reshape(p, n * n) @ (inner * 5 / 3 * (1 + root) * decay).ravel()
+    )
     gradient[p:-1] -= category_weights * (differ.reshape(len(differ), n * n) @ (inner * kernel).ravel())
     gradient[-1] += np.exp(theta[-1]) * np.trace(inner)
     return float(loss), gradient

@@ -1,0 +1,137 @@
+"""Every node of the cluster: run a plain function on each, and what must be the same on all of them."""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raydistill.errors import ConfigError
+
+PACKAGES = ("torch", "ray", "optuna", "mlflow", "raydistill")
+MUST_MATCH = ("python", "torch", "ray", "raydistill")
+"""What runs in workers. Optuna and MLflow run in the driver alone."""
+
+
+class Answer(NamedTuple):
+    """What one node said."""
+
+    node: str
+    """Host name, address and the start of Ray's id, for messages."""
+    node_id: str
+    value: Any
+    """What the function returned; None where it failed."""
+    error: str
+    """Why there is no value; "" where there is one."""
+    num_gpus: int = 0
+    """What Ray was told of."""
+
+
+def on_every_node(function: Callable[..., Any], *args: Any, timeout_sec: float = 60.0) -> list[Answer]:
+    """`function(*args)` in a process on every alive node at once, the driver's node first. It reserves no CPU, so a full node answers too.
+
+    A node that raises, or has not answered after `timeout_sec`, answers with an error: nothing is raised here.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    alive = sorted(
+        (node for node in ray.nodes() if node["Alive"]),
+        key=lambda node: (node["NodeID"] != here, node["NodeName"]),
+    )
+    task = ray.remote(num_cpus=0, max_retries=1)(
+        function
+    )  # once more, should it meet a worker that an earlier question's end is killing
+    pending = {}
+    for node in alive:
+        affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        pending[node["NodeID"]] = task.options(scheduling_strategy=affinity).remote(*args)
+    done, _ = ray.wait(list(pending.values()), num_returns=len(pending), timeout=timeout_sec)
+    answers = []
+    for node in alive:
+        name = f"{node['NodeManagerHostname']} {node['NodeManagerAddress']} {node['NodeID'][:6]}"
+        value, error = None, f"no answer within {timeout_sec:g} s"
+        if (reference := pending[node["NodeID"]]) in done:
+            try:
+                value, error = ray.get(reference), ""
+            except Exception as raised:  # whatever the function raised there, and Ray's own errors
+                error = str(raised).strip().splitlines()[-1]
+        else:
+            ray.cancel(reference, force=True)
+        answers.append(Answer(name, node["NodeID"], value, error, int(node["Resources"].get("GPU", 0))))
+    return answers
+
+
+def cluster_address() -> str:
+    """host:port of the cluster's control service; every server of the cluster has it on its command line."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that matter, in the process that calls; "absent" where one is not installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    found["raydistill"] += f" (code {code_digest()})"
+    return found
+
+
+def code_digest() -> str:
+    """First 8 hex digits of the SHA-256 over the package's source: two copies of one version may differ."""
+    total, here = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(here.rglob("*.py")):
+        total.update(f"{path.relative_to(here)}\n".encode() + path.read_bytes())
+    return total.hexdigest()[:8]
+
+
+def differences(expected: Mapping[str, str], answers: Sequence[Answer]) -> list[tuple[str, str, str]]:
+    """(node, package, what differs) for every package whose version on a node is not the driver's.
+
+    A build's own suffix ("+cpu", "+cu130") and Python's patch number do not count: the same code runs.
+    """
+    out = []
+    for answer in answers:
+        if answer.error:
+            out.append((answer.node, "raydistill", f"cannot be asked: {answer.error}"))
+            continue
+        for name, here in expected.items():
+            there = answer.value.get(name, "absent")
+            if _comparable(name, there) != _comparable(name, here):
+                out.append((answer.node, name, f"{name} {there}, the driver has {here}"))
+    return out
+
+
+def require_same_versions() -> None:
+    """Raises ConfigError with the list, where a node would run other code than the driver."""
+    found = differences(versions(), on_every_node(versions))
+    if wrong := [f"{node}: {what}" for node, name, what in found if name in MUST_MATCH]:
+        raise ConfigError(
+            f"the nodes of the cluster differ in {', '.join(MUST_MATCH)}: {'; '.join(wrong)}. Install the same versions on every node; "
+            "`raydistill doctor` shows all"
+        )
+
+
+def require_plugins(shipped: str) -> None:
+    """Raises ConfigError with the list, where a plug-in of the driver cannot be imported on a node."""
+    from raydistill import plugins  # it imports torch, which a node that is asked for its versions need not
+
+    if json.loads(shipped) and (
+        wrong := [
+            f"{node.node}: {node.error}" for node in on_every_node(plugins.take_in, shipped) if node.error
+        ]
+    ):
+        raise ConfigError(
+            f"a plug-in cannot be imported on every node: {'; '.join(wrong)}. Install there what it imports"
+        )
+
+
+def _comparable(name: str, version: str) -> str:
+    if name == "python":
+        return ".".join(version.split(".")[:2])
+    return version if name == "raydistill" else version.split("+")[0]

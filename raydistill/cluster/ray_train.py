@@ -1,0 +1,140 @@
+"""Ray Train: the same jobs, sharded over the workers of a TorchTrainer."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from raydistill import plugins
+from raydistill.cluster.placement import Group
+from raydistill.config.base import Stored
+from raydistill.config.experiment import Experiment, Job
+from raydistill.errors import RunError
+from raydistill.records import remote
+from raydistill.records.trials import read_result
+from raydistill.trials.run_job import perform
+from raydistill.trials.stages import train_stages
+
+
+def train_stages_sharded(
+    experiment: Experiment,
+    data: Stored,
+    cache: Path,
+    outputs_gb: float,
+    group: Group,
+    watch: Callable[[], None],
+) -> None:
+    """`train_stages` by a TorchTrainer; the caller finds the results in the cache. `watch` is called every two seconds meanwhile."""
+    config: dict[str, Any] = {"experiment": experiment.model_dump_json(), "data": data.model_dump_json()}
+    config |= {"cache": str(cache), "outputs_gb": outputs_gb}
+    _fit(_stages_loop, config, cache / "ray", group, watch=watch)
+
+
+def perform_sharded(
+    job: Job, folder: Path, group: Group, watch: Callable[[], None] = lambda: None, *, in_tune: bool = False
+) -> None:
+    """`perform` on the workers of `group`, by a TorchTrainer. `in_tune`: pass the workers' reports on to Ray Tune.
+
+    Raises:
+        RunError: Ray Train gave up, or there is no result.
+    """
+    config = {"job": job.model_dump_json(), "folder": str(folder)}
+    _fit(_trial_loop, config, folder / "ray", group, [TuneReportCallback()] if in_tune else [], watch)
+    remote.pull(folder)
+    if read_result(folder) is None:
+        raise RunError(f"{folder}: Ray Train ended without a result; see the logs below {folder / 'ray'}")
+
+
+def _trial_loop(config: dict[str, Any]) -> None:
+    _set_up_worker(config)
+    gpus = Group(*config["group"]).gpus
+    perform(Job.model_validate_json(config["job"]), Path(config["folder"]), _report_to_train, gpus)
+
+
+def _stages_loop(config: dict[str, Any]) -> None:
+    _set_up_worker(config)
+    experiment, data = (
+        Experiment.model_validate_json(config["experiment"]),
+        Stored.model_validate_json(config["data"]),
+    )
+    train_stages(experiment, data, Path(config["cache"]), _report_to_train, config["outputs_gb"])
+
+
+def _set_up_worker(config: dict[str, Any]) -> None:
+    plugins.take_in(config["plugins"])
+    set_up_process(Group(*config["group"]))
+    if torch.cuda.is_available():
+        torch.cuda.set_device(ray.train.torch.get_device())
+
+
+def set_up_process(group: Group) -> None:
+    """Threads and GPUs of a process that trains: no more than it was given; and not the kernels of every width that it ever trained."""
+    os.environ.setdefault(
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"
+    )  # a training has some hundred; of 1,024, the default, a MiB each
+    torch.set_num_threads(max(1, math.ceil(group.cpus - 1e-9)))
+    if group.gpus == 0:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from who asked for none
+    elif group.gpus < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(group.gpus)  # who needs more fails alone
+
+
+def _report_to_train(numbers: dict[str, Any]) -> None:
+    ray.train.report(numbers)
+
+
+def _fit(
+    loop: Callable[[dict[str, Any]], None],
+    config: dict[str, Any],
+    storage: Path,
+    group: Group,
+    callbacks: Sequence[UserCallback] = (),
+    watch: Callable[[], None] = lambda: None,
+) -> None:
+    use_gpu = group.gpus > 0
+    resources = {"CPU": group.cpus, "GPU": group.gpus} if use_gpu else {"CPU": group.cpus}
+    # nccl refuses two workers on one GPU; gloo takes tensors of either device.
+    nccl = use_gpu and (group.workers == 1 or group.gpus >= 1)
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config=config | {"group": list(group), "plugins": plugins.shipped()},
+        scaling_config=ScalingConfig(
+            num_workers=group.workers, use_gpu=use_gpu, resources_per_worker=resources
+        ),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if nccl else "gloo"),
+        run_config=RunConfig(
+            name=time.strftime("attempt-%Y-%m-%d-%H-%M-%S"),
+            failure_config=FailureConfig(max_failures=1),
+            callbacks=list[Any](callbacks),
+            **remote.ray_storage(storage),
+        ),
+    )
+    # On the main thread Ray Train would replace the handler of Ctrl-C, for good; in a thread of its own it leaves it alone.
+    pool = ThreadPoolExecutor(1)
+    try:
+        fit = pool.submit(trainer.fit)
+        while not wait([fit], timeout=2).done:
+            watch()
+        fit.result()
+    except TrainingFailedError as error:
+        raise RunError(
+            f"{storage.parent}: Ray Train gave up: {_cause(error)}; see log.txt and {storage}"
+        ) from error
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _cause(error: TrainingFailedError) -> str:
+    """The last line of what the first worker raised."""
+    failures = list(getattr(error, "worker_failures", {}).values()) or [error]
+    return str(failures[0]).strip().splitlines()[-1]

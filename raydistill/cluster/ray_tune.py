@@ -1,0 +1,199 @@
+"""Ray Tune: asks for trials one at a time, runs them where they fit, tells how they ended. Its own snapshots are never read."""
+
+import logging
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from raydistill import plugins
+from raydistill.cluster.placement import Placement
+from raydistill.cluster.ray_train import perform_sharded, set_up_process
+from raydistill.config.experiment import Job
+from raydistill.errors import RunError
+from raydistill.records import remote
+from raydistill.trials.ledger import Trial
+from raydistill.trials.run_job import perform
+
+Numbers = dict[str, float]
+
+
+def run_trials(
+    next_trial: Callable[[], Trial | None],
+    reported: Callable[[Trial, Numbers], None],
+    ended: Callable[[Trial, bool], None],
+    *,
+    should_stop: Callable[[Trial, Numbers], bool] = lambda trial, numbers: False,
+    watch: Callable[[], None] = lambda: None,
+    folder_of: Callable[[Trial], Path],
+    num_trials: int,
+    placement: Placement,
+    storage: Path,
+) -> None:
+    """Runs up to `num_trials` trials; returns when all have ended. The callbacks are called on this thread, one at a time.
+
+    Args:
+        next_trial: the next trial to run; None: there is none.
+        reported: an evaluation of a running trial.
+        ended: a trial ended, with or without a result in its folder; True: because `should_stop` said so.
+        should_stop: asked after each evaluation of a running trial but its last, which has a result by then.
+        watch: called several times a second; what it raises ends all trials.
+    """
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(
+        logging.CRITICAL
+    )  # failures are told from the ledger, in one line
+    source = _Source(next_trial, ended, folder_of, placement)
+    tuner = tune.Tuner(
+        tune.with_resources(
+            _trainable, {"cpu": placement.trial_cpus, "gpu": placement.group.gpus if placement.inline else 0}
+        ),
+        tune_config=tune.TuneConfig(
+            search_alg=source,
+            scheduler=_Stops(source, should_stop),
+            num_samples=num_trials,
+            max_concurrent_trials=placement.max_concurrent,
+            reuse_actors=placement.inline,
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            verbose=0,
+            callbacks=[_Reports(source, reported, watch)],
+            failure_config=tune.FailureConfig(max_failures=_LOST_PROCESSES),
+            **remote.ray_storage(storage),
+        ),
+    )
+    try:
+        tuner.fit()
+    except Exception:
+        if source.failure is None:
+            raise
+    if source.failure is not None:
+        raise source.failure
+
+
+_LOST_PROCESSES = 2
+"""So often a trial starts again, from its checkpoint, when its process or node was lost."""
+
+
+class _Source(Searcher):
+    """Hands the ledger's trials to Tune."""
+
+    def __init__(
+        self,
+        next_trial: Callable[[], Trial | None],
+        ended: Callable[[Trial, bool], None],
+        folder_of: Callable[[Trial], Path],
+        placement: Placement,
+    ):
+        super().__init__(metric="nimg", mode="max")  # Tune wants one; nothing reads it
+        self.next_trial, self.ended, self.folder_of, self.placement = next_trial, ended, folder_of, placement
+        self.running: dict[str, Trial] = {}
+        self.stopped: set[str] = set()
+        self.failure: Exception | None = None
+        """What a callback raised first. Tune would take it for the trial's failure; it ends the sweep instead, with its own message."""
+
+    def guarded(self, call: Callable[..., Any], *args: Any) -> Any:
+        if self.failure is None:
+            try:
+                return call(*args)
+            except Exception as error:
+                self.failure = error
+        return None
+
+    def suggest(self, trial_id: str) -> Any:
+        trial = self.guarded(self.next_trial)
+        if trial is None:
+            return Searcher.FINISHED
+        self.running[trial_id] = trial
+        job = Job.model_validate(trial["job"])
+        return {
+            "job": job.model_dump_json(),
+            "folder": str(self.folder_of(trial)),
+            "placement": self.placement,
+            "plugins": plugins.shipped(),
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        self.guarded(self.ended, self.running[trial_id], trial_id in self.stopped)
+
+    def save(self, checkpoint_path: str) -> None:
+        """The ledger is the truth: there is nothing to save."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a sweep is resumed from its ledger")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Stops(FIFOScheduler):
+    """Ends the trials that `should_stop` names."""
+
+    def __init__(self, source: _Source, should_stop: Callable[[Trial, Numbers], bool]):
+        super().__init__()
+        self.source, self.should_stop = source, should_stop
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        numbers, running = _ours(result), self.source.running[trial.trial_id]
+        if numbers and self.source.guarded(self.should_stop, running, numbers):
+            self.source.stopped.add(trial.trial_id)
+            return FIFOScheduler.STOP
+        return FIFOScheduler.CONTINUE
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Reports(tune.Callback):
+    def __init__(
+        self, source: _Source, reported: Callable[[Trial, Numbers], None], watch: Callable[[], None]
+    ):
+        self.source, self.reported, self.watch = source, reported, watch
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        if numbers := _ours(result):
+            self.source.guarded(self.reported, self.source.running[trial.trial_id], numbers)
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        try:
+            self.watch()
+        except Exception as error:
+            self.source.failure = self.source.failure or error
+            raise  # a running trial would wait for ever: not after it has ended, as other failures do, but now
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def _ours(result: dict[str, Any]) -> Numbers:
+    """The numbers of an evaluation; empty for Tune's own reports."""
+    numbers = {name: value for name, value in result.items() if "/" in name or name == "nimg"}
+    return numbers if "nimg" in numbers else {}
+
+
+def _trainable(config: dict[str, Any]) -> None:
+    """One trial, in a reused Tune actor."""
+    plugins.take_in(config["plugins"])
+    job, folder = Job.model_validate_json(config["job"]), Path(config["folder"])
+    placement: Placement = config["placement"]
+    try:
+        if placement.inline:
+            set_up_process(placement.group)
+            perform(job, folder, lambda numbers: tune.report(numbers), placement.group.gpus)
+        else:
+            perform_sharded(job, folder, placement.group, in_tune=True)
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(traceback.format_exc())
+        remote.push(folder)
+        if placement.inline or not isinstance(error, RunError):
+            raise
+        # Ray Train has tried again already. Without a result the trial is a failure.

@@ -1,0 +1,221 @@
+"""Ray itself: started or joined, its nodes, and the wait for a node that was lost."""
+
+import logging
+import math
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import ray
+import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raydistill import ray_address
+from raydistill.cluster import join
+from raydistill.cluster.placement import Group, Node, _listed, groups_at_once
+from raydistill.errors import RunError, StoreError
+from raydistill.records import remote
+
+_PROBE_SEC = 60.0
+
+
+_TEMPORARY = "RAY_TMPDIR"
+
+
+_OWN_FOLDERS: list[tuple[Path, str | None]] = []
+"""The temporary folder of the embedded Ray that runs, with what `_TEMPORARY` was before."""
+
+
+_LOOK_SEC = 2.0
+
+
+def start_ray(*, dashboard: bool) -> None:
+    """Joins the cluster that RAY_ADDRESS names, or starts an embedded one on loopback, quietly.
+
+    `dashboard`: trials stopped with Ray Train inside only give their resources back while it runs.
+
+    Raises:
+        ConfigError: RAY_ADDRESS is not the address of a cluster, nobody answers there, or the cluster refuses the token.
+        RunError: Ray did not start.
+    """
+    for name, value in (
+        ("RAY_AIR_NEW_OUTPUT", "0"),
+        ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
+        ("TUNE_DISABLE_SIGINT_HANDLER", "1"),
+    ):
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault(
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING", "1"
+    )  # a trial that diverged before its first report is no error of Tune's
+    if address := ray_address():
+        join.join_ray(address)
+        return
+    os.environ.setdefault(
+        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
+    )  # a process a trainer, for nodes that are taken away: here is one
+    before = os.environ.get(_TEMPORARY)
+    own = Path(tempfile.mkdtemp(prefix="rd-", dir=before or tempfile.gettempdir()))
+    _OWN_FOLDERS.append((own, before))
+    os.environ[_TEMPORARY] = str(own)
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises a bare Exception where its processes do not come up in time
+        raise RunError(
+            f"Ray did not start: {str(error).splitlines()[0]} Is the machine overloaded? Try again."
+        ) from error
+    # Ray Train's clean-up asks the cluster that this file names, or any of the machine, whether its trial still runs.
+    (own / "ray" / "ray_current_cluster").write_text(str(ray.get_runtime_context().gcs_address))
+
+
+def stop_ray() -> None:
+    if ray.is_initialized():
+        ray.shutdown()
+    while _OWN_FOLDERS:
+        own, before = _OWN_FOLDERS.pop()
+        shutil.rmtree(own, ignore_errors=True)
+        if before is None:
+            del os.environ[_TEMPORARY]
+        else:
+            os.environ[_TEMPORARY] = before
+
+
+def alive_nodes() -> list[Node]:
+    """The nodes that Ray knows to be alive; what their GPUs' memory is, only `probe_nodes` can tell."""
+    return [_node(raw) for raw in ray.nodes() if raw["Alive"]]
+
+
+def this_machine() -> Node:
+    """What an embedded Ray would have, without starting one."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return Node("this machine", os.cpu_count() or 1, gpus, _smallest_gpu_bytes() if gpus else 0)
+
+
+def probe_nodes(store: Path) -> list[Node]:
+    """Asks every node whether it sees the results folder, and what its GPUs hold.
+
+    The driver writes a file that a task on every node reads; each task writes one that the driver reads.
+
+    Raises:
+        StoreError: a node does not see the folder, or cannot write there; before anything is trained.
+    """
+    raws = [raw for raw in ray.nodes() if raw["Alive"]]
+    if len(raws) == 1 and not raws[0]["Resources"].get("GPU"):
+        return [_node(raw) for raw in raws]  # this process looked already
+    token = secrets.token_hex(8)
+    folder = store / f"nodes-{token}"
+    folder.mkdir()
+    try:
+        (folder / "driver").write_text(token)
+        remote.push(folder)
+        tasks = [
+            _answer.options(scheduling_strategy=NodeAffinitySchedulingStrategy(raw["NodeID"], soft=False))
+            for raw in raws
+        ]
+        answers = [
+            task.remote(str(folder), token, raw["NodeID"]) for task, raw in zip(tasks, raws, strict=True)
+        ]
+        done, _ = ray.wait(answers, num_returns=len(answers), timeout=_PROBE_SEC)
+        remote.pull(folder)
+        nodes = []
+        for raw, answer in zip(raws, answers, strict=True):
+            node = _node(raw)
+            problem, gpu_bytes = (
+                ray.get(answer) if answer in done else (f"it did not answer within {_PROBE_SEC:.0f} s", 0)
+            )
+            if not problem and not _reads(folder / raw["NodeID"], token):
+                problem = "what it writes there cannot be read here"
+            if problem:
+                raise StoreError(
+                    f"--store {remote.url_of(store) or store}: node {node.address} cannot use it: {problem}. Every node must see the same "
+                    "folder: give one on a shared file system, mounted at the same path everywhere"
+                )
+            nodes.append(node._replace(gpu_bytes=gpu_bytes))
+        return nodes
+    finally:
+        remote.remove(folder)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def _answer(folder: str, token: str, name: str) -> tuple[str, int]:
+    """(what is wrong with the folder as seen from this node, or "", bytes of its smallest GPU)."""
+    remote.pull(Path(folder))
+    if not _reads(Path(folder) / "driver", token):
+        return "a file written by the driver is not there", 0
+    try:
+        (Path(folder) / name).write_text(token)
+        remote.push(Path(folder))
+    except OSError as error:
+        return f"not writable ({error.strerror or error})", 0
+    return "", _smallest_gpu_bytes()
+
+
+def _reads(path: Path, token: str) -> bool:
+    for _ in range(20):  # a network file system may show a new file late
+        try:
+            if path.read_text() == token:
+                return True
+        except OSError:
+            pass
+        time.sleep(0.1)
+    return False
+
+
+def _smallest_gpu_bytes() -> int:
+    try:
+        command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+        return min(int(line) for line in listed.split()) * 2**20
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return 0
+
+
+def _node(raw: dict) -> Node:
+    return Node(raw["NodeManagerAddress"], raw["Resources"].get("CPU", 0.0), raw["Resources"].get("GPU", 0.0))
+
+
+class ShortageWatch:
+    """Called again and again while `group` shall run: says so when the nodes that are alive have no room for it, and ends the wait.
+
+    Only whether it would fit on otherwise idle nodes is asked: other work on the cluster ends some time, a lost node may not.
+    """
+
+    def __init__(self, group: Group, driver_cpus: float, grace_sec: float, say: Callable[[str], None]):
+        self.group, self.driver_cpus, self.grace_sec, self.say = group, driver_cpus, grace_sec, say
+        self.looked = -math.inf
+        self.short_since: float | None = None
+
+    def __call__(self) -> None:
+        """Raises RunError where the shortage has lasted for the grace."""
+        now = time.monotonic()
+        if now - self.looked < _LOOK_SEC:
+            return
+        self.looked = now
+        nodes = alive_nodes()
+        if groups_at_once(nodes, self.group, self.driver_cpus):
+            if self.short_since is not None:
+                self.say(f"room for {self.group} again: {_listed(nodes)}; going on")
+            self.short_since = None
+            return
+        lacking = f"needed {self.group}, each worker on one node; alive: {_listed(nodes)}"
+        if self.short_since is None:
+            self.short_since = now
+            self.say(
+                f"a node was lost and no spare is there: {lacking}; waiting {self.grace_sec:.0f} s for another node"
+            )
+        elif now - self.short_since >= self.grace_sec:
+            raise RunError(
+                f"no node came within {self.grace_sec:.0f} s: {lacking}. Add a node, then the same command with --resume"
+            )

@@ -1,0 +1,306 @@
+"""`raydistill evaluate`: any generator, ONNX file or folder of pictures against any real pictures, as a table and as JSON."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from torch import Tensor
+
+from raydistill.config.base import Frozen, Stored
+from raydistill.config.data import Data
+from raydistill.config.paths import parse_assignments, validated, with_values
+from raydistill.data import DataInfo, Split, load_split, prepare, read_info
+from raydistill.data.classes import label_of
+from raydistill.data.decode import classes_of
+from raydistill.data.detect import find
+from raydistill.data.prepared import INFO
+from raydistill.data.source import SplitName
+from raydistill.data.split import carve
+from raydistill.errors import ConfigError, DataError
+from raydistill.evaluation import picture_sets
+from raydistill.evaluation.extractors import load_extractor
+from raydistill.evaluation.picture_sets import Pictures
+from raydistill.evaluation.scoring import Labels, Real, Score, judge_extractor, require_same_conditions
+from raydistill.evaluation.segmenters import Segmenter, judge_segmenter, load_segmenter
+from raydistill.exchange.trained import Trained, trained_at
+from raydistill.models import saved
+from raydistill.records import store
+from raydistill.terminal import Progress
+
+VERSION = 1
+
+
+class EvaluateOptions(Frozen):
+    """What the command line gives. See `raydistill evaluate --help`."""
+
+    given: tuple[str, ...]
+    data: str | None = None
+    real: str | None = None
+    split: SplitName = "val"
+    set: tuple[str, ...] = ()
+    extractors: tuple[str, ...] = ()
+    segmenters: tuple[str, ...] = ()
+    judge: str | None = None
+    paired: bool = False
+    num: PositiveInt | None = None
+    resamples: NonNegativeInt = 200
+    against: str | None = None
+    store: str = "runs"
+    as_json: bool = False
+
+
+class Report(Frozen):
+    """What `--json` prints and `--against` reads."""
+
+    version: int = VERSION
+    scores: dict[str, list[Score]]
+    """What was given -> its scores."""
+
+
+def run(options: EvaluateOptions) -> int:
+    """Prints the scores; 0. Raises InputError before anything is computed, RunError for outputs that are no pictures."""
+    before = None if options.against is None else _read_report(Path(options.against))
+    scores = evaluate(options, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if before is not None:
+        for given, found in scores.items():
+            for other in before.scores.values():
+                require_same_conditions(found, other, f"{given} against {options.against}")
+    if options.as_json:
+        print(Report(scores=scores).model_dump_json(indent=1))
+    else:
+        _print(
+            _short(scores)
+            | (
+                {}
+                if before is None
+                else {f"before: {name}": found for name, found in _short(before.scores).items()}
+            )
+        )
+    return 0
+
+
+def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[Score]]:
+    """All scores of everything that was given."""
+    trained = {given: found for given in options.given if (found := trained_at(Path(given))) is not None}
+    split, real = _real(options, trained, device)
+    extractors = [load_extractor(text, device) for text in options.extractors]
+    labels = [_full_size_labels(options, load_segmenter(text, device), split) for text in options.segmenters]
+    if split is not None and (judge := _judge(options, trained)) is not None:
+        network = saved.load(judge, split.info, device)
+        extractors.insert(0, judge_extractor(network, judge.digest))
+        if split.info.has_labels:
+            labels.insert(0, _labels(judge_segmenter(network, judge.digest), split))
+    if not extractors and not labels and not options.paired:
+        raise ConfigError(
+            "nothing to score with: give --extractor KIND=FILE, --judge FOLDER, --segmenter KIND=FILE, or --paired"
+        )
+    fakes = {given: _pictures(given, trained.get(given), split, options, device) for given in options.given}
+    if options.num is not None:
+        for name, part in {"the real pictures": real, **fakes}.items():
+            if part.num < options.num:
+                raise DataError(f"--num {options.num}: {name}: there are {part.num}. Give at most that.")
+        real, fakes = (
+            real.subset(options.num),
+            {given: fake.subset(options.num) for given, fake in fakes.items()},
+        )
+    if len(numbers := {fake.num for fake in fakes.values()}) > 1:
+        raise DataError(
+            f"these have {sorted(numbers)} pictures; distances are compared at one number only. Give --num {min(numbers)}."
+        )
+    reference = Real(real, "all" if options.real else options.split, extractors, labels)
+    return {given: reference.score(fake, num_resamples=options.resamples) for given, fake in fakes.items()}
+
+
+# ---- what is scored -------------------------------------------------------------------------------------------------
+
+
+def _pictures(
+    given: str, trained: Trained | None, split: Split | None, options: EvaluateOptions, device: torch.device
+) -> Pictures:
+    path = Path(given)
+    if trained is None and path.suffix.lower() != ".onnx":
+        return picture_sets.of_files(path, in_order_of_split=options.paired, device=device)
+    if split is None:
+        raise ConfigError(
+            f"{given}: a generator needs inputs, and --real has pictures only. Give --data, whose inputs it gets."
+        )
+    if trained is None:
+        return picture_sets.of_onnx(path, split, device)
+    network, digest, latent = trained.load(split.info, device)
+    return picture_sets.of_generator(given, digest, network, split, device, latent)
+
+
+# ---- what it is compared with ---------------------------------------------------------------------------------------
+
+
+class _Given(Frozen):
+    data: Data
+
+
+def _real(
+    options: EvaluateOptions, trained: Mapping[str, Trained], device: torch.device
+) -> tuple[Split | None, Pictures]:
+    if options.real is not None:
+        if options.data is not None or options.set:
+            raise ConfigError(
+                "--real takes the pictures of a folder as they are: no --data or --set beside it"
+            )
+        return None, picture_sets.of_files(
+            Path(options.real), in_order_of_split=options.paired, device=device
+        )
+    stored = _data(options, trained)
+    split = load_split(stored, options.split)
+    return split, picture_sets.of_split(split, stored, device)
+
+
+def _data(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored:
+    """Prepared data, a data set's folder, or what all the given trials were trained on."""
+    if options.data is None:
+        known = {found.job.data.digest: found.job.data for found in trained.values() if found.job is not None}
+        if len(known) > 1:
+            raise DataError(
+                f"mixed digests: the given networks were trained on the data {', '.join(known)}. Give --data."
+            )
+        if not known:
+            raise ConfigError(
+                "no data to compare with: give --data FOLDER (a data set) or --real FOLDER (pictures as they are)"
+            )
+        return next(iter(known.values()))
+    path = Path(options.data)
+    if _is_prepared(options.data):
+        info = DataInfo.model_validate_json((path / INFO).read_text())
+        return Stored(path=str(path.absolute()), digest=info.digest)
+    values = parse_assignments(list(options.set))
+    if options.data == "shapes":
+        source: dict[str, Any] = {"kind": "shapes"}
+    else:
+        height, width = _size(options, trained, values)
+        source = {"kind": "folder", "root": str(path.absolute()), "height": height, "width": width}
+    config = with_values(validated(_Given, {"data": source}, where="--data"), values, where="--set").data
+    return prepare(config, store.open_store(options.store) / "cache" / "data")
+
+
+def _is_prepared(data: str) -> bool:
+    return (Path(data) / INFO).is_file()
+
+
+def _size(
+    options: EvaluateOptions, trained: Mapping[str, Trained], values: Mapping[str, Any]
+) -> tuple[int, int]:
+    """Height and width to decode a folder at: as given, or those of what is scored."""
+    if {"data.height", "data.width"} <= set(values):
+        return int(values["data.height"]), int(values["data.width"])
+    for given in options.given:
+        if given in trained and (job := trained[given].job) is not None:
+            info = read_info(job.data)
+            return info.height, info.width
+        if given not in trained and not given.lower().endswith(".onnx"):
+            width, height = picture_sets.listed(Path(given))[0].image().size
+            return height, width
+    raise ConfigError(
+        f"--data {options.data}: at which size? Give --set data.height=H --set data.width=W, as the network was trained."
+    )
+
+
+def _judge(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored | None:
+    """The named judge, or the one that all the given trials were scored by. Raises CheckpointError where it gives a loss."""
+    jobs = [found.job for found in trained.values() if found.job is not None]
+    if options.judge is not None:
+        folder = Path(options.judge)
+        judge = saved.stored(folder / "network" if (folder / "network").is_dir() else folder, kind="judge")
+    else:
+        judges = {job.judge.digest: job.judge for job in jobs if job.judge is not None}
+        if len(judges) != 1:
+            return None
+        judge = next(iter(judges.values()))
+    return judge
+
+
+def _labels(segmenter: Segmenter, split: Split) -> Labels:
+    """Scored at the size of the pictures."""
+    labels, number = split.labels, split.info.num_classes
+    assert labels is not None and number is not None
+    return Labels(
+        segmenter,
+        lambda index: torch.from_numpy(np.array(labels[index])).long(),
+        number,
+        split.info.ignore_index,
+    )
+
+
+def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None) -> Labels:
+    """Scored at the size of the label files, as published for Cityscapes: 19 classes at 2048x1024.
+
+    Raises:
+        ConfigError: no data set whose label files could be read.
+    """
+    if (
+        split is None
+        or options.data is None
+        or not split.info.has_labels
+        or split.info.layout == "shapes"
+        or _is_prepared(options.data)
+    ):
+        raise ConfigError(
+            "--segmenter scores against label files at their own size: give --data FOLDER with them"
+        )
+    root = Path(options.data)
+    found = find(root, split.info.layout)
+    samples, classes = carve(found.splits)[0][options.split], classes_of(found, root)()
+    assert classes is not None and len(samples) == len(split)
+
+    def truth(index: int) -> Tensor:
+        label = samples[index].label
+        assert label is not None
+        return torch.from_numpy(classes.encode(np.asarray(label_of(label)), label.where)).long()
+
+    height, width = truth(0).shape
+    return Labels(
+        segmenter, truth, len(classes.names), classes.ignore_index, f"scores bilinear to {width}x{height}"
+    )
+
+
+# ---- JSON and table -------------------------------------------------------------------------------------------------
+
+
+def _read_report(path: Path) -> Report:
+    try:
+        return TypeAdapter(Report).validate_json(path.read_text())
+    except (OSError, ValidationError) as error:
+        raise DataError(f"--against {path}: not what `raydistill evaluate --json` prints: {error}") from None
+
+
+def _short(scores: Mapping[str, list[Score]]) -> dict[str, list[Score]]:
+    """Under the last part of each path, where they differ in it."""
+    names = [Path(given).name for given in scores]
+    return dict(zip(names if len(set(names)) == len(names) else scores, scores.values()))
+
+
+def _print(scores: Mapping[str, list[Score]]) -> None:
+    progress = Progress()
+    every = [(given, score) for given, found in scores.items() for score in found]
+    rows = [
+        {
+            "given": given,
+            "score": score.name,
+            "value": "infinite" if score.value is None else f"{score.value:.6g}",
+            "95 %": "" if score.interval is None else f"{score.interval[0]:.6g} to {score.interval[1]:.6g}",
+            "real": "" if score.ceiling is None else f"{score.ceiling:.6g}",
+            "n": score.num_samples,
+            "real n": score.num_real,
+            "resize": score.resize,
+            "statistics": score.real_statistics,
+            "": "biased: n <= features" if score.biased else "",
+        }
+        for given, score in every
+    ]
+    table = pd.DataFrame(rows)
+    progress.rows("scores", table.loc[:, (table != "").any()])
+    for name, digest in dict.fromkeys(
+        (score.extractor, score.extractor_digest) for _, score in every if score.extractor
+    ):
+        progress.console.print(f"extractor: {name}, SHA-256 {digest}", markup=False)

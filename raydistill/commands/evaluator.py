@@ -1,0 +1,59 @@
+"""`raydistill evaluator train`: a space's judge by itself, on data of one's own, in one process."""
+
+from pathlib import Path
+
+from raydistill.config import presets, space
+from raydistill.config.base import Frozen
+from raydistill.config.paths import parse_assignments, with_values
+from raydistill.data import prepare, read_info
+from raydistill.models import networks
+from raydistill.planning.checks import with_data
+from raydistill.records import store
+from raydistill.terminal import Progress
+from raydistill.trials.stages import train_judge
+
+
+class EvaluatorOptions(Frozen):
+    """What the command line gives. See `raydistill evaluator train --help`."""
+
+    space: str = "default"
+    data: str | None = None
+    store: str = "runs"
+    set: tuple[str, ...] = ()
+
+
+def run(options: EvaluatorOptions) -> int:
+    """Trains the judge where sweeps in this store look for it, or finds it there; says its ceiling. Returns 0.
+
+    Raises:
+        InputError: before any cost. RunError: the training diverged.
+    """
+    where, progress = f"--space {options.space}", Progress()
+    experiment = with_data(space.preset_of(space.load_space(options.space), where), options.data, where)
+    experiment = with_values(
+        experiment, presets.expanded(parse_assignments(list(options.set)), "--set"), where="--set"
+    )
+    cache = store.open_store(options.store) / "cache"
+    data = prepare(experiment.data, cache / "data")
+    info = read_info(data)
+
+    def report(numbers: dict[str, float]) -> None:
+        progress.say(
+            ", ".join(
+                f"{name} {value:,.4g}" for name, value in numbers.items() if name.startswith(("nimg", "val/"))
+            )
+        )
+
+    judge, result = train_judge(experiment, data, cache, report)
+    ceiling = ", ".join(
+        f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.startswith("val/")
+    )
+    what = {
+        "pixels": f"{info.num_classes} classes",
+        "input": "the input picture, where lower is better",
+        "classes": f"{len(info.picture_classes)} classes of pictures",
+        "turns": "quarter turns",
+    }[networks.judged(info)]
+    progress.say(f"judge {judge.digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores")
+    progress.say(f"use it: raydistill evaluate ... --data {data.path} --judge {Path(judge.path).parent}")
+    return 0

@@ -1,0 +1,113 @@
+"""`raydistill latency`: seconds and memory of finished generators, each measured alone in a process of its own."""
+
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import PositiveInt
+
+from raydistill import plugins
+from raydistill.config.base import Frozen
+from raydistill.errors import ConfigError
+from raydistill.exchange.generator_file import inputs_for, open_generator, plain
+from raydistill.models import cost
+from raydistill.terminal import Progress
+
+_WARM_UP = 5
+
+
+class LatencyOptions(Frozen):
+    """What the command line gives. See `raydistill latency --help`."""
+
+    given: tuple[str, ...]
+    batch_sizes: tuple[PositiveInt, ...] = (1,)
+    threads: PositiveInt = 1
+    device: str = "cpu"
+    repeats: PositiveInt = 30
+    size: tuple[int, int] | None = None
+    as_json: bool = False
+
+
+def run(options: LatencyOptions) -> int:
+    """Prints a row for each generator and batch size; 0. Raises InputError before anything is measured."""
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"--device {options.device}: there is no CUDA device here; use cpu")
+    for given in options.given:
+        open_generator(Path(given), options.size)
+    busy = os.getloadavg()[0]
+    rows = [
+        in_own_process(given, batch_size, options)
+        for given in options.given
+        for batch_size in options.batch_sizes
+    ]
+    if options.as_json:
+        print(json.dumps({"load_average_before": busy, "rows": rows}, indent=1))
+    else:
+        Progress().rows(
+            f"latency, {options.device}, {options.threads} threads, {options.repeats} forwards",
+            pd.DataFrame(rows),
+        )
+        if busy > 0.5:
+            print(f"The machine was not idle (load average {busy:.1f}): these times are too long.")
+    return 0
+
+
+def in_own_process(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:
+    """`measure` in a new process: its threads and its memory are its own."""
+    with multiprocessing.get_context("spawn").Pool(1, plugins.take_in, (plugins.shipped(),)) as pool:
+        return pool.apply(measure, (given, batch_size, options))
+
+
+def measure(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:
+    """`repeats` forwards of one batch after a warm-up: median and 95th percentile of milliseconds, and the peak of memory.
+
+    `peak_mib` on a CPU: by how much this process grew above what it had before the first forward, weights left out; None where the
+    system does not tell. On a GPU: the allocator's peak, weights included.
+    """
+    torch.set_num_threads(options.threads)
+    finished, device = open_generator(Path(given), options.size), torch.device(options.device)
+    module = plain(finished).to(device)
+    inputs = (
+        inputs_for(finished, number=1)[0].expand(batch_size, *finished.input_shape).contiguous().to(device)
+    )
+    milliseconds, before = [], _resident_bytes("VmRSS", reset=True)
+    with torch.inference_mode():
+        for index in range(_WARM_UP + options.repeats):
+            started = time.perf_counter()
+            module(inputs)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            if index >= _WARM_UP:
+                milliseconds.append(1000 * (time.perf_counter() - started))
+    if device.type == "cuda":
+        peak: int | None = torch.cuda.max_memory_allocated(device)
+    else:
+        after = _resident_bytes("VmHWM")
+        peak = None if before is None or after is None else after - before
+    return {
+        "network": given,
+        "size": f"{finished.height}x{finished.width}",
+        "batch_size": batch_size,
+        "cost/latency_ms_p50": float(np.percentile(milliseconds, 50)),
+        "cost/latency_ms_p95": float(np.percentile(milliseconds, 95)),
+        "peak_mib": None if peak is None else peak / 2**20,
+        "cost/macs": cost.macs(finished.layers),
+        "cost/params": cost.params(finished.layers),
+    }
+
+
+def _resident_bytes(name: str, reset: bool = False) -> int | None:
+    """A line of /proc/self/status, after the peak has been set back to now; None where there is none."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    except (OSError, StopIteration):
+        return None

@@ -1,0 +1,1 @@
+"""Configs: frozen, typed, printable, identified by a digest. No framework."""

@@ -1,0 +1,303 @@
+"""Presets: functions that return a full `Experiment`. `PRESETS` registers them by name."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raydistill.config.architectures import (
+    EnergyNetwork,
+    EnhanceGenerator,
+    EnhanceWidths,
+    MobileResnetGenerator,
+    PatchDiscriminator,
+    PictureGenerator,
+    ResnetGenerator,
+    ResnetWidths,
+    SaganDiscriminator,
+    SaganDiscriminatorWidths,
+    SaganGenerator,
+    SaganWidths,
+    StyleganDiscriminator,
+    StyleganGenerator,
+    StyleganWidths,
+    UnetGenerator,
+)
+from raydistill.config.base import Optimizer
+from raydistill.config.data import Degradation, FolderData, ShapesData
+from raydistill.config.experiment import Experiment
+from raydistill.config.paths import leaves, nearest, with_values
+from raydistill.config.terms import AnyTerm, MutualInformation, VariationalInformation
+from raydistill.config.training import (
+    CycleganTraining,
+    DistillTraining,
+    EnhanceTraining,
+    JudgeTraining,
+    Pix2pixTraining,
+    SaganTraining,
+    Stylegan2Training,
+)
+from raydistill.errors import ConfigError
+
+
+def shapes32() -> Experiment:
+    """The embedded default: drawn label maps -> pictures at 32x32, sized for two CPU cores."""
+    return Experiment(
+        data=ShapesData(),
+        judge=JudgeTraining(
+            budget_nimg=8_000,
+            report_every_nimg=4_000,
+            optimizer=Optimizer(learning_rate=2e-3, betas=(0.9, 0.999), decay_start=0.3),
+        ),
+        teacher=Pix2pixTraining(
+            budget_nimg=16_000,
+            report_every_nimg=4_000,
+            ema_nimg=500,
+            generator=ResnetGenerator(widths=ResnetWidths.uniform(16), num_blocks=3),
+            discriminator=PatchDiscriminator(width=24, num_layers=2),
+            optimizer=Optimizer(learning_rate=2e-3, betas=(0.5, 0.999), decay_start=0.5),
+            discriminator_optimizer=Optimizer(learning_rate=1e-3, betas=(0.5, 0.999), decay_start=0.5),
+            l1_weight=100.0,
+        ),
+        student=DistillTraining(
+            budget_nimg=6_000,
+            report_every_nimg=2_000,
+            ema_nimg=500,
+            generator=ResnetGenerator(widths=ResnetWidths.uniform(4), num_blocks=3),
+            ssim_weight=5.0,
+            optimizer=Optimizer(learning_rate=3e-3, betas=(0.5, 0.999), decay_start=0.5),
+            mi=recommended_vem(),
+        ),
+    )
+
+
+def shapes64() -> Experiment:
+    """The same drawing at 64x64."""
+    return with_values(shapes32(), {"data.height": 64, "data.width": 64}, where="preset shapes64")
+
+
+def labelled() -> Experiment:
+    """A folder of pictures with label maps, at 64x48 (CamVid's proportions)."""
+    base = shapes32()
+    return Experiment(
+        data=FolderData(height=48, width=64),
+        judge=base.judge.model_copy(update={"budget_nimg": 24_000, "report_every_nimg": 8_000, "flip": True}),
+        teacher=base.teacher.model_copy(
+            update={"budget_nimg": 24_000, "report_every_nimg": 6_000, "flip": True}
+        ),
+        student=base.student.model_copy(
+            update={"budget_nimg": 8_000, "report_every_nimg": 2_000, "flip": True}
+        ),
+    )
+
+
+def aligned() -> Experiment:
+    """A folder of A|B pictures, at 64x64. There are no labels: the judge predicts A from B, and its features score."""
+    return labelled().model_copy(update={"data": FolderData(height=64, width=64, layout="aligned")})
+
+
+def unet() -> Experiment:
+    """`labelled` with U-Nets of four levels."""
+    return _with_generators(labelled(), UnetGenerator(num_levels=4, norm="instance"), teacher=16, student=4)
+
+
+def mobile() -> Experiment:
+    """`labelled` with mobile ResNets of three blocks."""
+    return _with_generators(labelled(), MobileResnetGenerator(num_blocks=3), teacher=16, student=4)
+
+
+def enhance() -> Experiment:
+    """Super-resolution by 2 of noisy pictures, which are made of a folder of any pictures; 128x96 from 64x48.
+
+    A|B pictures, A the worse one: `data.degrade.scale=1`, `data.degrade.noise_std=0` and both generators' `scale=1`.
+    """
+    base = labelled()
+    optimizer = Optimizer(learning_rate=1e-3, betas=(0.9, 0.999), decay_start=0.3)
+    generator = EnhanceGenerator(widths=EnhanceWidths.uniform(32), num_blocks=4, scale=2)
+    student = generator.model_copy(update={"widths": EnhanceWidths.uniform(8)})
+    return Experiment(
+        data=FolderData(height=96, width=128, degrade=Degradation(scale=2, noise_std=10.0)),
+        judge=base.judge.model_copy(update={"budget_nimg": 8_000, "report_every_nimg": 4_000}),
+        teacher=EnhanceTraining(
+            budget_nimg=8_000,
+            report_every_nimg=2_000,
+            ema_nimg=500,
+            flip=True,
+            generator=generator,
+            optimizer=optimizer,
+        ),
+        student=base.student.model_copy(
+            update={
+                "budget_nimg": 4_000,
+                "report_every_nimg": 1_000,
+                "generator": student,
+                "optimizer": optimizer,
+                "ssim_weight": 0.0,
+            }
+        ),
+    )
+
+
+def sagan() -> Experiment:
+    """Noise -> pictures of 64x64 by the self-attention GAN, from a folder of any pictures.
+
+    Small minibatches, because steps are what it lacks; a short average, because batch statistics are not averaged with the weights.
+    """
+    base = labelled()
+    optimizer = Optimizer(learning_rate=4e-4, betas=(0.0, 0.9), decay_start=0.5)
+    student = {
+        "flip": False,
+        "batch_size": 8,
+        "ema_nimg": 200.0,
+        "generator": SaganGenerator(widths=SaganWidths.uniform(8), latent=64),
+    }
+    return Experiment(
+        data=FolderData(height=64, width=64),
+        judge=base.judge.model_copy(update={"budget_nimg": 16_000, "flip": False}),
+        teacher=SaganTraining(
+            batch_size=8,
+            budget_nimg=24_000,
+            report_every_nimg=6_000,
+            ema_nimg=200,
+            generator=SaganGenerator(widths=SaganWidths.uniform(16), latent=64),
+            discriminator=SaganDiscriminator(widths=SaganDiscriminatorWidths.uniform(16)),
+            optimizer=optimizer,
+            discriminator_optimizer=optimizer,
+        ),
+        student=base.student.model_copy(update=student | {"mi": recommended_vem()}),
+    )
+
+
+def stylegan2() -> Experiment:
+    """Noise -> pictures of 32x32 by StyleGAN2, from a folder of any pictures. Another size: `data.*` and all three `widths`."""
+    base = labelled()
+    optimizer = Optimizer(learning_rate=2e-3, betas=(0.0, 0.99))
+    widths = StyleganWidths.published(32)
+
+    def generator(ngf: int) -> StyleganGenerator:
+        return StyleganGenerator(
+            widths=StyleganWidths(**widths.values_at(ngf)), style=64, num_mapping_layers=4
+        )
+
+    return Experiment(
+        data=FolderData(height=32, width=32),
+        judge=base.judge.model_copy(update={"budget_nimg": 16_000, "flip": False}),
+        teacher=Stylegan2Training(
+            budget_nimg=24_000,
+            report_every_nimg=6_000,
+            ema_nimg=2_000,
+            generator=generator(6),
+            discriminator=StyleganDiscriminator(widths=StyleganWidths(**widths.values_at(6))),
+            optimizer=optimizer,
+            discriminator_optimizer=optimizer,
+            r1_weight=1.0,
+        ),
+        student=base.student.model_copy(
+            update={"flip": False, "generator": generator(3), "mi": recommended_vem()}
+        ),
+    )
+
+
+def cyclegan() -> Experiment:
+    """Unpaired pictures of two domains, trainA and trainB, at 64x48."""
+    base = labelled()
+    optimizer = Optimizer(learning_rate=5e-4, betas=(0.5, 0.999), decay_start=0.5)
+
+    def generator(ngf: int) -> ResnetGenerator:
+        return ResnetGenerator(widths=ResnetWidths.uniform(ngf), num_blocks=3)
+
+    return Experiment(
+        data=FolderData(height=48, width=64, layout="unpaired"),
+        judge=base.judge.model_copy(update={"budget_nimg": 16_000}),
+        teacher=CycleganTraining(
+            batch_size=4,
+            budget_nimg=12_000,
+            report_every_nimg=3_000,
+            ema_nimg=500,
+            flip=True,
+            generator=generator(12),
+            discriminator=PatchDiscriminator(width=16, num_layers=2),
+            optimizer=optimizer,
+            discriminator_optimizer=optimizer,
+        ),
+        student=base.student.model_copy(update={"budget_nimg": 6_000, "generator": generator(4)}),
+    )
+
+
+def _with_generators(
+    base: Experiment, generator: PictureGenerator, *, teacher: int, student: int
+) -> Experiment:
+    """`base` with generators of this kind at these base widths."""
+
+    def at(ngf: int) -> PictureGenerator:
+        return generator.model_copy(update={"widths": type(generator.widths).uniform(ngf)})
+
+    return base.model_copy(
+        update={
+            "teacher": base.teacher.model_copy(update={"generator": at(teacher)}),
+            "student": base.student.model_copy(update={"generator": at(student)}),
+        }
+    )
+
+
+def published_cyclegan() -> MutualInformation:
+    """The first author's CycleGAN code: a small energy, pictures of the teacher as positives."""
+    return MutualInformation(weight=0.1, step_size=100.0, energy=EnergyNetwork(channels=8))
+
+
+def published_pix2pix() -> MutualInformation:
+    """The first author's pix2pix code: real pictures as positives; the step size is its command line's default."""
+    return MutualInformation(weight=0.1, positive="target", step_size=1.0, energy=EnergyNetwork(channels=32))
+
+
+def published_stylegan2() -> MutualInformation:
+    """A third party's StyleGAN2 code: negatives are not clamped."""
+    return MutualInformation(weight=0.05, step_size=50.0, clamp=False, energy=EnergyNetwork(channels=32))
+
+
+def recommended() -> VariationalInformation:
+    """The best term at equal time where it was measured (docs/results.md): within the seeds' spread of no term at all."""
+    return VariationalInformation(weight=0.3)
+
+
+def recommended_vem() -> MutualInformation:
+    """The energy-based term with chains that start at another picture's teacher output: measured not to push the student away."""
+    return MutualInformation(
+        weight=0.1, start="other", num_steps=3, step_size=1.0, energy=EnergyNetwork(channels=8)
+    )
+
+
+MI_TERMS: dict[str, Callable[[], AnyTerm]] = {
+    "recommended": recommended,
+    "recommended_vem": recommended_vem,
+    "published_cyclegan": published_cyclegan,
+    "published_pix2pix": published_pix2pix,
+    "published_stylegan2": published_stylegan2,
+}
+"""`--set student.mi=NAME` -> the whole term. The published step sizes are for 256x256; elsewhere in proportion to the pixels."""
+
+
+def expanded(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`values` with `student.mi` as a name replaced by all paths of that term; paths given beside it come after it."""
+    name = values.get("student.mi")
+    if not isinstance(name, str):
+        return dict(values)
+    if name not in MI_TERMS:
+        close = nearest(name, list(MI_TERMS))
+        raise ConfigError(
+            f"{where}: student.mi: there is no term {name!r}. Known: {', '.join(MI_TERMS)}. Nearest: {close!r}."
+        )
+    named = {f"student.mi.{path}": value for path, value in leaves(MI_TERMS[name]()).items()}
+    return named | {path: value for path, value in values.items() if path != "student.mi"}
+
+
+PRESETS: dict[str, Callable[[], Experiment]] = {
+    "shapes32": shapes32,
+    "shapes64": shapes64,
+    "labelled": labelled,
+    "aligned": aligned,
+    "unet": unet,
+    "mobile": mobile,
+    "enhance": enhance,
+    "cyclegan": cyclegan,
+    "sagan": sagan,
+    "stylegan2": stylegan2,
+}

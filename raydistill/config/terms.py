@@ -1,0 +1,84 @@
+"""Configs of the mutual-information terms of a student."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
+from raydistill.config.base import Frozen, Optimizer
+from raydistill.config.variants import Kinds
+
+
+class Term(Frozen):
+    """What every mutual-information term has. weight 0 switches it off: nothing of it is built."""
+
+    kind: str
+    weight: NonNegativeFloat
+    positive: Literal["teacher", "target"] = "teacher"
+    """The picture that the student's output is paired with: the teacher's output, or the real one (the paper's pix2pix code)."""
+
+
+class LearntTerm(Term):
+    """A term with a network of its own."""
+
+    optimizer: Optimizer
+    """Of that network."""
+
+
+class MutualInformation(LearntTerm):
+    """The variational energy-based term (VEM). The defaults are the published ones, with the command line's step size."""
+
+    kind: Literal["vem"] = "vem"
+    weight: NonNegativeFloat = 0.1
+    start: Literal["student", "other", "noise", "replay"] = "student"
+    """Where the chains start: at the student's own output (published), at the teacher's output for another picture of the batch, at uniform
+    noise, or where older chains ended."""
+    num_steps: NonNegativeInt = 10
+    """Langevin steps; 0: the start itself is the negative."""
+    step_size: PositiveFloat = 1.0
+    noise_std: NonNegativeFloat = 0.005
+    clamp: bool = True
+    """Clamp the negatives to [-1, 1] once, after the last step."""
+    replay_size: PositiveInt | None = None
+    """Pictures in the buffer of `start: replay`; None: 256."""
+    l2_weight: NonNegativeFloat = 0.05
+    energy: EnergyNetwork = EnergyNetwork()
+    optimizer: Optimizer = Optimizer(learning_rate=1e-4, betas=(0.0, 0.999))
+
+    @model_validator(mode="after")
+    def _only_replay_has_a_buffer(self) -> "MutualInformation":
+        if self.replay_size is not None and self.start != "replay":
+            raise ValueError(
+                f"replay_size {self.replay_size} is for start 'replay', given start {self.start!r}; leave replay_size out"
+            )
+        return self
+
+
+class VariationalInformation(LearntTerm):
+    """VID on the output pictures: a Gaussian around the student's output with one learnt variance a channel."""
+
+    kind: Literal["vid"] = "vid"
+    weight: NonNegativeFloat = 1.0
+    initial_variance: PositiveFloat = 5.0
+    optimizer: Optimizer = Optimizer(learning_rate=1e-2, betas=(0.9, 0.999))
+
+
+class PairCritic(LearntTerm):
+    """A discriminator of pairs: (teacher's, student's) against (student's, student's)."""
+
+    kind: Literal["critic"] = "critic"
+    weight: NonNegativeFloat = 0.1
+    discriminator: PatchDiscriminator = PatchDiscriminator(width=24, num_layers=2)
+    optimizer: Optimizer = Optimizer(learning_rate=1e-3, betas=(0.5, 0.999))
+
+
+TERM_KINDS = Kinds("kind", MutualInformation, VariationalInformation, PairCritic)
+
+
+AnyTerm = Annotated[Term, TERM_KINDS]

@@ -1,0 +1,1 @@
+"""Quality measures: features, distances, scores and their intervals."""

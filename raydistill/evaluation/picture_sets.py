@@ -1,0 +1,166 @@
+"""Sets of pictures to score or to compare with: a split, a generator's or an ONNX file's outputs on it, or a folder, zip or npz file.
+
+Every set gives uint8 pictures (B, 3, H, W), a batch at a time; nothing is held.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raydistill.config.base import Stored
+from raydistill.data import Split, pictures, to_uint8
+from raydistill.data.detect import find
+from raydistill.data.files import Picture, decode_pictures, is_grey, pictures_of
+from raydistill.errors import DataError, RunError
+from raydistill.evaluation.extractors import sha256_of
+from raydistill.models.inputs import BATCH, evaluation_batch, num_inputs
+from raydistill.seeds import numpy_stream
+
+
+class Pictures(NamedTuple):
+    name: str
+    digest: str
+    """Of what the pictures come from."""
+    indices: np.ndarray
+    """Which of them are in this set, rising."""
+    read: Callable[[np.ndarray], Tensor]
+    """Indices (B,) -> uint8 (B, 3, H, W)"""
+    in_order_of_split: bool = False
+    """Whether picture i belongs to the split's picture i."""
+    is_grey: bool = False
+    """Whether the files have one channel."""
+
+    @property
+    def num(self) -> int:
+        return len(self.indices)
+
+    def batches(self) -> Iterator[Tensor]:
+        """uint8 (B, 3, H, W), all in order."""
+        return (self.read(self.indices[start : start + BATCH]) for start in range(0, self.num, BATCH))
+
+    def subset(self, num: int) -> "Pictures":
+        """`num` of them, drawn from a fixed seed: the same places in every set of this size."""
+        drawn = np.sort(numpy_stream(0, "subset").permutation(self.num)[:num])
+        return self._replace(indices=self.indices[drawn], digest=f"{self.digest}[{num} of {self.num}]")
+
+
+def of_split(split: Split, stored: Stored, device: torch.device) -> Pictures:
+    """The real pictures of a split."""
+
+    def read(indices: np.ndarray) -> Tensor:
+        return pictures(split.targets, indices, device=device)
+
+    return Pictures("real pictures", stored.digest, np.arange(len(split)), read, in_order_of_split=True)
+
+
+def of_generator(
+    name: str,
+    digest: str,
+    generate: Callable[[Tensor], Tensor],
+    split: Split,
+    device: torch.device,
+    latent: int | None = None,
+) -> Pictures:
+    """What a function of inputs (B, C, H, W), or of noise (B, latent), gives on a split: of noise as many as there are real ones.
+
+    Raises RunError, when read, where that is no picture or not finite.
+    """
+    if latent is None and split.info.pairing == "pictures":
+        raise DataError(
+            f"{name}: a generator needs inputs, and this data is {split.info.layout}: pictures only. Give data with inputs."
+        )
+
+    def read(indices: np.ndarray) -> Tensor:
+        with torch.no_grad():
+            output = generate(evaluation_batch(split, latent, indices, device).inputs)
+        shape = (len(indices), 3, split.info.height, split.info.width)
+        if output.shape != shape:
+            raise RunError(
+                f"{name}: gives {tuple(output.shape)} where the data's pictures are {shape}; use the data of its training"
+            )
+        if not torch.isfinite(output).all():
+            raise RunError(
+                f"{name}: a generated picture has NaN or infinity; rounded, it would pass for black"
+            )
+        return to_uint8(output)
+
+    in_order = latent is None and split.info.pairing == "pairs"
+    return Pictures(name, digest, np.arange(num_inputs(split, latent)), read, in_order_of_split=in_order)
+
+
+def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
+    """An ONNX file's outputs: its one input gets (B, C, H, W) float32, its first output is taken as pictures in [-1, 1].
+
+    Raises:
+        DataError: no ONNX runtime, no such file, or a file that cannot be run on this data.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise DataError(f"{path}: to run it, onnxruntime is needed: pip install 'raydistill[onnx]'") from None
+    digest = sha256_of(path)[:16]
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors have no public base class
+        raise DataError(
+            f"{path}: cannot be run as an ONNX file: {' '.join(str(error).split())[:200]}"
+        ) from None
+    inputs, needed = session.get_inputs(), (split.info.input_channels, *split.info.input_size)
+    fits = len(inputs) == 1 and len(inputs[0].shape) == 4
+    if not fits or any(
+        isinstance(given, int) and given != size for given, size in zip(inputs[0].shape[1:], needed)
+    ):
+        shapes = ", ".join(f"{value.name} {value.shape}" for value in inputs)
+        raise DataError(
+            f"{path}: its inputs are {shapes}. Needed for this data: one input (B, {', '.join(map(str, needed))})."
+        )
+    name, batch_size = inputs[0].name, inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else BATCH
+
+    def generate(values: Tensor) -> Tensor:
+        """The last part is filled up with its own pictures to the file's fixed batch size."""
+        outputs = []
+        for part in values.cpu().split(batch_size):
+            filled = part[torch.arange(batch_size) % len(part)] if len(part) < batch_size else part
+            outputs.append(torch.from_numpy(session.run(None, {name: filled.numpy()})[0])[: len(part)])
+        return torch.cat(outputs).to(values.device)
+
+    return of_generator(str(path), digest, generate, split, device)
+
+
+def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pictures:
+    """All pictures of a folder or zip file, sorted by name, or of an npz file, in order.
+
+    Raises:
+        DataError: nothing there, or, when read, a file that is no picture, of another size, or grey among coloured ones.
+    """
+    files = listed(path)
+    content = hashlib.sha256()
+    for file in files:
+        content.update(file.name.encode() + hashlib.sha256(file.read()).digest())
+    first = files[0].image()
+
+    def read(indices: np.ndarray) -> Tensor:
+        images = []
+        for where, image in decode_pictures((files[index] for index in indices), grey=is_grey(first)):
+            if image.size != first.size:
+                given, others = (f"{width}x{height}" for width, height in (image.size, first.size))
+                raise DataError(
+                    f"{where}: {given}, but the first picture is {others}. Allowed: one size. Resize it."
+                )
+            images.append(np.asarray(image))
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
+
+    digest = content.hexdigest()[:16]
+    return Pictures(str(path), digest, np.arange(len(files)), read, in_order_of_split, is_grey(first))
+
+
+def listed(path: Path) -> Sequence[Picture]:
+    """The pictures of a folder, zip or npz file, not read yet; one at least."""
+    if path.suffix.lower() == ".npz":
+        return [sample.picture for samples in find(path).splits.values() for sample in samples]
+    return pictures_of(path)

@@ -1,0 +1,71 @@
+"""Networks that tell the classes of pictures, to score generated ones by: loaded from files that the user names."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from raydistill.data import to_float
+from raydistill.errors import DataError
+from raydistill.evaluation.extractors import load_script, load_weights, sha256_of
+from raydistill.models.backbones import drn
+from raydistill.models.evaluator import Judge
+
+_PART = 8
+"""Pictures at a time through a large network."""
+
+
+class Segmenter(NamedTuple):
+    suffix: str
+    """Of the names of its scores: `miou<suffix>`."""
+    weights: str
+    """What they are, as far as is known."""
+    digest: str
+    scores: Callable[[Tensor], Tensor]
+    """uint8 pictures (B, 3, H, W) -> class scores (B, C, h, w); they are resized bilinearly to the labels, where those have another size"""
+
+
+def load_segmenter(given: str, device: torch.device) -> Segmenter:
+    """The segmenter of `KIND=FILE`. Raises DataError: an unknown kind, no such file, or other weights than those of the network."""
+    kind, equals, file = given.partition("=")
+    if kind not in SEGMENTERS or not equals or not file:
+        raise DataError(f"--segmenter {given}: give it as KIND=FILE. Allowed kinds: {', '.join(SEGMENTERS)}.")
+    path = Path(file)
+    digest = sha256_of(path)[:16]
+    suffix, network = SEGMENTERS[kind](path, device)
+
+    def scores(pictures: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([network(part) for part in pictures.split(_PART)])
+
+    return Segmenter(suffix, f"weights of unknown digest {digest}", digest, scores)
+
+
+def judge_segmenter(judge: Judge, judge_digest: str) -> Segmenter:
+    """The judge, whose scores have no suffix."""
+
+    def scores(pictures: Tensor) -> Tensor:
+        with torch.no_grad():
+            return judge(to_float(pictures)).prediction
+
+    return Segmenter("", "judge", judge_digest, scores)
+
+
+def _drn105(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """The published evaluator of Cityscapes."""
+    network = load_weights(path, drn.DRN105(), "DRN-D-105 for 19 classes").to(device)
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (drn.MEAN, drn.STD))
+    return "_drn105", lambda pictures: network((pictures / 255 - mean) / std).log_softmax(1)
+
+
+def _torchscript(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:
+    return f"_script_{path.stem}", load_script(path, device)
+
+
+SEGMENTERS: dict[str, Callable[[Path, torch.device], tuple[str, Callable[[Tensor], Tensor]]]] = {
+    "drn105": _drn105,
+    "torchscript": _torchscript,
+}
+"""Kind -> (suffix, network) from a file."""

@@ -1,0 +1,1 @@
+"""Networks that come from elsewhere and go elsewhere."""

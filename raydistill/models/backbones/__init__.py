@@ -1,0 +1,1 @@
+"""Published classification and segmentation networks, with the parameter names of their files."""

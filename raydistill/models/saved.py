@@ -1,0 +1,152 @@
+"""Finished networks as folders that load as data: `weights.safetensors` and `meta.json`."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from raydistill.config.architectures import Generator, JudgeNetwork
+from raydistill.config.base import Frozen, Stored, digest
+from raydistill.config.paths import validated
+from raydistill.data import DataInfo
+from raydistill.errors import CheckpointError
+from raydistill.models import GENERATORS, input_channels
+from raydistill.models.networks import judge
+
+NETWORK_VERSION = 1
+
+
+def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
+    """Writes `weights.safetensors` and `meta.json`: all that a finished network is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    save_file(state, folder / "weights.safetensors")
+    sha256 = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+    meta = {
+        "version": NETWORK_VERSION,
+        "kind": kind,
+        "config": config.model_dump(mode="json"),
+        "weights_sha256": sha256,
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+    return stored(folder)
+
+
+def stored(folder: Path, *, kind: str | None = None) -> Stored:
+    """The network that `save` wrote to `folder`, with its digest. Raises CheckpointError where it is none, or not a `kind`."""
+    meta = _read_meta(folder)
+    if kind is not None and meta["kind"] != kind:
+        raise CheckpointError(
+            f"{folder}: this network is a {meta['kind']}, needed is a {kind}; give the folder of one"
+        )
+    return Stored(path=str(folder), digest=digest(meta))
+
+
+def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
+    """A network that `save` wrote, frozen and in eval mode. On a CPU its weights stay in the file, memory-mapped: processes share them.
+
+    Raises:
+        CheckpointError: missing or damaged files, another version, or another digest than expected; or weights for other data.
+    """
+    meta, state = _read(stored)
+    if meta["kind"] == "judge":
+        with torch.device("meta"):  # the weights are in the file
+            module: nn.Module = judge(
+                validated(JudgeNetwork, meta["config"], where=f"{stored.path}/meta.json"), info, 0
+            )
+    else:
+        config = config_of(meta["config"], f"{stored.path}/meta.json")
+        with torch.device("meta"):
+            module = GENERATORS[config.family].build(config, info.input_channels)
+    try:
+        module.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"{stored.path}: does not fit data of {info.input_channels} input channels; use those of its training ({reason})"
+        ) from None
+    return module.to(device).eval().requires_grad_(False)
+
+
+def generator_config(stored: Stored) -> Generator:
+    """Config of a generator that `save` wrote; its weights are not read. Raises CheckpointError as `load` does."""
+    return config_of(_read_meta(Path(stored.path))["config"], f"{stored.path}/meta.json")
+
+
+def load_generator(stored: Stored) -> tuple[Generator, dict[str, Tensor]]:
+    """Config and weights of a generator that `save` wrote, whatever its data. Raises CheckpointError as `load` does."""
+    meta, state = _read(stored)
+    return config_of(meta["config"], f"{stored.path}/meta.json"), state
+
+
+def with_weights(config: Generator, state: dict[str, Tensor], where: str) -> nn.Module:
+    """A generator of this config with these weights, frozen and in eval mode, for as many input channels as they have.
+
+    Raises:
+        CheckpointError: weights are missing, left over or of another shape.
+    """
+    try:
+        with torch.device("meta"):
+            module = GENERATORS[config.family].build(config, input_channels(config, state))
+        module.load_state_dict(state, assign=True)
+    except (RuntimeError, KeyError) as error:
+        raise CheckpointError(
+            f"{where}: the weights are not those of its config ({' '.join(str(error).split())[:200]})"
+        ) from None
+    return module.eval().requires_grad_(False)
+
+
+def _read(stored: Stored) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    folder = Path(stored.path)
+    meta = _read_meta(folder)
+    if not (folder / "weights.safetensors").exists():
+        raise CheckpointError(
+            f"{folder}/weights.safetensors is missing; remove the folder to have the network trained again"
+        )
+    if (
+        hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest() != meta["weights_sha256"]
+        or digest(meta) != stored.digest
+    ):
+        raise CheckpointError(
+            f"{folder}: the weights are not the ones written (digest differs); remove the folder to have it trained again"
+        )
+    try:
+        return meta, load_file(folder / "weights.safetensors")
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder}/weights.safetensors: not a safetensors file ({error})") from None
+
+
+def config_of(values: Any, where: str) -> Generator:
+    """A generator's config as JSON -> the config. Raises CheckpointError, or ConfigError for a value out of range."""
+    family = values.get("family") if isinstance(values, dict) else None
+    if not isinstance(family, str) or family not in GENERATORS:
+        known = ", ".join(GENERATORS)
+        raise CheckpointError(
+            f"{where}: a generator of family {family!r}. Known: {known}; that of a plug-in needs its --plugin"
+        )
+    config: Generator = validated(GENERATORS[family].config, values, where=where)
+    return config
+
+
+def _read_meta(folder: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}: not a readable network folder ({error}); remove it to have it trained again"
+        ) from error
+    if not isinstance(meta, dict) or meta.get("version") != NETWORK_VERSION:
+        version = meta.get("version") if isinstance(meta, dict) else None
+        raise CheckpointError(
+            f"{folder}/meta.json: version {version}, this raydistill reads {NETWORK_VERSION}"
+        )
+    if missing := {"kind", "config", "weights_sha256"} - set(meta):
+        raise CheckpointError(
+            f"{folder}/meta.json: lacks {', '.join(sorted(missing))}; it is no network that raydistill wrote"
+        )
+    return meta

@@ -1,0 +1,1 @@
+"""What a sweep will do and need, known before anything is trained."""

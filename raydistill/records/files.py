@@ -1,0 +1,45 @@
+"""Files written whole or not at all."""
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from raydistill.errors import StoreError
+
+
+def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: `path` holds the old or the new content, never half of one.
+
+    Raises:
+        StoreError: the file cannot be written, for example no space left on the device.
+    """
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        why = error.strerror or error
+        raise StoreError(
+            f"{path}: cannot be written: {why}. Free some space or give another results folder."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_json_atomic(path: Path, data: Any) -> None:
+    """Write `data` as JSON by atomic rename; the folder is made when absent.
+
+    Raises:
+        StoreError: the file cannot be written.
+        ValueError: a number is NaN or infinite.
+    """
+    text = json.dumps(data, indent=1, allow_nan=False) + "\n"
+    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

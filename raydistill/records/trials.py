@@ -1,0 +1,99 @@
+"""The trials of a sweep on disk: one folder a trial, with `trial.json` and `result.json`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from raydistill.errors import StoreError
+from raydistill.records.files import write_json_atomic
+
+SCHEMA_VERSION = 1
+
+
+STATUSES = ("COMPLETE", "PRUNED", "FAIL")
+"""What a result can be. A trial without a result is RUNNING."""
+
+
+_TRIAL_KEYS = (
+    "number",
+    "trial_id",
+    "role",
+    "label",
+    "params",
+    "costs",
+    "trial_key",
+    "seed",
+    "job",
+    "digests",
+)
+
+
+_ENDING = ("status", "reason", "nimg", "budget_nimg", "wall_sec", "gpu_sec", "hardware", "git_revision")
+
+
+_RESULT_KEYS = (*_ENDING, "metrics", "evaluations", "context")
+
+
+def write_trial(trial_dir: Path, trial: dict[str, Any]) -> dict[str, Any]:
+    """`trial.json`: what was proposed; returns what was written. ValueError: a key is missing; StoreError: not writable."""
+    _require(trial, _TRIAL_KEYS, "trial")
+    written = {"schema_version": SCHEMA_VERSION, **trial}
+    write_json_atomic(trial_dir / "trial.json", written)
+    return written
+
+
+def write_result(trial_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """`result.json`: how it ended; returns what was written. Raises ValueError: a key is missing; StoreError: not writable."""
+    _require(result, _RESULT_KEYS, "result")
+    if result["status"] not in STATUSES:
+        raise ValueError(f"status is one of {', '.join(STATUSES)}, not {result['status']!r}")
+    written = {"schema_version": SCHEMA_VERSION, **result}
+    write_json_atomic(trial_dir / "result.json", written)
+    return written
+
+
+def read_result(trial_dir: Path) -> dict[str, Any] | None:
+    """The trial's result; None when it has none yet. Raises StoreError when the file is damaged or of another version."""
+    return (
+        _read_json(trial_dir / "result.json", _RESULT_KEYS) if (trial_dir / "result.json").exists() else None
+    )
+
+
+def read_trials(sweep_dir: Path) -> list[dict[str, Any]]:
+    """Every trial of the sweep by number, with its result or None under the key "result".
+
+    Raises:
+        StoreError: there is no such folder, or a file is damaged or of another version.
+    """
+    if not sweep_dir.is_dir():
+        raise StoreError(f"{sweep_dir}: there is no such results folder")
+    trials = [
+        _read_json(path, _TRIAL_KEYS) | {"result": read_result(path.parent)}
+        for path in sweep_dir.glob("trials/*/trial.json")
+    ]
+    return sorted(trials, key=lambda trial: trial["number"])
+
+
+def _require(data: dict[str, Any], keys: Sequence[str], what: str) -> None:
+    missing = [key for key in keys if key not in data]
+    if missing:
+        raise ValueError(f"a {what} needs the keys {', '.join(missing)}")
+
+
+def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path}: damaged or unreadable: {error}. Remove the file to run the trial again."
+        ) from error
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: not written by schema version {SCHEMA_VERSION} of raydistill. Use the version that wrote it."
+        )
+    if missing := [key for key in keys if key not in data]:
+        raise StoreError(
+            f"{path}: damaged: without {', '.join(missing)}. Remove the file to run the trial again."
+        )
+    return data

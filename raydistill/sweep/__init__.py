@@ -1,0 +1,1 @@
+"""One sweep from its first check to its report."""

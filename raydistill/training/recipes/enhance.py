@@ -1,0 +1,28 @@
+"""Image enhancement: L1 to the target.
+
+Source: Lim et al. 2017 (EDSR), whose loss it is.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from raydistill.config.experiment import Job
+from raydistill.config.training import EnhanceTraining
+from raydistill.training.recipes.parts import Bench, Recipe, Step, generator_recipe, phase, start_of
+from raydistill.training.terms import Numbers
+
+
+def build(job: Job, bench: Bench) -> Recipe:
+    training = job.training
+    assert isinstance(training, EnhanceTraining)
+    generator = start_of(training, training.generator, bench)
+
+    def forward(step: Step) -> None:
+        step.output = generator(step.batch.inputs)
+
+    def loss(step: Step) -> tuple[Tensor, Numbers]:
+        l1 = F.l1_loss(step.output, step.batch.target)
+        return l1, {"train/l1": l1}
+
+    phases = (phase("generator", generator, training.optimizer, loss),)
+    return generator_recipe(job, bench, {"generator": generator}, phases, forward)

@@ -1,0 +1,44 @@
+"""pix2pix: conditional GAN with hinge losses + L1 to the target.
+
+Source: Isola et al. 2017; what differs: hinge losses.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from raydistill.config.experiment import Job
+from raydistill.config.training import Pix2pixTraining
+from raydistill.method.adversarial import hinge_discriminator, hinge_generator
+from raydistill.models import networks
+from raydistill.training.recipes.parts import Bench, Recipe, Step, generator_recipe, phase, start_of
+from raydistill.training.terms import Numbers
+
+
+def build(job: Job, bench: Bench) -> Recipe:
+    training = job.training
+    assert isinstance(training, Pix2pixTraining)
+    generator = start_of(training, training.generator, bench)
+    discriminator = networks.discriminator(training.discriminator, bench.info, training.seed).to(bench.device)
+
+    def forward(step: Step) -> None:
+        step.output = generator(step.batch.inputs)
+
+    def discriminator_loss(step: Step) -> tuple[Tensor, Numbers]:
+        x = step.batch.inputs
+        pairs = torch.cat([torch.cat([x, step.batch.target], 1), torch.cat([x, step.output.detach()], 1)])
+        real, fake = discriminator(pairs).chunk(2)
+        loss = hinge_discriminator(real, fake)
+        return loss, {"train/discriminator_loss": loss}
+
+    def generator_loss(step: Step) -> tuple[Tensor, Numbers]:
+        l1 = F.l1_loss(step.output, step.batch.target)
+        gan = hinge_generator(discriminator(torch.cat([step.batch.inputs, step.output], 1)))
+        return training.l1_weight * l1 + training.gan_weight * gan, {"train/l1": l1, "train/gan_loss": gan}
+
+    phases = (
+        phase("discriminator", discriminator, training.discriminator_optimizer, discriminator_loss),
+        phase("generator", generator, training.optimizer, generator_loss),
+    )
+    modules: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+    return generator_recipe(job, bench, modules, phases, forward)

@@ -1,0 +1,167 @@
+"""StyleGAN2: non-saturating losses, R1 and path lengths every few minibatches, style mixing.
+
+Source: Karras et al. 2020. What differs: the mean path length that lengths are compared with carries no gradient, and every image draws
+its own mixing and noise, so that the number of workers changes nothing.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from raydistill.config.base import Optimizer
+from raydistill.config.experiment import Job
+from raydistill.config.training import Stylegan2Training
+from raydistill.distributed import total
+from raydistill.method.adversarial import logistic_discriminator, logistic_generator
+from raydistill.models import networks
+from raydistill.models.inputs import latents
+from raydistill.models.stylegan2 import Generator
+from raydistill.seeds import numpy_stream
+from raydistill.training.recipes.parts import Bench, Phase, Recipe, Step, generator_recipe, phase, start_of
+from raydistill.training.terms import Numbers
+
+_STYLE_SHARE, _PATH_SHARE = 0.005, 0.01
+"""Of each minibatch in the mean style and in the mean path length."""
+
+
+class Mean(nn.Module):
+    """A number that moves: the mean path length."""
+
+    value: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("value", torch.zeros(()))
+
+
+class Drawing(NamedTuple):
+    """Styles and noise that belong to an image."""
+
+    generator: Generator
+    seed: int
+    mixing: float
+    device: torch.device
+
+    def mixed(self, z: Tensor, step: Step, purpose: str) -> Tensor:
+        """Styles (B, layers, style): from a random layer on, those of a second latent."""
+        number, seconds = (
+            self.generator.num_styles,
+            latents(self.seed, f"{purpose} second", step.positions, z.shape[1], self.device),
+        )
+        first, second = self.generator.styles(z), self.generator.styles(seconds)
+        starts = []
+        for position in step.positions:
+            stream = numpy_stream(self.seed, f"{purpose} mixing", int(position))
+            starts.append(int(stream.integers(1, number)) if stream.random() < self.mixing else number)
+        is_second = torch.arange(number) >= torch.tensor(starts)[:, None]
+        return torch.where(is_second[:, :, None].to(self.device), second[:, None], first[:, None])
+
+    def pictures(self, styles: Tensor, step: Step, purpose: str) -> Tensor:
+        """Of styles (B, layers, style), with noise of their own."""
+        sides = self.generator.noise_sides
+        sizes = [side * side for side in sides]
+        noise = latents(self.seed, f"{purpose} noise", step.positions, sum(sizes), self.device).split(
+            sizes, 1
+        )
+        return self.generator.synthesis(
+            list(styles.unbind(1)),
+            [part.view(-1, 1, side, side) for part, side in zip(noise, sides, strict=True)],
+        )
+
+
+def build(job: Job, bench: Bench) -> Recipe:
+    training, device, workers = job.training, bench.device, bench.workers
+    assert isinstance(training, Stylegan2Training)
+    seed = training.seed
+    generator = start_of(training, training.generator, bench)
+    assert isinstance(generator, Generator)
+    discriminator = networks.picture_discriminator(training.discriminator, seed).to(device)
+    path_mean = Mean().to(device)
+
+    draw = Drawing(generator, seed, training.mixing, device)
+
+    def forward(step: Step) -> None:
+        styles = draw.mixed(step.batch.inputs, step, "styles")
+        step.output = draw.pictures(styles, step, "styles")
+        with torch.no_grad():
+            mean = total(styles[:, 0].mean(0), workers) / workers.number
+            generator.mean_style.lerp_(mean, _STYLE_SHARE)
+
+    def discriminator_loss(step: Step) -> tuple[Tensor, Numbers]:
+        real, fake = discriminator(step.batch.target), discriminator(step.output.detach())
+        loss = logistic_discriminator(real, fake)
+        return loss, {"train/discriminator_loss": loss, "train/discriminator_gap": real.mean() - fake.mean()}
+
+    def r1_loss(step: Step) -> tuple[Tensor, Numbers]:
+        """r1_weight / 2 * mean |grad D(real)|^2 (Mescheder et al. 2018)."""
+        real = step.batch.target.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
+        penalty = gradient.square().sum((1, 2, 3)).mean()
+        return training.r1_weight / 2 * training.r1_every * penalty, {"train/r1": penalty}
+
+    def generator_loss(step: Step) -> tuple[Tensor, Numbers]:
+        loss = logistic_generator(discriminator(step.output))
+        return loss, {"train/gan_loss": loss}
+
+    def path_loss(step: Step) -> tuple[Tensor, Numbers]:
+        """mean (|J^T y| - a)^2, y ~ N(0, I) / root of the pixels, a the moving mean of |J^T y|; on latents of its own."""
+        styles = draw.mixed(
+            latents(seed, "path", step.positions, training.generator.style, device), step, "path"
+        )
+        pictures = draw.pictures(styles, step, "path")
+        numbers = pictures[0].numel()
+        y = (
+            latents(seed, "path direction", step.positions, numbers, device).view_as(pictures)
+            / (pictures.shape[2] * pictures.shape[3]) ** 0.5
+        )
+        (gradient,) = torch.autograd.grad((pictures * y).sum(), styles, create_graph=True)
+        lengths = gradient.square().sum(2).mean(1).sqrt()
+        path_mean.value.lerp_(total(lengths.detach().mean(), workers) / workers.number, _PATH_SHARE)
+        penalty = (lengths - path_mean.value).square().mean()
+        return training.path_weight * training.path_every * penalty, {
+            "train/path_length": lengths.mean(),
+            "train/path_penalty": penalty,
+        }
+
+    phases = [
+        phase(
+            "discriminator",
+            discriminator,
+            lazy(training.discriminator_optimizer, training.r1_weight, training.r1_every),
+            discriminator_loss,
+        )
+    ]
+    if training.r1_weight:
+        phases.append(beside(phases[0], "r1", r1_loss, training.r1_every))
+    phases.append(
+        phase(
+            "generator",
+            generator,
+            lazy(training.optimizer, training.path_weight, training.path_every),
+            generator_loss,
+        )
+    )
+    if training.path_weight:
+        phases.append(beside(phases[-1], "path", path_loss, training.path_every))
+    modules: dict[str, nn.Module] = {
+        "generator": generator,
+        "discriminator": discriminator,
+        "path_mean": path_mean,
+    }
+    return generator_recipe(job, bench, modules, tuple(phases), forward)
+
+
+def lazy(config: Optimizer, weight: float, every: int) -> Optimizer:
+    """Adjusted for one more step in every so many: Adam then forgets as fast, counted in minibatches."""
+    share = every / (every + 1) if weight else 1.0
+    first, second = config.betas
+    return config.model_copy(
+        update={"learning_rate": share * config.learning_rate, "betas": (first**share, second**share)}
+    )
+
+
+def beside(main: Phase, name: str, loss: Callable[[Step], tuple[Tensor, Numbers]], every: int) -> Phase:
+    """A phase of the same network and optimiser."""
+    return main._replace(name=name, loss=loss, every=every)

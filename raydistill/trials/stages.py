@@ -1,0 +1,101 @@
+"""What every trial of a sweep shares: the evaluator and the teacher, each trained once and kept in the cache."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from raydistill import distributed
+from raydistill.config.base import Stored
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.training import DistillTraining
+from raydistill.data import load_split, read_info
+from raydistill.data.outputs import LIMIT_GB, chunk_of, load_outputs, store_outputs
+from raydistill.errors import RunError
+from raydistill.models import saved
+from raydistill.models.inputs import latent_of, repeats
+from raydistill.records import remote
+from raydistill.records.trials import read_result
+from raydistill.training.loop import Report
+from raydistill.trials.run_job import perform
+
+
+class Stages(NamedTuple):
+    """What every trial of a sweep shares."""
+
+    judge: Stored
+    teacher: Stored
+    judge_result: dict[str, Any]
+    teacher_result: dict[str, Any]
+
+
+def network_of(folder: Path, result: dict[str, Any]) -> Stored:
+    """The network that a COMPLETE trial left in its folder."""
+    return Stored(path=str(folder / result["network"]["path"]), digest=result["network"]["digest"])
+
+
+def train_stages(
+    experiment: Experiment, data: Stored, cache: Path, report: Report, outputs_gb: float = LIMIT_GB
+) -> Stages:
+    """Judge, then teacher, then the teacher's outputs where they need no more than `outputs_gb`: each once, under the key of what made it.
+
+    Raises:
+        RunError: one of them failed.
+    """
+    judge, judge_result = train_judge(experiment, data, cache, report)
+    teacher_job = Job(training=experiment.teacher, data=data, judge=judge)
+    teacher_folder = cache / "teacher" / teacher_job.key
+    teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
+    teacher = network_of(teacher_folder, teacher_result)
+    _store_outputs_once(teacher, data, experiment.student, outputs_gb)
+    return Stages(judge, teacher, judge_result, teacher_result)
+
+
+def train_judge(
+    experiment: Experiment, data: Stored, cache: Path, report: Report
+) -> tuple[Stored, dict[str, Any]]:
+    """The judge and its result: trained once and cached, as `train_stages` does. Raises RunError where it failed."""
+    job = Job(training=experiment.judge, data=data)
+    folder = cache / "judge" / job.key
+    result = _completed(perform(job, folder, report), folder)
+    return network_of(folder, result), result
+
+
+def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
+    """Whether `train_stages` would find everything there."""
+    judge_job = Job(training=experiment.judge, data=data)
+    judge_folder = cache / "judge" / judge_job.key
+    remote.pull(judge_folder)
+    judge_result = read_result(judge_folder)
+    if judge_result is None or judge_result["status"] != "COMPLETE":
+        return False
+    judge = network_of(judge_folder, judge_result)
+    teacher_folder = cache / "teacher" / Job(training=experiment.teacher, data=data, judge=judge).key
+    remote.pull(teacher_folder)
+    return read_result(teacher_folder) is not None
+
+
+def _store_outputs_once(
+    teacher: Stored, data: Stored, student: DistillTraining, limit_gb: float = LIMIT_GB
+) -> None:
+    workers, flip, chunk = distributed.current(), student.flip, chunk_of(student.batch_size)
+    latent = latent_of(saved.generator_config(teacher))
+    if (
+        workers.is_main
+        and repeats(load_split(data, "train"), latent)
+        and load_outputs(teacher, data, flip, chunk) is None
+    ):
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        store_outputs(
+            teacher, data, saved.load(teacher, read_info(data), device), flip, device, limit_gb, chunk=chunk
+        )
+        remote.push(Path(teacher.path))
+    distributed.barrier(workers)
+
+
+def _completed(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if result["status"] != "COMPLETE":
+        raise RunError(
+            f"{folder}: {result['reason']}; correct the config, or remove that folder to try again"
+        )
+    return result
