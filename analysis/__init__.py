@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.page import axis_order, write_page
 from analysis.plots import frontier_csv, frontier_png
-from raydistill.records.tables import Objective, averaged, with_front
+from raydistill.records.tables import NamedDirection, averaged, with_front
 
 __all__ = ["Report", "write_report"]
 
@@ -27,7 +27,7 @@ def write_report(
     out_dir: Path,
     *,
     title: str,
-    objectives: Sequence[Objective],
+    objectives: Sequence[NamedDirection],
     reference: Sequence[float],
     facts: Mapping[str, str],
     ceiling: float | None = None,

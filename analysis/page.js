@@ -119,13 +119,13 @@ function chosenRing(x, y) {
   };
 }
 
-/** The judge's mIoU on real pictures, where an axis shows an mIoU. */
+/** The evaluator's mIoU on real pictures, where an axis shows an mIoU. */
 function ceilingLine(x, y, rows) {
   const ends = (name) => [Math.min, Math.max].map((end) => end(...values(rows, name)));
   const level = [data.ceiling, data.ceiling];
   if (data.ceiling === null || rows.length === 0 || ![x, y].some((name) => name.endsWith("/miou"))) return [];
   return [{
-    type: "scatter", mode: "lines+markers", name: "judge on real pictures", hoverinfo: "skip", marker: { color: CLEAR, size: 9 },
+    type: "scatter", mode: "lines+markers", name: "evaluator on real pictures", hoverinfo: "skip", marker: { color: CLEAR, size: 9 },
     ...(y.endsWith("/miou") ? { x: ends(x), y: level } : { x: level, y: ends(y) }),
     line: { color: colour("--soft"), width: 1.3, dash: "dash" },
   }];

@@ -19,7 +19,7 @@ from analysis.plots import MARKS, axis_title, groups, pair_members
 from raydistill.records import pareto
 from raydistill.records.files import write_atomic
 from raydistill.records.pareto import Direction
-from raydistill.records.tables import Objective, column, competitors, objective_points
+from raydistill.records.tables import NamedDirection, column, competitors, objective_points
 
 _LOWER_IS_BETTER = re.compile(r"^(cost|time)/|/(fid|kid|fd_.*|kd_.*)$")
 _HIGHER_IS_BETTER = re.compile(r"/(miou|psnr|ssim)$")
@@ -32,7 +32,7 @@ def write_page(
     path: Path,
     *,
     title: str,
-    objectives: Sequence[Objective],
+    objectives: Sequence[NamedDirection],
     reference: Sequence[float],
     facts: Mapping[str, str],
     ceiling: float | None = None,
@@ -47,9 +47,9 @@ def write_page(
         title: heading of the page.
         objectives: the first two are shown first, a cost on the x axis.
         reference: one number per objective.
-        facts: more lines for the facts block; one with the key of a computed line replaces it. With "judge features" (their number),
+        facts: more lines for the facts block; one with the key of a computed line replaces it. With "evaluator features" (their number),
             sample counts that do not exceed it are marked as biased.
-        ceiling: mIoU of the judge on real pictures; None: no line.
+        ceiling: mIoU of the evaluator on real pictures; None: no line.
         samples: PNG of each trial_id that has one; None: no pictures.
 
     Raises:
@@ -83,12 +83,12 @@ def write_page(
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def axis_order(objectives: Sequence[Objective]) -> list[Objective]:
+def axis_order(objectives: Sequence[NamedDirection]) -> list[NamedDirection]:
     """The objectives with costs first: cost belongs on the x axis."""
     return sorted(objectives, key=lambda objective: not objective[0].startswith("cost/"))
 
 
-def better(name: str, objectives: Sequence[Objective]) -> Direction | None:
+def better(name: str, objectives: Sequence[NamedDirection]) -> Direction | None:
     """Which way is better for a number such as "test/miou"; None where neither is (a loss weight, an energy)."""
     if name in dict(objectives):
         return dict(objectives)[name]
@@ -97,7 +97,7 @@ def better(name: str, objectives: Sequence[Objective]) -> Direction | None:
     return "max" if _HIGHER_IS_BETTER.search(name) else None
 
 
-def _axes(table: pd.DataFrame, objectives: Sequence[Objective]) -> list[dict[str, Any]]:
+def _axes(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> list[dict[str, Any]]:
     """Every number that a COMPLETE trial has: costs, metrics, wall time."""
     names = [f"cost/{name.removeprefix('cost.')}" for name in map(str, table) if name.startswith("cost.")]
     names += [name.removeprefix("metric.") for name in map(str, table) if name.startswith("metric.")]
@@ -121,7 +121,9 @@ def _fronts(table: pd.DataFrame, axes: Sequence[dict[str, Any]]) -> dict[str, li
     }
 
 
-def _rows(table: pd.DataFrame, objectives: Sequence[Objective], names: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(
+    table: pd.DataFrame, objectives: Sequence[NamedDirection], names: Sequence[str]
+) -> list[dict[str, Any]]:
     """One entry per row of the table, with null for what it lacks."""
     plain = ["trial_id", "label", "role", "seed", "status", "reason", "nimg", "budget_nimg"]
     front = {"member": "front.member", "rank": "front.rank", "contribution": "front.hv_contribution"}
@@ -145,7 +147,7 @@ def _rows(table: pd.DataFrame, objectives: Sequence[Objective], names: Sequence[
     return out
 
 
-def _dominators(table: pd.DataFrame, objectives: Sequence[Objective]) -> dict[int, str]:
+def _dominators(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> dict[int, str]:
     """trial_id of a member that dominates the row, by row number, for dominated competitors."""
     rows = competitors(table).to_numpy().nonzero()[0]
     found = pareto.dominators(objective_points(table, objectives), [direction for _, direction in objectives])
@@ -170,7 +172,7 @@ def _curves(table: pd.DataFrame, evaluations: pd.DataFrame) -> dict[str, list[di
 
 def _facts(
     table: pd.DataFrame,
-    objectives: Sequence[Objective],
+    objectives: Sequence[NamedDirection],
     reference: Sequence[float],
     given: Mapping[str, str],
     ceiling: float | None,
@@ -186,11 +188,11 @@ def _facts(
     if volume > 0:
         facts["knee"] = table["trial_id"][competitors(table)].iloc[pareto.knee(points, directions, reference)]
     if ceiling is not None:
-        facts["judge ceiling"] = f"{ceiling:.4g} mIoU"
+        facts["evaluator ceiling"] = f"{ceiling:.4g} mIoU"
     facts["MACs convention"] = _distinct(table["macs_convention"])
     for split, name in (("val", "num_samples"), ("test", "test_num_samples")):
         if table[name].notna().any():
-            facts[f"{split} samples"] = _sample_counts(table[name], given.get("judge features"))
+            facts[f"{split} samples"] = _sample_counts(table[name], given.get("evaluator features"))
     for key, name in (
         ("teacher", "digest.teacher"),
         ("data", "digest.data"),

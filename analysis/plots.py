@@ -129,7 +129,7 @@ def frontier_png(
         path: the PNG to write.
         x, y: what the axes show.
         directions: which way is better on each axis.
-        ceiling: mIoU of the judge on real pictures, drawn where y is an mIoU; None: no line.
+        ceiling: mIoU of the evaluator on real pictures, drawn where y is an mIoU; None: no line.
 
     Raises:
         RunError: the numbers were measured under different conditions.
@@ -149,7 +149,7 @@ def frontier_png(
             color="#6b7280",
             linewidth=1.1,
             linestyle=(0, (5, 4)),
-            label="judge on real pictures",
+            label="evaluator on real pictures",
             zorder=1,
         )
     _draw_scale(axes, drawn[column(x)].to_numpy(dtype=float))

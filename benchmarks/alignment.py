@@ -36,7 +36,7 @@ from raydistill.method.vem import (
 )
 from raydistill.models import saved
 from raydistill.seeds import numpy_stream
-from raydistill.training.terms import STARTS, Pairs, Surroundings, Vem
+from raydistill.training.terms import STARTS, Pairs, TermSetup, Vem
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import network_of, train_stages
 
@@ -60,8 +60,8 @@ class Frozen(NamedTuple):
 def experiment_of(name: str, folder: Path | None) -> Experiment:
     """shapes32 as it is; CamVid at 64x48 with fewer images, as its teacher only has to be better than the student."""
     values: dict[str, Any] = {
-        "judge.budget_nimg": 1_000,
-        "judge.report_every_nimg": 1_000,
+        "evaluator.budget_nimg": 1_000,
+        "evaluator.report_every_nimg": 1_000,
     }  # scores nothing here
     if name == "camvid":
         values |= {
@@ -86,7 +86,7 @@ def freeze(name: str, folder: Path | None, seed: int, nimg: int, cache: Path) ->
         "student.seed": seed,
     }
     training = with_values(experiment, off, where="benchmark").student
-    job = Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher)
+    job = Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher)
     split, place = load_split(data, "train"), cache / "student" / job.key
     student = saved.load(network_of(place, perform(job, place, lambda numbers: None)), split.info, CPU)
     outputs = load_outputs(stages.teacher, data, False, chunk_of(training.batch_size))
@@ -106,7 +106,7 @@ def term_of(frozen: Frozen, config: MutualInformation, seed: int) -> Vem:
     seen = len(frozen.s) - HELD_OUT
     info = frozen.info.model_copy(update={"counts": frozen.info.counts | {"train": seen}})
     teacher = lambda indices, flips: frozen.t[torch.from_numpy(indices)]  # noqa: E731
-    return Vem(config, Surroundings(seed, info, CPU, Workers(0, 1), teacher))
+    return Vem(config, TermSetup(seed, info, CPU, Workers(0, 1), teacher))
 
 
 def pairs_of(frozen: Frozen, config: MutualInformation, indices: np.ndarray, nimg: int) -> Pairs:

@@ -24,12 +24,12 @@ from stopping import compared, report
 from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
-from raydistill.config.space import Int, SearchSpace, corner, load_space, values_of
+from raydistill.config.space import Int, SearchSpace, extreme_configuration, load_space, values_of
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.models import cost, networks
 from raydistill.planning.plan import NUM_STARTUP
 from raydistill.records.pareto import hypervolume
-from raydistill.search import Picked, Problem, identity, random_pick
+from raydistill.search import Configuration, Problem, identity, random_configuration
 from raydistill.search.simulate import Outcome
 from raydistill.seeds import numpy_stream
 from raydistill.trials.run_job import perform
@@ -73,8 +73,8 @@ def _macs(widths: tuple[tuple[str, Any], ...]) -> int:
     )
 
 
-def macs_of(picked: Picked) -> int:
-    return _macs(tuple(item for item in picked.items() if ".widths." in item[0]))
+def macs_of(configuration: Configuration) -> int:
+    return _macs(tuple(item for item in configuration.items() if ".widths." in item[0]))
 
 
 def record(file: Path, count: int) -> None:
@@ -84,24 +84,24 @@ def record(file: Path, count: int) -> None:
     data = prepare(experiment.data, folder / "data")
     stages = train_stages(experiment, data, folder, lambda numbers: None)
     done = {identity(line["picked"]) for line in read(file)}
-    rng, chosen = numpy_stream(0, "benchmark/curves"), dict[Any, Picked]()
+    rng, chosen = numpy_stream(0, "benchmark/curves"), dict[Any, Configuration]()
     while len(chosen) < count:
-        picked = random_pick(SPACE, rng)
-        chosen.setdefault(identity(picked), picked)
-    for number, picked in enumerate(chosen.values()):
-        if identity(picked) in done:
+        configuration = random_configuration(SPACE, rng)
+        chosen.setdefault(identity(configuration), configuration)
+    for number, configuration in enumerate(chosen.values()):
+        if identity(configuration) in done:
             continue
-        training = with_values(experiment, values_of(SPACE, picked), where="benchmark").student
+        training = with_values(experiment, values_of(SPACE, configuration), where="benchmark").student
         job, started = (
-            Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher),
+            Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher),
             time.process_time(),
         )
         result = perform(job, folder / "students" / job.key, lambda numbers: None)
         curve = [(evaluation["nimg"], evaluation["val/miou"]) for evaluation in result["evaluations"]]
         line = {
             "number": number,
-            "picked": picked,
-            "macs": macs_of(picked),
+            "picked": configuration,
+            "macs": macs_of(configuration),
             "status": result["status"],
             "curve": curve,
         }
@@ -118,21 +118,21 @@ class Table:
         self.points = np.array([self._values(line, line["curve"][-1][1]) for line in self.lines])
         self.space = SPACE.model_copy(update={"parameters": {"row": Int(low=0, high=len(self.lines) - 1)}})
         self.directions = [objective.direction for objective in SPACE.objectives]
-        self.reference = [0.0, float(macs_of(corner(SPACE, highest=True)))]
+        self.reference = [0.0, float(macs_of(extreme_configuration(SPACE, highest=True)))]
         self.best = hypervolume(self.points, self.directions, self.reference)
 
     @staticmethod
     def _values(line: dict[str, Any], miou: float) -> list[float]:
         return [miou, float(line["macs"])]
 
-    def costs_of(self, picked: Picked) -> dict[str, float]:
-        return {"cost/macs": self.lines[picked["row"]]["macs"]}
+    def costs_of(self, configuration: Configuration) -> dict[str, float]:
+        return {"cost/macs": self.lines[configuration["row"]]["macs"]}
 
     def regret(self, points: Point) -> float:
         return (self.best - hypervolume(points, self.directions, self.reference)) / self.best
 
-    def outcome_of(self, picked: Picked, number: int) -> Outcome:
-        line = self.lines[picked["row"]]
+    def outcome_of(self, configuration: Configuration, number: int) -> Outcome:
+        line = self.lines[configuration["row"]]
         *curve, end = [self._values(line, miou) for _, miou in line["curve"]]
         return Outcome(end, line["cpu_sec"], EVALUATIONS, list(enumerate(curve, start=1)))
 
@@ -140,7 +140,12 @@ class Table:
         """Two simulated sweeps, each as long as it may be."""
         sweep = Problem(self.space, self.costs_of, seed, NUM_STARTUP, "random", len(self.lines))
         found = compared(
-            sweep, sweep, self.outcome_of, lambda picked: self.points[picked["row"]], self.regret, MARKS
+            sweep,
+            sweep,
+            self.outcome_of,
+            lambda configuration: self.points[configuration["row"]],
+            self.regret,
+            MARKS,
         )
         return {"problem": f"{len(self.lines)} students", "sampler": "random", "seed": seed} | found
 

@@ -22,8 +22,8 @@ from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.distributed import Workers
 from raydistill.models import networks, saved
 from raydistill.training import recipes
-from raydistill.training.loop import carry_out, next_step, take_step
-from raydistill.training.recipes import Bench
+from raydistill.training.loop import apply_execution, next_step, take_step
+from raydistill.training.recipes import Setup
 
 CPU = torch.device("cpu")
 
@@ -37,10 +37,13 @@ def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
     total = sum(info.counts.values())
     print(f"decoded once: {total} pictures in {decoding:.1f} s, {total / decoding:.0f} a second")
     network = networks.generator(experiment.teacher.generator, info, 0).eval()
-    judge = saved.save(
-        cache / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network
+    evaluator = saved.save(
+        cache / "evaluator",
+        "evaluator",
+        networks.evaluator(experiment.evaluator.network, info, 0),
+        experiment.evaluator.network,
     )
-    bench = Bench(info, CPU, Workers(0, 1))
+    setup = Setup(info, CPU, Workers(0, 1))
     teachers = {
         name: saved.save(cache / name, "generator", network, experiment.teacher.generator)
         for name in ("stored", "in the loop")
@@ -51,18 +54,18 @@ def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
     )
     storing = time.perf_counter() - started
     ways = {
-        name: recipes.build(Job(training=training, data=data, judge=judge, teacher=teacher), bench)
+        name: recipes.build(Job(training=training, data=data, evaluator=evaluator, teacher=teacher), setup)
         for name, teacher in teachers.items()
     }
     seconds: dict[str, list[float]] = {"data": [], **{name: [] for name in ways}}
     for recipe in ways.values():
-        carry_out(recipe, training, bench)
+        apply_execution(recipe, training, setup)
     for number in range(num_batches):  # in turn, so that other work on the machine meets all of them
         for name, recipe in ways.items():
             first = time.perf_counter()
-            step = next_step(split, training, number * training.batch_size, bench)
+            step = next_step(split, training, number * training.batch_size, setup)
             second = time.perf_counter()
-            take_step(recipe, step, training, bench.workers)
+            take_step(recipe, step, training, setup.workers)
             seconds["data"].append(second - first)
             seconds[name].append(time.perf_counter() - first)
     data_sec, stored_sec, loop_sec = (

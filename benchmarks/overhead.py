@@ -33,7 +33,7 @@ from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.distributed import Workers
 from raydistill.models import networks, saved
 from raydistill.training import loop, recipes
-from raydistill.training.recipes import Bench
+from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
 
 ROUNDS = {"frameworks": 7, "workers": 5, "ceiling": 5}
@@ -78,14 +78,14 @@ def bare(folder: Path, name: str, text: str) -> None:
     torch.set_num_threads(1)
     lane, job = Lane(folder, name), Job.model_validate_json(text)
     split = load_split(job.data, "train")
-    bench = Bench(split.info, torch.device("cpu"), distributed.current())
-    recipe = recipes.build(job, bench)
+    setup = Setup(split.info, torch.device("cpu"), distributed.current())
+    recipe = recipes.build(job, setup)
     nimg = 0
     while nimg < job.training.budget_nimg:
-        step = loop.next_step(split, job.training, nimg, bench)
+        step = loop.next_step(split, job.training, nimg, setup)
         recipe.forward(step)
         for phase in recipe.phases:
-            loop.advance(phase, recipe, [step], job.training, bench.workers)
+            loop.advance(phase, recipe, [step], job.training, setup.workers)
         nimg += job.training.batch_size
         if loop.is_report_due(nimg, job.training):
             network = recipe.networks[recipe.network]
@@ -212,8 +212,11 @@ def jobs_of(folder: Path, rounds: int) -> list[Job]:
     experiment = with_values(shapes32(), {"student.ema_nimg": 0}, where="overhead")
     data = prepare(ShapesData(num_train=1024, num_val=64), folder / "data")
     info = read_info(data)
-    judge = saved.save(
-        folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network
+    evaluator = saved.save(
+        folder / "evaluator",
+        "evaluator",
+        networks.evaluator(experiment.evaluator.network, info, 0),
+        experiment.evaluator.network,
     )
     generator = networks.generator(experiment.teacher.generator, info, 0)
     teacher = saved.save(folder / "teacher", "generator", generator, experiment.teacher.generator)
@@ -228,7 +231,12 @@ def jobs_of(folder: Path, rounds: int) -> list[Job]:
             "batch_size": 16 * workers,
         }
         jobs.append(
-            Job(training=experiment.student.model_copy(update=nimg), data=data, judge=judge, teacher=teacher)
+            Job(
+                training=experiment.student.model_copy(update=nimg),
+                data=data,
+                evaluator=evaluator,
+                teacher=teacher,
+            )
         )
     return jobs
 
@@ -321,12 +329,12 @@ def ceiling(rank: int, folder: Path, jobs: list[str]) -> None:
 
 def steps_of(job: Job, group: Workers) -> Callable[[], None]:
     split = load_split(job.data, "train")
-    bench = Bench(split.info, torch.device("cpu"), group)
-    recipe = recipes.build(job, bench)
+    setup = Setup(split.info, torch.device("cpu"), group)
+    recipe = recipes.build(job, setup)
 
     def run() -> None:
         for number in range(STEPS):
-            step = loop.next_step(split, job.training, number * job.training.batch_size, bench)
+            step = loop.next_step(split, job.training, number * job.training.batch_size, setup)
             loop.take_step(recipe, step, job.training, group)
 
     return run

@@ -111,8 +111,11 @@ def all_jobs(folder: Path) -> dict[str, tuple[Job, int]]:
     experiment = shapes32()
     data = prepare(ShapesData(num_train=96, num_val=12, num_test=2), folder)
     info = read_info(data)
-    judge = saved.save(
-        folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network
+    evaluator = saved.save(
+        folder / "evaluator",
+        "evaluator",
+        networks.evaluator(experiment.evaluator.network, info, 0),
+        experiment.evaluator.network,
     )
     generator = experiment.teacher.generator
     teacher = saved.save(folder / "teacher", "generator", networks.generator(generator, info, 1), generator)
@@ -121,17 +124,19 @@ def all_jobs(folder: Path) -> dict[str, tuple[Job, int]]:
         for mode, workers, values in MODES:
             for number in workers:
                 jobs[f"{recipe}-{mode.replace(', ', '-').replace(' ', '-')}-{number}"] = (
-                    job_of(recipe, values, data, judge, teacher),
+                    job_of(recipe, values, data, evaluator, teacher),
                     number,
                 )
     return jobs
 
 
-def job_of(recipe: str, values: dict[str, Any], data: Stored, judge: Stored, teacher: Stored) -> Job:
+def job_of(recipe: str, values: dict[str, Any], data: Stored, evaluator: Stored, teacher: Stored) -> Job:
     stage, shared = ("teacher", TEACHER) if recipe == "pix2pix" else ("student", STUDENT)
     given = {f"{stage}.{name}": value for name, value in (shared | values).items()}
     training = getattr(with_values(shapes32(), given, where="parity"), stage)
-    return Job(training=training, data=data, judge=judge, teacher=teacher if stage == "student" else None)
+    return Job(
+        training=training, data=data, evaluator=evaluator, teacher=teacher if stage == "student" else None
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How fast samplers reach a known frontier: `python benchmarks/search.py --out cells.jsonl [--tables FOLDER]`, then `--report`.
 
 One cell is (problem, sampler, seed): a sweep in the simulator with 8 asynchronous workers. Each is one line of the output, written when
-it is done; the same command goes on where it stopped. Everything is scaled to [0, 1] by an ideal and a nadir: the cheapest and dearest
+it is done; the same command goes on where it stopped. Everything is scaled to [0, 1] by an ideal and a nadir: the cheapest and most expensive
 configuration, the best quality there is and the median one; the reference is 1.1 in each objective. regret = (HV* - HV) / HV* of the TRUE
 values of all evaluated configurations ("searched"), and of those that the measured front names ("reported").
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from raydistill.config.space import Choice, Distribution, Float, Int, Objective, SearchSpace
 from raydistill.records.pareto import hypervolume, members
-from raydistill.search import Picked, Problem, random_pick
+from raydistill.search import Configuration, Problem, random_configuration
 from raydistill.search.simulate import Outcome, simulate
 from raydistill.seeds import numpy_stream
 
@@ -42,14 +42,14 @@ class Bench(NamedTuple):
 
     name: str
     parameters: dict[str, Distribution]
-    true: Callable[[Picked], Point]
+    true: Callable[[Configuration], Point]
     """The objectives (m,) without noise, scaled."""
-    measured: Callable[[Picked, np.random.Generator], Point]
+    measured: Callable[[Configuration, np.random.Generator], Point]
     best: float
     """Hypervolume of the true front."""
 
     def problem(self, sampler: str, seed: int, num_startup: int, num_trials: int) -> Problem:
-        count = len(self.true(random_pick(self.space(1), np.random.default_rng(0))))
+        count = len(self.true(random_configuration(self.space(1), np.random.default_rng(0))))
         return Problem(self.space(count), self.costs_of, seed, num_startup, sampler, num_trials)
 
     def space(self, count: int) -> SearchSpace:
@@ -57,8 +57,8 @@ class Bench(NamedTuple):
         objectives = tuple(Objective(name=name, direction="min", reference=REFERENCE) for name in names)
         return SearchSpace(preset="none", parameters=self.parameters, objectives=objectives, uniform=(1,))
 
-    def costs_of(self, picked: Picked) -> dict[str, float]:
-        return {"cost/known": float(self.true(picked)[0])}
+    def costs_of(self, configuration: Configuration) -> dict[str, float]:
+        return {"cost/known": float(self.true(configuration)[0])}
 
 
 def volume(points: Point) -> float:
@@ -85,13 +85,16 @@ def fcnet(name: str, folder: Path) -> Bench:
         for path, values in axes.items()
     }
 
-    def at(picked: Picked) -> tuple[int, ...]:
+    def at(configuration: Configuration) -> tuple[int, ...]:
         return tuple(
-            axes[path].index(picked[path]) if isinstance(picked[path], str) else picked[path] for path in axes
+            axes[path].index(configuration[path])
+            if isinstance(configuration[path], str)
+            else configuration[path]
+            for path in axes
         )
 
-    def point(picked: Picked, error: float) -> Point:
-        index = at(picked)
+    def point(configuration: Configuration, error: float) -> Point:
+        index = at(configuration)
         return (np.array([params[index[widths[0]], index[widths[1]]], error]) - low) / (high - low)
 
     cost = params.reshape(
@@ -101,8 +104,10 @@ def fcnet(name: str, folder: Path) -> Bench:
     return Bench(
         name,
         parameters,
-        lambda picked: point(picked, means[at(picked)]),
-        lambda picked, rng: point(picked, errors[at(picked)][rng.integers(errors.shape[-1])]),
+        lambda configuration: point(configuration, means[at(configuration)]),
+        lambda configuration, rng: point(
+            configuration, errors[at(configuration)][rng.integers(errors.shape[-1])]
+        ),
         volume((table - low) / (high - low)),
     )
 
@@ -110,22 +115,22 @@ def fcnet(name: str, folder: Path) -> Bench:
 def formula(
     name: str,
     parameters: dict[str, Distribution],
-    raw: Callable[[Picked], Point],
+    raw: Callable[[Configuration], Point],
     front: Point,
     noise: float = 0.0,
 ) -> Bench:
     """A problem by formula: the nadir's qualities are the medians of 5,000 random configurations."""
     any_space = SearchSpace(preset="none", parameters=parameters, objectives=(), uniform=(1,))
     rng = numpy_stream(0, f"benchmark/{name}")
-    sample = np.array([raw(random_pick(any_space, rng)) for _ in range(5_000)])
+    sample = np.array([raw(random_configuration(any_space, rng)) for _ in range(5_000)])
     low = front.min(axis=0)
     high = np.concatenate([[max(front[:, 0].max(), sample[:, 0].max())], np.median(sample[:, 1:], axis=0)])
 
-    def true(picked: Picked) -> Point:
-        return (raw(picked) - low) / (high - low)
+    def true(configuration: Configuration) -> Point:
+        return (raw(configuration) - low) / (high - low)
 
-    def measured(picked: Picked, rng: np.random.Generator) -> Point:
-        values = raw(picked)
+    def measured(configuration: Configuration, rng: np.random.Generator) -> Point:
+        values = raw(configuration)
         values[1:] *= np.exp(noise * rng.normal(size=len(values) - 1))
         return (values - low) / (high - low)
 
@@ -141,8 +146,8 @@ def zdt(number: int, dimension: int = 10) -> Bench:
             return g * (1 - share**2)
         return g * (1 - np.sqrt(share) - (share * np.sin(10 * np.pi * first) if number == 3 else 0.0))
 
-    def raw(picked: Picked) -> Point:
-        x = list(picked.values())
+    def raw(configuration: Configuration) -> Point:
+        x = list(configuration.values())
         return np.array([x[0], second(x[0], 1 + 9 * sum(x[1:]) / (dimension - 1))])
 
     first = np.linspace(0, 1, 20_001)
@@ -152,8 +157,8 @@ def zdt(number: int, dimension: int = 10) -> Bench:
 def dtlz2(dimension: int = 7) -> Bench:
     parameters: dict[str, Distribution] = {f"x{index}": Float(low=0, high=1) for index in range(dimension)}
 
-    def raw(picked: Picked) -> Point:
-        x = list(picked.values())
+    def raw(configuration: Configuration) -> Point:
+        x = list(configuration.values())
         a, b = 0.5 * math.pi * x[0], 0.5 * math.pi * x[1]
         radius = 1 + sum((value - 0.5) ** 2 for value in x[2:])
         return radius * np.array([math.cos(a) * math.cos(b), math.cos(a) * math.sin(b), math.sin(a)])
@@ -180,12 +185,12 @@ def width_space() -> Bench:
     def error(widths: Any) -> Any:
         return 0.05 + (needs / widths).sum(axis=-1) + 0.5 / widths.min(axis=-1) ** 1.5
 
-    def raw(picked: Picked) -> Point:
-        widths = np.array([float(picked[f"width{index}"]) for index in range(5)])
+    def raw(configuration: Configuration) -> Point:
+        widths = np.array([float(configuration[f"width{index}"]) for index in range(5)])
         penalty = (
             1
-            + 0.15 * (math.log10(picked["rate"]) + 2.5 - 0.3 * math.log10(widths.mean())) ** 2
-            + {"a": 0.0, "b": 0.08, "c": 0.2}[picked["kind"]]
+            + 0.15 * (math.log10(configuration["rate"]) + 2.5 - 0.3 * math.log10(widths.mean())) ** 2
+            + {"a": 0.0, "b": 0.08, "c": 0.2}[configuration["kind"]]
         )
         return np.array([cost(widths), math.log10(error(widths) * penalty)])
 
@@ -202,13 +207,13 @@ def problems(tables: Path | None) -> list[Bench]:
 # ---- cells ----------------------------------------------------------------------------------------------------------
 
 
-def outcomes(bench: Bench, seed: int) -> Callable[[Picked, int], Outcome]:
+def outcomes(bench: Bench, seed: int) -> Callable[[Configuration, int], Outcome]:
     """What trials measure, and how long they take."""
 
-    def outcome_of(picked: Picked, number: int) -> Outcome:
+    def outcome_of(configuration: Configuration, number: int) -> Outcome:
         rng = numpy_stream(seed, f"benchmark/{bench.name}", number)
-        wall_sec = (0.5 + float(bench.true(picked)[0])) * math.exp(0.25 * rng.normal())
-        return Outcome(bench.measured(picked, rng).tolist(), wall_sec)
+        wall_sec = (0.5 + float(bench.true(configuration)[0])) * math.exp(0.25 * rng.normal())
+        return Outcome(bench.measured(configuration, rng).tolist(), wall_sec)
 
     return outcome_of
 
@@ -221,7 +226,7 @@ def cell(bench: Bench, sampler: str, seed: int, num_trials: int, num_startup: in
     trials = simulate(problem, outcomes(bench, seed), num_trials=num_trials, num_workers=NUM_WORKERS)
     seconds, cpu_sec = time.perf_counter() - started, time.process_time() - cpu
     ended = sorted(trials, key=lambda trial: trial.ends_sec)
-    true = np.array([bench.true(trial.picked) for trial in ended])
+    true = np.array([bench.true(trial.configuration) for trial in ended])
     measured = np.array([trial.outcome.values for trial in ended])
     directions = ["min"] * true.shape[1]
     out: dict[str, Any] = {

@@ -38,7 +38,7 @@ from raydistill.method.vem import draw_negatives, ebm_loss, pair_energies, stude
 from raydistill.models import networks, saved
 from raydistill.training import recipes
 from raydistill.training.loop import advance, next_step
-from raydistill.training.recipes import Bench, Recipe, Step
+from raydistill.training.recipes import Recipe, Setup, Step
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference_vem as reference
@@ -51,14 +51,14 @@ LIMIT = 1e-9
 # ---- one part: its data, networks and the two ways of a step ---------------------------------------------------------
 
 
-class Setup(NamedTuple):
+class Measured(NamedTuple):
     training: DistillTraining
     split: Split
-    bench: Bench
+    setup: Setup
     job: Job
 
 
-def set_up(options: argparse.Namespace, folder: Path) -> Setup:
+def set_up(options: argparse.Namespace, folder: Path) -> Measured:
     """Data and an untrained teacher in `folder`. At 256 pixels it runs in the step; elsewhere both ways read its stored outputs."""
     experiment = with_values(
         shapes32(), {"student.mi.start": "student", "student.mi.num_steps": 10}, where="benchmark"
@@ -82,14 +82,19 @@ def set_up(options: argparse.Namespace, folder: Path) -> Setup:
     if options.data:
         small = FolderData(root=options.data, height=height, width=width)
     data = prepare(small, folder / "data")  # type: ignore[arg-type]
-    bench = Bench(read_info(data), torch.device(options.device), Workers(0, 1))
-    split, judge = load_split(data, "train"), networks.judge(experiment.judge.network, bench.info, 0)
-    network = networks.generator(teacher, bench.info, 0)
+    setup = Setup(read_info(data), torch.device(options.device), Workers(0, 1))
+    split, evaluator = (
+        load_split(data, "train"),
+        networks.evaluator(experiment.evaluator.network, setup.info, 0),
+    )
+    network = networks.generator(teacher, setup.info, 0)
     stored = saved.save(folder / "teacher", "generator", network, teacher)
     if options.part != "unet256":
         store_outputs(stored, data, network, False, torch.device("cpu"), chunk=chunk_of(training.batch_size))
-    judged: Stored = saved.save(folder / "judge", "judge", judge, experiment.judge.network)
-    return Setup(training, split, bench, Job(training=training, data=data, judge=judged, teacher=stored))
+    evaluated: Stored = saved.save(folder / "evaluator", "evaluator", evaluator, experiment.evaluator.network)
+    return Measured(
+        training, split, setup, Job(training=training, data=data, evaluator=evaluated, teacher=stored)
+    )
 
 
 class Way:
@@ -99,26 +104,26 @@ class Way:
     energy: Any
     numbers: dict[str, Tensor]
 
-    def __init__(self, setup: Setup):
-        self.setup = setup
-        self.recipe = recipes.build(setup.job, setup.bench)
+    def __init__(self, measured: Measured):
+        self.measured = measured
+        self.recipe = recipes.build(measured.job, measured.setup)
         self.energy = self.recipe.networks["energy"]
 
     def minibatch(self, nimg: int) -> Step:
-        return next_step(self.setup.split, self.setup.training, nimg, self.setup.bench)
+        return next_step(self.measured.split, self.measured.training, nimg, self.measured.setup)
 
     def normal(self, nimg: int, s: Tensor) -> Callable[[], Tensor]:
-        return normal_stream(self.setup.training.seed, "langevin", nimg, s)
+        return normal_stream(self.measured.training.seed, "langevin", nimg, s)
 
 
 class Ours(Way):
-    def __init__(self, setup: Setup):
-        super().__init__(setup)
-        bench = setup.bench
-        distributed.prepare(self.recipe.networks, setup.training, bench.device, bench.workers)
+    def __init__(self, measured: Measured):
+        super().__init__(measured)
+        setup = measured.setup
+        distributed.prepare(self.recipe.networks, measured.training, setup.device, setup.workers)
 
     def step(self, nimg: int, clock: "Clock | None" = None) -> None:
-        clock = clock or Clock(self.setup.bench.device)
+        clock = clock or Clock(self.measured.setup.device)
         minibatch = self.minibatch(nimg)
         clock.lap("data")
         self.recipe.forward(minibatch)
@@ -126,21 +131,25 @@ class Ours(Way):
         self.numbers = {}
         for phase in self.recipe.phases:
             self.numbers |= advance(
-                phase, self.recipe, [minibatch], self.setup.training, self.setup.bench.workers
+                phase, self.recipe, [minibatch], self.measured.training, self.measured.setup.workers
             )
             clock.lap({"energy": "Langevin and energy step", "generator": "student step"}[phase.name])
 
     def chains(self) -> Callable[[], object]:
         """The Langevin part of a step alone."""
-        info = self.setup.bench.info
+        info = self.measured.setup.info
         s = (
             torch.rand(
-                self.setup.training.batch_size, 3, info.height, info.width, device=self.setup.bench.device
+                self.measured.training.batch_size,
+                3,
+                info.height,
+                info.width,
+                device=self.measured.setup.device,
             )
             * 2
             - 1
         )
-        return lambda: draw_negatives(self.energy, s, self.setup.training.mi, self.normal(0, s))
+        return lambda: draw_negatives(self.energy, s, self.measured.training.mi, self.normal(0, s))
 
 
 class Published(Way):
@@ -148,11 +157,11 @@ class Published(Way):
 
     dissimilarity = staticmethod(reference.dissimilarity)
 
-    def __init__(self, setup: Setup):
-        super().__init__(setup)
-        training, state = setup.training, self.energy.state_dict()
+    def __init__(self, measured: Measured):
+        super().__init__(measured)
+        training, state = measured.training, self.energy.state_dict()
         self.energy = reference.ReferenceEnergy(training.mi.energy.channels, len(self.energy.blocks)).to(
-            setup.bench.device
+            measured.setup.device
         )
         self.energy.load_state_dict(state)
         student = self.recipe.networks["generator"]
@@ -162,7 +171,7 @@ class Published(Way):
         ]
 
     def step(self, nimg: int) -> None:
-        minibatch, training, mi = self.minibatch(nimg), self.setup.training, self.setup.training.mi
+        minibatch, training, mi = self.minibatch(nimg), self.measured.training, self.measured.training.mi
         self.recipe.forward(minibatch)
         s, t = minibatch.output, minibatch.teacher
         l1, unlike = nn.functional.l1_loss(s, t), self.dissimilarity(s, t)
@@ -182,10 +191,10 @@ class Published(Way):
 # ---- the same losses -------------------------------------------------------------------------------------------------
 
 
-def check(setup: Setup) -> float:
+def check(measured: Measured) -> float:
     """Largest difference of losses and gradients in float64, as a share; u is frozen and both have the same weights and noise."""
-    ours, published = Ours(setup), Published(setup)
-    energy, plain, mi = ours.energy.eval().double(), published.energy.double(), setup.training.mi
+    ours, published = Ours(measured), Published(measured)
+    energy, plain, mi = ours.energy.eval().double(), published.energy.double(), measured.training.mi
     for block in energy.blocks:  # as after some training: the branches take part
         nn.init.normal_(block.second.weight, 0.0, 0.1)
     plain.load_state_dict(energy.state_dict())
@@ -239,19 +248,19 @@ class Clock:
         return self.laps[name]
 
 
-def timed(setup: Setup, repeats: int) -> dict[str, list[float]]:
+def timed(measured: Measured, repeats: int) -> dict[str, list[float]]:
     """Seconds of each, run in turn."""
-    ours, published, but_ssim = Ours(setup), Published(setup), PublishedButSsim(setup)
+    ours, published, but_ssim = Ours(measured), Published(measured), PublishedButSsim(measured)
     chains = ours.chains()
     seconds: dict[str, list[float]] = {}
     for repeat in range(-2, repeats):  # two to warm up
-        nimg = (repeat + 2) * setup.training.batch_size
-        clock = Clock(setup.bench.device)
+        nimg = (repeat + 2) * measured.training.batch_size
+        clock = Clock(measured.setup.device)
         published.step(nimg)
         clock.lap("published")
         but_ssim.step(nimg)
         clock.lap("published, our SSIM")
-        inner = Clock(setup.bench.device)
+        inner = Clock(measured.setup.device)
         ours.step(nimg, inner)
         clock.lap("ours")
         chains()
@@ -266,17 +275,17 @@ def peak_mib(options: argparse.Namespace, name: str) -> float:
     """MiB that three steps needed above what the process held before; in a process of its own."""
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        setup = set_up(options, Path(folder))
-        way = WAYS[name](setup)
-        if setup.bench.device.type == "cuda":
+        measured = set_up(options, Path(folder))
+        way = WAYS[name](measured)
+        if measured.setup.device.type == "cuda":
             before = torch.cuda.memory_allocated()
             for index in range(3):
-                way.step(index * setup.training.batch_size)
+                way.step(index * measured.training.batch_size)
             return (torch.cuda.max_memory_allocated() - before) / 2**20
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
         before = _resident("VmRSS")
         for index in range(3):
-            way.step(index * setup.training.batch_size)
+            way.step(index * measured.training.batch_size)
         return (_resident("VmHWM") - before) / 2**10
 
 
@@ -331,23 +340,23 @@ WAYS: dict[str, Any] = {"ours": Ours, "published": Published}
 
 
 def report(options: argparse.Namespace, folder: Path) -> None:
-    setup = set_up(options, folder)
-    difference = check(setup)
+    measured = set_up(options, folder)
+    difference = check(measured)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         memory = {name: pool.apply(peak_mib, (options, name)) for name in WAYS}
-    seconds = {name: statistics.median(values) for name, values in timed(setup, options.repeats).items()}
-    peak, batch = peak_macs_per_sec(setup.bench.device), setup.training.batch_size
-    info = setup.bench.info
+    seconds = {name: statistics.median(values) for name, values in timed(measured, options.repeats).items()}
+    peak, batch = peak_macs_per_sec(measured.setup.device), measured.training.batch_size
+    info = measured.setup.info
     clock = "CPU" if Clock.of_cpu else "wall"
     print(
-        f"{options.part}: {info.width}x{info.height}, batch {batch}, K = {setup.training.mi.num_steps}, {options.device}"
+        f"{options.part}: {info.width}x{info.height}, batch {batch}, K = {measured.training.mi.num_steps}, {options.device}"
     )
     print(
         f"{options.threads} thread(s), {options.repeats} interleaved repeats, medians of {clock} time; equal to {difference:.0e}"
     )
     print("way         ms a step  images/s  peak MiB  GMAC a step  floor ms  share of the peak")
     for name in WAYS:
-        macs = step_macs(WAYS[name](setup))
+        macs = step_macs(WAYS[name](measured))
         floor = macs / peak
         line = f"{name:10}  {seconds[name] * 1e3:9.1f}  {batch / seconds[name]:8.2f}  {memory[name]:8.0f}  {macs / 1e9:11.2f}"
         print(f"{line}  {floor * 1e3:8.1f}  {floor / seconds[name]:17.0%}")
@@ -364,12 +373,12 @@ def curves(options: argparse.Namespace, folder: Path) -> None:
     """Both ways trained freely from one start on the same minibatches and noise: a table and a picture."""
     from matplotlib.figure import Figure
 
-    setup = set_up(options, folder)
+    measured = set_up(options, folder)
     names = ("train/l1", "train/dissimilarity", "energy/gap")
     found: dict[str, list[list[float]]] = {}
-    for name, way in ((name, WAYS[name](setup)) for name in WAYS):
+    for name, way in ((name, WAYS[name](measured)) for name in WAYS):
         for index in range(options.curves):
-            way.step(index * setup.training.batch_size)
+            way.step(index * measured.training.batch_size)
             found.setdefault(name, []).append([float(way.numbers[quantity]) for quantity in names])
     print("step  " + "  ".join(f"{quantity:>20} ours, published" for quantity in names))
     for index in sorted({0, 1, 2, 5, 10, 20, 50, 100, 150, options.curves - 1} & set(range(options.curves))):

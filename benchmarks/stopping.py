@@ -18,7 +18,7 @@ import numpy as np
 from search import NUM_WORKERS, Bench, Point, command, volume
 
 from raydistill.records.pareto import members
-from raydistill.search import EarlyStopping, Picked, Problem
+from raydistill.search import Configuration, EarlyStopping, Problem
 from raydistill.search.simulate import Outcome, SimulatedTrial, simulate
 from raydistill.seeds import numpy_stream
 
@@ -32,9 +32,9 @@ def cell(
 ) -> dict[str, Any]:
     """Two simulated sweeps."""
 
-    def outcome_of(picked: Picked, number: int) -> Outcome:
+    def outcome_of(configuration: Configuration, number: int) -> Outcome:
         rng = numpy_stream(seed, f"benchmark/{bench.name}", number)
-        end = bench.measured(picked, rng)
+        end = bench.measured(configuration, rng)
         slow, power = 0.15 * (0.5 + end[0]) * math.exp(0.3 * rng.normal()), 0.5 * math.exp(0.2 * rng.normal())
         curve = []
         for step in range(1, EVALUATIONS):
@@ -58,8 +58,8 @@ def cell(
 def compared(
     whole: Problem,
     stopped: Problem,
-    outcome_of: Callable[[Picked, int], Outcome],
-    true: Callable[[Picked], Point],
+    outcome_of: Callable[[Configuration, int], Outcome],
+    true: Callable[[Configuration], Point],
     regret: Callable[[Point], float],
     marks: Sequence[int],
 ) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def compared(
             (left for images, left in reached if images <= mark / 3), default=1.0
         )
     ends = {
-        "true": [true(trial.picked) for trial in trials],
+        "true": [true(trial.configuration) for trial in trials],
         "measured": [trial.outcome.values for trial in trials],
     }
     for which, points in ends.items():
@@ -101,14 +101,14 @@ def compared(
 
 
 def _regrets(
-    trials: list[SimulatedTrial], true: Callable[[Picked], Point], regret: Callable[[Point], float]
+    trials: list[SimulatedTrial], true: Callable[[Configuration], Point], regret: Callable[[Point], float]
 ) -> list[tuple[float, float]]:
     """(images so far in whole trainings, regret of the finished configurations' true values), by the order in which trials ended."""
-    out, points, images = [], np.zeros((0, len(true(trials[0].picked)))), 0.0
+    out, points, images = [], np.zeros((0, len(true(trials[0].configuration)))), 0.0
     for trial in sorted(trials, key=lambda trial: trial.ends_sec):
         images += trial.steps / trial.outcome.steps
         if trial.status == "COMPLETE":
-            points = np.vstack([points, true(trial.picked)])
+            points = np.vstack([points, true(trial.configuration)])
         out.append((images, regret(points)))
     return out
 

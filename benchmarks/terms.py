@@ -25,7 +25,7 @@ from raydistill.data import load_split, prepare
 from raydistill.distributed import Workers
 from raydistill.training import recipes
 from raydistill.training.loop import next_step, take_step
-from raydistill.training.recipes import Bench
+from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import Stages, train_stages
 
@@ -73,19 +73,19 @@ def training_of(name: str, **values: Any) -> DistillTraining:
 def seconds_a_step(data: Stored, stages: Stages) -> dict[str, float]:
     """Medians over rounds in which every candidate has its turn."""
     split = load_split(data, "train")
-    bench = Bench(split.info, torch.device("cpu"), Workers(0, 1))
+    setup = Setup(split.info, torch.device("cpu"), Workers(0, 1))
     jobs = {
-        name: Job(training=training_of(name), data=data, judge=stages.judge, teacher=stages.teacher)
+        name: Job(training=training_of(name), data=data, evaluator=stages.evaluator, teacher=stages.teacher)
         for name in CANDIDATES
     }
-    built = {name: recipes.build(job, bench) for name, job in jobs.items()}
+    built = {name: recipes.build(job, setup) for name, job in jobs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in CANDIDATES}
     for round_number in range(ROUNDS + 1):
         for name, recipe in built.items():
             started, training = time.process_time(), jobs[name].training
             for number in range(STEPS):
-                step = next_step(split, training, number * training.batch_size, bench)
-                take_step(recipe, step, training, bench.workers)
+                step = next_step(split, training, number * training.batch_size, setup)
+                take_step(recipe, step, training, setup.workers)
             if round_number:  # the first one warms up
                 seconds[name].append((time.process_time() - started) / STEPS)
     return {name: statistics.median(values) for name, values in seconds.items()}
@@ -99,7 +99,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "val mIoU of the seeds",
         "mean",
         "standard error",
-        "val fd_judge",
+        "val fd_evaluator",
         "alignment",
     )
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -120,7 +120,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             ]
             cells += [
                 error,
-                f"{mean('val/fd_judge'):.4f}",
+                f"{mean('val/fd_evaluator'):.4f}",
                 f"{mean('alignment'):+.3f}" if "alignment" in here[0] else "",
             ]
             lines.append(f"| {' | '.join(cells)} |")
@@ -151,13 +151,15 @@ def main() -> None:
                 continue
             training = training_of(name, seed=seed, budget_nimg=nimg, report_every_nimg=nimg)
             job, started = (
-                Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher),
+                Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher),
                 time.process_time(),
             )
             result = perform(job, cache / "students" / job.key, lambda numbers: None)
             if result["status"] != "COMPLETE":
                 raise SystemExit(f"{name}, seed {seed}: {result['reason']}")
-            found = {key: result["metrics"][key] for key in ("val/miou", "val/fd_judge", "val/kd_judge")}
+            found = {
+                key: result["metrics"][key] for key in ("val/miou", "val/fd_evaluator", "val/kd_evaluator")
+            }
             aligned = (
                 {"alignment": result["metrics"]["energy/alignment"]}
                 if "energy/alignment" in result["metrics"]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from search import NUM_WORKERS, Bench, Point, command, outcomes, volume
 
-from raydistill.search import Prior, random_pick
+from raydistill.search import PriorObservation, random_configuration
 from raydistill.search.simulate import simulate
 from raydistill.seeds import numpy_stream
 
@@ -29,7 +29,7 @@ OTHER = {"protein_structure": "slice_localization", "slice_localization": "prote
 NUM_KNOWN = 40
 
 
-def earlier(bench: Bench, benches: dict[str, Bench], known: str, seed: int) -> list[Prior] | None:
+def earlier(bench: Bench, benches: dict[str, Bench], known: str, seed: int) -> list[PriorObservation] | None:
     """What is known; None: there is no such cell."""
     if known == "none":
         return []
@@ -37,8 +37,8 @@ def earlier(bench: Bench, benches: dict[str, Bench], known: str, seed: int) -> l
     if measured_on is None:
         return None
     rng = numpy_stream(seed, f"benchmark/warm/{bench.name}")
-    picks = [random_pick(bench.space(1), rng) for _ in range(NUM_KNOWN)]
-    points = [measured_on.measured(picked, rng) for picked in picks]
+    configurations = [random_configuration(bench.space(1), rng) for _ in range(NUM_KNOWN)]
+    points = [measured_on.measured(configuration, rng) for configuration in configurations]
     if known == "quarter":
         points = [
             np.append(end[:1], end[1:] + 0.15 * (0.5 + end[0]) * math.exp(0.3 * rng.normal()))
@@ -46,8 +46,8 @@ def earlier(bench: Bench, benches: dict[str, Bench], known: str, seed: int) -> l
         ]
     order = rng.permutation(NUM_KNOWN) if known == "shuffled" else range(NUM_KNOWN)
     return [
-        Prior(picked, [float(bench.true(picked)[0]), *points[other][1:].tolist()], 1)
-        for picked, other in zip(picks, order)
+        PriorObservation(configuration, [float(bench.true(configuration)[0]), *points[other][1:].tolist()], 1)
+        for configuration, other in zip(configurations, order)
     ]
 
 
@@ -55,13 +55,15 @@ def cell(
     bench: Bench, benches: dict[str, Bench], known: str, seed: int, num_trials: int, num_startup: int
 ) -> dict[str, Any] | None:
     """One simulated sweep."""
-    if (prior := earlier(bench, benches, known, seed)) is None:
+    if (prior_observations := earlier(bench, benches, known, seed)) is None:
         return None
-    problem = bench.problem("known-cost", seed, num_startup, num_trials)._replace(prior=prior)
+    problem = bench.problem("known-cost", seed, num_startup, num_trials)._replace(
+        prior_observations=prior_observations
+    )
 
     trials = simulate(problem, outcomes(bench, seed), num_trials=num_trials, num_workers=NUM_WORKERS)
     true: Point = np.array(
-        [bench.true(trial.picked) for trial in sorted(trials, key=lambda trial: trial.ends_sec)]
+        [bench.true(trial.configuration) for trial in sorted(trials, key=lambda trial: trial.ends_sec)]
     )
     regrets = {
         f"searched_{mark}": (bench.best - volume(true[:mark])) / bench.best

@@ -122,7 +122,7 @@ def split(network: nn.Module, execution: Execution, device: torch.device, worker
     fully_shard(network, mesh=mesh, reshard_after_forward=True)
 
 
-def is_split(network: nn.Module) -> bool:
+def is_sharded(network: nn.Module) -> bool:
     return isinstance(network, FSDPModule)
 
 

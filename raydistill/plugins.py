@@ -19,11 +19,11 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from raydistill import data, models
-from raydistill.config.architectures import NOISE_KINDS, PICTURE_KINDS, Generator
+from raydistill.config.architectures import NOISE_VARIANTS, PICTURE_VARIANTS, Generator
 from raydistill.config.base import digest
-from raydistill.config.data import DATA_KINDS, DataSet
-from raydistill.config.terms import TERM_KINDS, Term
-from raydistill.config.variants import CODE, Kinds
+from raydistill.config.data import DATA_VARIANTS, DataSet
+from raydistill.config.terms import TERM_VARIANTS, Term
+from raydistill.config.variants import PLUGIN_DIGESTS, Variants
 from raydistill.errors import ConfigError
 from raydistill.training import terms
 
@@ -59,7 +59,7 @@ class Registry(NamedTuple):
     entry: type[Any]
     config: type[BaseModel]
     """What an entry's `config` is a subclass of."""
-    kinds: Callable[[Any], Kinds]
+    variants: Callable[[Any], Variants]
     """Entry -> the sections of a config that may be of its class."""
 
 
@@ -68,10 +68,10 @@ REGISTRIES: dict[str, Registry] = {
         models.GENERATORS,
         models.Family,
         Generator,
-        lambda family: PICTURE_KINDS if family.takes == "picture" else NOISE_KINDS,
+        lambda family: PICTURE_VARIANTS if family.takes == "picture" else NOISE_VARIANTS,
     ),
-    "TERMS": Registry(terms.TERMS, terms.TermKind, Term, lambda kind: TERM_KINDS),
-    "DATA": Registry(data.DATA, data.DataKind, DataSet, lambda kind: DATA_KINDS),
+    "TERMS": Registry(terms.TERMS, terms.TermKind, Term, lambda kind: TERM_VARIANTS),
+    "DATA": Registry(data.DATA, data.DataKind, DataSet, lambda kind: DATA_VARIANTS),
 }
 """The dictionary's name in a plug-in -> what it adds to."""
 LOADED: dict[str, Plugin] = {}
@@ -215,8 +215,8 @@ def _import(plugin: Plugin) -> None:
         raise ConfigError(f"{where}: {type(error).__name__}: {error}{_line(error, plugin)}") from error
     for registry, name, entry in added:
         registry.entries[name] = entry
-        registry.kinds(entry).add(entry.config)
-        CODE[entry.config] = plugin.digest
+        registry.variants(entry).add(entry.config)
+        PLUGIN_DIGESTS[entry.config] = plugin.digest
     LOADED[plugin.module] = plugin
 
 
@@ -237,9 +237,9 @@ def _added(module: ModuleType, where: str) -> list[tuple[Registry, str, Any]]:
                 raise ConfigError(
                     f"{at}.config: must be a subclass of {registry.config.__name__}, found {config!r}"
                 )
-            kinds = registry.kinds(entry)
-            if config.model_fields[kinds.tag].default != name:
-                raise ConfigError(f"{at}.config: its field {kinds.tag} must be {name!r} by default")
+            variants = registry.variants(entry)
+            if config.model_fields[variants.tag].default != name:
+                raise ConfigError(f"{at}.config: its field {variants.tag} must be {name!r} by default")
             if name in registry.entries:
                 raise ConfigError(f"{at}: there is a {name!r} already; choose another name")
             added.append((registry, name, entry))

@@ -13,7 +13,7 @@ from raydistill.records.tables import column
 _TABLE_WIDTH = 150
 
 
-class Progress:
+class Terminal:
     """Plain lines, one a finished trial: k of n, its numbers, the front so far, the time left."""
 
     def __init__(self) -> None:
@@ -59,14 +59,17 @@ class Progress:
             "step size": "param.student.mi.step_size",
             **{
                 f"val {name}": column(f"val/{name}")
-                for name in ("miou", "psnr", "ssim", "kd_judge", "fd_judge")
+                for name in ("miou", "psnr", "ssim", "kd_evaluator", "fd_evaluator")
             },
             "val n": "num_samples",
             "fd biased": "biased",
-            **{f"+- {name}": f"se.val/{name}" for name in ("miou", "psnr", "ssim", "kd_judge", "fd_judge")},
+            **{
+                f"+- {name}": f"se.val/{name}"
+                for name in ("miou", "psnr", "ssim", "kd_evaluator", "fd_evaluator")
+            },
             "seeds": "front.seeds",
             "P(front)": "front.probability",
-            **{f"test {name}": column(f"test/{name}") for name in ("miou", "psnr", "kd_judge")},
+            **{f"test {name}": column(f"test/{name}") for name in ("miou", "psnr", "kd_evaluator")},
             "sec": "wall_sec",
         }
         table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)

@@ -7,7 +7,7 @@ SPACE: SearchSpace = DEFAULT.model_copy(
     update={
         "preset": "aligned",
         "objectives": (
-            Objective(name="val/kd_judge", direction="min", reference=1.0),
+            Objective(name="val/kd_evaluator", direction="min", reference=1.0),
             Objective(name="cost/macs", direction="min"),
         ),
     }

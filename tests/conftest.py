@@ -1,4 +1,4 @@
-"""A tiny experiment and its judge and teacher, trained once a session."""
+"""A tiny experiment and its evaluator and teacher, trained once a session."""
 
 import multiprocessing
 import shutil
@@ -25,18 +25,18 @@ from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.data import batch, load_split, prepare
 from raydistill.distributed import Workers
 from raydistill.training.loop import TrialResult, train
-from raydistill.training.recipes import Bench, Step
+from raydistill.training.recipes import Setup, Step
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 TINY: dict[str, Any] = {
     **{"data.height": 16, "data.width": 16, "data.num_train": 24, "data.num_val": 8, "data.num_test": 8},
-    **{"judge.network.width": 4, "judge.network.feature_width": 4},
+    **{"evaluator.network.width": 4, "evaluator.network.feature_width": 4},
     **{f"{stage}.generator.widths.{width}": 4 for stage in ("teacher", "student") for width in WIDTHS},
     **{f"{stage}.generator.num_blocks": 1 for stage in ("teacher", "student")},
     **{"teacher.discriminator.width": 4, "teacher.discriminator.num_layers": 1},
-    **{f"{stage}.batch_size": 4 for stage in ("judge", "teacher", "student")},
-    **{f"{stage}.budget_nimg": 32 for stage in ("judge", "teacher", "student")},
-    **{f"{stage}.report_every_nimg": 16 for stage in ("judge", "teacher", "student")},
+    **{f"{stage}.batch_size": 4 for stage in ("evaluator", "teacher", "student")},
+    **{f"{stage}.budget_nimg": 32 for stage in ("evaluator", "teacher", "student")},
+    **{f"{stage}.report_every_nimg": 16 for stage in ("evaluator", "teacher", "student")},
     **{f"{stage}.ema_nimg": 16 for stage in ("teacher", "student")},
     **{
         "student.flip": True,
@@ -47,7 +47,7 @@ TINY: dict[str, Any] = {
 }
 """Six batches a pass, so that the second of the two reports lies in the second pass."""
 
-DEAREST = (
+SLOWEST = (
     "sweep",
     "doctor",
     "on_every_node",
@@ -63,15 +63,15 @@ DEAREST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The dearest files first, whole."""
-    first = {f"test_{name}": place for place, name in enumerate(DEAREST)}
+    """The most expensive files first, whole."""
+    first = {f"test_{name}": place for place, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: first.get(item.path.stem, len(first)))
 
 
 class Stages(NamedTuple):
     experiment: Experiment
     data: Stored
-    judge: Stored
+    evaluator: Stored
     teacher: Stored
 
     def student_job(self, **values: Any) -> Job:
@@ -81,12 +81,12 @@ class Stages(NamedTuple):
     def teacher_job(self, **values: Any) -> Job:
         return self._job("teacher", values, None)
 
-    def judge_job(self, **values: Any) -> Job:
-        return Job(training=self._changed("judge", values).judge, data=self.data)
+    def evaluator_job(self, **values: Any) -> Job:
+        return Job(training=self._changed("evaluator", values).evaluator, data=self.data)
 
     def _job(self, stage: str, values: dict[str, Any], teacher: Stored | None) -> Job:
         training: DistillTraining | GeneratorTraining = getattr(self._changed(stage, values), stage)
-        return Job(training=training, data=self.data, judge=self.judge, teacher=teacher)
+        return Job(training=training, data=self.data, evaluator=self.evaluator, teacher=teacher)
 
     def _changed(self, stage: str, values: dict[str, Any]) -> Experiment:
         return with_values(
@@ -95,8 +95,8 @@ class Stages(NamedTuple):
             where="test",
         )
 
-    def bench(self) -> Bench:
-        return Bench(load_split(self.data, "train").info, torch.device("cpu"), Workers(0, 1))
+    def setup(self) -> Setup:
+        return Setup(load_split(self.data, "train").info, torch.device("cpu"), Workers(0, 1))
 
     def step(self, nimg: int = 0, flips: tuple[bool, ...] = (False, True, False, True)) -> Step:
         """A minibatch of the first training pictures."""
@@ -161,9 +161,9 @@ def tiny() -> Experiment:
 def stages(tiny: Experiment, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Stages:
     folder = tmp_path_factory.mktemp("stages")
     data = prepare(tiny.data, folder / "data")
-    judge = quiet(Job(training=tiny.judge, data=data), folder / "judge").network
-    teacher = quiet(Job(training=tiny.teacher, data=data, judge=judge), folder / "teacher").network
-    return Stages(tiny, data, judge, teacher)
+    evaluator = quiet(Job(training=tiny.evaluator, data=data), folder / "evaluator").network
+    teacher = quiet(Job(training=tiny.teacher, data=data, evaluator=evaluator), folder / "teacher").network
+    return Stages(tiny, data, evaluator, teacher)
 
 
 @pytest.fixture

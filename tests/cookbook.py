@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raydistill import plugins
-from raydistill.config.architectures import NOISE_KINDS, PICTURE_KINDS
-from raydistill.config.data import DATA_KINDS
-from raydistill.config.terms import TERM_KINDS
-from raydistill.config.variants import CODE
+from raydistill.config.architectures import NOISE_VARIANTS, PICTURE_VARIANTS
+from raydistill.config.data import DATA_VARIANTS
+from raydistill.config.terms import TERM_VARIANTS
+from raydistill.config.variants import PLUGIN_DIGESTS
 
 PAGE = (Path(__file__).parent.parent / "docs/cookbook.md").read_text()
 FILES: dict[str, str] = {
@@ -30,8 +30,8 @@ def written(folder: Path, *names: str) -> list[str]:
 def forgotten_after() -> Iterator[None]:
     """Plug-ins that are loaded meanwhile are unknown afterwards."""
     tables: list[dict] = [registry.entries for registry in plugins.REGISTRIES.values()]
-    tables += [kinds._own for kinds in (PICTURE_KINDS, NOISE_KINDS, TERM_KINDS, DATA_KINDS)] + [
-        CODE,
+    tables += [kinds._own for kinds in (PICTURE_VARIANTS, NOISE_VARIANTS, TERM_VARIANTS, DATA_VARIANTS)] + [
+        PLUGIN_DIGESTS,
         plugins.LOADED,
     ]
     before = [dict(table) for table in tables]

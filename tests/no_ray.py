@@ -14,7 +14,7 @@ from raydistill.trials.run_job import perform
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 TINY: dict[str, Any] = {
     **{"data.num_train": 48, "data.num_val": 16, "data.num_test": 16},
-    **{"judge.network.width": 4, "judge.budget_nimg": 32, "judge.report_every_nimg": 32},
+    **{"evaluator.network.width": 4, "evaluator.budget_nimg": 32, "evaluator.report_every_nimg": 32},
     **{f"teacher.generator.widths.{width}": 4 for width in WIDTHS},
     **{"teacher.discriminator.width": 4, "teacher.budget_nimg": 32, "teacher.report_every_nimg": 32},
     **{"student.report_every_nimg": 32, "student.mi.energy.channels": 2, "student.mi.num_steps": 2},

@@ -119,8 +119,8 @@ def test_every_cost_and_metric_and_the_wall_time_can_be_an_axis(data):
             "cost/macs",
             "cost/params",
             "val/miou",
-            "val/kd_judge",
-            "val/fd_judge",
+            "val/kd_evaluator",
+            "val/fd_evaluator",
             "train/l1",
             "energy/gap",
             "time/wall_sec",
@@ -135,7 +135,7 @@ def test_every_cost_and_metric_and_the_wall_time_can_be_an_axis(data):
             ("cost/macs", "min"),
             ("time/wall_sec", "min"),
             ("test/miou", "max"),
-            ("val/fd_judge", "min"),
+            ("val/fd_evaluator", "min"),
             ("val/kid", "min"),
         ],
         *[("energy/gap", None), ("train/l1", None), ("val/psnr", "max")],
@@ -182,7 +182,7 @@ def test_a_dominated_trial_names_a_member_that_dominates_it(data):
 def test_facts_tell_reference_hypervolume_knee_ceiling_convention_and_digests(data, table):
     facts, points = data["facts"], tables.objective_points(table, OBJECTIVES)
     assert facts["hypervolume"] == f"{pareto.hypervolume(points, ('min', 'max'), REFERENCE):.6g}"
-    assert (facts["reference point"], facts["judge ceiling"], facts["MACs convention"]) == (
+    assert (facts["reference point"], facts["evaluator ceiling"], facts["MACs convention"]) == (
         "3e+09, 0",
         "0.86 mIoU",
         "true",
@@ -193,7 +193,7 @@ def test_facts_tell_reference_hypervolume_knee_ceiling_convention_and_digests(da
 
 @pytest.mark.parametrize(("width", "biased"), [("192", True), ("191", False)])
 def test_sample_counts_not_above_the_feature_width_are_marked_biased(tmp_path, width, biased):
-    facts = embedded(make_report(synthetic_trials(), tmp_path, facts={"judge features": width}))["facts"]
+    facts = embedded(make_report(synthetic_trials(), tmp_path, facts={"evaluator features": width}))["facts"]
     assert ("biased" in facts["val samples"]) == biased
 
 
@@ -245,7 +245,7 @@ def test_the_picture_is_a_png(report):
 
 @pytest.mark.parametrize(
     ("x", "y", "directions"),
-    [("val/miou", "val/fd_judge", ("max", "min")), ("cost/params", "val/miou", ("min", "max"))],
+    [("val/miou", "val/fd_evaluator", ("max", "min")), ("cost/params", "val/miou", ("min", "max"))],
 )
 def test_the_picture_can_show_any_two_numbers(tmp_path, table, x, y, directions):
     plots.frontier_png(table, tmp_path / "a.png", x, y, directions)
@@ -253,7 +253,7 @@ def test_the_picture_can_show_any_two_numbers(tmp_path, table, x, y, directions)
 
 
 def test_members_of_a_pair_are_found_in_any_direction(table):
-    found = plots.pair_members(table, ("val/miou", "val/fd_judge"), ("max", "min"))
+    found = plots.pair_members(table, ("val/miou", "val/fd_evaluator"), ("max", "min"))
     assert table["trial_id"][found].tolist() == ["0010"]
 
 

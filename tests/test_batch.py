@@ -72,7 +72,7 @@ class Pretended:
         yield
 
     @contextmanager
-    def opened(self, plan, progress):
+    def opened(self, plan, terminal):
         options = plan.options
         folder = plan.store / "sweeps" / options.name
         if options.resume:
@@ -81,7 +81,7 @@ class Pretended:
             store.create_sweep(plan.store, options.name, "default", {"definition": plan.definition})
         yield folder, None
 
-    def run_one(self, plan, folder, tracker, progress, *, tags, may_start):
+    def run_one(self, plan, folder, tracker, terminal, *, tags, may_start):
         self.ran.append(folder.name)
         self.tags.append(tags)
         if folder.name == self.broken:
@@ -116,7 +116,7 @@ def pretended(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "printed"),
     [
         ({"BATCH =": "ANOTHER ="}, "must define BATCH = Batch(...), found NoneType"),
         ({'spaces=("default",)': "spaces=()"}, "spaces: Tuple should have at least 1 item"),
@@ -148,9 +148,9 @@ def pretended(monkeypatch, tmp_path):
         ({'{"student.mi.num_steps": 2}': "{}"}, "methods paper and short are the same on space default"),
     ],
 )
-def test_a_wrong_batch_is_refused_before_any_cost(changes, said, pretended, monkeypatch, capsys, tmp_path):
+def test_a_wrong_batch_is_refused_before_any_cost(changes, printed, pretended, monkeypatch, capsys, tmp_path):
     assert exit_code(monkeypatch, batch_file(tmp_path, **changes)) == 2
-    assert said in capsys.readouterr().err
+    assert printed in capsys.readouterr().err
     assert pretended.num_ray_starts == 0 and not Path("runs/batches").exists()
 
 
@@ -161,13 +161,15 @@ def test_everything_wrong_in_any_sweep_is_said_at_once(pretended, monkeypatch, c
     }
     changes['name="paper"'] = 'name="paper", set={"student.mi.weight": 0.1, "student.seed": 3}'
     assert exit_code(monkeypatch, batch_file(tmp_path, **changes)) == 2
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert (
-        "3 things to correct" in said
-        and "default-short: --set: there is no config path 'student.mi.steps'" in said
+        "3 things to correct" in printed
+        and "default-short: --set: there is no config path 'student.mi.steps'" in printed
     )
-    assert "default-paper: --set student.mi.weight: it is searched" in said
-    assert "nowhere-paper, nowhere-short: --space nowhere: no such search space" in said  # said once for both
+    assert "default-paper: --set student.mi.weight: it is searched" in printed
+    assert (
+        "nowhere-paper, nowhere-short: --space nowhere: no such search space" in printed
+    )  # said once for both
 
 
 def test_a_file_that_is_not_there_is_named(monkeypatch, capsys, tmp_path):
@@ -184,8 +186,8 @@ def test_resume_needs_a_batch_and_a_batch_needs_resume(pretended, monkeypatch, c
     assert "batches/night exists; add --resume" in capsys.readouterr().err
     changed = batch_file(tmp_path, **{'"student.mi.num_steps": 2': '"student.mi.num_steps": 4'})
     assert exit_code(monkeypatch, changed, "--resume") == 2
-    said = capsys.readouterr().err
-    assert "2 sweeps to correct" in said and "night-default-short-s1" in said and "paper" not in said
+    printed = capsys.readouterr().err
+    assert "2 sweeps to correct" in printed and "night-default-short-s1" in printed and "paper" not in printed
 
 
 def test_the_shipped_example_is_a_batch(monkeypatch, capsys, tmp_path):
@@ -283,10 +285,10 @@ def test_no_searched_trial_starts_above_the_budget_and_what_is_left_is_said(
     pretended, monkeypatch, capsys, tmp_path
 ):
     assert exit_code(monkeypatch, batch_file(tmp_path, "trials=5")) == 1
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
         "the budget of 5 searched trials is spent. Not finished: night-default-short-s0 (unfinished), "
-        in said
+        in printed
     )
     assert pretended.ran == ["night-default-paper-s0", "night-default-short-s0"]
     assert len(list(Path("runs/sweeps").glob("*/trials/*"))) == 5
@@ -342,8 +344,8 @@ def test_a_batch_killed_on_the_way_goes_on_and_trains_one_teacher(tmp_path):
             assert driver.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
         os.kill(driver.pid, signal.SIGKILL)
-        said, _ = driver.communicate(timeout=60)
-    assert said.count("RAY STARTS") == 1 and said.count("training once") == 1
+        printed, _ = driver.communicate(timeout=60)
+    assert printed.count("RAY STARTS") == 1 and printed.count("training once") == 1
     finished_before = list((tmp_path / "runs/sweeps").glob("*/trials/000[1-9]/result.json"))
     done = subprocess.run([*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -354,7 +356,7 @@ def test_a_batch_killed_on_the_way_goes_on_and_trains_one_teacher(tmp_path):
     )
     logs = [path.parent / "log.txt" for path in finished_before]
     logs += [
-        log for kind in ("judge", "teacher") for log in (tmp_path / "runs/cache" / kind).glob("*/log.txt")
+        log for kind in ("evaluator", "teacher") for log in (tmp_path / "runs/cache" / kind).glob("*/log.txt")
     ]
     assert len(logs) == len(finished_before) + 2
     for log in logs:  # trained again, it would have grown: two reports each

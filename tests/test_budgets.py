@@ -43,9 +43,11 @@ def fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
         monkeypatch.setattr(sys, "argv", ["raydistill", "sweep", *settings, *arguments])
         with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr().err
-        assert exit_info.value.code == 2 and said.count("\n") == 1 and said.startswith("raydistill: "), said
-        return said.removeprefix("raydistill: ").rstrip()
+        printed = capsys.readouterr().err
+        assert (
+            exit_info.value.code == 2 and printed.count("\n") == 1 and printed.startswith("raydistill: ")
+        ), printed
+        return printed.removeprefix("raydistill: ").rstrip()
 
     return run
 
@@ -72,7 +74,9 @@ def test_memory_as_a_function_of_widths_is_the_memory_of_the_modules(family: str
     }
     info = DataInfo(**facts)
     plain = experiment.student.mi.model_copy(update={"weight": 0.0})
-    around = memory.Around(experiment.judge.network, info, experiment.teacher.generator, num_workers=2)
+    around = memory.MemorySetup(
+        experiment.evaluator.network, info, experiment.teacher.generator, num_workers=2
+    )
     predict = memory.Predictor(around)
     generator: PictureGenerator = case.config  # type: ignore[assignment]
     for mi in (plain, experiment.student.mi):
@@ -83,12 +87,12 @@ def test_memory_as_a_function_of_widths_is_the_memory_of_the_modules(family: str
 
 
 def test_no_proposal_and_no_baseline_leaves_a_window_on_memory(tmp_path: Path) -> None:
-    """The dearest students with the MI term need more, most without it do not."""
+    """The most expensive students with the MI term need more, most without it do not."""
     plan = plan_of(tmp_path, max_memory_gb=0.605, trials=4, sampler="random")
-    history: list[search.Told] = []
+    history: list[search.Observation] = []
     for number in range(4):
-        history.append(search.Told(search.propose(plan.problem, history, number), "FAIL", None))
-        assert plan.costs_of_picked(history[-1].picked)["cost/memory_gb"] <= 0.605
+        history.append(search.Observation(search.propose(plan.problem, history, number), "FAIL", None))
+        assert plan.costs_of_configuration(history[-1].configuration)["cost/memory_gb"] <= 0.605
     unbounded = plan_of(tmp_path)
     assert {label for _, label, _ in unbounded.baselines} > {label for _, label, _ in plan.baselines}
     assert plan.trial_bytes <= 0.605 * 2**30 < unbounded.trial_bytes
@@ -116,7 +120,7 @@ def test_windows_that_nothing_fits_are_refused_with_the_reachable_range_of_the_c
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "printed"),
     [
         (
             ("--objective", "val/mse:min:1", "--objective", "cost/macs:min"),
@@ -142,9 +146,9 @@ def test_windows_that_nothing_fits_are_refused_with_the_reachable_range_of_the_c
     ],
 )
 def test_what_no_trial_reports_and_no_network_takes_is_refused(
-    fails: Any, arguments: tuple[str, ...], said: str
+    fails: Any, arguments: tuple[str, ...], printed: str
 ) -> None:
-    assert said in fails(*arguments)
+    assert printed in fails(*arguments)
 
 
 def test_a_space_with_values_outside_a_networks_limits_is_refused(fails: Any, tmp_path: Path) -> None:
@@ -209,7 +213,7 @@ def test_a_name_that_is_taken_and_one_that_belongs_to_another_space_are_refused(
         and "exists; add --resume to go on with it, or give another name" in text
     )
     text = fails(
-        "--name", "mine", "--resume", "--objective", "val/kd_judge:min:1", "--objective", "cost/macs:min"
+        "--name", "mine", "--resume", "--objective", "val/kd_evaluator:min:1", "--objective", "cost/macs:min"
     )
     assert (
         text
@@ -221,7 +225,7 @@ def test_a_name_that_is_taken_and_one_that_belongs_to_another_space_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "said"),
+    ("file", "content", "printed"),
     [
         ("trials/0000/trial.json", "{", "trials/0000/trial.json: damaged or unreadable"),
         ("trials/0001/result.json", "", "trials/0001/result.json: damaged or unreadable"),
@@ -239,11 +243,11 @@ def test_a_name_that_is_taken_and_one_that_belongs_to_another_space_are_refused(
     ],
 )
 def test_a_damaged_ledger_is_named_before_any_cost_and_nothing_else_is_touched(
-    fails: Any, begun: Path, file: str, content: str, said: str
+    fails: Any, begun: Path, file: str, content: str, printed: str
 ) -> None:
     others = {path: path.read_bytes() for path in begun.rglob("*.json") if path != begun / file}
     (begun / file).write_text(content)
-    assert said in fails("--name", "mine", "--resume")
+    assert printed in fails("--name", "mine", "--resume")
     assert {path: path.read_bytes() for path in others} == others
 
 
@@ -260,7 +264,7 @@ def test_a_space_of_one_point_is_one_configuration(tmp_path: Path) -> None:
     (tmp_path / "one.py").write_text(source)
     plan = plan_of(tmp_path, space=str(tmp_path / "one.py"), trials=3)
     assert (
-        space.corner(plan.space, highest=True)
+        space.extreme_configuration(plan.space, highest=True)
         == search.propose(plan.problem, [], 0)
         == {"student.generator.widths.trunk": 8}
     )

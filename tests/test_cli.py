@@ -71,11 +71,11 @@ def test_setting_what_is_searched_or_the_seed_is_refused(fails):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "printed"),
     [
         (
             ("--teacher-workers", "3"),
-            "judge.batch_size: 16 is not divisible by --teacher-workers 3; use a multiple of 3, for example --set judge.batch_size=15",
+            "evaluator.batch_size: 16 is not divisible by --teacher-workers 3; use a multiple of 3, for example --set evaluator.batch_size=15",
         ),
         (("--workers-per-trial", "3"), "student.batch_size: 16 is not divisible by --workers-per-trial 3"),
         (("--executor", "inline", "--workers-per-trial", "2"), "--executor inline runs one worker a trial"),
@@ -87,12 +87,12 @@ def test_setting_what_is_searched_or_the_seed_is_refused(fails):
         ),
     ],
 )
-def test_workers_that_cannot_share_the_work_are_refused(fails, options, said):
-    assert said in fails("sweep", *options)
+def test_workers_that_cannot_share_the_work_are_refused(fails, options, printed):
+    assert printed in fails("sweep", *options)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "printed"),
     [
         (
             ("student.execution.sharding=fsdp",),
@@ -117,8 +117,8 @@ def test_workers_that_cannot_share_the_work_are_refused(fails, options, said):
         ),
     ],
 )
-def test_a_way_to_carry_out_a_training_that_cannot_be_followed_is_refused(fails, options, said):
-    assert said in fails("sweep", *FEW, *(text for option in options for text in ("--set", option)))
+def test_a_way_to_carry_out_a_training_that_cannot_be_followed_is_refused(fails, options, printed):
+    assert printed in fails("sweep", *FEW, *(text for option in options for text in ("--set", option)))
 
 
 def test_an_unknown_space_names_the_known_ones(fails):

@@ -16,7 +16,7 @@ from raydistill.errors import ConfigError
 
 FIXED = (
     "data.kind",
-    "judge.recipe",
+    "evaluator.recipe",
     "teacher.recipe",
     "student.recipe",
     "student.generator.family",
@@ -86,7 +86,7 @@ def test_an_integer_given_for_a_float_gives_the_digest_of_the_float() -> None:
 def test_where_things_lie_is_not_part_of_a_digest_but_what_they_hold_is() -> None:
     here, there = (FolderData(root=root, height=8, width=8) for root in ("a", "b"))
     assert digest(here) == digest(there) and "root" not in canonical(here)
-    training = shapes32().judge
+    training = shapes32().evaluator
     keys = [
         Job(training=training, data=Stored(path=path, digest=content)).key
         for path, content in (("a", "1"), ("b", "1"), ("a", "2"))
@@ -94,11 +94,11 @@ def test_where_things_lie_is_not_part_of_a_digest_but_what_they_hold_is() -> Non
     assert keys[0] == keys[1] != keys[2]
 
 
-def test_the_key_of_a_job_changes_with_judge_and_teacher_and_seed() -> None:
+def test_the_key_of_a_job_changes_with_evaluator_and_teacher_and_seed() -> None:
     student, place = shapes32().student, Stored(path="a", digest="1")
     jobs = [
         Job(training=student, data=place),
-        Job(training=student, data=place, judge=place),
+        Job(training=student, data=place, evaluator=place),
         Job(training=student, data=place, teacher=place),
         Job(training=student.model_copy(update={"seed": 1}), data=place),
     ]
@@ -120,8 +120,10 @@ def test_a_preset_is_equal_to_what_its_json_reads_back(name: str) -> None:
 
 def test_a_job_is_equal_to_what_its_json_reads_back() -> None:
     preset = shapes32()
-    for training in (preset.judge, preset.teacher, preset.student):
-        job = Job(training=training, data=Stored(path="a", digest="1"), judge=Stored(path="b", digest="2"))
+    for training in (preset.evaluator, preset.teacher, preset.student):
+        job = Job(
+            training=training, data=Stored(path="a", digest="1"), evaluator=Stored(path="b", digest="2")
+        )
         assert Job.model_validate_json(job.model_dump_json()) == job
 
 

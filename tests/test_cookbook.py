@@ -18,7 +18,7 @@ from raydistill.config.paths import validated, with_values
 from raydistill.config.presets import shapes32
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining
-from raydistill.config.variants import CODE
+from raydistill.config.variants import PLUGIN_DIGESTS
 from raydistill.data import load_split, prepare, read_info
 from raydistill.errors import ConfigError, StoreError
 from raydistill.planning.checks import check
@@ -60,8 +60,8 @@ def test_the_first_command_of_the_page_checks_everything_from_an_empty_folder(tm
     ]
     done = shell(tmp_path, "\n".join(lines))
     assert done.returncode == 0 and not done.stderr, done.stderr
-    said = ("train 64, val 8, test 8", "plan: 2 searched trials; 2 baselines", "nothing was trained")
-    assert all(part in done.stdout for part in said), done.stdout
+    printed = ("train 64, val 8, test 8", "plan: 2 searched trials; 2 baselines", "nothing was trained")
+    assert all(part in done.stdout for part in printed), done.stdout
 
 
 @pytest.mark.slow
@@ -131,10 +131,13 @@ def test_a_config_with_a_plug_ins_section_reads_back_and_its_digest_has_the_text
             assert changed.student.generator.widths.first == 16
             keys.append(
                 Job(
-                    training=changed.student, data=stages.data, judge=stages.judge, teacher=stages.teacher
+                    training=changed.student,
+                    data=stages.data,
+                    evaluator=stages.evaluator,
+                    teacher=stages.teacher,
                 ).key
             )
-            assert stages.student_job().key == stages.student_job().key and CODE
+            assert stages.student_job().key == stages.student_job().key and PLUGIN_DIGESTS
     assert keys[0] != keys[1]
 
 

@@ -18,9 +18,9 @@ from raydistill.data import batch, load_split, prepare, to_uint8
 from raydistill.data.augment import random_crop
 from raydistill.distributed import Workers
 from raydistill.errors import DataError
-from raydistill.models.inputs import Shown, repeats, training_batch
+from raydistill.models.inputs import SampleIndex, repeats, training_batch
 from raydistill.training.loop import next_step
-from raydistill.training.recipes import Bench
+from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
 
 HEIGHT, WIDTH, LOAD_HEIGHT, LOAD_WIDTH = 8, 12, 11, 14
@@ -114,7 +114,7 @@ def test_workers_show_the_parts_that_one_shows(count: int, tmp_path: Path) -> No
     split = load_split(data, "train")
     training = Training.model_construct(recipe="pix2pix", seed=5, batch_size=6, flip=True)
     steps = [
-        next_step(split, training, 24, Bench(split.info, torch.device("cpu"), Workers(rank, number)))
+        next_step(split, training, 24, Setup(split.info, torch.device("cpu"), Workers(rank, number)))
         for number in (1, count)
         for rank in range(number)
     ]
@@ -138,7 +138,9 @@ def test_unpaired_inputs_and_targets_are_cropped_too(tmp_path: Path) -> None:
         "load_width": LOAD_WIDTH,
     }
     split = load_split(prepare(FolderData.model_validate(values), tmp_path / "cache"), "train")
-    first, second = (Shown(np.arange(4), np.zeros(4, bool), np.arange(start, start + 4)) for start in (0, 4))
+    first, second = (
+        SampleIndex(np.arange(4), np.zeros(4, bool), np.arange(start, start + 4)) for start in (0, 4)
+    )
     parts = [training_batch(split, None, 0, shown, shown, torch.device("cpu")) for shown in (first, second)]
     for name in ("inputs", "target"):
         starts = [starts_of(getattr(part, name)) for part in parts]
@@ -157,7 +159,7 @@ def test_teacher_and_student_see_the_same_part_and_the_teacher_runs_in_the_loop(
     student = experiment.student.model_copy(
         update={"generator": experiment.teacher.generator, "init": "teacher", "budget_nimg": 16}
     )
-    job = Job(training=student, data=data, judge=stages.judge, teacher=stages.teacher)
+    job = Job(training=student, data=data, evaluator=stages.evaluator, teacher=stages.teacher)
     result = perform(job, tmp_path / "run", lambda numbers: None)
     again = quiet(job, tmp_path / "again")
     assert result["metrics"] == {name: value for name, value in numbers(again)[-1].items() if name != "nimg"}
@@ -165,7 +167,7 @@ def test_teacher_and_student_see_the_same_part_and_the_teacher_runs_in_the_loop(
         Job(
             training=student.model_copy(update={"report_every_nimg": 4}),
             data=data,
-            judge=stages.judge,
+            evaluator=stages.evaluator,
             teacher=stages.teacher,
         ),
         tmp_path / "c",

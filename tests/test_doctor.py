@@ -120,7 +120,7 @@ def test_a_wrong_token_is_said_with_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("environment", "state", "said"),
+    ("environment", "state", "printed"),
     [
         ({}, "warn", "RAY_AUTH_MODE is not set"),
         ({"RAY_AUTH_MODE": "disabled"}, "warn", "RAY_AUTH_MODE=disabled"),
@@ -131,7 +131,7 @@ def test_a_wrong_token_is_said_with_what_to_do(tmp_path):
         ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "secret"}, "ok", "the token is in RAY_AUTH_TOKEN"),
     ],
 )
-def test_what_is_said_of_the_token_of_a_cluster(environment, state, said, monkeypatch, tmp_path):
+def test_what_is_said_of_the_token_of_a_cluster(environment, state, printed, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for name, text, mode in (("empty", "", 0o600), ("open", "secret", 0o644), ("closed", "secret", 0o600)):
         (tmp_path / name).write_text(text)
@@ -141,12 +141,12 @@ def test_what_is_said_of_the_token_of_a_cluster(environment, state, said, monkey
     for name, value in (environment | {"HOME": str(tmp_path)}).items():
         monkeypatch.setenv(name, value)
     finding = doctor.check_authentication(embedded=False)
-    assert finding.state == state and said in finding.what and "secret" not in finding.what
+    assert finding.state == state and printed in finding.what and "secret" not in finding.what
     assert bool(finding.advice) == (state != "ok")
 
 
 @pytest.mark.parametrize(
-    ("finding", "state", "said"),
+    ("finding", "state", "printed"),
     [
         (doctor.check_clock(Answer("node", "", 1.0, ""), 0.1), "ok", "+1.00 s"),
         (doctor.check_clock(Answer("node", "", -9.0, ""), 8.0), "ok", "to within 8.00 s"),
@@ -186,8 +186,8 @@ def test_what_is_said_of_the_token_of_a_cluster(environment, state, said, monkey
         ),
     ],
 )
-def test_each_trouble_has_its_state_and_every_trouble_an_advice(finding, state, said):
-    assert finding.state == state and said in finding.what and bool(finding.advice) == (state != "ok")
+def test_each_trouble_has_its_state_and_every_trouble_an_advice(finding, state, printed):
+    assert finding.state == state and printed in finding.what and bool(finding.advice) == (state != "ok")
 
 
 def test_a_folder_that_a_node_does_not_share_is_found(tmp_path):

@@ -1,4 +1,4 @@
-"""Scores: the same in training and afterwards, over all pictures of a split, by the judge alone."""
+"""Scores: the same in training and afterwards, over all pictures of a split, by the evaluator alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from raydistill.config.data import FolderData
 from raydistill.config.experiment import Job
 from raydistill.data import load_split, prepare
 from raydistill.distributed import Workers
-from raydistill.evaluation.scorer import Evaluator, score_network
+from raydistill.evaluation.scorer import Scorer, score_network
 from raydistill.models import inputs
 from raydistill.models.inputs import batches
 from raydistill.training import recipes
@@ -27,36 +27,36 @@ def test_a_network_scored_again_after_training_gets_the_scores_of_its_last_evalu
 ) -> None:
     job = stages.student_job()
     result = trained(job)
-    scores, context = score_network(result.network, job.data, stages.judge, "val", CPU)
+    scores, context = score_network(result.network, job.data, stages.evaluator, "val", CPU)
     assert scores == {name: value for name, value in result.metrics.items() if name.startswith("val/")}
     assert context == result.context
 
 
 def test_scores_and_context_name_their_split(stages: Stages, trained: Callable[..., TrialResult]) -> None:
     scores, context = score_network(
-        trained(stages.student_job()).network, stages.data, stages.judge, "test", CPU
+        trained(stages.student_job()).network, stages.data, stages.evaluator, "test", CPU
     )
-    assert set(scores) == {"test/miou", "test/kd_judge", "test/fd_judge"}
+    assert set(scores) == {"test/miou", "test/kd_evaluator", "test/fd_evaluator"}
     assert (context["split"], context["extractor"], context["num_samples"], context["num_features"]) == (
         "test",
-        "judge",
+        "evaluator",
         8,
         4,
     )
 
 
-def test_the_real_pictures_have_no_frechet_distance_and_the_judges_own_miou(
+def test_the_real_pictures_have_no_frechet_distance_and_the_evaluators_own_miou(
     stages: Stages, trained: Callable[..., TrialResult]
 ) -> None:
-    evaluator = Evaluator(stages.data, stages.judge, "val", CPU, ALONE)
-    scores = evaluator.score(lambda real: real.target)
-    assert scores["val/miou"] == trained(stages.judge_job()).metrics["val/miou"]
-    assert abs(scores["val/fd_judge"]) <= 1e-9 * float(evaluator.real_features.double().var(0).sum())
+    scorer = Scorer(stages.data, stages.evaluator, "val", CPU, ALONE)
+    scores = scorer.score(lambda real: real.target)
+    assert scores["val/miou"] == trained(stages.evaluator_job()).metrics["val/miou"]
+    assert abs(scores["val/fd_evaluator"]) <= 1e-9 * float(scorer.real_features.double().var(0).sum())
 
 
-def test_the_statistics_of_the_real_pictures_change_with_judge_and_split(stages: Stages) -> None:
+def test_the_statistics_of_the_real_pictures_change_with_evaluator_and_split(stages: Stages) -> None:
     found = [
-        Evaluator(stages.data, stages.judge, split, CPU, ALONE).context["real_statistics"]
+        Scorer(stages.data, stages.evaluator, split, CPU, ALONE).context["real_statistics"]
         for split in ("val", "test", "val")
     ]
     assert found[0] == found[2] != found[1]
@@ -74,7 +74,7 @@ def test_the_batches_of_all_workers_are_the_split_once_in_order(
     assert torch.equal(torch.cat(parts), whole)
 
 
-def test_without_labels_the_judges_score_is_the_mean_over_all_pictures_whatever_the_batches(
+def test_without_labels_the_evaluators_score_is_the_mean_over_all_pictures_whatever_the_batches(
     stages: Stages, tmp_path: Path
 ) -> None:
     """66 pictures are a batch of 64 and one of 2, and the last two are unlike the others."""
@@ -87,11 +87,11 @@ def test_without_labels_the_judges_score_is_the_mean_over_all_pictures_whatever_
     data = prepare(FolderData(root=str(tmp_path), height=8, width=8), tmp_path / "cache")
     split = load_split(data, "val")
     recipe = recipes.build(
-        Job(training=stages.experiment.judge, data=data), stages.bench()._replace(info=split.info)
+        Job(training=stages.experiment.evaluator, data=data), stages.setup()._replace(info=split.info)
     )
-    judge, parts = recipe.networks["judge"].eval(), batches(split, CPU, ALONE)
+    evaluator, parts = recipe.networks["evaluator"].eval(), batches(split, CPU, ALONE)
     with torch.no_grad():
         errors = torch.cat(
-            [(judge(part.target).prediction - part.inputs).abs().mean((1, 2, 3)) for part in parts]
+            [(evaluator(part.target).prediction - part.inputs).abs().mean((1, 2, 3)) for part in parts]
         )
-    assert recipe.evaluate(judge) == pytest.approx({"val/input_l1": float(errors.mean())}, rel=1e-5)
+    assert recipe.evaluate(evaluator) == pytest.approx({"val/input_l1": float(errors.mean())}, rel=1e-5)

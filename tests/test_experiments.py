@@ -92,7 +92,7 @@ def run(
         raise AssertionError("Ray was started")
 
     monkeypatch.setattr("raydistill.cluster.runtime.start_ray", never)
-    kinds = ("judge", "teacher", "student", "student with MI", "without a teacher")
+    kinds = ("evaluator", "teacher", "student", "student with MI", "without a teacher")
     given = Rates(
         "a test", {kind: [Rate(0, 0.5)] for kind in kinds}
     )  # at 256x256 the steps to measure take minutes
@@ -102,8 +102,8 @@ def run(
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr()
-        return int(exit_info.value.code or 0), said.out + said.err
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), printed.out + printed.err
 
     return call
 
@@ -117,13 +117,13 @@ def test_a_documented_command_checks_the_real_layout_and_trains_nothing(
     run: Any, tmp_path: Path, name: str
 ) -> None:
     MAKERS[name](tmp_path / "data")
-    code, said = run(COMMANDS[name])
-    assert code == 0 and "nothing was trained" in said and "test" in said, said
+    code, printed = run(COMMANDS[name])
+    assert code == 0 and "nothing was trained" in printed and "test" in printed, printed
     assert not list((tmp_path / "runs").glob("sweeps/*"))
 
 
 @pytest.mark.parametrize(
-    ("made", "space", "layout", "said"),
+    ("made", "space", "layout", "printed"),
     [
         (
             unpaired("x"),
@@ -146,12 +146,12 @@ def test_a_documented_command_checks_the_real_layout_and_trains_nothing(
     ],
 )
 def test_data_that_a_recipe_cannot_use_are_refused_before_they_are_decoded(
-    run: Any, tmp_path: Path, made: Callable[[Path], Path], space: str, layout: str, said: str
+    run: Any, tmp_path: Path, made: Callable[[Path], Path], space: str, layout: str, printed: str
 ) -> None:
     made(tmp_path / "data")
     (given,) = [path for path in (tmp_path / "data").iterdir() if path.stem == "x"]
     code, words = run(f"raydistill sweep --plan --space {space} --data {given} --set data.layout={layout}")
-    assert code == 2 and said in words and "--space cyclegan" in words
+    assert code == 2 and printed in words and "--space cyclegan" in words
     assert not list(tmp_path.rglob("*_targets.npy"))
 
 
@@ -159,10 +159,10 @@ def test_data_that_a_recipe_cannot_use_are_refused_before_they_are_decoded(
 def test_a_missing_file_is_named(run: Any, tmp_path: Path, name: str) -> None:
     gone = MAKERS[name](tmp_path / "data")
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
-    code, said = run(COMMANDS[name])
+    code, printed = run(COMMANDS[name])
     named = (
         f"{gone.parent}: data.layout is aligned: needed are {gone.name}"
         if name == "pix2pix, edges2shoes"
         else str(gone)
     )
-    assert code == 2 and named in said
+    assert code == 2 and named in printed

@@ -116,8 +116,8 @@ def test_a_trial_is_checked_on_its_data_and_its_card_tells_where_it_comes_from(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(ExportOptions(given=str(trial), format="torchscript", licence="MIT")) == 0
-    said, card = capsys.readouterr().out, Path("0003.pt.md").read_text()
-    assert "4 inputs of the val split of its data" in said and "0003.pt.md" in said
+    printed, card = capsys.readouterr().out, Path("0003.pt.md").read_text()
+    assert "4 inputs of the val split of its data" in printed and "0003.pt.md" in printed
     measured = read_result(trial)
     assert measured is not None
     for part in (
@@ -125,9 +125,13 @@ def test_a_trial_is_checked_on_its_data_and_its_card_tells_where_it_comes_from(
         *(
             f"data: {stages.data.digest}",
             f"teacher: {stages.teacher.digest}",
-            f"judge: {stages.judge.digest}",
+            f"evaluator: {stages.evaluator.digest}",
         ),
-        *(f"| val/miou | {measured['metrics']['val/miou']:.6g} |", "extractor judge", '"family": "resnet"'),
+        *(
+            f"| val/miou | {measured['metrics']['val/miou']:.6g} |",
+            "extractor evaluator",
+            '"family": "resnet"',
+        ),
     ):
         assert part in card, part
 

@@ -22,12 +22,12 @@ def test_students_that_diverge_are_failures_with_a_reason(
     )
     with pytest.raises(SystemExit) as exit_info:
         main()
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     trials = read_trials(tmp_path / "runs/sweeps/default-001")
     students = [trial["result"] for trial in trials if trial["role"] in ("uniform", "search")]
     assert len(students) == 5 and {result["status"] for result in students} == {"FAIL"}
     assert all("DivergenceError" in result["reason"] for result in students)
     assert (
-        not exit_info.value.code and "DivergenceError" in said.out
+        not exit_info.value.code and "DivergenceError" in printed.out
     )  # the student without a teacher was trained: there is a front
-    assert "Traceback" not in said.out + said.err
+    assert "Traceback" not in printed.out + printed.err

@@ -18,10 +18,10 @@ from raydistill.distributed import Workers
 from raydistill.evaluation.extractors import load_extractor
 from raydistill.evaluation.metrics import kernel_distance
 from raydistill.models import cost, saved
-from raydistill.models.inputs import BATCH, batches, latent_of, target_batches
+from raydistill.models.inputs import BATCH, batches, latent_size, target_batches
 from raydistill.records import pareto
 from raydistill.training import recipes
-from raydistill.training.recipes import Bench
+from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import Stages, network_of, train_stages
 
@@ -52,8 +52,8 @@ def day_and_dusk(folder: Path) -> Path:
     return folder
 
 
-def budgets(judge: int, teacher: int, student: int) -> dict[str, int]:
-    images = {"judge": judge, "teacher": teacher, "student": student}
+def budgets(evaluator: int, teacher: int, student: int) -> dict[str, int]:
+    images = {"evaluator": evaluator, "teacher": teacher, "student": student}
     return {f"{stage}.budget_nimg": number for stage, number in images.items()} | {
         f"{stage}.report_every_nimg": number for stage, number in images.items()
     }
@@ -95,7 +95,7 @@ CASES = {
     "cyclegan": Case(
         "cyclegan",
         day_and_dusk,
-        "val/kd_judge",
+        "val/kd_evaluator",
         8,
         (2, 3, 5),
         budgets(3_200, 1_600, 4_000) | {"data.height": 36, "data.width": 48},
@@ -103,7 +103,7 @@ CASES = {
 }
 
 
-LOOKED_AT = {"val/miou": ("val/miou", "val/kd_judge"), "val/psnr": ("val/psnr", "val/ssim")}
+LOOKED_AT = {"val/miou": ("val/miou", "val/kd_evaluator"), "val/psnr": ("val/psnr", "val/ssim")}
 """What must be better than at the start, where it is more than the quality of the front. An untrained enhancement network puts out its
 input, enlarged: a distance of features starts low."""
 
@@ -128,20 +128,20 @@ CPU, ALONE = torch.device("cpu"), Workers(0, 1)
 
 
 def scores_at_the_start(job: Job, case: Case) -> dict[str, float]:
-    recipe = recipes.build(job, Bench(load_split(job.data, "train").info, CPU, ALONE))
+    recipe = recipes.build(job, Setup(load_split(job.data, "train").info, CPU, ALONE))
     network = recipe.networks["generator"].eval()
     return recipe.evaluate(network) | seen_by_squeezenet(job, network, case)
 
 
 @torch.no_grad()
 def seen_by_squeezenet(job: Job, network: Any, case: Case) -> dict[str, float]:
-    """A kernel distance of ImageNet features on the first 128 pictures of val. Our small judges have never seen anything but real pictures:
+    """A kernel distance of ImageNet features on the first 128 pictures of val. Our small evaluators have never seen anything but real pictures:
     to them an untrained StyleGAN2 is as near as a trained one."""
     if case.quality != "val/kd_squeezenet":
         return {}
     split = load_split(job.data, "val")
     extractor = load_extractor(f"squeezenet={DATA / 'squeezenet_dc' / 'compressed_SqueezeNet.net'}", CPU)
-    latent = latent_of(job.training.generator)  # type: ignore[attr-defined]
+    latent = latent_size(job.training.generator)  # type: ignore[attr-defined]
     real = (part.target for part in target_batches(split, CPU, ALONE))
     made = (network(part.inputs) for part in batches(split, CPU, ALONE, latent))
     features = [
@@ -161,17 +161,22 @@ def test_a_family_trains_as_teacher_and_as_students_on_real_pictures(name: str, 
     experiment = experiment_of(case, tmp_path)
     data = prepare(experiment.data, tmp_path / "data", recipe=experiment.teacher.recipe)
     stages = train_stages(experiment, data, tmp_path, lambda numbers: print(name, numbers, flush=True))
-    jobs = {f"teacher {case.teacher}": Job(training=experiment.teacher, data=data, judge=stages.judge)}
+    jobs = {
+        f"teacher {case.teacher}": Job(training=experiment.teacher, data=data, evaluator=stages.evaluator)
+    }
     jobs |= {
         f"student {ngf}": Job(
-            training=widened(experiment.student, ngf), data=data, judge=stages.judge, teacher=stages.teacher
+            training=widened(experiment.student, ngf),
+            data=data,
+            evaluator=stages.evaluator,
+            teacher=stages.teacher,
         )
         for ngf in case.students
     }
     rows = [
         measured(label, job, stages, tmp_path / label.replace(" ", "-"), case) for label, job in jobs.items()
     ]
-    print_table(name, case, rows, stages.judge_result["metrics"], str(stages.teacher.path))
+    print_table(name, case, rows, stages.evaluator_result["metrics"], str(stages.teacher.path))
 
 
 class Row(NamedTuple):
@@ -210,12 +215,12 @@ def measured(label: str, job: Job, stages: Stages, folder: Path, case: Case) -> 
     return Row(label, cost.macs(layers), cost.params(layers), first, last, result["wall_sec"])
 
 
-def print_table(name: str, case: Case, rows: list[Row], judge: dict[str, float], teacher: str) -> None:
+def print_table(name: str, case: Case, rows: list[Row], evaluator: dict[str, float], teacher: str) -> None:
     direction: pareto.Direction = "max" if case.quality in ("val/miou", "val/psnr") else "min"
     front = pareto.members([(row.last[case.quality], row.macs) for row in rows[1:]], [direction, "min"])
     names = sorted(rows[0].last)
     print(
-        f"\n{name}: judge {judge}; teacher in {teacher}\n| network | MACs | params | {' | '.join(names)} | s | front |"
+        f"\n{name}: evaluator {evaluator}; teacher in {teacher}\n| network | MACs | params | {' | '.join(names)} | s | front |"
     )
     for row, member in zip(rows, [False, *front]):
         cells = " | ".join(f"{row.first[key]:.4f} -> {row.last[key]:.4f}" for key in names)

@@ -39,7 +39,10 @@ def test_the_error_of_a_family_falls_and_its_scores_are_finite(
     job = getattr(stages, f"{stage}_job")(budget_nimg=96, report_every_nimg=48, optimizer__learning_rate=2e-3)
     training = job.training.model_copy(update={"generator": GENERATORS[name]})
     first, last = numbers(
-        quiet(Job(training=training, data=job.data, judge=job.judge, teacher=job.teacher), tmp_path / "run")
+        quiet(
+            Job(training=training, data=job.data, evaluator=job.evaluator, teacher=job.teacher),
+            tmp_path / "run",
+        )
     )
     assert last["train/l1"] < first["train/l1"]
     assert all(abs(value) < float("inf") for value in last.values())

@@ -71,8 +71,8 @@ def run(
         monkeypatch.setattr(sys, "argv", ["raydistill", "data", "fetch", *arguments])
         with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr()
-        return int(exit_info.value.code or 0), said.out + said.err
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), printed.out + printed.err
 
     return call
 
@@ -102,13 +102,13 @@ def test_an_archive_is_unpacked_without_its_only_folder_and_its_sha256_is_kept(
         {"horse2zebra/trainA/a.jpg": b"a", "horse2zebra/trainB/b.jpg": b"b"}
     )
     server.files["facades.tar.gz"] = tarred({"facades/train/1.jpg": b"1"})
-    code, said = run("horse2zebra", "--mirror", server.url)
+    code, printed = run("horse2zebra", "--mirror", server.url)
     sha256 = hashlib.sha256(server.files["horse2zebra.zip"]).hexdigest()
     assert (
         code == 0
-        and "nobody publishes a checksum" in said
-        and sha256 in said
-        and "data inspect data/horse2zebra" in said
+        and "nobody publishes a checksum" in printed
+        and sha256 in printed
+        and "data inspect data/horse2zebra" in printed
     )
     assert Path("data/horse2zebra/trainA/a.jpg").read_bytes() == b"a"
     assert Path("data/horse2zebra/SHA256SUMS").read_text() == f"{sha256}  horse2zebra.zip\n"
@@ -126,12 +126,14 @@ def test_a_download_that_broke_off_goes_on_where_it_was(run: Any, server: Server
         {"trainA/a.jpg": bytes(range(256)) * 20, "trainB/b.jpg": b"b"}
     )
     server.cut["horse2zebra.zip"] = 1000
-    code, said = run("horse2zebra", "--mirror", server.url)
-    assert code == 2 and f"broke off after 1,000 of {len(content):,} bytes. The same command goes on" in said
+    code, printed = run("horse2zebra", "--mirror", server.url)
+    assert (
+        code == 2 and f"broke off after 1,000 of {len(content):,} bytes. The same command goes on" in printed
+    )
     assert not Path("data/horse2zebra").exists()
     server.cut.clear()
-    code, said = run("horse2zebra", "--mirror", server.url)
-    assert code == 0 and "going on after 0.0 MB" in said and server.ranges == ["", "bytes=1000-"]
+    code, printed = run("horse2zebra", "--mirror", server.url)
+    assert code == 0 and "going on after 0.0 MB" in printed and server.ranges == ["", "bytes=1000-"]
     assert Path("data/horse2zebra/trainA/a.jpg").read_bytes() == bytes(range(256)) * 20
 
 
@@ -154,9 +156,9 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_left(
     right = hashlib.md5(b"content").hexdigest()
     for md5, expected in (("0" * 32, 2), (right, 0)):
         monkeypatch.setitem(fetch.SETS, "small", (Download("http://nowhere.invalid/one-ubyte.gz", md5),))
-        code, said = run("small", "--mirror", server.url)
+        code, printed = run("small", "--mirror", server.url)
         assert code == expected
-        assert (f"md5 {right}, expected {md5}. It was removed" in said) == bool(expected)
+        assert (f"md5 {right}, expected {md5}. It was removed" in printed) == bool(expected)
         assert list(Path("data").rglob("one-ubyte.gz")) == (
             [] if expected else [Path("data/small/one-ubyte.gz")]
         )
@@ -164,8 +166,8 @@ def test_a_wrong_checksum_is_refused_and_nothing_is_left(
 
 def test_a_demanded_sha256_is_checked(run: Any, server: Server) -> None:
     server.files["horse2zebra.zip"] = zipped({"trainA/a.jpg": b"a", "trainB/b.jpg": b"b"})
-    code, said = run("horse2zebra", "--mirror", server.url, "--sha256", "ab" * 32)
-    assert code == 2 and f"expected {'ab' * 32}" in said and not Path("data/horse2zebra").exists()
+    code, printed = run("horse2zebra", "--mirror", server.url, "--sha256", "ab" * 32)
+    assert code == 2 and f"expected {'ab' * 32}" in printed and not Path("data/horse2zebra").exists()
     assert (
         run(
             "horse2zebra",
@@ -186,28 +188,28 @@ def test_an_archive_that_leaves_its_folder_is_refused_whole(
     server.files["horse2zebra.zip"] = zipped({"trainA/a.jpg": b"a", name: b"evil"})
     server.files["facades.tar.gz"] = tarred({"train/a.jpg": b"a", name: b"evil"})
     for which in ("horse2zebra", "facades"):
-        code, said = run(which, "--mirror", server.url)
-        assert code == 2 and "leaves the folder it would be unpacked to" in said
+        code, printed = run(which, "--mirror", server.url)
+        assert code == 2 and "leaves the folder it would be unpacked to" in printed
     assert not any(path.name in ("horse2zebra", "facades", "evil.jpg") for path in tmp_path.rglob("*"))
 
 
 def test_a_damaged_archive_is_removed_so_that_the_next_try_fetches_it(run: Any, server: Server) -> None:
     server.files["horse2zebra.zip"] = b"<html>moved</html>"
-    code, said = run("horse2zebra", "--mirror", server.url)
-    assert code == 2 and "horse2zebra.zip: cannot be unpacked" in said
+    code, printed = run("horse2zebra", "--mirror", server.url)
+    assert code == 2 and "horse2zebra.zip: cannot be unpacked" in printed
     server.files["horse2zebra.zip"] = zipped({"trainA/a.jpg": b"a", "trainB/b.jpg": b"b"})
     assert run("horse2zebra", "--mirror", server.url)[0] == 0
 
 
 def test_without_a_connection_or_a_file_it_is_said_what_to_do(run: Any, server: Server) -> None:
-    code, said = run("horse2zebra", "--mirror", "http://127.0.0.1:9")
+    code, printed = run("horse2zebra", "--mirror", "http://127.0.0.1:9")
     assert (
         code == 2
-        and "cannot be reached or broke off" in said
-        and "copy the file to data/.horse2zebra.parts/horse2zebra.zip" in said
+        and "cannot be reached or broke off" in printed
+        and "copy the file to data/.horse2zebra.parts/horse2zebra.zip" in printed
     )
-    code, said = run("horse2zebra", "--mirror", server.url)
-    assert code == 2 and "the server answers 404" in said
+    code, printed = run("horse2zebra", "--mirror", server.url)
+    assert code == 2 and "the server answers 404" in printed
     Path("data/.horse2zebra.parts/horse2zebra.zip").write_bytes(
         zipped({"trainA/a.jpg": b"a", "trainB/b.jpg": b"b"})
     )
@@ -217,10 +219,10 @@ def test_without_a_connection_or_a_file_it_is_said_what_to_do(run: Any, server: 
 
 
 def test_unknown_sets_and_those_fetched_by_hand_are_said(run: Any) -> None:
-    code, said = run("horse2zebras")
-    assert code == 2 and "Nearest: 'horse2zebra'" in said
-    code, said = run("cityscapes")
-    assert code == 2 and "gtFine_trainvaltest.zip" in said and "register at" in said
+    code, printed = run("horse2zebras")
+    assert code == 2 and "Nearest: 'horse2zebra'" in printed
+    code, printed = run("cityscapes")
+    assert code == 2 and "gtFine_trainvaltest.zip" in printed and "register at" in printed
 
 
 def test_every_published_checksum_and_address_is_whole() -> None:

@@ -33,7 +33,7 @@ FLOORS: dict[str, int] = {
     ),
     **dict.fromkeys(("seeds", "cost", "live", "losses", "metrics", "bootstrap", "langevin", "vem", "vid"), 1),
     **dict.fromkeys(
-        ("models", "models.energy", "models.judge", "models.patchgan", "models.resnet", "models.unet"), 1
+        ("models", "models.energy", "models.evaluator", "models.patchgan", "models.resnet", "models.unet"), 1
     ),
     **dict.fromkeys(("models.enhance", "models.sagan", "models.stylegan2"), 1),
     **dict.fromkeys(
@@ -62,7 +62,7 @@ FLOORS: dict[str, int] = {
                     "stylegan2",
                     "enhance",
                     "distill",
-                    "judge",
+                    "evaluator",
                 )
             ),
         ),

@@ -26,11 +26,11 @@ from raydistill.trials.stages import train_stages
 
 CPU = torch.device("cpu")
 SMALL = (
-    "judge.network.width=4",
-    "judge.network.feature_width=4",
-    "judge.budget_nimg=16",
-    "judge.report_every_nimg=16",
-    "judge.batch_size=4",
+    "evaluator.network.width=4",
+    "evaluator.network.feature_width=4",
+    "evaluator.budget_nimg=16",
+    "evaluator.report_every_nimg=16",
+    "evaluator.batch_size=4",
 )
 
 
@@ -67,7 +67,7 @@ def plan_of(pairs: Path, store: Path, **options: Any) -> Plan:
         "teacher.batch_size=4",
         *options.pop("set", ()),
     )
-    objectives = ("val/kd_judge:min:1", "cost/macs:min")
+    objectives = ("val/kd_evaluator:min:1", "cost/macs:min")
     return check(
         SweepOptions(
             space="unet", data=str(pairs), store=str(store), objectives=objectives, set=values, **options
@@ -81,7 +81,7 @@ def test_a_given_teacher_is_scored_and_taught_from_as_it_is(
     plan = plan_of(pairs, tmp_path / "runs", teacher=str(imported), set=("student.init=teacher",))
     stages = train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None)
     assert stages.teacher_result["status"] == "COMPLETE" and stages.teacher_result["nimg"] == 0
-    assert np.isfinite(stages.teacher_result["metrics"]["val/kd_judge"])
+    assert np.isfinite(stages.teacher_result["metrics"]["val/kd_evaluator"])
     given = saved.load_generator(saved.stored(imported))[1]
     kept = load_file(Path(stages.teacher.path) / "weights.safetensors")
     assert all(torch.equal(kept[name], given[name]) for name in given) and set(kept) == set(given)
@@ -134,8 +134,8 @@ def test_what_cannot_be_is_refused_before_any_cost(
         plan_of(pairs, store, set=wide)
     with pytest.raises(ConfigError, match=r"--teacher .*no network there"):
         plan_of(pairs, store, teacher=str(tmp_path / "nothing"))
-    with pytest.raises(ConfigError, match=r"--teacher .*this network is a judge, needed is a generator"):
-        plan_of(pairs, store, teacher=str(Path(stages.judge.path)))
+    with pytest.raises(ConfigError, match=r"--teacher .*this network is an evaluator, needed is a generator"):
+        plan_of(pairs, store, teacher=str(Path(stages.evaluator.path)))
 
 
 def test_an_imported_teacher_can_be_trained_on(stages: Stages, tmp_path: Path) -> None:
@@ -145,5 +145,5 @@ def test_an_imported_teacher_can_be_trained_on(stages: Stages, tmp_path: Path) -
     training = experiment.teacher.model_copy(
         update={"start": stages.teacher, "generator": saved.load_generator(stages.teacher)[0]}
     )
-    trained = quiet(Job(training=training, data=stages.data, judge=stages.judge), tmp_path / "on")
+    trained = quiet(Job(training=training, data=stages.data, evaluator=stages.evaluator), tmp_path / "on")
     assert trained.nimg == 16 and trained.network.digest != stages.teacher.digest

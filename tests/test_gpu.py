@@ -18,7 +18,7 @@ from raydistill.data import load_split
 from raydistill.records import tables
 from raydistill.training import loop, recipes
 from raydistill.training.loop import TrialResult
-from raydistill.training.recipes import Bench
+from raydistill.training.recipes import Setup
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")]
 FSDP = {"execution__sharding": "fsdp", "execution__fsdp_min_params": 1}
@@ -59,11 +59,11 @@ def one_worker(rank: int, folder: Path, jobs: dict[str, str]) -> None:
 
 def split_of(job: Job) -> dict[str, tuple[bool, str]]:
     """Network -> whether FSDP2 split it, and the device of its parameters."""
-    bench = Bench(load_split(job.data, "train").info, torch.device("cuda"), distributed.current())
-    recipe = recipes.build(job, bench)
-    loop.carry_out(recipe, job.training, bench)
+    setup = Setup(load_split(job.data, "train").info, torch.device("cuda"), distributed.current())
+    recipe = recipes.build(job, setup)
+    loop.apply_execution(recipe, job.training, setup)
     return {
-        name: (distributed.is_split(network), next(network.parameters()).device.type)
+        name: (distributed.is_sharded(network), next(network.parameters()).device.type)
         for name, network in recipe.networks.items()
     }
 
@@ -140,10 +140,10 @@ def test_nccl_with_one_worker_gives_what_no_process_group_gives(
 @pytest.mark.parametrize("recipe", ["distill", "pix2pix"])
 def test_cuda_fsdp2_with_one_worker_gives_what_whole_networks_give(by_nccl: dict, recipe: str) -> None:
     split, whole = by_nccl[f"{recipe} fsdp split"], by_nccl[f"{recipe} split"]
-    assert {name: is_split for name, (is_split, _) in split.items()} == {
+    assert {name: is_sharded for name, (is_sharded, _) in split.items()} == {
         name: name != "energy" for name in split
     }
-    assert not any(is_split for is_split, _ in whole.values()) and {
+    assert not any(is_sharded for is_sharded, _ in whole.values()) and {
         device for _, device in (*split.values(), *whole.values())
     } == {"cuda"}
     assert apart(by_nccl[f"{recipe} fsdp"], by_nccl[recipe]) < TOLERANCE
@@ -185,7 +185,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Path,
 
 
 def test_the_main_job_runs_on_one_gpu(swept: Callable[..., tuple[Path, Any]]) -> None:
-    """Judge, teacher, trials, recheck, report; each result names the GPU and counts its seconds."""
+    """Evaluator, teacher, trials, recheck, report; each result names the GPU and counts its seconds."""
     folder, _ = swept("--executor", "train", "--teacher-workers", "1")
     table = tables.read_table(folder / "trials.parquet")
     trained = table[table["role"] != "recheck"]

@@ -509,7 +509,7 @@ def test_the_command_prints_what_was_read_and_refuses_to_overwrite(
         return ended.value.code
 
     assert run("--size", "32x48") == 0
-    said, facts = (
+    printed, facts = (
         capsys.readouterr().out,
         json.loads((tmp_path / "latest_net_G-imported" / "import.json").read_text()),
     )
@@ -520,7 +520,7 @@ def test_the_command_prints_what_was_read_and_refuses_to_overwrite(
         facts["output_digest"],
         "at 32x48",
     ):
-        assert part in said
+        assert part in printed
     stored = saved.stored(tmp_path / "latest_net_G-imported", kind="generator")
     assert saved.load_generator(stored)[0] == CASES["unet"].config
     assert run() == 2 and "exists already" in capsys.readouterr().err

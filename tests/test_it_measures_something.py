@@ -36,7 +36,7 @@ def train_one(job: Job, folder: Path) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[str, list[dict[str, float]]]]:
-    """val mIoU and seconds of each kind of student for each seed, beside their judge and teacher."""
+    """val mIoU and seconds of each kind of student for each seed, beside their evaluator and teacher."""
     experiment, folder = shapes32(), tmp_path_factory.mktemp("measured")
     data = prepare(experiment.data, folder / "data")
     torch.set_num_threads(2)
@@ -55,7 +55,9 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[str
     for name, training in kinds.items():
         for seed in SEEDS:
             teacher = None if name == "no teacher" else stages.teacher
-            jobs[name, seed] = Job(training=training(seed), data=data, judge=stages.judge, teacher=teacher)
+            jobs[name, seed] = Job(
+                training=training(seed), data=data, evaluator=stages.evaluator, teacher=teacher
+            )
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         futures = {key: pool.submit(train_one, job, folder / job.key) for key, job in jobs.items()}
         results = {name: [futures[name, seed].result() for seed in SEEDS] for name in kinds}
@@ -65,14 +67,14 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[str
         budget = int(plain.budget_nimg * pace) // plain.batch_size * plain.batch_size
         longer = [narrowed(plain, min(widths), seed, budget_nimg=budget) for seed in SEEDS]
         again = [
-            Job(training=training, data=data, judge=stages.judge, teacher=stages.teacher)
+            Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher)
             for training in longer
         ]
         results["equal time"] = [
             future.result() for future in [pool.submit(train_one, job, folder / job.key) for job in again]
         ]
     print(
-        f"\nceiling {stages.judge_result['metrics']['val/miou']:.4f}, teacher {stages.teacher_result['metrics']['val/miou']:.4f}"
+        f"\nceiling {stages.evaluator_result['metrics']['val/miou']:.4f}, teacher {stages.teacher_result['metrics']['val/miou']:.4f}"
     )
     for name, runs in results.items():
         shown = " ".join(f"{run['miou']:.4f}" for run in runs)

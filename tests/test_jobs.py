@@ -127,8 +127,8 @@ def test_a_job_is_followed_stopped_and_resumed_by_a_second_job(head: Head, tmp_p
         time.sleep(0.2)
     assert job(head, "stop", "first").returncode == 0
     assert "Job 'first' was stopped" in job(head, "status", "first").stdout
-    said = job(head, "logs", "first").stdout
-    assert "interrupted; finished trials are kept" in said and "Traceback" not in said
+    printed = job(head, "logs", "first").stdout
+    assert "interrupted; finished trials are kept" in printed and "Traceback" not in printed
     kept = {path: json.loads(path.read_text()) for path in sweep_dir.glob("trials/000[1-9]/result.json")}
 
     second = job(head, "submit", "--submission-id", "second", "--", *sweep(store, "--resume"))

@@ -197,7 +197,7 @@ def test_nvlabs_folder_and_zip_are_the_same_data_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "printed"),
     [
         (lambda index: [0.5, 0.5], "has the label [0.5, 0.5]. Allowed: one class id"),
         (lambda index: -1, "has the label -1"),
@@ -205,9 +205,9 @@ def test_nvlabs_folder_and_zip_are_the_same_data_set(tmp_path: Path) -> None:
     ],
 )
 def test_nvlabs_labels_that_are_no_class_id_are_refused(
-    tmp_path: Path, labels: Callable[[int], Any], said: str
+    tmp_path: Path, labels: Callable[[int], Any], printed: str
 ) -> None:
-    assert said in refusal(make_nvlabs(tmp_path / "data", labels))
+    assert printed in refusal(make_nvlabs(tmp_path / "data", labels))
 
 
 def test_nvlabs_names_that_do_not_fit_are_named(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_npz_arrays_are_found_by_their_names(tmp_path: Path, images: str, labels
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "printed"),
     [
         ({"images": np.zeros((14, 4, 8), np.float32)}, "float32 (14, 4, 8). Allowed: uint8"),
         ({"images": np.zeros((14, 4, 8, 4), np.uint8)}, "uint8 (14, 4, 8, 4). Allowed"),
@@ -292,10 +292,10 @@ def test_npz_arrays_are_found_by_their_names(tmp_path: Path, images: str, labels
     ],
 )
 def test_npz_arrays_that_are_no_pictures_are_refused(
-    tmp_path: Path, arrays: dict[str, np.ndarray], said: str
+    tmp_path: Path, arrays: dict[str, np.ndarray], printed: str
 ) -> None:
     np.savez(tmp_path / "data.npz", **arrays)  # type: ignore[arg-type]
-    assert said in refusal(tmp_path / "data.npz")
+    assert printed in refusal(tmp_path / "data.npz")
 
 
 def test_an_npz_that_would_run_code_is_refused(tmp_path: Path) -> None:
@@ -348,23 +348,23 @@ def inspect(
         monkeypatch.setattr(sys, "argv", ["raydistill", "data", "inspect", *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr()
-        return int(exit_info.value.code or 0), said.out + said.err
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), printed.out + printed.err
 
     return run
 
 
 def test_inspect_tells_layout_counts_sizes_classes_and_writes_the_sheet(inspect: Any, tmp_path: Path) -> None:
     root = make_cityscapes(tmp_path / "data", (7, 0, 26, 26))
-    code, said = inspect(root)
-    lines = said.splitlines()
+    code, printed = inspect(root)
+    lines = printed.splitlines()
     assert code == 0 and lines[0] == f"{root}: cityscapes"
     assert "train 18, test 9" in lines[1] and "8x4 (27)" in lines[2] and "RGB (27)" in lines[3]
     assert any(
         line.split() == ["road", "in", "27", "pictures,", "33.3%", "of", "the", "labelled", "pixels"]
         for line in lines
     )
-    assert "ignored    25.0% of the pixels" in said and "problems   none in 27 pictures" in said
+    assert "ignored    25.0% of the pixels" in printed and "problems   none in 27 pictures" in printed
     assert np.asarray(Image.open("contact-sheet.png")).std() > 0
 
 
@@ -380,21 +380,21 @@ def test_inspect_names_every_problem(inspect: Any, tmp_path: Path) -> None:
     save(root / "labels" / "03.png", 9, mode="L")
     save(root / "labels" / "04.png", 0, mode="L", size=(4, 4))
     save(root / "images" / "05.png", 1, mode="L")
-    code, said = inspect(root)
+    code, printed = inspect(root)
     expected = (
         "01.png: this is a git-LFS pointer",
         "02.png: cannot be read as a picture",
         "03.png: the label id 9 is not a class",
     )
     assert code == 1 and all(
-        part in said for part in (*expected, "04.png: 8x4, its label 4x4", "05.png: grey, as 1 of 12 are")
+        part in printed for part in (*expected, "04.png: 8x4, its label 4x4", "05.png: grey, as 1 of 12 are")
     )
-    assert "problems   5 in 14 pictures" in said
+    assert "problems   5 in 14 pictures" in printed
 
 
 def test_inspect_gives_json_and_looks_at_no_more_than_asked(inspect: Any, tmp_path: Path) -> None:
-    code, said = inspect(make_unpaired(tmp_path / "data"), "--json", "--num", 7)
-    (facts,) = json.loads(said)
+    code, printed = inspect(make_unpaired(tmp_path / "data"), "--json", "--num", 7)
+    (facts,) = json.loads(printed)
     assert code == 0 and facts["layout"] == "unpaired" and facts["looked_at"] == 7
     assert facts["splits"] == {"train": 10, "test": 2} and facts["input_splits"] == {"train": 20, "test": 3}
 
@@ -418,6 +418,6 @@ def test_inspect_knows_the_shared_sets(
 ) -> None:
     if not (SHARED / name).exists():
         pytest.skip(f"{name} is not there")
-    code, said = inspect(SHARED / name, "--json", "--num", 50)
-    (facts,) = json.loads(said)
+    code, printed = inspect(SHARED / name, "--json", "--num", 50)
+    (facts,) = json.loads(printed)
     assert (code, facts["layout"], facts["splits"], len(facts["classes"])) == (0, layout, splits, num_classes)

@@ -74,8 +74,8 @@ def sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Captur
         )
         with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr()
-        return int(exit_info.value.code or 0), said.out + said.err
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), printed.out + printed.err
 
     return run
 
@@ -84,11 +84,11 @@ def test_a_sweep_ends_at_its_limit_with_tables_and_a_resume_goes_on(
     sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "runs/sweeps/default-001"
-    code, said = sweep("--max-hours", "2.5")
+    code, printed = sweep("--max-hours", "2.5")
     assert (
         code == 0
         and "ended by --max-hours 2.5: 3 trials and the recheck were not trained; --resume with a higher limit"
-        in said
+        in printed
     )
     table = tables.read_table(folder / "trials.parquet").set_index("label")
     assert table["status"].to_dict() == {
@@ -103,10 +103,10 @@ def test_a_sweep_ends_at_its_limit_with_tables_and_a_resume_goes_on(
     assert table["front.member"].any() and (folder / "frontier.html").exists()
     kept = {path: path.stat().st_mtime_ns for path in folder.glob("trials/*/result.json")}
 
-    code, said = sweep("--resume", "--max-hours", "6")
-    assert code == 0 and "ended by --max-hours 6: the recheck was not trained" in said
-    code, said = sweep("--resume", "--trials", "3")
-    assert code == 0 and "ended by --trials 3" in said
+    code, printed = sweep("--resume", "--max-hours", "6")
+    assert code == 0 and "ended by --max-hours 6: the recheck was not trained" in printed
+    code, printed = sweep("--resume", "--trials", "3")
+    assert code == 0 and "ended by --trials 3" in printed
     table = tables.read_table(folder / "trials.parquet")
     assert (
         set(table["status"]) == {"COMPLETE"}
@@ -115,20 +115,22 @@ def test_a_sweep_ends_at_its_limit_with_tables_and_a_resume_goes_on(
     )
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
-    code, said = sweep("--resume", "--max-gpu-hours", "1")
-    assert code == 2 and "raydistill: --max-gpu-hours 1: the trials use no GPU here; give --max-hours" in said
-    code, said = sweep("--max-hours", "0")
-    assert code == 2 and "max_hours: Input should be greater than 0 (given: 0.0)" in said
+    code, printed = sweep("--resume", "--max-gpu-hours", "1")
+    assert (
+        code == 2 and "raydistill: --max-gpu-hours 1: the trials use no GPU here; give --max-hours" in printed
+    )
+    code, printed = sweep("--max-hours", "0")
+    assert code == 2 and "max_hours: Input should be greater than 0 (given: 0.0)" in printed
     monkeypatch.setattr("raydistill.sweep.run._train_stages", slow(sweep_run._train_stages, monkeypatch))
-    code, said = sweep("--name", "late", "--max-hours", "9")
+    code, printed = sweep("--name", "late", "--max-hours", "9")
     assert (
         code == 1
-        and "no student was trained: --max-hours 9: 6 trials and the recheck were not trained" in said
+        and "no student was trained: --max-hours 9: 6 trials and the recheck were not trained" in printed
     )
 
 
 def slow(train: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Judge and teacher, a hundred hours later."""
+    """Evaluator and teacher, a hundred hours later."""
 
     def trained(*arguments: Any) -> Any:
         monkeypatch.setattr(budget.time, "monotonic", lambda: 360_000.0)

@@ -18,7 +18,7 @@ from raydistill.config.presets import shapes32
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.models import networks, saved
 from raydistill.planning import memory
-from raydistill.planning.tensor_bytes import Live
+from raydistill.planning.tensor_bytes import LiveTensorBytes
 from raydistill.training import loop
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
@@ -42,7 +42,7 @@ def test_what_lives_is_counted_from_when_it_is_made_until_it_is_gone():
     """100 floats and their sum with themselves, then a product without either; a view is no new bytes, a given tensor none."""
     with torch.device("meta"):
         given = torch.empty(1000)
-        with Live() as live:
+        with LiveTensorBytes() as live:
             a = torch.empty(100)
             b = (a + a).view(4, 25)
             del a
@@ -55,7 +55,7 @@ def test_what_a_backward_needs_lives_until_then_and_gradients_of_weights_can_be_
     """A linear layer of 3 x 10 to 3 x 7 keeps nothing but its given input; a square keeps the layer's output."""
     with torch.device("meta"):
         linear, x = nn.Linear(10, 7), torch.empty(3, 10)
-    with Live() as live:
+    with LiveTensorBytes() as live:
         loss = (linear(x) ** 2).sum()
         forward = live.mark()
         loss.backward()
@@ -64,8 +64,8 @@ def test_what_a_backward_needs_lives_until_then_and_gradients_of_weights_can_be_
     assert live.history()[-1] == live.history(gradients)[-1] + (70 + 7) * 4
 
 
-def around(experiment: Experiment, info: DataInfo, num_workers: int = 1) -> memory.Around:
-    return memory.Around(experiment.judge.network, info, experiment.teacher.generator, num_workers)
+def around(experiment: Experiment, info: DataInfo, num_workers: int = 1) -> memory.MemorySetup:
+    return memory.MemorySetup(experiment.evaluator.network, info, experiment.teacher.generator, num_workers)
 
 
 def test_the_prediction_grows_with_batch_widths_and_the_energy_network(stages):
@@ -124,8 +124,11 @@ def job_of_random_weights(experiment: Experiment, stage: str, folder: Path) -> J
     """Two minibatches of a stage; what it needs was never trained."""
     data = prepare(experiment.data, folder / "data", recipe=experiment.teacher.recipe)
     info, config = read_info(data), experiment.teacher.generator
-    judge = saved.save(
-        folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network
+    evaluator = saved.save(
+        folder / "evaluator",
+        "evaluator",
+        networks.evaluator(experiment.evaluator.network, info, 0),
+        experiment.evaluator.network,
     )
     training = getattr(experiment, stage)
     number = 2 * training.batch_size
@@ -135,7 +138,7 @@ def job_of_random_weights(experiment: Experiment, stage: str, folder: Path) -> J
         if stage == "student"
         else None
     )
-    return Job(training=training, data=data, judge=judge, teacher=teacher)
+    return Job(training=training, data=data, evaluator=evaluator, teacher=teacher)
 
 
 OFTEN = [("pix2pix", "student"), ("sagan", "teacher"), ("stylegan2", "teacher"), ("cyclegan", "teacher")]
@@ -166,7 +169,7 @@ def test_what_is_predicted_to_live_in_tensors_does_while_it_trains(
         experiment, {f"{stage}.{path}": value for path, value in values.items()}, where="test"
     )
     job = job_of_random_weights(experiment, stage, tmp_path)
-    with Live() as live:
+    with LiveTensorBytes() as live:
         loop.train(job, report=lambda numbers: None, state_dir=tmp_path / "run")
     predicted, measured = (
         memory.states_and_tensors(job.training, around(experiment, read_info(job.data))),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from raydistill.config.architectures import (
     EnergyNetwork,
-    JudgeNetwork,
+    EvaluatorNetwork,
     PatchDiscriminator,
     ResnetGenerator,
     ResnetWidths,
@@ -17,7 +17,7 @@ from raydistill.config.architectures import (
 from raydistill.data import DataInfo
 from raydistill.models import cost, networks, patchgan, resnet
 from raydistill.models.energy import EnergyModel, SpectralConv
-from raydistill.models.evaluator import Judge
+from raydistill.models.evaluator import PixelEvaluator
 
 PICTURE = (1, 3, 256, 256)
 INFO = DataInfo(
@@ -86,8 +86,10 @@ def test_a_discriminator_gives_a_score_a_patch() -> None:
     assert module(torch.randn(2, 6, 64, 64)).shape == (2, 1, 6, 6)
 
 
-def test_the_judge_gives_a_prediction_a_pixel_and_one_row_of_features() -> None:
-    prediction, features = Judge(JudgeNetwork(width=6, feature_width=10), 8)(torch.randn(2, 3, 16, 24))
+def test_the_evaluator_gives_a_prediction_a_pixel_and_one_row_of_features() -> None:
+    prediction, features = PixelEvaluator(EvaluatorNetwork(width=6, feature_width=10), 8)(
+        torch.randn(2, 3, 16, 24)
+    )
     assert prediction.shape == (2, 8, 16, 24) and features.shape == (2, 10)
 
 
@@ -110,7 +112,7 @@ def test_networks_of_one_seed_are_equal_and_of_two_seeds_are_not() -> None:
             PatchDiscriminator(width=4, num_layers=1), INFO, seed
         ),
         "energy": lambda seed: networks.energy(EnergyNetwork(channels=2), INFO, seed),
-        "judge": lambda seed: networks.judge(JudgeNetwork(width=4, feature_width=4), INFO, seed),
+        "evaluator": lambda seed: networks.evaluator(EvaluatorNetwork(width=4, feature_width=4), INFO, seed),
     }
     for build in built.values():
         torch.manual_seed(3)

@@ -139,7 +139,7 @@ def test_a_results_folder_that_a_node_does_not_see_is_refused(nodes, tmp_path):
         "cannot use it: a file written by the driver is not there. Every node must see the same folder"
         in done.stderr
     )
-    assert not list((tmp_path / "runs/cache").glob("judge*")) and not list(
+    assert not list((tmp_path / "runs/cache").glob("evaluator*")) and not list(
         (tmp_path / "runs").glob("nodes-*")
     )
 
@@ -187,7 +187,7 @@ def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(
     credentials, nodes, tmp_path, executor, monkeypatch
 ):
     """Trials run on a node with a local copy of its own. Both are lost; another driver and another node, with empty copies, go on."""
-    said = tmp_path / "said.txt"
+    printed = tmp_path / "said.txt"
     options = (*LONG, "--executor", executor, "--max-concurrent", "1", "--teacher-workers", "1")
     with s3.served(tmp_path) as query:
         url = f"s3://{s3.BUCKET}/runs?{query}"
@@ -198,13 +198,13 @@ def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(
                 wait_for_nodes(nodes, tmp_path, 2)
                 driver = start(nodes, url, tmp_path, *options, *(["--resume"] if attempt == "two" else []))
                 if attempt == "two":
-                    assert driver.wait(timeout=900) == 0, said.read_text()
+                    assert driver.wait(timeout=900) == 0, printed.read_text()
                     continue
                 wait_until(partial(sent_checkpoint, sweep_dir), "no checkpoint", driver, tmp_path)
                 driver.terminate()
                 assert driver.wait(timeout=100) == 130
             wait_for_nodes(nodes, tmp_path, 1)
-    print(said.read_text())
+    print(printed.read_text())
     table = tables.read_table(sweep_dir / "trials.parquet")
     assert set(table["status"]) == {"COMPLETE"} and table["front.member"].any()
     assert (sweep_dir / "index.html").exists() or list(sweep_dir.glob("*.html"))
@@ -215,7 +215,7 @@ def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(
             folder,
             reports,
         )  # gone on from the checkpoint; the end is told twice
-    assert said.read_text().count("judge and teacher: training once") == 1
+    assert printed.read_text().count("evaluator and teacher: training once") == 1
 
 
 def sent_checkpoint(sweep_dir: Path) -> bool:
@@ -311,19 +311,22 @@ def test_without_a_spare_the_sweep_says_so_and_ends_and_resumes(nodes, tmp_path,
         "20",
     )
     driver = start(nodes, tmp_path / "runs", tmp_path, *options)
-    sweep_dir, said = tmp_path / "runs/sweeps/lost", tmp_path / "said.txt"
+    sweep_dir, printed = tmp_path / "runs/sweeps/lost", tmp_path / "said.txt"
     wait_until(lambda: running_with_checkpoint(sweep_dir), "no checkpoint", driver, tmp_path)
     nodes.do("remove only")
     lost = time.monotonic()
-    wait_until(lambda: "no spare is there" in said.read_text(), "silence", driver, tmp_path)
+    wait_until(lambda: "no spare is there" in printed.read_text(), "silence", driver, tmp_path)
     told = time.monotonic() - lost
     code = driver.wait(timeout=120)
     ended = time.monotonic() - lost
     print(
-        f"{executor}: said after {told:.0f} s, ended with code {code} after {ended:.0f} s\n{said.read_text()}"
+        f"{executor}: said after {told:.0f} s, ended with code {code} after {ended:.0f} s\n{printed.read_text()}"
     )
     assert told < 60 and code == 1 and ended < 100
-    assert "no node came within 20 s: needed 1 x" in said.read_text() and "Traceback" not in said.read_text()
+    assert (
+        "no node came within 20 s: needed 1 x" in printed.read_text()
+        and "Traceback" not in printed.read_text()
+    )
     nodes.do("add other 2")
     wait_for_nodes(nodes, tmp_path, 2)
     folder = running_with_checkpoint(sweep_dir)[0]

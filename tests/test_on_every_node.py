@@ -75,6 +75,6 @@ def test_every_node_answers_and_one_that_fails_or_is_silent_says_so(asked):
 
 
 def test_a_sweep_refuses_nodes_of_another_version_by_name(asked):
-    said = asked[-1]
-    assert "torch 9.9.9, the driver has" in said and "Install the same versions" in said
-    assert said.count("the driver has") == 1  # the head is the driver's own machine
+    printed = asked[-1]
+    assert "torch 9.9.9, the driver has" in printed and "Install the same versions" in printed
+    assert printed.count("the driver has") == 1  # the head is the driver's own machine

@@ -80,19 +80,19 @@ def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
 
 
 def test_a_trial_with_stored_outputs_loads_the_teacher_only_for_its_grid(stages, tmp_path, monkeypatch):
-    """Once, after the last step; the judge once. Where no outputs are stored, the teacher once more, at the start."""
+    """Once, after the last step; the evaluator once. Where no outputs are stored, the teacher once more, at the start."""
     loaded: list[str] = []
     real = saved.load
 
     def counted(stored: Any, *args: Any) -> Any:
-        loaded.append({stages.teacher.digest: "teacher", stages.judge.digest: "judge"}[stored.digest])
+        loaded.append({stages.teacher.digest: "teacher", stages.evaluator.digest: "evaluator"}[stored.digest])
         return real(stored, *args)
 
     monkeypatch.setattr(saved, "load", counted)
     steps: list[int] = []
     job = stages.student_job(mi__weight=0)
     train(job, report=lambda numbers: steps.append(len(loaded)), state_dir=tmp_path / "computed")
-    assert loaded == ["teacher", "judge", "teacher"]
+    assert loaded == ["teacher", "evaluator", "teacher"]
     loaded.clear()
     student = stages.student_job(flip=True).training
     assert isinstance(student, DistillTraining)
@@ -103,4 +103,4 @@ def test_a_trial_with_stored_outputs_loads_the_teacher_only_for_its_grid(stages,
     finally:
         for path in Path(stages.teacher.path).glob("outputs-*"):
             path.unlink()
-    assert loaded == ["judge", "teacher"] and steps[-1] == 1
+    assert loaded == ["evaluator", "teacher"] and steps[-1] == 1

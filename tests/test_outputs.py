@@ -15,7 +15,7 @@ from raydistill.data import batch, load_split
 from raydistill.data.outputs import chunk_of, compute, load_outputs, store_outputs
 from raydistill.errors import StoreError
 from raydistill.models import saved
-from raydistill.models.inputs import Shown
+from raydistill.models.inputs import SampleIndex
 from raydistill.training import recipes
 from raydistill.training.loop import TrialResult
 
@@ -26,7 +26,7 @@ def with_outputs(stages: Stages, folder: Path, flip: bool, chunk: int = 4) -> St
     """The same stages with the teacher's outputs stored beside it."""
     shutil.copytree(stages.teacher.path, folder)
     teacher = Stored(path=str(folder), digest=stages.teacher.digest)
-    network = saved.load(teacher, stages.bench().info, torch.device("cpu"))
+    network = saved.load(teacher, stages.setup().info, torch.device("cpu"))
     assert store_outputs(teacher, stages.data, network, flip, torch.device("cpu"), chunk=chunk)
     return stages._replace(teacher=teacher)
 
@@ -36,9 +36,9 @@ def test_stored_teacher_outputs_are_those_computed_in_the_loop(
     stages: Stages, tmp_path: Path, flips: tuple[bool, ...]
 ) -> None:
     step, stored = stages.step(flips=flips), with_outputs(stages, tmp_path / "teacher", any(flips))
-    shown = Shown(step.indices, step.flips, step.positions)
-    from_disk = recipes.teacher_pictures(stored.student_job(), stages.bench())(shown)
-    computed = recipes.teacher_pictures(stages.student_job(), stages.bench())(shown)
+    shown = SampleIndex(step.indices, step.flips, step.positions)
+    from_disk = recipes.teacher_pictures(stored.student_job(), stages.setup())(shown)
+    computed = recipes.teacher_pictures(stages.student_job(), stages.setup())(shown)
     assert torch.equal(from_disk, computed)
 
 
@@ -76,7 +76,7 @@ def test_a_teachers_output_has_the_same_bits_whatever_the_batch_and_its_neighbou
     stages: Stages, count: int
 ) -> None:
     """Without chunks of one shape a batch of one differs by rounding: another kernel computes it."""
-    network = saved.load(stages.teacher, stages.bench().info, torch.device("cpu"))
+    network = saved.load(stages.teacher, stages.setup().info, torch.device("cpu"))
     inputs = batch(load_split(stages.data, "train"), np.arange(16)).inputs
     whole = compute(network, inputs, 4)
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0))

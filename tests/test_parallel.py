@@ -19,11 +19,11 @@ from raydistill.config.training import Execution
 from raydistill.data import load_split
 from raydistill.distributed import CrossRankBatchNorm, Workers
 from raydistill.errors import ConfigError, DivergenceError
-from raydistill.evaluation.scorer import Evaluator
+from raydistill.evaluation.scorer import Scorer
 from raydistill.models import saved
 from raydistill.training import loop, recipes
 from raydistill.training.loop import TrialResult, train
-from raydistill.training.recipes import Bench
+from raydistill.training.recipes import Setup
 
 COUNTS = (2, 3)
 RTOL, ATOL = 1e-4, 1e-5
@@ -35,7 +35,7 @@ UNDETERMINED = "train/gan_loss"
 
 FSDP = {"execution__sharding": "fsdp", "execution__fsdp_min_params": 1}
 """Every network but the energy and every block is split."""
-ALONE = ("pix2pix", "distill", "judge", "batch_norm")
+ALONE = ("pix2pix", "distill", "evaluator", "batch_norm")
 
 
 class Stopped(Exception):
@@ -49,7 +49,7 @@ def jobs_of(stages: Stages) -> dict[str, Job]:
     return {
         "pix2pix": stages.teacher_job(flip=True, discriminator_optimizer__learning_rate=1e-4, **slow),
         "distill": stages.student_job(**slow),
-        "judge": stages.judge_job(**slow),
+        "evaluator": stages.evaluator_job(**slow),
         "pix2pix_fsdp": stages.teacher_job(
             flip=True, discriminator_optimizer__learning_rate=1e-4, **slow, **FSDP
         ),
@@ -91,7 +91,7 @@ def run_worker(rank: int, count: int, folder: Path, jobs: dict[str, str]) -> Non
                 shutil.copytree(folder.parent / "2" / f"{name}-stopped", folder / f"{name}-resumed")
             distributed.barrier(workers)
             found[f"{name} resumed"] = quiet(given[name], folder / f"{name}-resumed")
-    found["split"] = {least: is_split_with(least) for least in (1, 1000, 10_000)}
+    found["split"] = {least: is_sharded_with(least) for least in (1, 1000, 10_000)}
     found["norm"] = batch_norm_of(CrossRankBatchNorm(3), pictures()[workers.slice(12)], count)
     for name, error in (("uneven", ConfigError), ("diverging", DivergenceError)):
         try:
@@ -128,10 +128,10 @@ def stopped(job: Job, folder: Path) -> bool:
 def moved_by_phases(job: Job) -> list[tuple[str, set[str], set[str], list[bool]]]:
     """For each phase: its network, the networks that it changed, those that hold a gradient after it, and which are split."""
     split = load_split(job.data, "train")
-    bench = Bench(split.info, torch.device("cpu"), distributed.current())
-    recipe = recipes.build(job, bench)
-    loop.carry_out(recipe, job.training, bench)
-    step = loop.next_step(split, job.training, 0, bench)
+    setup = Setup(split.info, torch.device("cpu"), distributed.current())
+    recipe = recipes.build(job, setup)
+    loop.apply_execution(recipe, job.training, setup)
+    step = loop.next_step(split, job.training, 0, setup)
     recipe.forward(step)
     found = []
     for phase in recipe.phases:
@@ -139,7 +139,7 @@ def moved_by_phases(job: Job) -> list[tuple[str, set[str], set[str], list[bool]]
             name: {key: value.clone() for key, value in state.items()}
             for name, state in whole(recipe).items()
         }
-        loop.advance(phase, recipe, [step], job.training, bench.workers)
+        loop.advance(phase, recipe, [step], job.training, setup.workers)
         changed = {
             name
             for name, state in whole(recipe).items()
@@ -156,22 +156,22 @@ def moved_by_phases(job: Job) -> list[tuple[str, set[str], set[str], list[bool]]
                 phase.network,
                 changed,
                 holding,
-                [distributed.is_split(network) for network in recipe.networks.values()],
+                [distributed.is_sharded(network) for network in recipe.networks.values()],
             )
         )
     return found
 
 
-def is_split_with(fsdp_min_params: int) -> list[bool]:
+def is_sharded_with(fsdp_min_params: int) -> list[bool]:
     """Whether a network of 1,200 parameters and a block of 600 in it are split."""
     network = nn.Sequential(nn.Sequential(nn.Linear(20, 30, bias=False)), nn.Linear(30, 20, bias=False))
-    distributed.split(
+    distributed.shard(
         network,
         Execution(sharding="fsdp", fsdp_min_params=fsdp_min_params),
         torch.device("cpu"),
         distributed.current(),
     )
-    return [distributed.is_split(network), distributed.is_split(network[0])]
+    return [distributed.is_sharded(network), distributed.is_sharded(network[0])]
 
 
 def whole(recipe: recipes.Recipe) -> dict[str, dict[str, Tensor]]:
@@ -204,10 +204,10 @@ def batch_norm_of(norm: nn.Module, x: Tensor, count: int) -> dict[str, Tensor]:
 
 
 def teacher_scores(job: Job, workers: Workers) -> dict[str, float]:
-    assert job.judge is not None and job.teacher is not None
-    evaluator = Evaluator(job.data, job.judge, "val", torch.device("cpu"), workers)
-    teacher = saved.load(job.teacher, evaluator.split.info, torch.device("cpu"))
-    return evaluator.score(lambda part: teacher(part.inputs))
+    assert job.evaluator is not None and job.teacher is not None
+    scorer = Scorer(job.data, job.evaluator, "val", torch.device("cpu"), workers)
+    teacher = saved.load(job.teacher, scorer.split.info, torch.device("cpu"))
+    return scorer.score(lambda part: teacher(part.inputs))
 
 
 def stop(evaluation: dict[str, Any]) -> None:

@@ -16,9 +16,9 @@ from raydistill.cluster.placement import (
     Group,
     Node,
     Placement,
-    Places,
+    Placements,
     groups_at_once,
-    place,
+    place_stages,
     workers_on,
 )
 from raydistill.cluster.runtime import ShortageWatch
@@ -31,8 +31,8 @@ EIGHT_GPUS = [Node("a", 64, 8, 80 * GIB)]
 TWO_BY_FOUR = [Node("a", 32, 4, 24 * GIB), Node("b", 32, 4, 80 * GIB)]
 
 
-def placed(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> Places:
-    return place(nodes, SweepOptions(**request), lambda: trial_bytes)
+def placed(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> Placements:
+    return place_stages(nodes, SweepOptions(**request), lambda: trial_bytes)
 
 
 def refused(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> str:
@@ -165,19 +165,19 @@ def test_the_limit_of_the_command_line_holds():
 
 
 def test_a_shortage_is_said_once_and_ends_the_sweep_after_the_wait(monkeypatch):
-    said, clock, nodes = [], itertools.count(step=3), [Node("head", 0)]
+    printed, clock, nodes = [], itertools.count(step=3), [Node("head", 0)]
     monkeypatch.setattr(runtime, "alive_nodes", lambda: nodes)
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    watch = ShortageWatch(Group(2, 1.0), 0.0, 10, said.append)
+    watch = ShortageWatch(Group(2, 1.0), 0.0, 10, printed.append)
     watch()
     watch()
-    assert said == [
+    assert printed == [
         "a node was lost and no spare is there: needed 2 x (1 CPUs, 0 GPUs), each worker on one node; alive: head: 0 CPUs, 0 GPUs; "
         "waiting 10 s for another node"
     ]
     nodes.append(Node("new", 2))
     watch()
-    assert "again" in said[1] and len(said) == 2
+    assert "again" in printed[1] and len(printed) == 2
     nodes.pop()
     for _ in range(4):
         watch()

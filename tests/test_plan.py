@@ -35,8 +35,8 @@ def raydistill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
         )
         with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr()
-        return int(exit_info.value.code or 0), said.out + said.err
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), printed.out + printed.err
 
     return run
 
@@ -90,7 +90,7 @@ def test_time_is_measured_where_the_inputs_are_fewer_than_the_targets(tmp_path: 
 
 
 def test_what_a_given_rate_adds_up_to(tmp_path: Path) -> None:
-    """8 trials and 4 baselines of 6,000 images at 1 ms, two at a time, a recheck by two, judge 8,000 and teacher 16,000 images."""
+    """8 trials and 4 baselines of 6,000 images at 1 ms, two at a time, a recheck by two, evaluator 8,000 and teacher 16,000 images."""
     plan = check(
         SweepOptions(
             store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")
@@ -218,27 +218,27 @@ def kept(tmp_path: Path) -> tuple[Any, Path]:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "printed"),
     [
         ("{", "", "Invalid JSON"),
         ('"total_sec"', '"total"', "forecast.total_sec: Field required"),
-        ("  0.001", '  "soon"', "rates.rates.judge.0.1: Input should be a valid number"),
-        ("  0.001", "  NaN", "rates.rates.judge.0.1: Input should be a finite number"),
+        ("  0.001", '  "soon"', "rates.rates.evaluator.0.1: Input should be a valid number"),
+        ("  0.001", "  NaN", "rates.rates.evaluator.0.1: Input should be a finite number"),
         ('"student with MI"', '"student with IM"', "no rate of 'student with MI'"),
     ],
 )
-def test_a_damaged_forecast_is_named(kept: tuple[Any, Path], old: str, new: str, said: str) -> None:
+def test_a_damaged_forecast_is_named(kept: tuple[Any, Path], old: str, new: str, printed: str) -> None:
     plan, file = kept
     file.write_text(file.read_text().replace(old, new, 1))
     with pytest.raises(StoreError) as raised:
         forecast.read(file, plan)
-    assert str(raised.value).startswith(f"{file}: damaged or of another version: ") and said in str(
+    assert str(raised.value).startswith(f"{file}: damaged or of another version: ") and printed in str(
         raised.value
     )
 
 
 def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: Path) -> None:
-    code, said = raydistill(
+    code, printed = raydistill(
         "plan",
         "--max-memory-gb",
         "0.7",
@@ -251,35 +251,35 @@ def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: P
         "--replicates",
         "3",
     )
-    assert code == 0, said
+    assert code == 0, printed
     for part in (
         "plan: 2 searched trials; 4 baselines (uniform 3, uniform 5, uniform 8, no teacher 3); 1 recheck",
         "plan: students of 1.4 to ",
         "window: cost/memory_gb 0 to 0.7",
-        "plan: a trial takes 16 to 16 s, 16 s on average; judge and teacher 49 s; from --seconds-per-image 0.5",
+        "plan: a trial takes 16 to 16 s, 16 s on average; evaluator and teacher 49 s; from --seconds-per-image 0.5",
         "CPU-hours; --max-hours 3 may end it before",
         "plan: 1 trials at a time, because of --max-concurrent 1, though 2 x 1 x (1 CPUs, 0 GPUs) fit on here: 2 CPUs, 0 GPUs",
         "plan: of that 0.8 min, 0.01 CPU-hours and ",
-        " MiB of disk for 3 replicates: an upper bound, all of them of the dearest student",
+        " MiB of disk for 3 replicates: an upper bound, all of them of the most expensive student",
         "GiB in all (a process on the CPU; the window is on that of a GPU, 0.6",
         "MiB of disk in ",
         "nothing was trained",
     ):
-        assert part in said, f"{part!r} is not in:\n{said}"
+        assert part in printed, f"{part!r} is not in:\n{printed}"
     assert not (tmp_path / "runs/sweeps").exists() and not (tmp_path / "runs/mlflow.db").exists()
 
 
 def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any, tmp_path: Path) -> None:
-    code, said = raydistill("sweep")
-    assert code == 0, said
+    code, printed = raydistill("sweep")
+    assert code == 0, printed
     assert (
-        "from up to 3 real steps of each kind of training on this machine" in said
-        and "predicted before the sweep" in said
+        "from up to 3 real steps of each kind of training on this machine" in printed
+        and "predicted before the sweep" in printed
     )
     folder = tmp_path / "runs/sweeps/default-001"
     table = pd.read_csv(folder / "plan.csv").set_index("what")
     assert {
-        "judge and teacher, s",
+        "evaluator and teacher, s",
         "all 6 trials, s",
         "the whole sweep, min",
         "memory of a worker, GiB",
@@ -294,10 +294,10 @@ def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any,
     began = (folder / "forecast.json").read_bytes()
     assert raydistill("sweep", "--resume")[0] == 0 and (folder / "forecast.json").read_bytes() == began
     (folder / "forecast.json").write_text('{"rates": 3}')
-    code, said = raydistill("sweep", "--resume")
+    code, printed = raydistill("sweep", "--resume")
     assert (
         code == 0
         and "forecast.json: damaged or of another version: rates: Input should be an array or an object"
-        in said
-    ), said
-    assert "; what is left is planned anew" in said
+        in printed
+    ), printed
+    assert "; what is left is planned anew" in printed

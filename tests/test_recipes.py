@@ -39,7 +39,7 @@ from raydistill.training.recipes.stylegan2 import lazy
 
 Trained = Callable[..., TrialResult]
 SMALL: dict[str, Any] = {
-    **{"judge.network.width": 4, "judge.network.feature_width": 4},
+    **{"evaluator.network.width": 4, "evaluator.network.feature_width": 4},
     **{f"{stage}.ema_nimg": 8 for stage in ("teacher", "student")},
     **{
         "student.mi.kind": "vem",
@@ -55,7 +55,7 @@ def lengths(batch_size: int) -> dict[str, Any]:
     values = {"batch_size": batch_size, "budget_nimg": 6 * batch_size, "report_every_nimg": 3 * batch_size}
     return {
         f"{stage}.{name}": value
-        for stage in ("judge", "teacher", "student")
+        for stage in ("evaluator", "teacher", "student")
         for name, value in values.items()
     }
 
@@ -143,7 +143,7 @@ both_stages = pytest.mark.parametrize("stage", ["teacher", "student"])
 
 @pytest.fixture(scope="module")
 def kits(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Stages]:
-    """Recipe -> its experiment, with data, judge and teacher, made when first asked for."""
+    """Recipe -> its experiment, with data, evaluator and teacher, made when first asked for."""
     made: dict[str, Stages] = {}
 
     def kit(name: str) -> Stages:
@@ -153,11 +153,11 @@ def kits(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable
                 EXPERIMENTS[name](folder), SMALL | lengths(2 if name == "sagan" else 4), where="test"
             )
             data = prepare(experiment.data, folder / "data", recipe=experiment.teacher.recipe)
-            judge = quiet(Job(training=experiment.judge, data=data), folder / "judge").network
+            evaluator = quiet(Job(training=experiment.evaluator, data=data), folder / "evaluator").network
             teacher = quiet(
-                Job(training=experiment.teacher, data=data, judge=judge), folder / "teacher"
+                Job(training=experiment.teacher, data=data, evaluator=evaluator), folder / "teacher"
             ).network
-            made[name] = Stages(experiment, data, judge, teacher)
+            made[name] = Stages(experiment, data, evaluator, teacher)
         return made[name]
 
     return kit
@@ -200,13 +200,13 @@ def test_a_stopped_and_resumed_training_equals_one_that_never_stopped(
 @both_stages
 def test_a_phase_moves_its_own_networks_alone(kits: Callable[[str], Stages], name: str, stage: str) -> None:
     kit = kits(name)
-    job, bench = job_of(kit, stage), kit.bench()
-    recipe = recipes.build(job, bench)
-    step = loop.next_step(load_split(kit.data, "train"), job.training, 0, bench)
+    job, setup = job_of(kit, stage), kit.setup()
+    recipe = recipes.build(job, setup)
+    step = loop.next_step(load_split(kit.data, "train"), job.training, 0, setup)
     recipe.forward(step)
     for phase in recipe.phases:
         before = {key: value.clone() for key, value in parameters(recipe).items()}
-        loop.advance(phase, recipe, [step], job.training, bench.workers)
+        loop.advance(phase, recipe, [step], job.training, setup.workers)
         moved = {
             key.partition("/")[0]
             for key, value in parameters(recipe).items()
@@ -266,11 +266,11 @@ def test_inputs_are_degraded_anew_in_every_pass_and_the_same_for_the_same_seed_p
     kits: Callable[[str], Stages],
 ) -> None:
     kit = kits("enhance")
-    split, bench = load_split(kit.data, "train"), kit.bench()
+    split, setup = load_split(kit.data, "train"), kit.setup()
 
     def inputs(seed: int, first: int) -> torch.Tensor:
         shown = loop.in_order(kit.teacher_job(flip=False).training, "", np.arange(first, first + 10), 10)
-        return training_batch(split, None, seed, shown, shown, bench.device).inputs[np.argsort(shown.indices)]
+        return training_batch(split, None, seed, shown, shown, setup.device).inputs[np.argsort(shown.indices)]
 
     assert inputs(0, 0).shape == (10, 3, 8, 8) and torch.equal(inputs(0, 0), inputs(0, 0))
     for other in (inputs(0, 10), inputs(1, 0)):
@@ -290,7 +290,9 @@ def test_enhancement_is_scored_by_likeness_to_the_pictures(
     kits: Callable[[str], Stages], trained: Trained
 ) -> None:
     scores = trained(kits("enhance").teacher_job()).metrics
-    assert {"val/psnr", "val/ssim", "val/kd_judge", "val/miou"} <= set(scores) and 5 < scores["val/psnr"] < 60
+    assert {"val/psnr", "val/ssim", "val/kd_evaluator", "val/miou"} <= set(scores) and 5 < scores[
+        "val/psnr"
+    ] < 60
 
 
 def test_pictures_that_have_inputs_are_not_degraded(tmp_path: Path) -> None:
@@ -313,12 +315,12 @@ def test_teacher_and_student_get_the_same_z_and_every_image_another(
     kits: Callable[[str], Stages], name: str
 ) -> None:
     kit = kits(name)
-    job, bench = kit.student_job(), kit.bench()
-    recipe = recipes.build(job, bench)
-    step = loop.next_step(load_split(kit.data, "train"), job.training, 0, bench)
-    later = loop.next_step(load_split(kit.data, "train"), job.training, job.training.batch_size, bench)
+    job, setup = kit.student_job(), kit.setup()
+    recipe = recipes.build(job, setup)
+    step = loop.next_step(load_split(kit.data, "train"), job.training, 0, setup)
+    later = loop.next_step(load_split(kit.data, "train"), job.training, job.training.batch_size, setup)
     recipe.forward(step)
-    z, teacher = step.batch.inputs, saved.load(kit.teacher, bench.info, bench.device)
+    z, teacher = step.batch.inputs, saved.load(kit.teacher, setup.info, setup.device)
     assert z.shape == (job.training.batch_size, 6) and len(
         {tuple(row) for row in torch.cat([z, later.batch.inputs]).tolist()}
     ) == 2 * len(z)
@@ -328,7 +330,7 @@ def test_teacher_and_student_get_the_same_z_and_every_image_another(
 
 def test_a_students_noise_is_its_teachers(kits: Callable[[str], Stages]) -> None:
     kit = kits("stylegan2")
-    buffers = dict(recipes.build(kit.student_job(seed=3), kit.bench()).networks["generator"].named_buffers())
+    buffers = dict(recipes.build(kit.student_job(seed=3), kit.setup()).networks["generator"].named_buffers())
     given = load_file(Path(kit.teacher.path) / "weights.safetensors")
     names = [name for name in buffers if name.endswith("noise")]
     assert len(names) == 5 and all(torch.equal(buffers[name], given[name]) for name in names)
@@ -342,7 +344,7 @@ def test_pairs_with_a_real_picture_are_refused_where_it_has_nothing_to_do_with_t
         with pytest.raises(
             ConfigError, match=r"student\.mi\.positive: 'target' needs pictures that belong to the inputs"
         ):
-            recipes.build(kit.student_job(mi__positive="target"), kit.bench())
+            recipes.build(kit.student_job(mi__positive="target"), kit.setup())
 
 
 @pytest.mark.parametrize("name", ["sagan", "stylegan2"])
@@ -352,12 +354,12 @@ def test_a_generator_that_takes_noise_is_evaluated_as_in_its_training(
     kit = kits(name)
     result = trained(kit.student_job())
     options = EvaluateOptions(
-        given=(result.network.path,), data=kit.data.path, judge=kit.judge.path, resamples=0
+        given=(result.network.path,), data=kit.data.path, evaluator=kit.evaluator.path, resamples=0
     )
     scores = {
         score.name: score.value for score in evaluate(options, torch.device("cpu"))[result.network.path]
     }
-    assert scores["val/kd_judge"] == pytest.approx(result.metrics["val/kd_judge"], rel=1e-4, abs=1e-6)
+    assert scores["val/kd_evaluator"] == pytest.approx(result.metrics["val/kd_evaluator"], rel=1e-4, abs=1e-6)
     assert "val/psnr" not in scores and "val/miou" not in result.metrics
 
 
@@ -401,7 +403,7 @@ def test_truncation_is_part_of_a_finished_generator_and_not_of_its_training() ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "printed"),
     [
         (
             {"execution": {"microbatch": 2}},
@@ -415,9 +417,9 @@ def test_truncation_is_part_of_a_finished_generator_and_not_of_its_training() ->
         ),
     ],
 )
-def test_what_stylegan2_cannot_follow_is_refused(changes: dict[str, Any], said: str) -> None:
+def test_what_stylegan2_cannot_follow_is_refused(changes: dict[str, Any], printed: str) -> None:
     values = stylegan2().teacher.model_dump() | changes
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=printed):
         validated(Stylegan2Training, values, where="teacher")
 
 
@@ -425,7 +427,7 @@ def test_what_stylegan2_cannot_follow_is_refused(changes: dict[str, Any], said: 
 
 
 def test_a_full_pool_exchanges_half_of_the_pictures_for_older_ones(kits: Callable[[str], Stages]) -> None:
-    pool = Pool(20, "test", 0, kits("cyclegan").bench())
+    pool = Pool(20, "test", 0, kits("cyclegan").setup())
     fresh = torch.arange(400.0)[:, None, None, None].expand(-1, 3, 16, 16)
     seen = torch.cat([pool.exchange(fresh[start : start + 4], start) for start in range(0, 400, 4)])[
         :, 0, 0, 0
@@ -434,7 +436,7 @@ def test_a_full_pool_exchanges_half_of_the_pictures_for_older_ones(kits: Callabl
     older = seen[20:] < torch.arange(20.0, 400.0)
     assert 0.4 < older.double().mean() < 0.6 and not (seen > torch.arange(400.0)).any()
     assert set(pool.pictures[:, 0, 0, 0].tolist()) | set(seen.tolist()) == set(range(400))
-    again = Pool(20, "test", 0, kits("cyclegan").bench())
+    again = Pool(20, "test", 0, kits("cyclegan").setup())
     assert torch.equal(
         torch.cat([again.exchange(fresh[start : start + 8], start) for start in range(0, 400, 8)])[
             :, 0, 0, 0
@@ -447,6 +449,6 @@ def test_inputs_and_targets_have_orders_of_their_own(kits: Callable[[str], Stage
     """11 inputs and 9 targets: each is shown once in its own pass."""
     kit = kits("cyclegan")
     split, config = load_split(kit.data, "train"), kit.teacher_job(batch_size=1, flip=False).training
-    steps = [loop.next_step(split, config, nimg, kit.bench()) for nimg in range(11)]
+    steps = [loop.next_step(split, config, nimg, kit.setup()) for nimg in range(11)]
     assert sorted(int(step.indices[0]) for step in steps) == list(range(11))
     assert len({step.batch.target.sum().item() for step in steps[:9]}) == 9

@@ -14,7 +14,7 @@ from search_kit import problem, training
 
 import analysis
 from raydistill.records import pareto, tables
-from raydistill.search import Picked, Seeds, next_to_repeat
+from raydistill.search import Configuration, Seeds, next_to_repeat
 from raydistill.search.simulate import Outcome, SimulatedTrial, seeds_of, simulate
 from raydistill.seeds import numpy_stream
 from raydistill.trials.ledger import Ledger
@@ -121,8 +121,8 @@ def test_what_is_certain_is_left_alone_and_a_stable_front_ends_it() -> None:
 # ---- a sweep --------------------------------------------------------------------------------------------------------
 
 
-def noisy(picked: Picked, number: int) -> Outcome:
-    outcome = training(picked, number)
+def noisy(configuration: Configuration, number: int) -> Outcome:
+    outcome = training(configuration, number)
     noise = 0.03 * numpy_stream(0, "test/replicates", number).normal()
     return outcome._replace(values=outcome.values and [outcome.values[0] + noise, outcome.values[1]])
 
@@ -141,7 +141,9 @@ def test_the_search_ends_first_and_every_replicate_repeats_a_searched_trial() ->
     for trial in repeated:
         original = trials[trial.again or 0]
         assert (
-            trial.started_sec >= searched_end and trial.picked == original.picked and original.again is None
+            trial.started_sec >= searched_end
+            and trial.configuration == original.configuration
+            and original.again is None
         )
         assert original.status == "COMPLETE" and trial.outcome.values != original.outcome.values
 
@@ -173,8 +175,8 @@ def test_the_front_of_means_is_nearer_to_the_true_one() -> None:
     single, replicated = [], []
     for seed in range(4):
 
-        def outcome_of(picked: Picked, number: int, seed: int = seed) -> Outcome:
-            outcome = training(picked, 0)
+        def outcome_of(configuration: Configuration, number: int, seed: int = seed) -> Outcome:
+            outcome = training(configuration, 0)
             return outcome._replace(
                 values=[
                     outcome.values[0] + 0.03 * numpy_stream(seed, "test/replicates", number).normal(),
@@ -185,7 +187,9 @@ def test_the_front_of_means_is_nearer_to_the_true_one() -> None:
         trials = simulate(
             problem("random", seed=seed), outcome_of, num_trials=25, num_workers=4, num_replicates=20
         )
-        true = pareto.members([training(trial.picked, 0).values for trial in trials[:25]], ("max", "min"))
+        true = pareto.members(
+            [training(trial.configuration, 0).values for trial in trials[:25]], ("max", "min")
+        )
         for out, points in (
             (single, [trial.outcome.values for trial in trials[:25]]),
             (replicated, [np.mean(seeds_of(trials, number).values, axis=0) for number in range(25)]),

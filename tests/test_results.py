@@ -13,7 +13,12 @@ from raydistill.records.trials import SCHEMA_VERSION, read_result, read_trials, 
 
 OBJECTIVES = [("cost/macs", "min"), ("val/miou", "max")]
 REFERENCE = (3e9, 0.0)
-CONTEXT = {"extractor": "judge", "split": "val", "num_samples": 192, "real_statistics": "5d1a0c2f9e8b7a64"}
+CONTEXT = {
+    "extractor": "evaluator",
+    "split": "val",
+    "num_samples": 192,
+    "real_statistics": "5d1a0c2f9e8b7a64",
+}
 # role, label, million MACs, final mIoU, MI weight, stem width, norm, status, reason
 TRIALS = [
     ("teacher", "teacher", 2400, 0.712, None, 64, None, "COMPLETE", ""),
@@ -110,8 +115,8 @@ def metrics(miou, weight):
     energy = {"energy/gap": 0.3 * weight} if weight else {}
     return {
         "val/miou": miou,
-        "val/kd_judge": 0.09 * (0.8 - miou),
-        "val/fd_judge": 31 * (0.8 - miou) ** 2,
+        "val/kd_evaluator": 0.09 * (0.8 - miou),
+        "val/fd_evaluator": 31 * (0.8 - miou) ** 2,
         "train/l1": 0.31 - 0.2 * miou,
         **energy,
     }

@@ -151,7 +151,7 @@ def test_a_sweep_on_an_object_store_is_brought_first_and_its_retrained_trial_goe
     with s3.served(tmp_path) as query:
         root = remote.folder_of(f"s3://{s3.BUCKET}/ours?{query}")
         text = (sweep / "trials/0001/trial.json").read_text()
-        for name in ("data", "judge", "teacher"):
+        for name in ("data", "evaluator", "teacher"):
             path = json.loads(text)["job"][name]["path"]
             shutil.copytree(path, root / "cache" / name)
             text = text.replace(json.dumps(path), json.dumps(str(root / "cache" / name)))

@@ -103,9 +103,13 @@ def test_a_trials_folder_gets_the_scores_of_its_own_last_evaluation(trial: Trial
     assert {name: found[name].value for name in found if name in trial.result.metrics} == {
         name: value for name, value in trial.result.metrics.items() if name.startswith("val/")
     }
-    assert {"val/pixel_accuracy", "val/psnr", "val/ssim", "val/precision_judge", "val/recall_judge"} < set(
-        found
-    )
+    assert {
+        "val/pixel_accuracy",
+        "val/psnr",
+        "val/ssim",
+        "val/precision_evaluator",
+        "val/recall_evaluator",
+    } < set(found)
 
 
 def test_network_checkpoint_and_pictures_of_one_generator_have_the_same_scores(
@@ -113,7 +117,7 @@ def test_network_checkpoint_and_pictures_of_one_generator_have_the_same_scores(
 ) -> None:
     options: dict[str, Any] = {
         "data": stages.data.path,
-        "judge": stages.judge.path,
+        "evaluator": stages.evaluator.path,
         "extractors": (script,),
         "paired": True,
     }
@@ -142,7 +146,7 @@ def test_an_onnx_file_of_a_fixed_batch_is_scored_like_the_function_it_computes(
     folder = save(tmp_path / "expected", expected)
     options: dict[str, Any] = {
         "data": stages.data.path,
-        "judge": stages.judge.path,
+        "evaluator": stages.evaluator.path,
         "extractors": (script,),
         "paired": True,
     }
@@ -211,7 +215,7 @@ def test_the_ceiling_of_the_classes_is_the_score_of_the_real_pictures(
     trial: Trial, stages: Stages, tmp_path: Path
 ) -> None:
     real = save(tmp_path / "real", np.asarray(load_split(stages.data, "val").targets))
-    found = scores(real, data=stages.data.path, judge=stages.judge.path, paired=True)
+    found = scores(real, data=stages.data.path, evaluator=stages.evaluator.path, paired=True)
     assert found["val/miou"].value == found["val/miou"].ceiling == scores(trial.folder)["val/miou"].ceiling
     assert found["val/psnr"].value is None and found["val/psnr"].interval is None, "equal pictures: infinite"
     assert found["val/ssim"].value == pytest.approx(1, abs=1e-12)
@@ -284,8 +288,8 @@ def command(
         monkeypatch.setattr(sys, "argv", ["raydistill", "evaluate", *map(str, arguments)])
         with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr()
-        return int(exit_info.value.code or 0), said.out, said.err
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), printed.out, printed.err
 
     return run
 
@@ -368,9 +372,11 @@ def test_nothing_to_score_with_or_to_compare_with_is_said(
         ConfigError, trial.folder, real=str(fake), extractors=(script,)
     )
     assert "no --data or --set beside it" in refusal(ConfigError, fake, real=str(fake), data="shapes")
-    assert "this network is a generator" in refusal(CheckpointError, trial.folder, judge=stages.teacher.path)
-    assert "this network is a judge" in refusal(
-        CheckpointError, stages.judge.path, data=stages.data.path, extractors=(script,)
+    assert "this network is a generator" in refusal(
+        CheckpointError, trial.folder, evaluator=stages.teacher.path
+    )
+    assert "this network is an evaluator" in refusal(
+        CheckpointError, stages.evaluator.path, data=stages.data.path, extractors=(script,)
     )
 
 
@@ -419,7 +425,11 @@ def test_a_subset_keeps_pairs_and_their_classes_together(stages: Stages, tmp_pat
     """5 of the 8 real pictures against themselves: every pair is equal, and each meets its own label map."""
     targets = np.asarray(load_split(stages.data, "val").targets)
     found = scores(
-        save(tmp_path / "real", targets), data=stages.data.path, judge=stages.judge.path, paired=True, num=5
+        save(tmp_path / "real", targets),
+        data=stages.data.path,
+        evaluator=stages.evaluator.path,
+        paired=True,
+        num=5,
     )
     assert found["val/ssim"].value == pytest.approx(1, abs=1e-12) and found["val/ssim"].num_samples == 5
     assert found["val/miou"].value == found["val/miou"].ceiling
@@ -427,6 +437,6 @@ def test_a_subset_keeps_pairs_and_their_classes_together(stages: Stages, tmp_pat
     part = batch(load_split(stages.data, "val"), np.sort(drawn_ones))
     assert part.labels is not None
     with torch.no_grad():
-        guess = load(stages.judge, load_split(stages.data, "val").info, CPU)(part.target).prediction
+        guess = load(stages.evaluator, load_split(stages.data, "val").info, CPU)(part.target).prediction
     expected = metrics.mean_iou(confusion_counts(guess, part.labels, None))
     assert found["val/miou"].value == pytest.approx(expected, abs=1e-12)

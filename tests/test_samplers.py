@@ -10,20 +10,33 @@ import optuna
 import pytest
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
-from search_kit import KD, MACS, MIOU, PARAMS, SMALL, WINDOWS, costs_of, miou, problem, run, told, values_of
+from search_kit import (
+    KD,
+    MACS,
+    MIOU,
+    PARAMS,
+    SMALL,
+    WINDOWS,
+    costs_of,
+    miou,
+    observation,
+    problem,
+    run,
+    values_of,
+)
 
 from raydistill import search
 from raydistill.config.space import Int, Objective, SearchSpace, active
 from raydistill.errors import SpaceError
 from raydistill.records.pareto import hypervolume
-from raydistill.search import Picked, Problem, Told, identity, is_feasible, random_pick
+from raydistill.search import Configuration, Observation, Problem, identity, is_feasible, random_configuration
 from raydistill.search.encoding import Encoding, distinct
 from raydistill.search.optuna_samplers import KnownCostSampler, suggest
 
 # ---- known-cost -----------------------------------------------------------------------------------------------------
 
 
-def regret(history: Sequence[Told]) -> float:
+def regret(history: Sequence[Observation]) -> float:
     """1 - hypervolume / that of the best, over the mIoU and the MACs."""
     grid = np.array([[1 - 1.5 / (a * b) ** 0.5, 1000 * a * b] for a in range(2, 17, 2) for b in range(1, 17)])
     directions, reference = ["max", "min"], [0.0, 256_000.0]
@@ -43,40 +56,48 @@ def test_running_trials_repel() -> None:
     """With the last proposals still running, the next ones differ from them in more than a last digit."""
     history = run(problem(), 12)
     encoding = Encoding(problem().space)
-    running: list[Told] = []
+    running: list[Observation] = []
     for number in range(12, 18):
-        running.append(Told(search.propose(problem(), history + running, number), "RUNNING", None))
-    seen = encoding.features(encoding.encode([entry.picked for entry in running]))
+        running.append(Observation(search.propose(problem(), history + running, number), "RUNNING", None))
+    seen = encoding.features(encoding.encode([entry.configuration for entry in running]))
     away = np.linalg.norm(seen.numbers[:, None] - seen.numbers[None], axis=2)
     away = (away + (seen.categories[:, None] != seen.categories[None]).sum(axis=2))[np.triu_indices(6, 1)]
     assert away.min() > 0.02
 
 
 def test_where_a_region_fails_it_is_left() -> None:
-    def outcome(picked: Picked, number: int) -> Told:
-        return Told(picked, "FAIL", None) if picked["kind"] == "x" else told(picked)
+    def outcome(configuration: Configuration, number: int) -> Observation:
+        return (
+            Observation(configuration, "FAIL", None)
+            if configuration["kind"] == "x"
+            else observation(configuration)
+        )
 
-    late = [entry.picked["kind"] for entry in run(problem(), 30, outcome)[15:]]
+    late = [entry.configuration["kind"] for entry in run(problem(), 30, outcome)[15:]]
     assert late.count("x") <= 3
 
 
 def test_a_nan_is_a_failure() -> None:
     history = run(problem(), 10)
-    history[3] = Told(history[3].picked, "COMPLETE", [math.nan, 1.0])
-    history[4] = Told(history[4].picked, "COMPLETE", [math.inf, 1.0])
+    history[3] = Observation(history[3].configuration, "COMPLETE", [math.nan, 1.0])
+    history[4] = Observation(history[4].configuration, "COMPLETE", [math.inf, 1.0])
     assert search.propose(problem(), history, 10)
 
 
 def test_how_far_a_training_diverged_changes_nothing() -> None:
     kd = problem(objectives=(KD, MACS))
     sane = [
-        Told(entry.picked, "COMPLETE", [1 - entry.values[0], entry.values[1]])
+        Observation(entry.configuration, "COMPLETE", [1 - entry.values[0], entry.values[1]])
         for entry in run(problem(), 16)
         if entry.values
     ]
     proposed = []
     for wild in (1e2, 1e30):
-        history = [*sane[:7], Told(sane[7].picked, "COMPLETE", [wild, sane[7].values[1]]), *sane[8:]]  # type: ignore[index]
+        history = [
+            *sane[:7],
+            Observation(sane[7].configuration, "COMPLETE", [wild, sane[7].values[1]]),
+            *sane[8:],
+        ]  # type: ignore[index]
         proposed.append(search.propose(kd, history, 16))
     assert proposed[0] == proposed[1]
 
@@ -86,8 +107,12 @@ def test_how_far_a_training_diverged_changes_nothing() -> None:
 )
 def test_two_to_four_objectives_with_none_to_two_known_costs(objectives: tuple[Objective, ...]) -> None:
     of = problem(objectives=objectives)
-    history = run(of, 10, lambda picked, number: Told(picked, "COMPLETE", values_of(of, picked)))
-    assert len({identity(entry.picked) for entry in history}) == 10
+    history = run(
+        of,
+        10,
+        lambda configuration, number: Observation(configuration, "COMPLETE", values_of(of, configuration)),
+    )
+    assert len({identity(entry.configuration) for entry in history}) == 10
 
 
 @pytest.mark.slow  # it is timed: on a machine with nothing else to do
@@ -95,11 +120,11 @@ def test_two_to_four_objectives_with_none_to_two_known_costs(objectives: tuple[O
 def test_a_proposal_at_300_trials_takes_less_than_a_second(name: str) -> None:
     rng = np.random.default_rng(0)
     history = [
-        told(picked) if i % 10 else Told(picked, "FAIL", None)
+        observation(configuration) if i % 10 else Observation(configuration, "FAIL", None)
         for i in range(300)
-        for picked in [random_pick(problem().space, rng)]
+        for configuration in [random_configuration(problem().space, rng)]
     ]
-    history += [Told(random_pick(problem().space, rng), "RUNNING", None) for _ in range(8)]
+    history += [Observation(random_configuration(problem().space, rng), "RUNNING", None) for _ in range(8)]
     started = time.process_time()
     search.propose(problem(name), history, 308)
     assert time.process_time() - started < 1.0
@@ -109,7 +134,7 @@ def test_costs_are_exact_or_modelled() -> None:
     """Told costs are wrong here: with exact costs they are not read."""
     history = run(problem(), 12)
     lied = [
-        Told(entry.picked, "COMPLETE", [entry.values[0], 7.0 + index])
+        Observation(entry.configuration, "COMPLETE", [entry.values[0], 7.0 + index])
         for index, entry in enumerate(history)
         if entry.values
     ]
@@ -128,15 +153,15 @@ def study_of(of: Problem, **given: Any) -> optuna.Study:
 
 
 def objective(trial: optuna.Trial) -> tuple[float, float]:
-    picked = suggest(trial, problem().space)
-    return miou(picked), float(costs_of(picked)["cost/macs"])
+    configuration = suggest(trial, problem().space)
+    return miou(configuration), float(costs_of(configuration)["cost/macs"])
 
 
 def test_in_a_study_it_proposes_what_the_stateless_function_does() -> None:
     study = study_of(problem())
     study.optimize(objective, n_trials=12)
     assert [identity(trial.params) for trial in study.trials] == [
-        identity(entry.picked) for entry in run(problem(), 12)
+        identity(entry.configuration) for entry in run(problem(), 12)
     ]
 
 
@@ -145,12 +170,12 @@ def test_ask_and_tell_with_running_and_failed_trials_repeats_nothing() -> None:
     study = study_of(of)
     for number in range(16):
         trial = study.ask()
-        picked = suggest(trial, of.space)
-        assert is_feasible(of, picked)
+        configuration = suggest(trial, of.space)
+        assert is_feasible(of, configuration)
         if number % 4 == 1:
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         elif number % 4 != 2:
-            study.tell(trial, [miou(picked), costs_of(picked)["cost/macs"]])
+            study.tell(trial, [miou(configuration), costs_of(configuration)["cost/macs"]])
     assert len({identity(trial.params) for trial in study.trials}) == 16
 
 
@@ -165,11 +190,11 @@ def test_through_rays_optuna_search() -> None:
     for number, entry in enumerate(expected):
         config = searcher.suggest(str(number))
         assert config is not None and identity({k: v for k, v in config.items() if k != "macs"}) == identity(
-            entry.picked
+            entry.configuration
         )
         searcher.on_trial_complete(
             str(number),
-            {"miou": miou(entry.picked), "macs": config["macs"], tune.result.TRAINING_ITERATION: 1},
+            {"miou": miou(entry.configuration), "macs": config["macs"], tune.result.TRAINING_ITERATION: 1},
         )
 
 
@@ -195,19 +220,19 @@ def test_trials_of_another_space_in_the_study_are_left_aside() -> None:
 
 def test_encoding_and_back_is_the_same_configuration() -> None:
     encoding, rng = Encoding(problem().space), np.random.default_rng(0)
-    picks = [random_pick(problem().space, rng) for _ in range(200)]
-    for picked, row in zip(picks, encoding.encode(picks)):
+    configurations = [random_configuration(problem().space, rng) for _ in range(200)]
+    for configuration, row in zip(configurations, encoding.encode(configurations)):
         back = encoding.decode(row)
         assert {k: v for k, v in back.items() if isinstance(v, int | str)} == {
-            k: v for k, v in picked.items() if isinstance(v, int | str)
+            k: v for k, v in configuration.items() if isinstance(v, int | str)
         }
         assert (
-            back == pytest.approx(picked, rel=1e-12)
+            back == pytest.approx(configuration, rel=1e-12)
             if all(isinstance(v, float) for v in back.values())
-            else back.keys() == picked.keys()
+            else back.keys() == configuration.keys()
         )
-        assert back["rate"] == pytest.approx(picked["rate"]) and back.get("step", 1) == pytest.approx(
-            picked.get("step", 1)
+        assert back["rate"] == pytest.approx(configuration["rate"]) and back.get("step", 1) == pytest.approx(
+            configuration.get("step", 1)
         )
 
 
@@ -216,12 +241,14 @@ def test_drawn_and_mutated_rows_are_active_configurations_inside_their_ranges() 
     encoding, rng = Encoding(space), np.random.default_rng(0)
     drawn = encoding.draw(rng, 300)
     for row in np.vstack([drawn, encoding.mutate(drawn[:5], rng, 300)]):
-        picked = encoding.decode(row)
-        assert picked == active(space, picked) and ("step" in picked) == (picked["weight"] != "off")
+        configuration = encoding.decode(row)
+        assert configuration == active(space, configuration) and ("step" in configuration) == (
+            configuration["weight"] != "off"
+        )
         assert (
-            picked["a"] in range(2, 17, 2)
-            and picked["b"] in range(1, 17)
-            and 0.1 <= picked.get("step", 1) <= 100
+            configuration["a"] in range(2, 17, 2)
+            and configuration["b"] in range(1, 17)
+            and 0.1 <= configuration.get("step", 1) <= 100
         )
 
 

@@ -10,19 +10,38 @@ from raydistill import search
 from raydistill.config.base import digest
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
-from raydistill.config.space import Choice, Distribution, Int, Window, corner, load_space, values_of
+from raydistill.config.space import (
+    Choice,
+    Distribution,
+    Int,
+    Window,
+    extreme_configuration,
+    load_space,
+    values_of,
+)
 from raydistill.errors import BudgetError
 from raydistill.models import GENERATORS, cost
-from raydistill.search import Picked, Problem, Told, is_feasible, prove_feasible, random_pick
+from raydistill.search import (
+    Configuration,
+    Observation,
+    Problem,
+    is_feasible,
+    prove_feasible,
+    random_configuration,
+)
 
 
 def test_random_picks_are_uniform_on_each_range() -> None:
     rng = np.random.default_rng(0)
-    drawn = [random_pick(space(), rng) for _ in range(4000)]
+    drawn = [random_configuration(space(), rng) for _ in range(4000)]
     for values, bins, expected in (
-        ([picked["a"] for picked in drawn], np.arange(1, 18, 2), 8),
-        ([picked["rate"] for picked in drawn], np.linspace(-1, 1, 9), 8),
-        ([math.log10(picked["step"]) for picked in drawn if "step" in picked], np.linspace(-1, 2, 9), 8),
+        ([configuration["a"] for configuration in drawn], np.arange(1, 18, 2), 8),
+        ([configuration["rate"] for configuration in drawn], np.linspace(-1, 1, 9), 8),
+        (
+            [math.log10(configuration["step"]) for configuration in drawn if "step" in configuration],
+            np.linspace(-1, 2, 9),
+            8,
+        ),
     ):
         counts, mean = np.histogram(values, bins)[0], len(values) / expected
         assert (abs(counts - mean) < 5 * math.sqrt(mean)).all()
@@ -43,14 +62,14 @@ def refusal(*windows: Window) -> str:
 
 
 @pytest.mark.parametrize(
-    ("window", "said"),
+    ("window", "printed"),
     [
         (Window(cost="cost/macs", high=1999), "cost/macs of at most 1,999"),
         (Window(cost="cost/macs", low=256_001, high=1e9), "cost/macs between 256,001 and 1,000,000,000"),
     ],
 )
-def test_an_impossible_window_is_refused_with_the_reachable_range(window: Window, said: str) -> None:
-    assert refusal(window) == f"{said}: nothing fits. Reachable: 2,000 to 256,000."
+def test_an_impossible_window_is_refused_with_the_reachable_range(window: Window, printed: str) -> None:
+    assert refusal(window) == f"{printed}: nothing fits. Reachable: 2,000 to 256,000."
 
 
 def test_windows_that_exclude_each_other_are_refused_with_what_each_cost_reaches_inside_the_other() -> None:
@@ -80,8 +99,8 @@ def test_the_one_configuration_in_a_window_is_found_however_rare() -> None:
     wide: dict[str, Distribution] = {"a": Int(low=1, high=100), "b": Int(low=1, high=100)}
     of = problem(parameters=wide, constraints=(Window(cost="cost/macs", low=9_409_000, high=9_409_000),))
     prove_feasible(of)
-    history = run(of, 1, lambda picked, number: Told(picked, "RUNNING", None))
-    assert history[0].picked == {"a": 97, "b": 97}
+    history = run(of, 1, lambda configuration, number: Observation(configuration, "RUNNING", None))
+    assert history[0].configuration == {"a": 97, "b": 97}
     with pytest.raises(
         BudgetError,
         match="trial 1: all 10,000 configurations were proposed before or outside the cost windows",
@@ -95,12 +114,14 @@ def test_the_one_configuration_in_a_window_is_found_however_rare() -> None:
 )
 @pytest.mark.parametrize("sampler", list(search.SAMPLERS))
 def test_a_space_of_one_point_gives_it_once(parameters: dict[str, Distribution], sampler: str) -> None:
-    of = Problem(space(parameters), lambda picked: {"cost/macs": 12_000, "cost/params": 7}, 0, 4, sampler, 20)
+    of = Problem(
+        space(parameters), lambda configuration: {"cost/macs": 12_000, "cost/params": 7}, 0, 4, sampler, 20
+    )
     prove_feasible(of)
     only = search.propose(of, [], 0)
     assert set(only) == set(parameters)
     with pytest.raises(BudgetError, match="all 1 configurations were proposed before"):
-        search.propose(of, [Told(only, "COMPLETE", [0.5, 12_000.0])], 1)
+        search.propose(of, [Observation(only, "COMPLETE", [0.5, 12_000.0])], 1)
 
 
 def test_a_window_that_only_the_cheapest_configuration_fits_is_feasible() -> None:
@@ -112,7 +133,7 @@ def test_a_window_that_passed_the_proof_gives_proposals() -> None:
     wide: dict[str, Distribution] = {"a": Int(low=1, high=64), "b": Int(low=1, high=64)}
     of = problem(parameters=wide, constraints=(Window(cost="cost/macs", high=3000),))
     prove_feasible(of)
-    assert len({digest(entry.picked) for entry in run(of, 5)}) == 5
+    assert len({digest(entry.configuration) for entry in run(of, 5)}) == 5
 
 
 # ---- startup --------------------------------------------------------------------------------------------------------
@@ -122,13 +143,17 @@ def shapes_problem(num_startup: int, seed: int, share: float = 1.0) -> tuple[Pro
     """The default space, with the ends of its log cost axis; only the lower `share` of the axis is allowed."""
     chosen, preset = load_space("default"), shapes32()
 
-    def real_costs(picked: Picked) -> dict[str, int]:
-        widths = {path: value for path, value in values_of(chosen, picked).items() if ".widths." in path}
+    def real_costs(configuration: Configuration) -> dict[str, int]:
+        widths = {
+            path: value for path, value in values_of(chosen, configuration).items() if ".widths." in path
+        }
         generator = with_values(preset, widths, where="test").student.generator
         layers = GENERATORS["resnet"].layers(generator, 8, 32, 32)
         return {"cost/macs": cost.macs(layers), "cost/params": cost.params(layers)}
 
-    low, high = (math.log(real_costs(corner(chosen, highest))["cost/macs"]) for highest in (False, True))
+    low, high = (
+        math.log(real_costs(extreme_configuration(chosen, highest))["cost/macs"]) for highest in (False, True)
+    )
     high = low + share * (high - low)
     windowed = chosen.model_copy(update={"constraints": (Window(cost="cost/macs", high=math.exp(high)),)})
     return Problem(windowed if share < 1 else chosen, real_costs, seed, num_startup), low, high
@@ -137,11 +162,11 @@ def shapes_problem(num_startup: int, seed: int, share: float = 1.0) -> tuple[Pro
 def strata(of: Problem, low: float, high: float) -> list[int]:
     """In which of `num_startup` equal parts of the log cost axis each startup proposal lies."""
     costs: list[float] = []
-    history: list[Told] = []
+    history: list[Observation] = []
     for number in range(of.num_startup):
-        picked = search.propose(of, history, number)
-        history.append(Told(picked, "RUNNING", None))
-        costs.append(math.log(of.costs_of(picked)["cost/macs"]))
+        configuration = search.propose(of, history, number)
+        history.append(Observation(configuration, "RUNNING", None))
+        costs.append(math.log(of.costs_of(configuration)["cost/macs"]))
     return sorted(
         min(of.num_startup - 1, int((value - low) / (high - low) * of.num_startup)) for value in costs
     )

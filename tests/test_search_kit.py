@@ -15,9 +15,9 @@ from search_kit import (
     costs_of,
     miou,
     mixed_outcome,
+    observation,
     problem,
     run,
-    told,
     training,
 )
 
@@ -26,17 +26,17 @@ from raydistill.config.space import Int
 from raydistill.errors import BudgetError
 from raydistill.search import (
     SAMPLERS,
+    Configuration,
     EarlyStopping,
-    Picked,
+    Observation,
     Problem,
-    Told,
     identity,
     is_feasible,
-    random_pick,
+    random_configuration,
 )
 from raydistill.search.simulate import SimulatedTrial, simulate
 
-ShouldStop = Callable[[Sequence[Told], int], bool]
+ShouldStop = Callable[[Sequence[Observation], int], bool]
 
 
 def stop_bad(of: Problem) -> ShouldStop:
@@ -72,8 +72,10 @@ def test_a_proposal_depends_on_seed_number_and_history_alone(sampler: str) -> No
     history = run(problem(sampler), 13, mixed_outcome)
     for number in (1, 12):
         shaken(number)
-        assert search.propose(problem(sampler), list(history[:number]), number) == history[number].picked
-    assert search.propose(problem(sampler, seed=1), history[:1], 1) != history[1].picked
+        assert (
+            search.propose(problem(sampler), list(history[:number]), number) == history[number].configuration
+        )
+    assert search.propose(problem(sampler, seed=1), history[:1], 1) != history[1].configuration
     other_number = search.propose(problem(sampler), history, 20) != search.propose(
         problem(sampler), history, 21
     )
@@ -89,14 +91,17 @@ def test_what_was_told_and_what_is_running_count_or_do_not(sampler: str) -> None
     assert changes == (sampler not in IGNORE_WHAT_WAS_TOLD)
     if sampler in ("known-cost", "modelled-cost", "tpe"):
         following = search.propose(problem(sampler), history, 13)
-        beside = [*history, Told({**following, "rate": min(1.0, following["rate"] + 1e-3)}, "RUNNING", None)]
+        beside = [
+            *history,
+            Observation({**following, "rate": min(1.0, following["rate"] + 1e-3)}, "RUNNING", None),
+        ]
         assert search.propose(problem(sampler), beside, 13) != following
 
 
 @every_sampler
 def test_every_state_conditions_windows_and_no_repeats(sampler: str) -> None:
     of = problem(sampler, constraints=WINDOWS)
-    assert_valid(of, [entry.picked for entry in run(of, 18, mixed_outcome)])
+    assert_valid(of, [entry.configuration for entry in run(of, 18, mixed_outcome)])
 
 
 @every_sampler
@@ -106,9 +111,13 @@ def test_a_space_is_proposed_to_its_last_configuration_and_then_refused(sampler:
         pytest.skip("the filter of repeats is the same")
     of = problem(sampler, SMALL)
     history = run(
-        of, 12, lambda picked, number: told(picked) if state == "COMPLETE" else Told(picked, state, None)
+        of,
+        12,
+        lambda configuration, number: (
+            observation(configuration) if state == "COMPLETE" else Observation(configuration, state, None)
+        ),
     )
-    assert len({identity(entry.picked) for entry in history}) == 12
+    assert len({identity(entry.configuration) for entry in history}) == 12
     with pytest.raises(
         BudgetError, match=r"trial 12: .* proposed before or outside the cost windows; ask for fewer trials"
     ):
@@ -120,17 +129,17 @@ def test_a_space_of_one_point(sampler: str) -> None:
     of = problem(sampler, {"a": Int(low=2, high=2), "b": Int(low=3, high=3)})
     assert search.propose(of, [], 0) == {"a": 2, "b": 3}
     with pytest.raises(BudgetError):
-        search.propose(of, [told({"a": 2, "b": 3})], 1)
+        search.propose(of, [observation({"a": 2, "b": 3})], 1)
 
 
 @every_sampler
 @pytest.mark.parametrize("values", [None, [0.5, 0.0]], ids=["fails", "measures the same"])
 def test_where_every_trial_is_alike_proposals_go_on(sampler: str, values: list[float] | None) -> None:
-    def outcome(picked: Picked, number: int) -> Told:
-        measured = values and [values[0], float(costs_of(picked)["cost/macs"])]
-        return Told(picked, "COMPLETE" if measured else "FAIL", measured)
+    def outcome(configuration: Configuration, number: int) -> Observation:
+        measured = values and [values[0], float(costs_of(configuration)["cost/macs"])]
+        return Observation(configuration, "COMPLETE" if measured else "FAIL", measured)
 
-    assert_valid(problem(sampler), [entry.picked for entry in run(problem(sampler), 14, outcome)])
+    assert_valid(problem(sampler), [entry.configuration for entry in run(problem(sampler), 14, outcome)])
 
 
 def test_the_names_of_the_samplers() -> None:
@@ -157,9 +166,9 @@ def test_a_killed_sweep_goes_on_to_the_same_end(
     """That a proposal depends on what is told alone is tested above: here, what was asked before is answered as before."""
     if sampler in SLOW and workers > 1:
         pytest.skip("once is enough")
-    propose, answered = search.propose, dict[str, Picked]()
+    propose, answered = search.propose, dict[str, Configuration]()
 
-    def once(of: Problem, history: Sequence[Told], number: int) -> Picked:
+    def once(of: Problem, history: Sequence[Observation], number: int) -> Configuration:
         question = repr((history, number))
         if question not in answered:
             answered[question] = propose(of, history, number)
@@ -190,14 +199,14 @@ def test_a_killed_sweep_goes_on_to_the_same_end(
 # ---- schedulers -----------------------------------------------------------------------------------------------------
 
 
-def histories() -> list[list[Told]]:
+def histories() -> list[list[Observation]]:
     """Random trials in every state, the last one running with an evaluation at a half."""
     rng, out = np.random.default_rng(0), []
     for count in range(1, 40):
-        picks = [random_pick(problem().space, rng) for _ in range(count)]
+        configurations = [random_configuration(problem().space, rng) for _ in range(count)]
         history = []
-        for number, picked in enumerate(picks):
-            end, cost = miou(picked), float(costs_of(picked)["cost/macs"])
+        for number, configuration in enumerate(configurations):
+            end, cost = miou(configuration), float(costs_of(configuration)["cost/macs"])
             curve = [(share, [end * share**0.5, cost]) for share in (1 / 8, 1 / 4, 1 / 2)]
             state = (
                 "RUNNING"
@@ -205,7 +214,12 @@ def histories() -> list[list[Told]]:
                 else ("COMPLETE", "COMPLETE", "FAIL", "PRUNED", "RUNNING")[number % 5]
             )
             history.append(
-                Told(picked, state, [end, cost] if state == "COMPLETE" else None, curve[: 1 + number % 3])
+                Observation(
+                    configuration,
+                    state,
+                    [end, cost] if state == "COMPLETE" else None,
+                    curve[: 1 + number % 3],
+                )
             )
         history[-1] = history[-1]._replace(curve=curve)
         out.append(history)
@@ -232,10 +246,10 @@ def test_the_first_trial_and_a_trial_as_good_as_any_go_on(scheduler: str) -> Non
     stopping = SCHEDULERS[scheduler](problem())
     for history in histories():
         best = max(entry.curve[-1][1][0] for entry in history)
-        cheapest = min(costs_of(entry.picked)["cost/macs"] for entry in history)
-        star = {**history[-1].picked, "a": 2, "b": 1}
+        cheapest = min(costs_of(entry.configuration)["cost/macs"] for entry in history)
+        star = {**history[-1].configuration, "a": 2, "b": 1}
         curve = [(share, [best + 1, float(min(cheapest, 2000))]) for share in (1 / 8, 1 / 4, 1 / 2)]
-        assert not stopping([*history[:-1], Told(star, "RUNNING", None, curve)], len(history) - 1)
+        assert not stopping([*history[:-1], Observation(star, "RUNNING", None, curve)], len(history) - 1)
 
 
 @every_scheduler
@@ -243,6 +257,6 @@ def test_the_first_trial_and_a_trial_as_good_as_any_go_on(scheduler: str) -> Non
 def test_stopped_trials_count_as_proposed_and_windows_hold(sampler: str, scheduler: str) -> None:
     of = problem(sampler, constraints=WINDOWS)
     trials = simulate(of, training, num_trials=20, num_workers=3, should_stop=SCHEDULERS[scheduler](of))
-    assert_valid(of, [trial.picked for trial in trials])
-    assert all(is_feasible(of, trial.picked) and not math.isnan(trial.ends_sec) for trial in trials)
+    assert_valid(of, [trial.configuration for trial in trials])
+    assert all(is_feasible(of, trial.configuration) and not math.isnan(trial.ends_sec) for trial in trials)
     assert {trial.status for trial in trials} <= {"COMPLETE", "PRUNED", "FAIL"}

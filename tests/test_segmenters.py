@@ -1,4 +1,4 @@
-"""Scores by classes at the size of the label files, as published for Cityscapes; a judge trained by itself and its ceiling."""
+"""Scores by classes at the size of the label files, as published for Cityscapes; an evaluator trained by itself and its ceiling."""
 
 import sys
 from collections.abc import Callable
@@ -132,11 +132,11 @@ def test_drn_takes_normalised_pictures_and_gives_log_probabilities_of_19_classes
 
 
 def test_a_segmenter_that_is_none_is_refused(tmp_path: Path) -> None:
-    for given, said in (
+    for given, printed in (
         ("drn=x", "Allowed kinds: drn105, torchscript"),
         (f"drn105={tmp_path / 'absent'}", "cannot be read"),
     ):
-        with pytest.raises(DataError, match=said):
+        with pytest.raises(DataError, match=printed):
             load_segmenter(given, CPU)
     (tmp_path / "text.pt").write_text("no")
     with pytest.raises(DataError, match="not a TorchScript file"):
@@ -151,7 +151,7 @@ def train(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Callable[..., tuple[int, str]]:
     monkeypatch.chdir(tmp_path)
-    tiny = [f"--set={path}={value}" for path, value in TINY.items() if path.startswith("judge")]
+    tiny = [f"--set={path}={value}" for path, value in TINY.items() if path.startswith("evaluator")]
     drawn = [f"--set={path}={value}" for path, value in TINY.items() if path.startswith("data")]
 
     def run(*given: str) -> tuple[int, str]:
@@ -159,33 +159,37 @@ def train(
         monkeypatch.setattr(sys, "argv", ["raydistill", "evaluator", "train", *tiny, *arguments])
         with pytest.raises(SystemExit) as exit_info:
             main()
-        said = capsys.readouterr()
-        return int(exit_info.value.code or 0), said.out + said.err
+        printed = capsys.readouterr()
+        return int(exit_info.value.code or 0), printed.out + printed.err
 
     return run
 
 
-def test_a_judge_is_trained_once_and_its_ceiling_is_its_score_of_real_pictures(
+def test_a_evaluator_is_trained_once_and_its_ceiling_is_its_score_of_real_pictures(
     train: Any, tmp_path: Path
 ) -> None:
-    code, said = train()
-    (folder,) = (tmp_path / "runs" / "cache" / "judge").iterdir()
+    code, printed = train()
+    (folder,) = (tmp_path / "runs" / "cache" / "evaluator").iterdir()
     (data,) = (tmp_path / "runs" / "cache" / "data").iterdir()
     written = (folder / "network" / "weights.safetensors").stat().st_mtime_ns
-    assert code == 0 and "of 8 classes: val/miou" in said and f"--data {data} --judge {folder}" in said
+    assert (
+        code == 0 and "of 8 classes: val/miou" in printed and f"--data {data} --evaluator {folder}" in printed
+    )
     assert train()[0] == 0 and (folder / "network" / "weights.safetensors").stat().st_mtime_ns == written
     real = save(tmp_path / "real", np.load(data / "val_targets.npy"))
-    options = EvaluateOptions(given=(str(real),), data=str(data), judge=str(folder), paired=True, resamples=0)
+    options = EvaluateOptions(
+        given=(str(real),), data=str(data), evaluator=str(folder), paired=True, resamples=0
+    )
     miou = next(score for score in evaluate(options, CPU)[str(real)] if score.name == "val/miou")
-    assert miou.value == miou.ceiling and f"val/miou {miou.value:.4f}" in said
+    assert miou.value == miou.ceiling and f"val/miou {miou.value:.4f}" in printed
 
 
-def test_a_judge_of_pictures_without_labels_tells_quarter_turns(train: Any, tmp_path: Path) -> None:
+def test_a_evaluator_of_pictures_without_labels_tells_quarter_turns(train: Any, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for index in range(14):
         Image.new("RGB", (16, 16)).save(tmp_path / "data" / f"{index}.png")
-    code, said = train("--space", "camvid", "--data", "data", "--set", "data.height=16")
-    assert code == 0 and "of quarter turns: " in said and "the ceiling of what it scores" in said
+    code, printed = train("--space", "camvid", "--data", "data", "--set", "data.height=16")
+    assert code == 0 and "of quarter turns: " in printed and "the ceiling of what it scores" in printed
 
 
 def test_miou_by_hand_ignores_classes_that_do_not_occur() -> None:

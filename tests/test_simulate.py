@@ -8,7 +8,7 @@ import pytest
 
 from raydistill.config.space import Choice, Distribution, Float, Int, Objective, SearchSpace
 from raydistill.errors import SpaceError
-from raydistill.search import Picked, Problem, Told
+from raydistill.search import Configuration, Observation, Problem
 from raydistill.search.simulate import Outcome, recorded, simulate
 
 PARAMETERS: dict[str, Distribution] = {
@@ -26,23 +26,23 @@ def space(parameters: dict[str, Distribution] = PARAMETERS) -> SearchSpace:
     return SearchSpace(preset="none", parameters=parameters, objectives=objectives, uniform=(1,))
 
 
-def costs_of(picked: Picked) -> dict[str, float]:
-    return {"cost/macs": float(picked["a"] * picked["b"])}
+def costs_of(configuration: Configuration) -> dict[str, float]:
+    return {"cost/macs": float(configuration["a"] * configuration["b"])}
 
 
 def problem(sampler: str = "random", seed: int = 0) -> Problem:
     return Problem(space(), costs_of, seed, 4, sampler, 20)
 
 
-def outcome_of(picked: Picked, number: int) -> Outcome:
+def outcome_of(configuration: Configuration, number: int) -> Outcome:
     """Cost grows the time; number 5 fails; two evaluations before the last."""
-    cost = costs_of(picked)["cost/macs"]
-    error = 1 / (1 + cost) + (0.1 if picked["kind"] == "y" else 0.0)
+    cost = costs_of(configuration)["cost/macs"]
+    error = 1 / (1 + cost) + (0.1 if configuration["kind"] == "y" else 0.0)
     curve = [(100, [4 * error, cost]), (200, [2 * error, cost])]
     return Outcome(None if number == 5 else [error, cost], 1.0 + cost / 10 + 0.01 * number, 400, curve)
 
 
-def stop_bad(history: Sequence[Told], number: int) -> bool:
+def stop_bad(history: Sequence[Observation], number: int) -> bool:
     share, values = history[number].curve[-1]
     return share == 0.5 and values[0] > 0.3
 
@@ -62,7 +62,7 @@ def test_more_workers_end_a_sweep_sooner_and_know_less() -> None:
         simulate(problem("known-cost"), outcome_of, num_trials=20, num_workers=workers) for workers in (1, 4)
     )
     ends = [max(trial.ends_sec for trial in trials) for trials in (one, four)]
-    assert ends[1] < 0.5 * ends[0] and [t.picked for t in one] != [t.picked for t in four]
+    assert ends[1] < 0.5 * ends[0] and [t.configuration for t in one] != [t.configuration for t in four]
 
 
 def test_a_stopped_trial_is_pruned_and_frees_its_worker_at_once() -> None:
@@ -70,7 +70,7 @@ def test_a_stopped_trial_is_pruned_and_frees_its_worker_at_once() -> None:
     pruned = [trial for trial in trials if trial.status == "PRUNED"]
     assert pruned and {trial.status for trial in trials} <= {"PRUNED", "COMPLETE", "FAIL"}
     for trial in pruned:
-        assert trial.steps == 200 and trial.told.values is None and trial.told.state == "PRUNED"
+        assert trial.steps == 200 and trial.observation.values is None and trial.observation.state == "PRUNED"
         assert trial.ends_sec == pytest.approx(trial.started_sec + trial.outcome.wall_sec / 2)
         assert any(other.started_sec == trial.ends_sec for other in trials) or trial.number >= 18
     assert trials[5].status == ("FAIL" if trials[5] not in pruned else "PRUNED")
@@ -80,7 +80,7 @@ def test_a_stopped_trial_is_pruned_and_frees_its_worker_at_once() -> None:
 def test_early_stopping_sees_every_evaluation_in_the_order_of_the_clock() -> None:
     seen: list[tuple[int, float]] = []
 
-    def should_stop(history: Sequence[Told], number: int) -> bool:
+    def should_stop(history: Sequence[Observation], number: int) -> bool:
         assert history[number].state == "RUNNING"
         seen.append((number, history[number].curve[-1][0]))
         return False
@@ -121,12 +121,12 @@ def table() -> pd.DataFrame:
 
 def test_a_recorded_table_is_swept_and_seeds_are_taken_in_turn() -> None:
     lookup = recorded(space(), table(), wall_sec="sec")
-    picked = {"a": 2, "b": 4, "kind": "y"}
-    assert lookup(picked, 0) == Outcome([0.125, 8.0], 6.0) and lookup(picked, 3).values == pytest.approx(
-        [0.135, 8.0]
-    )
+    configuration = {"a": 2, "b": 4, "kind": "y"}
+    assert lookup(configuration, 0) == Outcome([0.125, 8.0], 6.0) and lookup(
+        configuration, 3
+    ).values == pytest.approx([0.135, 8.0])
     trials = simulate(problem(), lookup, num_trials=12, num_workers=4)
-    assert all(trial.outcome.values == lookup(trial.picked, trial.number).values for trial in trials)
+    assert all(trial.outcome.values == lookup(trial.configuration, trial.number).values for trial in trials)
 
 
 def test_an_empty_measurement_is_a_failed_training() -> None:

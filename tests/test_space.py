@@ -21,14 +21,14 @@ from raydistill.config.space import (
     Window,
     active,
     check,
-    corner,
+    extreme_configuration,
     load_space,
     preset_of,
     values_of,
 )
 from raydistill.errors import ConfigError, SpaceError
 from raydistill.models import GENERATORS, cost
-from raydistill.search import random_pick
+from raydistill.search import random_configuration
 
 SHIPPED = sorted(path.stem for path in Path(search_spaces.__path__[0]).glob("[!_]*.py"))
 WEIGHT, STEP = "student.mi.weight", "student.mi.step_size"
@@ -60,8 +60,8 @@ def refused(*parts: str, error: type[Exception] = SpaceError, **fields: Any) -> 
         assert part in str(caught.value)
 
 
-def costs(experiment: Experiment, chosen: SearchSpace, picked: dict[str, Any]) -> tuple[int, int]:
-    generator = with_values(experiment, values_of(chosen, picked), where="test").student.generator
+def costs(experiment: Experiment, chosen: SearchSpace, configuration: dict[str, Any]) -> tuple[int, int]:
+    generator = with_values(experiment, values_of(chosen, configuration), where="test").student.generator
     layers = GENERATORS[generator.family].layers(generator, 3, 32, 32)
     return cost.macs(layers), cost.params(layers)
 
@@ -81,16 +81,16 @@ def test_every_draw_from_a_shipped_space_gives_a_valid_config(name: str) -> None
     loaded = load_space(name)
     preset, rng = preset_of(loaded, name), np.random.default_rng(0)
     for _ in range(50):
-        with_values(preset, values_of(loaded, random_pick(loaded, rng)), where=name)
+        with_values(preset, values_of(loaded, random_configuration(loaded, rng)), where=name)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_no_draw_from_a_shipped_space_costs_less_than_one_corner_or_more_than_the_other(name: str) -> None:
     loaded = load_space(name)
     preset, rng = preset_of(loaded, name), np.random.default_rng(1)
-    drawn = np.array([costs(preset, loaded, random_pick(loaded, rng)) for _ in range(100)])
-    assert (drawn >= costs(preset, loaded, corner(loaded, highest=False))).all()
-    assert (drawn <= costs(preset, loaded, corner(loaded, highest=True))).all()
+    drawn = np.array([costs(preset, loaded, random_configuration(loaded, rng)) for _ in range(100)])
+    assert (drawn >= costs(preset, loaded, extreme_configuration(loaded, highest=False))).all()
+    assert (drawn <= costs(preset, loaded, extreme_configuration(loaded, highest=True))).all()
 
 
 def test_a_space_cannot_be_changed_and_has_no_unknown_keys() -> None:
@@ -151,7 +151,7 @@ def test_how_a_training_is_carried_out_cannot_be_searched() -> None:
 
 
 def test_an_unknown_objective_is_refused_with_the_known_ones() -> None:
-    known = "Known: cost/macs, cost/params, cost/memory_gb, val/miou, val/kd_judge, val/fd_judge, val/psnr, val/ssim. Nearest: 'val/miou'."
+    known = "Known: cost/macs, cost/params, cost/memory_gb, val/miou, val/kd_evaluator, val/fd_evaluator, val/psnr, val/ssim. Nearest: 'val/miou'."
     refused(
         "no objective 'val/mio'", known, objectives=(QUALITY.model_copy(update={"name": "val/mio"}), MACS)
     )
@@ -167,7 +167,7 @@ def test_a_quality_without_a_reference_is_refused() -> None:
 def test_objectives_without_a_quality_are_refused() -> None:
     refused(
         "objectives name no quality",
-        "val/miou, val/kd_judge, val/fd_judge",
+        "val/miou, val/kd_evaluator, val/fd_evaluator",
         objectives=(MACS, Objective(name="cost/params", direction="min")),
     )
 
@@ -299,9 +299,9 @@ def test_a_name_is_found_in_the_current_folder_before_the_installed_ones(
 
 
 def test_an_inactive_parameter_is_removed_and_an_active_one_kept() -> None:
-    picked = {"student.generator.widths.stem": 4, WEIGHT: "off", STEP: 1.0}
-    assert active(space(), picked) == {"student.generator.widths.stem": 4, WEIGHT: "off"}
-    assert active(space(), picked | {WEIGHT: "on"}) == picked | {WEIGHT: "on"}
+    configuration = {"student.generator.widths.stem": 4, WEIGHT: "off", STEP: 1.0}
+    assert active(space(), configuration) == {"student.generator.widths.stem": 4, WEIGHT: "off"}
+    assert active(space(), configuration | {WEIGHT: "on"}) == configuration | {WEIGHT: "on"}
 
 
 def test_a_parameter_is_inactive_where_the_parameter_that_controls_it_is() -> None:
@@ -322,14 +322,23 @@ def test_the_keys_of_choices_become_their_options() -> None:
 
 
 def test_the_corners_are_the_ends_of_every_range_without_what_is_inactive_there() -> None:
-    assert corner(space(), highest=False) == {"student.generator.widths.stem": 4, WEIGHT: "off"}
-    assert corner(space(), highest=True) == {"student.generator.widths.stem": 12, WEIGHT: "on", STEP: 10.0}
+    assert extreme_configuration(space(), highest=False) == {
+        "student.generator.widths.stem": 4,
+        WEIGHT: "off",
+    }
+    assert extreme_configuration(space(), highest=True) == {
+        "student.generator.widths.stem": 12,
+        WEIGHT: "on",
+        STEP: 10.0,
+    }
 
 
 def test_the_corners_go_by_the_options_and_not_by_their_keys() -> None:
     widths = Choice(options={"z": 2, "a": 16, "m": 8.0})
     chosen = space(parameters={"student.generator.widths.stem": widths}, when={})
-    assert [corner(chosen, highest)["student.generator.widths.stem"] for highest in (False, True)] == [
+    assert [
+        extreme_configuration(chosen, highest)["student.generator.widths.stem"] for highest in (False, True)
+    ] == [
         "z",
         "a",
     ]

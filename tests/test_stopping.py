@@ -7,12 +7,12 @@ import pytest
 
 from raydistill.config.space import Float, Objective, SearchSpace
 from raydistill.records.pareto import hypervolume, members
-from raydistill.search import EarlyStopping, Picked, Problem, Told, random_pick
+from raydistill.search import Configuration, EarlyStopping, Observation, Problem, random_configuration
 from raydistill.search.simulate import Outcome, simulate
 from raydistill.search.stopping import RUNGS, expected_end
 
 ERROR, MIOU, MACS = (
-    Objective(name="val/kd_judge", direction="min", reference=10.0),
+    Objective(name="val/kd_evaluator", direction="min", reference=10.0),
     Objective(name="val/miou", direction="max", reference=0.0),
     Objective(name="cost/macs", direction="min"),
 )
@@ -27,16 +27,20 @@ def problem(*objectives: Objective, seed: int = 0) -> Problem:
     return Problem(space, costs_of, seed, 6, "random", 60)
 
 
-def costs_of(picked: Picked) -> dict[str, float]:
-    return {"cost/macs": 10 ** (1 + 2 * picked["width"])}
+def costs_of(configuration: Configuration) -> dict[str, float]:
+    return {"cost/macs": 10 ** (1 + 2 * configuration["width"])}
 
 
-def told(width: float, end: float, up_to: float = 1.0, state: str | None = None, gain: float = 1.0) -> Told:
+def observation(
+    width: float, end: float, up_to: float = 1.0, state: str | None = None, gain: float = 1.0
+) -> Observation:
     """Error that falls to `end` in a straight line, by `gain` in all; stopped or running at the share `up_to`."""
     cost = costs_of({"width": width})["cost/macs"]
     curve = [(share, [end + gain * (1 - share), cost]) for share in SHARES if share <= up_to]
     values = [end, cost] if up_to == 1 else None
-    return Told({"width": width, "other": 0.5}, state or ("COMPLETE" if values else "RUNNING"), values, curve)
+    return Observation(
+        {"width": width, "other": 0.5}, state or ("COMPLETE" if values else "RUNNING"), values, curve
+    )
 
 
 def good(width: float) -> float:
@@ -44,9 +48,9 @@ def good(width: float) -> float:
     return 3.0 - 2 * width
 
 
-def history_of_good(count: int = 12) -> list[Told]:
+def history_of_good(count: int = 12) -> list[Observation]:
     return [
-        told(width, good(width) + 0.02 * (index % 3))
+        observation(width, good(width) + 0.02 * (index % 3))
         for index, width in enumerate(np.linspace(0.1, 1.0, count).tolist())
     ]
 
@@ -56,7 +60,7 @@ def history_of_good(count: int = 12) -> list[Told]:
 
 @pytest.mark.parametrize("share", RUNGS)
 def test_the_cheapest_bad_trial_is_stopped_though_nothing_dominates_it(share: float) -> None:
-    cheapest = told(0.0, good(0.0) + 1.0, up_to=share)
+    cheapest = observation(0.0, good(0.0) + 1.0, up_to=share)
     history = [*history_of_good(), cheapest]
     assert all(other.values[1] > cheapest.curve[-1][1][1] for other in history[:-1] if other.values)
     assert EarlyStopping(problem())(history, 12)
@@ -67,20 +71,22 @@ def test_the_cheapest_bad_trial_is_stopped_though_nothing_dominates_it(share: fl
 def test_a_good_trial_goes_on_whatever_it_costs(width: float, share: float) -> None:
     """The cheapest has the worst error of all and is good for its cost."""
     assert not EarlyStopping(problem())(
-        [*history_of_good(), told(width, good(width) - 0.01, up_to=share)], 12
+        [*history_of_good(), observation(width, good(width) - 0.01, up_to=share)], 12
     )
 
 
 @pytest.mark.parametrize("width", [0.0, 0.3, 0.6, 1.0])
 def test_a_bad_trial_is_stopped_at_the_first_rung_whatever_it_costs(width: float) -> None:
-    assert EarlyStopping(problem())([*history_of_good(), told(width, good(width) + 0.5, up_to=RUNGS[0])], 12)
+    assert EarlyStopping(problem())(
+        [*history_of_good(), observation(width, good(width) + 0.5, up_to=RUNGS[0])], 12
+    )
 
 
 def test_nobody_is_stopped_before_whole_trainings_tell_what_an_evaluation_says() -> None:
     """One that is worst at a rung, beside many; four whole trainings leave one degree of freedom."""
-    many = [told(0.5, 1.0, up_to=1 / 8) for _ in range(20)]
+    many = [observation(0.5, 1.0, up_to=1 / 8) for _ in range(20)]
     for num_whole, is_stopped in ((0, False), (3, False), (4, True)):
-        history = [*many, *history_of_good()[:num_whole], told(0.5, 9.0, up_to=1 / 8)]
+        history = [*many, *history_of_good()[:num_whole], observation(0.5, 9.0, up_to=1 / 8)]
         assert EarlyStopping(problem())(history, len(history) - 1) == is_stopped
 
 
@@ -89,15 +95,15 @@ def test_where_the_order_still_changes_the_worst_goes_on() -> None:
     rng = np.random.default_rng(0)
     cost = costs_of({"width": 0.5})["cost/macs"]
 
-    def history(noise: float) -> list[Told]:
+    def history(noise: float) -> list[Observation]:
         ends = rng.uniform(1.0, 2.0, 20).tolist()
-        full = [told(0.5, end) for end in ends]
+        full = [observation(0.5, end) for end in ends]
         return [
             one._replace(curve=[(at, [values[0] + noise * rng.normal(), cost]) for at, values in one.curve])
             for one in full
         ]
 
-    worst = told(0.5, 2.5, up_to=1 / 8)
+    worst = observation(0.5, 2.5, up_to=1 / 8)
     assert EarlyStopping(problem())([*history(0.02), worst], 20)
     assert not EarlyStopping(problem())([*history(5.0), worst], 20)
 
@@ -105,18 +111,21 @@ def test_where_the_order_still_changes_the_worst_goes_on() -> None:
 def test_between_the_rungs_a_trial_is_stopped_only_when_it_cannot_reach_the_front() -> None:
     """Every training gains 0.25 from the share 3/4 on, so 0.2 above the front is hopeless, were it not cheaper."""
     stopping = EarlyStopping(problem())
-    assert stopping([*history_of_good(), told(0.55, good(0.55) + 0.5, up_to=3 / 4)], 12)
-    assert not stopping([*history_of_good(), told(0.55, good(0.55) - 0.01, up_to=3 / 4)], 12)
-    assert not stopping([*history_of_good(), told(0.0, good(0.0) + 0.5, up_to=3 / 4)], 12)
-    slow = [*history_of_good(), told(0.9, good(0.9), gain=4.0)]  # gains 1.0 from there on: so might the other
-    assert not stopping([*slow, told(0.55, good(0.55) + 0.5, up_to=3 / 4)], 13)
+    assert stopping([*history_of_good(), observation(0.55, good(0.55) + 0.5, up_to=3 / 4)], 12)
+    assert not stopping([*history_of_good(), observation(0.55, good(0.55) - 0.01, up_to=3 / 4)], 12)
+    assert not stopping([*history_of_good(), observation(0.0, good(0.0) + 0.5, up_to=3 / 4)], 12)
+    slow = [
+        *history_of_good(),
+        observation(0.9, good(0.9), gain=4.0),
+    ]  # gains 1.0 from there on: so might the other
+    assert not stopping([*slow, observation(0.55, good(0.55) + 0.5, up_to=3 / 4)], 13)
 
 
 def test_with_two_qualities_who_is_best_in_one_goes_on() -> None:
-    def two(error: float, miou: float, up_to: float = 1.0) -> Told:
+    def two(error: float, miou: float, up_to: float = 1.0) -> Observation:
         curve = [(share, [error, miou, 100.0]) for share in SHARES if share <= up_to]
         done = up_to == 1
-        return Told(
+        return Observation(
             {"width": 0.5, "other": 0.5},
             "COMPLETE" if done else "RUNNING",
             [error, miou, 100.0] if done else None,
@@ -130,8 +139,8 @@ def test_with_two_qualities_who_is_best_in_one_goes_on() -> None:
 
 
 def test_where_no_objective_is_a_cost_the_strata_are_still_those_of_the_cost() -> None:
-    def two(width: float, error: float, up_to: float = 1.0) -> Told:
-        full = told(width, error, up_to)
+    def two(width: float, error: float, up_to: float = 1.0) -> Observation:
+        full = observation(width, error, up_to)
         turned = [(share, [values[0], -values[0]]) for share, values in full.curve]
         return full._replace(curve=turned, values=None if full.values is None else [error, -error])
 
@@ -145,7 +154,7 @@ def test_what_a_stopped_trial_would_have_reached() -> None:
     """Of those that gain in proportion to what they have to go, the line through them says the end."""
     space, cost = problem().space, costs_of({"width": 0.5})["cost/macs"]
     history = history_of_good()
-    stopped = told(0.5, 2.0, up_to=1 / 2, state="PRUNED")
+    stopped = observation(0.5, 2.0, up_to=1 / 2, state="PRUNED")
     assert expected_end(space, history, stopped) == pytest.approx([2.0, cost])
     halved = [one._replace(values=[one.curve[2][1][0] / 2, one.curve[2][1][1]]) for one in history]
     assert expected_end(space, halved, stopped) == pytest.approx([1.25, cost], rel=1e-3)
@@ -160,17 +169,17 @@ def test_what_a_stopped_trial_would_have_reached() -> None:
 # ---- a sweep --------------------------------------------------------------------------------------------------------
 
 
-def training(picked: Picked, number: int) -> Outcome:
+def training(configuration: Configuration, number: int) -> Outcome:
     """Curves that cross: what is dear learns more slowly."""
     rng = np.random.default_rng(number)
-    cost = costs_of(picked)["cost/macs"]
-    end = good(picked["width"]) + 3 * (picked["other"] - 0.3) ** 2
-    slow = 0.3 * (0.5 + picked["width"]) * np.exp(0.2 * rng.normal())
+    cost = costs_of(configuration)["cost/macs"]
+    end = good(configuration["width"]) + 3 * (configuration["other"] - 0.3) ** 2
+    slow = 0.3 * (0.5 + configuration["width"]) * np.exp(0.2 * rng.normal())
     curve = [
         (int(800 * share), [float(end + slow * (share**-0.5 - 1) + 0.01 * rng.normal()), cost])
         for share in SHARES
     ]
-    return Outcome([end, cost], 1.0 + picked["width"], 800, curve)
+    return Outcome([end, cost], 1.0 + configuration["width"], 800, curve)
 
 
 def test_a_third_of_the_images_is_saved_and_hardly_any_of_the_front_is_lost() -> None:
@@ -199,8 +208,8 @@ def test_a_third_of_the_images_is_saved_and_hardly_any_of_the_front_is_lost() ->
 def test_the_verdict_does_not_depend_on_what_runs_behind() -> None:
     """A trial that has not come so far says nothing."""
     stopping, rng = EarlyStopping(problem()), np.random.default_rng(0)
-    late: Sequence[Told] = [told(0.5, 9.0, up_to=1 / 8) for _ in range(9)]
+    late: Sequence[Observation] = [observation(0.5, 9.0, up_to=1 / 8) for _ in range(9)]
     for _ in range(10):
-        picked = random_pick(problem().space, rng)
-        mine = told(picked["width"], 1 + 3 * picked["other"], up_to=1 / 2)
+        configuration = random_configuration(problem().space, rng)
+        mine = observation(configuration["width"], 1 + 3 * configuration["other"], up_to=1 / 2)
         assert stopping([*history_of_good(), mine, *late], 12) == stopping([*history_of_good(), mine], 12)

@@ -108,7 +108,7 @@ def test_a_stopped_trial_is_pruned_with_what_it_had_reached(stages, tmp_path):
     job, ledger = stages.student_job(mi__weight=0), object.__new__(Ledger)
     ledger.folder = tmp_path
     ledger.stages = type(
-        "Stages", (), {"teacher_result": {"context": {"extractor": "judge", "split": "val"}}}
+        "Stages", (), {"teacher_result": {"context": {"extractor": "evaluator", "split": "val"}}}
     )()
     trial = {"trial_id": "0001", "trial_key": job.key, "job": job.model_dump(mode="json")}
 
@@ -136,11 +136,16 @@ def test_a_proposal_knows_pruned_trials():
     )
     space = SearchSpace(preset="shapes32", parameters=widths, objectives=objectives, uniform=())
     problem = search.Problem(
-        space, lambda picked: {"cost/macs": next(iter(picked.values())), "cost/params": 1}, 0, NUM_STARTUP
+        space,
+        lambda configuration: {"cost/macs": next(iter(configuration.values())), "cost/params": 1},
+        0,
+        NUM_STARTUP,
     )
-    history = [search.Told({path: 4 * number}, "PRUNED", None) for path in widths for number in range(1, 7)]
-    picked = search.propose(problem, history, 6)
-    assert picked["student.generator.widths.trunk"] > 24  # the six there are not proposed again
+    history = [
+        search.Observation({path: 4 * number}, "PRUNED", None) for path in widths for number in range(1, 7)
+    ]
+    configuration = search.propose(problem, history, 6)
+    assert configuration["student.generator.widths.trunk"] > 24  # the six there are not proposed again
 
 
 def test_the_ledger_tells_the_search_the_curves_of_running_stopped_and_finished_trials():
@@ -172,7 +177,7 @@ def test_the_ledger_tells_the_search_the_curves_of_running_stopped_and_finished_
     )  # reported again, after it was lost and went on from its checkpoint
     first, second = (0.25, [0.1, 7.0]), (0.5, [0.2, 7.0])
     assert ledger.history() == [
-        search.Told({"w": 0}, "COMPLETE", [0.4, 7.0], [first, second]),
-        search.Told({"w": 1}, "PRUNED", None, [first, second]),
-        search.Told({"w": 2}, "RUNNING", None, [first]),
+        search.Observation({"w": 0}, "COMPLETE", [0.4, 7.0], [first, second]),
+        search.Observation({"w": 1}, "PRUNED", None, [first, second]),
+        search.Observation({"w": 2}, "RUNNING", None, [first]),
     ]

@@ -57,7 +57,7 @@ def edit(path: Path, changes: dict[str, str]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def check_sweep(sweep_dir: Path, said: str) -> None:
+def check_sweep(sweep_dir: Path, printed: str) -> None:
     """A whole sweep, its frontier at the end of what it said, by nothing but the installed wheel."""
     table = tables.read_table(sweep_dir / "trials.parquet")
     assert table["role"].value_counts().to_dict() == {
@@ -68,7 +68,7 @@ def check_sweep(sweep_dir: Path, said: str) -> None:
         "recheck": 1,
     }
     assert set(table["status"]) == {"COMPLETE"} and table["front.member"].any()
-    assert f"frontier of {sweep_dir.name}" in said and "Traceback" not in said
+    assert f"frontier of {sweep_dir.name}" in printed and "Traceback" not in printed
 
 
 def test_ray_submit_runs_a_sweep_on_two_machines(two: Machines) -> None:
@@ -95,9 +95,9 @@ def test_ray_submit_runs_a_sweep_on_two_machines(two: Machines) -> None:
     while "/4.0 CPU" not in ray("exec cluster.yaml 'ray status'"):
         assert time.monotonic() < deadline
         time.sleep(5)
-    said = ray(f"submit cluster.yaml sweep.py -- --store {SHARED}/shared/runs {OPTIONS}")
-    check_sweep(two.folder / "shared/runs/sweeps/mine-001", said)
-    assert "4 at a time" in said
+    printed = ray(f"submit cluster.yaml sweep.py -- --store {SHARED}/shared/runs {OPTIONS}")
+    check_sweep(two.folder / "shared/runs/sweeps/mine-001", printed)
+    assert "4 at a time" in printed
     assert (
         two.on_machine(
             2, "grep -h actor_name:_trainable /tmp/ray/session_latest/logs/worker-*.out"

@@ -23,7 +23,7 @@ from raydistill.sweep.tracking import default_uri
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 TINY = {
     **{"data.num_train": 48, "data.num_val": 16, "data.num_test": 16},
-    **{"judge.network.width": 4, "judge.budget_nimg": 160, "judge.report_every_nimg": 80},
+    **{"evaluator.network.width": 4, "evaluator.budget_nimg": 160, "evaluator.report_every_nimg": 80},
     **{f"teacher.generator.widths.{width}": 8 for width in WIDTHS},
     **{"teacher.discriminator.width": 4, "teacher.budget_nimg": 160, "teacher.report_every_nimg": 80},
     **{"student.report_every_nimg": 80, "student.mi.energy.channels": 2, "student.mi.num_steps": 3},
@@ -92,7 +92,7 @@ def test_two_workers_of_a_torch_trainer_reach_the_inline_result(finished):
     inline = table.loc[again["label"].split()[0]]
     assert inline["param.student.mi.weight"] > 0
     assert again["hardware"].startswith("2 x") and inline["hardware"].startswith("1 x")
-    for name in ("metric.train/l1", "metric.energy/gap", "metric.val/miou", "metric.val/fd_judge"):
+    for name in ("metric.train/l1", "metric.energy/gap", "metric.val/miou", "metric.val/fd_evaluator"):
         np.testing.assert_allclose(again[name], inline[name], rtol=0.02, atol=2e-4, err_msg=name)
 
 
@@ -146,8 +146,8 @@ def stop_after_results(
             assert driver.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
         os.kill(driver.pid, signal_number)
-        said, _ = driver.communicate(timeout=60)
-    return driver.returncode, said
+        printed, _ = driver.communicate(timeout=60)
+    return driver.returncode, printed
 
 
 def statuses(folder: Path) -> set[str]:
@@ -159,8 +159,8 @@ def test_an_interrupted_and_a_killed_sweep_resume_without_repeating_or_losing_a_
     folder, _ = finished
     sweep_dir = folder / "sweeps/stopped"
     first = command(folder, "--trials", "3", "--name", "stopped", "--set", "student.ema_nimg=100")
-    code, said = stop_after_results(first, tmp_path, sweep_dir, 1, signal.SIGTERM)
-    assert code == 130 and "--resume --name stopped" in said and "RUNNING" not in statuses(folder)
+    code, printed = stop_after_results(first, tmp_path, sweep_dir, 1, signal.SIGTERM)
+    assert code == 130 and "--resume --name stopped" in printed and "RUNNING" not in statuses(folder)
     code, _ = stop_after_results([*first, "--resume"], tmp_path, sweep_dir, 3, signal.SIGKILL)
     assert code == -signal.SIGKILL
     finished_before = list(sweep_dir.glob("trials/000[1-9]/result.json"))
@@ -370,7 +370,7 @@ def test_a_sweep_begins_with_what_another_one_knows_and_goes_on_without_it(finis
 
 
 def test_early_stopping_without_an_early_evaluation_is_refused(tmp_path, refused):
-    said = refused(
+    printed = refused(
         [*command(tmp_path / "runs", "--early-stopping"), "--set", "student.report_every_nimg=160"]
     )
-    assert "--set student.report_every_nimg=20" in said
+    assert "--set student.report_every_nimg=20" in printed

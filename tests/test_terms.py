@@ -26,12 +26,12 @@ from raydistill.errors import ConfigError, DivergenceError, SpaceError
 from raydistill.method.vid import ChannelVariance, gaussian_nll
 from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
-from raydistill.models.inputs import Shown
+from raydistill.models.inputs import SampleIndex
 from raydistill.planning import plan
 from raydistill.planning.checks import check
 from raydistill.training import loop, recipes, terms
 from raydistill.training.loop import TrialResult, train
-from raydistill.training.terms import Pairs, Surroundings, require_pictures
+from raydistill.training.terms import Pairs, TermSetup, require_pictures
 
 VEM = {
     "mi__kind": "vem",
@@ -68,19 +68,19 @@ def job_of(stages: Stages, name: str, **values: Any) -> Job:
     return stages.student_job(**TERMS[name] | values)
 
 
-def surroundings(stages: Stages) -> Surroundings:
-    bench = stages.bench()
-    return Surroundings(
-        0, bench.info, bench.device, bench.workers, recipes.teacher_pictures(stages.student_job(), bench)
+def term_setup(stages: Stages) -> TermSetup:
+    setup = stages.setup()
+    return TermSetup(
+        0, setup.info, setup.device, setup.workers, recipes.teacher_pictures(stages.student_job(), setup)
     )
 
 
 def term_and_pairs(stages: Stages, name: str, nimg: int = 0) -> tuple[terms.MiTerm, Pairs]:
     """A fresh term, and pairs whose s comes from a student with a graph."""
-    mi, around = job_of(stages, name).training.mi, surroundings(stages)  # type: ignore[union-attr]
+    mi, around = job_of(stages, name).training.mi, term_setup(stages)  # type: ignore[union-attr]
     step = stages.step(nimg)
     student = networks.generator(stages.experiment.student.generator, around.info, 0)
-    t = around.teacher(Shown(step.indices, step.flips, step.positions))
+    t = around.teacher(SampleIndex(step.indices, step.flips, step.positions))
     positive = t if mi.positive == "teacher" else step.batch.target
     return terms.build(mi, around), Pairs(
         student(step.batch.inputs), t, positive, step.indices, step.flips, nimg
@@ -154,7 +154,7 @@ def test_the_terms_own_loss_gives_the_student_nothing(stages: Stages, name: str)
 @all_terms
 def test_each_phase_moves_its_own_network_alone(stages: Stages, name: str) -> None:
     job = job_of(stages, name)
-    recipe, step = recipes.build(job, stages.bench()), stages.step()
+    recipe, step = recipes.build(job, stages.setup()), stages.step()
     recipe.forward(step)
     assert len(recipe.phases) == 2
     for phase, allowed in zip(recipe.phases, (parts_of(name), {"generator"}), strict=True):
@@ -163,7 +163,7 @@ def test_each_phase_moves_its_own_network_alone(stages: Stages, name: str) -> No
             for key, net in recipe.networks.items()
             for part, value in net.state_dict().items()
         }
-        loop.advance(phase, recipe, [step], job.training, stages.bench().workers)
+        loop.advance(phase, recipe, [step], job.training, stages.setup().workers)
         after = {
             f"{key}.{part}": value
             for key, net in recipe.networks.items()
@@ -196,7 +196,7 @@ def test_the_alignment_is_logged_in_every_run(stages: Stages, trained: Trained, 
 
 @all_terms
 def test_the_term_runs_in_no_evaluation(stages: Stages, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    recipe = recipes.build(job_of(stages, name), stages.bench())
+    recipe = recipes.build(job_of(stages, name), stages.setup())
 
     def refuse(*args: Any) -> None:
         raise AssertionError("the term ran in an evaluation")
@@ -275,13 +275,13 @@ def test_the_published_chains_start_at_the_students_output(stages: Stages) -> No
 def test_another_samples_teacher_output_is_one_of_another_training_picture_mirrored_as_this_one(
     stages: Stages,
 ) -> None:
-    around = surroundings(stages)
+    around = term_setup(stages)
     everything = np.arange(around.info.counts["train"])
     for nimg in (0, 8):
         start, pairs, _ = starts(stages, "vem-other", nimg)
         for row, index, flip in zip(start, pairs.indices, pairs.flips, strict=True):
             same = (
-                around.teacher(Shown(everything, np.full(len(everything), flip), everything)) - row
+                around.teacher(SampleIndex(everything, np.full(len(everything), flip), everything)) - row
             ).abs().amax((1, 2, 3)) < 1e-6
             assert bool(same.any()) and not bool(same[index])
     assert not torch.equal(starts(stages, "vem-other", 0)[0], starts(stages, "vem-other", 8)[0])
@@ -334,7 +334,7 @@ def test_without_the_clamp_negatives_leave_the_range_and_none_counts_as_clamped(
 def test_an_energy_out_of_range_is_a_named_failure_before_the_optimiser_step(
     stages: Stages, value: float
 ) -> None:
-    recipe, step = recipes.build(stages.student_job(), stages.bench()), stages.step()
+    recipe, step = recipes.build(stages.student_job(), stages.setup()), stages.step()
     recipe.forward(step)
     energy = recipe.networks["energy"]
     nn.init.constant_(energy.head.bias, value)  # type: ignore[union-attr,arg-type]
@@ -371,7 +371,7 @@ def test_vids_own_loss_is_least_at_the_mean_square_error_of_each_channel() -> No
 
 def test_vids_gradient_points_at_the_teacher(stages: Stages) -> None:
     mi = VariationalInformation()
-    term, (_, pairs) = terms.build(mi, surroundings(stages)), term_and_pairs(stages, "vid")
+    term, (_, pairs) = terms.build(mi, term_setup(stages)), term_and_pairs(stages, "vid")
     (gradient,) = torch.autograd.grad(term.student_loss(pairs), pairs.s)
     assert float(
         torch.cosine_similarity(-gradient.flatten(1), (pairs.t - pairs.s).detach().flatten(1)).min()
@@ -498,8 +498,10 @@ def test_the_space_drops_what_another_kind_does_not_have() -> None:
 def test_a_sweep_may_be_given_another_term_and_searches_what_it_has(tmp_path: Path, given: str) -> None:
     small = ("data.num_train=16", "data.num_val=2", "data.num_test=2")
     checked = check(plan.SweepOptions(set=(given, *small), store=str(tmp_path)))
-    picked = search.propose(checked.problem, [], 0)
-    training = with_values(checked.experiment, values_of(checked.space, picked), where="search").student
+    configuration = search.propose(checked.problem, [], 0)
+    training = with_values(
+        checked.experiment, values_of(checked.space, configuration), where="search"
+    ).student
     assert training.mi.kind == ("vem" if "published" in given else given.rpartition("=")[2])
     assert ("student.mi.step_size" in checked.space.parameters) == (training.mi.kind == "vem")
 
@@ -649,9 +651,9 @@ def picture(*shape: int, value: float = 0.5) -> Tensor:
 def test_outputs_that_are_no_pictures_are_refused_before_training(
     stages: Stages, monkeypatch: pytest.MonkeyPatch, outputs: Tensor, expected: str
 ) -> None:
-    monkeypatch.setattr(recipes.distill, "teacher_pictures", lambda job, bench: lambda shown: outputs)
+    monkeypatch.setattr(recipes.distill, "teacher_pictures", lambda job, setup: lambda shown: outputs)
     with pytest.raises(ConfigError, match=expected):
-        recipes.build(stages.student_job(), stages.bench())
+        recipes.build(stages.student_job(), stages.setup())
 
 
 def test_a_student_that_puts_out_no_pictures_is_refused_before_training(
@@ -662,7 +664,7 @@ def test_a_student_that_puts_out_no_pictures_is_refused_before_training(
     with pytest.raises(
         ConfigError, match=r"student\.generator: puts out pictures \(3, 8, 8\), expected \(3, 16, 16\)"
     ):
-        recipes.build(stages.student_job(), stages.bench())
+        recipes.build(stages.student_job(), stages.setup())
 
 
 def test_pictures_in_range_of_the_right_shape_pass() -> None:

@@ -24,7 +24,7 @@ from raydistill.models.energy import EnergyModel
 from raydistill.training import checkpoint, loop, recipes, terms
 from raydistill.training.loop import TrialResult, next_step, train
 
-RECIPES = ("judge", "pix2pix", "distill")
+RECIPES = ("evaluator", "pix2pix", "distill")
 ENERGY_NAMES = {
     f"energy/{name}"
     for name in ("pos", "neg", "gap", "grad_norm", "temperature", "displacement", "clamped", "alignment")
@@ -37,9 +37,9 @@ class Stopped(Exception):
 
 
 def job_of(stages: Stages, recipe: str, **values: Any) -> Job:
-    return {"judge": stages.judge_job, "pix2pix": stages.teacher_job, "distill": stages.student_job}[recipe](
-        **values
-    )
+    return {"evaluator": stages.evaluator_job, "pix2pix": stages.teacher_job, "distill": stages.student_job}[
+        recipe
+    ](**values)
 
 
 def stop_after_first_report(job: Job, folder: Path) -> None:
@@ -96,7 +96,7 @@ def test_one_seed_gives_one_result_and_another_seed_another(
 
 def test_every_pass_shows_every_picture_once_in_a_new_order_with_new_flips(stages: Stages) -> None:
     config, split = stages.student_job().training, load_split(stages.data, "train")
-    steps = [loop.next_step(split, config, nimg, stages.bench()) for nimg in range(0, 48, 4)]
+    steps = [loop.next_step(split, config, nimg, stages.setup()) for nimg in range(0, 48, 4)]
     passes = [np.concatenate([step.indices for step in steps[part : part + 6]]) for part in (0, 6)]
     assert sorted(passes[0]) == sorted(passes[1]) == list(range(24)) and not np.array_equal(*passes)
     flipped = [
@@ -104,14 +104,14 @@ def test_every_pass_shows_every_picture_once_in_a_new_order_with_new_flips(stage
     ]
     assert flipped[0] != flipped[1] and all(0 < len(part) < 24 for part in flipped)
     unflipped = stages.student_job(flip=False).training
-    assert not loop.next_step(split, unflipped, 0, stages.bench()).flips.any()
+    assert not loop.next_step(split, unflipped, 0, stages.setup()).flips.any()
 
 
 def test_a_batch_over_the_end_of_a_pass_takes_from_both_passes(stages: Stages) -> None:
     config, split = stages.student_job(batch_size=10).training, load_split(stages.data, "train")
-    over = loop.next_step(split, config, 20, stages.bench())
+    over = loop.next_step(split, config, 20, stages.setup())
     before = [
-        loop.next_step(split, stages.student_job().training, nimg, stages.bench()).indices
+        loop.next_step(split, stages.student_job().training, nimg, stages.setup()).indices
         for nimg in (20, 24, 28)
     ]
     np.testing.assert_array_equal(over.indices, np.concatenate(before)[:10])
@@ -190,7 +190,7 @@ def test_a_checkpoint_that_cannot_be_written_is_a_store_error_and_leaves_the_old
     assert [path.name for path in stopped[0].glob("*checkpoint*")] == [stopped[1].name]
 
 
-HUGE = {"judge": "optimizer", "pix2pix": "discriminator_optimizer", "distill": "mi__optimizer"}
+HUGE = {"evaluator": "optimizer", "pix2pix": "discriminator_optimizer", "distill": "mi__optimizer"}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -212,7 +212,7 @@ def test_a_network_that_the_last_step_broke_is_no_result(
 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser(stages: Stages) -> None:
-    recipe, step = recipes.build(stages.student_job(), stages.bench()), stages.step()
+    recipe, step = recipes.build(stages.student_job(), stages.setup()), stages.step()
     recipe.forward(step)
     assert step.teacher is not None
     step.teacher[1, 0, 0, 0] = float("nan")
@@ -223,7 +223,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser(stages: Stage
         strict=True,
     ):
         with pytest.raises(DivergenceError, match=f"phase {what} at image 0"):
-            loop.advance(phase, recipe, [step], stages.student_job().training, stages.bench().workers)
+            loop.advance(phase, recipe, [step], stages.student_job().training, stages.setup().workers)
         assert not phase.optimizer.state
     moved = [
         name
@@ -264,7 +264,7 @@ def test_with_a_weight_of_zero_no_energy_network_is_built(
     monkeypatch.setattr(networks, "energy", None)
     result = trained(stages.student_job(mi__weight=0))
     assert not [name for name in result.metrics if name.startswith("energy/")]
-    assert set(recipes.build(stages.student_job(mi__weight=0), stages.bench()).networks) == {"generator"}
+    assert set(recipes.build(stages.student_job(mi__weight=0), stages.setup()).networks) == {"generator"}
 
 
 def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, trained: Trained) -> None:
@@ -272,8 +272,8 @@ def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, train
         assert {name for name in evaluation if name.startswith("energy/")} == ENERGY_NAMES
         assert {
             "val/miou",
-            "val/kd_judge",
-            "val/fd_judge",
+            "val/kd_evaluator",
+            "val/fd_evaluator",
             "train/l1",
             "train/dissimilarity",
             "nimg",
@@ -287,12 +287,12 @@ def test_the_energy_phase_moves_the_energy_alone_and_the_student_phase_the_stude
     stages: Stages, positive: str
 ) -> None:
     job = stages.student_job(mi__positive=positive)
-    recipe, step = recipes.build(job, stages.bench()), stages.step()
+    recipe, step = recipes.build(job, stages.setup()), stages.step()
     assert [phase.name for phase in recipe.phases] == ["energy", "generator"]
     recipe.forward(step)
     for phase in recipe.phases:
         before = networks_state(recipe)
-        loop.advance(phase, recipe, [step], job.training, stages.bench().workers)
+        loop.advance(phase, recipe, [step], job.training, stages.setup().workers)
         after = networks_state(recipe)
         assert {
             name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])
@@ -317,7 +317,7 @@ def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_sam
     stages: Stages,
 ) -> None:
     def negatives(nimg: int) -> Tensor:
-        recipe, step = recipes.build(stages.student_job(), stages.bench()), stages.step(nimg)
+        recipe, step = recipes.build(stages.student_job(), stages.setup()), stages.step(nimg)
         recipe.forward(step)
         recipe.phases[0].loss(step)
         assert step.pairs is not None and step.pairs.negatives is not None
@@ -356,12 +356,12 @@ def assert_same(given: TrialResult, expected: TrialResult, tolerance: float) -> 
     )
 
 
-def test_the_judges_loss_of_a_batch_is_the_mean_of_its_parts_where_pixels_are_ignored_too(
+def test_the_evaluators_loss_of_a_batch_is_the_mean_of_its_parts_where_pixels_are_ignored_too(
     stages: Stages,
 ) -> None:
-    bench = stages.bench()
-    bench = bench._replace(info=bench.info.model_copy(update={"ignore_index": 255}))
-    recipe, step = recipes.build(stages.judge_job(), bench), stages.step()
+    setup = stages.setup()
+    setup = setup._replace(info=setup.info.model_copy(update={"ignore_index": 255}))
+    recipe, step = recipes.build(stages.evaluator_job(), setup), stages.step()
     assert step.batch.labels is not None
     step.batch.labels[0] = 255
     losses = []
@@ -453,8 +453,8 @@ def test_bfloat16_stays_close_and_keeps_weights_energies_and_losses_in_float32(
     monkeypatch.setattr(
         nn.Conv2d, "forward", lambda self, x: seen.append((out := conv(self, x)).dtype) or out
     )
-    recipe_ = recipes.build(job, stages.bench())
-    loop.carry_out(recipe_, job.training, stages.bench())
+    recipe_ = recipes.build(job, stages.setup())
+    loop.apply_execution(recipe_, job.training, stages.setup())
     step = stages.step()
     seen.clear()
     recipe_.forward(step)
@@ -489,7 +489,7 @@ def test_the_learning_rate_is_constant_then_falls_linearly_to_zero() -> None:
 
 def test_the_average_keeps_half_of_itself_in_a_half_life(stages: Stages) -> None:
     average, network = (
-        networks.generator(stages.experiment.student.generator, stages.bench().info, seed) for seed in (0, 1)
+        networks.generator(stages.experiment.student.generator, stages.setup().info, seed) for seed in (0, 1)
     )
     expected = [(a + b) / 2 for a, b in zip(average.parameters(), network.parameters(), strict=True)]
     for _ in range(4):
@@ -509,7 +509,7 @@ def test_order_and_mirroring_depend_on_seed_image_and_pass_and_not_on_the_number
         found: list[list[tuple[int, bool]]] = []
         for nimg in range(0, 48, 4):
             steps = [
-                next_step(split, config, nimg, stages.bench()._replace(workers=Workers(rank, number)))
+                next_step(split, config, nimg, stages.setup()._replace(workers=Workers(rank, number)))
                 for rank in range(number)
             ]
             found.append([pair for step in steps for pair in zip(step.indices.tolist(), step.flips.tolist())])

@@ -17,7 +17,7 @@ from raydistill.planning.checks import check
 from raydistill.records import store, tables
 from raydistill.records.files import write_json_atomic
 from raydistill.records.pareto import hypervolume, members
-from raydistill.search import Prior, identity, random_pick, warm_start
+from raydistill.search import PriorObservation, identity, random_configuration, warm_start
 from raydistill.search.simulate import simulate
 from raydistill.search.surrogate import GaussianProcess, Inputs
 from raydistill.sweep.run import _find_sweep, _new_sweep
@@ -49,21 +49,26 @@ def test_another_source_helps_whatever_its_level() -> None:
     assert errors[1] < 0.3 * errors[0] and errors[1] < 0.15
 
 
-def prior(count: int = 40, seed: int = 5) -> list[Prior]:
+def prior_observations(count: int = 40, seed: int = 5) -> list[PriorObservation]:
     """Another scale and another level: what a shorter training may give."""
     rng = np.random.default_rng(seed)
-    picks = [random_pick(space(), rng) for _ in range(count)]
+    configurations = [random_configuration(space(), rng) for _ in range(count)]
     return [
-        Prior(picked, [0.5 * miou(picked) + 0.1, float(costs_of(picked)["cost/macs"])], 1) for picked in picks
+        PriorObservation(
+            configuration, [0.5 * miou(configuration) + 0.1, float(costs_of(configuration)["cost/macs"])], 1
+        )
+        for configuration in configurations
     ]
 
 
-def volume(history: list[search.Told]) -> float:
+def volume(history: list[search.Observation]) -> float:
     return hypervolume([entry.values for entry in history if entry.values], ["max", "min"], [0.0, 256_000.0])
 
 
 def test_the_first_trials_are_better_than_without() -> None:
-    warm_run, cold_run = (volume(run(problem()._replace(prior=given), 6)) for given in (prior(), ()))
+    warm_run, cold_run = (
+        volume(run(problem()._replace(prior_observations=given), 6)) for given in (prior_observations(), ())
+    )
     assert warm_run > 1.2 * cold_run
 
 
@@ -72,40 +77,47 @@ def test_what_is_known_is_proposed_too_and_once() -> None:
     of = problem(parameters=SMALL)
     rng = np.random.default_rng(0)
     known = {
-        identity(picked): Prior(picked, values_of(of, picked), 1)
-        for picked in (random_pick(of.space, rng) for _ in range(99))
+        identity(configuration): PriorObservation(configuration, values_of(of, configuration), 1)
+        for configuration in (random_configuration(of.space, rng) for _ in range(99))
     }
-    of = of._replace(prior=list(known.values()))
-    assert {identity(entry.picked) for entry in run(of, 12)} == set(known)
-    points = [row.values for row in of.prior]
+    of = of._replace(prior_observations=list(known.values()))
+    assert {identity(entry.configuration) for entry in run(of, 12)} == set(known)
+    points = [row.values for row in of.prior_observations]
     assert members(points, ["max", "min"])[list(known).index(identity(search.propose(of, [], 0)))]
 
 
 def test_a_proposal_depends_on_the_rows_and_on_nothing_else() -> None:
-    of, other = problem()._replace(prior=prior()), problem()._replace(prior=prior(seed=6))
+    of, other = (
+        problem()._replace(prior_observations=prior_observations()),
+        problem()._replace(prior_observations=prior_observations(seed=6)),
+    )
     history = run(of, 8, mixed_outcome)
     for number in (0, 3, 7):
         assert (
-            search.propose(of._replace(prior=list(of.prior)), list(history[:number]), number)
-            == history[number].picked
+            search.propose(
+                of._replace(prior_observations=list(of.prior_observations)), list(history[:number]), number
+            )
+            == history[number].configuration
         )
-    assert search.propose(other, [], 0) != history[0].picked
+    assert search.propose(other, [], 0) != history[0].configuration
 
 
 def test_samplers_that_cannot_tell_sources_apart_do_not_look() -> None:
     for sampler in set(search.SAMPLERS) - set(warm_start.SAMPLERS) - {"gp"}:
-        assert search.propose(problem(sampler)._replace(prior=prior()), [], 0) == search.propose(
-            problem(sampler), [], 0
-        )
+        assert search.propose(
+            problem(sampler)._replace(prior_observations=prior_observations()), [], 0
+        ) == search.propose(problem(sampler), [], 0)
 
 
 def test_rows_that_mislead_are_overruled_by_the_trials() -> None:
     """Their values belong to each other's configurations."""
-    told = prior()
+    told = prior_observations()
     wrong = [
         row._replace(values=[told[-1 - index].values[0], row.values[1]]) for index, row in enumerate(told)
     ]
-    with_wrong, without = (volume(run(problem()._replace(prior=given), 14)) for given in (wrong, ()))
+    with_wrong, without = (
+        volume(run(problem()._replace(prior_observations=given), 14)) for given in (wrong, ())
+    )
     assert with_wrong > 0.9 * without
 
 
@@ -113,10 +125,12 @@ def test_rows_that_mislead_are_overruled_by_the_trials() -> None:
 def test_a_killed_sweep_with_a_warm_start_goes_on_to_the_same_end(share: float) -> None:
     of = problem(parameters={name: MIXED[name] for name in ("a", "b", "kind")})
     rows = [
-        Prior({name: row.picked[name] for name in ("a", "b", "kind")}, row.values, row.source)
-        for row in prior(12)
+        PriorObservation(
+            {name: row.configuration[name] for name in ("a", "b", "kind")}, row.values, row.source
+        )
+        for row in prior_observations(12)
     ]
-    of = of._replace(prior=rows)
+    of = of._replace(prior_observations=rows)
     whole = simulate(of, training, num_trials=12, num_workers=3)
     killed = simulate(
         of, training, num_trials=12, num_workers=3, until_sec=share * max(trial.ends_sec for trial in whole)
@@ -130,8 +144,13 @@ def test_a_killed_sweep_with_a_warm_start_goes_on_to_the_same_end(share: float) 
 
 def plain(count: int = 12) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    picks = [random_pick(space(), rng) for _ in range(count)]
-    return pd.DataFrame([{**picked, "val/miou": miou(picked), "remark": "old"} for picked in picks])
+    configurations = [random_configuration(space(), rng) for _ in range(count)]
+    return pd.DataFrame(
+        [
+            {**configuration, "val/miou": miou(configuration), "remark": "old"}
+            for configuration in configurations
+        ]
+    )
 
 
 def read(path: Path | str, tmp_path: Path, **fields: Any) -> warm_start.WarmStart:
@@ -144,14 +163,16 @@ def test_a_plain_table_has_parameters_and_objectives_as_columns(kind: str, tmp_p
     table.to_csv(path, index=False) if kind == "csv" else path.write_text(
         json.dumps(json.loads(table.to_json(orient="records")))
     )
-    rows, said = read(path, tmp_path)
-    assert len(rows) == 12 and said == [f"warm start: 12 rows of {path}"]
+    rows, printed = read(path, tmp_path)
+    assert len(rows) == 12 and printed == [f"warm start: 12 rows of {path}"]
     for row, (_, given) in zip(rows, table.iterrows()):
         assert row.source == 1 and row.values == pytest.approx(
-            [given["val/miou"], costs_of(row.picked)["cost/macs"]]
+            [given["val/miou"], costs_of(row.configuration)["cost/macs"]]
         )
-        assert row.picked["a"] == given["a"] and row.picked["rate"] == pytest.approx(given["rate"])
-        assert ("step" in row.picked) == (given["weight"] != "off")
+        assert row.configuration["a"] == given["a"] and row.configuration["rate"] == pytest.approx(
+            given["rate"]
+        )
+        assert ("step" in row.configuration) == (given["weight"] != "off")
 
 
 def test_choices_may_be_given_by_value(tmp_path: Path) -> None:
@@ -169,9 +190,9 @@ def test_what_is_of_no_use_is_counted(tmp_path: Path) -> None:
     table.loc[4, "val/miou"] = np.nan
     table["status"] = ["COMPLETE"] * 10 + ["PRUNED", "FAIL"]
     table.to_csv(tmp_path / "old.csv", index=False)
-    rows, said = read(tmp_path / "old.csv", tmp_path)
+    rows, printed = read(tmp_path / "old.csv", tmp_path)
     assert len(rows) == 5
-    assert said[0].endswith(
+    assert printed[0].endswith(
         "without 4 outside the space, 1 without a finite number for every objective, 2 not trained to the end"
     )
 
@@ -219,14 +240,14 @@ def result_table(count: int = 6) -> pd.DataFrame:
 def test_rows_of_a_result_table_that_were_measured_alike_are_one_source(tmp_path: Path) -> None:
     tables.write_tables(tmp_path, result_table(), pd.DataFrame())
     for name in ("trials.csv", "trials.parquet"):
-        rows, said = read(tmp_path / name, tmp_path)
+        rows, printed = read(tmp_path / name, tmp_path)
         assert sorted(row.source for row in rows) == [1, 1, 1, 2, 2, 2]
         assert (
-            "6 rows" in said[0]
-            and "2 kinds of measurement" in said[0]
-            and said[0].endswith("without 1 of no student of a search")
+            "6 rows" in printed[0]
+            and "2 kinds of measurement" in printed[0]
+            and printed[0].endswith("without 1 of no student of a search")
         )
-        assert all(row.values[1] == costs_of(row.picked)["cost/macs"] for row in rows)
+        assert all(row.values[1] == costs_of(row.configuration)["cost/macs"] for row in rows)
 
 
 def test_several_files_are_several_sources_and_too_many_rows_are_thinned_with_the_front_kept(
@@ -235,13 +256,13 @@ def test_several_files_are_several_sources_and_too_many_rows_are_thinned_with_th
     big = plain(400)
     big.to_csv(tmp_path / "big.csv", index=False)
     plain().to_csv(tmp_path / "old.csv", index=False)
-    rows, said = warm_start.read(
+    rows, printed = warm_start.read(
         [str(tmp_path / name) for name in ("big.csv", "old.csv")], "known-cost", tmp_path, space(), costs_of
     )
     assert [sum(row.source == source for row in rows) for source in (1, 2)] == [
         60,
         12,
-    ] and "340 more than 120 in all" in said[0]
+    ] and "340 more than 120 in all" in printed[0]
     every = np.array([[row["val/miou"], costs_of(row)["cost/macs"]] for row in big.to_dict("records")])
     on_front = every[members(every, ["max", "min"])]
     assert {tuple(np.round(point, 9)) for point in on_front} <= {
@@ -285,9 +306,9 @@ def test_what_is_not_there_or_no_table_is_refused(tmp_path: Path) -> None:
 def test_the_copy_in_the_sweeps_folder_gives_the_same_rows_and_a_changed_one_is_refused(
     tmp_path: Path,
 ) -> None:
-    record, files = warm_start.facts(["old.csv"], prior(3))
+    record, files = warm_start.facts(["old.csv"], prior_observations(3))
     write_json_atomic(tmp_path / warm_start.FILE, files[warm_start.FILE])
-    assert warm_start.load(tmp_path, record) == prior(3) and warm_start.load(tmp_path, {}) == []
+    assert warm_start.load(tmp_path, record) == prior_observations(3) and warm_start.load(tmp_path, {}) == []
     text = (tmp_path / warm_start.FILE).read_text()
     (tmp_path / warm_start.FILE).write_text(text.replace('"source": 1', '"source": 2', 1))
     with pytest.raises(StoreError, match=r"warm_start.json: damaged or unreadable: the digest"):
@@ -297,10 +318,10 @@ def test_the_copy_in_the_sweeps_folder_gives_the_same_rows_and_a_changed_one_is_
 def test_a_sweep_that_goes_on_reads_its_copy_though_the_original_is_gone(tmp_path: Path) -> None:
     small = {"data.num_train": 16, "data.num_val": 8, "data.num_test": 8}
     table, chosen = tmp_path / "old.csv", load_space("default")
-    picks = [random_pick(chosen, np.random.default_rng(number)) for number in range(5)]
-    pd.DataFrame([picked | {"val/miou": 0.1 * number} for number, picked in enumerate(picks)]).to_csv(
-        table, index=False
-    )
+    configurations = [random_configuration(chosen, np.random.default_rng(number)) for number in range(5)]
+    pd.DataFrame(
+        [configuration | {"val/miou": 0.1 * number} for number, configuration in enumerate(configurations)]
+    ).to_csv(table, index=False)
     given = {
         "store": str(tmp_path / "runs"),
         "set": tuple(f"{path}={value}" for path, value in small.items()),
@@ -316,7 +337,8 @@ def test_a_sweep_that_goes_on_reads_its_copy_though_the_original_is_gone(tmp_pat
     again = check(warmed.model_copy(update={"resume": True}))
     assert again.definition == plan.definition and _find_sweep(again) == folder
     assert (
-        warm_start.load(folder, store.read_sweep(folder)) == list(plan.warm.rows) and len(plan.warm.rows) == 5
+        warm_start.load(folder, store.read_sweep(folder)) == list(plan.warm_start.rows)
+        and len(plan.warm_start.rows) == 5
     )
     with pytest.raises(
         ConfigError, match="--warm-start with --sampler tpe: only known-cost and modelled-cost can"

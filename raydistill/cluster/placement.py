@@ -61,11 +61,11 @@ class Placement(NamedTuple):
         return self.group.cpus if self.inline else DRIVER_CPUS
 
 
-class Places(NamedTuple):
+class Placements(NamedTuple):
     """Every stage of a sweep."""
 
     stages: Group
-    """Judge and teacher."""
+    """Evaluator and teacher."""
     trials: Placement
     recheck: Group
 
@@ -73,11 +73,11 @@ class Places(NamedTuple):
 # ---- what fits ------------------------------------------------------------------------------------------------------
 
 
-def place(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[], int]) -> Places:
-    """Judge and teacher, trials and recheck on these nodes.
+def place_stages(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[], int]) -> Placements:
+    """Evaluator and teacher, trials and recheck on these nodes.
 
     Args:
-        trial_bytes: predicts the GPU memory of a worker of the dearest trial; called where the memory of a GPU decides.
+        trial_bytes: predicts the GPU memory of a worker of the most expensive trial; called where the memory of a GPU decides.
 
     Raises:
         ConfigError: a stage does not fit; the message has the arithmetic.
@@ -98,7 +98,7 @@ def place(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[]
             "use fewer workers or more machines",
         )
     concurrent = fits if options.max_concurrent is None else min(options.max_concurrent, fits)
-    return Places(_stages(nodes, options), Placement(inline, group, concurrent), _recheck(nodes, group))
+    return Placements(_stages(nodes, options), Placement(inline, group, concurrent), _recheck(nodes, group))
 
 
 def why(nodes: Sequence[Node], options: SweepOptions, placement: Placement) -> str:
@@ -167,7 +167,7 @@ def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, trial_bytes: 
 
 
 def _stages(nodes: Sequence[Node], options: SweepOptions) -> Group:
-    """Judge and teacher: nothing else runs then."""
+    """Evaluator and teacher: nothing else runs then."""
     gpus = (
         (1.0 if any(node.gpus >= 1 for node in nodes) else 0.0)
         if options.teacher_gpus is None

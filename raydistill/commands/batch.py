@@ -1,6 +1,6 @@
 """A batch: every sweep checked first, then one after the other on one Ray, and one table over all of them.
 
-The sweeps' ledgers are the truth: a resume skips what is finished and goes on with what is not. Judge and teacher are shared, as all
+The sweeps' ledgers are the truth: a resume skips what is finished and goes on with what is not. Evaluator and teacher are shared, as all
 sweeps have one store and its cache keys them. STORE/batches/<name>/ holds the time spent, the tables, and what made a sweep fail.
 """
 
@@ -29,7 +29,7 @@ from raydistill.records.files import write_atomic
 from raydistill.records.trials import read_trials
 from raydistill.sweep import run as sweep_run
 from raydistill.sweep import tracking
-from raydistill.terminal import Progress
+from raydistill.terminal import Terminal
 
 _OWN = ("space", "data", "store", "name", "resume", "plan", "seed", "set", "mlflow", "experiment")
 """Options of a sweep that the batch itself gives."""
@@ -56,27 +56,27 @@ def run(path: Path, *, resume: bool, plan_only: bool) -> int:
     tracking.require_reachable(batch.mlflow)
     sweeps = check_all(batch, resume)
     folder = sweeps[0].plan.store / "batches" / batch.name
-    progress = Progress()
-    _say_plan(batch, sweeps, progress)
+    terminal = Terminal()
+    _say_plan(batch, sweeps, terminal)
     if plan_only:
         return 0
     with store.locked(folder / "lock", what=f"batch {batch.name}", wait=False):
         meter = Meter(batch.budget, folder / "batch.json", sweeps)
         try:
-            states = _run_all(batch, sweeps, meter, progress)
+            states = _run_all(batch, sweeps, meter, terminal)
         except KeyboardInterrupt:
-            progress.say(f"interrupted; finished trials are kept. Go on: raydistill batch {path} --resume")
+            terminal.say(f"interrupted; finished trials are kept. Go on: raydistill batch {path} --resume")
             return 130
         finally:
             meter.clock.sec()
             remote.push(folder)
-        _report(batch, sweeps, states, folder, progress)
+        _report(batch, sweeps, states, folder, terminal)
         remote.push(folder)
     left = [f"{name} ({state})" for name, state in states.items() if state != FINISHED]
     if left:
         why = f"{meter.stopped}. " if meter.stopped else ""
         more = "; raise the budget in the file first" if meter.stopped else ""
-        progress.say(f"{why}Not finished: {', '.join(left)}. Go on: raydistill batch {path} --resume{more}")
+        terminal.say(f"{why}Not finished: {', '.join(left)}. Go on: raydistill batch {path} --resume{more}")
     return 1 if left else 0
 
 
@@ -93,8 +93,8 @@ def check_all(batch: Batch, resume: bool) -> list[Sweep]:
         except InputError as error:
             problems.setdefault(str(error), []).append(f"{Path(space).stem}-{method.name}")
     if problems:
-        said = [f"{', '.join(where)}: {what}" for what, where in problems.items()]
-        raise ConfigError(f"batch {batch.name}: {len(said)} things to correct:\n" + "\n".join(said))
+        messages = [f"{', '.join(where)}: {what}" for what, where in problems.items()]
+        raise ConfigError(f"batch {batch.name}: {len(messages)} things to correct:\n" + "\n".join(messages))
     _require_different(batch, plans)
     sweeps = []
     for entry in batch.sweeps():
@@ -168,22 +168,22 @@ def _check_folders(batch: Batch, sweeps: Sequence[Sweep], resume: bool) -> None:
         raise StoreError(f"batch {batch.name}: {len(problems)} sweeps to correct:\n" + "\n".join(problems))
 
 
-def _say_plan(batch: Batch, sweeps: Sequence[Sweep], progress: Progress) -> None:
+def _say_plan(batch: Batch, sweeps: Sequence[Sweep], terminal: Terminal) -> None:
     rows = []
     for each in sweeps:
         state = FINISHED if is_finished(each) else "goes on" if each.folder.exists() else "new"
         rows.append((each.name, state, each.plan.options.trials, len(each.plan.baselines)))
     table = pd.DataFrame(rows, columns=["sweep", "state", "searched trials", "baselines"])
-    progress.rows(f"batch {batch.name}", table)
+    terminal.rows(f"batch {batch.name}", table)
     teachers = {
-        digest([each.plan.experiment.judge, each.plan.experiment.teacher, each.plan.data.digest])
+        digest([each.plan.experiment.evaluator, each.plan.experiment.teacher, each.plan.data.digest])
         for each in sweeps
     }
     limits = [] if batch.budget.hours is None else [f"{batch.budget.hours:g} hours"]
     limits += [] if batch.budget.trials is None else [f"{batch.budget.trials} searched trials"]
-    progress.say(
+    terminal.say(
         f"{len(sweeps)} sweeps: {table['searched trials'].sum()} searched trials, {table['baselines'].sum()} baselines, one recheck each; "
-        f"judge and teacher of {len(teachers)} kinds, each trained once; budget: {' and '.join(limits) or 'no limit'}"
+        f"evaluator and teacher of {len(teachers)} kinds, each trained once; budget: {' and '.join(limits) or 'no limit'}"
     )
 
 
@@ -228,7 +228,7 @@ def _num_searched(each: Sweep) -> int:
     return sum(trial["role"] == "search" for trial in read_trials(each.folder)) if each.folder.exists() else 0
 
 
-def _run_all(batch: Batch, sweeps: Sequence[Sweep], meter: Meter, progress: Progress) -> dict[str, str]:
+def _run_all(batch: Batch, sweeps: Sequence[Sweep], meter: Meter, terminal: Terminal) -> dict[str, str]:
     """Every sweep's name with its state: finished, failed with the reason, unfinished, or not started."""
     states = {each.name: FINISHED if is_finished(each) else "not started" for each in sweeps}
     left = [each for each in sweeps if states[each.name] != FINISHED]
@@ -238,23 +238,23 @@ def _run_all(batch: Batch, sweeps: Sequence[Sweep], meter: Meter, progress: Prog
         for each in left:
             if not meter.may_start(_num_searched(each) < each.plan.options.trials):
                 break
-            progress.say(f"sweep {sweeps.index(each) + 1} of {len(sweeps)}")
-            states[each.name] = _run_one(batch, each, meter, progress)
+            terminal.say(f"sweep {sweeps.index(each) + 1} of {len(sweeps)}")
+            states[each.name] = _run_one(batch, each, meter, terminal)
     return states
 
 
-def _run_one(batch: Batch, each: Sweep, meter: Meter, progress: Progress) -> str:
+def _run_one(batch: Batch, each: Sweep, meter: Meter, terminal: Terminal) -> str:
     """The sweep's state afterwards. Whatever makes it fail is its own: the others go on."""
     try:
-        with sweep_run.opened(each.plan, progress) as (folder, tracker):
+        with sweep_run.opened(each.plan, terminal) as (folder, tracker):
             tags = {"raydistill.config.batch": batch.name}
             code = sweep_run.run_one(
-                each.plan, folder, tracker, progress, tags=tags, may_start=meter.may_start
+                each.plan, folder, tracker, terminal, tags=tags, may_start=meter.may_start
             )
     except Exception as error:
         log = meter.clock.file.parent / f"{each.name}.error.txt"
         log.write_text(traceback.format_exc())
-        progress.say(f"sweep {each.name} failed: {type(error).__name__}: {error}; see {log}")
+        terminal.say(f"sweep {each.name} failed: {type(error).__name__}: {error}; see {log}")
         return f"failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
     if code == 0:
         return FINISHED
@@ -323,16 +323,16 @@ def batch_tables(
 
 
 def _report(
-    batch: Batch, sweeps: Sequence[Sweep], states: dict[str, str], folder: Path, progress: Progress
+    batch: Batch, sweeps: Sequence[Sweep], states: dict[str, str], folder: Path, terminal: Terminal
 ) -> None:
     by_sweep, summary, fronts = batch_tables(sweeps, states)
     for name, table in (("sweeps", by_sweep), ("summary", summary), ("fronts", fronts)):
         write_atomic(folder / f"{name}.csv", partial(table.to_csv, index=False))
-    progress.console.print()
-    progress.rows(f"batch {batch.name}: every sweep", by_sweep.drop(columns=["space", "method", "seed"]))
+    terminal.console.print()
+    terminal.rows(f"batch {batch.name}: every sweep", by_sweep.drop(columns=["space", "method", "seed"]))
     if len(summary):
-        progress.rows("mean and standard deviation over seeds", summary)
-    progress.say(f"tables: {folder}/sweeps.csv, summary.csv and fronts.csv (every front member)")
-    progress.say(
+        terminal.rows("mean and standard deviation over seeds", summary)
+    terminal.say(f"tables: {folder}/sweeps.csv, summary.csv and fronts.csv (every front member)")
+    terminal.say(
         f"in MLflow: tags.`raydistill.config.batch` = '{batch.name}' in experiment {batch.experiment}"
     )

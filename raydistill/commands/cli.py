@@ -136,7 +136,7 @@ def sweep(
     ] = None,
     experiment: Annotated[str, typer.Option(help="MLflow experiment.")] = "raydistill",
 ) -> None:
-    """Train judge and teacher, search students, print and store the frontier."""
+    """Train evaluator and teacher, search students, print and store the frontier."""
     from raydistill.config.paths import validated
     from raydistill.config.sweep_options import SweepOptions
     from raydistill.sweep.run import run
@@ -168,20 +168,20 @@ def plan_(**options: Any) -> None:
     sweep(**options | {"plan": True})
 
 
-evaluator_app = typer.Typer(no_args_is_help=True, help="Judges: networks that score and give no loss.")
+evaluator_app = typer.Typer(no_args_is_help=True, help="Evaluators: networks that score and give no loss.")
 app.add_typer(evaluator_app, name="evaluator")
 
 
 @evaluator_app.command("train")
 def train_evaluator(
-    space: Annotated[str, typer.Option(help="Search space whose judge it is.")] = "default",
+    space: Annotated[str, typer.Option(help="Search space whose evaluator it is.")] = "default",
     data: Annotated[str | None, typer.Option(help="Folder of pictures, for spaces that read one.")] = None,
-    store: Annotated[str, typer.Option(help="Results folder: sweeps in it find this judge.")] = "runs",
+    store: Annotated[str, typer.Option(help="Results folder: sweeps in it find this evaluator.")] = "runs",
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="A config path; repeatable.")
     ] = None,
 ) -> None:
-    """Train the judge of a space on data of your own, and say its ceiling: its score of real pictures."""
+    """Train the evaluator of a space on data of your own, and say its ceiling: its score of real pictures."""
     from raydistill.commands.evaluator import EvaluatorOptions, run
     from raydistill.config.paths import validated
 
@@ -302,8 +302,8 @@ def evaluate(
             help="drn105 or torchscript: mIoU at the size of the label files; repeatable.",
         ),
     ] = None,
-    judge: Annotated[
-        str | None, typer.Option(help="Folder of a judge; default: the one of the trials.")
+    evaluator: Annotated[
+        str | None, typer.Option(help="Folder of an evaluator; default: the one of the trials.")
     ] = None,
     paired: Annotated[
         bool, typer.Option("--paired", help="Picture i of a folder belongs to real picture i.")
@@ -325,7 +325,7 @@ def evaluate(
     options = {
         "given": tuple(given), "data": data, "real": real, "split": split, "set": tuple(set_ or ()), "extractors": tuple(extractor or ()),
         "segmenters": tuple(segmenter or ()),
-        "judge": judge, "paired": paired, "num": num, "resamples": resamples, "against": against, "store": store, "as_json": as_json,
+        "evaluator": evaluator, "paired": paired, "num": num, "resamples": resamples, "against": against, "store": store, "as_json": as_json,
     }  # fmt: skip
     raise typer.Exit(run(validated(EvaluateOptions, options, where="command line")))
 
@@ -486,15 +486,15 @@ def frontier(
 ) -> None:
     """Print a sweep's result table again."""
     from raydistill.records.tables import read_table
-    from raydistill.terminal import Progress
+    from raydistill.terminal import Terminal
 
     if not (sweep_dir / "trials.parquet").exists():
         raise StoreError(
             f"{sweep_dir}: no finished sweep here (no trials.parquet); an interrupted one goes on with --resume"
         )
     table = read_table(sweep_dir / "trials.parquet")
-    Progress().table(f"frontier of {sweep_dir.name}", table[table["front.member"]].sort_values("cost.macs"))
-    Progress().table("all other trials", table[~table["front.member"]].sort_values("cost.macs"))
+    Terminal().table(f"frontier of {sweep_dir.name}", table[table["front.member"]].sort_values("cost.macs"))
+    Terminal().table("all other trials", table[~table["front.member"]].sort_values("cost.macs"))
 
 
 def _with_plugins(command: Callable[..., None]) -> Callable[..., None]:

@@ -25,7 +25,7 @@ from raydistill.cluster.nodes import Answer
 from raydistill.errors import ConfigError, StoreError
 from raydistill.records import remote, store
 from raydistill.sweep import tracking
-from raydistill.terminal import Progress
+from raydistill.terminal import Terminal
 
 _DASHBOARD_PORT = 8265
 _SKEW_WARN_SEC, _SKEW_FAIL_SEC = 2.0, 60.0
@@ -50,7 +50,7 @@ def run(folder: Path, mlflow: str | None, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=1))
     else:
-        console = Progress().console
+        console = Terminal().console
         for finding in findings:
             advice = f"\n{'':6}{'':16}-> {finding.advice}" if finding.advice else ""
             console.print(

@@ -24,12 +24,12 @@ from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import picture_sets
 from raydistill.evaluation.extractors import load_extractor
 from raydistill.evaluation.picture_sets import Pictures
-from raydistill.evaluation.scoring import Labels, Real, Score, judge_extractor, require_same_conditions
-from raydistill.evaluation.segmenters import Segmenter, judge_segmenter, load_segmenter
+from raydistill.evaluation.scoring import Labels, Real, Score, evaluator_extractor, require_same_conditions
+from raydistill.evaluation.segmenters import Segmenter, evaluator_segmenter, load_segmenter
 from raydistill.exchange.trained import Trained, trained_at
 from raydistill.models import saved
 from raydistill.records import store
-from raydistill.terminal import Progress
+from raydistill.terminal import Terminal
 
 VERSION = 1
 
@@ -44,7 +44,7 @@ class EvaluateOptions(Frozen):
     set: tuple[str, ...] = ()
     extractors: tuple[str, ...] = ()
     segmenters: tuple[str, ...] = ()
-    judge: str | None = None
+    evaluator: str | None = None
     paired: bool = False
     num: PositiveInt | None = None
     resamples: NonNegativeInt = 200
@@ -89,14 +89,14 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
     split, real = _real(options, trained, device)
     extractors = [load_extractor(text, device) for text in options.extractors]
     labels = [_full_size_labels(options, load_segmenter(text, device), split) for text in options.segmenters]
-    if split is not None and (judge := _judge(options, trained)) is not None:
-        network = saved.load(judge, split.info, device)
-        extractors.insert(0, judge_extractor(network, judge.digest))
+    if split is not None and (evaluator := _evaluator(options, trained)) is not None:
+        network = saved.load(evaluator, split.info, device)
+        extractors.insert(0, evaluator_extractor(network, evaluator.digest))
         if split.info.has_labels:
-            labels.insert(0, _labels(judge_segmenter(network, judge.digest), split))
+            labels.insert(0, _labels(evaluator_segmenter(network, evaluator.digest), split))
     if not extractors and not labels and not options.paired:
         raise ConfigError(
-            "nothing to score with: give --extractor KIND=FILE, --judge FOLDER, --segmenter KIND=FILE, or --paired"
+            "nothing to score with: give --extractor KIND=FILE, --evaluator FOLDER, --segmenter KIND=FILE, or --paired"
         )
     fakes = {given: _pictures(given, trained.get(given), split, options, device) for given in options.given}
     if options.num is not None:
@@ -206,18 +206,20 @@ def _size(
     )
 
 
-def _judge(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored | None:
-    """The named judge, or the one that all the given trials were scored by. Raises CheckpointError where it gives a loss."""
+def _evaluator(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored | None:
+    """The named evaluator, or the one that all the given trials were scored by. Raises CheckpointError where it gives a loss."""
     jobs = [found.job for found in trained.values() if found.job is not None]
-    if options.judge is not None:
-        folder = Path(options.judge)
-        judge = saved.stored(folder / "network" if (folder / "network").is_dir() else folder, kind="judge")
+    if options.evaluator is not None:
+        folder = Path(options.evaluator)
+        evaluator = saved.stored(
+            folder / "network" if (folder / "network").is_dir() else folder, kind="evaluator"
+        )
     else:
-        judges = {job.judge.digest: job.judge for job in jobs if job.judge is not None}
-        if len(judges) != 1:
+        evaluators = {job.evaluator.digest: job.evaluator for job in jobs if job.evaluator is not None}
+        if len(evaluators) != 1:
             return None
-        judge = next(iter(judges.values()))
-    return judge
+        evaluator = next(iter(evaluators.values()))
+    return evaluator
 
 
 def _labels(segmenter: Segmenter, split: Split) -> Labels:
@@ -281,7 +283,7 @@ def _short(scores: Mapping[str, list[Score]]) -> dict[str, list[Score]]:
 
 
 def _print(scores: Mapping[str, list[Score]]) -> None:
-    progress = Progress()
+    terminal = Terminal()
     every = [(given, score) for given, found in scores.items() for score in found]
     rows = [
         {
@@ -299,8 +301,8 @@ def _print(scores: Mapping[str, list[Score]]) -> None:
         for given, score in every
     ]
     table = pd.DataFrame(rows)
-    progress.rows("scores", table.loc[:, (table != "").any()])
+    terminal.rows("scores", table.loc[:, (table != "").any()])
     for name, digest in dict.fromkeys(
         (score.extractor, score.extractor_digest) for _, score in every if score.extractor
     ):
-        progress.console.print(f"extractor: {name}, SHA-256 {digest}", markup=False)
+        terminal.console.print(f"extractor: {name}, SHA-256 {digest}", markup=False)

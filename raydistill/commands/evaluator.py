@@ -1,4 +1,4 @@
-"""`raydistill evaluator train`: a space's judge by itself, on data of one's own, in one process."""
+"""`raydistill evaluator train`: a space's evaluator by itself, on data of one's own, in one process."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from raydistill.data import prepare, read_info
 from raydistill.models import networks
 from raydistill.planning.checks import with_data
 from raydistill.records import store
-from raydistill.terminal import Progress
-from raydistill.trials.stages import train_judge
+from raydistill.terminal import Terminal
+from raydistill.trials.stages import train_evaluator
 
 
 class EvaluatorOptions(Frozen):
@@ -23,12 +23,12 @@ class EvaluatorOptions(Frozen):
 
 
 def run(options: EvaluatorOptions) -> int:
-    """Trains the judge where sweeps in this store look for it, or finds it there; says its ceiling. Returns 0.
+    """Trains the evaluator where sweeps in this store look for it, or finds it there; says its ceiling. Returns 0.
 
     Raises:
         InputError: before any cost. RunError: the training diverged.
     """
-    where, progress = f"--space {options.space}", Progress()
+    where, terminal = f"--space {options.space}", Terminal()
     experiment = with_data(space.preset_of(space.load_space(options.space), where), options.data, where)
     experiment = with_values(
         experiment, presets.expanded(parse_assignments(list(options.set)), "--set"), where="--set"
@@ -38,13 +38,13 @@ def run(options: EvaluatorOptions) -> int:
     info = read_info(data)
 
     def report(numbers: dict[str, float]) -> None:
-        progress.say(
+        terminal.say(
             ", ".join(
                 f"{name} {value:,.4g}" for name, value in numbers.items() if name.startswith(("nimg", "val/"))
             )
         )
 
-    judge, result = train_judge(experiment, data, cache, report)
+    evaluator, result = train_evaluator(experiment, data, cache, report)
     ceiling = ", ".join(
         f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.startswith("val/")
     )
@@ -53,7 +53,11 @@ def run(options: EvaluatorOptions) -> int:
         "input": "the input picture, where lower is better",
         "classes": f"{len(info.picture_classes)} classes of pictures",
         "turns": "quarter turns",
-    }[networks.judged(info)]
-    progress.say(f"judge {judge.digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores")
-    progress.say(f"use it: raydistill evaluate ... --data {data.path} --judge {Path(judge.path).parent}")
+    }[networks.evaluator_task(info)]
+    terminal.say(
+        f"evaluator {evaluator.digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores"
+    )
+    terminal.say(
+        f"use it: raydistill evaluate ... --data {data.path} --evaluator {Path(evaluator.path).parent}"
+    )
     return 0

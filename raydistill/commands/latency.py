@@ -17,7 +17,7 @@ from raydistill.config.base import Frozen
 from raydistill.errors import ConfigError
 from raydistill.exchange.generator_file import inputs_for, open_generator, plain
 from raydistill.models import cost
-from raydistill.terminal import Progress
+from raydistill.terminal import Terminal
 
 _WARM_UP = 5
 
@@ -49,7 +49,7 @@ def run(options: LatencyOptions) -> int:
     if options.as_json:
         print(json.dumps({"load_average_before": busy, "rows": rows}, indent=1))
     else:
-        Progress().rows(
+        Terminal().rows(
             f"latency, {options.device}, {options.threads} threads, {options.repeats} forwards",
             pd.DataFrame(rows),
         )

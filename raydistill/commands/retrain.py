@@ -15,7 +15,7 @@ from raydistill.config.experiment import Job
 from raydistill.errors import BudgetError, StoreError
 from raydistill.records import remote, store, tables
 from raydistill.records.trials import read_trials, write_trial
-from raydistill.terminal import Progress
+from raydistill.terminal import Terminal
 from raydistill.trials.run_job import perform
 
 
@@ -32,7 +32,7 @@ class RetrainOptions(Frozen):
 
 def run(options: RetrainOptions) -> int:
     """Trains, or goes on with, that trial; returns the exit code: 0, or 1 where the training failed."""
-    progress, sweep = Progress(), remote.sweep_of(options.sweep)
+    terminal, sweep = Terminal(), remote.sweep_of(options.sweep)
     _pull(sweep)
     original = _original(sweep, options)
     job = _lengthened(Job.model_validate(original["job"]), options)
@@ -41,18 +41,18 @@ def run(options: RetrainOptions) -> int:
     with store.locked(sweep / "retrained" / f"{trial['trial_id']}.lock", what=f"{folder}", wait=False):
         if not (folder / "trial.json").exists():
             write_trial(folder, trial)
-        progress.say(
+        terminal.say(
             f"trial {original['trial_id']}, {original['label']}, at {options.nimg:,} images; in {folder}"
         )
         try:
-            result = perform(job, folder, lambda numbers: progress.say(_line(numbers)))
+            result = perform(job, folder, lambda numbers: terminal.say(_line(numbers)))
         except KeyboardInterrupt:
-            progress.say("interrupted; go on: the same command")
+            terminal.say("interrupted; go on: the same command")
             return 130
     if result["status"] != "COMPLETE":
-        progress.say(f"{result['status']}: {result['reason']}")
+        terminal.say(f"{result['status']}: {result['reason']}")
         return 1
-    progress.rows(f"trial {original['trial_id']} at both lengths", _comparison(original["result"], result))
+    terminal.rows(f"trial {original['trial_id']} at both lengths", _comparison(original["result"], result))
     return 0
 
 
@@ -91,7 +91,7 @@ def _original(sweep: Path, options: RetrainOptions) -> dict[str, Any]:
 
 def _lengthened(job: Job, options: RetrainOptions) -> Job:
     changes = {"budget_nimg": options.nimg} | ({} if options.seed is None else {"seed": options.seed})
-    for what, needed in (("data", job.data), ("judge", job.judge), ("teacher", job.teacher)):
+    for what, needed in (("data", job.data), ("evaluator", job.evaluator), ("teacher", job.teacher)):
         if needed is None:
             continue
         remote.pull(Path(needed.path))

@@ -1,4 +1,4 @@
-"""Networks as configs: every generator family, discriminators, the energy, the judge. Widths are named by layer or stage.
+"""Networks as configs: every generator family, discriminators, the energy, the evaluator. Widths are named by layer or stage.
 
 `Widths.uniform(ngf)` gives a family's published proportions at base width `ngf`: what the uniform baselines are.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, PositiveInt, model_validator
 
 from raydistill.config.base import Frozen
-from raydistill.config.variants import Kinds
+from raydistill.config.variants import Variants
 
 Width = Annotated[int, Field(ge=1, le=4096)]
 Blocks = Annotated[int, Field(ge=1, le=256)]
@@ -264,11 +264,11 @@ class StyleganDiscriminator(Frozen):
     widths: StyleganWidths = StyleganWidths.published(64)
 
 
-PICTURE_KINDS = Kinds("family", ResnetGenerator, MobileResnetGenerator, UnetGenerator, EnhanceGenerator)
-NOISE_KINDS = Kinds("family", SaganGenerator, StyleganGenerator)
-PictureGenerator = Annotated[Generator, PICTURE_KINDS]
-NoiseGenerator = Annotated[Generator, NOISE_KINDS]
-AnyGenerator = Annotated[Generator, Kinds("family", PICTURE_KINDS, NOISE_KINDS)]
+PICTURE_VARIANTS = Variants("family", ResnetGenerator, MobileResnetGenerator, UnetGenerator, EnhanceGenerator)
+NOISE_VARIANTS = Variants("family", SaganGenerator, StyleganGenerator)
+PictureGenerator = Annotated[Generator, PICTURE_VARIANTS]
+NoiseGenerator = Annotated[Generator, NOISE_VARIANTS]
+AnyGenerator = Annotated[Generator, Variants("family", PICTURE_VARIANTS, NOISE_VARIANTS)]
 
 
 # ---- the others -------------------------------------------------------------------------------------------------------
@@ -288,6 +288,6 @@ class EnergyNetwork(Frozen):
     """None: floor(log2(min(height, width))) - 1."""
 
 
-class JudgeNetwork(Frozen):
+class EvaluatorNetwork(Frozen):
     width: Width = 16
     feature_width: Width = 64

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-from raydistill.config.variants import CODE
+from raydistill.config.variants import PLUGIN_DIGESTS
 
 
 class Frozen(BaseModel):
@@ -45,7 +45,7 @@ def canonical(value: Any) -> Any:
             for name in fields
             if not {LOCATION, EXECUTION} & set(fields[name].metadata)
         }
-        return kept | ({"plugin": CODE[type(value)]} if type(value) in CODE else {})
+        return kept | ({"plugin": PLUGIN_DIGESTS[type(value)]} if type(value) in PLUGIN_DIGESTS else {})
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

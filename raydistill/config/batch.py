@@ -77,8 +77,8 @@ class Batch(Frozen):
     def sweeps(self) -> Iterator["Entry"]:
         """Every sweep of the batch, in its order."""
         axes: dict[Axis, Sequence[Any]] = {"seed": self.seeds, "space": self.spaces, "method": self.methods}
-        for picked in product(*(axes[axis] for axis in self.order)):
-            by_axis = dict(zip(self.order, picked, strict=True))
+        for configuration in product(*(axes[axis] for axis in self.order)):
+            by_axis = dict(zip(self.order, configuration, strict=True))
             yield Entry(by_axis["space"], by_axis["method"], by_axis["seed"])
 
 

@@ -8,7 +8,7 @@ from pydantic import (
 )
 
 from raydistill.config.base import Frozen, Location
-from raydistill.config.variants import Kinds
+from raydistill.config.variants import Variants
 
 
 class Degradation(Frozen):
@@ -66,7 +66,7 @@ class FolderData(DataSet):
     """Aligned and unpaired pictures only: which half or domain is the input. A is the left half."""
 
 
-DATA_KINDS = Kinds("kind", ShapesData, FolderData)
+DATA_VARIANTS = Variants("kind", ShapesData, FolderData)
 
 
-Data = Annotated[DataSet, DATA_KINDS]
+Data = Annotated[DataSet, DATA_VARIANTS]

@@ -13,7 +13,7 @@ from pydantic import (
 
 from raydistill.config.base import Frozen, Stored, digest
 from raydistill.config.data import Data
-from raydistill.config.training import AnyTraining, DistillTraining, JudgeTraining, TeacherTraining
+from raydistill.config.training import AnyTraining, DistillTraining, EvaluatorTraining, TeacherTraining
 
 # ---- the mutual-information term ------------------------------------------------------------------------------------
 
@@ -25,10 +25,10 @@ from raydistill.config.training import AnyTraining, DistillTraining, JudgeTraini
 
 
 class Experiment(Frozen):
-    """All that one sweep needs: the data, and how judge, teacher and students are trained."""
+    """All that one sweep needs: the data, and how evaluator, teacher and students are trained."""
 
     data: Data
-    judge: JudgeTraining
+    evaluator: EvaluatorTraining
     teacher: TeacherTraining
     student: DistillTraining
 
@@ -40,14 +40,18 @@ class Job(Frozen):
     """Raised when `train` gives another result for the same config, so that nothing older is reused."""
     training: AnyTraining
     data: Stored
-    judge: Stored | None = None
+    evaluator: Stored | None = None
     teacher: Stored | None = None
 
     @model_validator(mode="after")
-    def _judge_gives_no_loss(self) -> "Job":
-        if self.judge is not None and self.teacher is not None and self.judge.digest == self.teacher.digest:
+    def _evaluator_gives_no_loss(self) -> "Job":
+        if (
+            self.evaluator is not None
+            and self.teacher is not None
+            and self.evaluator.digest == self.teacher.digest
+        ):
             raise ValueError(
-                f"network {self.judge.digest} is the teacher, so it cannot be the judge too: what gives a loss never scores"
+                f"network {self.evaluator.digest} is the teacher, so it cannot be the evaluator too: what gives a loss never scores"
             )
         return self
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from raydistill.config.variants import Kinds
+from raydistill.config.variants import Variants
 from raydistill.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -41,16 +41,16 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
     """
     data, valid = config.model_dump(mode="json"), list(leaves(config))
     for path, value in values.items():
-        kinds, (section, _, name) = _kinds_at(config, path), path.rpartition(".")
-        if not kinds or value == _holder(data, path)[name]:
+        variants, (section, _, name) = _variants_at(config, path), path.rpartition(".")
+        if not variants or value == _holder(data, path)[name]:
             continue
-        if not isinstance(value, str) or value not in kinds:
-            close = nearest(str(value), list(kinds))
-            known = f"Known: {', '.join(kinds)}. Nearest: {close!r}. One of a plug-in needs --plugin."
+        if not isinstance(value, str) or value not in variants:
+            close = nearest(str(value), list(variants))
+            known = f"Known: {', '.join(variants)}. Nearest: {close!r}. One of a plug-in needs --plugin."
             raise ConfigError(f"{where}: {path}: there is no {value!r}. {known}")
-        _holder(data, section)[section.rpartition(".")[2]] = _defaults(kinds[value]) | {name: value}
+        _holder(data, section)[section.rpartition(".")[2]] = _defaults(variants[value]) | {name: value}
         valid = [known for known in valid if not known.startswith(f"{section}.")] + _paths(
-            kinds[value], f"{section}."
+            variants[value], f"{section}."
         )
     if unknown := [path for path in values if path not in valid]:
         raise ConfigError(f"{where}: {' '.join(_unknown(path, valid, data) for path in unknown)}")
@@ -72,7 +72,7 @@ def _holder(data: dict[str, Any], path: str) -> dict[str, Any]:
     return data
 
 
-def _kinds_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
+def _variants_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
     """Value -> class, where `path` is the field that tells the classes of a section apart; else nothing."""
     parents, found = path.split("."), dict[str, type[BaseModel]]()
     if len(parents) > 1:
@@ -81,9 +81,9 @@ def _kinds_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
         for parent in parents:
             owner = getattr(owner, parent, None)
         field = type(owner).model_fields.get(section) if isinstance(owner, BaseModel) else None
-        for kinds in field.metadata if field is not None else ():
-            if isinstance(kinds, Kinds) and kinds.tag == name:
-                found = dict(kinds.classes)
+        for variants in field.metadata if field is not None else ():
+            if isinstance(variants, Variants) and variants.tag == name:
+                found = dict(variants.classes)
     return found
 
 

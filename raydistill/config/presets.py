@@ -30,7 +30,7 @@ from raydistill.config.training import (
     CycleganTraining,
     DistillTraining,
     EnhanceTraining,
-    JudgeTraining,
+    EvaluatorTraining,
     Pix2pixTraining,
     SaganTraining,
     Stylegan2Training,
@@ -42,7 +42,7 @@ def shapes32() -> Experiment:
     """The embedded default: drawn label maps -> pictures at 32x32, sized for two CPU cores."""
     return Experiment(
         data=ShapesData(),
-        judge=JudgeTraining(
+        evaluator=EvaluatorTraining(
             budget_nimg=8_000,
             report_every_nimg=4_000,
             optimizer=Optimizer(learning_rate=2e-3, betas=(0.9, 0.999), decay_start=0.3),
@@ -79,7 +79,9 @@ def labelled() -> Experiment:
     base = shapes32()
     return Experiment(
         data=FolderData(height=48, width=64),
-        judge=base.judge.model_copy(update={"budget_nimg": 24_000, "report_every_nimg": 8_000, "flip": True}),
+        evaluator=base.evaluator.model_copy(
+            update={"budget_nimg": 24_000, "report_every_nimg": 8_000, "flip": True}
+        ),
         teacher=base.teacher.model_copy(
             update={"budget_nimg": 24_000, "report_every_nimg": 6_000, "flip": True}
         ),
@@ -90,7 +92,7 @@ def labelled() -> Experiment:
 
 
 def aligned() -> Experiment:
-    """A folder of A|B pictures, at 64x64. There are no labels: the judge predicts A from B, and its features score."""
+    """A folder of A|B pictures, at 64x64. There are no labels: the evaluator predicts A from B, and its features score."""
     return labelled().model_copy(update={"data": FolderData(height=64, width=64, layout="aligned")})
 
 
@@ -115,7 +117,7 @@ def enhance() -> Experiment:
     student = generator.model_copy(update={"widths": EnhanceWidths.uniform(8)})
     return Experiment(
         data=FolderData(height=96, width=128, degrade=Degradation(scale=2, noise_std=10.0)),
-        judge=base.judge.model_copy(update={"budget_nimg": 8_000, "report_every_nimg": 4_000}),
+        evaluator=base.evaluator.model_copy(update={"budget_nimg": 8_000, "report_every_nimg": 4_000}),
         teacher=EnhanceTraining(
             budget_nimg=8_000,
             report_every_nimg=2_000,
@@ -151,7 +153,7 @@ def sagan() -> Experiment:
     }
     return Experiment(
         data=FolderData(height=64, width=64),
-        judge=base.judge.model_copy(update={"budget_nimg": 16_000, "flip": False}),
+        evaluator=base.evaluator.model_copy(update={"budget_nimg": 16_000, "flip": False}),
         teacher=SaganTraining(
             batch_size=8,
             budget_nimg=24_000,
@@ -179,7 +181,7 @@ def stylegan2() -> Experiment:
 
     return Experiment(
         data=FolderData(height=32, width=32),
-        judge=base.judge.model_copy(update={"budget_nimg": 16_000, "flip": False}),
+        evaluator=base.evaluator.model_copy(update={"budget_nimg": 16_000, "flip": False}),
         teacher=Stylegan2Training(
             budget_nimg=24_000,
             report_every_nimg=6_000,
@@ -206,7 +208,7 @@ def cyclegan() -> Experiment:
 
     return Experiment(
         data=FolderData(height=48, width=64, layout="unpaired"),
-        judge=base.judge.model_copy(update={"budget_nimg": 16_000}),
+        evaluator=base.evaluator.model_copy(update={"budget_nimg": 16_000}),
         teacher=CycleganTraining(
             batch_size=4,
             budget_nimg=12_000,

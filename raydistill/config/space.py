@@ -25,8 +25,8 @@ COSTS = ("cost/macs", "cost/params", "cost/memory_gb")
 on a CPU the same number, so that a sweep may go on elsewhere."""
 QUALITIES = {
     "val/miou": "max",
-    "val/kd_judge": "min",
-    "val/fd_judge": "min",
+    "val/kd_evaluator": "min",
+    "val/fd_evaluator": "min",
     "val/psnr": "max",
     "val/ssim": "max",
 }
@@ -235,16 +235,16 @@ def preset_of(space: SearchSpace, where: str) -> Experiment:
     return PRESETS[space.preset]()
 
 
-def active(space: SearchSpace, picked: dict[str, Any]) -> dict[str, Any]:
+def active(space: SearchSpace, configuration: dict[str, Any]) -> dict[str, Any]:
     """Without the parameters whose when-condition does not hold. `picked` has keys for choices."""
 
     def is_active(path: str) -> bool:
         condition = space.when.get(path)
         return condition is None or (
-            is_active(condition.parameter) and picked[condition.parameter] in condition.keys
+            is_active(condition.parameter) and configuration[condition.parameter] in condition.keys
         )
 
-    return {path: value for path, value in picked.items() if is_active(path)}
+    return {path: value for path, value in configuration.items() if is_active(path)}
 
 
 def depth(space: SearchSpace, path: str) -> int:
@@ -257,11 +257,13 @@ def is_affordable(space: SearchSpace, costs: Mapping[str, float]) -> bool:
     return all(window.low <= costs[window.cost] <= window.high for window in space.constraints)
 
 
-def values_of(space: SearchSpace, picked: dict[str, Any]) -> dict[str, Any]:
+def values_of(space: SearchSpace, configuration: dict[str, Any]) -> dict[str, Any]:
     """Config values of picked parameters: choices' keys become their options."""
     return {
-        path: d.options[picked[path]] if isinstance(d := space.parameters[path], Choice) else picked[path]
-        for path in picked
+        path: d.options[configuration[path]]
+        if isinstance(d := space.parameters[path], Choice)
+        else configuration[path]
+        for path in configuration
     }
 
 
@@ -289,8 +291,8 @@ def value_in(space: SearchSpace, path: str, value: Any, *, by_option: bool = Fal
     return int(number) if step else number
 
 
-def corner(space: SearchSpace, highest: bool) -> dict[str, Any]:
-    """The picked parameters at one end of every range: the cheapest or the dearest network, as cost grows with each width."""
+def extreme_configuration(space: SearchSpace, highest: bool) -> dict[str, Any]:
+    """The configuration at one end of every range: the cheapest or the most expensive network, as cost grows with each width."""
     out: dict[str, Any] = {}
     for path, distribution in space.parameters.items():
         if isinstance(distribution, Choice):

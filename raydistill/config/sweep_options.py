@@ -20,9 +20,9 @@ class SweepOptions(Frozen):
     """A rate to plan with, of an image in any training; None: measured."""
     trials: int = 8
     max_hours: PositiveFloat | None = None
-    """Wall-clock time over every start of the sweep, judge and teacher included."""
+    """Wall-clock time over every start of the sweep, evaluator and teacher included."""
     max_gpu_hours: PositiveFloat | None = None
-    """Of the trials that have ended; judge and teacher are not counted."""
+    """Of the trials that have ended; evaluator and teacher are not counted."""
     seed: NonNegativeInt = 0
     sampler: str = "known-cost"
     early_stopping: bool = False

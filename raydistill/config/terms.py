@@ -12,7 +12,7 @@ from pydantic import (
 
 from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
 from raydistill.config.base import Frozen, Optimizer
-from raydistill.config.variants import Kinds
+from raydistill.config.variants import Variants
 
 
 class Term(Frozen):
@@ -78,7 +78,7 @@ class PairCritic(LearntTerm):
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, betas=(0.5, 0.999))
 
 
-TERM_KINDS = Kinds("kind", MutualInformation, VariationalInformation, PairCritic)
+TERM_VARIANTS = Variants("kind", MutualInformation, VariationalInformation, PairCritic)
 
 
-AnyTerm = Annotated[Term, TERM_KINDS]
+AnyTerm = Annotated[Term, TERM_VARIANTS]

@@ -13,7 +13,7 @@ from pydantic import (
 from raydistill.config.architectures import (
     STYLEGAN_GROUP,
     AnyGenerator,
-    JudgeNetwork,
+    EvaluatorNetwork,
     PatchDiscriminator,
     PictureGenerator,
     SaganDiscriminator,
@@ -23,7 +23,7 @@ from raydistill.config.architectures import (
 )
 from raydistill.config.base import EXECUTION, Frozen, Optimizer, Stored
 from raydistill.config.terms import AnyTerm, MutualInformation
-from raydistill.config.variants import Kinds
+from raydistill.config.variants import Variants
 
 
 class Execution(Frozen):
@@ -75,11 +75,11 @@ class Training(Frozen):
         return None
 
 
-class JudgeTraining(Training):
+class EvaluatorTraining(Training):
     """The evaluator: predicts the input (classes, or the input picture where there are no labels) from a real picture."""
 
-    recipe: Literal["judge"] = "judge"
-    network: JudgeNetwork = JudgeNetwork()
+    recipe: Literal["evaluator"] = "evaluator"
+    network: EvaluatorNetwork = EvaluatorNetwork()
 
 
 class GeneratorTraining(Training):
@@ -195,12 +195,12 @@ class DistillTraining(Training):
     mi: AnyTerm = MutualInformation()
 
 
-TEACHER_KINDS = Kinds(
+TEACHER_VARIANTS = Variants(
     "recipe", Pix2pixTraining, EnhanceTraining, SaganTraining, Stylegan2Training, CycleganTraining
 )
 
 
-TeacherTraining = Annotated[GeneratorTraining, TEACHER_KINDS]
+TeacherTraining = Annotated[GeneratorTraining, TEACHER_VARIANTS]
 
 
-AnyTraining = Annotated[Training, Kinds("recipe", JudgeTraining, DistillTraining, TEACHER_KINDS)]
+AnyTraining = Annotated[Training, Variants("recipe", EvaluatorTraining, DistillTraining, TEACHER_VARIANTS)]

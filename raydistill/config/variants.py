@@ -5,20 +5,20 @@ from typing import Any
 from pydantic import BaseModel, SerializationInfo
 from pydantic_core import PydanticCustomError, core_schema
 
-CODE: dict[type[BaseModel], str] = {}
+PLUGIN_DIGESTS: dict[type[BaseModel], str] = {}
 """Config class of a plug-in -> digest of the plug-in. Part of the digest of every config that has a section of that class."""
 
 
-class Kinds:
-    """The classes of one section, by the value of their field `tag`. As `Annotated[Base, Kinds(...)]` it is the type of the section."""
+class Variants:
+    """The classes of one section, by the value of their field `tag`. As `Annotated[Base, Variants(...)]` it is the type of the section."""
 
-    def __init__(self, tag: str, *classes: "type[BaseModel] | Kinds"):
+    def __init__(self, tag: str, *classes: "type[BaseModel] | Variants"):
         """Of `classes`, and of all that other kinds have or will have."""
         self.tag = tag
         self._own: dict[str, type[BaseModel]] = {}
-        self._others = [each for each in classes if isinstance(each, Kinds)]
+        self._others = [each for each in classes if isinstance(each, Variants)]
         for each in classes:
-            if not isinstance(each, Kinds):
+            if not isinstance(each, Variants):
                 self.add(each)
 
     def add(self, config: type[BaseModel]) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from raydistill.data.files import Row, entries
-from raydistill.data.sample import FileLayout, Found, Sample, Splits
+from raydistill.data.sample import FileLayout, Sample, Splits, SplitsOnDisk
 from raydistill.data.source import SplitName
 from raydistill.errors import DataError
 
 
-def idx(root: Path) -> Found | None:
+def idx(root: Path) -> SplitsOnDisk | None:
     """LeCun's format. train-*, and t10k-* as test."""
     there = {path.name.removesuffix(".gz"): path for path in entries(root)} if root.is_dir() else {}
     if "train-images-idx3-ubyte" not in there:
@@ -55,7 +55,7 @@ _NPZ_NAMES: dict[SplitName, tuple[tuple[str, str], ...]] = {
 }
 
 
-def npz(root: Path) -> Found | None:
+def npz(root: Path) -> SplitsOnDisk | None:
     if root.suffix.lower() != ".npz" or not root.is_file():
         return None
     try:
@@ -100,7 +100,7 @@ def _rows(where: str, images: np.ndarray, labels: np.ndarray | None) -> list[Sam
     return [Sample(name, row, class_id=class_id) for name, row, class_id in zip(names, rows, ids)]
 
 
-def _of_arrays(layout: FileLayout, splits: Splits, files: list[Path]) -> Found:
+def _of_arrays(layout: FileLayout, splits: Splits, files: list[Path]) -> SplitsOnDisk:
     ids = {sample.class_id for samples in splits.values() for sample in samples}
     if None in ids and len(ids) > 1:
         raise DataError(
@@ -111,4 +111,4 @@ def _of_arrays(layout: FileLayout, splits: Splits, files: list[Path]) -> Found:
         if None in ids
         else tuple(f"class_{index}" for index in range(max(index for index in ids if index is not None) + 1))
     )
-    return Found(layout, splits, tuple(files), class_names=names)
+    return SplitsOnDisk(layout, splits, tuple(files), class_names=names)

@@ -16,7 +16,7 @@ from raydistill.config.data import FolderData
 from raydistill.data.classes import cityscapes_classes, label_of, listed_classes, seen_classes
 from raydistill.data.detect import find
 from raydistill.data.files import decode_pictures
-from raydistill.data.sample import Found, Sample
+from raydistill.data.sample import Sample, SplitsOnDisk
 from raydistill.data.source import Classes, Source
 from raydistill.data.split import _enough, carve
 from raydistill.errors import DataError
@@ -70,7 +70,7 @@ def folder_source(config: FolderData) -> Source:
     return source
 
 
-def classes_of(found: Found, root: Path) -> Callable[[], Classes | None]:
+def classes_of(found: SplitsOnDisk, root: Path) -> Callable[[], Classes | None]:
     """Of its label maps; may read them all when called. classes.json is looked at now."""
     if found.layout == "cityscapes":
         return cityscapes_classes
@@ -83,7 +83,7 @@ def classes_of(found: Found, root: Path) -> Callable[[], Classes | None]:
     return functools.cache(lambda: listed or seen_classes(labels))
 
 
-def _identity(root: Path, found: Found) -> list[tuple[str, int, int]]:
+def _identity(root: Path, found: SplitsOnDisk) -> list[tuple[str, int, int]]:
     """(path below the root, size in bytes, mtime in ns) of each file that the data depend on."""
     base = root.parent if root.is_file() else root
     return [

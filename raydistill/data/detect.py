@@ -20,14 +20,14 @@ from typing import Any, Literal
 
 from raydistill.data.arrays import idx, npz
 from raydistill.data.files import PICTURES, File, by_stem, entries, few, file_at, files_of, text_of
-from raydistill.data.sample import FileLayout, Found, Sample, Splits
+from raydistill.data.sample import FileLayout, Sample, Splits, SplitsOnDisk
 from raydistill.data.source import SPLITS, SplitName
 from raydistill.errors import DataError
 
 LABELS = (".png",)
 
 
-def find(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> Found:
+def find(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> SplitsOnDisk:
     """The data set at `root`, a folder or file; where a folder holds nothing but one zip or npz file, the one in that.
 
     Raises:
@@ -52,7 +52,7 @@ def find(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> Found:
     )
 
 
-def look(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> Found | None:
+def look(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> SplitsOnDisk | None:
     """The data set whose files lie at `root` itself; None where there is none of that layout."""
     if not root.is_file():
         entries(root)
@@ -71,7 +71,7 @@ def packed(folder: Path) -> list[Path]:
     )
 
 
-def _looks_aligned(found: Found) -> bool:
+def _looks_aligned(found: SplitsOnDisk) -> bool:
     """Whether loose pictures are A|B: the first is twice as wide as high."""
     if found.layout != "pictures":
         return False
@@ -82,7 +82,7 @@ def _looks_aligned(found: Found) -> bool:
 # ---- pairs ----------------------------------------------------------------------------------------------------------
 
 
-def _labelled(root: Path) -> Found | None:
+def _labelled(root: Path) -> SplitsOnDisk | None:
     folders = [split for split in SPLITS if (root / split).is_dir()]
     if (root / "train" / "images").is_dir() or (root / "train" / "labels").is_dir():
         return _with_labels(
@@ -99,14 +99,16 @@ def _labelled(root: Path) -> Found | None:
     return None
 
 
-def _with_labels(layout: FileLayout, root: Path, pairs: "dict[SplitName, list[tuple[Path, Path]]]") -> Found:
+def _with_labels(
+    layout: FileLayout, root: Path, pairs: "dict[SplitName, list[tuple[Path, Path]]]"
+) -> SplitsOnDisk:
     extras = filter(Path.is_file, [root / "classes.json", *(root / f"{split}.txt" for split in SPLITS)])
     files = (*itertools.chain(*itertools.chain(*pairs.values())), *extras)
     samples = {
         split: [Sample(picture.stem, file_at(picture), file_at(label)) for picture, label in listed]
         for split, listed in pairs.items()
     }
-    return Found(layout, samples, files)
+    return SplitsOnDisk(layout, samples, files)
 
 
 def _pair_up(pictures_folder: Path, labels_folder: Path) -> list[tuple[Path, Path]]:
@@ -167,7 +169,7 @@ def _stem_of(entry: str) -> str:
     return name.stem if name.suffix.lower() in PICTURES else name.name
 
 
-def _cityscapes(root: Path) -> Found | None:
+def _cityscapes(root: Path) -> SplitsOnDisk | None:
     """The official val, which published scores are of, is "test"; the official test has no labels and is not read."""
     if not (root / "leftImg8bit").is_dir():
         return None
@@ -192,11 +194,11 @@ def _cityscapes(root: Path) -> Found | None:
     return _with_labels("cityscapes", root, pairs)
 
 
-def _aligned(root: Path) -> Found | None:
+def _aligned(root: Path) -> SplitsOnDisk | None:
     return _of_splits("aligned", root)
 
 
-def _unpaired(root: Path) -> Found | None:
+def _unpaired(root: Path) -> SplitsOnDisk | None:
     if not (root / "trainA").is_dir() and not (root / "trainB").is_dir():
         return None
     there = [split for split in SPLITS if any((root / f"{split}{domain}").is_dir() for domain in "AB")]
@@ -209,21 +211,21 @@ def _unpaired(root: Path) -> Found | None:
         for samples in part.values()
         for sample in samples
     ]
-    return Found("unpaired", found["B"], tuple(files), inputs=found["A"])
+    return SplitsOnDisk("unpaired", found["B"], tuple(files), inputs=found["A"])
 
 
 # ---- pictures, with or without classes ------------------------------------------------------------------------------
 
 
-def _pictures(root: Path) -> Found | None:
+def _pictures(root: Path) -> SplitsOnDisk | None:
     return _of_splits("pictures", root)
 
 
-def _of_splits(layout: FileLayout, root: Path) -> Found | None:
+def _of_splits(layout: FileLayout, root: Path) -> SplitsOnDisk | None:
     """Pictures in split folders or in the folder itself, or anywhere in a zip file."""
     if root.suffix.lower() == ".zip":
         listed = [Sample(file.name, file) for file in files_of(root) if file.is_picture]
-        return Found(layout, {"train": listed}, (root,)) if listed else None
+        return SplitsOnDisk(layout, {"train": listed}, (root,)) if listed else None
     if root.is_file():
         return None
     has_pictures = any(path.suffix.lower() in PICTURES for path in entries(root))
@@ -234,7 +236,7 @@ def _of_splits(layout: FileLayout, root: Path) -> Found | None:
     splits: Splits = {
         split: _flat(folder) for split, folder in (folders if "train" in folders else whole).items()
     }
-    return Found(
+    return SplitsOnDisk(
         layout, splits, tuple(Path(sample.picture.where) for samples in splits.values() for sample in samples)
     )
 
@@ -243,7 +245,7 @@ def _flat(folder: Path) -> list[Sample]:
     return [Sample(stem, file_at(path)) for stem, path in by_stem(folder, PICTURES).items()]
 
 
-def _classes(root: Path) -> Found | None:
+def _classes(root: Path) -> SplitsOnDisk | None:
     """Folders of pictures; a class is the path of a folder, without what all have in common."""
     if root.is_file() and root.suffix.lower() != ".zip":
         return None
@@ -268,10 +270,10 @@ def _classes(root: Path) -> Found | None:
     for file, name in zip(listed, names):
         at = next((split for split in splits if folders and file.name.startswith(f"{split}/")), SPLITS[0])
         splits[at].append(Sample(file.name, file, class_id=ids[name]))
-    return Found("classes", splits, _on_disk(root, listed), class_names=tuple(ids))
+    return SplitsOnDisk("classes", splits, _on_disk(root, listed), class_names=tuple(ids))
 
 
-def _nvlabs(root: Path) -> Found | None:
+def _nvlabs(root: Path) -> SplitsOnDisk | None:
     """dataset.json: {"labels": [[name, class id], ...] or null}."""
     if root.suffix.lower() != ".zip" and not (root / "dataset.json").is_file():
         return None
@@ -290,7 +292,7 @@ def _nvlabs(root: Path) -> Found | None:
         ) from None
     listed = [file for file in files.values() if file.is_picture]
     if by_name is None:
-        return Found(
+        return SplitsOnDisk(
             "nvlabs",
             {"train": [Sample(file.name, file) for file in listed]},
             _on_disk(root, [*listed, files["dataset.json"]]),
@@ -308,7 +310,7 @@ def _nvlabs(root: Path) -> Found | None:
         )
     samples = [Sample(file.name, file, class_id=by_name[file.name]) for file in listed]
     names = tuple(f"class_{index}" for index in range(max(by_name.values(), default=-1) + 1))
-    return Found(
+    return SplitsOnDisk(
         "nvlabs", {"train": samples}, _on_disk(root, [*listed, files["dataset.json"]]), class_names=names
     )
 
@@ -317,7 +319,7 @@ def _on_disk(root: Path, files: list[File]) -> tuple[Path, ...]:
     return (root,) if root.is_file() else tuple(root / file.name for file in files)
 
 
-LAYOUTS: dict[str, Callable[[Path], Found | None]] = {
+LAYOUTS: dict[str, Callable[[Path], SplitsOnDisk | None]] = {
     "npz": npz,
     "nvlabs": _nvlabs,
     "idx": idx,

@@ -18,7 +18,7 @@ from raydistill.data.decode import classes_of, halves
 from raydistill.data.detect import find, look, packed
 from raydistill.data.files import GREY
 from raydistill.data.prepared import IGNORED_COLOR
-from raydistill.data.sample import FileLayout, Found, Sample
+from raydistill.data.sample import FileLayout, Sample, SplitsOnDisk
 from raydistill.data.source import Classes, ids_in
 from raydistill.data.split import carve
 from raydistill.errors import DataError
@@ -182,7 +182,7 @@ def _ids(sample: Sample, classes: Classes | None) -> np.ndarray | None:
     return classes.encode(np.asarray(label_of(sample.label)), sample.label.where)
 
 
-def _mixed(samples: list[Sample], seen: _Seen, found: Found) -> Iterator[str]:
+def _mixed(samples: list[Sample], seen: _Seen, found: SplitsOnDisk) -> Iterator[str]:
     """What is wrong with the set as a whole."""
     total, grey = sum(seen.modes.values()), sum(count for mode, count in seen.modes.items() if mode in GREY)
     if 0 < grey < total:
@@ -204,7 +204,7 @@ def _mode(sample: Sample) -> str:
         return ""
 
 
-def _class_facts(found: Found, seen: _Seen) -> tuple[ClassFacts, ...]:
+def _class_facts(found: SplitsOnDisk, seen: _Seen) -> tuple[ClassFacts, ...]:
     names, counts = (
         (seen.classes.names, seen.pixels) if seen.classes is not None else (found.class_names, seen.pictures)
     )
@@ -224,7 +224,7 @@ def _ignored_share(seen: _Seen) -> float | None:
 # ---- the contact sheet ----------------------------------------------------------------------------------------------
 
 
-def _together(found: Found, sample: Sample, classes: Classes | None) -> list[Image.Image]:
+def _together(found: SplitsOnDisk, sample: Sample, classes: Classes | None) -> list[Image.Image]:
     """Input and picture, or the picture alone."""
     picture = sample.picture.image().convert("RGB")
     if found.layout == "aligned":

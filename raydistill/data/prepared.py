@@ -277,7 +277,7 @@ def load_split(stored: Stored, split: SplitName) -> Split:
     return replace(found, loaded=found, **middle)
 
 
-def shown_of(
+def training_crop(
     split: Split, indices: np.ndarray | slice, passes: np.ndarray | None, seed: int
 ) -> tuple[Split, Crop | None]:
     """Where pictures are read from, and which part of each is shown: of training pictures, in these passes, another one each time."""
@@ -320,7 +320,7 @@ def batch(
     None: pass 0, which no training has, and the middle.
     """
     assert split.info.pairing == "pairs", split.info.layout
-    source, crop = shown_of(split, indices, passes, seed)
+    source, crop = training_crop(split, indices, passes, seed)
     raw = pictures(source.targets, indices, device=device, flips=flips, crop=crop)
     labels = None if source.labels is None else _taken(source.labels, indices, device, flips, crop).long()
     if split.info.degrade.is_on:

@@ -25,7 +25,7 @@ Splits = dict[SplitName, list[Sample]]
 
 
 @dataclass(frozen=True)
-class Found:
+class SplitsOnDisk:
     layout: FileLayout
     splits: Splits
     files: tuple[Path, ...]

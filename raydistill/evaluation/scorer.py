@@ -1,4 +1,4 @@
-"""Scores of a generator, by a judge that gives no loss. Metric names carry split and extractor."""
+"""Scores of a generator, by an evaluator that gives no loss. Metric names carry split and extractor."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +24,8 @@ from raydistill.evaluation.metrics import (
     ssim,
 )
 from raydistill.models import saved
-from raydistill.models.evaluator import Judge, PictureJudge
-from raydistill.models.inputs import batches, evaluation_batch, latent_of, num_inputs, target_batches
+from raydistill.models.evaluator import PictureEvaluator, PixelEvaluator
+from raydistill.models.inputs import batches, evaluation_batch, latent_size, num_inputs, target_batches
 
 Produce = Callable[[Batch], Tensor]
 """(inputs, target, labels) -> pictures (B, 3, H, W) in [-1, 1]"""
@@ -33,13 +33,13 @@ MOST_PSNR = 100.0
 """dB: what equal pictures count in a mean, whose own is infinite."""
 
 
-class Evaluator:
+class Scorer:
     """Scores pictures of one split. The real features are computed once. `latent`: of generators that take noise."""
 
     def __init__(
         self,
         data: Stored,
-        judge: Stored,
+        evaluator: Stored,
         split: SplitName,
         device: torch.device,
         workers: Workers,
@@ -47,10 +47,10 @@ class Evaluator:
     ):
         self.name, self.device, self.workers, self.latent = split, device, workers, latent
         self.split = load_split(data, split)
-        self.judge: Judge | PictureJudge = saved.load(judge, self.split.info, device)
+        self.evaluator: PixelEvaluator | PictureEvaluator = saved.load(evaluator, self.split.info, device)
         self.real_features = self._real_features()
         self.context = {
-            "extractor": "judge",
+            "extractor": "evaluator",
             "split": split,
             "resize": "none",
             "num_samples": num_inputs(self.split, latent),
@@ -58,16 +58,18 @@ class Evaluator:
             "biased": biased(
                 min(len(self.split), num_inputs(self.split, latent)), self.real_features.shape[1]
             ),
-            "real_statistics": statistics_digest(data.digest, judge.digest, "none", split, len(self.split)),
+            "real_statistics": statistics_digest(
+                data.digest, evaluator.digest, "none", split, len(self.split)
+            ),
         }
 
     def score(self, produce: Produce) -> dict[str, float]:
-        """`<split>/kd_judge`, `<split>/fd_judge`; `<split>/miou` where there are labels; where inputs are pictures that belong to the
+        """`<split>/kd_evaluator`, `<split>/fd_evaluator`; `<split>/miou` where there are labels; where inputs are pictures that belong to the
         targets, `<split>/psnr` in dB and, where they are large enough, `<split>/ssim`. Collective."""
-        features, confusion, likeness = self._judged(produce)
+        features, confusion, likeness = self._evaluated(produce)
         scores = {
-            f"{self.name}/kd_judge": kernel_distance(self.real_features, features),
-            f"{self.name}/fd_judge": frechet_distance(self.real_features, features),
+            f"{self.name}/kd_evaluator": kernel_distance(self.real_features, features),
+            f"{self.name}/fd_evaluator": frechet_distance(self.real_features, features),
         }
         if likeness is not None:
             scores = dict(zip((f"{self.name}/psnr", f"{self.name}/ssim"), likeness.mean(0).tolist())) | scores
@@ -76,10 +78,10 @@ class Evaluator:
     @torch.no_grad()
     def _real_features(self) -> Tensor:
         parts = target_batches(self.split, self.device, self.workers)
-        return gather_rows(torch.cat([self.judge(part.target).features for part in parts]), self.workers)
+        return gather_rows(torch.cat([self.evaluator(part.target).features for part in parts]), self.workers)
 
     @torch.no_grad()
-    def _judged(self, produce: Produce) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    def _evaluated(self, produce: Produce) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Features (N, D), confusion (C, C) and likeness (N, 1 or 2) of all workers."""
         features, confusion, likeness, broken = [], None, [], torch.zeros(1, device=self.device)
         info = self.split.info
@@ -87,10 +89,10 @@ class Evaluator:
             output = produce(part)
             broken += not torch.isfinite(output).all()
             shown = to_uint8(output)
-            judgement = self.judge(to_float(shown))
-            features.append(judgement.features)
+            output_of_evaluator = self.evaluator(to_float(shown))
+            features.append(output_of_evaluator.features)
             if part.labels is not None:
-                counts = confusion_counts(judgement.prediction, part.labels, info.ignore_index)
+                counts = confusion_counts(output_of_evaluator.prediction, part.labels, info.ignore_index)
                 confusion = counts if confusion is None else confusion + counts
             if self.latent is None and info.pairing == "pairs" and not info.inputs_are_labels:
                 real = to_uint8(part.target)
@@ -130,19 +132,19 @@ def confusion_counts(scores: Tensor, labels: Tensor, ignore_index: int | None) -
 
 
 def score_network(
-    network: Stored, data: Stored, judge: Stored, split: SplitName, device: torch.device
+    network: Stored, data: Stored, evaluator: Stored, split: SplitName, device: torch.device
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """Scores of a finished generator with their context; one worker."""
-    evaluator = Evaluator(
-        data, judge, split, device, Workers(0, 1), latent_of(saved.generator_config(network))
+    scorer = Scorer(
+        data, evaluator, split, device, Workers(0, 1), latent_size(saved.generator_config(network))
     )
-    generator = saved.load(network, evaluator.split.info, device)
-    return evaluator.score(lambda part: generator(part.inputs)), evaluator.context
+    generator = saved.load(network, scorer.split.info, device)
+    return scorer.score(lambda part: generator(part.inputs)), scorer.context
 
 
-def score_real(data: Stored, judge: Stored, split: SplitName, device: torch.device) -> dict[str, float]:
+def score_real(data: Stored, evaluator: Stored, split: SplitName, device: torch.device) -> dict[str, float]:
     """The same scores for the real pictures of a split: the ceiling of its mIoU. One worker."""
-    return Evaluator(data, judge, split, device, Workers(0, 1)).score(lambda part: part.target)
+    return Scorer(data, evaluator, split, device, Workers(0, 1)).score(lambda part: part.target)
 
 
 def write_grid(

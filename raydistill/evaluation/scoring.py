@@ -17,7 +17,7 @@ from raydistill.evaluation.metrics import Moments
 from raydistill.evaluation.picture_sets import Pictures
 from raydistill.evaluation.scorer import confusion_counts, statistics_digest
 from raydistill.evaluation.segmenters import Segmenter
-from raydistill.models.evaluator import Judge, PictureJudge
+from raydistill.models.evaluator import PictureEvaluator, PixelEvaluator
 
 KNN = 3
 
@@ -231,14 +231,14 @@ def extracted(pictures: Pictures, extractors: Sequence[Extractor]) -> list[Tenso
     return features
 
 
-def judge_extractor(judge: Judge | PictureJudge, judge_digest: str) -> Extractor:
-    """The judge's bottleneck as an extractor."""
+def evaluator_extractor(evaluator: PixelEvaluator | PictureEvaluator, evaluator_digest: str) -> Extractor:
+    """The evaluator's bottleneck as an extractor."""
     return Extractor(
-        "judge",
-        judge_digest,
+        "evaluator",
+        evaluator_digest,
         "none",
-        judge.feature_width,
-        lambda pictures: judge(to_float(pictures)).features,
+        evaluator.feature_width,
+        lambda pictures: evaluator(to_float(pictures)).features,
     )
 
 

@@ -11,7 +11,7 @@ from raydistill.data import to_float
 from raydistill.errors import DataError
 from raydistill.evaluation.extractors import load_script, load_weights, sha256_of
 from raydistill.models.backbones import drn
-from raydistill.models.evaluator import Judge
+from raydistill.models.evaluator import PixelEvaluator
 
 _PART = 8
 """Pictures at a time through a large network."""
@@ -43,14 +43,14 @@ def load_segmenter(given: str, device: torch.device) -> Segmenter:
     return Segmenter(suffix, f"weights of unknown digest {digest}", digest, scores)
 
 
-def judge_segmenter(judge: Judge, judge_digest: str) -> Segmenter:
-    """The judge, whose scores have no suffix."""
+def evaluator_segmenter(evaluator: PixelEvaluator, evaluator_digest: str) -> Segmenter:
+    """The evaluator, whose scores have no suffix."""
 
     def scores(pictures: Tensor) -> Tensor:
         with torch.no_grad():
-            return judge(to_float(pictures)).prediction
+            return evaluator(to_float(pictures)).prediction
 
-    return Segmenter("", "judge", judge_digest, scores)
+    return Segmenter("", "evaluator", evaluator_digest, scores)
 
 
 def _drn105(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:

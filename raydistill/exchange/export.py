@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from raydistill.errors import ConfigError, RunError, StoreError
 from raydistill.exchange.generator_file import (
-    Finished,
+    LoadedGenerator,
     load_exported,
     metadata_of,
     plain,
@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 
 class Format(NamedTuple):
     suffix: str
-    write: Callable[[Finished, Tensor, Path], None]
+    write: Callable[[LoadedGenerator, Tensor, Path], None]
     """(generator, example inputs (2, ...), file)"""
     run: Callable[[Path, Tensor], Tensor]
     """(file, inputs) -> outputs, by what users of the file will use"""
@@ -34,7 +34,7 @@ class Format(NamedTuple):
     """Five lines of Python; `{file}` and `{shape}` are filled in."""
 
 
-def export(finished: Finished, inputs: Tensor, chosen: Format, out: Path) -> float:
+def export(finished: LoadedGenerator, inputs: Tensor, chosen: Format, out: Path) -> float:
     """Writes the file, unless its outputs for `inputs`, at once or one by one, are not PyTorch's; returns the largest difference."""
     temporary = out.with_name(f".{os.getpid()}-{out.name}")
     try:
@@ -58,7 +58,7 @@ def export(finished: Finished, inputs: Tensor, chosen: Format, out: Path) -> flo
     return difference
 
 
-def _write_onnx(finished: Finished, example: Tensor, file: Path) -> None:
+def _write_onnx(finished: LoadedGenerator, example: Tensor, file: Path) -> None:
     _require("onnx")
     names, batch = ("input", "picture"), {0: "batch"}
     with warnings.catch_warnings(
@@ -87,7 +87,7 @@ def _require(package: str) -> None:
         ) from None
 
 
-def _write_torchscript(finished: Finished, example: Tensor, file: Path) -> None:
+def _write_torchscript(finished: LoadedGenerator, example: Tensor, file: Path) -> None:
     with warnings.catch_warnings(action="ignore"):
         torch.jit.save(torch.jit.trace(plain(finished), example), str(file))
 
@@ -98,7 +98,7 @@ def _run_torchscript(file: Path, inputs: Tensor) -> Tensor:
     return outputs
 
 
-def _write_safetensors(finished: Finished, example: Tensor, file: Path) -> None:
+def _write_safetensors(finished: LoadedGenerator, example: Tensor, file: Path) -> None:
     save_file(
         {name: value.contiguous() for name, value in finished.module.state_dict().items()},
         file,
@@ -145,7 +145,7 @@ pictures = network(torch.zeros{shape})""",
 
 
 def model_card(
-    finished: Finished, chosen: Format, file: str, difference: float, inputs: str, *, licence: str = ""
+    finished: LoadedGenerator, chosen: Format, file: str, difference: float, inputs: str, *, licence: str = ""
 ) -> str:
     """Markdown: what the file is, where it comes from, what it costs and scores, how to load it.
 
@@ -192,7 +192,7 @@ def _scores(result: dict[str, object]) -> list[str]:
     )
 
 
-def _lineage(finished: Finished) -> list[str]:
+def _lineage(finished: LoadedGenerator) -> list[str]:
     job = finished.job
     assert job is not None
     rows = {
@@ -202,7 +202,7 @@ def _lineage(finished: Finished) -> list[str]:
         "seed": job.training.seed,
         "data": job.data.digest,
         "teacher": job.teacher.digest if job.teacher else "none",
-        "judge": job.judge.digest if job.judge else "none",
+        "evaluator": job.evaluator.digest if job.evaluator else "none",
         "git revision": finished.result.get("git_revision") or "not known",
     }
     return ["\n".join(f"* {name}: {value}" for name, value in rows.items())]

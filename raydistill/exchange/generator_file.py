@@ -29,7 +29,7 @@ from raydistill.seeds import torch_stream
 NUM_INPUTS = 4
 
 
-class Finished(NamedTuple):
+class LoadedGenerator(NamedTuple):
     path: Path
     config: Generator
     module: nn.Module
@@ -54,7 +54,7 @@ class Finished(NamedTuple):
         return GENERATORS[self.config.family].layers(self.config, self.in_channels, self.height, self.width)
 
 
-def open_generator(path: Path, size: tuple[int, int] | None = None) -> Finished:
+def open_generator(path: Path, size: tuple[int, int] | None = None) -> LoadedGenerator:
     """The generator at `path`. `size`: (height, width) of its pictures, where neither its data nor its family tells.
 
     Raises:
@@ -66,7 +66,7 @@ def open_generator(path: Path, size: tuple[int, int] | None = None) -> Finished:
         raise ConfigError(str(error)) from None
 
 
-def _opened(path: Path, size: tuple[int, int] | None) -> Finished:
+def _opened(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
     job, result = None, dict[str, Any]()
     if path.suffix == ".safetensors":
         config, state = read_exported(path)
@@ -84,7 +84,9 @@ def _opened(path: Path, size: tuple[int, int] | None) -> Finished:
     module, channels = saved.with_weights(config, state, str(path)), input_channels(config, state)
     height, width = _size(path, config, job, size)
     check(config, channels, height, width, str(path))
-    return Finished(path, config, module, channels, height, width, digest_of(config, state), job, result)
+    return LoadedGenerator(
+        path, config, module, channels, height, width, digest_of(config, state), job, result
+    )
 
 
 def digest_of(config: Generator, state: dict[str, Tensor]) -> str:
@@ -121,7 +123,7 @@ def _size(path: Path, config: Generator, job: Job | None, size: tuple[int, int] 
 
 
 def inputs_for(
-    finished: Finished, pictures: Path | None = None, number: int = NUM_INPUTS
+    finished: LoadedGenerator, pictures: Path | None = None, number: int = NUM_INPUTS
 ) -> tuple[Tensor, str]:
     """Inputs (number, ...) to try a generator on, and what they are: its data's, given pictures, or seeded noise."""
     if GENERATORS[finished.config.family].takes == "picture":
@@ -139,7 +141,7 @@ def inputs_for(
     return noise.clamp(-1, 1), f"{number} inputs of clamped normal noise of seed 0: no pictures were given"
 
 
-def _pictures(finished: Finished, folder: Path, number: int) -> tuple[Tensor, str]:
+def _pictures(finished: LoadedGenerator, folder: Path, number: int) -> tuple[Tensor, str]:
     if finished.in_channels != 3:
         raise ConfigError(
             f"--pictures {folder}: this generator takes {finished.in_channels} channels, pictures have 3; leave it out"
@@ -162,7 +164,7 @@ def _pictures(finished: Finished, folder: Path, number: int) -> tuple[Tensor, st
 _FORMAT = "raydistill generator 1"
 
 
-def metadata_of(finished: Finished) -> dict[str, str]:
+def metadata_of(finished: LoadedGenerator) -> dict[str, str]:
     """What an exported safetensors file carries beside its weights."""
     return {"format": _FORMAT, "config": finished.config.model_dump_json(), "digest": finished.digest}
 
@@ -192,7 +194,7 @@ def load_exported(path: str | Path) -> nn.Module:
     return saved.with_weights(*read_exported(Path(path)), str(path))
 
 
-def plain(finished: Finished) -> nn.Module:
+def plain(finished: LoadedGenerator) -> nn.Module:
     """The same function as a new module without spectral norms: their quotients, once divided, are the weights."""
     module = saved.with_weights(finished.config, finished.module.state_dict(), str(finished.path))
     for layer in module.modules():

@@ -12,7 +12,7 @@ from raydistill.config.base import Frozen
 from raydistill.data import to_uint8
 from raydistill.errors import DataError, StoreError
 from raydistill.exchange.checkpoint_files import read_weights, sha256
-from raydistill.exchange.generator_file import Finished, inputs_for, open_generator
+from raydistill.exchange.generator_file import LoadedGenerator, inputs_for, open_generator
 from raydistill.exchange.key_layouts import recognise
 from raydistill.models import GENERATORS, check, cost, input_channels, saved
 
@@ -72,7 +72,7 @@ def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> I
     return imported
 
 
-def _facts(finished: Finished, file: Path, layout: str, dropped: tuple[str, ...]) -> Imported:
+def _facts(finished: LoadedGenerator, file: Path, layout: str, dropped: tuple[str, ...]) -> Imported:
     config = finished.config
     with torch.no_grad():
         output = finished.module(inputs_for(finished, number=1)[0])

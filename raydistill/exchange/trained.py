@@ -14,7 +14,7 @@ from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError
 from raydistill.evaluation.extractors import sha256_of
 from raydistill.models import networks, saved
-from raydistill.models.inputs import latent_of
+from raydistill.models.inputs import latent_size
 from raydistill.training import checkpoint
 
 
@@ -65,7 +65,7 @@ def _finished(
 ) -> Callable[[DataInfo, torch.device], tuple[Callable[[Tensor], Tensor], str, int | None]]:
     def load(info: DataInfo, device: torch.device) -> tuple[Callable[[Tensor], Tensor], str, int | None]:
         stored = saved.stored(folder, kind="generator")
-        return saved.load(stored, info, device), stored.digest, latent_of(saved.generator_config(stored))
+        return saved.load(stored, info, device), stored.digest, latent_size(saved.generator_config(stored))
 
     return load
 
@@ -84,6 +84,6 @@ def _interrupted(
             )
         network = networks.generator(config, info, 0)
         network.load_state_dict(load_file(file))
-        return network.to(device).eval().requires_grad_(False), sha256_of(file)[:16], latent_of(config)
+        return network.to(device).eval().requires_grad_(False), sha256_of(file)[:16], latent_size(config)
 
     return load

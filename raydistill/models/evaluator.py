@@ -1,4 +1,4 @@
-"""The judge: a small network that predicts something of a real picture, and whose bottleneck gives features.
+"""The evaluator: a small network that predicts something of a real picture, and whose bottleneck gives features.
 
 Of data in pairs it predicts the input: an encoder-decoder. Of other pictures their class, or how they were turned: the encoder alone.
 """
@@ -9,20 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from raydistill.config.architectures import JudgeNetwork
+from raydistill.config.architectures import EvaluatorNetwork
 
 
-class Judgement(NamedTuple):
+class EvaluatorOutput(NamedTuple):
     prediction: Tensor
     """(B, out_channels, H, W): class scores, or the input picture. (B, out_channels): scores of a whole picture's classes."""
     features: Tensor
     """(B, feature_width): bottleneck means."""
 
 
-class Judge(nn.Module):
-    """(B, 3, H, W) in [-1, 1] -> Judgement; H and W divisible by 4. Group norm: no batch statistics."""
+class PixelEvaluator(nn.Module):
+    """(B, 3, H, W) in [-1, 1] -> Evaluatorment; H and W divisible by 4. Group norm: no batch statistics."""
 
-    def __init__(self, config: JudgeNetwork, out_channels: int):
+    def __init__(self, config: EvaluatorNetwork, out_channels: int):
         super().__init__()
         w, f = config.width, config.feature_width
         self.feature_width = f
@@ -31,30 +31,30 @@ class Judge(nn.Module):
         self.merge_fine = _conv(3 * w, w)
         self.head = nn.Conv2d(w, out_channels, 1)
 
-    def forward(self, picture: Tensor) -> Judgement:
+    def forward(self, picture: Tensor) -> EvaluatorOutput:
         full = self.fine(picture)
         half = self.middle(full)
         quarter = self.coarse(half)
         up_half = self.merge_middle(torch.cat([F.interpolate(quarter, scale_factor=2.0), half], 1))
         up_full = self.merge_fine(torch.cat([F.interpolate(up_half, scale_factor=2.0), full], 1))
-        return Judgement(self.head(up_full), quarter.mean((2, 3)))
+        return EvaluatorOutput(self.head(up_full), quarter.mean((2, 3)))
 
 
-class PictureJudge(nn.Module):
-    """(B, 3, H, W) in [-1, 1] -> Judgement of whole pictures; H and W at least 4."""
+class PictureEvaluator(nn.Module):
+    """(B, 3, H, W) in [-1, 1] -> Evaluatorment of whole pictures; H and W at least 4."""
 
-    def __init__(self, config: JudgeNetwork, num_classes: int):
+    def __init__(self, config: EvaluatorNetwork, num_classes: int):
         super().__init__()
         self.feature_width = config.feature_width
         self.fine, self.middle, self.coarse = _encoder(config)
         self.head = nn.Linear(config.feature_width, num_classes)
 
-    def forward(self, picture: Tensor) -> Judgement:
+    def forward(self, picture: Tensor) -> EvaluatorOutput:
         features = self.coarse(self.middle(self.fine(picture))).mean((2, 3))
-        return Judgement(self.head(features), features)
+        return EvaluatorOutput(self.head(features), features)
 
 
-def _encoder(config: JudgeNetwork) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+def _encoder(config: EvaluatorNetwork) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
     """At full, half and quarter size."""
     w, f = config.width, config.feature_width
     return (

@@ -16,7 +16,7 @@ from raydistill.config.architectures import Generator
 from raydistill.config.training import Training
 from raydistill.data import Batch, Split, batch, pictures, to_float
 from raydistill.data.augment import Crop
-from raydistill.data.prepared import classes_of, shown_of
+from raydistill.data.prepared import classes_of, training_crop
 from raydistill.distributed import Workers
 from raydistill.models import GENERATORS
 from raydistill.seeds import torch_stream
@@ -25,7 +25,7 @@ BATCH = 64
 """Of an evaluation."""
 
 
-class Shown(NamedTuple):
+class SampleIndex(NamedTuple):
     """Which pictures are shown, (B,) each."""
 
     indices: np.ndarray
@@ -35,15 +35,15 @@ class Shown(NamedTuple):
     """The number of each in the whole training."""
 
 
-def latent_of(config: Generator | None) -> int | None:
+def latent_size(config: Generator | None) -> int | None:
     """How many numbers a generator takes for a picture; None: it takes pictures, or there is no generator."""
     latent = None if config is None else GENERATORS[config.family].latent
     return None if latent is None else latent(config)
 
 
-def latent_in(training: Training) -> int | None:
+def trained_latent_size(training: Training) -> int | None:
     """The same of what a training trains."""
-    return latent_of(getattr(training, "generator", None))
+    return latent_size(getattr(training, "generator", None))
 
 
 def latents(seed: int, purpose: str, numbers: np.ndarray, latent: int, device: torch.device) -> Tensor:
@@ -53,20 +53,27 @@ def latents(seed: int, purpose: str, numbers: np.ndarray, latent: int, device: t
     ).to(device)
 
 
-def inputs_of(split: Split, latent: int | None, seed: int, shown: Shown, device: torch.device) -> Tensor:
+def inputs_of(
+    split: Split, latent: int | None, seed: int, sample: SampleIndex, device: torch.device
+) -> Tensor:
     """What a generator gets for training images."""
     if latent is not None:
-        return latents(seed, "latent", shown.positions, latent, device)
+        return latents(seed, "latent", sample.positions, latent, device)
     if split.info.pairing == "unpaired":
-        source, crop = _cropped(split, shown, num_inputs(split, latent), seed)
+        source, crop = _cropped(split, sample, num_inputs(split, latent), seed)
         assert source.inputs is not None
-        return to_float(pictures(source.inputs, shown.indices, device=device, flips=shown.flips, crop=crop))
-    passes = 1 + shown.positions // len(split)
-    return batch(split, shown.indices, device=device, flips=shown.flips, seed=seed, passes=passes).inputs
+        return to_float(pictures(source.inputs, sample.indices, device=device, flips=sample.flips, crop=crop))
+    passes = 1 + sample.positions // len(split)
+    return batch(split, sample.indices, device=device, flips=sample.flips, seed=seed, passes=passes).inputs
 
 
 def training_batch(
-    split: Split, latent: int | None, seed: int, given: Shown, targets: Shown, device: torch.device
+    split: Split,
+    latent: int | None,
+    seed: int,
+    given: SampleIndex,
+    targets: SampleIndex,
+    device: torch.device,
 ) -> Batch:
     """Inputs and real pictures. `given` and `targets` differ in unpaired data alone."""
     if latent is None and split.info.pairing == "pairs":
@@ -79,9 +86,9 @@ def training_batch(
     return Batch(inputs, real, None, classes_of(split, targets.indices, device))
 
 
-def _cropped(split: Split, shown: Shown, count: int, seed: int) -> tuple[Split, Crop | None]:
-    """`shown_of` for images of which there are `count`."""
-    return shown_of(split, shown.indices, 1 + shown.positions // count, seed)
+def _cropped(split: Split, sample: SampleIndex, count: int, seed: int) -> tuple[Split, Crop | None]:
+    """`training_crop` for images of which there are `count`."""
+    return training_crop(split, sample.indices, 1 + sample.positions // count, seed)
 
 
 def num_inputs(split: Split, latent: int | None) -> int:

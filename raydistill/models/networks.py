@@ -7,13 +7,13 @@ import torch
 from torch import nn
 
 from raydistill import models
-from raydistill.config.architectures import EnergyNetwork, Generator, JudgeNetwork, PatchDiscriminator
+from raydistill.config.architectures import EnergyNetwork, EvaluatorNetwork, Generator, PatchDiscriminator
 from raydistill.config.training import Training
 from raydistill.data import DataInfo
 from raydistill.models import GENERATORS, patchgan
 from raydistill.models.cost import Table
 from raydistill.models.energy import EnergyModel
-from raydistill.models.evaluator import Judge, PictureJudge
+from raydistill.models.evaluator import PictureEvaluator, PixelEvaluator
 from raydistill.seeds import stream_key
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -59,8 +59,8 @@ def critic(config: PatchDiscriminator, seed: int) -> nn.Module:
     return _seeded(seed, "init/critic", lambda: _init_normal(patchgan.build(config, 6)))
 
 
-def judged(info: DataInfo) -> Literal["pixels", "input", "classes", "turns"]:
-    """What a judge of these data predicts: the class of each pixel, the input picture, the picture's class, or its quarter turns."""
+def evaluator_task(info: DataInfo) -> Literal["pixels", "input", "classes", "turns"]:
+    """What an evaluator of these data predicts: the class of each pixel, the input picture, the picture's class, or its quarter turns."""
     if info.has_labels:
         return "pixels"
     if info.layout == "aligned":
@@ -68,11 +68,11 @@ def judged(info: DataInfo) -> Literal["pixels", "input", "classes", "turns"]:
     return "classes" if info.picture_classes else "turns"
 
 
-def judge(config: JudgeNetwork, info: DataInfo, seed: int) -> Judge | PictureJudge:
-    kind = judged(info)
+def evaluator(config: EvaluatorNetwork, info: DataInfo, seed: int) -> PixelEvaluator | PictureEvaluator:
+    kind = evaluator_task(info)
     if kind in ("pixels", "input"):
-        return _seeded(seed, "init/judge", lambda: Judge(config, info.num_classes or 3))
-    return _seeded(seed, "init/judge", lambda: PictureJudge(config, len(info.picture_classes) or 4))
+        return _seeded(seed, "init/judge", lambda: PixelEvaluator(config, info.num_classes or 3))
+    return _seeded(seed, "init/judge", lambda: PictureEvaluator(config, len(info.picture_classes) or 4))
 
 
 def empty(training: Training, info: DataInfo) -> dict[str, nn.Module]:

@@ -10,13 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from raydistill.config.architectures import Generator, JudgeNetwork
+from raydistill.config.architectures import EvaluatorNetwork, Generator
 from raydistill.config.base import Frozen, Stored, digest
 from raydistill.config.paths import validated
 from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError
 from raydistill.models import GENERATORS, input_channels
-from raydistill.models.networks import judge
+from raydistill.models.networks import evaluator
 
 NETWORK_VERSION = 1
 
@@ -54,10 +54,10 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
         CheckpointError: missing or damaged files, another version, or another digest than expected; or weights for other data.
     """
     meta, state = _read(stored)
-    if meta["kind"] == "judge":
+    if meta["kind"] == "evaluator":
         with torch.device("meta"):  # the weights are in the file
-            module: nn.Module = judge(
-                validated(JudgeNetwork, meta["config"], where=f"{stored.path}/meta.json"), info, 0
+            module: nn.Module = evaluator(
+                validated(EvaluatorNetwork, meta["config"], where=f"{stored.path}/meta.json"), info, 0
             )
     else:
         config = config_of(meta["config"], f"{stored.path}/meta.json")

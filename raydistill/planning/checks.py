@@ -14,7 +14,7 @@ from raydistill.config.training import GeneratorTraining
 from raydistill.data import prepare, read_info
 from raydistill.errors import BudgetError, CheckpointError, ConfigError, SpaceError
 from raydistill.models import networks, pruning, saved
-from raydistill.models.inputs import latent_of
+from raydistill.models.inputs import latent_size
 from raydistill.planning.plan import RECHECK_WORKERS, TEACHER_WORKERS, Plan
 from raydistill.records import store
 from raydistill.search import warm_start
@@ -68,8 +68,8 @@ def check(options: SweepOptions) -> Plan:
     if options.warm_start and not options.resume:
         plan = replace(
             plan,
-            warm=warm_start.read(
-                options.warm_start, options.sampler, folder / "sweeps", chosen, plan.costs_of_picked
+            warm_start=warm_start.read(
+                options.warm_start, options.sampler, folder / "sweeps", chosen, plan.costs_of_configuration
             ),
         )
     _check_on_data(plan)
@@ -87,14 +87,14 @@ def _check_objectives(plan: Plan, where: str) -> None:
             else "labels, and this data has none"
         )
         raise SpaceError(
-            f"{where}: objective val/miou needs {why}; use --space aligned or --objective val/kd_judge:min:1"
+            f"{where}: objective val/miou needs {why}; use --space aligned or --objective val/kd_evaluator:min:1"
         )
     if (named := names & {"val/psnr", "val/ssim"}) and (
         takes_noise or info.pairing != "pairs" or info.inputs_are_labels
     ):
         raise SpaceError(
             f"{where}: objective {min(named)} needs inputs that are pictures and belong to the targets; give A|B pictures, "
-            "data.degrade, or --objective val/kd_judge:min:1"
+            "data.degrade, or --objective val/kd_evaluator:min:1"
         )
 
 
@@ -147,7 +147,7 @@ def _check_generators(plan: Plan) -> None:
         raise ConfigError(
             f"data.degrade.scale: {info.degrade.scale}: pix2pix looks at input and picture together; use --space enhance"
         )
-    latents = latent_of(teacher.generator), latent_of(student.generator)
+    latents = latent_size(teacher.generator), latent_size(student.generator)
     if latents[0] != latents[1]:
         given = ["a picture" if latent is None else f"{latent} numbers" for latent in latents]
         raise ConfigError(
@@ -167,12 +167,16 @@ def _check_generators(plan: Plan) -> None:
     if student.init == "teacher":
         widest = with_values(
             plan.experiment,
-            space.values_of(plan.space, space.corner(plan.space, highest=True)),
+            space.values_of(plan.space, space.extreme_configuration(plan.space, highest=True)),
             where="search",
         ).student
         for generator in (
             widest.generator,
-            *(plan.uniform_generator(ngf) for ngf in plan.space.uniform if ngf not in plan.left_out),
+            *(
+                plan.uniform_generator(ngf)
+                for ngf in plan.space.uniform
+                if ngf not in plan.excluded_baselines
+            ),
         ):
             pruning.require_narrower(teacher.generator, generator, "student.init=teacher: student.generator")
 
@@ -229,7 +233,7 @@ def _asked_workers(options: SweepOptions) -> list[tuple[str, str, int]]:
     """(stage, option, number of workers)"""
     teacher_workers = options.teacher_workers or TEACHER_WORKERS
     asked = [
-        ("judge", "--teacher-workers", teacher_workers),
+        ("evaluator", "--teacher-workers", teacher_workers),
         ("teacher", "--teacher-workers", teacher_workers),
     ]
     return [
@@ -246,7 +250,7 @@ def _check_on_data(plan: Plan) -> None:
             raise ConfigError(
                 f"{option} {number}: more workers than val pictures ({plan.info.counts['val']})"
             )
-    for stage in ("judge", "teacher", "student"):
+    for stage in ("evaluator", "teacher", "student"):
         training = getattr(plan.experiment, stage)
         for name, network in networks.empty(training, plan.info).items():
             distributed.refuse_execution(training.execution, network, stage, f"{stage}.{name}")
@@ -273,7 +277,7 @@ def _with_options(chosen: SearchSpace, options: SweepOptions) -> SearchSpace:
 
 
 def _parse_objective(text: str) -> Objective:
-    """`val/kd_judge:min:1.0` or `cost/macs:min`."""
+    """`val/kd_evaluator:min:1.0` or `cost/macs:min`."""
     name, _, rest = text.partition(":")
     direction, _, reference = rest.partition(":")
     try:
@@ -282,6 +286,6 @@ def _parse_objective(text: str) -> Objective:
         worst = None
     if direction not in ("min", "max") or (reference and worst is None):
         raise ConfigError(
-            f"--objective {text}: give it as name:min or name:max, and :worst for qualities, for example val/kd_judge:min:1.0"
+            f"--objective {text}: give it as name:min or name:max, and :worst for qualities, for example val/kd_evaluator:min:1.0"
         )
     return Objective(name=name, direction="min" if direction == "min" else "max", reference=worst)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from raydistill.config.architectures import Generator, JudgeNetwork
+from raydistill.config.architectures import EvaluatorNetwork, Generator
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.data import DataInfo
 from raydistill.models import GENERATORS, cost, networks
@@ -24,7 +24,7 @@ from raydistill.planning import rehearsal
 _TRAINED = 16
 """Bytes of a trained parameter: weight, gradient and Adam's two moments, float32."""
 _KEPT = 4
-"""Bytes of a parameter that is only kept: averages, the finished network, judge and teacher."""
+"""Bytes of a parameter that is only kept: averages, the finished network, evaluator and teacher."""
 _OVERHEAD = 1.6
 """Peak over what lives in tensors, for workspaces and for what the allocator loses. Resident on a CPU: see docs/results.md."""
 _OF_TERM = ("energy", "discriminator", "start", "replay_size", "num_steps")
@@ -36,30 +36,30 @@ PROCESS_BYTES = 760 * 2**20
 650 at the peak of its first training, and up to 760 once thirty trainings have left their fragments, where it stays."""
 
 
-class Around(NamedTuple):
+class MemorySetup(NamedTuple):
     """What a training meets beside its own networks."""
 
-    judge: JudgeNetwork
+    evaluator: EvaluatorNetwork
     info: DataInfo
     teacher: Generator
     num_workers: int = 1
     """They share the batch."""
 
 
-def training_bytes(training: DistillTraining | GeneratorTraining, around: Around) -> int:
+def training_bytes(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> int:
     """Peak bytes on its GPU of one worker: states, and what lives at the worst moment, plus `CONTEXT_BYTES`."""
-    return states_and_tensors(training, around) + CONTEXT_BYTES
+    return states_and_tensors(training, setup) + CONTEXT_BYTES
 
 
-def states_and_tensors(training: DistillTraining | GeneratorTraining, around: Around) -> int:
+def states_and_tensors(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> int:
     """The part of `training_bytes` that the networks and the batch decide."""
-    params = cost.params(networks.layers(training.generator, around.info))
-    return _sum(training, params, _own(training, around), _rest(training, around))
+    params = cost.params(networks.layers(training.generator, setup.info))
+    return _sum(training, params, _own(training, setup), _rest(training, setup))
 
 
-def live_bytes(training: DistillTraining | GeneratorTraining, around: Around) -> int:
+def live_bytes(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> int:
     """What lives in tensors at the worst moment, beside the networks' states and the minibatch itself."""
-    return _live(_own(training, around), _rest(training, around))
+    return _live(_own(training, setup), _rest(training, setup))
 
 
 class Predictor:
@@ -69,8 +69,8 @@ class Predictor:
     all. Where one more measurement disagrees, each prediction is made anew.
     """
 
-    def __init__(self, around: Around):
-        self.around = around
+    def __init__(self, setup: MemorySetup):
+        self.setup = setup
         self.affine: dict[Any, tuple[_Own, NDArray[np.int64]] | None] = {}
         """(generator of width 1, batch) -> `_Own` at width 0, and its numbers' slopes, a row a width; None: not affine."""
         self.rests: dict[Any, _Rest] = {}
@@ -80,22 +80,22 @@ class Predictor:
         generator, mi = training.generator, training.mi
         term = (mi.kind, *(getattr(mi, name, None) for name in _OF_TERM)) if mi.weight else None
         if (term, training.batch_size) not in self.rests:
-            self.rests[term, training.batch_size] = _rest(training, self.around)
+            self.rests[term, training.batch_size] = _rest(training, self.setup)
         rest = self.rests[term, training.batch_size]
-        params = cost.params(networks.layers(generator, self.around.info))
+        params = cost.params(networks.layers(generator, self.setup.info))
         return _sum(training, params, self._own(training), rest) + CONTEXT_BYTES
 
     def _own(self, training: DistillTraining) -> "_Own":
         generator = training.generator
         if GENERATORS[generator.family].takes == "noise":  # eighths of widths, and widths that are None
-            return _own(training, self.around)
+            return _own(training, self.setup)
         widths = {name: getattr(generator.widths, name) for name in type(generator.widths).model_fields}
         narrow = _with_widths(training, dict.fromkeys(widths, 1))
         alike = (narrow.generator, training.batch_size)
         if alike not in self.affine:
             self.affine[alike] = self._measured(narrow)
         if (found := self.affine[alike]) is None:
-            return _own(training, self.around)
+            return _own(training, self.setup)
         own, slopes = found
         return own._replace(numbers=own.numbers + (np.array(list(widths.values())) @ slopes).astype(np.int64))
 
@@ -103,7 +103,7 @@ class Predictor:
         names = list(type(narrow.generator.widths).model_fields)
 
         def measured(widths: dict[str, int]) -> _Own:
-            return _own(_with_widths(narrow, widths), self.around)
+            return _own(_with_widths(narrow, widths), self.setup)
 
         base, *rows = (
             measured({name: 2 if name == raised else 1 for name in names}) for raised in (None, *names)
@@ -148,13 +148,13 @@ class _Rest(NamedTuple):
     term: rehearsal.Term
     teacher: int
     """While the teacher makes its pictures, before the student's forward."""
-    judge: int
-    """While the judge sees the pictures of an evaluation."""
+    evaluator: int
+    """While the evaluator sees the pictures of an evaluation."""
 
 
-def _own(training: DistillTraining | GeneratorTraining, around: Around) -> _Own:
-    info, batch = around.info, _batch(training, around)
-    number = rehearsal.num_evaluated(training.generator, info, around.num_workers)
+def _own(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> _Own:
+    info, batch = setup.info, _batch(training, setup)
+    number = rehearsal.num_evaluated(training.generator, info, setup.num_workers)
     evaluation = rehearsal.evaluation(training.generator, info, number)
     if isinstance(training, DistillTraining):
         history, forward, loss = rehearsal.student(training, info, batch)
@@ -163,22 +163,22 @@ def _own(training: DistillTraining | GeneratorTraining, around: Around) -> _Own:
     return _Own(np.concatenate([history, evaluation]), len(history), forward, loss)
 
 
-def _rest(training: DistillTraining | GeneratorTraining, around: Around) -> _Rest:
-    info, batch = around.info, _batch(training, around)
+def _rest(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> _Rest:
+    info, batch = setup.info, _batch(training, setup)
     with rehearsal.META:
-        states = _KEPT * _count(networks.judge(around.judge, info, 0))
+        states = _KEPT * _count(networks.evaluator(setup.evaluator, info, 0))
     learning, other = rehearsal.others(training, info)
     states += sum(_TRAINED * _count(module) for module in learning) + other
     term, teacher = rehearsal.Term(), 0
     if isinstance(training, DistillTraining):
-        term = rehearsal.term(training, info, batch, around.teacher)
-        if rehearsal.runs_in_the_loop(around.teacher, info):
-            states += _KEPT * cost.params(networks.layers(around.teacher, info))
-            teacher = rehearsal.taught(around.teacher, info, batch)
-    number = rehearsal.num_evaluated(training.generator, info, around.num_workers)
+        term = rehearsal.term(training, info, batch, setup.teacher)
+        if rehearsal.runs_in_the_loop(setup.teacher, info):
+            states += _KEPT * cost.params(networks.layers(setup.teacher, info))
+            teacher = rehearsal.taught(setup.teacher, info, batch)
+    number = rehearsal.num_evaluated(training.generator, info, setup.num_workers)
     pictures = rehearsal.pictures_of(info, batch).nbytes
     held = rehearsal.inputs_of(training.generator, info, batch).nbytes + 2 * pictures
-    return _Rest(states, held, term, teacher, rehearsal.judged(around.judge, info, number))
+    return _Rest(states, held, term, teacher, rehearsal.evaluated(setup.evaluator, info, number))
 
 
 def _live(own: _Own, rest: _Rest) -> int:
@@ -189,7 +189,7 @@ def _live(own: _Own, rest: _Rest) -> int:
         int(history[own.loss]) + rest.term.student,
         rest.teacher,
         int(evaluation.max()),
-        rest.judge,
+        rest.evaluator,
     )
 
 
@@ -198,9 +198,9 @@ def _sum(training: DistillTraining | GeneratorTraining, params: int, own: _Own, 
     return states + int(_OVERHEAD * (_live(own, rest) + rest.batch))
 
 
-def _batch(training: DistillTraining | GeneratorTraining, around: Around) -> int:
+def _batch(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> int:
     """Of one worker."""
-    return -(-training.batch_size // around.num_workers)
+    return -(-training.batch_size // setup.num_workers)
 
 
 def start_peak() -> None:

@@ -23,7 +23,7 @@ from raydistill.records import tables
 from raydistill.search.warm_start import NOTHING_KNOWN, WarmStart
 
 TEACHER_WORKERS = 2
-"""That share the judge's and the teacher's training."""
+"""That share the evaluator's and the teacher's training."""
 RECHECK_WORKERS = 2
 """One front member of every sweep is trained again by so many workers."""
 _NUM_STUDENTS = 64
@@ -42,7 +42,7 @@ class Plan:
     experiment: Experiment
     data: Stored
     info: DataInfo
-    warm: WarmStart = NOTHING_KNOWN
+    warm_start: WarmStart = NOTHING_KNOWN
     """What a new sweep copies; one that goes on has its copy."""
 
     @property
@@ -65,21 +65,26 @@ class Plan:
     def problem(self) -> search.Problem:
         options = self.options
         return search.Problem(
-            self.space, self.costs_of_picked, options.seed, NUM_STARTUP, options.sampler, options.trials
+            self.space,
+            self.costs_of_configuration,
+            options.seed,
+            NUM_STARTUP,
+            options.sampler,
+            options.trials,
         )
 
-    def costs_of_picked(self, picked: search.Picked) -> dict[str, float]:
+    def costs_of_configuration(self, configuration: search.Configuration) -> dict[str, float]:
         if self._asks_for_memory:
-            return self.costs_of(self.student_of(picked))
+            return self.costs_of(self.student_of(configuration))
         prefix = "student.generator."
-        values = space.values_of(self.space, picked).items()
+        values = space.values_of(self.space, configuration).items()
         ours = {path.removeprefix(prefix): value for path, value in values if path.startswith(prefix)}
         return self._counts_of(with_checked(self.experiment.student.generator, ours))
 
-    def student_of(self, picked: search.Picked) -> DistillTraining:
+    def student_of(self, configuration: search.Configuration) -> DistillTraining:
         values = {
             path.removeprefix("student."): value
-            for path, value in space.values_of(self.space, picked).items()
+            for path, value in space.values_of(self.space, configuration).items()
         }
         if "mi.kind" in values:  # replaces a whole section
             return with_values(self.experiment.student, values, where="search")
@@ -88,8 +93,11 @@ class Plan:
     @cached_property
     def students(self) -> list[tuple[DistillTraining, float]]:
         """Feasible students from all of the cost axis, with their MACs."""
-        picks = list(itertools.islice(search.feasible_picks(self.problem), _NUM_STUDENTS))
-        return [(self.student_of(picked), self.costs_of_picked(picked)["cost/macs"]) for picked in picks]
+        configurations = list(itertools.islice(search.feasible_configurations(self.problem), _NUM_STUDENTS))
+        return [
+            (self.student_of(configuration), self.costs_of_configuration(configuration)["cost/macs"])
+            for configuration in configurations
+        ]
 
     def costs_of(self, training: DistillTraining | GeneratorTraining) -> dict[str, float]:
         """The costs of the student that a training gives; its memory only where the space asks for that."""
@@ -110,9 +118,9 @@ class Plan:
         return "cost/memory_gb" in named
 
     @cached_property
-    def _around(self) -> memory.Around:
-        return memory.Around(
-            self.experiment.judge.network,
+    def _memory_setup(self) -> memory.MemorySetup:
+        return memory.MemorySetup(
+            self.experiment.evaluator.network,
             self.info,
             self.experiment.teacher.generator,
             self.options.workers_per_trial,
@@ -120,13 +128,13 @@ class Plan:
 
     @cached_property
     def _predict(self) -> memory.Predictor:
-        return memory.Predictor(self._around)
+        return memory.Predictor(self._memory_setup)
 
     def memory_of(self, training: DistillTraining | GeneratorTraining) -> int:
         """Predicted bytes of one worker on its GPU. Where it has none, too: a cost is the same wherever a sweep goes on."""
         if isinstance(training, DistillTraining) and self._asks_for_memory:
             return self._predict(training)
-        return memory.training_bytes(training, self._around)
+        return memory.training_bytes(training, self._memory_setup)
 
     def uniform_generator(self, ngf: int) -> Generator:
         generator = self.experiment.student.generator
@@ -140,7 +148,7 @@ class Plan:
         return student.model_copy(update={"mi": plain, "generator": self.uniform_generator(ngf)})
 
     @cached_property
-    def left_out(self) -> list[int]:
+    def excluded_baselines(self) -> list[int]:
         """Uniform baselines outside the cost windows: they are not trained."""
         return [
             ngf
@@ -151,7 +159,7 @@ class Plan:
     @cached_property
     def baselines(self) -> list[tuple[str, str, DistillTraining | GeneratorTraining]]:
         """(role, label, training): uniform widths by plain distillation, and the narrowest of them without a teacher."""
-        widths = [ngf for ngf in self.space.uniform if ngf not in self.left_out]
+        widths = [ngf for ngf in self.space.uniform if ngf not in self.excluded_baselines]
         out: list[tuple[str, str, DistillTraining | GeneratorTraining]] = [
             ("uniform", f"uniform {ngf}", self.uniform(ngf)) for ngf in widths
         ]
@@ -180,10 +188,12 @@ class Plan:
     @cached_property
     def trial_bytes(self) -> int:
         """Predicted memory of one worker, on its GPU, of the trial that needs most of it."""
-        dearest = space.values_of(self.space, space.corner(self.space, highest=True))
+        most_expensive = space.values_of(self.space, space.extreme_configuration(self.space, highest=True))
         ends = [window.high * 2**30 for window in self.space.constraints if window.cost == "cost/memory_gb"]
         searched = min(
-            self.memory_of(with_values(self.experiment, dearest, where="search").student), *ends, math.inf
+            self.memory_of(with_values(self.experiment, most_expensive, where="search").student),
+            *ends,
+            math.inf,
         )
         uniform = [training for role, _, training in self.baselines if role == "uniform"]
         widest = sorted(uniform, key=lambda training: self.costs_of(training)["cost/params"])[-1:]
@@ -197,9 +207,12 @@ class Plan:
     @cached_property
     def reference(self) -> list[float]:
         """One number per objective, known before the sweep."""
-        dearest = self.costs_of_picked(space.corner(self.space, highest=True))
-        return [float(dearest[o.name]) if o.reference is None else o.reference for o in self.space.objectives]
+        most_expensive = self.costs_of_configuration(space.extreme_configuration(self.space, highest=True))
+        return [
+            float(most_expensive[o.name]) if o.reference is None else o.reference
+            for o in self.space.objectives
+        ]
 
     @property
-    def objectives(self) -> list[tables.Objective]:
+    def objectives(self) -> list[tables.NamedDirection]:
         return [(objective.name, objective.direction) for objective in self.space.objectives]

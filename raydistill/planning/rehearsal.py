@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from raydistill.config.architectures import Generator, JudgeNetwork
+from raydistill.config.architectures import EvaluatorNetwork, Generator
 from raydistill.config.terms import MutualInformation, PairCritic, VariationalInformation
 from raydistill.config.training import (
     CycleganTraining,
@@ -38,7 +38,7 @@ from raydistill.method.vem import alignment, draw_negatives, ebm_loss, pair_ener
 from raydistill.models import GENERATORS, discriminator, input_shape, networks
 from raydistill.models.energy import EnergyModel
 from raydistill.models.inputs import BATCH
-from raydistill.planning.tensor_bytes import Live
+from raydistill.planning.tensor_bytes import LiveTensorBytes
 from raydistill.training import terms
 
 META = torch.device("meta")
@@ -102,18 +102,18 @@ def num_evaluated(config: Generator, info: DataInfo, num_workers: int) -> int:
 def evaluation(config: Generator, info: DataInfo, number: int) -> History:
     """A finished generator makes so many pictures."""
     generator, inputs = generator_of(config, info).eval(), inputs_of(config, info, number)
-    with torch.no_grad(), Live() as live:
+    with torch.no_grad(), LiveTensorBytes() as live:
         generator(inputs)
     return live.history()
 
 
-def judged(config: JudgeNetwork, info: DataInfo, number: int) -> int:
-    """At most, while the judge sees so many pictures, these included."""
+def evaluated(config: EvaluatorNetwork, info: DataInfo, number: int) -> int:
+    """At most, while the evaluator sees so many pictures, these included."""
     with META:
-        judge = networks.judge(config, info, 0)
+        evaluator = networks.evaluator(config, info, 0)
     pictures = pictures_of(info, number)
-    with torch.no_grad(), Live() as live:
-        judge(to_float(to_uint8(pictures)))
+    with torch.no_grad(), LiveTensorBytes() as live:
+        evaluator(to_float(to_uint8(pictures)))
     return pictures.nbytes + int(live.history().max())
 
 
@@ -136,7 +136,7 @@ def student(training: DistillTraining, info: DataInfo, batch: int) -> Student:
         inputs_of(training.generator, info, batch),
         pictures_of(info, batch),
     )
-    with Live() as live:
+    with LiveTensorBytes() as live:
         s = generator(x)
         forward = live.mark()
         loss = training.l1_weight * F.l1_loss(s, t) + training.ssim_weight * dissimilarity(s, t)
@@ -165,10 +165,10 @@ def term(training: DistillTraining, info: DataInfo, batch: int, teacher: Generat
     if isinstance(mi, MutualInformation):
         return _energy_term(mi, info, s, t, teacher)
     with META:
-        built = terms.build(mi, terms.Surroundings(0, info, META, Workers(0, 1), lambda shown: t))
+        built = terms.build(mi, terms.TermSetup(0, info, META, Workers(0, 1), lambda shown: t))
     network = built.networks[built.name]
     pairs = terms.Pairs(s, t, t, np.arange(batch), np.zeros(batch, bool), 0)
-    with Live() as live:
+    with LiveTensorBytes() as live:
         built.own_loss(pairs)[0].backward()
         owned = live.mark()
         network.requires_grad_(False)
@@ -182,7 +182,7 @@ def _energy_term(mi: MutualInformation, info: DataInfo, s: Tensor, t: Tensor, te
     config = mi.model_copy(
         update={"num_steps": min(mi.num_steps, 2)}
     )  # further steps hold what the second one holds
-    with Live() as live:
+    with LiveTensorBytes() as live:
         start = None if mi.start == "student" else torch.empty_like(t)
         if mi.start == "other" and runs_in_the_loop(teacher, info):
             start = shown_by_teacher(teacher, info, len(t))
@@ -196,7 +196,7 @@ def _energy_term(mi: MutualInformation, info: DataInfo, s: Tensor, t: Tensor, te
     return _term(live, owned, energy)
 
 
-def _term(live: Live, owned: int, network: nn.Module) -> Term:
+def _term(live: LiveTensorBytes, owned: int, network: nn.Module) -> Term:
     history = live.history(_gradients(network))
     return Term(int(history[: owned + 1].max()), int(history[owned:].max()), int(history[-1]))
 
@@ -214,7 +214,7 @@ def shown_by_teacher(teacher: Generator, info: DataInfo, number: int) -> Tensor:
 
 def taught(teacher: Generator, info: DataInfo, number: int) -> int:
     """At most, while the teacher makes so many pictures."""
-    with Live() as live:
+    with LiveTensorBytes() as live:
         shown_by_teacher(teacher, info, number)
     return int(live.history().max())
 
@@ -228,7 +228,7 @@ def alone(training: GeneratorTraining, info: DataInfo, batch: int) -> int:
     critics, _ = others(training, info)
     x, real = inputs_of(training.generator, info, batch), pictures_of(info, batch)
     rehearse = next((each for kind, each in _PHASES.items() if isinstance(training, kind)), _regression)
-    with Live() as live:
+    with LiveTensorBytes() as live:
         rehearse(training, generator, critics, x, real)
     return int(live.history(_gradients(generator, *critics)).max())
 

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class Live(TorchDispatchMode):
+class LiveTensorBytes(TorchDispatchMode):
     """Counts what is made inside of it, backward included; what was there before counts nothing."""
 
     def __init__(self) -> None:
@@ -61,11 +61,12 @@ class Live(TorchDispatchMode):
 
     def history(self, without: Iterable[Tensor | None] = ()) -> NDArray[np.int64]:
         """Bytes that live at first (0) and after each tensor was made or gone, but for these tensors, which still live."""
-        left_out = {
+        excluded_baselines = {
             self._alive[tensor.untyped_storage()._cdata][0] for tensor in without if tensor is not None
         }
         sizes = np.array(
-            [0 if storage in left_out else size for storage, size in enumerate(self.sizes)], dtype=np.int64
+            [0 if storage in excluded_baselines else size for storage, size in enumerate(self.sizes)],
+            dtype=np.int64,
         )
         events = np.array(self._events, dtype=np.int64).reshape(-1, 2)
         return np.concatenate([[0], np.cumsum(sizes[events[:, 0]] * events[:, 1])]).astype(np.int64)

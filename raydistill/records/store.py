@@ -1,7 +1,7 @@
 """The results folder: one place for everything that sweeps read again.
 
 STORE/store.json          version
-      cache/              prepared data, judges and teachers, each under its fingerprint
+      cache/              prepared data, evaluators and teachers, each under its fingerprint
       sweeps/<name>/      sweep.json, trials/, tables, page
       mlflow.db           the default tracking store, with mlartifacts/
 """

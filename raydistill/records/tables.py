@@ -30,7 +30,7 @@ from raydistill.records.trials import _ENDING, SCHEMA_VERSION, read_trials
 FRONT_ROLES = ("search", "uniform", "no_teacher")
 """Roles that compete for the front: not the teacher, and a second seed of the same trial only by the mean."""
 
-Objective = tuple[str, pareto.Direction]
+NamedDirection = tuple[str, pareto.Direction]
 """A name such as "val/miou" or "cost/macs", and which way is better."""
 
 _CONTEXT = ("extractor", "resize", "split", "num_samples", "real_statistics")
@@ -168,7 +168,7 @@ def competitors(table: pd.DataFrame) -> pd.Series:
 
 
 def with_front(
-    table: pd.DataFrame, objectives: Sequence[Objective], reference: Sequence[float]
+    table: pd.DataFrame, objectives: Sequence[NamedDirection], reference: Sequence[float]
 ) -> pd.DataFrame:
     """A copy of the trials table with the `front.` columns over its competitors, a replicated one by the mean over its seeds.
 
@@ -197,7 +197,7 @@ def averaged(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_certainty(
-    table: pd.DataFrame, objectives: Sequence[Objective], means: NDArray[np.float64]
+    table: pd.DataFrame, objectives: Sequence[NamedDirection], means: NDArray[np.float64]
 ) -> pd.DataFrame:
     """Seeds, probability of membership, means and standard errors of the competitors. `means`: (number of competitors, objectives)."""
     rows = competitors(table)
@@ -224,7 +224,7 @@ def _seeds(table: pd.DataFrame, trial_id: str) -> pd.Series:
     return (table["trial_id"] == trial_id) | (_replicates(table) & (table["again"] == trial_id))
 
 
-def objective_points(table: pd.DataFrame, objectives: Sequence[Objective]) -> NDArray[np.float64]:
+def objective_points(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> NDArray[np.float64]:
     """The competitors' objectives, float64 (number of competitors, number of objectives), for the functions of `frontier`.
 
     Raises:
@@ -246,8 +246,11 @@ def objective_points(table: pd.DataFrame, objectives: Sequence[Objective]) -> ND
 
 
 def _require_one_context(rows: pd.DataFrame, name: str) -> None:
-    judged = [*(f"test_{key}" if name.startswith("test/") else key for key in _CONTEXT), "digest.evaluator"]
-    for key in {"cost": ["macs_convention"], "time": []}.get(name.partition("/")[0], judged):
+    conditions = [
+        *(f"test_{key}" if name.startswith("test/") else key for key in _CONTEXT),
+        "digest.evaluator",
+    ]
+    for key in {"cost": ["macs_convention"], "time": []}.get(name.partition("/")[0], conditions):
         found = rows[key].astype("str").unique()
         if len(found) > 1:
             raise RunError(

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from raydistill.search import optuna_samplers
-from raydistill.search.known_cost import known_cost_picks
+from raydistill.search.known_cost import known_cost_proposals
 from raydistill.search.problem import (
-    Picked,
-    Prior,
+    Configuration,
+    Observation,
+    PriorObservation,
     Problem,
-    Told,
-    feasible_picks,
+    feasible_configurations,
     identity,
     is_feasible,
+    new_configurations,
     new_filter,
-    new_picks,
     prove_feasible,
-    random_pick,
-    stratified_picks,
-    uniform_picks,
+    random_configuration,
+    stratified_proposals,
+    uniform_proposals,
 )
 from raydistill.search.replicates import Seeds, next_to_repeat
 from raydistill.search.stopping import EarlyStopping
@@ -29,41 +29,41 @@ from raydistill.search.stopping import EarlyStopping
 __all__ = [
     "SAMPLERS",
     "EarlyStopping",
-    "Picked",
-    "Prior",
+    "Configuration",
+    "PriorObservation",
     "Problem",
     "Seeds",
-    "Told",
-    "feasible_picks",
+    "Observation",
+    "feasible_configurations",
     "identity",
     "is_feasible",
     "next_to_repeat",
     "propose",
     "prove_feasible",
-    "random_pick",
+    "random_configuration",
 ]
 
-SAMPLERS: dict[str, Callable[[Problem, Sequence[Told], int], Iterator[Picked]]] = {
-    "known-cost": known_cost_picks,
-    "modelled-cost": partial(known_cost_picks, exact_cost=False),
-    "tpe": optuna_samplers.tpe_picks,
-    "nsga2": optuna_samplers.nsga2_picks,
-    "gp": optuna_samplers.gp_picks,
-    "sobol": optuna_samplers.sobol_picks,
-    "random": uniform_picks,
-    "stratified": stratified_picks,
+SAMPLERS: dict[str, Callable[[Problem, Sequence[Observation], int], Iterator[Configuration]]] = {
+    "known-cost": known_cost_proposals,
+    "modelled-cost": partial(known_cost_proposals, exact_cost=False),
+    "tpe": optuna_samplers.tpe_proposals,
+    "nsga2": optuna_samplers.nsga2_proposals,
+    "gp": optuna_samplers.gp_proposals,
+    "sobol": optuna_samplers.sobol_proposals,
+    "random": uniform_proposals,
+    "stratified": stratified_proposals,
 }
 """Name -> the proposals for a trial, best first; the first that is feasible and new is taken."""
 
 
-def propose(problem: Problem, history: Sequence[Told], number: int) -> Picked:
+def propose(problem: Problem, history: Sequence[Observation], number: int) -> Configuration:
     """The candidate number `number` (from 0): feasible and not in the history.
 
     Raises:
         BudgetError: the space has no further feasible configuration.
     """
     is_new = new_filter(problem, history)
-    for picked in SAMPLERS[problem.sampler](problem, history, number):
-        if is_new(picked):
-            return picked
-    return new_picks(problem, history, number)[-1]
+    for configuration in SAMPLERS[problem.sampler](problem, history, number):
+        if is_new(configuration):
+            return configuration
+    return new_configurations(problem, history, number)[-1]

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from raydistill.config.space import Choice, Float, Int, SearchSpace, depth
-from raydistill.search.problem import Picked, at_quantile
+from raydistill.search.problem import Configuration, at_quantile
 from raydistill.search.surrogate import Array, Inputs
 
 _LOG_FROM = 4
@@ -36,26 +36,26 @@ class Encoding:
             path for path in sorted(self.paths, key=lambda path: depth(space, path)) if path in space.when
         ]
 
-    def encode(self, picks: list[Picked]) -> Array:
-        rows = np.full((len(picks), len(self.paths)), np.nan)
-        for row, picked in zip(rows, picks):
+    def encode(self, configurations: list[Configuration]) -> Array:
+        rows = np.full((len(configurations), len(self.paths)), np.nan)
+        for row, configuration in zip(rows, configurations):
             for column, path in enumerate(self.paths):
-                if path in picked:
-                    row[column] = self._number(path, picked[path])
+                if path in configuration:
+                    row[column] = self._number(path, configuration[path])
         return rows
 
-    def decode(self, row: Array) -> Picked:
-        picked: Picked = {}
+    def decode(self, row: Array) -> Configuration:
+        configuration: Configuration = {}
         for path, number in zip(self.paths, row.tolist()):
             if number == number:  # active
                 distribution = self.space.parameters[path]
                 if isinstance(distribution, Choice):
-                    picked[path] = self.keys[path][int(number)]
+                    configuration[path] = self.keys[path][int(number)]
                 elif isinstance(distribution, Int):
-                    picked[path] = distribution.low + distribution.step * int(number)
+                    configuration[path] = distribution.low + distribution.step * int(number)
                 else:
-                    picked[path] = at_quantile(distribution, number)
-        return picked
+                    configuration[path] = at_quantile(distribution, number)
+        return configuration
 
     def draw(self, rng: np.random.Generator, count: int) -> Array:
         """Random rows: a third each from the lower, the upper and the whole ranges, so that all of the cost axis is met."""

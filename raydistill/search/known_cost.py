@@ -13,17 +13,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from raydistill.config.space import Objective, corner
+from raydistill.config.space import Objective, extreme_configuration
 from raydistill.search.acquisition import hypervolume_improvement
 from raydistill.search.encoding import Encoding, distinct
 from raydistill.search.problem import (
-    Picked,
+    Configuration,
+    Observation,
     Problem,
-    Told,
     cost_axis,
     is_feasible,
-    stratified_picks,
-    uniform_picks,
+    stratified_proposals,
+    uniform_proposals,
 )
 from raydistill.search.stopping import expected_end
 from raydistill.search.surrogate import Array, GaussianProcess, Inputs
@@ -40,18 +40,24 @@ _SURE_FAILURE = 0.95
 """Nothing is believed to fail more surely than that."""
 
 
-def known_cost_picks(
-    problem: Problem, history: Sequence[Told], number: int, exact_cost: bool = True
-) -> Iterator[Picked]:
+def known_cost_proposals(
+    problem: Problem, history: Sequence[Observation], number: int, exact_cost: bool = True
+) -> Iterator[Configuration]:
     """Proposals, best first.
 
     Args:
         exact_cost: False: the costs among the objectives are modelled like the others, and the start is random. For comparisons.
     """
     history = _with_expected_ends(problem, history)
-    complete = [told for told in history if told.values is not None and np.isfinite(told.values).all()]
-    if len(complete) + len(problem.prior) < _FEWEST or (number < problem.num_startup and not problem.prior):
-        yield from (stratified_picks if exact_cost else uniform_picks)(problem, history, number)
+    complete = [
+        observation
+        for observation in history
+        if observation.values is not None and np.isfinite(observation.values).all()
+    ]
+    if len(complete) + len(problem.prior_observations) < _FEWEST or (
+        number < problem.num_startup and not problem.prior_observations
+    ):
+        yield from (stratified_proposals if exact_cost else uniform_proposals)(problem, history, number)
         return
     belief = _Belief(problem, history, complete, exact_cost)
     rng = numpy_stream(problem.seed, "search/known-cost", number)
@@ -62,7 +68,7 @@ def known_cost_picks(
     for _ in range(_ROUNDS):
         best = rows[np.argsort(-scores, kind="stable")[:_ROUND_PARENTS]]
         new = belief.allowed(
-            distinct(belief.encoding.mutate(best, rng, _ROUND_MUTANTS), np.vstack([belief.told, rows]))
+            distinct(belief.encoding.mutate(best, rng, _ROUND_MUTANTS), np.vstack([belief.observation, rows]))
         )
         if len(new):
             rows, scores = np.vstack([rows, new]), np.concatenate([scores, belief.scores(new)])
@@ -70,14 +76,17 @@ def known_cost_picks(
         yield belief.encoding.decode(rows[index])
 
 
-def _with_expected_ends(problem: Problem, history: Sequence[Told]) -> list[Told]:
+def _with_expected_ends(problem: Problem, history: Sequence[Observation]) -> list[Observation]:
     """A stopped trial counts as measured at the end that it would probably have had."""
     ends = {
-        index: expected_end(problem.space, history, told)
-        for index, told in enumerate(history)
-        if told.state == "PRUNED"
+        index: expected_end(problem.space, history, observation)
+        for index, observation in enumerate(history)
+        if observation.state == "PRUNED"
     }
-    return [told._replace(values=ends.get(index, told.values)) for index, told in enumerate(history)]
+    return [
+        observation._replace(values=ends.get(index, observation.values))
+        for index, observation in enumerate(history)
+    ]
 
 
 class _Warp(NamedTuple):
@@ -98,25 +107,43 @@ class _Warp(NamedTuple):
 class _Belief:
     """What the told history says: models, the believed front, and how candidates score."""
 
-    def __init__(self, problem: Problem, history: Sequence[Told], complete: Sequence[Told], exact_cost: bool):
+    def __init__(
+        self,
+        problem: Problem,
+        history: Sequence[Observation],
+        complete: Sequence[Observation],
+        exact_cost: bool,
+    ):
         self.problem = problem
         self.encoding = Encoding(problem.space)
-        self.told = self.encoding.encode([told.picked for told in history])
-        self.prior = self.encoding.encode([prior.picked for prior in problem.prior])
+        self.observation = self.encoding.encode([observation.configuration for observation in history])
+        self.prior_observations = self.encoding.encode(
+            [prior_observations.configuration for prior_observations in problem.prior_observations]
+        )
         objectives = problem.space.objectives
-        costs = problem.costs_of(corner(problem.space, highest=False))
+        costs = problem.costs_of(extreme_configuration(problem.space, highest=False))
         self.cost_axes = [
             cost_axis(problem, o.name) if exact_cost and o.name in costs else None for o in objectives
         ]
-        waiting = [told for told in history if told.state in ("RUNNING", "PRUNED") and told.values is None]
+        waiting = [
+            observation
+            for observation in history
+            if observation.state in ("RUNNING", "PRUNED") and observation.values is None
+        ]
         rows, running = (
-            self.encoding.encode([told.picked for told in group]) for group in (complete, waiting)
+            self.encoding.encode([observation.configuration for observation in group])
+            for group in (complete, waiting)
         )
-        sources = np.array([0] * len(rows) + [prior.source for prior in problem.prior])
-        inputs = self._inputs(np.vstack([rows, self.prior]), sources)
+        sources = np.array(
+            [0] * len(rows) + [prior_observations.source for prior_observations in problem.prior_observations]
+        )
+        inputs = self._inputs(np.vstack([rows, self.prior_observations]), sources)
         self.running = self._inputs(running)
         values = np.array(
-            [*(told.values for told in complete), *(prior.values for prior in problem.prior)],
+            [
+                *(observation.values for observation in complete),
+                *(prior_observations.values for prior_observations in problem.prior_observations),
+            ],
             dtype=np.float64,
         )
         self.models: list[GaussianProcess | None] = []
@@ -134,7 +161,7 @@ class _Belief:
             references.append(warp.reference)
         self.reference = np.array(references)
         self.failures = self._failure_model(history)
-        known = np.vstack([rows, running, self.prior])
+        known = np.vstack([rows, running, self.prior_observations])
         mean, _ = self._predict(*self._features(known), given_running=False)
         points, seen = (
             np.where(self.is_log, np.exp(np.where(self.is_log, mean, 0.0)), mean),
@@ -146,9 +173,9 @@ class _Belief:
     def _inputs(self, rows: Array, sources: NDArray[np.int64] | None = None) -> Inputs:
         """What the models see of these rows; sources None: of this sweep."""
         inputs = self.encoding.features(rows)
-        if not self.problem.prior:
+        if not self.problem.prior_observations:
             return inputs
-        names = sorted({prior.source for prior in self.problem.prior})
+        names = sorted({prior_observations.source for prior_observations in self.problem.prior_observations})
         flags = (np.zeros(len(rows)) if sources is None else sources)[:, None] == np.array(names)
         return Inputs(inputs.numbers, np.hstack([inputs.categories, flags.astype(np.int64)]), len(names))
 
@@ -164,16 +191,22 @@ class _Belief:
         )
         return inputs, costs
 
-    def _failure_model(self, history: Sequence[Told]) -> GaussianProcess | None:
+    def _failure_model(self, history: Sequence[Observation]) -> GaussianProcess | None:
         """None while nothing failed."""
-        ended = [told for told in history if told.state in ("COMPLETE", "FAIL")]
+        ended = [observation for observation in history if observation.state in ("COMPLETE", "FAIL")]
         labels = np.array(
-            [float(told.state == "FAIL" or not np.isfinite(told.values or [np.nan]).all()) for told in ended]
+            [
+                float(observation.state == "FAIL" or not np.isfinite(observation.values or [np.nan]).all())
+                for observation in ended
+            ]
         )
         if not labels.any():
             return None
         return GaussianProcess(
-            self.encoding.features(self.encoding.encode([told.picked for told in ended])), labels
+            self.encoding.features(
+                self.encoding.encode([observation.configuration for observation in ended])
+            ),
+            labels,
         )
 
     def _loosen_reference(self, points: Array) -> None:
@@ -206,10 +239,10 @@ class _Belief:
                 [
                     self.encoding.draw(rng, _DRAWS),
                     self.encoding.mutate(self.parents, rng, _MUTANTS),
-                    self.prior,
+                    self.prior_observations,
                 ]
             )
-        return self.allowed(distinct(rows, self.told))
+        return self.allowed(distinct(rows, self.observation))
 
     def allowed(self, rows: Array) -> Array:
         """Those inside the cost windows."""

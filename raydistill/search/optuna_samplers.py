@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from raydistill.config.space import Choice, Distribution, SearchSpace, active, depth
 from raydistill.errors import SpaceError
-from raydistill.search.known_cost import known_cost_picks
-from raydistill.search.problem import Picked, Problem, Told, new_filter, new_picks
+from raydistill.search.known_cost import known_cost_proposals
+from raydistill.search.problem import Configuration, Observation, Problem, new_configurations, new_filter
 from raydistill.seeds import stream_key
 
 _TRIES = 64
@@ -53,20 +53,24 @@ class KnownCostSampler(BaseSampler):
         history = []
         for known in study.get_trials(deepcopy=False):
             if known.number != trial.number and known.state != TrialState.WAITING:
-                picked = {path: value for path, value in known.params.items() if path in self.distributions}
-                if _is_whole(self.problem.space, picked):
+                configuration = {
+                    path: value for path, value in known.params.items() if path in self.distributions
+                }
+                if _is_whole(self.problem.space, configuration):
                     history.append(
-                        Told(
-                            picked,
+                        Observation(
+                            configuration,
                             known.state.name,
                             known.values if known.state == TrialState.COMPLETE else None,
                         )
                     )
         is_new = new_filter(self.problem, history)
-        for picked in known_cost_picks(self.problem, history, trial.number, exact_cost=self.exact_cost):
-            if is_new(picked):
-                return picked
-        return new_picks(self.problem, history, trial.number)[-1]
+        for configuration in known_cost_proposals(
+            self.problem, history, trial.number, exact_cost=self.exact_cost
+        ):
+            if is_new(configuration):
+                return configuration
+        return new_configurations(self.problem, history, trial.number)[-1]
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -75,12 +79,12 @@ class KnownCostSampler(BaseSampler):
         return self.random.sample_independent(study, trial, param_name, param_distribution)
 
 
-def tpe_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+def tpe_proposals(problem: Problem, history: Sequence[Observation], number: int) -> Iterator[Configuration]:
     """Optuna's TPE; running trials repel."""
     return _asked(problem, history, TPESampler(constant_liar=True, seed=_seed(problem, number)), _TRIES)
 
 
-def nsga2_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+def nsga2_proposals(problem: Problem, history: Sequence[Observation], number: int) -> Iterator[Configuration]:
     """NSGA-II; the population is a fifth of the trials, between 8 and 50."""
     wanted = (problem.num_trials or _GENERATIONS * _LARGEST_POPULATION) // _GENERATIONS
     population = min(_LARGEST_POPULATION, max(_SMALLEST_POPULATION, wanted))
@@ -89,14 +93,14 @@ def nsga2_picks(problem: Problem, history: Sequence[Told], number: int) -> Itera
     )
 
 
-def gp_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+def gp_proposals(problem: Problem, history: Sequence[Observation], number: int) -> Iterator[Configuration]:
     """Optuna's Gaussian process. It models the costs too, and falls back to random where the space is conditional."""
     return _asked(
         problem, history, GPSampler(seed=_seed(problem, number), warn_independent_sampling=False), _GP_TRIES
     )
 
 
-def sobol_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+def sobol_proposals(problem: Problem, history: Sequence[Observation], number: int) -> Iterator[Configuration]:
     """The first points of one scrambled Sobol sequence that were not proposed before."""
     study = _study(problem.space)
     with warnings.catch_warnings():
@@ -106,8 +110,8 @@ def sobol_picks(problem: Problem, history: Sequence[Told], number: int) -> Itera
     distributions = {path: to_optuna(distribution) for path, distribution in problem.space.parameters.items()}
     for _ in range(_TRIES + 2 * len(history)):
         trial = study.ask()
-        picked = sampler.sample_relative(study, study.trials[-1], distributions)
-        yield active(problem.space, picked)
+        configuration = sampler.sample_relative(study, study.trials[-1], distributions)
+        yield active(problem.space, configuration)
         study.tell(trial, state=TrialState.FAIL)
 
 
@@ -119,14 +123,14 @@ def to_optuna(distribution: Distribution) -> BaseDistribution:
     return FloatDistribution(distribution.low, distribution.high, log=distribution.log)
 
 
-def suggest(trial: Any, space: SearchSpace) -> Picked:
+def suggest(trial: Any, space: SearchSpace) -> Configuration:
     """Asks an Optuna trial for the active parameters, those that control others first."""
-    picked: Picked = {}
+    configuration: Configuration = {}
     for path in sorted(space.parameters, key=lambda path: depth(space, path)):
         condition = space.when.get(path)
-        if condition is None or picked.get(condition.parameter) in condition.keys:
-            picked[path] = _suggested(trial, path, space.parameters[path])
-    return {path: picked[path] for path in space.parameters if path in picked}
+        if condition is None or configuration.get(condition.parameter) in condition.keys:
+            configuration[path] = _suggested(trial, path, space.parameters[path])
+    return {path: configuration[path] for path in space.parameters if path in configuration}
 
 
 def directions_of(space: SearchSpace) -> list[StudyDirection]:
@@ -145,29 +149,31 @@ def _study(space: SearchSpace, sampler: BaseSampler | None = None) -> Study:
     return optuna.create_study(directions=directions_of(space), sampler=sampler)
 
 
-def _asked(problem: Problem, history: Sequence[Told], sampler: BaseSampler, tries: int) -> Iterator[Picked]:
+def _asked(
+    problem: Problem, history: Sequence[Observation], sampler: BaseSampler, tries: int
+) -> Iterator[Configuration]:
     """What a sampler proposes that was told the history; each proposal that is not taken has failed."""
     space = problem.space
     study = _study(space, sampler)
     num_complete = 0
-    for told in history:
-        distributions = {path: to_optuna(space.parameters[path]) for path in told.picked}
+    for observation in history:
+        distributions = {path: to_optuna(space.parameters[path]) for path in observation.configuration}
         attributes = {}
-        if isinstance(sampler, NSGAIISampler) and told.values is not None:
+        if isinstance(sampler, NSGAIISampler) and observation.values is not None:
             attributes[sampler._get_generation_key()] = num_complete // (sampler.population_size or 1)
         state = (
-            TrialState.FAIL if told.state == "PRUNED" else TrialState[told.state]
+            TrialState.FAIL if observation.state == "PRUNED" else TrialState[observation.state]
         )  # without reports a pruned trial says no more
         study.add_trial(
             optuna.create_trial(
                 state=state,
-                params=told.picked,
+                params=observation.configuration,
                 distributions=distributions,
-                values=told.values,
+                values=observation.values,
                 system_attrs=attributes,
             )
         )
-        num_complete += told.values is not None
+        num_complete += observation.values is not None
     for _ in range(tries):
         trial = study.ask()
         yield suggest(trial, space)
@@ -195,12 +201,14 @@ def _require_directions(study: Study, space: SearchSpace) -> None:
         )
 
 
-def _is_whole(space: SearchSpace, picked: Picked) -> bool:
+def _is_whole(space: SearchSpace, configuration: Configuration) -> bool:
     """Whether every active parameter is there and inside its range: else another space, or another thread still asks for it."""
     for path, distribution in space.parameters.items():
         condition = space.when.get(path)
-        is_active = condition is None or picked.get(condition.parameter) in condition.keys
-        if is_active != (path in picked) or (is_active and not _contains(distribution, picked[path])):
+        is_active = condition is None or configuration.get(condition.parameter) in condition.keys
+        if is_active != (path in configuration) or (
+            is_active and not _contains(distribution, configuration[path])
+        ):
             return False
     return True
 

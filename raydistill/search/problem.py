@@ -18,7 +18,7 @@ from raydistill.config.space import (
     Int,
     SearchSpace,
     active,
-    corner,
+    extreme_configuration,
     is_affordable,
 )
 from raydistill.errors import BudgetError
@@ -29,17 +29,17 @@ _GRID_AT_MOST = 20_000
 _ENOUGH = 200
 """So many new, feasible candidates are looked at where one is chosen at random."""
 _LOG_SPAN = (3.0, 1e9)
-"""A cost has a log axis where all are positive and the dearest is so many times the cheapest; below it matters little."""
-Picked = dict[str, Any]
+"""A cost has a log axis where all are positive and the most expensive is so many times the cheapest; below it matters little."""
+Configuration = dict[str, Any]
 """Active parameters of a candidate; choices as keys."""
-CostsOf = Callable[[Picked], Mapping[str, float]]
-"""Picked -> {"cost/macs": ..., "cost/params": ...}"""
+CostsOf = Callable[[Configuration], Mapping[str, float]]
+"""Configuration -> {"cost/macs": ..., "cost/params": ...}"""
 
 
-class Told(NamedTuple):
+class Observation(NamedTuple):
     """What the search knows of one trial."""
 
-    picked: Picked
+    configuration: Configuration
     state: str
     """COMPLETE, FAIL, RUNNING, or PRUNED (stopped early: neither measured in full nor failed)."""
     values: list[float] | None
@@ -48,10 +48,10 @@ class Told(NamedTuple):
     """(share of the budget, objectives there), ascending: the evaluations before the last."""
 
 
-class Prior(NamedTuple):
+class PriorObservation(NamedTuple):
     """A measurement from elsewhere, such as an earlier sweep. It is no trial: it is on no front and may be proposed."""
 
-    picked: Picked
+    configuration: Configuration
     values: list[float]
     """The objectives, in the order of the space; costs are those of this sweep."""
     source: int
@@ -68,7 +68,7 @@ class Problem(NamedTuple):
     """A key of `search.SAMPLERS`."""
     num_trials: int | None = None
     """How many trials the sweep shall have, where that is known: NSGA-II fits its population to it."""
-    prior: Sequence[Prior] = ()
+    prior_observations: Sequence[PriorObservation] = ()
     """What is known before the first trial. Only samplers that tell sources apart look at it: `known-cost` and `modelled-cost`."""
 
 
@@ -89,19 +89,19 @@ class CostAxis(NamedTuple):
         return np.log(np.maximum(array, 1e-9 * self.low)) if self.is_log else array
 
 
-def is_feasible(problem: Problem, picked: Picked) -> bool:
-    return is_affordable(problem.space, problem.costs_of(picked))
+def is_feasible(problem: Problem, configuration: Configuration) -> bool:
+    return is_affordable(problem.space, problem.costs_of(configuration))
 
 
-def new_filter(problem: Problem, history: Sequence[Told]) -> Callable[[Picked], bool]:
+def new_filter(problem: Problem, history: Sequence[Observation]) -> Callable[[Configuration], bool]:
     """Whether a candidate is feasible and was not proposed before."""
-    seen = {identity(told.picked) for told in history}
-    return lambda picked: identity(picked) not in seen and is_feasible(problem, picked)
+    seen = {identity(observation.configuration) for observation in history}
+    return lambda configuration: identity(configuration) not in seen and is_feasible(problem, configuration)
 
 
-def identity(picked: Picked) -> tuple[tuple[str, Any], ...]:
+def identity(configuration: Configuration) -> tuple[tuple[str, Any], ...]:
     """Equal for equal configurations, whatever the order of the names."""
-    return tuple(sorted(picked.items()))
+    return tuple(sorted(configuration.items()))
 
 
 def prove_feasible(problem: Problem) -> None:
@@ -110,7 +110,9 @@ def prove_feasible(problem: Problem) -> None:
     A space of at most 20,000 configurations is looked at as a whole. Of a larger one both corners and a spread sample are: where all
     of them miss windows that each could be met, that is said as what it is.
     """
-    cheapest, dearest = (problem.costs_of(corner(problem.space, highest)) for highest in (False, True))
+    cheapest, most_expensive = (
+        problem.costs_of(extreme_configuration(problem.space, highest)) for highest in (False, True)
+    )
     windows: dict[str, tuple[float, float]] = {}
     for window in problem.space.constraints:
         before = windows.get(window.cost, (0.0, math.inf))
@@ -120,16 +122,18 @@ def prove_feasible(problem: Problem) -> None:
             raise BudgetError(
                 f"{name} between {_number(low)} and {_number(high)}: the lower end is above the upper one."
             )
-        if high < cheapest[name] or low > dearest[name]:
+        if high < cheapest[name] or low > most_expensive[name]:
             raise BudgetError(
-                f"{_said(name, low, high)}: nothing fits. Reachable: {_range([cheapest[name], dearest[name]])}."
+                f"{_said(name, low, high)}: nothing fits. Reachable: {_range([cheapest[name], most_expensive[name]])}."
             )
-    sample = spread_picks(problem.space, numpy_stream(problem.seed, "search/proof"))
-    if not windows or any(is_feasible(problem, picked) for picked in sample):
+    sample = spread_configurations(problem.space, numpy_stream(problem.seed, "search/proof"))
+    if not windows or any(is_feasible(problem, configuration) for configuration in sample):
         return
     rng = numpy_stream(problem.seed, "search/proof")
-    grid = grid_picks(problem.space, rng)
-    known = [problem.costs_of(picked) for picked in grid or spread_picks(problem.space, rng)]
+    grid = grid_configurations(problem.space, rng)
+    known = [
+        problem.costs_of(configuration) for configuration in grid or spread_configurations(problem.space, rng)
+    ]
     if any(is_affordable(problem.space, costs) for costs in known):
         return
     asked = " and ".join(_said(name, *window) for name, window in windows.items())
@@ -183,7 +187,8 @@ def cost_axis(problem: Problem, name: str | None = None) -> CostAxis:
     """
     rng = numpy_stream(problem.seed, "search/axis")
     sample = [
-        problem.costs_of(picked) for picked in itertools.islice(spread_picks(problem.space, rng), _ENOUGH)
+        problem.costs_of(configuration)
+        for configuration in itertools.islice(spread_configurations(problem.space, rng), _ENOUGH)
     ]
     if name is None:
         name = next(
@@ -197,23 +202,25 @@ def cost_axis(problem: Problem, name: str | None = None) -> CostAxis:
     return CostAxis(name, low, high)
 
 
-def random_pick(space: SearchSpace, rng: np.random.Generator, low: float = 0.0, high: float = 1.0) -> Picked:
+def random_configuration(
+    space: SearchSpace, rng: np.random.Generator, low: float = 0.0, high: float = 1.0
+) -> Configuration:
     """Each range drawn between its quantiles `low` and `high`; choices from all their keys."""
     return active(
         space, {path: _draw(distribution, rng, low, high) for path, distribution in space.parameters.items()}
     )
 
 
-def spread_picks(space: SearchSpace, rng: np.random.Generator) -> Iterator[Picked]:
-    """The cheapest and the dearest configuration, then random ones from lower, upper and whole ranges: all of the cost axis."""
-    yield corner(space, highest=False)
-    yield corner(space, highest=True)
+def spread_configurations(space: SearchSpace, rng: np.random.Generator) -> Iterator[Configuration]:
+    """The cheapest and the most expensive configuration, then random ones from lower, upper and whole ranges: all of the cost axis."""
+    yield extreme_configuration(space, highest=False)
+    yield extreme_configuration(space, highest=True)
     for index in range(_TRIES - 2):
         reach = rng.random()
-        yield random_pick(space, rng, *((0.0, reach), (1 - reach, 1.0), (0.0, 1.0))[index % 3])
+        yield random_configuration(space, rng, *((0.0, reach), (1 - reach, 1.0), (0.0, 1.0))[index % 3])
 
 
-def grid_picks(space: SearchSpace, rng: np.random.Generator) -> list[Picked]:
+def grid_configurations(space: SearchSpace, rng: np.random.Generator) -> list[Configuration]:
     """Every configuration of a space of at most 20,000, in order; empty where there are more.
 
     A Float is drawn anew in each: no cost depends on one, so these are all costs that there are.
@@ -231,35 +238,41 @@ def grid_picks(space: SearchSpace, rng: np.random.Generator) -> list[Picked]:
         for path, distribution in space.parameters.items()
         if isinstance(distribution, Float)
     }
-    found: dict[Any, Picked] = {}
+    found: dict[Any, Configuration] = {}
     for row in itertools.product(*values.values()):
         discrete = dict(zip(values, row, strict=True))
-        picked = active(
+        configuration = active(
             space,
             discrete | {path: _draw(distribution, rng, 0.0, 1.0) for path, distribution in floats.items()},
         )
-        found.setdefault(tuple(item for item in picked.items() if item[0] in discrete), picked)
+        found.setdefault(tuple(item for item in configuration.items() if item[0] in discrete), configuration)
     return list(found.values())
 
 
-def feasible_picks(problem: Problem) -> Iterator[Picked]:
+def feasible_configurations(problem: Problem) -> Iterator[Configuration]:
     """Configurations that fit the windows, from all of the cost axis; of a small space all of them, where the sample has none."""
     rng, found = numpy_stream(problem.seed, "search/feasible"), False
-    for picked in filter(lambda picked: is_feasible(problem, picked), spread_picks(problem.space, rng)):
+    for configuration in filter(
+        lambda configuration: is_feasible(problem, configuration), spread_configurations(problem.space, rng)
+    ):
         found = True
-        yield picked
+        yield configuration
     if not found:
-        yield from filter(lambda picked: is_feasible(problem, picked), grid_picks(problem.space, rng))
+        yield from filter(
+            lambda configuration: is_feasible(problem, configuration), grid_configurations(problem.space, rng)
+        )
 
 
-def uniform_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+def uniform_proposals(
+    problem: Problem, history: Sequence[Observation], number: int
+) -> Iterator[Configuration]:
     """Plain random search."""
     rng = numpy_stream(problem.seed, "search/uniform", number)
     for _ in range(_TRIES):
-        yield random_pick(problem.space, rng)
+        yield random_configuration(problem.space, rng)
 
 
-def new_picks(problem: Problem, history: Sequence[Told], number: int) -> list[Picked]:
+def new_configurations(problem: Problem, history: Sequence[Observation], number: int) -> list[Configuration]:
     """Up to 200 random candidates that are feasible and new, from all of the cost axis.
 
     Raises:
@@ -267,9 +280,9 @@ def new_picks(problem: Problem, history: Sequence[Told], number: int) -> list[Pi
     """
     rng = numpy_stream(problem.seed, "search/random", number)
     is_new = new_filter(problem, history)
-    candidates = list(itertools.islice(filter(is_new, spread_picks(problem.space, rng)), _ENOUGH))
+    candidates = list(itertools.islice(filter(is_new, spread_configurations(problem.space, rng)), _ENOUGH))
     if not candidates:
-        grid = grid_picks(problem.space, rng)
+        grid = grid_configurations(problem.space, rng)
         candidates = list(filter(is_new, grid))
     if not candidates:
         looked_at = f"all {len(grid):,}" if grid else f"{_TRIES:,}"
@@ -279,7 +292,9 @@ def new_picks(problem: Problem, history: Sequence[Told], number: int) -> list[Pi
     return candidates
 
 
-def stratified_picks(problem: Problem, history: Sequence[Told], number: int) -> Iterator[Picked]:
+def stratified_proposals(
+    problem: Problem, history: Sequence[Observation], number: int
+) -> Iterator[Configuration]:
     """The candidate that is nearest to this proposal's stratum of the cost axis.
 
     Each `num_startup` proposals visit every stratum once, in an order of their own.
@@ -289,8 +304,11 @@ def stratified_picks(problem: Problem, history: Sequence[Told], number: int) -> 
     turn, place = divmod(number, problem.num_startup)
     order = numpy_stream(problem.seed, "search/strata", turn).permutation(problem.num_startup)
     target = low + (high - low) * (order[place] + 0.5) / problem.num_startup
-    candidates = new_picks(problem, history, number)
-    away = [abs(float(axis.scaled(problem.costs_of(picked)[axis.name])) - target) for picked in candidates]
+    candidates = new_configurations(problem, history, number)
+    away = [
+        abs(float(axis.scaled(problem.costs_of(configuration)[axis.name])) - target)
+        for configuration in candidates
+    ]
     yield candidates[int(np.argmin(away))]
 
 

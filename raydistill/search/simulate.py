@@ -16,7 +16,7 @@ import pandas as pd
 from raydistill import search
 from raydistill.config.space import Float, SearchSpace, value_in
 from raydistill.errors import BudgetError, SpaceError
-from raydistill.search import Picked, Problem, Seeds, Told, identity
+from raydistill.search import Configuration, Observation, Problem, Seeds, identity
 
 
 class Outcome(NamedTuple):
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 @dataclass(frozen=True)
 class SimulatedTrial:
     number: int
-    picked: Picked
+    configuration: Configuration
     outcome: Outcome
     started_sec: float
     status: str = "RUNNING"
@@ -62,22 +62,22 @@ class SimulatedTrial:
         return self.started_sec + self.outcome.wall_sec * steps / self.outcome.steps
 
     @property
-    def told(self) -> Told:
+    def observation(self) -> Observation:
         curve = [
             (steps / self.outcome.steps, values) for steps, values in self.outcome.curve[: self.num_reports]
         ]
-        return Told(
-            self.picked, self.status, self.outcome.values if self.status == "COMPLETE" else None, curve
+        return Observation(
+            self.configuration, self.status, self.outcome.values if self.status == "COMPLETE" else None, curve
         )
 
 
 def simulate(
     problem: Problem,
-    outcome_of: Callable[[Picked, int], Outcome],
+    outcome_of: Callable[[Configuration, int], Outcome],
     *,
     num_trials: int,
     num_workers: int,
-    should_stop: Callable[[Sequence[Told], int], bool] = lambda history, number: False,
+    should_stop: Callable[[Sequence[Observation], int], bool] = lambda history, number: False,
     num_replicates: int = 0,
     stability: float | None = None,
     trials: Iterable[SimulatedTrial] = (),
@@ -101,18 +101,20 @@ def simulate(
             number, searched = len(ledger), _searched(ledger)
             if len(searched) < num_trials:
                 try:
-                    picked, again = (
-                        search.propose(problem, [trial.told for trial in searched], len(searched)),
+                    configuration, again = (
+                        search.propose(problem, [trial.observation for trial in searched], len(searched)),
                         None,
                     )
                 except BudgetError:
                     num_trials = len(searched)
                     continue
             elif (again := _to_repeat(problem, ledger, num_replicates, stability)) is not None:
-                picked = ledger[again].picked
+                configuration = ledger[again].configuration
             else:
                 break
-            ledger[number] = SimulatedTrial(number, picked, outcome_of(picked, number), now_sec, again=again)
+            ledger[number] = SimulatedTrial(
+                number, configuration, outcome_of(configuration, number), now_sec, again=again
+            )
             heapq.heappush(running, _next_event(ledger[number]))
         if not running or running[0][0] > until_sec:
             return [ledger[number] for number in range(len(ledger))]
@@ -120,7 +122,7 @@ def simulate(
         ledger[number] = _advanced(ledger[number])
         if ledger[number].status == "RUNNING" and ledger[number].again is None:
             searched = _searched(ledger)
-            if should_stop([trial.told for trial in searched], searched.index(ledger[number])):
+            if should_stop([trial.observation for trial in searched], searched.index(ledger[number])):
                 ledger[number] = replace(ledger[number], status="PRUNED")
         if ledger[number].status == "RUNNING":
             heapq.heappush(running, _next_event(ledger[number]))
@@ -172,7 +174,7 @@ def _advanced(trial: SimulatedTrial) -> SimulatedTrial:
 
 def recorded(
     space: SearchSpace, table: pd.DataFrame, wall_sec: str | None = None
-) -> Callable[[Picked, int], Outcome]:
+) -> Callable[[Configuration, int], Outcome]:
     """Outcomes from a table of results: one column a parameter (choices by key, empty where inactive) and one an objective.
 
     A configuration with several rows gives them in turn, by the trial's number: measurements by other seeds. Every configuration that
@@ -197,7 +199,7 @@ def recorded(
         )
     rows: dict[tuple[tuple[str, object], ...], list[Outcome]] = {}
     for record in table[wanted].to_dict("records"):
-        picked = {
+        configuration = {
             path: value_in(space, path, record[path])
             for path in space.parameters
             if not pd.isna(record[path])
@@ -207,13 +209,13 @@ def recorded(
             None if any(value != value for value in values) else values,
             float(record[wall_sec]) if wall_sec else 1.0,
         )
-        rows.setdefault(identity(picked), []).append(outcome)
+        rows.setdefault(identity(configuration), []).append(outcome)
 
-    def outcome_of(picked: Picked, number: int) -> Outcome:
-        found: Sequence[Outcome] = rows.get(identity(picked), ())
+    def outcome_of(configuration: Configuration, number: int) -> Outcome:
+        found: Sequence[Outcome] = rows.get(identity(configuration), ())
         if not found:
             raise SpaceError(
-                f"the table of results has no row for {picked}; it must hold every configuration of the space"
+                f"the table of results has no row for {configuration}; it must hold every configuration of the space"
             )
         return found[number % len(found)]
 

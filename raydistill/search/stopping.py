@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from raydistill.config.space import SearchSpace, corner
-from raydistill.search.problem import Problem, Told, cost_axis
+from raydistill.config.space import SearchSpace, extreme_configuration
+from raydistill.search.problem import Observation, Problem, cost_axis
 
 Array = NDArray[np.float64]
 RUNGS = (1 / 8, 1 / 4, 1 / 2)
@@ -47,11 +47,11 @@ class EarlyStopping:
     def __init__(self, problem: Problem):
         self.problem, self.axis = problem, cost_axis(problem)
         names = [objective.name for objective in problem.space.objectives]
-        costs = problem.costs_of(corner(problem.space, highest=False))
+        costs = problem.costs_of(extreme_configuration(problem.space, highest=False))
         self.qualities = [index for index, name in enumerate(names) if name not in costs]
         self.column = names.index(self.axis.name) if self.axis.name in names else None
 
-    def __call__(self, history: Sequence[Told], number: int) -> bool:
+    def __call__(self, history: Sequence[Observation], number: int) -> bool:
         """Whether trial `number` of the history, RUNNING with an evaluation, should stop at its newest one."""
         share, values = history[number].curve[-1]
         here, end = _whole_trainings(self.problem.space, history, share)
@@ -66,13 +66,15 @@ class EarlyStopping:
         at_rung = any(before < rung <= share for rung in RUNGS)
         return at_rung and self._loses_its_rung(history, number, predicted.best(_CHANCE_AT_RUNG))
 
-    def _loses_its_rung(self, history: Sequence[Told], number: int, best: Array) -> bool:
+    def _loses_its_rung(self, history: Sequence[Observation], number: int, best: Array) -> bool:
         """Whether trial `number` would, even if it ended at `best` (m,)."""
         share = history[number].curve[-1][0]
-        come_so_far = {index: told for index, told in enumerate(history) if _at(told, share)}
+        come_so_far = {
+            index: observation for index, observation in enumerate(history) if _at(observation, share)
+        }
         ends = {
-            index: expected_end(self.problem.space, history, told, share)
-            for index, told in come_so_far.items()
+            index: expected_end(self.problem.space, history, observation, share)
+            for index, observation in come_so_far.items()
         }
         points = np.array(
             [
@@ -88,25 +90,27 @@ class EarlyStopping:
             return False
         return _num_in_better_layers(rivals, merit[mine]) >= math.ceil(_KEPT * len(rivals))
 
-    def _cost(self, told: Told, point: Array) -> float:
+    def _cost(self, observation: Observation, point: Array) -> float:
         return float(
-            self.problem.costs_of(told.picked)[self.axis.name] if self.column is None else point[self.column]
+            self.problem.costs_of(observation.configuration)[self.axis.name]
+            if self.column is None
+            else point[self.column]
         )
 
 
 def expected_end(
-    space: SearchSpace, history: Sequence[Told], told: Told, share: float | None = None
+    space: SearchSpace, history: Sequence[Observation], observation: Observation, share: float | None = None
 ) -> list[float] | None:
     """The objectives that a trial probably ends with. None: nobody knows.
 
     Args:
         share: judged by the first evaluation at or after this share of the budget; None: by its newest one.
     """
-    if told.values or not told.curve:
-        return told.values
-    share = told.curve[-1][0] if share is None else share
+    if observation.values or not observation.curve:
+        return observation.values
+    share = observation.curve[-1][0] if share is None else share
     here, end = _whole_trainings(space, history, share)
-    if len(end) == 0 or (at := _at(told, share)) is None:
+    if len(end) == 0 or (at := _at(observation, share)) is None:
         return None
     return _signed(space, _predicted(_signed(space, at), here, end).mean).tolist()
 
@@ -119,17 +123,20 @@ def _signed(space: SearchSpace, values: Sequence[float] | Array) -> Array:
     )
 
 
-def _at(told: Told, share: float) -> list[float] | None:
+def _at(observation: Observation, share: float) -> list[float] | None:
     """The first evaluation at or after a share of the budget; None: the trial has not come so far, or nobody looked."""
-    return next((values for at, values in told.curve if at >= share), told.values if told.curve else None)
+    return next(
+        (values for at, values in observation.curve if at >= share),
+        observation.values if observation.curve else None,
+    )
 
 
-def _whole_trainings(space: SearchSpace, history: Sequence[Told], share: float) -> tuple[Array, Array]:
+def _whole_trainings(space: SearchSpace, history: Sequence[Observation], share: float) -> tuple[Array, Array]:
     """Of the finished trials with evaluations on the way: objectives (n, m) at this share and at the end, minimised."""
     pairs = [
-        (_signed(space, at), _signed(space, told.values))
-        for told in history
-        if told.values and (at := _at(told, share))
+        (_signed(space, at), _signed(space, observation.values))
+        for observation in history
+        if observation.values and (at := _at(observation, share))
     ]
     here, end = (
         np.array([pair[side] for pair in pairs]).reshape(len(pairs), len(space.objectives)) for side in (0, 1)

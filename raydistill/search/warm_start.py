@@ -1,6 +1,6 @@
 """What a sweep knows before its first trial: rows of earlier sweeps and of tables, as further sources of the search's models.
 
-Numbers that were measured on other data, by another judge, against another teacher or after other numbers of images cannot share a front,
+Numbers that were measured on other data, by another evaluator, against another teacher or after other numbers of images cannot share a front,
 but they may say where to look. So nothing is assumed: rows that were measured alike are one source, every source is apart from the sweep's
 own trials, and how far it can be believed is fitted (`search.surrogate`). No row is a trial, and none is on the sweep's front.
 
@@ -21,7 +21,7 @@ from raydistill.config.paths import nearest
 from raydistill.config.space import SearchSpace, depth, value_in
 from raydistill.errors import ConfigError, SpaceError, StoreError
 from raydistill.records import pareto, remote, tables
-from raydistill.search.problem import CostsOf, Picked, Prior
+from raydistill.search.problem import Configuration, CostsOf, PriorObservation
 
 FILE = "warm_start.json"
 SAMPLERS = ("known-cost", "modelled-cost")
@@ -42,8 +42,8 @@ _CONDITIONS = (
 
 
 class WarmStart(NamedTuple):
-    rows: list[Prior]
-    said: list[str]
+    rows: list[PriorObservation]
+    messages: list[str]
     """One line a file: what was taken from it, what was not and why."""
 
 
@@ -66,8 +66,8 @@ def read(
         raise ConfigError(
             f"--warm-start with --sampler {sampler}: only {' and '.join(SAMPLERS)} can tell it from trials; use one of them"
         )
-    rows: list[Prior] = []
-    said: list[str] = []
+    rows: list[PriorObservation] = []
+    messages: list[str] = []
     for text in given:
         table = _table(text, sweeps)
         groups, skipped = _usable(text, table, space, costs_of)
@@ -83,17 +83,17 @@ def read(
         skipped |= {f"more than {AT_MOST} in all": left} if left else {}
         sources = f" ({len(kept)} kinds of measurement, apart from each other)" if len(kept) > 1 else ""
         without = f"; without {_counted(skipped)}" if skipped else ""
-        said.append(f"warm start: {sum(map(len, kept))} rows of {text}{sources}{without}")
-    return WarmStart(rows, said)
+        messages.append(f"warm start: {sum(map(len, kept))} rows of {text}{sources}{without}")
+    return WarmStart(rows, messages)
 
 
-def facts(given: Sequence[str], rows: Sequence[Prior]) -> tuple[dict[str, Any], dict[str, Any]]:
+def facts(given: Sequence[str], rows: Sequence[PriorObservation]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `sweep.json` says of a warm start, and the files beside it."""
     data = [row._asdict() for row in rows]
     return {"warm_start": {"given": list(given), "digest": digest(data)}}, {FILE: {"rows": data}}
 
 
-def load(folder: Path, record: Mapping[str, Any]) -> list[Prior]:
+def load(folder: Path, record: Mapping[str, Any]) -> list[PriorObservation]:
     """The copied rows of a sweep; `record`: its sweep.json. Raises StoreError where they are not those that it began with."""
     if "warm_start" not in record:
         return []
@@ -103,7 +103,7 @@ def load(folder: Path, record: Mapping[str, Any]) -> list[Prior]:
         data = json.loads(path.read_text(encoding="utf-8"))["rows"]
         if digest(data) != record["warm_start"]["digest"]:
             raise ValueError("the digest is not that in sweep.json")
-        return [Prior(row["picked"], row["values"], row["source"]) for row in data]
+        return [PriorObservation(row["picked"], row["values"], row["source"]) for row in data]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{path}: damaged or unreadable: {error}. Put the file back, or start a new sweep."
@@ -131,12 +131,12 @@ def _table(text: str, sweeps: Path) -> pd.DataFrame:
 
 def _usable(
     text: str, table: pd.DataFrame, space: SearchSpace, costs_of: CostsOf
-) -> tuple[dict[Hashable, list[Prior]], Counter[str]]:
+) -> tuple[dict[Hashable, list[PriorObservation]], Counter[str]]:
     """The rows by how they were measured, and how many were left out by why."""
     parameters = {path: _column(text, table, path, (path, f"param.{path}")) for path in space.parameters}
     known = [objective.name for objective in space.objectives if not objective.name.startswith("cost/")]
     measured = {name: _column(text, table, name, (name, tables.column(name))) for name in known}
-    groups: dict[Hashable, list[Prior]] = {}
+    groups: dict[Hashable, list[PriorObservation]] = {}
     skipped: Counter[str] = Counter()
     for record in table.to_dict("records"):
         if record.get("status", "COMPLETE") != "COMPLETE":
@@ -147,16 +147,16 @@ def _usable(
             skipped["without a finite number for every objective"] += 1
         else:
             try:
-                picked = _picked(space, record, parameters)
+                configuration = _picked(space, record, parameters)
             except SpaceError:
                 skipped["outside the space"] += 1
                 continue
             numbers = {name: float(record[column]) for name, column in measured.items()} | dict(
-                costs_of(picked)
+                costs_of(configuration)
             )
             values = [float(numbers[objective.name]) for objective in space.objectives]
             condition = tuple(str(record.get(name, "")) for name in _CONDITIONS)
-            groups.setdefault(condition, []).append(Prior(picked, values, 0))
+            groups.setdefault(condition, []).append(PriorObservation(configuration, values, 0))
     return groups, skipped
 
 
@@ -168,17 +168,19 @@ def _column(text: str, table: pd.DataFrame, name: str, columns: Iterable[str]) -
     return found
 
 
-def _picked(space: SearchSpace, record: Mapping[Any, Any], columns: Mapping[str, str]) -> Picked:
+def _picked(space: SearchSpace, record: Mapping[Any, Any], columns: Mapping[str, str]) -> Configuration:
     """Raises SpaceError where an active parameter is missing or outside its range."""
-    picked: Picked = {}
+    configuration: Configuration = {}
     for path in sorted(space.parameters, key=lambda path: depth(space, path)):
         condition = space.when.get(path)
-        if condition is None or picked.get(condition.parameter) in condition.keys:
-            picked[path] = value_in(space, path, record[columns[path]], by_option=columns[path] != path)
-    return {path: picked[path] for path in space.parameters if path in picked}
+        if condition is None or configuration.get(condition.parameter) in condition.keys:
+            configuration[path] = value_in(
+                space, path, record[columns[path]], by_option=columns[path] != path
+            )
+    return {path: configuration[path] for path in space.parameters if path in configuration}
 
 
-def _spread(space: SearchSpace, rows: list[Prior], at_most: int) -> list[Prior]:
+def _spread(space: SearchSpace, rows: list[PriorObservation], at_most: int) -> list[PriorObservation]:
     """At most so many: half of them the best by rank, the rest evenly from the others."""
     if len(rows) <= at_most:
         return rows

@@ -29,18 +29,18 @@ from raydistill.data import load_split, read_info
 from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
 from raydistill.errors import StoreError
 from raydistill.models import cost, networks, saved
-from raydistill.models.inputs import latent_of, repeats
+from raydistill.models.inputs import latent_size, repeats
 from raydistill.planning import rehearsal
 from raydistill.planning.plan import RECHECK_WORKERS, Plan
 from raydistill.records.files import write_json_atomic
 from raydistill.training import checkpoint, loop, recipes
-from raydistill.training.recipes import Bench
+from raydistill.training.recipes import Setup
 
 _STEPS, _ENOUGH_SEC = 3, 1.0
 """After one that is not counted, so many steps are timed, or fewer where they take long."""
 _NUM_VAL = 64
 STAGES_START_SEC, FIRST_TRIAL_SEC, TRAINER_SEC, END_SEC = 17.0, 7.0, 16.0, 10.0
-"""Start of judge and teacher; of the first inline trial; of each trial by a TorchTrainer; the end: measured once on two cores."""
+"""Start of evaluator and teacher; of the first inline trial; of each trial by a TorchTrainer; the end: measured once on two cores."""
 _FILES_BYTES = 150_000
 """Log, samples and JSON of a trial."""
 
@@ -65,7 +65,7 @@ class Rates(NamedTuple):
     source: str
     """Where they come from, for people."""
     rates: dict[str, list[Rate]]
-    """judge, teacher, student, student with MI, without a teacher -> rates in the order of MACs."""
+    """evaluator, teacher, student, student with MI, without a teacher -> rates in the order of MACs."""
 
     def of(self, kind: str, macs: float) -> Rate:
         """Linear in MACs between the first and the last, and on beyond them; no time is negative."""
@@ -84,7 +84,7 @@ def kind_of(training: DistillTraining | GeneratorTraining) -> str:
 
 
 class Replicates(NamedTuple):
-    """An upper bound: as many as are allowed, each as dear as the dearest student there may be."""
+    """An upper bound: as many as are allowed, each as expensive as the most expensive student there may be."""
 
     total_sec: float
     device_hours: float
@@ -96,7 +96,7 @@ class Forecast(NamedTuple):
 
     source: str
     stages_sec: float
-    """Judge and teacher; 0: they are in the store."""
+    """Evaluator and teacher; 0: they are in the store."""
     trial_sec: tuple[float, float, float]
     """Least, mean and most of a searched trial."""
     trials_sec: float
@@ -104,7 +104,7 @@ class Forecast(NamedTuple):
     total_sec: float
     """Of the whole sweep, with so many trials at a time as are placed."""
     device_hours: float
-    """GPU-hours where the trials use GPUs, else CPU-hours; judge and teacher included."""
+    """GPU-hours where the trials use GPUs, else CPU-hours; evaluator and teacher included."""
     memory_bytes: int
     """Of one worker, at most."""
     disk_bytes: int
@@ -119,7 +119,7 @@ def rates(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
     """Given by --seconds-per-image, else measured: on a GPU by a process of its own, whose memory is free again afterwards."""
     given = plan.options.seconds_per_image
     if given is not None:
-        kinds = ("judge", "teacher", "student", "student with MI", "without a teacher")
+        kinds = ("evaluator", "teacher", "student", "student with MI", "without a teacher")
         return Rates(
             f"--seconds-per-image {given:g}, for every network", {kind: [Rate(0, given)] for kind in kinds}
         )
@@ -159,8 +159,11 @@ def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[
     experiment, options = plan.experiment, plan.options
     data = _first_pictures(plan, folder / "data")
     info = read_info(data)
-    judge = saved.save(
-        folder / "judge", "judge", networks.judge(experiment.judge.network, info, 0), experiment.judge.network
+    evaluator = saved.save(
+        folder / "evaluator",
+        "evaluator",
+        networks.evaluator(experiment.evaluator.network, info, 0),
+        experiment.evaluator.network,
     )
     config = experiment.teacher.generator
     teacher = saved.save(folder / "teacher", "generator", networks.generator(config, info, 0), config)
@@ -169,20 +172,20 @@ def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[
         network, chunk = saved.load(teacher, info, device), chunk_of(student.batch_size)
         store_outputs(teacher, data, network, student.flip, device, chunk=chunk)
     jobs: dict[str, tuple[list[Job], int]] = {
-        "judge": ([Job(training=experiment.judge, data=data)], stage_workers)
+        "evaluator": ([Job(training=experiment.evaluator, data=data)], stage_workers)
     }
     if experiment.teacher.budget_nimg:
-        jobs["teacher"] = ([Job(training=experiment.teacher, data=data, judge=judge)], stage_workers)
+        jobs["teacher"] = ([Job(training=experiment.teacher, data=data, evaluator=evaluator)], stage_workers)
     for training in [training for training, _ in _ends(plan)]:
         needed = teacher if isinstance(training, DistillTraining) else None
         jobs.setdefault(kind_of(training), ([], options.workers_per_trial))[0].append(
-            Job(training=training, data=data, judge=judge, teacher=needed)
+            Job(training=training, data=data, evaluator=evaluator, teacher=needed)
         )
     return jobs
 
 
 def _ends(plan: Plan) -> list[tuple[DistillTraining | GeneratorTraining, float]]:
-    """Of each kind of trial the cheapest and the dearest that there may be, with their MACs."""
+    """Of each kind of trial the cheapest and the most expensive that there may be, with their MACs."""
     ends: list[tuple[DistillTraining | GeneratorTraining, float]] = []
     found = [
         *plan.students,
@@ -198,7 +201,7 @@ def _first_pictures(plan: Plan, folder: Path) -> Stored:
     """A copy of the data that ends after a batch of training pictures and 64 of val."""
     info, most = (
         plan.info,
-        max(getattr(plan.experiment, stage).batch_size for stage in ("judge", "teacher", "student")),
+        max(getattr(plan.experiment, stage).batch_size for stage in ("evaluator", "teacher", "student")),
     )
     counts: dict[Any, int] = {
         "train": min(most, info.counts["train"]),
@@ -224,19 +227,19 @@ def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
     training = job.training.model_copy(update={"batch_size": max(1, batch // num_workers)})
     job = job.model_copy(update={"training": training})
     split = load_split(job.data, "train")
-    bench = Bench(
+    setup = Setup(
         split.info, torch.device("cuda" if torch.cuda.is_available() else "cpu"), distributed.Workers(0, 1)
     )
-    recipe = recipes.build(job, bench)
+    recipe = recipes.build(job, setup)
     finished = copy.deepcopy(recipe.networks[recipe.network]).requires_grad_(False).eval()
-    loop.carry_out(recipe, training, bench)
+    loop.apply_execution(recipe, training, setup)
     start_sec = time.perf_counter() - started
     steps: list[float] = []
     while len(steps) <= _STEPS and (len(steps) < 2 or sum(steps) < _ENOUGH_SEC):
         steps.append(
             _timed(
                 lambda: loop.take_step(
-                    recipe, loop.next_step(split, training, 0, bench), training, bench.workers
+                    recipe, loop.next_step(split, training, 0, setup), training, setup.workers
                 )
             )
         )
@@ -244,7 +247,7 @@ def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
     evaluation_sec = _timed(lambda: recipe.evaluate(finished)) * num_val / split.info.counts["val"]
     optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
     state = distributed.gather_state(recipe.networks, optimizers)
-    checkpoint_sec = _timed(lambda: checkpoint.save(folder, job.key, checkpoint.Progress(0, []), state))
+    checkpoint_sec = _timed(lambda: checkpoint.save(folder, job.key, checkpoint.Terminal(0, []), state))
     generator = getattr(training, "generator", None)
     macs = 0 if generator is None else cost.macs(networks.layers(generator, split.info))
     return Rate(macs, statistics.median(steps[1:]) / batch, evaluation_sec + checkpoint_sec, start_sec)
@@ -275,8 +278,8 @@ def forecast(
     """Args:
     memory_bytes: of one worker.
     at_a_time: trials.
-    devices: GPUs, or CPUs, of a trial; `stage_devices`: of judge and teacher.
-    stages_there: judge and teacher are in the store.
+    devices: GPUs, or CPUs, of a trial; `stage_devices`: of evaluator and teacher.
+    stages_there: evaluator and teacher are in the store.
     """
     experiment = plan.experiment
     start_sec = 0.0 if is_inline else TRAINER_SEC
@@ -293,7 +296,7 @@ def forecast(
         teacher = (
             rates.of("teacher", 0).job_sec(experiment.teacher) if experiment.teacher.budget_nimg else 0.0
         )
-        stages_sec = STAGES_START_SEC + rates.of("judge", 0).job_sec(experiment.judge) + teacher
+        stages_sec = STAGES_START_SEC + rates.of("evaluator", 0).job_sec(experiment.evaluator) + teacher
     again = [max(choices + trials)] * plan.options.replicates
     disk = disk_bytes(plan)
     replicates = Replicates(makespan(again, at_a_time), sum(again) * devices / 3600, disk.replicates)
@@ -351,7 +354,7 @@ def _trial_bytes(plan: Plan, training: DistillTraining | GeneratorTraining) -> i
 def _outputs_bytes(plan: Plan) -> int:
     """Of the teacher's stored outputs; 0: they are not stored."""
     split = load_split(plan.data, "train")
-    latent = latent_of(plan.experiment.teacher.generator)
+    latent = latent_size(plan.experiment.teacher.generator)
     needed = outputs_bytes(split, plan.experiment.student.flip) if repeats(split, latent) else 0
     return needed if needed <= plan.options.teacher_cache_gb * 2**30 else 0
 

@@ -13,7 +13,7 @@ from raydistill.records import pareto, tables
 from raydistill.records.files import write_atomic
 from raydistill.records.trials import write_result
 from raydistill.sweep.tracking import Tracker
-from raydistill.terminal import Progress
+from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import network_of
 
@@ -41,17 +41,17 @@ def score_on_test(ledger: Ledger) -> dict[str, float]:
                 else network_of(ledger.folder_of(trial), result)
             )
             result["test"], result["test_context"] = score_network(
-                network, ledger.plan.data, ledger.stages.judge, "test", device
+                network, ledger.plan.data, ledger.stages.evaluator, "test", device
             )
             write_result(ledger.folder_of(trial), result)
-    return score_real(ledger.plan.data, ledger.stages.judge, "test", device)
+    return score_real(ledger.plan.data, ledger.stages.evaluator, "test", device)
 
 
 def write_report(
     ledger: Ledger,
     real_test: dict[str, float],
     tracker: Tracker,
-    progress: Progress,
+    terminal: Terminal,
     planned: pd.DataFrame,
     *,
     ended_by: str,
@@ -79,7 +79,7 @@ def write_report(
         objectives=plan.objectives,
         reference=plan.reference,
         facts=facts,
-        ceiling=ledger.stages.judge_result["metrics"].get("val/miou"),
+        ceiling=ledger.stages.evaluator_result["metrics"].get("val/miou"),
         samples=_samples(ledger),
     )
     for (_, row), trial in zip(table.iterrows(), ledger.trials, strict=True):
@@ -91,24 +91,24 @@ def write_report(
     }
     files = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
     tracker.end_sweep(metrics, [*report, *files])
-    _print(ledger, tables.averaged(table), progress)
-    progress.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
-    progress.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
+    _print(ledger, tables.averaged(table), terminal)
+    terminal.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
+    terminal.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
     if facts["stability"]:
-        progress.say(f"qualities are means over seeds; the front's stability: {facts['stability']}")
-    progress.rows("predicted before the sweep, and what it took", planned)
-    progress.say(f"ended by {ended_by}")
-    progress.say(f"page: {report.html}")
+        terminal.say(f"qualities are means over seeds; the front's stability: {facts['stability']}")
+    terminal.rows("predicted before the sweep, and what it took", planned)
+    terminal.say(f"ended by {ended_by}")
+    terminal.say(f"page: {report.html}")
     front = table["trial_id"][table["front.member"]].tolist()
     if tracker.uri.startswith("http"):
         server = tracker.uri
     else:
         server = "http://127.0.0.1:5000"
-        progress.say(
+        terminal.say(
             f"MLflow: mlflow ui --backend-store-uri {shlex.quote(tracker.uri)} --host 127.0.0.1 --port 5000"
         )
-    progress.say(f"then all trials, the front first: {tracker.table_link(server)}")
-    progress.say(f"and the front compared: {tracker.compare_link(server, front)}")
+    terminal.say(f"then all trials, the front first: {tracker.table_link(server)}")
+    terminal.say(f"and the front compared: {tracker.compare_link(server, front)}")
 
 
 def _samples(ledger: Ledger) -> dict[str, Path]:
@@ -145,25 +145,25 @@ def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
         "hypervolume": f"{volume:.6g}",
         "stability": stable,
         "MACs convention": cost.MACS_CONVENTION,
-        "judge features": str(ledger.stages.teacher_result["context"]["num_features"]),
+        "evaluator features": str(ledger.stages.teacher_result["context"]["num_features"]),
     }
 
 
-def _print(ledger: Ledger, table: pd.DataFrame, progress: Progress) -> None:
+def _print(ledger: Ledger, table: pd.DataFrame, terminal: Terminal) -> None:
     front = table[table["front.member"]].sort_values("cost.macs")
-    progress.console.print()
-    progress.table(
+    terminal.console.print()
+    terminal.table(
         f"frontier of {ledger.folder.name}: {len(front)} of {int(tables.competitors(table).sum())} students",
         front,
     )
-    progress.table("baselines (* on the frontier)", table[table["role"].isin(BASELINES)])
+    terminal.table("baselines (* on the frontier)", table[table["role"].isin(BASELINES)])
     for trial in ledger.trials:
         if trial["role"] == "recheck":
-            progress.table(
+            terminal.table(
                 "the same trial inline and by 2 workers",
                 table[table["trial_id"].isin([trial["again"], trial["trial_id"]])],
             )
-    progress.table("other searched trials", table[(table["role"] == "search") & ~table["front.member"]])
+    terminal.table("other searched trials", table[(table["role"] == "search") & ~table["front.member"]])
     for trial in ledger.trials:
         if trial["result"] is not None and trial["result"]["status"] == "FAIL":
-            progress.say(f"trial {trial['trial_id']} ({trial['label']}) failed: {trial['result']['reason']}")
+            terminal.say(f"trial {trial['trial_id']} ({trial['label']}) failed: {trial['result']['reason']}")

@@ -1,4 +1,4 @@
-"""One sweep: judge and teacher, then the search over students by Ray Tune and Optuna, then the frontier.
+"""One sweep: evaluator and teacher, then the search over students by Ray Tune and Optuna, then the frontier.
 
 The ledger (`trials/*/trial.json`, `result.json`) is the truth. Resume reads it: finished trials are kept, running ones go on from
 their checkpoints under the same number, proposals continue from the told history. Ray's own snapshot is never read.
@@ -16,7 +16,7 @@ import torch
 
 from raydistill import plugins, ray_address, search
 from raydistill.cluster import nodes, ray_train, ray_tune, runtime
-from raydistill.cluster.placement import DRIVER_CPUS, Group, Placement, place
+from raydistill.cluster.placement import DRIVER_CPUS, Group, Placement, place_stages
 from raydistill.config.base import canonical
 from raydistill.config.experiment import Job
 from raydistill.config.sweep_options import SweepOptions
@@ -29,7 +29,7 @@ from raydistill.records.trials import read_trials
 from raydistill.search import warm_start
 from raydistill.sweep import plan_report, report, tracking
 from raydistill.sweep.tracking import Tracker, default_uri
-from raydistill.terminal import Progress
+from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger, Trial
 from raydistill.trials.stages import Stages, stages_done, train_stages
 
@@ -40,25 +40,25 @@ MayStart = Callable[[bool], bool]
 def run(options: SweepOptions) -> int:
     """Runs or resumes a sweep; returns the exit code: 0, 1 where no student could be trained, 130 interrupted."""
     tracking.require_reachable(options.mlflow)
-    plan, progress = check(options), Progress()
+    plan, terminal = check(options), Terminal()
     if options.plan:
         with on_ray([options]) if ray_address() else nullcontext():
             nodes = runtime.probe_nodes(plan.store) if ray_address() else [runtime.this_machine()]
-            plan_report.say_plan(plan, nodes, progress)
+            plan_report.say_plan(plan, nodes, terminal)
         return 0
-    with opened(plan, progress) as (folder, tracker):
+    with opened(plan, terminal) as (folder, tracker):
         try:
             with on_ray([options]):
-                return run_one(plan, folder, tracker, progress)
+                return run_one(plan, folder, tracker, terminal)
         except KeyboardInterrupt:
-            progress.say(
+            terminal.say(
                 f"interrupted; finished trials are kept. Go on: the same command with --resume --name {folder.name}"
             )
             return 130
 
 
 @contextmanager
-def opened(plan: Plan, progress: Progress) -> Iterator[tuple[Path, Tracker]]:
+def opened(plan: Plan, terminal: Terminal) -> Iterator[tuple[Path, Tracker]]:
     """The sweep's folder, held by this process alone, and its tracker, closed at the end."""
     options = plan.options
     found = _find_sweep(plan) if options.resume else None
@@ -69,8 +69,8 @@ def opened(plan: Plan, progress: Progress) -> Iterator[tuple[Path, Tracker]]:
     folder = found or _new_sweep(plan)
     with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
         if url := remote.url_of(folder):
-            progress.say(f"results go to {url}; this machine's copy:")
-        progress.say(f"sweep {folder.name} in {folder}; logs in {folder / 'trials'}/*/log.txt")
+            terminal.say(f"results go to {url}; this machine's copy:")
+        terminal.say(f"sweep {folder.name} in {folder}; logs in {folder / 'trials'}/*/log.txt")
         try:
             yield folder, tracker
         finally:
@@ -96,12 +96,12 @@ def run_one(
     plan: Plan,
     folder: Path,
     tracker: Tracker,
-    progress: Progress,
+    terminal: Terminal,
     *,
     tags: Mapping[str, str] = MappingProxyType({}),
     may_start: MayStart = lambda is_new: True,
 ) -> int:
-    """One sweep on a running Ray, from judge and teacher to the frontier.
+    """One sweep on a running Ray, from evaluator and teacher to the frontier.
 
     Args:
         tags: further tags of the sweep's MLflow run.
@@ -120,29 +120,29 @@ def run_one(
     params |= {"sampler": options.sampler, "early_stopping": options.early_stopping}
     tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
     nodes = runtime.probe_nodes(plan.store)
-    places = place(nodes, options, lambda: plan.trial_bytes)
-    if options.max_gpu_hours is not None and not places.trials.group.gpus:
+    placements = place_stages(nodes, options, lambda: plan.trial_bytes)
+    if options.max_gpu_hours is not None and not placements.trials.group.gpus:
         raise ConfigError(
             f"--max-gpu-hours {options.max_gpu_hours:g}: the trials use no GPU here; give --max-hours"
         )
-    priced = plan_report.for_sweep(plan, folder, places, nodes, progress)
+    estimated = plan_report.for_sweep(plan, folder, placements, nodes, terminal)
     before_sec, were_there = clock.sec(), stages_done(plan.experiment, plan.data, plan.store / "cache")
-    ledger = Ledger(plan, folder, _train_stages(plan, places.stages, progress))
+    ledger = Ledger(plan, folder, _train_stages(plan, placements.stages, terminal))
     stages_sec = None if were_there else clock.sec() - before_sec
     for known in ledger.trials:
         if known["result"] is not None and known["trial_id"] not in tracker.ended:
             tracker.start_trial(known)
             tracker.end_trial(known, ledger.folder_of(known))
-    for line in plan.warm.said:
-        progress.say(line)
-    for ngf in plan.left_out:
-        progress.say(f"uniform {ngf} lies outside the cost window and is left out")
+    for line in plan.warm_start.messages:
+        terminal.say(line)
+    for ngf in plan.excluded_baselines:
+        terminal.say(f"uniform {ngf} lies outside the cost window and is left out")
     limits = Limits(options.max_hours, options.max_gpu_hours, clock, ledger.gpu_sec)
 
     def allowed(is_new: bool) -> bool:
         return limits.may_start() and may_start(is_new)
 
-    if not _search(ledger, places.trials, tracker, progress, allowed) and not limits.reached:
+    if not _search(ledger, placements.trials, tracker, terminal, allowed) and not limits.reached:
         return 1
     if not ledger.front():
         reasons = [
@@ -150,23 +150,25 @@ def run_one(
             for known in ledger.trials
             if known["result"] is not None and known["role"] != "teacher"
         ]
-        progress.say(f"no student was trained: {reasons[-1] if reasons else _ended_by(ledger, limits)}")
+        terminal.say(f"no student was trained: {reasons[-1] if reasons else _ended_by(ledger, limits)}")
         return 1
     if (
         not limits.reached
-        and not _replicate(ledger, places.trials, tracker, progress, allowed)
+        and not _replicate(ledger, placements.trials, tracker, terminal, allowed)
         and not limits.reached
     ):
         return 1
     if (
         not limits.reached
-        and not _recheck(ledger, places.recheck, tracker, progress, allowed)
+        and not _recheck(ledger, placements.recheck, tracker, terminal, allowed)
         and not limits.reached
     ):
         return 1
     real_test = report.score_on_test(ledger)
-    planned = plan_report.against_actual(ledger, priced, places.trials.group.gpus, clock.sec(), stages_sec)
-    report.write_report(ledger, real_test, tracker, progress, planned, ended_by=_ended_by(ledger, limits))
+    planned = plan_report.against_actual(
+        ledger, estimated, placements.trials.group.gpus, clock.sec(), stages_sec
+    )
+    report.write_report(ledger, real_test, tracker, terminal, planned, ended_by=_ended_by(ledger, limits))
     clock.sec()
     remote.push(folder, skip=("trials",))
     return 0
@@ -186,9 +188,9 @@ def _ended_by(ledger: Ledger, limits: Limits) -> str:
     return f"{limits.reached}: {what}; --resume with a higher limit goes on"
 
 
-def _watcher(group: Group, driver_cpus: float, plan: Plan, progress: Progress) -> Callable[[], None]:
+def _watcher(group: Group, driver_cpus: float, plan: Plan, terminal: Terminal) -> Callable[[], None]:
     """Ends what runs where SIGTERM came, or where the nodes lack room for it."""
-    watch_nodes = runtime.ShortageWatch(group, driver_cpus, plan.options.wait_for_nodes, progress.say)
+    watch_nodes = runtime.ShortageWatch(group, driver_cpus, plan.options.wait_for_nodes, terminal.say)
 
     def watch() -> None:
         if _SIGTERM_CAME.is_set():
@@ -198,15 +200,15 @@ def _watcher(group: Group, driver_cpus: float, plan: Plan, progress: Progress) -
     return watch
 
 
-def _train_stages(plan: Plan, group: Group, progress: Progress) -> Stages:
-    """Judge and teacher: from the cache, or trained now by Ray Train."""
+def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
+    """Evaluator and teacher: from the cache, or trained now by Ray Train."""
     cache, outputs_gb = plan.store / "cache", plan.options.teacher_cache_gb
     with store.locked(cache / "lock", what="the teacher", wait=True):
         if not stages_done(plan.experiment, plan.data, cache):
-            progress.say(
-                f"judge and teacher: training once, by a TorchTrainer of {group.workers} workers; logs in {cache}/*/*/log.txt"
+            terminal.say(
+                f"evaluator and teacher: training once, by a TorchTrainer of {group.workers} workers; logs in {cache}/*/*/log.txt"
             )
-            watch_logs, watch_run = _log_watcher(cache, progress), _watcher(group, 0.0, plan, progress)
+            watch_logs, watch_run = _log_watcher(cache, terminal), _watcher(group, 0.0, plan, terminal)
 
             def watch() -> None:
                 watch_logs()
@@ -215,7 +217,7 @@ def _train_stages(plan: Plan, group: Group, progress: Progress) -> Stages:
             ray_train.train_stages_sharded(plan.experiment, plan.data, cache, outputs_gb, group, watch)
         stages = train_stages(plan.experiment, plan.data, cache, lambda numbers: None, outputs_gb)
     for name, digest, result in (
-        ("judge", stages.judge.digest, stages.judge_result),
+        ("evaluator", stages.evaluator.digest, stages.evaluator_result),
         ("teacher", stages.teacher.digest, stages.teacher_result),
     ):
         scores = ", ".join(
@@ -223,18 +225,18 @@ def _train_stages(plan: Plan, group: Group, progress: Progress) -> Stages:
             for metric, value in result["metrics"].items()
             if metric.startswith("val/")
         )
-        what = "on real pictures: the ceiling" if name == "judge" else "on val"
-        progress.say(f"{name} {digest}: {scores} ({what}), {result['wall_sec']:.0f} s of training")
+        what = "on real pictures: the ceiling" if name == "evaluator" else "on val"
+        terminal.say(f"{name} {digest}: {scores} ({what}), {result['wall_sec']:.0f} s of training")
     return stages
 
 
-def _log_watcher(cache: Path, progress: Progress) -> Callable[[], None]:
-    """Shows every line that is added to the logs of judges and teachers from now on."""
+def _log_watcher(cache: Path, terminal: Terminal) -> Callable[[], None]:
+    """Shows every line that is added to the logs of evaluators and teachers from now on."""
 
     def lines() -> dict[Path, list[str]]:
         return {
             path: path.read_text().splitlines()
-            for kind in ("judge", "teacher")
+            for kind in ("evaluator", "teacher")
             for path in (cache / kind).glob("*/log.txt")
         }
 
@@ -243,14 +245,14 @@ def _log_watcher(cache: Path, progress: Progress) -> Callable[[], None]:
     def watch() -> None:
         for path, there in lines().items():
             for line in there[shown.get(path, 0) :]:
-                progress.say(f"{path.parent.parent.name}: {line}")
+                terminal.say(f"{path.parent.parent.name}: {line}")
             shown[path] = len(there)
 
     return watch
 
 
 def _search(
-    ledger: Ledger, placement: Placement, tracker: Tracker, progress: Progress, may_start: MayStart
+    ledger: Ledger, placement: Placement, tracker: Tracker, terminal: Terminal, may_start: MayStart
 ) -> bool:
     """Runs what is unfinished, then proposals, until the sweep has its number of searched trials. False: `may_start` ended it before."""
 
@@ -258,15 +260,15 @@ def _search(
         try:
             return ledger.propose()
         except BudgetError as error:
-            progress.say(f"fewer trials than asked for: {error}")
+            terminal.say(f"fewer trials than asked for: {error}")
             return None
 
     num_new = max(0, ledger.plan.options.trials - len(ledger.searched))
-    return _train(ledger, ledger.unfinished, num_new, propose, placement, tracker, progress, may_start)
+    return _train(ledger, ledger.unfinished, num_new, propose, placement, tracker, terminal, may_start)
 
 
 def _replicate(
-    ledger: Ledger, placement: Placement, tracker: Tracker, progress: Progress, may_start: MayStart
+    ledger: Ledger, placement: Placement, tracker: Tracker, terminal: Terminal, may_start: MayStart
 ) -> bool:
     """Further seeds of front members, until every place is certain, stable enough, or paid for. False: `may_start` ended it before."""
 
@@ -279,7 +281,7 @@ def _replicate(
     ):  # what still ran when the front looked stable may have changed that
         left = ledger.plan.options.replicates - len(ledger.replicates)
         if not _train(
-            ledger, [], left, propose, placement, tracker, progress, lambda is_new: may_start(False)
+            ledger, [], left, propose, placement, tracker, terminal, lambda is_new: may_start(False)
         ):
             return False
     return True
@@ -292,7 +294,7 @@ def _train(
     propose: Callable[[], Trial | None],
     placement: Placement,
     tracker: Tracker,
-    progress: Progress,
+    terminal: Terminal,
     may_start: MayStart,
 ) -> bool:
     """Trains the queue, then up to `num_new` that `propose` gives. False: `may_start` ended it before."""
@@ -302,7 +304,7 @@ def _train(
     how = "inline" if placement.inline else f"by Ray Train, {placement.group.workers} workers a trial"
     if placement.group.gpus:
         how += f", {placement.group.gpus:g} GPUs a worker"
-    progress.say(f"{total} trials to train, {placement.max_concurrent} at a time, {how}")
+    terminal.say(f"{total} trials to train, {placement.max_concurrent} at a time, {how}")
     early_stopping = search.EarlyStopping(ledger.plan.problem) if ledger.plan.options.early_stopping else None
     started, ended, held_back = time.monotonic(), 0, False
 
@@ -342,7 +344,7 @@ def _train(
         ended += 1
         left_sec = (time.monotonic() - started) / ended * (total - ended)
         front = [member["trial_id"] for member in ledger.front()]
-        progress.trial_ended(ended_trial, ended, total, front, left_sec)
+        terminal.trial_ended(ended_trial, ended, total, front, left_sec)
 
     remote.remove(ledger.folder / "ray")
     ray_tune.run_trials(
@@ -350,7 +352,7 @@ def _train(
         lambda running, numbers: tracker.log_report(running["trial_id"], numbers),
         trial_ended,
         should_stop=should_stop,
-        watch=_watcher(placement.group, 0.0 if placement.inline else DRIVER_CPUS, ledger.plan, progress),
+        watch=_watcher(placement.group, 0.0 if placement.inline else DRIVER_CPUS, ledger.plan, terminal),
         folder_of=ledger.folder_of,
         num_trials=total,
         placement=placement,
@@ -359,7 +361,7 @@ def _train(
     return not held_back
 
 
-def _recheck(ledger: Ledger, group: Group, tracker: Tracker, progress: Progress, may_start: MayStart) -> bool:
+def _recheck(ledger: Ledger, group: Group, tracker: Tracker, terminal: Terminal, may_start: MayStart) -> bool:
     """One front member again, student and energy together, by a TorchTrainer of 2 workers. False: `may_start` forbade it."""
     again = next((known for known in ledger.trials if known["role"] == "recheck"), None)
     if again is None:
@@ -367,10 +369,10 @@ def _recheck(ledger: Ledger, group: Group, tracker: Tracker, progress: Progress,
     if again["result"] is None:
         if not may_start(False):
             return False
-        progress.say(f"trial {again['again']} again, by a TorchTrainer of {group.workers} workers")
+        terminal.say(f"trial {again['again']} again, by a TorchTrainer of {group.workers} workers")
         tracker.start_trial(again)
         try:
-            watch = _watcher(group, 0.0, ledger.plan, progress)
+            watch = _watcher(group, 0.0, ledger.plan, terminal)
             ray_train.perform_sharded(Job.model_validate(again["job"]), ledger.folder_of(again), group, watch)
         except RaydistillError as error:
             (ledger.folder_of(again) / "error.txt").write_text(str(error))
@@ -413,7 +415,9 @@ def _new_sweep(plan: Plan) -> Path:
         "experiment": canonical(plan.experiment),
     }
     facts |= {"plugins": plugins.recorded()}
-    known, files = warm_start.facts(options.warm_start, plan.warm.rows) if options.warm_start else ({}, {})
+    known, files = (
+        warm_start.facts(options.warm_start, plan.warm_start.rows) if options.warm_start else ({}, {})
+    )
     return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts | known, files)
 
 

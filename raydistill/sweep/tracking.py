@@ -38,7 +38,7 @@ _VIEW = "raydistill"
 _COLUMNS = (
     "front/member",
     "final/miou",
-    "final/kd_judge",
+    "final/kd_evaluator",
     "cost/macs",
     "cost/params",
     "test/miou",

@@ -19,10 +19,10 @@ from raydistill.data import Split, load_split
 from raydistill.errors import DivergenceError
 from raydistill.evaluation.scorer import write_grid
 from raydistill.models import saved
-from raydistill.models.inputs import Shown, latent_in, num_inputs, training_batch
+from raydistill.models.inputs import SampleIndex, num_inputs, trained_latent_size, training_batch
 from raydistill.seeds import numpy_stream
 from raydistill.training import checkpoint, recipes
-from raydistill.training.recipes import Bench, Phase, Recipe, Step
+from raydistill.training.recipes import Phase, Recipe, Setup, Step
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -51,16 +51,16 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
     """
     started, training, workers = time.monotonic(), job.training, distributed.current()
     split = load_split(job.data, "train")
-    bench = Bench(split.info, torch.device("cuda" if torch.cuda.is_available() else "cpu"), workers)
-    recipe = recipes.build(job, bench)
+    setup = Setup(split.info, torch.device("cuda" if torch.cuda.is_available() else "cpu"), workers)
+    recipe = recipes.build(job, setup)
     distributed.check(workers, training, recipe.networks)
     finished = copy.deepcopy(recipe.networks[recipe.network]).requires_grad_(False).eval()
     moving, kept = dict(recipe.networks), recipe.network
     if training.ema_nimg:
         kept = "average"
         moving[kept] = copy.deepcopy(finished)
-        distributed.split(moving[kept], training.execution, bench.device, workers)
-    carry_out(recipe, training, bench)
+        distributed.shard(moving[kept], training.execution, setup.device, workers)
+    apply_execution(recipe, training, setup)
     optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
     nimg, history = checkpoint.load(state_dir, job.key, moving, optimizers)
     finished.load_state_dict(distributed.gather_state({kept: moving[kept]}, {}).networks[kept])
@@ -68,7 +68,7 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
 
     seen: list[dict[str, Tensor]] = []
     while nimg < training.budget_nimg:
-        seen.append(take_step(recipe, next_step(split, training, nimg, bench), training, workers))
+        seen.append(take_step(recipe, next_step(split, training, nimg, setup), training, workers))
         nimg += training.batch_size
         if training.ema_nimg:
             move_average(
@@ -94,7 +94,7 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
         saved.save(state_dir / "network", recipe.kind, finished, recipe.config)
         if columns := recipe.columns(finished):
             write_grid(
-                state_dir / "samples.png", load_split(job.data, "val"), columns, bench.device, recipe.latent
+                state_dir / "samples.png", load_split(job.data, "val"), columns, setup.device, recipe.latent
             )
     distributed.barrier(workers)
     metrics = {name: value for name, value in history[-1].items() if name not in ("nimg", "wall_sec")}
@@ -103,9 +103,9 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
     )
 
 
-def carry_out(recipe: Recipe, training: Training, bench: Bench) -> None:
+def apply_execution(recipe: Recipe, training: Training, setup: Setup) -> None:
     """Makes the recipe's networks what `training` asks for, in place, before the first step. Collective."""
-    distributed.prepare(recipe.networks, training, bench.device, bench.workers)
+    distributed.prepare(recipe.networks, training, setup.device, setup.workers)
     for phase in recipe.phases:
         (group,) = phase.optimizer.param_groups
         group["params"] = [
@@ -115,18 +115,18 @@ def carry_out(recipe: Recipe, training: Training, bench: Bench) -> None:
         ]
 
 
-def next_step(split: Split, training: Training, nimg: int, bench: Bench) -> Step:
+def next_step(split: Split, training: Training, nimg: int, setup: Setup) -> Step:
     """The minibatch that follows after `nimg` images: a new permutation of the training set every pass."""
-    workers = bench.workers.slice(training.batch_size)
-    positions, latent = np.arange(nimg, nimg + training.batch_size)[workers], latent_in(training)
+    workers = setup.workers.slice(training.batch_size)
+    positions, latent = np.arange(nimg, nimg + training.batch_size)[workers], trained_latent_size(training)
     targets = given = in_order(training, "", positions, len(split))
     if latent is None and split.info.pairing == "unpaired":
         given = in_order(training, "/inputs", positions, num_inputs(split, latent))
-    pictures = training_batch(split, latent, training.seed, given, targets, bench.device)
+    pictures = training_batch(split, latent, training.seed, given, targets, setup.device)
     return Step(pictures, given.indices, given.flips, nimg, workers.start)
 
 
-def in_order(training: Training, kind: str, positions: np.ndarray, count: int) -> Shown:
+def in_order(training: Training, kind: str, positions: np.ndarray, count: int) -> SampleIndex:
     """Which of `count` images of a kind are shown at these positions, and which of them mirrored."""
     indices = np.empty(len(positions), int)
     flips = np.zeros(len(positions), bool)
@@ -140,7 +140,7 @@ def in_order(training: Training, kind: str, positions: np.ndarray, count: int) -
             flips[here] = (
                 numpy_stream(training.seed, f"flip{kind}", first_image).random(count)[indices[here]] < 0.5
             )
-    return Shown(indices, flips, positions)
+    return SampleIndex(indices, flips, positions)
 
 
 def microbatches(step: Step, size: int | None) -> list[Step]:

@@ -33,11 +33,11 @@ from raydistill.method.vem import (
 from raydistill.method.vid import ChannelVariance, gaussian_nll
 from raydistill.models import networks, patchgan
 from raydistill.models.energy import num_blocks
-from raydistill.models.inputs import Shown
+from raydistill.models.inputs import SampleIndex
 from raydistill.seeds import numpy_stream
 
 Numbers = dict[str, Tensor]
-TeacherPictures = Callable[[Shown], Tensor]
+TeacherPictures = Callable[[SampleIndex], Tensor]
 """Training images -> the teacher's outputs (B, 3, H, W) in [-1, 1]"""
 REPLAY_SIZE, FRESH_SHARE = 256, 0.05
 """Of the replay buffer: its size where none is given, and the share of chains that start at noise all the same."""
@@ -67,7 +67,7 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class TermSetup:
     """Where a term lives."""
 
     seed: int
@@ -99,17 +99,17 @@ class Vem(MiTerm):
 
     name = "energy"
 
-    def __init__(self, config: MutualInformation, around: Surroundings):
-        self.config, self.around = config, around
-        self.energy = networks.energy(config.energy, around.info, around.seed).to(around.device)
+    def __init__(self, config: MutualInformation, setup: TermSetup):
+        self.config, self.setup = config, setup
+        self.energy = networks.energy(config.energy, setup.info, setup.seed).to(setup.device)
         self.networks = {"energy": self.energy}
         if config.start == "replay":
-            self.buffer = Replay(config.replay_size or REPLAY_SIZE, around).to(around.device)
+            self.buffer = Replay(config.replay_size or REPLAY_SIZE, setup).to(setup.device)
             self.networks["replay"] = self.buffer
 
     def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
-        s, t, config, around = pairs.s.detach(), pairs.t, self.config, self.around
-        normal = normal_stream(around.seed, "langevin", pairs.first_image, s)
+        s, t, config, setup = pairs.s.detach(), pairs.t, self.config, self.setup
+        normal = normal_stream(setup.seed, "langevin", pairs.first_image, s)
         pairs.negatives = draw_negatives(self.energy, s, config, normal, STARTS[config.start](self, pairs))
         if config.start == "replay":
             self.buffer.put(pairs.positions, pairs.negatives.samples)
@@ -138,7 +138,7 @@ class Vem(MiTerm):
     def _require_within(self, pos: Tensor, neg: Tensor, first_image: int) -> None:
         """Raises DivergenceError on every worker where one of them has an energy out of range. Collective."""
         broken = torch.stack([~is_within(pos), ~is_within(neg)]).float().sum()
-        if total(broken, self.around.workers).item():
+        if total(broken, self.setup.workers).item():
             means = f"mean e+ {pos.mean().item():.4g}, e- {neg.mean().item():.4g}"
             raise DivergenceError(
                 f"phase energy: an energy is not finite or beyond {ENERGY_LIMIT:,.0f} at image {first_image} ({means}); "
@@ -149,21 +149,21 @@ class Vem(MiTerm):
 def _noise(term: Vem, pairs: Pairs) -> Tensor:
     """Uniform in [-1, 1]: the error function makes it of normal numbers."""
     return torch.erf(
-        normal_stream(term.around.seed, "chain start", pairs.first_image, pairs.s.detach())() / 2**0.5
+        normal_stream(term.setup.seed, "chain start", pairs.first_image, pairs.s.detach())() / 2**0.5
     )
 
 
 def _other(term: Vem, pairs: Pairs) -> Tensor:
     """The teacher's output for another training image, mirrored as this one is, or for the z of a later one. Which one depends on the
     picture's position alone."""
-    count, around = num_inputs(term.around.info), term.around
+    count, setup = num_inputs(term.setup.info), term.setup
     steps = np.array(
         [
-            numpy_stream(around.seed, "chain start", int(position)).integers(1, count)
+            numpy_stream(setup.seed, "chain start", int(position)).integers(1, count)
             for position in pairs.positions
         ]
     )
-    return around.teacher(Shown((pairs.indices + steps) % count, pairs.flips, pairs.positions + steps))
+    return setup.teacher(SampleIndex((pairs.indices + steps) % count, pairs.flips, pairs.positions + steps))
 
 
 STARTS: dict[str, Callable[[Vem, Pairs], Tensor]] = {
@@ -180,17 +180,17 @@ class Replay(nn.Module):
 
     pictures: Tensor
 
-    def __init__(self, size: int, around: Surroundings):
+    def __init__(self, size: int, setup: TermSetup):
         super().__init__()
-        self.around = around
-        shape = (size, 3, around.info.height, around.info.width)
-        normal = normal_stream(around.seed, "replay", 0, torch.empty(shape))
+        self.setup = setup
+        shape = (size, 3, setup.info.height, setup.info.width)
+        normal = normal_stream(setup.seed, "replay", 0, torch.empty(shape))
         self.register_buffer("pictures", torch.erf(normal() / 2**0.5))
 
     def get(self, pairs: Pairs, fresh: Tensor) -> Tensor:
         """A chain's end for each of the pairs; `fresh` in its place with probability 5 %."""
         drawn = [
-            numpy_stream(self.around.seed, "replay", int(position)).random() < FRESH_SHARE
+            numpy_stream(self.setup.seed, "replay", int(position)).random() < FRESH_SHARE
             for position in pairs.positions
         ]
         return torch.where(
@@ -201,7 +201,7 @@ class Replay(nn.Module):
 
     def put(self, positions: np.ndarray, samples: Tensor) -> None:
         """Takes in the chains of all workers. Collective."""
-        workers = self.around.workers
+        workers = self.setup.workers
         places = gather_rows(self._places(positions), workers).to(samples.device)
         self.pictures[places] = gather_rows(samples, workers).to(samples.device)
 
@@ -214,8 +214,8 @@ class Vid(MiTerm):
 
     name = "variance"
 
-    def __init__(self, config: VariationalInformation, around: Surroundings):
-        self.variance = ChannelVariance(3, config.initial_variance).to(around.device)
+    def __init__(self, config: VariationalInformation, setup: TermSetup):
+        self.variance = ChannelVariance(3, config.initial_variance).to(setup.device)
         self.networks = {"variance": self.variance}
 
     def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
@@ -235,8 +235,8 @@ class Critic(MiTerm):
 
     name = "critic"
 
-    def __init__(self, config: PairCritic, around: Surroundings):
-        self.critic = networks.critic(config.discriminator, around.seed).to(around.device)
+    def __init__(self, config: PairCritic, setup: TermSetup):
+        self.critic = networks.critic(config.discriminator, setup.seed).to(setup.device)
         self.networks = {"critic": self.critic}
 
     def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
@@ -265,7 +265,7 @@ def _check_critic(config: PairCritic, height: int, width: int, batch_size: int) 
 
 class TermKind(NamedTuple):
     config: type[Term]
-    build: Callable[[Any, Surroundings], MiTerm]
+    build: Callable[[Any, TermSetup], MiTerm]
     check: Callable[[Any, int, int, int], None] = lambda config, height, width, batch_size: None
     """(config, height, width, batch size): raises ConfigError where the term cannot be trained on such pictures."""
 
@@ -283,13 +283,13 @@ def num_inputs(info: DataInfo) -> int:
     return (info.input_counts or info.counts)["train"]
 
 
-def build(config: Term, around: Surroundings) -> MiTerm:
+def build(config: Term, setup: TermSetup) -> MiTerm:
     """The term of `config`, which has passed `check`."""
-    if isinstance(config, MutualInformation) and config.start == "other" and num_inputs(around.info) < 2:
+    if isinstance(config, MutualInformation) and config.start == "other" and num_inputs(setup.info) < 2:
         raise ConfigError(
             "student.mi.start: 'other' needs two or more training pictures, there is 1; use 'student' or 'noise'"
         )
-    return TERMS[config.kind].build(config, around)
+    return TERMS[config.kind].build(config, setup)
 
 
 def check(config: Term, height: int, width: int, batch_size: int = 1) -> None:

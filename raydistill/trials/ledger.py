@@ -35,7 +35,9 @@ class Ledger:
         for trial_folder in remote.folders(folder / "trials"):
             remote.pull(trial_folder)
         self.trials = read_trials(folder)
-        self.problem = plan.problem._replace(prior=warm_start.load(folder, store.read_sweep(folder)))
+        self.problem = plan.problem._replace(
+            prior_observations=warm_start.load(folder, store.read_sweep(folder))
+        )
         self._reports: dict[str, dict[int, Numbers]] = {}
         """Trial -> images seen -> what was measured there, of trials without a result."""
         self._require_same_stages()
@@ -58,17 +60,17 @@ class Ledger:
 
     def propose(self) -> Trial:
         """The next searched trial. Raises BudgetError where the space is exhausted."""
-        picked = search.propose(self.problem, self.history(), len(self.searched))
-        values = values_of(self.plan.space, picked)
+        configuration = search.propose(self.problem, self.history(), len(self.searched))
+        values = values_of(self.plan.space, configuration)
         training = with_values(self.plan.experiment, values, where="search").student
         label = f"MI {training.mi.weight:g}" if training.mi.weight else "no MI"
-        return self._add("search", label, values, training, picked=picked)
+        return self._add("search", label, values, training, configuration=configuration)
 
-    def history(self) -> list[search.Told]:
+    def history(self) -> list[search.Observation]:
         """What the search knows: the searched trials in their order."""
-        return [self._told(trial) for trial in self.searched]
+        return [self._observation(trial) for trial in self.searched]
 
-    def _told(self, trial: Trial) -> search.Told:
+    def _observation(self, trial: Trial) -> search.Observation:
         result, budget = trial["result"], trial["job"]["training"]["budget_nimg"]
         evaluations = (
             list(self._reports.get(trial["trial_id"], {}).values())
@@ -82,7 +84,7 @@ class Ledger:
             if point["nimg"] < budget
         ]
         state = "RUNNING" if result is None else result["status"]
-        return search.Told(
+        return search.Observation(
             trial["picked"],
             state,
             [self.value(trial, name) for name in names] if state == "COMPLETE" else None,
@@ -167,7 +169,7 @@ class Ledger:
             "evaluations": evaluations,
             "wall_sec": wall_sec,
             "gpu_sec": wall_sec * num_gpus,
-            "context": self.stages.teacher_result["context"],  # the same judge, split and data
+            "context": self.stages.teacher_result["context"],  # the same evaluator, split and data
         }
 
     def _unfinished(self, trial: Trial, status: str, reason: str) -> dict[str, Any]:
@@ -199,10 +201,10 @@ class Ledger:
         return [trial for trial in self.trials if trial["trial_id"] in members]
 
     def _require_same_stages(self) -> None:
-        """Raises StoreError where judge or teacher are not those of the trials there: their numbers would not compare."""
+        """Raises StoreError where evaluator or teacher are not those of the trials there: their numbers would not compare."""
         for trial in self.trials:
             for name, now in (
-                ("evaluator", self.stages.judge.digest),
+                ("evaluator", self.stages.evaluator.digest),
                 ("teacher", self.stages.teacher.digest),
             ):
                 if trial["digests"][name] not in ("", now):
@@ -239,7 +241,7 @@ class Ledger:
         if role not in ("teacher", "replicate"):
             training = training.model_copy(update={"seed": self.plan.options.seed})
         teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
-        job = Job(training=training, data=self.plan.data, judge=self.stages.judge, teacher=teacher)
+        job = Job(training=training, data=self.plan.data, evaluator=self.stages.evaluator, teacher=teacher)
         costs = self.plan.costs_of(training)
         number = max((trial["number"] for trial in self.trials), default=-1) + 1
         trial = {
@@ -256,7 +258,7 @@ class Ledger:
             "job": job.model_dump(mode="json"),
             "digests": {
                 "data": job.data.digest,
-                "evaluator": self.stages.judge.digest,
+                "evaluator": self.stages.evaluator.digest,
                 "teacher": teacher.digest if teacher else "",
             },
             **extra,

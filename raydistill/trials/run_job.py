@@ -1,4 +1,4 @@
-"""One job: the ledger's promise around `train`, and judge and teacher as jobs that are trained once.
+"""One job: the ledger's promise around `train`, and evaluator and teacher as jobs that are trained once.
 
 The promise: `result.json` is in the job's folder before its end is reported; a folder that has one is never trained again.
 """
@@ -28,7 +28,7 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[s
     Divergence, which every worker sees alike, and one worker's lack of memory are results too (FAIL with a reason); any other error
     is raised.
     """
-    for needed in (job.data, job.judge, job.teacher):
+    for needed in (job.data, job.evaluator, job.teacher):
         if needed is not None:
             remote.pull(Path(needed.path))
     remote.pull(folder)

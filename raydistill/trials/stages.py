@@ -13,7 +13,7 @@ from raydistill.data import load_split, read_info
 from raydistill.data.outputs import LIMIT_GB, chunk_of, load_outputs, store_outputs
 from raydistill.errors import RunError
 from raydistill.models import saved
-from raydistill.models.inputs import latent_of, repeats
+from raydistill.models.inputs import latent_size, repeats
 from raydistill.records import remote
 from raydistill.records.trials import read_result
 from raydistill.training.loop import Report
@@ -23,9 +23,9 @@ from raydistill.trials.run_job import perform
 class Stages(NamedTuple):
     """What every trial of a sweep shares."""
 
-    judge: Stored
+    evaluator: Stored
     teacher: Stored
-    judge_result: dict[str, Any]
+    evaluator_result: dict[str, Any]
     teacher_result: dict[str, Any]
 
 
@@ -37,40 +37,40 @@ def network_of(folder: Path, result: dict[str, Any]) -> Stored:
 def train_stages(
     experiment: Experiment, data: Stored, cache: Path, report: Report, outputs_gb: float = LIMIT_GB
 ) -> Stages:
-    """Judge, then teacher, then the teacher's outputs where they need no more than `outputs_gb`: each once, under the key of what made it.
+    """Evaluator, then teacher, then the teacher's outputs where they need no more than `outputs_gb`: each once, under the key of what made it.
 
     Raises:
         RunError: one of them failed.
     """
-    judge, judge_result = train_judge(experiment, data, cache, report)
-    teacher_job = Job(training=experiment.teacher, data=data, judge=judge)
+    evaluator, evaluator_result = train_evaluator(experiment, data, cache, report)
+    teacher_job = Job(training=experiment.teacher, data=data, evaluator=evaluator)
     teacher_folder = cache / "teacher" / teacher_job.key
     teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
     teacher = network_of(teacher_folder, teacher_result)
     _store_outputs_once(teacher, data, experiment.student, outputs_gb)
-    return Stages(judge, teacher, judge_result, teacher_result)
+    return Stages(evaluator, teacher, evaluator_result, teacher_result)
 
 
-def train_judge(
+def train_evaluator(
     experiment: Experiment, data: Stored, cache: Path, report: Report
 ) -> tuple[Stored, dict[str, Any]]:
-    """The judge and its result: trained once and cached, as `train_stages` does. Raises RunError where it failed."""
-    job = Job(training=experiment.judge, data=data)
-    folder = cache / "judge" / job.key
+    """The evaluator and its result: trained once and cached, as `train_stages` does. Raises RunError where it failed."""
+    job = Job(training=experiment.evaluator, data=data)
+    folder = cache / "evaluator" / job.key
     result = _completed(perform(job, folder, report), folder)
     return network_of(folder, result), result
 
 
 def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
     """Whether `train_stages` would find everything there."""
-    judge_job = Job(training=experiment.judge, data=data)
-    judge_folder = cache / "judge" / judge_job.key
-    remote.pull(judge_folder)
-    judge_result = read_result(judge_folder)
-    if judge_result is None or judge_result["status"] != "COMPLETE":
+    evaluator_job = Job(training=experiment.evaluator, data=data)
+    evaluator_folder = cache / "evaluator" / evaluator_job.key
+    remote.pull(evaluator_folder)
+    evaluator_result = read_result(evaluator_folder)
+    if evaluator_result is None or evaluator_result["status"] != "COMPLETE":
         return False
-    judge = network_of(judge_folder, judge_result)
-    teacher_folder = cache / "teacher" / Job(training=experiment.teacher, data=data, judge=judge).key
+    evaluator = network_of(evaluator_folder, evaluator_result)
+    teacher_folder = cache / "teacher" / Job(training=experiment.teacher, data=data, evaluator=evaluator).key
     remote.pull(teacher_folder)
     return read_result(teacher_folder) is not None
 
@@ -79,7 +79,7 @@ def _store_outputs_once(
     teacher: Stored, data: Stored, student: DistillTraining, limit_gb: float = LIMIT_GB
 ) -> None:
     workers, flip, chunk = distributed.current(), student.flip, chunk_of(student.batch_size)
-    latent = latent_of(saved.generator_config(teacher))
+    latent = latent_size(saved.generator_config(teacher))
     if (
         workers.is_main
         and repeats(load_split(data, "train"), latent)

@@ -13,7 +13,7 @@ from raydistill.distributed import gather_rows
 from raydistill.method.adversarial import least_squares_discriminator, least_squares_generator
 from raydistill.models import networks
 from raydistill.seeds import numpy_stream
-from raydistill.training.recipes.parts import Bench, Recipe, Step, generator_recipe, phase, start_of
+from raydistill.training.recipes.parts import Recipe, Setup, Step, generator_recipe, phase, start_of
 from raydistill.training.terms import Numbers
 
 
@@ -23,10 +23,10 @@ class Pool(nn.Module):
     pictures: Tensor
     count: Tensor
 
-    def __init__(self, size: int, name: str, seed: int, bench: Bench):
+    def __init__(self, size: int, name: str, seed: int, setup: Setup):
         super().__init__()
-        self.name, self.seed, self.workers = name, seed, bench.workers
-        self.register_buffer("pictures", torch.zeros(size, 3, bench.info.height, bench.info.width))
+        self.name, self.seed, self.workers = name, seed, setup.workers
+        self.register_buffer("pictures", torch.zeros(size, 3, setup.info.height, setup.info.width))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def exchange(self, fresh: Tensor, nimg: int) -> Tensor:
@@ -49,18 +49,18 @@ class Pool(nn.Module):
         return shown[self.workers.slice(len(shown))]
 
 
-def build(job: Job, bench: Bench) -> Recipe:
+def build(job: Job, setup: Setup) -> Recipe:
     training = job.training
     assert isinstance(training, CycleganTraining)
     seed = training.seed
-    forth = start_of(training, training.generator, bench)
-    back = networks.generator(training.generator, bench.info, seed, "back").to(bench.device)
-    of_targets = networks.picture_discriminator(training.discriminator, seed).to(bench.device)
+    forth = start_of(training, training.generator, setup)
+    back = networks.generator(training.generator, setup.info, seed, "back").to(setup.device)
+    of_targets = networks.picture_discriminator(training.discriminator, seed).to(setup.device)
     of_inputs = networks.picture_discriminator(training.discriminator, seed, "back_discriminator").to(
-        bench.device
+        setup.device
     )
     pools = {
-        name: Pool(training.pool_size, name, seed, bench).to(bench.device) for name in ("pool", "back_pool")
+        name: Pool(training.pool_size, name, seed, setup).to(setup.device) for name in ("pool", "back_pool")
     }
 
     def forward(step: Step) -> None:
@@ -104,4 +104,4 @@ def build(job: Job, bench: Bench) -> Recipe:
         "back_discriminator": of_inputs,
         **pools,
     }
-    return generator_recipe(job, bench, modules, phases, forward)
+    return generator_recipe(job, setup, modules, phases, forward)

@@ -19,32 +19,32 @@ from raydistill.errors import ConfigError
 from raydistill.method.similarity import dissimilarity
 from raydistill.method.vem import alignment
 from raydistill.models import GENERATORS, networks, pruning, saved
-from raydistill.models.inputs import Shown, inputs_of, latent_of, num_inputs, repeats
+from raydistill.models.inputs import SampleIndex, inputs_of, latent_size, num_inputs, repeats
 from raydistill.training import terms
-from raydistill.training.recipes.parts import Bench, Phase, Recipe, Step, generator_recipe, phase
+from raydistill.training.recipes.parts import Phase, Recipe, Setup, Step, generator_recipe, phase
 from raydistill.training.terms import Numbers, Pairs
 
 
-def build(job: Job, bench: Bench) -> Recipe:
+def build(job: Job, setup: Setup) -> Recipe:
     training = job.training
     assert isinstance(training, DistillTraining)
     mi = training.mi
-    student = networks.generator(training.generator, bench.info, training.seed)
+    student = networks.generator(training.generator, setup.info, training.seed)
     if training.init == "teacher":
         assert job.teacher is not None
         student.load_state_dict(
             pruning.student_state(*saved.load_generator(job.teacher), training.generator, "student.generator")
         )
     share_noise(student, job)
-    student.to(bench.device)
+    student.to(setup.device)
     modules: dict[str, nn.Module] = {"generator": student}
-    teacher = teacher_pictures(job, bench)
-    terms.check(mi, bench.info.height, bench.info.width, training.batch_size)
-    require_paired_target(training, bench.info)
-    _require_outputs(student, teacher, training, job, bench)
+    teacher = teacher_pictures(job, setup)
+    terms.check(mi, setup.info.height, setup.info.width, training.batch_size)
+    require_paired_target(training, setup.info)
+    _require_outputs(student, teacher, training, job, setup)
 
     def forward(step: Step) -> None:
-        step.teacher = teacher(Shown(step.indices, step.flips, step.positions))
+        step.teacher = teacher(SampleIndex(step.indices, step.flips, step.positions))
         step.output = student(step.batch.inputs)
         positive = step.teacher if mi.positive == "teacher" else step.batch.target
         drawn = None if step.pairs is None else step.pairs.negatives  # a later forward of the same images
@@ -63,11 +63,9 @@ def build(job: Job, bench: Bench) -> Recipe:
     phases: tuple[Phase, ...]
     if mi.weight == 0:
         phases = (phase("generator", student, training.optimizer, base_loss),)
-        return generator_recipe(job, bench, modules, phases, forward)
+        return generator_recipe(job, setup, modules, phases, forward)
 
-    term = terms.build(
-        mi, terms.Surroundings(training.seed, bench.info, bench.device, bench.workers, teacher)
-    )
+    term = terms.build(mi, terms.TermSetup(training.seed, setup.info, setup.device, setup.workers, teacher))
 
     def student_loss(step: Step) -> tuple[Tensor, Numbers]:
         base, numbers = base_loss(step)
@@ -84,7 +82,7 @@ def build(job: Job, bench: Bench) -> Recipe:
     phases = (phase("generator", student, training.optimizer, student_loss),)
     if isinstance(mi, LearntTerm):
         phases = (phase(term.name, term.networks[term.name], mi.optimizer, own_loss), *phases)
-    return generator_recipe(job, bench, modules | term.networks, phases, forward)
+    return generator_recipe(job, setup, modules | term.networks, phases, forward)
 
 
 def share_noise(student: nn.Module, job: Job) -> None:
@@ -101,7 +99,7 @@ def share_noise(student: nn.Module, job: Job) -> None:
 
 def require_paired_target(training: DistillTraining, info: DataInfo) -> None:
     """Raises ConfigError where the real picture that an output shall be paired with has nothing to do with it."""
-    is_paired = info.pairing == "pairs" and latent_of(training.generator) is None
+    is_paired = info.pairing == "pairs" and latent_size(training.generator) is None
     if training.mi.weight and training.mi.positive == "target" and not is_paired:
         raise ConfigError(
             "student.mi.positive: 'target' needs pictures that belong to the inputs; use 'teacher'"
@@ -109,22 +107,22 @@ def require_paired_target(training: DistillTraining, info: DataInfo) -> None:
 
 
 def _require_outputs(
-    student: nn.Module, teacher: terms.TeacherPictures, training: DistillTraining, job: Job, bench: Bench
+    student: nn.Module, teacher: terms.TeacherPictures, training: DistillTraining, job: Job, setup: Setup
 ) -> None:
     """Raises ConfigError where the outputs for the first training pictures are no pictures that can be paired."""
-    split, latent = load_split(job.data, "train"), latent_of(training.generator)
+    split, latent = load_split(job.data, "train"), latent_size(training.generator)
     first = np.arange(min(2, num_inputs(split, latent)))
-    shown = Shown(first, np.zeros(len(first), bool), first)
+    sample = SampleIndex(first, np.zeros(len(first), bool), first)
     with torch.no_grad():
-        outputs = student.eval()(inputs_of(split, latent, job.training.seed, shown, bench.device))
+        outputs = student.eval()(inputs_of(split, latent, job.training.seed, sample, setup.device))
     student.train()
-    like = (3, bench.info.height, bench.info.width)
-    terms.require_pictures(teacher(shown), like, "teacher.generator")
+    like = (3, setup.info.height, setup.info.width)
+    terms.require_pictures(teacher(sample), like, "teacher.generator")
     is_bounded = GENERATORS[training.generator.family].bounded
     terms.require_pictures(outputs if is_bounded else outputs.clamp(-1, 1), like, "student.generator")
 
 
-def teacher_pictures(job: Job, bench: Bench) -> terms.TeacherPictures:
+def teacher_pictures(job: Job, setup: Setup) -> terms.TeacherPictures:
     """The teacher's outputs on training images: read where the teacher stage stored them, else computed, the same bits.
 
     The teacher is float32 and not compiled, whatever the student is.
@@ -133,20 +131,20 @@ def teacher_pictures(job: Job, bench: Bench) -> terms.TeacherPictures:
     chunk = chunk_of(job.training.batch_size)
     outputs = load_outputs(job.teacher, job.data, job.training.flip, chunk)
     if outputs is not None:
-        return lambda shown: torch.from_numpy(outputs[shown.flips.astype(int), shown.indices]).to(
-            bench.device
+        return lambda sample: torch.from_numpy(outputs[sample.flips.astype(int), sample.indices]).to(
+            setup.device
         )
     split, seed, latent = (
         load_split(job.data, "train"),
         job.training.seed,
-        latent_of(saved.generator_config(job.teacher)),
+        latent_size(saved.generator_config(job.teacher)),
     )
-    network = saved.load(job.teacher, bench.info, bench.device)
-    distributed.split(network, job.training.execution, bench.device, bench.workers)
+    network = saved.load(job.teacher, setup.info, setup.device)
+    distributed.shard(network, job.training.execution, setup.device, setup.workers)
     is_repeated = repeats(split, latent)  # else nothing is ever stored that the bits could differ from
 
-    def computed(shown: Shown) -> Tensor:
-        inputs = inputs_of(split, latent, seed, shown, bench.device)
+    def computed(sample: SampleIndex) -> Tensor:
+        inputs = inputs_of(split, latent, seed, sample, setup.device)
         return compute(network, inputs, chunk if is_repeated else len(inputs))
 
     return computed

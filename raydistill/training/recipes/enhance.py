@@ -8,14 +8,14 @@ from torch import Tensor
 
 from raydistill.config.experiment import Job
 from raydistill.config.training import EnhanceTraining
-from raydistill.training.recipes.parts import Bench, Recipe, Step, generator_recipe, phase, start_of
+from raydistill.training.recipes.parts import Recipe, Setup, Step, generator_recipe, phase, start_of
 from raydistill.training.terms import Numbers
 
 
-def build(job: Job, bench: Bench) -> Recipe:
+def build(job: Job, setup: Setup) -> Recipe:
     training = job.training
     assert isinstance(training, EnhanceTraining)
-    generator = start_of(training, training.generator, bench)
+    generator = start_of(training, training.generator, setup)
 
     def forward(step: Step) -> None:
         step.output = generator(step.batch.inputs)
@@ -25,4 +25,4 @@ def build(job: Job, bench: Bench) -> Recipe:
         return l1, {"train/l1": l1}
 
     phases = (phase("generator", generator, training.optimizer, loss),)
-    return generator_recipe(job, bench, {"generator": generator}, phases, forward)
+    return generator_recipe(job, setup, {"generator": generator}, phases, forward)

@@ -1,4 +1,4 @@
-"""The judge, supervised by what the data have: see `networks.judged`.
+"""The evaluator, supervised by what the data have: see `networks.judged`.
 
 Classes of pixels or pictures by cross entropy, input pictures by L1. Of pictures without any, the quarter turns that their middle square
 has been given (Gidaris et al. 2018).
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raydistill.config.experiment import Job
-from raydistill.config.training import JudgeTraining
+from raydistill.config.training import EvaluatorTraining
 from raydistill.data import Batch, load_split
 from raydistill.distributed import total
 from raydistill.evaluation.metrics import mean_iou
@@ -18,16 +18,16 @@ from raydistill.evaluation.scorer import confusion_counts, require_finite
 from raydistill.models import networks
 from raydistill.models.inputs import target_batches
 from raydistill.seeds import numpy_stream
-from raydistill.training.recipes.parts import Bench, Recipe, Step, phase
+from raydistill.training.recipes.parts import Recipe, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
 
-def build(job: Job, bench: Bench) -> Recipe:
-    training, info, workers = job.training, bench.info, bench.workers
-    assert isinstance(training, JudgeTraining)
-    judge, kind = (
-        networks.judge(training.network, info, training.seed).to(bench.device),
-        networks.judged(info),
+def build(job: Job, setup: Setup) -> Recipe:
+    training, info, workers = job.training, setup.info, setup.workers
+    assert isinstance(training, EvaluatorTraining)
+    evaluator, kind = (
+        networks.evaluator(training.network, info, training.seed).to(setup.device),
+        networks.evaluator_task(info),
     )
     ignore = -100 if info.ignore_index is None else info.ignore_index
 
@@ -35,9 +35,9 @@ def build(job: Job, bench: Bench) -> Recipe:
         pictures = step.batch.target
         if kind == "turns":
             pictures = turned(pictures, turns_of(training.seed, step.positions))
-        step.output = judge(pictures).prediction
+        step.output = evaluator(pictures).prediction
 
-    def judge_loss(step: Step) -> tuple[Tensor, Numbers]:
+    def evaluator_loss(step: Step) -> tuple[Tensor, Numbers]:
         if kind == "input":
             loss = F.l1_loss(step.output, step.batch.inputs)
         elif step.batch.labels is not None:
@@ -45,9 +45,9 @@ def build(job: Job, bench: Bench) -> Recipe:
             summed = F.cross_entropy(step.output, step.batch.labels, ignore_index=ignore, reduction="sum")
             loss = summed / step.batch.labels.numel()
         else:
-            turns = torch.from_numpy(turns_of(training.seed, step.positions)).to(bench.device)
+            turns = torch.from_numpy(turns_of(training.seed, step.positions)).to(setup.device)
             loss = F.cross_entropy(step.output, turns if step.batch.classes is None else step.batch.classes)
-        return loss, {"train/judge_loss": loss}
+        return loss, {"train/evaluator_loss": loss}
 
     val = load_split(job.data, "val")
 
@@ -77,20 +77,20 @@ def build(job: Job, bench: Bench) -> Recipe:
 
     @torch.no_grad()
     def evaluate(network: nn.Module) -> dict[str, float]:
-        found = [measured(network, part) for part in target_batches(val, bench.device, workers)]
+        found = [measured(network, part) for part in target_batches(val, setup.device, workers)]
         broken = torch.stack([~torch.isfinite(prediction).all() for prediction, _ in found]).float().sum()
-        require_finite(broken, "a prediction of the judge", workers)
+        require_finite(broken, "a prediction of the evaluator", workers)
         counts = total(torch.stack([count for _, count in found]).sum(0), workers)
         if kind == "pixels":
             return {"val/miou": mean_iou(counts)}
         return {"val/input_l1" if kind == "input" else "val/accuracy": float(counts[0] / counts[1])}
 
-    phases = (phase("judge", judge, training.optimizer, judge_loss),)
+    phases = (phase("evaluator", evaluator, training.optimizer, evaluator_loss),)
     return Recipe(
-        "judge",
-        "judge",
+        "evaluator",
+        "evaluator",
         training.network,
-        {"judge": judge},
+        {"evaluator": evaluator},
         phases,
         forward,
         evaluate,

@@ -13,9 +13,9 @@ from raydistill.config.experiment import Job
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.data import Batch, DataInfo
 from raydistill.distributed import Workers
-from raydistill.evaluation.scorer import Evaluator
+from raydistill.evaluation.scorer import Scorer
 from raydistill.models import networks, saved
-from raydistill.models.inputs import latent_of
+from raydistill.models.inputs import latent_size
 from raydistill.training.terms import Numbers, Pairs
 
 
@@ -63,7 +63,7 @@ class Phase(NamedTuple):
 
 class Recipe(NamedTuple):
     kind: str
-    """What the finished network is: generator or judge."""
+    """What the finished network is: generator or evaluator."""
     network: str
     """The network that is trained for; its average is what is evaluated and kept."""
     config: Frozen
@@ -81,7 +81,7 @@ class Recipe(NamedTuple):
     """How many numbers an input of a generator that takes noise is."""
 
 
-class Bench(NamedTuple):
+class Setup(NamedTuple):
     """Where a recipe runs."""
 
     info: DataInfo
@@ -89,12 +89,12 @@ class Bench(NamedTuple):
     workers: Workers
 
 
-def start_of(training: GeneratorTraining, config: Any, bench: Bench) -> nn.Module:
+def start_of(training: GeneratorTraining, config: Any, setup: Setup) -> nn.Module:
     """The generator of `config`, at random weights or at those of `training.start`."""
-    generator = networks.generator(config, bench.info, training.seed)
+    generator = networks.generator(config, setup.info, training.seed)
     if training.start is not None:
         generator.load_state_dict(saved.load_generator(training.start)[1])
-    return generator.to(bench.device)
+    return generator.to(setup.device)
 
 
 def phase(
@@ -106,25 +106,25 @@ def phase(
 
 def generator_recipe(
     job: Job,
-    bench: Bench,
+    setup: Setup,
     modules: dict[str, nn.Module],
     phases: tuple[Phase, ...],
     forward: Callable[[Step], None],
 ) -> Recipe:
-    """The recipe of the network `generator` among `modules`: scored by the judge, shown beside its teacher."""
+    """The recipe of the network `generator` among `modules`: scored by the evaluator, shown beside its teacher."""
     training = job.training
-    assert job.judge is not None and isinstance(training, GeneratorTraining | DistillTraining)
+    assert job.evaluator is not None and isinstance(training, GeneratorTraining | DistillTraining)
     config = training.generator
-    latent = latent_of(config)
-    evaluator = Evaluator(job.data, job.judge, "val", bench.device, bench.workers, latent)
+    latent = latent_size(config)
+    scorer = Scorer(job.data, job.evaluator, "val", setup.device, setup.workers, latent)
 
     def evaluate(network: nn.Module) -> dict[str, float]:
-        return evaluator.score(lambda part: network(part.inputs))
+        return scorer.score(lambda part: network(part.inputs))
 
     def columns(network: nn.Module) -> dict[str, Callable[[Batch], Tensor]]:
         shown: dict[str, Callable[[Batch], Tensor]] = {}
         if job.teacher is not None:
-            teacher = saved.load(job.teacher, bench.info, bench.device)
+            teacher = saved.load(job.teacher, setup.info, setup.device)
             shown["teacher"] = lambda part: teacher(part.inputs)
         return shown | {"output": lambda part: network(part.inputs)}
 
@@ -136,7 +136,7 @@ def generator_recipe(
         phases,
         forward,
         evaluate,
-        evaluator.context,
+        scorer.context,
         columns,
         latent,
     )

@@ -9,15 +9,15 @@ from raydistill.config.experiment import Job
 from raydistill.config.training import SaganTraining
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
 from raydistill.models import networks
-from raydistill.training.recipes.parts import Bench, Recipe, Step, generator_recipe, phase, start_of
+from raydistill.training.recipes.parts import Recipe, Setup, Step, generator_recipe, phase, start_of
 from raydistill.training.terms import Numbers
 
 
-def build(job: Job, bench: Bench) -> Recipe:
+def build(job: Job, setup: Setup) -> Recipe:
     training = job.training
     assert isinstance(training, SaganTraining)
-    generator = start_of(training, training.generator, bench)
-    discriminator = networks.picture_discriminator(training.discriminator, training.seed).to(bench.device)
+    generator = start_of(training, training.generator, setup)
+    discriminator = networks.picture_discriminator(training.discriminator, training.seed).to(setup.device)
 
     def forward(step: Step) -> None:
         step.output = generator(step.batch.inputs)
@@ -38,4 +38,4 @@ def build(job: Job, bench: Bench) -> Recipe:
         phase("generator", generator, training.optimizer, generator_loss),
     )
     modules: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
-    return generator_recipe(job, bench, modules, phases, forward)
+    return generator_recipe(job, setup, modules, phases, forward)

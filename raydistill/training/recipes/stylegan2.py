@@ -19,7 +19,7 @@ from raydistill.models import networks
 from raydistill.models.inputs import latents
 from raydistill.models.stylegan2 import Generator
 from raydistill.seeds import numpy_stream
-from raydistill.training.recipes.parts import Bench, Phase, Recipe, Step, generator_recipe, phase, start_of
+from raydistill.training.recipes.parts import Phase, Recipe, Setup, Step, generator_recipe, phase, start_of
 from raydistill.training.terms import Numbers
 
 _STYLE_SHARE, _PATH_SHARE = 0.005, 0.01
@@ -71,11 +71,11 @@ class Drawing(NamedTuple):
         )
 
 
-def build(job: Job, bench: Bench) -> Recipe:
-    training, device, workers = job.training, bench.device, bench.workers
+def build(job: Job, setup: Setup) -> Recipe:
+    training, device, workers = job.training, setup.device, setup.workers
     assert isinstance(training, Stylegan2Training)
     seed = training.seed
-    generator = start_of(training, training.generator, bench)
+    generator = start_of(training, training.generator, setup)
     assert isinstance(generator, Generator)
     discriminator = networks.picture_discriminator(training.discriminator, seed).to(device)
     path_mean = Mean().to(device)
@@ -150,7 +150,7 @@ def build(job: Job, bench: Bench) -> Recipe:
         "discriminator": discriminator,
         "path_mean": path_mean,
     }
-    return generator_recipe(job, bench, modules, tuple(phases), forward)
+    return generator_recipe(job, setup, modules, tuple(phases), forward)
 
 
 def lazy(config: Optimizer, weight: float, every: int) -> Optimizer:
