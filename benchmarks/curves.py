@@ -83,7 +83,7 @@ def record(file: Path, count: int) -> None:
     experiment, folder = shortened(), file.with_suffix(".cache")
     data = prepare(experiment.data, folder / "data")
     stages = train_stages(experiment, data, folder, lambda numbers: None)
-    done = {identity(line["picked"]) for line in read(file)}
+    done = {identity(line["configuration"]) for line in read(file)}
     rng, chosen = numpy_stream(0, "benchmark/curves"), dict[Any, Configuration]()
     while len(chosen) < count:
         configuration = random_configuration(SPACE, rng)
@@ -100,7 +100,7 @@ def record(file: Path, count: int) -> None:
         curve = [(evaluation["nimg"], evaluation["val/miou"]) for evaluation in result["evaluations"]]
         line = {
             "number": number,
-            "picked": configuration,
+            "configuration": configuration,
             "macs": macs_of(configuration),
             "status": result["status"],
             "curve": curve,

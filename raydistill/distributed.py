@@ -102,10 +102,10 @@ def prepare(
             )
             network.forward = torch.compile(network.forward, dynamic=False)  # type: ignore[method-assign]
         if name not in PLAIN:
-            split(network, training.execution, device, workers)
+            shard(network, training.execution, device, workers)
 
 
-def split(network: nn.Module, execution: Execution, device: torch.device, workers: Workers) -> None:
+def shard(network: nn.Module, execution: Execution, device: torch.device, workers: Workers) -> None:
     """By FSDP2, in place, where asked for and large enough. Collective. Raises ConfigError where there is no process group."""
     if execution.sharding != "fsdp":
         return

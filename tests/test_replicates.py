@@ -231,7 +231,7 @@ def replicated_trials() -> list[dict[str, Any]]:
             "schema_version": 1,
         }
         trial |= {"digests": {"data": "d", "evaluator": "e", "teacher": "t"}} | (
-            {"again": trial_id} if seed else {}
+            {"replicate_of": trial_id} if seed else {}
         )
         result = {
             "status": "COMPLETE",
@@ -264,7 +264,7 @@ def test_the_front_is_that_of_the_means_and_says_how_sure_it_is() -> None:
         and alone[["front.seeds", "front.probability"]].isna().all().all()
     )
     assert table["front.member"].tolist() == [True, True, True, False, False, False, False]
-    assert table["front.seeds"].dropna().tolist() == [3, 1, 2, 1] and table["again"].tolist() == [
+    assert table["front.seeds"].dropna().tolist() == [3, 1, 2, 1] and table["replicate_of"].tolist() == [
         "",
         "",
         "",
@@ -294,8 +294,10 @@ def test_tables_go_to_files_and_back_and_older_ones_are_read(tmp_path: Path) -> 
     tables.write_tables(tmp_path, table, tables.evaluation_table(replicated_trials(), sweep_id="demo"))
     for name in ("trials.csv", "trials.parquet"):
         pd.testing.assert_frame_equal(tables.read_table(tmp_path / name), table)
-    table.drop(columns=["again", "front.seeds", "front.probability"]).to_parquet(tmp_path / "old.parquet")
-    assert (tables.read_table(tmp_path / "old.parquet")["again"] == "").all()
+    table.drop(columns=["replicate_of", "recheck_of", "front.seeds", "front.probability"]).to_parquet(
+        tmp_path / "old.parquet"
+    )
+    assert (tables.read_table(tmp_path / "old.parquet")["replicate_of"] == "").all()
 
 
 def test_the_report_shows_means_seeds_and_probabilities(tmp_path: Path) -> None:
@@ -321,7 +323,7 @@ def test_the_ledger_chooses_by_its_trials_and_counts_what_runs() -> None:
         options=SimpleNamespace(replicates=9, stability=None), objectives=OBJECTIVES
     )  # type: ignore[assignment]
     assert ledger.to_replicate()["trial_id"] == "0001"  # type: ignore[index]
-    running = {**ledger.trials[4], "trial_id": "0007", "again": "0001", "result": None}
+    running = {**ledger.trials[4], "trial_id": "0007", "replicate_of": "0001", "result": None}
     ledger.trials += [running | {"trial_id": f"{7 + index:04d}"} for index in range(3)]
     assert ledger.to_replicate()["trial_id"] == "0003"  # type: ignore[index]
     ledger.plan.options.stability = 0.5

@@ -73,8 +73,11 @@ def test_replicates_go_on_after_a_kill_as_if_there_had_been_none(tmp_path: Path)
         ].to_string()
     )
     for trial in one.replicates:
-        original = table.loc[trial["again"]]
-        values = [original["metric.val/miou"], *table["metric.val/miou"][table["again"] == trial["again"]]]
+        original = table.loc[trial["replicate_of"]]
+        values = [
+            original["metric.val/miou"],
+            *table["metric.val/miou"][table["replicate_of"] == trial["replicate_of"]],
+        ]
         assert trial["seed"] > original["seed"] and original["front.seeds"] == len(values) >= 2
         assert original["mean.val/miou"] == pytest.approx(np.mean(values)) and len(set(values)) > 1
     assert (

@@ -33,7 +33,7 @@ def sweep(stages: Stages, tmp_path: Path) -> Path:
             "role": role,
             "label": "no MI",
             "params": {"w": 1},
-            "picked": {"w": 1},
+            "configuration": {"w": 1},
         }
         trial |= {
             "costs": {"macs": 5, "params": 3},

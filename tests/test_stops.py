@@ -164,7 +164,7 @@ def test_the_ledger_tells_the_search_the_curves_of_running_stopped_and_finished_
             "number": n,
             "trial_id": f"{n:04d}",
             "role": "search",
-            "picked": {"w": n},
+            "configuration": {"w": n},
             "costs": {"macs": 7},
             "job": job,
             "result": result,

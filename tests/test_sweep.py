@@ -313,14 +313,17 @@ def test_replicates_are_trials_of_their_own_and_a_resume_may_ask_for_more(finish
     assert (first["role"] == "replicate").sum() == 4 and 4 <= len(repeated) <= 6
     assert repeated["label"].iloc[:4].tolist() == first["label"][first["role"] == "replicate"].tolist()
     for _, row in repeated.iterrows():
-        original = table.loc[row["again"]]
+        original = table.loc[row["replicate_of"]]
         assert (
             row["seed"] > original["seed"]
             and row["cost.macs"] == original["cost.macs"]
             and row["status"] == "COMPLETE"
         )
         assert row["metric.val/miou"] != original["metric.val/miou"] and not row["front.member"]
-        seeds = [original["metric.val/miou"], *repeated["metric.val/miou"][repeated["again"] == row["again"]]]
+        seeds = [
+            original["metric.val/miou"],
+            *repeated["metric.val/miou"][repeated["replicate_of"] == row["replicate_of"]],
+        ]
         assert original["front.seeds"] == len(seeds) and original["mean.val/miou"] == pytest.approx(
             np.mean(seeds)
         )
@@ -349,7 +352,9 @@ def test_a_sweep_begins_with_what_another_one_knows_and_goes_on_without_it(finis
     shutil.rmtree(folder / "old")
     again = run([*options, "--trials", "4", "--max-concurrent", "1", "--resume"], tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
-    proposed = [trial["picked"] for trial in read_trials(folder / "sweeps/warm") if trial["role"] == "search"]
+    proposed = [
+        trial["configuration"] for trial in read_trials(folder / "sweeps/warm") if trial["role"] == "search"
+    ]
     shutil.copytree(folder / "sweeps/default-001", folder / "old")
     whole = run(
         [
@@ -365,7 +370,7 @@ def test_a_sweep_begins_with_what_another_one_knows_and_goes_on_without_it(finis
     )
     assert whole.returncode == 0, whole.stdout + whole.stderr
     assert [
-        trial["picked"] for trial in read_trials(folder / "sweeps/whole") if trial["role"] == "search"
+        trial["configuration"] for trial in read_trials(folder / "sweeps/whole") if trial["role"] == "search"
     ] == proposed
 
 

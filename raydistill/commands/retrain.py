@@ -105,7 +105,9 @@ def _lengthened(job: Job, options: RetrainOptions) -> Job:
 def _descendant(original: dict[str, Any], job: Job, sweep: Path) -> dict[str, Any]:
     """The trial.json of the new training: what it is, and where it comes from."""
     trial = {
-        name: value for name, value in original.items() if name not in ("result", "schema_version", "picked")
+        name: value
+        for name, value in original.items()
+        if name not in ("result", "schema_version", "configuration")
     }
     lineage = {
         "sweep_id": store.read_sweep(sweep)["sweep_id"],

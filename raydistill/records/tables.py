@@ -7,7 +7,7 @@ Trials table: one row per (trial, seed), the columns of `_TRIAL_TYPES` and `para
 is absent is "", a number that is absent is missing. The context of the val metrics is in `extractor`, `split`, `num_samples` and
 `real_statistics`; that of the test metrics in the same columns with `test_` before the name. `biased`: whether the Frechet distance is of
 too few samples (`num_samples`, or real ones) for its features, so that it is too large; missing where there is none. A row of the role
-`replicate` is the trial `again` by another seed; where there are any, students have `front.seeds` (how many), `front.probability` (to be on
+`replicate` is the trial `replicate_of` by another seed; where there are any, students have `front.seeds` (how many), `front.probability` (to be on
 the front) and, of each objective that is no cost, `mean.<name>` and `se.<name>`.
 Evaluations table: one row per number measured during training, see `_EVALUATION_TYPES`.
 """
@@ -56,9 +56,10 @@ _TRIAL_TYPES = {
     **dict.fromkeys(("biased", "test_biased"), "boolean"),
     **{"wall_sec": "float64", "gpu_sec": "float64"},
     **{"front.member": "bool", "front.rank": "Int64", "front.hv_contribution": "float64"},
-    **{"again": "str", "front.seeds": "Int64", "front.probability": "float64"},
+    **{"replicate_of": "str", "recheck_of": "str"},
+    **{"front.seeds": "Int64", "front.probability": "float64"},
 }
-_ADDED = ("again", "front.seeds", "front.probability")
+_ADDED = ("replicate_of", "recheck_of", "front.seeds", "front.probability")
 """Columns that tables of version 1 may lack."""
 _EVALUATION_TYPES = {
     **{"schema_version": "Int64", "sweep_id": "str", "trial_id": "str", "seed": "Int64"},
@@ -114,7 +115,7 @@ def _row(trial: dict[str, Any], sweep_id: str) -> dict[str, Any]:
         "sweep_id": sweep_id,
         "schema_version": trial["schema_version"],
         **{name: trial[name] for name in ("trial_id", "trial_key", "role", "label", "seed")},
-        "again": trial.get("again"),
+        **{name: trial.get(name) for name in ("replicate_of", "recheck_of")},
         **{name: result.get(name) for name in _ENDING},
         **({"peak_memory_gb": result["peak_memory_gb"]} if result.get("peak_memory_gb") else {}),
         **{f"digest.{name}": trial["digests"].get(name) for name in _DIGESTS},
@@ -190,7 +191,7 @@ def averaged(table: pd.DataFrame) -> pd.DataFrame:
     """The trials table without its replicates; the metrics of a trial that has any are means over its seeds."""
     metrics = [name for name in map(str, table) if name.startswith("metric.")]
     out = table[table["role"] != "replicate"].copy()
-    for original in table["again"][_replicates(table)].unique():
+    for original in table["replicate_of"][_replicates(table)].unique():
         place = out.index[out["trial_id"] == original]
         out.loc[place, metrics] = table.loc[_seeds(table, original), metrics].mean().to_numpy()
     return out
@@ -221,7 +222,7 @@ def _replicates(table: pd.DataFrame) -> pd.Series:
 
 def _seeds(table: pd.DataFrame, trial_id: str) -> pd.Series:
     """True for a trial's own row and its finished replicates."""
-    return (table["trial_id"] == trial_id) | (_replicates(table) & (table["again"] == trial_id))
+    return (table["trial_id"] == trial_id) | (_replicates(table) & (table["replicate_of"] == trial_id))
 
 
 def objective_points(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> NDArray[np.float64]:

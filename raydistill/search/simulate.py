@@ -42,7 +42,7 @@ class SimulatedTrial:
     """RUNNING, COMPLETE, PRUNED or FAIL."""
     num_reports: int = 0
     """So many evaluations of the curve were reported."""
-    again: int | None = None
+    replicate_of: int | None = None
     """The trial that this one repeats with another seed; None: it was searched."""
 
     @property
@@ -101,26 +101,26 @@ def simulate(
             number, searched = len(ledger), _searched(ledger)
             if len(searched) < num_trials:
                 try:
-                    configuration, again = (
+                    configuration, replicate_of = (
                         search.propose(problem, [trial.observation for trial in searched], len(searched)),
                         None,
                     )
                 except BudgetError:
                     num_trials = len(searched)
                     continue
-            elif (again := _to_repeat(problem, ledger, num_replicates, stability)) is not None:
-                configuration = ledger[again].configuration
+            elif (replicate_of := _to_repeat(problem, ledger, num_replicates, stability)) is not None:
+                configuration = ledger[replicate_of].configuration
             else:
                 break
             ledger[number] = SimulatedTrial(
-                number, configuration, outcome_of(configuration, number), now_sec, again=again
+                number, configuration, outcome_of(configuration, number), now_sec, replicate_of=replicate_of
             )
             heapq.heappush(running, _next_event(ledger[number]))
         if not running or running[0][0] > until_sec:
             return [ledger[number] for number in range(len(ledger))]
         now_sec, number = heapq.heappop(running)
         ledger[number] = _advanced(ledger[number])
-        if ledger[number].status == "RUNNING" and ledger[number].again is None:
+        if ledger[number].status == "RUNNING" and ledger[number].replicate_of is None:
             searched = _searched(ledger)
             if should_stop([trial.observation for trial in searched], searched.index(ledger[number])):
                 ledger[number] = replace(ledger[number], status="PRUNED")
@@ -129,7 +129,7 @@ def simulate(
 
 
 def _searched(ledger: dict[int, SimulatedTrial]) -> list[SimulatedTrial]:
-    return [ledger[number] for number in range(len(ledger)) if ledger[number].again is None]
+    return [ledger[number] for number in range(len(ledger)) if ledger[number].replicate_of is None]
 
 
 def _to_repeat(
@@ -149,7 +149,7 @@ def _to_repeat(
 
 def seeds_of(trials: Iterable[SimulatedTrial], number: int) -> Seeds:
     """All trainings of the configuration of a trial that is COMPLETE: its own first."""
-    of_it = [trial for trial in trials if number in (trial.number, trial.again)]
+    of_it = [trial for trial in trials if number in (trial.number, trial.replicate_of)]
     values = [
         trial.outcome.values
         for trial in of_it

@@ -103,7 +103,7 @@ def load(folder: Path, record: Mapping[str, Any]) -> list[PriorObservation]:
         data = json.loads(path.read_text(encoding="utf-8"))["rows"]
         if digest(data) != record["warm_start"]["digest"]:
             raise ValueError("the digest is not that in sweep.json")
-        return [PriorObservation(row["picked"], row["values"], row["source"]) for row in data]
+        return [PriorObservation(row["configuration"], row["values"], row["source"]) for row in data]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{path}: damaged or unreadable: {error}. Put the file back, or start a new sweep."

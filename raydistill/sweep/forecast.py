@@ -247,7 +247,7 @@ def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
     evaluation_sec = _timed(lambda: recipe.evaluate(finished)) * num_val / split.info.counts["val"]
     optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
     state = distributed.gather_state(recipe.networks, optimizers)
-    checkpoint_sec = _timed(lambda: checkpoint.save(folder, job.key, checkpoint.Terminal(0, []), state))
+    checkpoint_sec = _timed(lambda: checkpoint.save(folder, job.key, checkpoint.Progress(0, []), state))
     generator = getattr(training, "generator", None)
     macs = 0 if generator is None else cost.macs(networks.layers(generator, split.info))
     return Rate(macs, statistics.median(steps[1:]) / batch, evaluation_sec + checkpoint_sec, start_sec)
@@ -297,9 +297,9 @@ def forecast(
             rates.of("teacher", 0).job_sec(experiment.teacher) if experiment.teacher.budget_nimg else 0.0
         )
         stages_sec = STAGES_START_SEC + rates.of("evaluator", 0).job_sec(experiment.evaluator) + teacher
-    again = [max(choices + trials)] * plan.options.replicates
+    repeated = [max(choices + trials)] * plan.options.replicates
     disk = disk_bytes(plan)
-    replicates = Replicates(makespan(again, at_a_time), sum(again) * devices / 3600, disk.replicates)
+    replicates = Replicates(makespan(repeated, at_a_time), sum(repeated) * devices / 3600, disk.replicates)
     total = (
         stages_sec + (FIRST_TRIAL_SEC if is_inline else 0.0) + makespan(trials, at_a_time) + recheck + END_SEC
     )
@@ -312,7 +312,7 @@ def forecast(
         rates.source,
         stages_sec,
         (min(choices), mean, max(choices)),
-        sum(trials) + recheck + sum(again),
+        sum(trials) + recheck + sum(repeated),
         total + replicates.total_sec,
         hours + replicates.device_hours,
         memory_bytes,

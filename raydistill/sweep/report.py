@@ -161,7 +161,7 @@ def _print(ledger: Ledger, table: pd.DataFrame, terminal: Terminal) -> None:
         if trial["role"] == "recheck":
             terminal.table(
                 "the same trial inline and by 2 workers",
-                table[table["trial_id"].isin([trial["again"], trial["trial_id"]])],
+                table[table["trial_id"].isin([trial["recheck_of"], trial["trial_id"]])],
             )
     terminal.table("other searched trials", table[(table["role"] == "search") & ~table["front.member"]])
     for trial in ledger.trials:

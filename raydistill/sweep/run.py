@@ -363,21 +363,23 @@ def _train(
 
 def _recheck(ledger: Ledger, group: Group, tracker: Tracker, terminal: Terminal, may_start: MayStart) -> bool:
     """One front member again, student and energy together, by a TorchTrainer of 2 workers. False: `may_start` forbade it."""
-    again = next((known for known in ledger.trials if known["role"] == "recheck"), None)
-    if again is None:
-        again = ledger.add_recheck(_to_recheck(ledger))
-    if again["result"] is None:
+    recheck = next((known for known in ledger.trials if known["role"] == "recheck"), None)
+    if recheck is None:
+        recheck = ledger.add_recheck(_to_recheck(ledger))
+    if recheck["result"] is None:
         if not may_start(False):
             return False
-        terminal.say(f"trial {again['again']} again, by a TorchTrainer of {group.workers} workers")
-        tracker.start_trial(again)
+        terminal.say(f"trial {recheck['recheck_of']} again, by a TorchTrainer of {group.workers} workers")
+        tracker.start_trial(recheck)
         try:
             watch = _watcher(group, 0.0, ledger.plan, terminal)
-            ray_train.perform_sharded(Job.model_validate(again["job"]), ledger.folder_of(again), group, watch)
+            ray_train.perform_sharded(
+                Job.model_validate(recheck["job"]), ledger.folder_of(recheck), group, watch
+            )
         except RaydistillError as error:
-            (ledger.folder_of(again) / "error.txt").write_text(str(error))
-        ledger.end(again)
-        tracker.end_trial(again, ledger.folder_of(again))
+            (ledger.folder_of(recheck) / "error.txt").write_text(str(error))
+        ledger.end(recheck)
+        tracker.end_trial(recheck, ledger.folder_of(recheck))
     return True
 
 

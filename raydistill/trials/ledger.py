@@ -85,7 +85,7 @@ class Ledger:
         ]
         state = "RUNNING" if result is None else result["status"]
         return search.Observation(
-            trial["picked"],
+            trial["configuration"],
             state,
             [self.value(trial, name) for name in names] if state == "COMPLETE" else None,
             curve,
@@ -100,7 +100,7 @@ class Ledger:
         training = Job.model_validate(original["job"]).training
         assert isinstance(training, StudentTraining)
         label = f"{original['trial_id']} again, 2 workers"
-        return self._add("recheck", label, original["params"], training, again=original["trial_id"])
+        return self._add("recheck", label, original["params"], training, recheck_of=original["trial_id"])
 
     @property
     def replicates(self) -> list[Trial]:
@@ -116,22 +116,26 @@ class Ledger:
         ]
         measured = []
         for trial in competitors:
-            again = [other for other in self.replicates if other["again"] == trial["trial_id"]]
+            replicates = [other for other in self.replicates if other["replicate_of"] == trial["trial_id"]]
             values = [
                 [self.value(each, name) for name, _ in objectives]
-                for each in (trial, *again)
+                for each in (trial, *replicates)
                 if _is_complete(each)
             ]
-            measured.append(search.Seeds(values, sum(each["result"] is None for each in again)))
+            measured.append(search.Seeds(values, sum(each["result"] is None for each in replicates)))
         index = search.next_to_repeat(measured, [direction for _, direction in objectives], options.stability)
         return None if index is None else competitors[index]
 
     def add_replicate(self, original: Trial) -> Trial:
         """The same training by the next seed that it has not had; it counts for the front by the mean."""
-        seed = original["seed"] + 1 + sum(other["again"] == original["trial_id"] for other in self.replicates)
+        seed = (
+            original["seed"]
+            + 1
+            + sum(other["replicate_of"] == original["trial_id"] for other in self.replicates)
+        )
         training = Job.model_validate(original["job"]).training.model_copy(update={"seed": seed})
         label = f"{original['trial_id']} again, seed {seed}"
-        return self._add("replicate", label, original["params"], training, again=original["trial_id"])  # type: ignore[arg-type]
+        return self._add("replicate", label, original["params"], training, replicate_of=original["trial_id"])  # type: ignore[arg-type]
 
     def end(self, trial: Trial, *, stopped: bool = False, num_gpus: float = 0.0) -> None:
         """Takes in the result that is in the trial's folder. `num_gpus`: what it held while it ran.
