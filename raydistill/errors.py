@@ -11,8 +11,13 @@ RaydistillError
     DivergenceError   a loss or energy left its range
     CheckpointError   a checkpoint is damaged or belongs to another config
 
+Warnings
+  RenamedWarning      an old name was used, which goes with the next release
+
 Every message says what was given, what is allowed, where, and what to do.
 """
+
+import warnings
 
 
 class RaydistillError(Exception):
@@ -53,3 +58,13 @@ class DivergenceError(RunError):
 
 class CheckpointError(RunError):
     pass
+
+
+class RenamedWarning(FutureWarning):
+    """An old name was used; the message says the new one."""
+
+
+def say_renamed(old: str, new: str) -> None:
+    """Warns, once a place, that a name has changed."""
+    message = f"{old} is called {new} now; the old name goes with the next release"
+    warnings.warn(message, RenamedWarning, stacklevel=3)

@@ -1,6 +1,6 @@
 """Pictures -> pictures from a folder of A|B pairs, `--data FOLDER`. Without labels there is no mIoU: a kernel distance is searched."""
 
-from raydistill.config.space import Objective, SearchSpace
+from raydistill.space import Objective, SearchSpace
 from search_spaces.default import SPACE as DEFAULT
 
 SPACE: SearchSpace = DEFAULT.model_copy(

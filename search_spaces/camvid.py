@@ -1,6 +1,6 @@
 """Label maps -> photos from a folder, `--data FOLDER`: CamVid, or any folder of `images/` + `labels/`."""
 
-from raydistill.config.space import SearchSpace
+from raydistill.space import SearchSpace
 from search_spaces.default import SPACE as DEFAULT
 
 SPACE: SearchSpace = DEFAULT.model_copy(update={"preset": "labelled"})

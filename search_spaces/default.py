@@ -1,6 +1,6 @@
 """The embedded default: stage widths, mutual-information weight and Langevin step size at 32x32."""
 
-from raydistill.config.space import Choice, Float, Int, Objective, SearchSpace, When
+from raydistill.space import Choice, Float, Int, Objective, SearchSpace, When
 
 SPACE = SearchSpace(
     preset="shapes32",

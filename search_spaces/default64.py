@@ -1,6 +1,6 @@
 """The embedded data set at 64x64: the space of `default`."""
 
-from raydistill.config.space import SearchSpace
+from raydistill.space import SearchSpace
 from search_spaces.default import SPACE as DEFAULT
 
 SPACE: SearchSpace = DEFAULT.model_copy(update={"preset": "shapes64"})

@@ -1,6 +1,6 @@
 """Pictures -> better pictures, `--data FOLDER` of any pictures, which are degraded: the widths of a residual network, PSNR against MACs."""
 
-from raydistill.config.space import Int, Objective, SearchSpace
+from raydistill.space import Int, Objective, SearchSpace
 from search_spaces.default import SPACE as DEFAULT
 
 _WIDTHS = {

@@ -1,6 +1,6 @@
 """Label maps -> photos by mobile ResNets, `--data FOLDER`."""
 
-from raydistill.config.space import Int, SearchSpace
+from raydistill.space import Int, SearchSpace
 from search_spaces.default import SPACE as DEFAULT
 
 _WIDTHS = {

@@ -1,6 +1,6 @@
 """Noise -> pictures of 64x64 by self-attention GANs, `--data FOLDER` of any pictures: a kernel distance against MACs."""
 
-from raydistill.config.space import Int, SearchSpace
+from raydistill.space import Int, SearchSpace
 from search_spaces.aligned import SPACE as ALIGNED
 
 _WIDTHS = {

@@ -1,6 +1,6 @@
 """Label maps -> photos by U-Nets of four levels, `--data FOLDER`: a width for each level down and up."""
 
-from raydistill.config.space import Int, SearchSpace
+from raydistill.space import Int, SearchSpace
 from search_spaces.default import SPACE as DEFAULT
 
 _WIDTHS = {

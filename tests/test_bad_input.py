@@ -109,7 +109,7 @@ def test_a_width_or_a_size_that_cannot_be_ends_a_sweep_before_any_cost(
 
 def test_a_search_space_with_a_width_of_zero_is_refused(says: Run, tmp_path: Path) -> None:
     (tmp_path / "zero.py").write_text(
-        "from raydistill.config.space import Int, Objective, SearchSpace\n"
+        "from raydistill.space import Int, Objective, SearchSpace\n"
         "SPACE = SearchSpace(preset='shapes32', parameters={'student.generator.widths.stem': Int(low=0, high=4)}, uniform=(4,),\n"
         "    objectives=(Objective(name='val/miou', direction='max', reference=0.0), Objective(name='cost/macs', direction='min')))\n"
     )

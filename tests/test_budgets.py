@@ -258,7 +258,7 @@ def test_a_damaged_tracking_store_is_named(fails: Any, begun: Path) -> None:
 
 
 def test_a_space_of_one_point_is_one_configuration(tmp_path: Path) -> None:
-    source = "from raydistill.config.space import Int, Objective, SearchSpace\nSPACE = SearchSpace(preset='shapes32', uniform=(4,), "
+    source = "from raydistill.space import Int, Objective, SearchSpace\nSPACE = SearchSpace(preset='shapes32', uniform=(4,), "
     source += "parameters={'student.generator.widths.trunk': Int(low=8, high=8)}, objectives=(Objective(name='val/miou', "
     source += "direction='max', reference=0.0), Objective(name='cost/macs', direction='min')))\n"
     (tmp_path / "one.py").write_text(source)

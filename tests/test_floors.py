@@ -2,134 +2,65 @@
 
 import ast
 import functools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 import raydistill
 
 PACKAGE = Path(raydistill.__file__).parent
-FLOORS: dict[str, int] = {
-    **dict.fromkeys(
-        (
-            "",
-            "errors",
-            "architectures",
-            "config",
-            "presets",
-            "space",
-            "batch",
-            "mirror",
-            "store",
-            "results",
-            "frontier",
-            "dotted",
-            "kinds",
-            "limits",
-            "options",
-        ),
-        0,
-    ),
-    **dict.fromkeys(("seeds", "cost", "live", "losses", "metrics", "bootstrap", "langevin", "vem", "vid"), 1),
-    **dict.fromkeys(
-        ("models", "models.energy", "models.evaluator", "models.patchgan", "models.resnet", "models.unet"), 1
-    ),
-    **dict.fromkeys(("models.enhance", "models.sagan", "models.stylegan2"), 1),
-    **dict.fromkeys(
-        ("extractors", "segmenters", "models.drn", "models.inception", "models.squeezenet", "models.vgg"), 1
-    ),
-    **dict.fromkeys(("truth", "truth.pairs", "truth.bounds", "truth.fit", "truth.temperature"), 1),
-    **dict.fromkeys(
-        ("data", "data.classes", "data.fetch", "data.files", "data.folders", "data.inspect", "data.layouts"),
-        1,
-    ),
-    **dict.fromkeys(("data.degrade", "data.outputs", "data.prepare", "data.shapes"), 1),
-    **dict.fromkeys(("data.arrays", "data.crops", "data.found", "data.source"), 1),
-    **dict.fromkeys(
-        ("parallel", "networks", "recipes", "terms", "checkpoint", "evaluate", "pictures", "scoring"), 2
-    ),
-    **dict.fromkeys(
-        (
-            "feed",
-            *(
-                f"recipes.{name}"
-                for name in (
-                    "parts",
-                    "pix2pix",
-                    "cyclegan",
-                    "sagan",
-                    "stylegan2",
-                    "enhance",
-                    "distill",
-                    "evaluator",
-                )
-            ),
-        ),
-        2,
-    ),
-    **dict.fromkeys(("search.problem", "search.encoding", "search.surrogate", "search.acquisition"), 2),
-    **dict.fromkeys(("search.known_cost", "search.replicates", "search.stopping"), 2),
-    **dict.fromkeys(("foreign", "layouts", "inherit"), 2),
-    "memory": 3,
-    "rehearsal": 3,
-    "plugins": 3,
-    "train": 3,
-    **dict.fromkeys(
-        (
-            "perform",
-            "doctor",
-            "run_batch",
-            "run_evaluate",
-            "run_evaluator",
-            "join",
-            "trial",
-            "tuning",
-            "place",
-            "nodes",
-            "search",
-            "search.optuna_samplers",
-            "simulate",
-            "plan",
-            "forecast",
-            "price",
-            "ledger",
-            "track",
-            "progress",
-            "report",
-            "retrain",
-            "sweep",
-            "warm",
-        ),
-        4,
-    ),
-    **dict.fromkeys(("finished", "run_export", "run_import", "run_latency"), 4),
-    **dict.fromkeys(("cli", "__main__", "launch.sweep"), 5),
-}
-"""Module below raydistill -> its floor. A new module needs a line here."""
-LOWEST = {
-    "torch": 1,
-    "safetensors": 1,
-    "torchmetrics": 1,
-    "ray": 4,
-    "optuna": 4,
-    "mlflow": 4,
-    "rich": 4,
-    "analysis": 4,
-    "typer": 5,
-}
-"""Outside package -> the lowest floor that may import it."""
+
+
+class Floor(NamedTuple):
+    """Packages and single files of one height: they import nothing of each other, and of others only what stands below."""
+
+    packages: tuple[str, ...]
+    frameworks: tuple[str, ...] = ()
+    """The frameworks of `FRAMEWORKS` that they may import; what a lower floor may is not inherited."""
+
+
+FRAMEWORKS = ("torch", "ray", "optuna", "mlflow", "typer", "rich")
+FLOORS = (
+    Floor(("errors",)),
+    Floor(("moved",)),
+    Floor(("",)),
+    Floor(("seeds",), ("torch",)),
+    Floor(("config",)),
+    Floor(("records",)),
+    Floor(("search",), ("optuna",)),
+    Floor(("terminal",), ("rich",)),
+    Floor(("data", "distributed"), ("torch",)),
+    Floor(("models",), ("torch",)),
+    Floor(("method", "evaluation"), ("torch",)),
+    Floor(("training",), ("torch",)),
+    Floor(("space", "plugins", "exchange"), ("torch",)),
+    Floor(("planning",), ("torch",)),
+    Floor(("trials",), ("torch",)),
+    Floor(("cluster",), ("torch", "ray")),
+    Floor(("sweep",), ("torch", "mlflow")),
+    Floor(("commands",), ("torch", "typer")),
+    Floor(("launch", "__main__")),
+)
+"""From the lowest to the highest. A new package, or a new file beside the packages, needs a place here."""
 CONFINED = {
-    "ray": {"trial", "tuning", "place", "nodes", "join"},
-    "mlflow": {"track"},
     "optuna": {"search.optuna_samplers"},
-    "torch.distributed": {"parallel"},
-    "typer": {"cli"},
+    "mlflow": {"sweep.tracking"},
+    "torch.distributed": {"distributed"},
+    "typer": {"commands.cli"},
+    "ray": {"cluster.join", "cluster.nodes", "cluster.ray_train", "cluster.ray_tune", "cluster.runtime"},
 }
-"""Package -> the only modules that import it."""
+"""Framework -> the only modules that import it."""
+NO_TORCH = ("config", "records", "search", "seeds", "errors", "space")
+"""Importing them loads no torch and no Ray, whatever they import."""
 REFUSED = ("torchvision", "yaml")
 LATE = ("torchmetrics", "scipy.stats", "analysis")
 """Seconds to import, and few processes need them: imported where they are used, never at the top of a file."""
+MOST_FLAT_FILES = 10
+HEIGHT = {package: height for height, floor in enumerate(FLOORS) for package in floor.packages}
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
     for path in PACKAGE.rglob("*.py")
@@ -170,21 +101,47 @@ def is_part(name: str, package: str) -> bool:
     return name == package or name.startswith(f"{package}.")
 
 
-def test_every_module_has_a_floor() -> None:
-    assert set(MODULES) - set(FLOORS) == set()
+def package_of(module: str) -> str:
+    """The package below raydistill that a module belongs to, or its own name where it lies beside the packages."""
+    return module.partition(".")[0]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_nothing_from_a_higher_floor(module: str) -> None:
-    used = {target for name in imported(MODULES[module]) if (target := own(name)) is not None}
-    assert {target for target in used if FLOORS[target] > FLOORS[module]} == set()
+def uses(module: str) -> set[str]:
+    """The packages of raydistill that a module imports, without its own."""
+    targets = {target for name in imported(MODULES[module]) if (target := own(name)) is not None}
+    return {package_of(target) for target in targets} - {package_of(module)}
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_a_module_imports_no_package_that_belongs_higher_up(module: str) -> None:
-    used = {name.split(".")[0] for name in imported(MODULES[module])}
-    assert {package for package in used if LOWEST.get(package, 0) > FLOORS[module]} == set()
+def test_every_package_has_a_floor_and_few_files_lie_flat() -> None:
+    assert {package_of(module) for module in MODULES} == set(HEIGHT)
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_FLAT_FILES
+
+
+@pytest.mark.parametrize("package", HEIGHT)
+def test_imports_point_to_lower_floors_alone(package: str) -> None:
+    """So no package imports itself through others, either."""
+    modules = [module for module in MODULES if package_of(module) == package]
+    used = {(module, other) for module in modules for other in uses(module)}
+    assert (
+        modules and {(module, other) for module, other in used if HEIGHT[other] >= HEIGHT[package]} == set()
+    )
+
+
+@pytest.mark.parametrize("package", HEIGHT)
+def test_a_package_names_its_own_frameworks_alone(package: str) -> None:
+    paths = [path for module, path in MODULES.items() if package_of(module) == package]
+    used = {name.split(".")[0] for path in paths for name in imported(path)}
+    assert {name for name in used if name in FRAMEWORKS} <= set(FLOORS[HEIGHT[package]].frameworks)
     assert used.isdisjoint(REFUSED)
+
+
+@pytest.mark.parametrize("package", NO_TORCH)
+def test_torch_is_not_loaded_by_what_needs_none(package: str) -> None:
+    code = (
+        f"import sys, raydistill.{package}; print(*sorted({{'torch', 'ray', 'mlflow'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -204,48 +161,34 @@ def test_a_framework_is_imported_by_its_own_files_only(package: str) -> None:
 
 
 def test_no_module_imports_itself_through_others() -> None:
-    uses = {
+    used = {
         module: {own(name) for name in imported(path)} - {None, module} for module, path in MODULES.items()
     }
-    left = dict(uses)
-    while free := {module for module, used in left.items() if not used & set(left)}:
-        left = {module: used for module, used in left.items() if module not in free}
+    left = dict(used)
+    while free := {module for module, targets in left.items() if not targets & set(left)}:
+        left = {module: targets for module, targets in left.items() if module not in free}
     assert set(left) == set()
 
 
 def test_the_training_loop_names_no_framework_and_no_model() -> None:
-    source = MODULES["train"].read_text().lower()
-    words = (
-        "ray.",
-        "mlflow",
-        "optuna",
-        "resnet",
-        "patchgan",
-        "energy",
-        "langevin",
-        "teacher",
-        "student",
-        "discriminator",
-        "generator",
-    )
-    assert [word for word in words if word in source] == []
-
-
-def test_the_lowest_floor_needs_no_torch() -> None:
-    lowest = [path for module, path in MODULES.items() if FLOORS[module] == 0]
-    assert not any(is_part(name, "torch") for path in lowest for name in imported(path))
+    source = MODULES["training.loop"].read_text().lower()
+    frameworks = ("ray.", "mlflow", "optuna")
+    models = ("resnet", "patchgan", "energy", "langevin", "teacher", "student", "discriminator", "generator")
+    assert [word for word in (*frameworks, *models) if word in source] == []
 
 
 @pytest.mark.parametrize("folder", ["search_spaces", "analysis"])
-def test_spaces_and_analysis_import_nothing_above_the_lowest_floor(folder: str) -> None:
+def test_spaces_and_analysis_import_what_needs_no_torch(folder: str) -> None:
     files = list((PACKAGE.parent / folder).glob("*.py"))
-    used = {target for path in files for name in imported(path) if (target := own(name)) is not None}
-    assert files and {target for target in used if FLOORS[target] > 0} == set()
+    used = {
+        package_of(target) for path in files for name in imported(path) if (target := own(name)) is not None
+    }
+    assert files and used <= {"", "space", "config", "records", "errors"}
 
 
 def test_only_the_report_scores_on_the_test_split() -> None:
     """Nothing else passes "test" to a function that opens or scores a split; `prepare` writes it and never scores."""
-    readers = {"load_split", "Evaluator", "score_network", "score_real", "score_pictures"}
+    readers = {"load_split", "Scorer", "score_network", "score_real", "score_pictures"}
     found = set()
     for module, path in MODULES.items():
         for node in ast.walk(parsed(path)):
@@ -256,4 +199,4 @@ def test_only_the_report_scores_on_the_test_split() -> None:
                 values = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
                 if "test" in values:
                     found.add(module)
-    assert found == {"report"}
+    assert found == {"sweep.report"}

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from raydistill.errors import ConfigError, RaydistillError, StoreError
+from raydistill.errors import ConfigError, RaydistillError, RenamedWarning, StoreError, say_renamed
 
 Plugins = Annotated[
     list[str] | None,
@@ -305,6 +305,7 @@ def evaluate(
     evaluator: Annotated[
         str | None, typer.Option(help="Folder of an evaluator; default: the one of the trials.")
     ] = None,
+    judge: Annotated[str | None, typer.Option(hidden=True)] = None,
     paired: Annotated[
         bool, typer.Option("--paired", help="Picture i of a folder belongs to real picture i.")
     ] = False,
@@ -322,6 +323,9 @@ def evaluate(
     from raydistill.commands.evaluate import EvaluateOptions, run
     from raydistill.config.paths import validated
 
+    if judge is not None:
+        say_renamed("--judge", "--evaluator")
+        evaluator = evaluator or judge
     options = {
         "given": tuple(given), "data": data, "real": real, "split": split, "set": tuple(set_ or ()), "extractors": tuple(extractor or ()),
         "segmenters": tuple(segmenter or ()),
@@ -524,6 +528,8 @@ for _group in (app, evaluator_app, data_app, teacher):
 def main() -> None:
     """Runs the command line; errors of ours end in one message and their exit code."""
     warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", category=RenamedWarning)
+    warnings.formatwarning = lambda message, *place, **more: f"raydistill: {message}\n"
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     try:
         app()

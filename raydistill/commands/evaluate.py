@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
 from raydistill.config.base import Frozen, Stored
@@ -271,8 +271,8 @@ def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Spl
 
 def _read_report(path: Path) -> Report:
     try:
-        return TypeAdapter(Report).validate_json(path.read_text())
-    except (OSError, ValidationError) as error:
+        return Report.model_validate_json(path.read_text())
+    except (OSError, ValueError) as error:
         raise DataError(f"--against {path}: not what `raydistill evaluate --json` prints: {error}") from None
 
 

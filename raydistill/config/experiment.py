@@ -1,27 +1,18 @@
-"""Configs: frozen, typed, printable, identified by a digest.
+"""What one sweep needs, `Experiment`, and what one training needs, `Job`.
 
-A preset is a function returning a full `Experiment`. Overrides are dotted paths (`dotted.py`). Only the canonical JSON of a
-config travels to workers; where a file lies (`Location`) and how a training is carried out (`Execution`) are not part of what it is, so
-they are left out of the digest.
+A preset is a function that returns a full `Experiment`. Only the canonical JSON of a config travels to workers.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import (
-    model_validator,
-)
+from pydantic import model_validator
 
+from raydistill.config import renamed
 from raydistill.config.base import Frozen, Stored, digest
 from raydistill.config.data import Data
 from raydistill.config.training import AnyTraining, DistillTraining, EvaluatorTraining, TeacherTraining
 
-# ---- the mutual-information term ------------------------------------------------------------------------------------
-
-
-# ---- data -----------------------------------------------------------------------------------------------------------
-
-
-# ---- training -------------------------------------------------------------------------------------------------------
+JOB_VERSION: Literal[3] = 3
 
 
 class Experiment(Frozen):
@@ -36,12 +27,18 @@ class Experiment(Frozen):
 class Job(Frozen):
     """Everything `train` needs, as JSON. Two jobs with one key give the same result."""
 
-    version: Literal[2] = 2
-    """Raised when `train` gives another result for the same config, so that nothing older is reused."""
+    version: Literal[2, 3] = JOB_VERSION
+    """Raised when `train` gives another result for the same config, or names in it change, so that nothing older is
+    reused. An older one can be read, not trained."""
     training: AnyTraining
     data: Stored
     evaluator: Stored | None = None
     teacher: Stored | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_before(cls, data: Any) -> Any:
+        return renamed.job_now(data)
 
     @model_validator(mode="after")
     def _evaluator_gives_no_loss(self) -> "Job":

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from raydistill.config import renamed
 from raydistill.config.variants import Variants
 from raydistill.errors import ConfigError
 
@@ -40,6 +41,7 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
         ConfigError: unknown paths (each with the nearest valid one) or values that their fields refuse.
     """
     data, valid = config.model_dump(mode="json"), list(leaves(config))
+    values = {renamed.path_now(path): value for path, value in values.items()}
     for path, value in values.items():
         variants, (section, _, name) = _variants_at(config, path), path.rpartition(".")
         if not variants or value == _holder(data, path)[name]:

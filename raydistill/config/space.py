@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, Field, PositiveInt, ValidationError
 
+from raydistill.config import renamed
 from raydistill.config.base import Frozen
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import leaves, nearest, validated, with_values
@@ -69,7 +70,7 @@ class Objective(Frozen):
     None (costs only): the cost of the widest network of the space.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(renamed.objective_now)]
     direction: Literal["min", "max"]
     reference: float | None = None
 
@@ -88,7 +89,7 @@ Distribution = Annotated[Int | Float | Choice, Field(discriminator="kind")]
 class SearchSpace(Frozen):
     preset: str
     """Base config, a key of `PRESETS`."""
-    parameters: dict[str, Distribution]
+    parameters: dict[Annotated[str, AfterValidator(renamed.path_now)], Distribution]
     """Dotted config path -> distribution."""
     when: dict[str, When] = {}
     needs: dict[str, When] = {}

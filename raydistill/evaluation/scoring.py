@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from pydantic import AfterValidator
 from torch import Tensor
 
+from raydistill.config import renamed
 from raydistill.config.base import Frozen, digest
 from raydistill.data import to_float
 from raydistill.errors import DataError, RunError
@@ -23,7 +25,9 @@ KNN = 3
 
 
 class Score(Frozen):
-    name: str
+    """One number about a set of pictures, with all that decides what it may be compared with."""
+
+    name: Annotated[str, AfterValidator(renamed.metric_now)]
     """`<split>/<quantity>`, with the extractor: `val/kd_squeezenet`."""
     value: float | None
     """None: infinite, the PSNR of equal pictures."""
@@ -35,7 +39,7 @@ class Score(Frozen):
     num_real: int
     biased: bool = False
     """A Frechet distance of no more pictures than features: it has no meaning beside one of another number."""
-    extractor: str = ""
+    extractor: Annotated[str, AfterValidator(renamed.kind_now)] = ""
     """What the weights are."""
     extractor_digest: str = ""
     resize: str = ""

@@ -137,7 +137,7 @@ pictures = network(inputs)""",
         _write_safetensors,
         _run_safetensors,
         """import torch
-from raydistill.finished import load_exported
+from raydistill.exchange.generator_file import load_exported
 network = load_exported("{file}")
 pictures = network(torch.zeros{shape})""",
     ),

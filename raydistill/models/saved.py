@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from raydistill.config import renamed
 from raydistill.config.architectures import EvaluatorNetwork, Generator
 from raydistill.config.base import Frozen, Stored, digest
 from raydistill.config.paths import validated
@@ -40,7 +41,7 @@ def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
 def stored(folder: Path, *, kind: str | None = None) -> Stored:
     """The network that `save` wrote to `folder`, with its digest. Raises CheckpointError where it is none, or not a `kind`."""
     meta = _read_meta(folder)
-    if kind is not None and meta["kind"] != kind:
+    if kind is not None and renamed.kind_now(meta["kind"]) != kind:
         raise CheckpointError(
             f"{folder}: this network is a {meta['kind']}, needed is a {kind}; give the folder of one"
         )
@@ -54,7 +55,7 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
         CheckpointError: missing or damaged files, another version, or another digest than expected; or weights for other data.
     """
     meta, state = _read(stored)
-    if meta["kind"] == "evaluator":
+    if renamed.kind_now(meta["kind"]) == "evaluator":
         with torch.device("meta"):  # the weights are in the file
             module: nn.Module = evaluator(
                 validated(EvaluatorNetwork, meta["config"], where=f"{stored.path}/meta.json"), info, 0

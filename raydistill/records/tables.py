@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from raydistill.config import renamed
 from raydistill.errors import RunError, StoreError
 from raydistill.records import pareto
 from raydistill.records.files import write_atomic
@@ -293,6 +294,21 @@ def read_any_table(path: Path) -> pd.DataFrame:
     return _checked(table, path) if "schema_version" in table and path.suffix != ".json" else table
 
 
+def _by_present_names(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as the version before wrote it, by the names of this one."""
+    if "again" in table:
+        is_recheck = table["role"] == "recheck"
+        table = table.assign(
+            recheck_of=table["again"].where(is_recheck), replicate_of=table["again"].mask(is_recheck)
+        )
+        table = table.drop(columns="again")
+    table = table.rename(columns=renamed.metric_now)
+    for name in ("extractor", "test_extractor"):
+        if name in table:
+            table[name] = table[name].map(renamed.kind_now)
+    return table.assign(metric=table["metric"].map(renamed.metric_now)) if "metric" in table else table
+
+
 def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     types = _EVALUATION_TYPES if "metric" in table else _TRIAL_TYPES
     missing = [name for name in types if name not in table and name not in _ADDED]
@@ -311,8 +327,10 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _read_file(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".json":
-            return pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
-        return _read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+            table = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
+        else:
+            table = _read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        return _by_present_names(table)
     except (OSError, ValueError, AttributeError) as error:
         raise StoreError(f"{path}: damaged or unreadable: {error}") from error
 

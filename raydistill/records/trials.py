@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from raydistill.config import renamed
 from raydistill.errors import StoreError
 from raydistill.records.files import write_json_atomic
 
@@ -69,7 +70,7 @@ def read_trials(sweep_dir: Path) -> list[dict[str, Any]]:
     if not sweep_dir.is_dir():
         raise StoreError(f"{sweep_dir}: there is no such results folder")
     trials = [
-        _read_json(path, _TRIAL_KEYS) | {"result": read_result(path.parent)}
+        renamed.trial_now(_read_json(path, _TRIAL_KEYS)) | {"result": read_result(path.parent)}
         for path in sweep_dir.glob("trials/*/trial.json")
     ]
     return sorted(trials, key=lambda trial: trial["number"])
