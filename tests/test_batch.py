@@ -27,7 +27,7 @@ from raydistill.sweep.tracking import default_uri
 
 ROOT = Path(__file__).parent.parent
 SOURCE = """
-from raydistill.batch import Batch, Budget, Method
+from raydistill.config.batch import Batch, Budget, Method
 
 BATCH = Batch(
     name="night",
@@ -320,12 +320,13 @@ def test_the_time_of_earlier_starts_counts(pretended, monkeypatch, capsys, tmp_p
 
 COUNTS_RAY_STARTS = """
 import sys
-from raydistill import cli, place
-start = place.start_ray
+from raydistill.cluster import runtime
+from raydistill.commands import cli
+start = runtime.start_ray
 def counted(**options):
     print("RAY STARTS", flush=True)
     start(**options)
-place.start_ray = counted
+runtime.start_ray = counted
 sys.argv = ["raydistill", "batch", *sys.argv[1:]]
 cli.main()
 """

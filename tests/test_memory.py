@@ -27,13 +27,13 @@ MEASURE = """
 import re, sys
 from pathlib import Path
 import torch
-from raydistill import recipes, train
-from raydistill.config import Job
+from raydistill.config.experiment import Job
+from raydistill.training.loop import train
 torch.set_num_threads(1)
 jobs = [Job.model_validate_json(Path(path).read_text()) for path in sys.argv[1:3]]
 peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024  # ru_maxrss would begin at the parent's
 for number, job in enumerate(jobs):  # the first, tiny, loads all code
-    train.train(job, report=lambda numbers: None, state_dir=Path(sys.argv[3]) / str(number))
+    train(job, report=lambda numbers: None, state_dir=Path(sys.argv[3]) / str(number))
     print(peak())
 """
 

@@ -13,12 +13,14 @@ ROOT = Path(__file__).parent.parent
 ON_TWO_NODES = """
 import json, os, shutil, subprocess, sys
 from pathlib import Path
-from raydistill import doctor, errors, nodes, place
+from raydistill import errors
+from raydistill.cluster import nodes, runtime
+from raydistill.commands import doctor
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
 cluster.add_node(num_cpus=1, env_vars=json.loads(sys.argv[1]))
 os.environ["RAY_ADDRESS"] = cluster.address
-place.start_ray(dashboard=False)
+runtime.start_ray(dashboard=False)
 
 def refusal(call):
     try:
@@ -29,7 +31,7 @@ def refusal(call):
 try:
     print(json.dumps(__TRY__))
 finally:
-    place.stop_ray()
+    runtime.stop_ray()
     cluster.shutdown()
 """
 

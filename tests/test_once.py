@@ -21,12 +21,12 @@ HOLD = """
 import json, sys
 from pathlib import Path
 import torch
-from raydistill import networks
 from raydistill.config import Stored
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import load_outputs
+from raydistill.models import saved
 teacher, data = (Stored.model_validate_json(text) for text in sys.argv[1:3])
-network = networks.load(teacher, read_info(data), torch.device("cpu"))
+network = saved.load(teacher, read_info(data), torch.device("cpu"))
 outputs = load_outputs(teacher, data, False, 4)
 touched = float(sum(parameter.sum() for parameter in network.parameters())) + float(outputs.sum())
 print("ready", flush=True)

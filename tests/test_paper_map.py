@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 TEXT = (Path(__file__).parent.parent / "docs" / "paper-map.md").read_text()
-NAMES = sorted(set(re.findall(r"`((?:truth|models|vem|langevin|recipes|config)(?:\.\w+)+)`", TEXT)))
+NAMES = sorted(set(re.findall(r"`((?:method|models|training|config)(?:\.\w+)+)`", TEXT)))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -18,9 +18,9 @@ def test_a_name_in_the_paper_map_exists(name: str) -> None:
 
 def test_the_paper_map_names_the_equations_functions() -> None:
     assert {
-        "vem.energy_gap",
-        "vem.ebm_loss",
-        "vem.student_mi_loss",
-        "langevin.langevin",
-        "truth.bounds.log_q_bracket",
+        "method.vem.energy_gap",
+        "method.vem.ebm_loss",
+        "method.vem.student_mi_loss",
+        "method.langevin.langevin",
+        "method.truth.bounds.log_q_bracket",
     } <= set(NAMES)

@@ -189,9 +189,9 @@ ASKS = """
 import subprocess, sys
 import ray
 from ray._private.services import canonicalize_bootstrap_address_or_die
-from raydistill import nodes, place
+from raydistill.cluster import nodes, runtime
 
-place.start_ray(dashboard=False)
+runtime.start_ray(dashboard=False)
 if len(sys.argv) > 1:
     print("up", flush=True)
     sys.stdin.read()
@@ -201,7 +201,7 @@ else:
         asked = ray.get(ray.remote(num_cpus=0)(lambda: canonicalize_bootstrap_address_or_die(None)).remote())
         later.stdin.close()
     print(asked == nodes.cluster_address())
-place.stop_ray()
+runtime.stop_ray()
 """
 
 

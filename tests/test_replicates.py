@@ -135,15 +135,15 @@ def swept(**given: object) -> list[SimulatedTrial]:
 
 def test_the_search_ends_first_and_every_replicate_repeats_a_searched_trial() -> None:
     trials = swept(num_workers=3)
-    repeated = [trial for trial in trials if trial.again is not None]
+    repeated = [trial for trial in trials if trial.replicate_of is not None]
     assert len(repeated) == 8 and trials[:20] == swept(num_workers=3, num_replicates=0)
     searched_end = max(trial.ends_sec for trial in trials[:20])
     for trial in repeated:
-        original = trials[trial.again or 0]
+        original = trials[trial.replicate_of or 0]
         assert (
             trial.started_sec >= searched_end
             and trial.configuration == original.configuration
-            and original.again is None
+            and original.replicate_of is None
         )
         assert original.status == "COMPLETE" and trial.outcome.values != original.outcome.values
 

@@ -22,14 +22,14 @@ import json, os, sys, tempfile, time
 from pathlib import Path
 executor, count, stop_at, root, *job_text = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5]
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
-from raydistill import place  # before Ray: loopback
+from raydistill.cluster import runtime  # before Ray: loopback
 import ray
 from ray.util import placement_group_table
-from raydistill.config import Job
-from raydistill.place import Group, Placement
-from raydistill.tuning import run_trials
+from raydistill.config.experiment import Job
+from raydistill.cluster.placement import Group, Placement
+from raydistill.cluster.ray_tune import run_trials
 
-os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rd-")  # as place.start_ray does
+os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rd-")  # as runtime.start_ray does
 ray.init(address="local", num_cpus=4, num_gpus=2 if executor == "gpu" else 0, include_dashboard=True, dashboard_host="127.0.0.1",
          log_to_driver=False, logging_level="ERROR")
 for name, value in (("RAY_AIR_NEW_OUTPUT", "0"), ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"), ("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")):

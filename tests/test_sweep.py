@@ -226,11 +226,12 @@ def test_students_that_diverge_are_failures_with_a_reason(finished, tmp_path):
 def test_every_server_of_the_embedded_cluster_listens_on_loopback_alone(tmp_path):
     script = """
 import json, psutil
-from raydistill import sweep, place
-place.start_ray(dashboard=True)
+from raydistill.cluster import runtime
+from raydistill.sweep import run
+runtime.start_ray(dashboard=True)
 ours = {psutil.Process().pid, *(child.pid for child in psutil.Process().children(recursive=True))}
 print(json.dumps([c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in ours]))
-place.stop_ray()
+runtime.stop_ray()
 """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("RAY_")

@@ -41,11 +41,16 @@ def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
 def stored(folder: Path, *, kind: str | None = None) -> Stored:
     """The network that `save` wrote to `folder`, with its digest. Raises CheckpointError where it is none, or not a `kind`."""
     meta = _read_meta(folder)
-    if kind is not None and renamed.kind_now(meta["kind"]) != kind:
+    if kind is not None and (its_kind := renamed.kind_now(meta["kind"])) != kind:
         raise CheckpointError(
-            f"{folder}: this network is a {meta['kind']}, needed is a {kind}; give the folder of one"
+            f"{folder}: this network is {_with_article(its_kind)}, needed is {_with_article(kind)}; "
+            "give the folder of one"
         )
     return Stored(path=str(folder), digest=digest(meta))
+
+
+def _with_article(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
