@@ -27,7 +27,7 @@ os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ.setdefault("RAY_TMPDIR", tempfile.mkdtemp(prefix="rd-"))  # no other cluster of this machine is asked
 import ray
 from ray.cluster_utils import Cluster
-from raydistill.cluster import placement, runtime
+from raydistill.cluster import runtime
 """
 
 RAY_START = """

@@ -32,7 +32,8 @@ def trained_at(path: Path) -> Trained | None:
     """The generator at `path`: a network's folder, one that holds it as `network`, a trial's, or a checkpoint's. None: it is none of
     these. A sweep's trial 0000 is its teacher, whose network is in the store's cache."""
     if (path / "trial.json").is_file():
-        job, key = _job_of(path), json.loads((path / "trial.json").read_text())["trial_key"]
+        job = _job_of(path)
+        key = json.loads((path / "trial.json").read_text()).get("trial_key", job.key)  # of an older version's job, too
         for folder in (path / "network", path.absolute().parents[3] / "cache" / "teacher" / key / "network"):
             if (folder / "meta.json").is_file():
                 return Trained(folder, job, _finished(folder))
