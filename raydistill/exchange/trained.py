@@ -33,7 +33,9 @@ def trained_at(path: Path) -> Trained | None:
     these. A sweep's trial 0000 is its teacher, whose network is in the store's cache."""
     if (path / "trial.json").is_file():
         job = _job_of(path)
-        key = json.loads((path / "trial.json").read_text()).get("trial_key", job.key)  # of an older version's job, too
+        key = json.loads((path / "trial.json").read_text()).get(
+            "trial_key", job.key
+        )  # of an older version's job, too
         for folder in (path / "network", path.absolute().parents[3] / "cache" / "teacher" / key / "network"):
             if (folder / "meta.json").is_file():
                 return Trained(folder, job, _finished(folder))

@@ -13,12 +13,13 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from raydistill.config.experiment import JOB_VERSION
 from raydistill.errors import StoreError
 from raydistill.records import remote
 from raydistill.records.files import write_json_atomic
@@ -95,6 +96,7 @@ def create_sweep(
         "sweep_id": secrets.token_hex(8),
         "name": name,
         "created": time.time(),
+        "job_version": JOB_VERSION,
         **facts,
     }
     for file, content in {**files, "sweep.json": record}.items():
@@ -124,6 +126,7 @@ def find_sweep(
             raise StoreError(
                 f"--resume --name {name}: there is no such sweep in {store / 'sweeps'}; leave --resume out to start it"
             )
+        _require_same_version([folder], f"--resume --name {name}")
         require_same_plugins(folder, plugins, f"--resume --name {name}")
         if read_sweep(folder)["definition"] != definition:
             raise StoreError(
@@ -136,6 +139,10 @@ def find_sweep(
         if read_sweep(path.parent)["definition"] == definition
     ]
     if not same:
+        older = [path.parent for path in (store / "sweeps").glob("[!.]*/sweep.json")]
+        _require_same_version(
+            sorted(older), "--resume: no sweep has the same space, data, config and seed, and"
+        )
         for folder in sorted(
             (path.parent for path in (store / "sweeps").glob("[!.]*/sweep.json")), reverse=True
         ):
@@ -145,6 +152,16 @@ def find_sweep(
             f"--resume: no sweep in {store / 'sweeps'} has the same space, data, config and seed; leave --resume out to start one"
         )
     return max(same, key=lambda folder: read_sweep(folder)["created"])
+
+
+def _require_same_version(folders: Sequence[Path], where: str) -> None:
+    """Raises StoreError with the names of sweeps whose jobs an earlier version wrote: theirs have other names and keys."""
+    older = [folder.name for folder in folders if read_sweep(folder).get("job_version", 2) != JOB_VERSION]
+    if older:
+        raise StoreError(
+            f"{where} {', '.join(older)}: made by an earlier version of raydistill, whose trials cannot be gone on with; "
+            f"start a new sweep, with --warm-start {older[-1]} to begin with what it knows"
+        )
 
 
 def require_same_plugins(folder: Path, plugins: Mapping[str, Any], where: str) -> None:

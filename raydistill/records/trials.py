@@ -56,9 +56,8 @@ def write_result(trial_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 def read_result(trial_dir: Path) -> dict[str, Any] | None:
     """The trial's result; None when it has none yet. Raises StoreError when the file is damaged or of another version."""
-    return (
-        _read_json(trial_dir / "result.json", _RESULT_KEYS) if (trial_dir / "result.json").exists() else None
-    )
+    path = trial_dir / "result.json"
+    return renamed.result_now(_read_json(path, _RESULT_KEYS)) if path.exists() else None
 
 
 def read_trials(sweep_dir: Path) -> list[dict[str, Any]]:
