@@ -13,8 +13,8 @@ SECTIONS = {"judge": "evaluator"}
 """First part of a config path."""
 METRICS = {"kd_judge": "kd_evaluator", "fd_judge": "fd_evaluator"}
 """Last part of a metric's name."""
-COLUMNS = {"again": "replicate_of"}
-"""Columns of the trials table; the rows of a recheck have theirs in `recheck_of`."""
+COLUMNS = ("again",)
+"""Old columns of the trials table: `again` is `replicate_of` now, and `recheck_of` in the rows of a recheck."""
 
 
 def path_now(path: str) -> str:

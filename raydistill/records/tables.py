@@ -338,4 +338,5 @@ def _read_file(path: Path) -> pd.DataFrame:
 def _read_csv(path: Path) -> pd.DataFrame:
     """Text that looks like a number ("0007", a digest of digits) or like a missing value ("None") stays text."""
     text = {name: kind for name, kind in (_TRIAL_TYPES | _EVALUATION_TYPES).items() if kind == "str"}
+    text |= dict.fromkeys(renamed.COLUMNS, "str")
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
