@@ -15,10 +15,10 @@ from raydistill.config.experiment import Job
 from raydistill.config.paths import with_values
 from raydistill.config.training import Training
 from raydistill.data import batch, load_split, prepare, to_uint8
-from raydistill.data.augment import random_crop
+from raydistill.data.augment import SampleIndex, random_crop
 from raydistill.distributed import Workers
 from raydistill.errors import DataError
-from raydistill.models.inputs import SampleIndex, repeats, training_batch
+from raydistill.models.inputs import repeats, training_batch
 from raydistill.training.loop import next_step
 from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform

@@ -19,7 +19,7 @@ from raydistill.config.base import Stored
 from raydistill.config.data import FolderData, ShapesData
 from raydistill.data import batch, load_split, prepare, read_info, render_inputs, to_float, to_uint8
 from raydistill.data.classes import _palette
-from raydistill.data.decode import folder_source
+from raydistill.data.folder import folder_source
 from raydistill.data.prepared import store
 from raydistill.data.source import SPLITS
 from raydistill.errors import DataError, StoreError

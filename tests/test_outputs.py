@@ -12,10 +12,10 @@ from conftest import Stages, numbers
 
 from raydistill.config.base import Stored
 from raydistill.data import batch, load_split
+from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import chunk_of, compute, load_outputs, store_outputs
 from raydistill.errors import StoreError
 from raydistill.models import saved
-from raydistill.models.inputs import SampleIndex
 from raydistill.training import recipes
 from raydistill.training.loop import TrialResult
 

@@ -28,6 +28,7 @@ from raydistill.config.paths import validated, with_values
 from raydistill.config.presets import cyclegan, enhance, sagan, stylegan2
 from raydistill.config.training import Stylegan2Training
 from raydistill.data import load_split, prepare
+from raydistill.data.augment import order_and_flips
 from raydistill.errors import ConfigError, DataError
 from raydistill.models import saved
 from raydistill.models.inputs import training_batch
@@ -269,7 +270,9 @@ def test_inputs_are_degraded_anew_in_every_pass_and_the_same_for_the_same_seed_p
     split, setup = load_split(kit.data, "train"), kit.setup()
 
     def inputs(seed: int, first: int) -> torch.Tensor:
-        shown = loop.in_order(kit.teacher_job(flip=False).training, "", np.arange(first, first + 10), 10)
+        shown = order_and_flips(
+            np.arange(first, first + 10), 10, seed=kit.teacher_job().training.seed, flip=False
+        )
         return training_batch(split, None, seed, shown, shown, setup.device).inputs[np.argsort(shown.indices)]
 
     assert inputs(0, 0).shape == (10, 3, 8, 8) and torch.equal(inputs(0, 0), inputs(0, 0))

@@ -21,12 +21,12 @@ from raydistill.config.presets import shapes32
 from raydistill.config.space import When, fitted, load_space, values_of
 from raydistill.config.terms import MutualInformation, VariationalInformation
 from raydistill.data import load_split
+from raydistill.data.augment import SampleIndex
 from raydistill.distributed import Workers
 from raydistill.errors import ConfigError, DivergenceError, SpaceError
 from raydistill.method.vid import ChannelVariance, gaussian_nll
 from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
-from raydistill.models.inputs import SampleIndex
 from raydistill.planning import plan
 from raydistill.planning.checks import check
 from raydistill.training import loop, recipes, terms

@@ -15,8 +15,8 @@ from raydistill.config.data import Data
 from raydistill.config.paths import parse_assignments, validated, with_values
 from raydistill.data import DataInfo, Split, load_split, prepare, read_info
 from raydistill.data.classes import label_of
-from raydistill.data.decode import classes_of
 from raydistill.data.detect import find
+from raydistill.data.folder import label_classes
 from raydistill.data.prepared import INFO
 from raydistill.data.source import SplitName
 from raydistill.data.split import carve
@@ -251,8 +251,8 @@ def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Spl
             "--segmenter scores against label files at their own size: give --data FOLDER with them"
         )
     root = Path(options.data)
-    found = find(root, split.info.layout)
-    samples, classes = carve(found.splits)[0][options.split], classes_of(found, root)()
+    on_disk = find(root, split.info.layout)
+    samples, classes = carve(on_disk.splits)[0][options.split], label_classes(on_disk, root)()
     assert classes is not None and len(samples) == len(split)
 
     def truth(index: int) -> Tensor:

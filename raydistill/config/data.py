@@ -56,7 +56,7 @@ FolderLayout = Literal[
 
 
 class FolderData(DataSet):
-    """A folder or file in one of the layouts of `data/layouts.py`."""
+    """A folder or file in one of the layouts of `data/detect.py`."""
 
     kind: Literal["folder"] = "folder"
     root: Location = ""

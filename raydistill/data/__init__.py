@@ -1,4 +1,8 @@
-"""Data sets of pictures, with an input, a label map or a class each or none: found and checked, decoded once, then memory-mapped."""
+"""Data sets of pictures, alone or each with an input, a label map or a class.
+
+A data set is detected and checked first. It is then decoded once into a copy on disk, which trainings
+memory-map.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -9,22 +13,11 @@ import numpy as np
 
 from raydistill.config.base import Stored
 from raydistill.config.data import DataSet, FolderData, ShapesData
-from raydistill.data.decode import folder_source
-from raydistill.data.prepared import (
-    Batch,
-    DataInfo,
-    Split,
-    batch,
-    load_size_of,
-    load_split,
-    pictures,
-    read_info,
-    render_inputs,
-    store,
-    to_float,
-    to_uint8,
-)
-from raydistill.data.source import Classes, Pairing, Source, SplitName, pairing_of, shapes_source
+from raydistill.data.batches import Batch, batch, pictures, render_inputs, to_float, to_uint8
+from raydistill.data.classes import Classes
+from raydistill.data.folder import folder_source
+from raydistill.data.prepared import DataInfo, Split, load_size_of, load_split, read_info, store
+from raydistill.data.source import Pairing, Source, SplitName, pairing_of, shapes_source
 from raydistill.errors import DataError
 
 __all__ = [
@@ -48,16 +41,22 @@ __all__ = [
 
 
 class DataKind(NamedTuple):
+    """A kind of data set, as a plug-in may register one."""
+
     config: type[DataSet]
+    """The class of its configs."""
     find: Callable[[Any], Source]
-    """Finds and checks the data set of a config; decodes nothing. Raises DataError."""
+    """Config -> the data set, found and checked, but not decoded.
+
+    Raises DataError where it cannot be used.
+    """
 
 
 DATA: dict[str, DataKind] = {
     "shapes": DataKind(ShapesData, shapes_source),
     "folder": DataKind(FolderData, folder_source),
 }
-"""By the `kind` of a data config."""
+"""`kind` of a data config -> the kind of data set."""
 
 
 _TRAINS_ON: dict[str, tuple[Pairing, str]] = {
@@ -68,45 +67,53 @@ _TRAINS_ON: dict[str, tuple[Pairing, str]] = {
     ),
     "cyclegan": ("unpaired", "two folders of pictures, trainA and trainB"),
 }
-"""Recipe of a teacher -> what it needs, in words. Others need pictures alone, which all data have."""
+"""Recipe of a teacher -> the pairing that it needs, also in words.
+
+Other recipes need pictures alone, which all data have.
+"""
 
 
 def prepare(config: DataSet, cache_dir: Path, *, recipe: str | None = None) -> Stored:
-    """The data of `config` below `cache_dir`: decoded now, or taken from there if nothing changed since the last time.
+    """The decoded data of `config`, in a folder of `cache_dir`. What is there already is not decoded again.
 
-    `recipe`: of the teacher that is to train on them; data that it cannot use are refused before anything is decoded.
+    Args:
+        config: which data, and the size of their pictures.
+        cache_dir: where decoded data are kept.
+        recipe: recipe of the teacher that is to train on them; data that it cannot use are refused before
+            anything is decoded. None: any data are accepted.
 
     Raises:
-        DataError: the data cannot be used. StoreError: `cache_dir` cannot be written.
+        DataError: the data cannot be used.
+        StoreError: `cache_dir` cannot be written.
     """
     source = DATA[config.kind].find(config)
     if recipe in _TRAINS_ON:
         pairing, words = _TRAINS_ON[recipe]
         if pairing_of(source.layout, config.degrade) != pairing:
             raise DataError(
-                f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipe {recipe} trains on {words}. "
-                "For unpaired pictures there is --space cyclegan, for pictures alone --space sagan, stylegan2 and enhance."
+                f"{getattr(config, 'root', '')}: this data is {source.layout}, "
+                f"and the recipe {recipe} trains on {words}. For unpaired pictures there is --space "
+                "cyclegan, "
+                ""
+                "for pictures alone --space sagan, stylegan2 and enhance."
             )
-    return store(_at_load_size(source, config), config, cache_dir)
+    return store(_with_load_size(source, config), config, cache_dir)
 
 
-def _at_load_size(source: Source, config: DataSet) -> Source:
-    """The source with its training pictures decoded at the size of which parts are shown."""
-    if (load := load_size_of(config)) is None:
+def _with_load_size(source: Source, config: DataSet) -> Source:
+    """The source, with training pictures decoded at the load size, if there is one; crops of it are shown."""
+    if (load_size := load_size_of(config)) is None:
         return source
-    values = {"height": load[0], "width": load[1], "load_height": None, "load_width": None}
+    height, width = load_size
+    values = {"height": height, "width": width, "load_height": None, "load_width": None}
     larger = DATA[config.kind].find(config.model_copy(update=values))
 
-    def of(split: SplitName) -> Source:
-        return larger if split == "train" else source
+    def read(split: SplitName) -> Iterable[tuple[np.ndarray, ...]]:
+        return (larger if split == "train" else source).read(split)
 
     def read_inputs(split: SplitName) -> Iterable[np.ndarray]:
-        reader = of(split).read_inputs
+        reader = (larger if split == "train" else source).read_inputs
         assert reader is not None
         return reader(split)
 
-    return replace(
-        source,
-        read=lambda split: of(split).read(split),
-        read_inputs=None if source.read_inputs is None else read_inputs,
-    )
+    return replace(source, read=read, read_inputs=None if source.read_inputs is None else read_inputs)

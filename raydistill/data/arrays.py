@@ -13,24 +13,34 @@ from raydistill.errors import DataError
 
 
 def idx(root: Path) -> SplitsOnDisk | None:
-    """LeCun's format. train-*, and t10k-* as test."""
-    there = {path.name.removesuffix(".gz"): path for path in entries(root)} if root.is_dir() else {}
-    if "train-images-idx3-ubyte" not in there:
+    """The IDX files of a folder, LeCun's format: train-* is "train" and t10k-* is "test".
+
+    None where there are none.
+
+    Raises:
+        DataError: a file is cut off or no IDX file, or some splits have labels and others have none.
+    """
+    files = {path.name.removesuffix(".gz"): path for path in entries(root)} if root.is_dir() else {}
+    if "train-images-idx3-ubyte" not in files:
         return None
-    splits, files = Splits(), []
+    splits, paths = Splits(), []
     prefixes: dict[SplitName, str] = {"train": "train", "test": "t10k"}
     for split, prefix in prefixes.items():
-        if (images := there.get(f"{prefix}-images-idx3-ubyte")) is None:
+        images = files.get(f"{prefix}-images-idx3-ubyte")
+        labels = files.get(f"{prefix}-labels-idx1-ubyte")
+        if images is None:
             continue
-        labels = there.get(f"{prefix}-labels-idx1-ubyte")
-        files += [images, *([labels] if labels else [])]
-        splits[split] = _rows(
-            str(images), _read_idx(images, 3), None if labels is None else _read_idx(labels, 1)
-        )
-    return _of_arrays("idx", splits, files)
+        paths += [images, *([labels] if labels else [])]
+        pictures = _read_idx(images, 3)
+        splits[split] = _samples(str(images), pictures, None if labels is None else _read_idx(labels, 1))
+    return _splits_of("idx", splits, paths)
 
 
 def _read_idx(path: Path, num_dimensions: int) -> np.ndarray:
+    """The array of an IDX file, optionally gzipped.
+
+    Raises DataError where it is not whole or of another kind.
+    """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
@@ -43,7 +53,8 @@ def _read_idx(path: Path, num_dimensions: int) -> np.ndarray:
     shape = struct.unpack(f">{num_dimensions}I", content[4:header])
     if len(content) - header != int(np.prod(shape)):
         raise DataError(
-            f"{path}: {len(content) - header} bytes after a header that says {shape}. It is cut off: replace it."
+            f"{path}: {len(content) - header} bytes after a header that says {shape}. "
+            "It is cut off: replace it."
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
@@ -53,46 +64,63 @@ _NPZ_NAMES: dict[SplitName, tuple[tuple[str, str], ...]] = {
     "val": (("x_val", "y_val"),),
     "test": (("x_test", "y_test"),),
 }
+"""Split -> possible names of its arrays of pictures and of labels.
+
+The first pair whose pictures are there counts.
+"""
 
 
 def npz(root: Path) -> SplitsOnDisk | None:
+    """The arrays of the .npz file `root`; None where it is no such file.
+
+    Raises:
+        DataError: the file cannot be read, has no training pictures, or has arrays of another shape or type.
+    """
     if root.suffix.lower() != ".npz" or not root.is_file():
         return None
     try:
+        # arrays of Python objects raise ValueError here: unpickling them could run code
         with np.load(root) as file:
-            arrays = {
-                name: file[name] for name in file.files
-            }  # object arrays are refused: they would run code
+            arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise DataError(f"{root}: cannot be read as npz: {error}. Replace it.") from None
     splits = Splits()
     for split, names in _NPZ_NAMES.items():
         if (pair := next((pair for pair in names if pair[0] in arrays), None)) is not None:
-            splits[split] = _rows(f"{root}/{pair[0]}", arrays[pair[0]], arrays.get(pair[1]))
+            splits[split] = _samples(f"{root}/{pair[0]}", arrays[pair[0]], arrays.get(pair[1]))
     if "train" not in splits:
         raise DataError(
-            f"{root}: arrays {', '.join(arrays)}. Needed: images, x_train or arr_0, and its labels where there are classes."
+            f"{root}: arrays {', '.join(arrays)}. "
+            "Needed: images, x_train or arr_0, and its labels where there are classes."
         )
-    return _of_arrays("npz", splits, [root])
+    return _splits_of("npz", splits, [root])
 
 
-def _rows(where: str, images: np.ndarray, labels: np.ndarray | None) -> list[Sample]:
-    """(N, H, W) or (N, H, W, 1 or 3) uint8, and class ids (N,) or (N, 1)."""
+def _samples(where: str, images: np.ndarray, labels: np.ndarray | None) -> list[Sample]:
+    """A sample for each picture of an array that comes from `where`.
+
+    Args:
+        where: file and array, for messages.
+        images: uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3).
+        labels: class ids, integers from 0, (N,) or (N, 1); None: pictures have no classes.
+
+    Raises:
+        DataError: an array has another shape or type, or an id is negative.
+    """
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
         raise DataError(
-            f"{where}: {images.dtype} {images.shape}. Allowed: uint8 (N, H, W) or (N, H, W, 3), values 0 to 255."
+            f"{where}: {images.dtype} {images.shape}. "
+            "Allowed: uint8 (N, H, W) or (N, H, W, 3), values 0 to 255."
         )
     ids: list[int | None] = [None] * len(images)
     if labels is not None:
-        if (
-            labels.size != len(images)
-            or not np.issubdtype(labels.dtype, np.integer)
-            or (len(images) and labels.min() < 0)
-        ):
+        is_integer = np.issubdtype(labels.dtype, np.integer)
+        if labels.size != len(images) or not is_integer or (len(images) and labels.min() < 0):
             raise DataError(
-                f"{where}: {len(images)} pictures, labels {labels.dtype} {labels.shape}. Needed: a class id from 0 for each."
+                f"{where}: {len(images)} pictures, labels {labels.dtype} {labels.shape}. "
+                "Needed: a class id from 0 for each."
             )
         ids = labels.reshape(-1).tolist()
     names = [f"{index:08d}" for index in range(len(images))]
@@ -100,15 +128,16 @@ def _rows(where: str, images: np.ndarray, labels: np.ndarray | None) -> list[Sam
     return [Sample(name, row, class_id=class_id) for name, row, class_id in zip(names, rows, ids)]
 
 
-def _of_arrays(layout: FileLayout, splits: Splits, files: list[Path]) -> SplitsOnDisk:
+def _splits_of(layout: FileLayout, splits: Splits, files: list[Path]) -> SplitsOnDisk:
+    """These samples, with names for their classes.
+
+    Raises DataError where some have classes and others have none.
+    """
     ids = {sample.class_id for samples in splits.values() for sample in samples}
     if None in ids and len(ids) > 1:
         raise DataError(
             f"{files[0]}: some splits have labels and others have none. Add them or leave all out."
         )
-    names = (
-        ()
-        if None in ids
-        else tuple(f"class_{index}" for index in range(max(index for index in ids if index is not None) + 1))
-    )
+    num_classes = max((index + 1 for index in ids if index is not None), default=0)
+    names = tuple(f"class_{index}" for index in range(num_classes))
     return SplitsOnDisk(layout, splits, tuple(files), class_names=names)

@@ -1,7 +1,8 @@
-"""Classes of label maps: from a classes.json, from the ids that occur, or those of Cityscapes."""
+"""Classes of label maps: those that classes.json lists, those whose ids occur, or those of Cityscapes."""
 
 import colorsys
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,81 +11,144 @@ from PIL import Image
 from raydistill.config.base import Frozen
 from raydistill.config.paths import validated
 from raydistill.data.files import File, text_of
-from raydistill.data.source import Classes, Color, ids_in
 from raydistill.errors import ConfigError, DataError
 
+Color = tuple[int, int, int]
+"""RGB, each 0..255."""
 IGNORED_ID = 255
-"""What a label file means by "ignored" where no classes.json says so."""
+"""The id of ignored pixels in label files, unless classes.json names another one."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """K classes of pixels.
+
+    Prepared label maps hold 0 to K - 1 for them and K for ignored pixels, whatever the ids in the label files
+    are.
+    """
+
+    names: tuple[str, ...]
+    palette: tuple[Color, ...]
+    """Colour of each class."""
+    ids: tuple[int, ...]
+    """Id of each class in the label files."""
+    ignored_ids: tuple[int, ...] = ()
+    """Ids in the label files that mean "ignored"."""
+
+    @property
+    def ignore_index(self) -> int | None:
+        """The id of ignored pixels in prepared label maps, K; None if no pixel is ignored."""
+        return len(self.names) if self.ignored_ids else None
+
+    def encode(self, label: np.ndarray, path: str) -> np.ndarray:
+        """Ids of a label file, uint8 (H, W) -> ids of a prepared label map, uint8 (H, W).
+
+        Raises:
+            DataError: an id is none of a class and is not ignored. The message names the file as `path`.
+        """
+        unknown = sorted(ids_in(label) - {*self.ids, *self.ignored_ids})
+        if unknown:
+            ignored = ", ".join(map(str, self.ignored_ids))
+            allowed = f"{min(self.ids)} to {max(self.ids)}" + f", and {ignored} for ignored" * bool(ignored)
+            raise DataError(
+                f"{path}: the label id {unknown[0]} is not a class. Allowed: {allowed}. "
+                "Correct the label or classes.json."
+            )
+        table = np.full(256, len(self.names), np.uint8)
+        table[list(self.ids)] = range(len(self.ids))
+        return table[label]
+
+
+def ids_in(label: np.ndarray) -> set[int]:
+    """The ids that occur in a label map, uint8 of any shape."""
+    return set(np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist())
+
+
+def label_of(file: File) -> Image.Image:
+    """The label map in a file, of Pillow mode L or P: one class id per pixel.
+
+    In a palette picture it is the index.
+
+    Raises:
+        DataError: the file cannot be read as a picture, or has another mode.
+    """
+    image = file.image()
+    if image.mode not in ("L", "P"):
+        raise DataError(
+            f"{file.where}: the label has mode {image.mode}. Allowed: a class id per pixel, mode L or P. "
+            "Convert it to class ids."
+        )
+    return image
+
+
+# ---- classes that classes.json lists -----------------------------------------------------------------------
 
 
 class ClassesFile(Frozen):
-    """classes.json, of which other keys are not read."""
+    """The keys of classes.json that are read; others may stand beside them."""
 
     classes: tuple[str, ...]
-    """The names of the ids 0, 1, ...; may include the ignored one."""
+    """Names of the ids 0, 1, ..., which may include the ignored one."""
     ignore_index: int | None = None
     palette: tuple[Color, ...] | None = None
-    """RGB, 0..255, one for each of `classes`."""
+    """Colour of each of `classes`; None: generated colours."""
 
 
 def listed_classes(path: Path) -> Classes | None:
-    """What classes.json says; None where there is none. Raises DataError."""
+    """The classes that the file `path` (classes.json) lists; None where there is no such file.
+
+    Raises:
+        DataError: it is not JSON, lacks classes, or has ids or colours out of range.
+    """
     if not path.is_file():
         return None
     try:
         content = json.loads(text_of(path))
-        file = validated(
-            ClassesFile,
-            {key: content[key] for key in ClassesFile.model_fields if key in content},
-            where="content",
-        )
+        values = {key: content[key] for key in ClassesFile.model_fields if key in content}
+        file = validated(ClassesFile, values, where="content")
     except (json.JSONDecodeError, TypeError, ConfigError) as error:
         raise DataError(
-            f'{path}: {error}. Allowed: {{"classes": [names], "ignore_index": id, "palette": [[r, g, b], ...]}}.'
+            f"{path}: {error}. "
+            'Allowed: {"classes": [names], "ignore_index": id, "palette": [[r, g, b], ...]}.'
         ) from None
     ids = [index for index in range(len(file.classes)) if index != file.ignore_index]
     ignored = [] if file.ignore_index is None else [file.ignore_index]
     palette = _palette(len(file.classes)) if file.palette is None else file.palette
     if not ids or not all(0 <= index <= 255 for index in ids + ignored):
         raise DataError(
-            f"{path}: {len(ids)} classes and ignore_index {file.ignore_index}. Allowed: 1 or more classes, ids 0 to 255."
+            f"{path}: {len(ids)} classes and ignore_index {file.ignore_index}. "
+            "Allowed: 1 or more classes, ids 0 to 255."
         )
     if len(palette) != len(file.classes) or not all(
         0 <= value <= 255 for color in palette for value in color
     ):
         raise DataError(
-            f"{path}: palette: {len(palette)} colours. Allowed: {len(file.classes)}, one per class, with values 0 to 255."
+            f"{path}: palette: {len(palette)} colours. Allowed: {len(file.classes)}, one per class, "
+            "with values 0 to 255."
         )
-    return Classes(
-        tuple(file.classes[index] for index in ids),
-        tuple(palette[index] for index in ids),
-        tuple(ids),
-        tuple(ignored),
-    )
+    names = tuple(file.classes[index] for index in ids)
+    return Classes(names, tuple(palette[index] for index in ids), tuple(ids), tuple(ignored))
 
 
-def seen_classes(labels: list[File]) -> Classes:
-    """Classes 0 to the largest id in any label file, 255 apart, which means ignored."""
-    seen: set[int] = set().union(*(ids_in(np.asarray(label_of(label))) for label in labels))
-    real = seen - {IGNORED_ID}
-    if not real:
+# ---- classes whose ids occur -------------------------------------------------------------------------------
+
+
+def occurring_classes(labels: list[File]) -> Classes:
+    """Classes 0 to the largest id in any of the label files, besides 255, which means ignored.
+
+    Raises:
+        DataError: a file is no label map, or all pixels are ignored.
+    """
+    all_ids: set[int] = set().union(*(ids_in(np.asarray(label_of(label))) for label in labels))
+    class_ids = all_ids - {IGNORED_ID}
+    if not class_ids:
         raise DataError(
-            f"{Path(labels[0].where).parent}: all labels are {IGNORED_ID} (ignored) everywhere. Needed: one class or more."
+            f"{Path(labels[0].where).parent}: all labels are {IGNORED_ID} (ignored) everywhere. "
+            "Needed: one class or more."
         )
-    ids = range(max(real) + 1)
-    return Classes(
-        tuple(f"class_{index}" for index in ids), _palette(len(ids)), tuple(ids), tuple(seen - real)
-    )
-
-
-def label_of(file: File) -> Image.Image:
-    """One class id per pixel, mode L or P; those of a palette picture are its indices."""
-    image = file.image()
-    if image.mode not in ("L", "P"):
-        raise DataError(
-            f"{file.where}: the label has mode {image.mode}. Allowed: a class id per pixel, mode L or P. Convert it to class ids."
-        )
-    return image
+    ids = tuple(range(max(class_ids) + 1))
+    names = tuple(f"class_{index}" for index in ids)
+    return Classes(names, _palette(len(ids)), ids, tuple(all_ids - class_ids))
 
 
 def _palette(num_colors: int) -> tuple[Color, ...]:
@@ -95,6 +159,8 @@ def _palette(num_colors: int) -> tuple[Color, ...]:
     )
     return tuple((round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colors)
 
+
+# ---- classes of Cityscapes ---------------------------------------------------------------------------------
 
 _CITYSCAPES: dict[int, tuple[str, Color]] = {
     7: ("road", (128, 64, 128)),
@@ -121,7 +187,7 @@ _CITYSCAPES: dict[int, tuple[str, Color]] = {
 
 
 def cityscapes_classes() -> Classes:
+    """The 19 classes that Cityscapes scores; the other label ids below 34 are ignored."""
     names, palette = zip(*_CITYSCAPES.values())
-    return Classes(
-        names, palette, tuple(_CITYSCAPES), tuple(index for index in range(34) if index not in _CITYSCAPES)
-    )
+    ignored = tuple(index for index in range(34) if index not in _CITYSCAPES)
+    return Classes(names, palette, tuple(_CITYSCAPES), ignored)

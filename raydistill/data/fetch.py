@@ -1,6 +1,7 @@
-"""Public data sets from their official addresses: checked, resumed where they were cut off, unpacked whole or not at all.
+"""Public data sets from their official addresses.
 
-The only place that downloads, and only when asked by name.
+Downloads are resumed where they were cut off, checked, and unpacked whole or not at all. This is the only
+place that downloads anything, and it does so only when a data set is asked for by name.
 """
 
 import hashlib
@@ -20,14 +21,17 @@ from raydistill.config.paths import nearest
 from raydistill.data.files import refuse_unsafe
 from raydistill.errors import DataError
 
-_PART = 1 << 20
+_BLOCK = 1 << 20
+"""Bytes that are read at a time."""
 _TIMEOUT_SEC = 30.0
 
 
 class Download(NamedTuple):
+    """A file of a data set."""
+
     url: str
     md5: str = ""
-    """As published; empty: nobody publishes one, and the SHA-256 of what came is written down."""
+    """The published checksum. Empty: none is published, and the SHA-256 of what came is written down."""
 
 
 _PIX2PIX = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/{}.tar.gz"
@@ -50,29 +54,44 @@ SETS: dict[str, tuple[Download, ...]] = {
         Download(_FASHION.format("t10k-labels-idx1"), "bb300cfdad3c16e7a12a480ee83cd310"),
     ),
 }
-"""Name -> files. A .zip or .tar.gz is unpacked, other files are kept as they are."""
+"""Name -> files of the set. A .zip or .tar.gz is unpacked; other files are kept as they are."""
 BY_HAND = {
-    "cityscapes": "register at https://www.cityscapes-dataset.com, unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip there",
-    "celeba": "get img_align_celeba.zip from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html; it is read as it is",
-    "ffhq": "follow https://github.com/NVlabs/ffhq-dataset; a zip or folder by NVlabs' dataset_tool is read as it is",
+    "cityscapes": "register at https://www.cityscapes-dataset.com, "
+    "unpack leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip there",
+    "celeba": "get img_align_celeba.zip from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html; "
+    "it is read as it is",
+    "ffhq": "follow https://github.com/NVlabs/ffhq-dataset; "
+    "a zip or folder by NVlabs' dataset_tool is read as it is",
 }
-"""Sets that ask for a registration or come from a file share: never fetched here."""
+"""Name -> what to do.
+
+These sets ask for a registration or come from a file share, and are never fetched here.
+"""
 
 
 class FetchOptions(Frozen):
     """What the command line gives. See `raydistill data fetch --help`."""
 
     name: str
+    """A key of `SETS`."""
     to: Path = Path("data")
+    """The folder that gets the set, in a folder of its name."""
     mirror: str | None = None
+    """The address of a folder with the same files; None: the official addresses."""
     sha256: str | None = None
+    """The checksum that a set of one file must have; None: any."""
 
 
 def run(options: FetchOptions, say: Callable[[str], None] = print) -> int:
-    """Brings the set to `to/name`; 0, also where it is there.
+    """Fetches the set to `to/name` and returns 0; does nothing where it is there already.
+
+    Args:
+        options: what to fetch, and where to.
+        say: is given each line that the user is to read.
 
     Raises:
-        DataError: an unknown set, no connection, a wrong checksum, an archive that cannot be unpacked. What came so far is kept.
+        DataError: the set is unknown, there is no connection, a checksum is wrong, or an archive cannot be
+            unpacked. What came so far is kept for the next call.
     """
     name = options.name
     if name in BY_HAND:
@@ -85,7 +104,8 @@ def run(options: FetchOptions, say: Callable[[str], None] = print) -> int:
     downloads, final = SETS[name], options.to / name
     if options.sha256 is not None and len(downloads) > 1:
         raise DataError(
-            f"--sha256 is for sets of one file; {name} has {len(downloads)}, whose checksums are published. Leave it out."
+            f"--sha256 is for sets of one file; {name} has {len(downloads)}, whose checksums are published. "
+            "Leave it out."
         )
     if final.exists():
         say(f"{final} is there. Remove it to fetch it again.")
@@ -94,14 +114,11 @@ def run(options: FetchOptions, say: Callable[[str], None] = print) -> int:
     _try(lambda: parts.mkdir(parents=True, exist_ok=True), options.to)
     sums = []
     for download in downloads:
-        url = (
-            download.url
-            if options.mirror is None
-            else f"{options.mirror.rstrip('/')}/{download.url.rpartition('/')[2]}"
-        )
-        path = parts / url.rpartition("/")[2]
-        _bring(url, path, say)
-        sums.append(f"{_checked(path, url, download.md5, options.sha256, say)}  {path.name}")
+        file_name = download.url.rpartition("/")[2]
+        url = download.url if options.mirror is None else f"{options.mirror.rstrip('/')}/{file_name}"
+        path = parts / file_name
+        _download(url, path, say)
+        sums.append(f"{_sha256_of(path, url, download.md5, options.sha256, say)}  {file_name}")
     _try(lambda: _unpack(parts, final, sums), options.to)
     shutil.rmtree(parts)
     say(f"{final}: done. Look at it: raydistill data inspect {final}")
@@ -117,11 +134,15 @@ def _try(action: Callable[[], None], folder: Path) -> None:
         ) from None
 
 
-# ---- bringing a file ------------------------------------------------------------------------------------------------
+# ---- downloading a file ------------------------------------------------------------------------------------
 
 
-def _bring(url: str, path: Path, say: Callable[[str], None]) -> None:
-    """The whole file at `path`; goes on after what is in `path`.part, if the server's file is still the same one."""
+def _download(url: str, path: Path, say: Callable[[str], None]) -> None:
+    """Downloads the file to `path`, unless it is there.
+
+    It goes on after what an earlier call left in `path`.part, if the server's file is still the same one: the
+    ETag, or else the date, is kept in `path`.etag.
+    """
     if path.exists():
         return
     part, tag = path.with_name(f"{path.name}.part"), path.with_name(f"{path.name}.etag")
@@ -142,12 +163,13 @@ def _bring(url: str, path: Path, say: Callable[[str], None]) -> None:
                 have += _copy(answer, file)
     except urllib.error.HTTPError as error:
         raise DataError(
-            f"{url}: the server answers {error.code} {error.reason}. {_elsewhere(path)}"
+            f"{url}: the server answers {error.code} {error.reason}. {_without_connection(path)}"
         ) from None
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", error)
         raise DataError(
-            f"{url}: cannot be reached or broke off: {reason}. The same command goes on. {_elsewhere(path)}"
+            f"{url}: cannot be reached or broke off: {reason}. The same command goes on. "
+            f"{_without_connection(path)}"
         ) from None
     except OSError as error:
         raise DataError(
@@ -155,58 +177,70 @@ def _bring(url: str, path: Path, say: Callable[[str], None]) -> None:
         ) from None
     if total is not None and have != total:
         raise DataError(
-            f"{url}: broke off after {have:,} of {total:,} bytes. The same command goes on. {_elsewhere(path)}"
+            f"{url}: broke off after {have:,} of {total:,} bytes. The same command goes on. "
+            f"{_without_connection(path)}"
         )
     part.rename(path)
 
 
-def _elsewhere(path: Path) -> str:
+def _without_connection(path: Path) -> str:
     return f"Without a connection, copy the file to {path}, or give --mirror URL."
 
 
 def _copy(answer: IO[bytes], file: IO[bytes]) -> int:
+    """Copies the rest of `answer` to `file`; returns how many bytes that were."""
     count = 0
-    while block := answer.read(_PART):
+    while block := answer.read(_BLOCK):
         file.write(block)
         count += len(block)
     return count
 
 
-def _checked(path: Path, url: str, md5: str, sha256: str | None, say: Callable[[str], None]) -> str:
-    """Its SHA-256. A file with another checksum than expected is removed."""
-    found = {}
+def _sha256_of(path: Path, url: str, md5: str, sha256: str | None, say: Callable[[str], None]) -> str:
+    """The SHA-256 of a downloaded file.
+
+    Raises:
+        DataError: its MD5 or SHA-256 is not the expected one (empty or None: any). The file is then removed.
+    """
+    sums = {}
     for kind, expected in (("md5", md5), ("sha256", (sha256 or "").lower())):
         with path.open("rb") as file:
-            found[kind] = hashlib.file_digest(file, kind).hexdigest()
-        if expected and found[kind] != expected:
+            sums[kind] = hashlib.file_digest(file, kind).hexdigest()
+        if expected and sums[kind] != expected:
             path.unlink()
             raise DataError(
-                f"{url}: {kind} {found[kind]}, expected {expected}. It was removed. Fetch it again, or from elsewhere: --mirror URL."
+                f"{url}: {kind} {sums[kind]}, expected {expected}. It was removed. "
+                "Fetch it again, or from elsewhere: --mirror URL."
             )
     if not md5 and not sha256:
         say(
-            f"{path.name}: nobody publishes a checksum for it; SHA-256 {found['sha256']}, kept in SHA256SUMS. To demand one: --sha256"
+            f"{path.name}: nobody publishes a checksum for it; SHA-256 {sums['sha256']}, kept in SHA256SUMS. "
+            "To demand one: --sha256"
         )
-    return found["sha256"]
+    return sums["sha256"]
 
 
-# ---- unpacking ------------------------------------------------------------------------------------------------------
+# ---- unpacking ---------------------------------------------------------------------------------------------
 
 
 def _unpack(parts: Path, final: Path, sums: list[str]) -> None:
-    """All files of `parts` into `final`, whole or not at all; an archive's only folder is left out."""
+    """Makes the folder `final` of all files of `parts`, whole or not at all.
+
+    The lines `sums` go into its SHA256SUMS.
+    Where everything lies in one folder of an archive, that folder becomes `final`.
+    """
     with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=final.parent) as temporary:
-        there = Path(temporary) / "set"
-        there.mkdir()
+        unpacked = Path(temporary) / "set"
+        unpacked.mkdir()
         for path in sorted(path for path in parts.iterdir() if path.suffix not in (".part", ".etag")):
             if path.name.endswith((".zip", ".tar.gz")):
-                _unpack_archive(path, there)
+                _unpack_archive(path, unpacked)
             else:
-                shutil.copy(path, there)
-        inside = list(there.iterdir())
-        whole = inside[0] if len(inside) == 1 and inside[0].is_dir() else there
-        (whole / "SHA256SUMS").write_text("\n".join(sums) + "\n")
-        whole.rename(final)
+                shutil.copy(path, unpacked)
+        inside = list(unpacked.iterdir())
+        folder = inside[0] if len(inside) == 1 and inside[0].is_dir() else unpacked
+        (folder / "SHA256SUMS").write_text("\n".join(sums) + "\n")
+        folder.rename(final)
 
 
 def _unpack_archive(path: Path, folder: Path) -> None:

@@ -1,8 +1,8 @@
-"""Files of a folder or of a zip file, in the order of their names, and how a picture in one is decoded."""
+"""Files of a folder or of a zip file, in the order of their names."""
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -12,82 +12,93 @@ from PIL import Image
 from raydistill.errors import DataError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""Endings of picture files."""
 LFS_POINTER = b"version https://git-lfs"
-GREY = ("1", "L", "LA")
+"""How a file starts whose content git-LFS has not fetched yet."""
 
 
 class File(NamedTuple):
+    """A file of a folder or of a zip file, not read yet."""
+
     where: str
-    """For messages: path, and after it the name in a zip file."""
+    """Its path, with the name in the zip file after it; for messages."""
     name: str
     """Path below the folder or in the zip file, with slashes."""
     read: Callable[[], bytes]
+    """Returns the content. Raises DataError where it cannot be read."""
 
     @property
     def is_picture(self) -> bool:
-        """Whether it is named like one."""
+        """Whether its name ends like a picture's."""
         return self.name.lower().endswith(PICTURES)
 
     def image(self) -> Image.Image:
-        """The picture as it is stored. Raises DataError where it is none, or damaged."""
+        """The picture as it is stored. Raises DataError where the file is no picture, or damaged."""
         content = self.read()
         if content.startswith(LFS_POINTER):
             raise DataError(
-                f"{self.where}: this is a git-LFS pointer, not a picture. Run `git lfs pull` where the data lie."
+                f"{self.where}: this is a git-LFS pointer, not a picture. "
+                "Run `git lfs pull` where the data "
+                "lie."
             )
         try:
             image = Image.open(io.BytesIO(content))
             image.load()
             return image
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            Image.DecompressionBombError,
-        ) as error:  # the middle two: broken PNG chunks
+        # Pillow raises SyntaxError and ValueError for broken PNG chunks
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(
                 f"{self.where}: cannot be read as a picture: {error}. Replace or remove it."
             ) from error
 
 
 class Row(NamedTuple):
-    """A picture of an array."""
+    """A picture that is one row of an array; it can be used like a `File`."""
 
     where: str
+    """The array and the row, for messages."""
     name: str
     array: np.ndarray
     """uint8 (H, W) or (H, W, 3)"""
 
     def read(self) -> bytes:
+        """The bytes of its pixels."""
         return self.array.tobytes()
 
     def image(self) -> Image.Image:
+        """The picture."""
         return Image.fromarray(self.array)
 
 
 Picture = File | Row
+"""A picture that is not decoded yet."""
 
 
 def file_at(path: Path) -> File:
-    return File(str(path), path.name, lambda: _content(path.read_bytes, str(path)))
+    """The file at `path`, whose name is the last part of it."""
+    return File(str(path), path.name, lambda: _read(path.read_bytes, str(path)))
 
 
 def files_of(path: Path) -> list[File]:
     """All files below a folder or in a zip file, sorted by name, without hidden ones.
 
     Raises:
-        DataError: no such folder, a damaged zip file, or one with a name that leaves the folder it would be unpacked to.
+        DataError: there is no such folder, the zip file is damaged, or one of its names leaves the folder
+            that it would be unpacked to.
     """
     if path.suffix.lower() == ".zip":
         return _in_zip(path)
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder. Give an existing folder or zip file.")
-    found = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
-    return [file_at(file)._replace(name=name) for name, file in found if not _is_hidden(name)]
+    files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if file.is_file())
+    return [file_at(file)._replace(name=name) for name, file in files if not _is_hidden(name)]
 
 
 def pictures_of(path: Path) -> list[File]:
-    """The files of `files_of` that are named like pictures; one at least."""
+    """The files of `files_of` that are named like pictures.
+
+    Raises DataError as it does, and where there is none.
+    """
     files = [file for file in files_of(path) if file.is_picture]
     if not files:
         raise DataError(f"{path}: no {', '.join(PICTURES)} here. Give a folder or zip file of pictures.")
@@ -107,13 +118,13 @@ def _in_zip(path: Path) -> list[File]:
     refuse_unsafe(path, names)
 
     def reader(name: str) -> Callable[[], bytes]:
-        return lambda: _content(lambda: archive.read(name), f"{path}/{name}")
+        return lambda: _read(lambda: archive.read(name), f"{path}/{name}")
 
     return [File(f"{path}/{name}", name, reader(name)) for name in names if not _is_hidden(name)]
 
 
 def refuse_unsafe(path: Path, names: Iterable[str]) -> None:
-    """Raises DataError where an entry of an archive leaves the folder it would be unpacked to."""
+    """Raises DataError where one of the names in an archive leaves the folder it would be unpacked to."""
     for name in names:
         parts = PurePosixPath(name.replace("\\", "/"))
         if parts.is_absolute() or ".." in parts.parts or ":" in parts.parts[0]:
@@ -126,54 +137,22 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") for part in name.split("/")) or name.startswith("__MACOSX/")
 
 
-def _content(read: Callable[[], bytes], where: str) -> bytes:
+def _read(read: Callable[[], bytes], where: str) -> bytes:
+    """What `read` returns. Raises DataError for whatever files and entries of zip files raise."""
     try:
         return read()
-    except (
-        OSError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        NotImplementedError,
-        EOFError,
-    ) as error:  # the last three: zip entries
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
         raise DataError(f"{where}: cannot be read: {error}. Replace or remove it.") from None
 
 
-def decode_pictures(
-    pictures: Iterable[Picture], *, grey: bool | None = None
-) -> Iterator[tuple[str, Image.Image]]:
-    """Where each comes from, and the picture as RGB. A set is grey or in colour; `grey` None: as its first picture is.
-
-    Grey pictures become three equal channels; one among coloured ones is refused.
-
-    Raises:
-        DataError: no picture, more than 8 bits a channel, or grey and colour mixed.
-    """
-    for picture in pictures:
-        image = picture.image()
-        if image.mode.startswith(("I", "F")):
-            raise DataError(
-                f"{picture.where}: the picture has mode {image.mode}. Allowed: 8 bits per channel. Convert it."
-            )
-        grey = is_grey(image) if grey is None else grey
-        if is_grey(image) != grey:
-            kind, others = ("in colour", "grey") if grey else ("grey", "in colour")
-            raise DataError(
-                f"{picture.where}: this picture is {kind} (mode {image.mode}), and the ones before it are {others}. "
-                "Allowed: one of the two in a set. Convert it."
-            )
-        yield picture.where, image.convert("RGB")
-
-
-def is_grey(image: Image.Image) -> bool:
-    return image.mode in GREY
-
-
-# ---- folders ---------------------------------------------------------------------------------------------------------
+# ---- folders -----------------------------------------------------------------------------------------------
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without hidden files. Raises DataError."""
+    """What is in a folder, sorted, without hidden files.
+
+    Raises DataError where the folder cannot be listed.
+    """
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
@@ -183,29 +162,38 @@ def entries(folder: Path) -> list[Path]:
 
 
 def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """stem -> file, sorted. Raises DataError: no such folder, no file with such a suffix, or a stem twice."""
+    """The files of a folder that end in one of `suffixes`, sorted, by their stems.
+
+    Raises:
+        DataError: there is no such folder, no such file, or a stem twice.
+    """
     files: dict[str, Path] = {}
-    there = entries(folder)
-    for path in there:
+    all_files = entries(folder)
+    for path in all_files:
         if path.suffix.lower() in suffixes:
             if path.stem in files:
                 raise DataError(
-                    f"{path}: {files[path.stem].name} has the same stem. Allowed: a stem once. Remove or rename one."
+                    f"{path}: {files[path.stem].name} has the same stem. Allowed: a stem once. "
+                    "Remove or rename one."
                 )
             files[path.stem] = path
     if not files:
         raise DataError(
-            f"{folder}: no {', '.join(suffixes)} here. Found {few(there)}. Add pictures or remove the folder."
+            f"{folder}: no {', '.join(suffixes)} here. Found {few(all_files)}. "
+            "Add pictures or remove the "
+            "folder."
         )
     return files
 
 
 def few(paths: Iterable[Path]) -> str:
+    """The names of up to eight paths in words, for messages; "nothing" where there are none."""
     names = [path.name for path in paths]
     return ", ".join(names[:8] + ["..."] * (len(names) > 8)) or "nothing"
 
 
 def text_of(path: Path) -> str:
+    """The text of a UTF-8 file. Raises DataError where it cannot be read as that."""
     try:
         return path.read_text("utf-8-sig")
     except (OSError, UnicodeError) as error:

@@ -1,4 +1,4 @@
-"""What a data set is, before anything is trained on it: counts, sizes, classes, every problem, and a sheet of pictures to look at."""
+"""What a data set is, before anything is trained on it: counts, sizes, classes, problems, a contact sheet."""
 
 import json
 from collections import Counter
@@ -13,30 +13,29 @@ from pydantic import PositiveInt
 
 from raydistill.config.base import Frozen
 from raydistill.config.data import FolderLayout
-from raydistill.data.classes import label_of
-from raydistill.data.decode import classes_of, halves
+from raydistill.data.classes import Classes, ids_in, label_of
+from raydistill.data.contact_sheet import contact_sheet, views
+from raydistill.data.decode import GREY
 from raydistill.data.detect import find, look, packed
-from raydistill.data.files import GREY
-from raydistill.data.prepared import IGNORED_COLOR
+from raydistill.data.folder import label_classes
 from raydistill.data.sample import FileLayout, Sample, SplitsOnDisk
-from raydistill.data.source import Classes, ids_in
 from raydistill.data.split import carve
 from raydistill.errors import DataError
 
 _SHOWN = 24
-_CELL = 96
-"""Pixels of a picture on the sheet: its longer side."""
-_COLUMNS = 6
+"""Samples on the contact sheet."""
 _LISTED = 20
-"""Classes and problems that are printed; JSON has all."""
+"""Classes and problems that are printed; the JSON has all of them."""
 
 
 class ClassFacts(Frozen):
+    """One class, of pixels or of whole pictures."""
+
     name: str
     pictures: int
-    """That have it."""
+    """In how many of the decoded pictures it occurs."""
     share: float
-    """Of the labelled pixels, or of the pictures."""
+    """Its share of the labelled pixels, or of the pictures; 0 to 1."""
 
 
 class Facts(Frozen):
@@ -45,21 +44,22 @@ class Facts(Frozen):
     path: str
     layout: str
     splits: dict[str, int]
-    """As they came; "train" is everything where there are none."""
+    """Number of pictures by the split that their files are in; all are "train" where there are no splits."""
     input_splits: dict[str, int] = {}
-    """Of domain A of unpaired pictures."""
+    """The same of the inputs (domain A) of unpaired pictures."""
     split_rule: str
+    """The sentence that says how train, val and test would come about."""
     looked_at: int
-    """Pictures that were decoded."""
+    """Number of pictures that were decoded."""
     sizes: dict[str, int]
-    """WIDTHxHEIGHT -> pictures, the most frequent first."""
+    """WIDTHxHEIGHT -> number of pictures, the most frequent first."""
     modes: dict[str, int]
-    """Pillow's: L is grey, RGB colour, P a palette."""
+    """Pillow's mode -> number of pictures. L is grey, RGB is colour, P is a palette."""
     classes: tuple[ClassFacts, ...] = ()
     ignored_share: float | None = None
-    """Of the pixels of label maps."""
+    """Share of the pixels of label maps that are ignored; None: no pixel can be."""
     sheet: str = ""
-    """The file of the contact sheet."""
+    """The file of the contact sheet; empty: none was written."""
     problems: tuple[str, ...] = ()
     """Everything that would end a training before it begins."""
 
@@ -72,207 +72,182 @@ class InspectOptions(Frozen):
     num: PositiveInt | None = None
     """Decode at most so many pictures, evenly spread; None: all."""
     sheet: Path = Path("contact-sheet.png")
+    """The file to write; where several data sets are inspected, each name is added to it."""
     as_json: bool = False
 
 
 def run(options: InspectOptions) -> int:
-    """Prints the facts and writes the contact sheet; 1 where there are problems, else 0. Several data files in a folder: each."""
+    """Prints the facts and writes the contact sheet; of each data file where a folder holds several.
+
+    Returns 1 where there are problems, else 0. Raises DataError as `inspect` does.
+    """
     inside = packed(options.path)
     paths = inside if len(inside) > 1 and look(options.path, options.layout) is None else [options.path]
-    every: list[Facts] = []
+    all_facts: list[Facts] = []
     for path in paths:
         facts, shown = inspect(path, options.layout, options.num)
-        sheet = (
-            options.sheet if len(paths) == 1 else options.sheet.with_stem(f"{options.sheet.stem}-{path.stem}")
-        )
+        sheet = options.sheet
+        if len(paths) > 1:
+            sheet = sheet.with_stem(f"{sheet.stem}-{path.stem}")
         if shown:
             contact_sheet(shown).save(sheet)
             facts = facts.model_copy(update={"sheet": str(sheet)})
-        every.append(facts)
+        all_facts.append(facts)
     if options.as_json:
-        print(json.dumps([facts.model_dump(mode="json") for facts in every], indent=1))
+        print(json.dumps([facts.model_dump(mode="json") for facts in all_facts], indent=1))
     else:
-        print("\n".join(line for facts in every for line in lines(facts)))
-    return int(any(facts.problems for facts in every))
+        print("\n".join(line for facts in all_facts for line in lines(facts)))
+    return int(any(facts.problems for facts in all_facts))
 
 
 def inspect(
     path: Path, layout: FileLayout | Literal["auto"] = "auto", num: int | None = None
 ) -> tuple[Facts, list[list[Image.Image]]]:
-    """Facts, and the pictures of a contact sheet: what belongs together is in one list.
+    """The facts of a data set, and the pictures of its contact sheet: those of one sample are in one list.
+
+    Args:
+        path: a folder, zip file or npz file.
+        layout: the layout to look for; "auto": the first one that is there.
+        num: decode at most so many pictures, evenly spread; None: all.
 
     Raises:
-        DataError: nothing that is understood is there, or files do not pair up.
+        DataError: the layout is not there, or files do not pair up. What is wrong with single files is among
+            the problems of the facts instead.
     """
-    found = find(path, layout)
-    _, rule = carve(found.splits)
+    on_disk = find(path, layout)
+    _, rule = carve(on_disk.splits)
+    samples = _spread(on_disk, num)
+    tally = _Tally()
+    try:
+        tally.classes = label_classes(on_disk, path)()
+    except DataError as error:
+        tally.problems.append(str(error))
+    shown_every = max(1, len(samples) // _SHOWN)
+    for index, sample in enumerate(samples):
+        try:
+            _count(sample, tally)
+            if index % shown_every == 0 and len(tally.shown) < _SHOWN:
+                tally.shown.append(views(sample, on_disk.layout, tally.classes))
+        except DataError as error:
+            tally.problems.append(str(error))
+    facts = Facts(
+        path=str(path),
+        layout=on_disk.layout,
+        splits={split: len(listed) for split, listed in on_disk.splits.items()},
+        input_splits={split: len(listed) for split, listed in (on_disk.inputs or {}).items()},
+        split_rule=rule,
+        looked_at=len(samples),
+        sizes=dict(tally.sizes.most_common()),
+        modes=dict(tally.modes.most_common()),
+        classes=_class_facts(on_disk, tally),
+        ignored_share=_ignored_share(tally),
+        problems=(*tally.problems, *_problems_of_set(samples, tally, on_disk)),
+    )
+    return facts, tally.shown
+
+
+def _spread(on_disk: SplitsOnDisk, num: int | None) -> list[Sample]:
+    """`num` samples, evenly spread over all of them; None: all."""
     samples = [
         sample
-        for splits in (found.splits, found.inputs or {})
+        for splits in (on_disk.splits, on_disk.inputs or {})
         for listed in splits.values()
         for sample in listed
     ]
-    chosen = (
-        samples
-        if num is None
-        else [samples[index] for index in np.unique(np.linspace(0, len(samples) - 1, num).astype(int))]
-    )
-    seen = _Seen()
-    try:
-        seen.classes = classes_of(found, path)()
-    except DataError as error:
-        seen.problems.append(str(error))
-    shown_every = max(1, len(chosen) // _SHOWN)
-    for index, sample in enumerate(chosen):
-        try:
-            _look_at(sample, seen)
-            if index % shown_every == 0 and len(seen.shown) < _SHOWN:
-                seen.shown.append(_together(found, sample, seen.classes))
-        except DataError as error:
-            seen.problems.append(str(error))
-    facts = Facts(
-        path=str(path),
-        layout=found.layout,
-        splits={split: len(listed) for split, listed in found.splits.items()},
-        input_splits={split: len(listed) for split, listed in (found.inputs or {}).items()},
-        split_rule=rule,
-        looked_at=len(chosen),
-        sizes=dict(seen.sizes.most_common()),
-        modes=dict(seen.modes.most_common()),
-        classes=_class_facts(found, seen),
-        ignored_share=_ignored_share(seen),
-        problems=(*seen.problems, *_mixed(chosen, seen, found)),
-    )
-    return facts, seen.shown
+    if num is None:
+        return samples
+    return [samples[index] for index in np.unique(np.linspace(0, len(samples) - 1, num).astype(int))]
 
 
 @dataclass
-class _Seen:
+class _Tally:
+    """What is counted over all decoded pictures."""
+
     classes: Classes | None = None
+    """Classes of the label maps; None: there are no label maps, or the classes cannot be told."""
     sizes: Counter[str] = field(default_factory=Counter)
+    """WIDTHxHEIGHT -> pictures."""
     modes: Counter[str] = field(default_factory=Counter)
+    """Pillow's mode -> pictures."""
     pixels: Counter[int] = field(default_factory=Counter)
-    """Stored label id -> pixels."""
+    """Id of a prepared label map -> pixels."""
     pictures: Counter[int] = field(default_factory=Counter)
     """Class -> pictures that have it."""
     shown: list[list[Image.Image]] = field(default_factory=list)
+    """Pictures of the contact sheet."""
     problems: list[str] = field(default_factory=list)
 
 
-def _look_at(sample: Sample, seen: _Seen) -> None:
+def _count(sample: Sample, tally: _Tally) -> None:
+    """Adds a sample to the tally. Raises DataError where it cannot be decoded."""
     picture = sample.picture.image()
-    seen.sizes[f"{picture.width}x{picture.height}"] += 1
-    seen.modes[picture.mode] += 1
+    tally.sizes[f"{picture.width}x{picture.height}"] += 1
+    tally.modes[picture.mode] += 1
     if sample.class_id is not None:
-        seen.pictures[sample.class_id] += 1
-    if (label := _ids(sample, seen.classes)) is not None:
-        if label.shape[::-1] != picture.size:
-            raise DataError(
-                f"{sample.picture.where}: {picture.width}x{picture.height}, its label {label.shape[1]}x{label.shape[0]}"
-            )
-        seen.pixels.update(
-            {value: int(count) for value, count in enumerate(np.bincount(label.ravel())) if count}
+        tally.pictures[sample.class_id] += 1
+    if sample.label is None or tally.classes is None:
+        return
+    label = tally.classes.encode(np.asarray(label_of(sample.label)), sample.label.where)
+    if label.shape[::-1] != picture.size:
+        raise DataError(
+            f"{sample.picture.where}: {picture.width}x{picture.height}, "
+            f"its label {label.shape[1]}x{label.shape[0]}"
         )
-        seen.pictures.update(ids_in(label))
+    counts = np.bincount(label.ravel())
+    tally.pixels.update({value: int(count) for value, count in enumerate(counts) if count})
+    tally.pictures.update(ids_in(label))
 
 
-def _ids(sample: Sample, classes: Classes | None) -> np.ndarray | None:
-    if sample.label is None or classes is None:
-        return None
-    return classes.encode(np.asarray(label_of(sample.label)), sample.label.where)
-
-
-def _mixed(samples: list[Sample], seen: _Seen, found: SplitsOnDisk) -> Iterator[str]:
+def _problems_of_set(samples: list[Sample], tally: _Tally, on_disk: SplitsOnDisk) -> Iterator[str]:
     """What is wrong with the set as a whole."""
-    total, grey = sum(seen.modes.values()), sum(count for mode, count in seen.modes.items() if mode in GREY)
+    total, grey = sum(tally.modes.values()), sum(tally.modes[mode] for mode in GREY)
     if 0 < grey < total:
-        few = grey * 2 <= total
-        odd = next(sample.picture.where for sample in samples if (_mode(sample) in GREY) == few)
-        yield f"{odd}: {'grey' if few else 'in colour'}, as {min(grey, total - grey)} of {total} are; allowed: one of the two"
-    if deep := [mode for mode in seen.modes if mode.startswith(("I", "F"))]:
-        yield f"{sum(seen.modes[mode] for mode in deep)} pictures have mode {', '.join(deep)}: more than 8 bits a channel"
-    if found.layout == "aligned" and (
-        odd_width := [size for size in seen.sizes if int(size.split("x")[0]) % 2]
-    ):
-        yield f"A|B pictures of {odd_width[0]}: an odd width has no middle"
+        grey_is_odd = grey * 2 <= total
+        odd = next(sample.picture.where for sample in samples if (_mode(sample) in GREY) == grey_is_odd)
+        what = "grey" if grey_is_odd else "in colour"
+        yield f"{odd}: {what}, as {min(grey, total - grey)} of {total} are; allowed: one of the two"
+    if deep := [mode for mode in tally.modes if mode.startswith(("I", "F"))]:
+        number = sum(tally.modes[mode] for mode in deep)
+        yield f"{number} pictures have mode {', '.join(deep)}: more than 8 bits a channel"
+    odd_widths = [size for size in tally.sizes if int(size.split("x")[0]) % 2]
+    if on_disk.layout == "aligned" and odd_widths:
+        yield f"A|B pictures of {odd_widths[0]}: an odd width has no middle"
 
 
 def _mode(sample: Sample) -> str:
+    """Pillow's mode; empty for what is no picture."""
     try:
         return sample.picture.image().mode
     except DataError:
         return ""
 
 
-def _class_facts(found: SplitsOnDisk, seen: _Seen) -> tuple[ClassFacts, ...]:
-    names, counts = (
-        (seen.classes.names, seen.pixels) if seen.classes is not None else (found.class_names, seen.pictures)
-    )
+def _class_facts(on_disk: SplitsOnDisk, tally: _Tally) -> tuple[ClassFacts, ...]:
+    names, counts = on_disk.class_names, tally.pictures
+    if tally.classes is not None:
+        names, counts = tally.classes.names, tally.pixels
     total = sum(counts[index] for index in range(len(names))) or 1
     return tuple(
-        ClassFacts(name=name, pictures=seen.pictures[index], share=counts[index] / total)
+        ClassFacts(name=name, pictures=tally.pictures[index], share=counts[index] / total)
         for index, name in enumerate(names)
     )
 
 
-def _ignored_share(seen: _Seen) -> float | None:
-    if seen.classes is None or seen.classes.ignore_index is None or not seen.pixels:
+def _ignored_share(tally: _Tally) -> float | None:
+    if tally.classes is None or tally.classes.ignore_index is None or not tally.pixels:
         return None
-    return seen.pixels[seen.classes.ignore_index] / sum(seen.pixels.values())
+    return tally.pixels[tally.classes.ignore_index] / sum(tally.pixels.values())
 
 
-# ---- the contact sheet ----------------------------------------------------------------------------------------------
-
-
-def _together(found: SplitsOnDisk, sample: Sample, classes: Classes | None) -> list[Image.Image]:
-    """Input and picture, or the picture alone."""
-    picture = sample.picture.image().convert("RGB")
-    if found.layout == "aligned":
-        return list(halves(picture, sample.picture.where))
-    label = _ids(sample, classes)
-    if label is None or classes is None:
-        return [picture]
-    colors = np.array([*classes.palette, IGNORED_COLOR], np.uint8)
-    return [Image.fromarray(colors[label]), picture]
-
-
-def contact_sheet(shown: list[list[Image.Image]]) -> Image.Image:
-    """All pictures side by side, scaled to the same height; what belongs together touches."""
-    height = max(
-        1, max(round(_CELL * image.height / max(image.size)) for images in shown for image in images)
-    )
-    cells = [[_scaled(image, height) for image in images] for images in shown]
-    width = max(sum(image.width for image in images) for images in cells) + 4
-    columns = max(1, min(_COLUMNS, len(cells)))
-    sheet = Image.new("RGB", (columns * width + 4, -(-len(cells) // columns) * (height + 4) + 4), "white")
-    for index, images in enumerate(cells):
-        left, top = index % columns * width + 4, index // columns * (height + 4) + 4
-        for image in images:
-            sheet.paste(image, (left, top))
-            left += image.width
-    return sheet
-
-
-def _scaled(image: Image.Image, height: int) -> Image.Image:
-    """Small pictures are enlarged pixel by pixel."""
-    resampling = Image.Resampling.NEAREST if max(image.size) <= _CELL else Image.Resampling.LANCZOS
-    return image.resize((max(1, round(image.width * height / image.height)), height), resampling)
-
-
-# ---- text -----------------------------------------------------------------------------------------------------------
+# ---- text --------------------------------------------------------------------------------------------------
 
 
 def lines(facts: Facts) -> Iterator[str]:
-    """The facts, to read."""
+    """The facts as lines of text for a terminal."""
     yield f"{facts.path}: {facts.layout}"
-    counts = ", ".join(f"{split} {count:,}" for split, count in facts.splits.items())
+    counts = _counts(facts.splits)
     if facts.input_splits:
-        counts = (
-            "B: "
-            + counts
-            + "; A: "
-            + ", ".join(f"{split} {count:,}" for split, count in facts.input_splits.items())
-        )
+        counts = f"B: {counts}; A: {_counts(facts.input_splits)}"
     yield f"  pictures   {counts}. {facts.split_rule}"
     yield f"  sizes      {_most(facts.sizes)}"
     yield f"  modes      {_most(facts.modes)}"
@@ -294,6 +269,11 @@ def lines(facts: Facts) -> Iterator[str]:
         yield f"  sheet      {facts.sheet}"
 
 
+def _counts(splits: dict[str, int]) -> str:
+    return ", ".join(f"{split} {count:,}" for split, count in splits.items())
+
+
 def _most(counts: dict[str, int]) -> str:
+    """The first four with their counts, and how many others there are."""
     listed = [f"{name} ({count:,})" for name, count in list(counts.items())[:4]]
     return ", ".join(listed) + f" and {len(counts) - 4} more" * (len(counts) > 4)

@@ -1,8 +1,9 @@
-"""The teacher's outputs on the training pictures: computed once per (data, teacher), and memory-mapped by every trial of a node.
+"""The teacher's outputs on the training pictures, computed once and then memory-mapped by all trials.
 
-Valid where inputs repeat, so not for noise or degraded pictures: the array holds the plain pictures and, where the data flips, the
-mirrored ones. Larger than the limit, nothing is stored and the teacher runs in the loop. Both ways go through `compute` and give the
-same bits.
+This is valid where an image has the same input in every pass, so not for noise, degraded pictures or random
+crops. The array holds the outputs for all inputs and, if the training mirrors pictures, for all mirrored
+ones. Where it would be larger than a limit, nothing is stored and the teacher runs in the training loop. Both
+ways go through `compute` and give the same bits.
 """
 
 import math
@@ -15,22 +16,33 @@ import torch
 from torch import Tensor
 
 from raydistill.config.base import Stored
-from raydistill.data import batch, load_split, pictures, to_float
-from raydistill.data.prepared import Split
+from raydistill.data import Split, batch, load_split, pictures, to_float
 from raydistill.errors import StoreError
 
 LIMIT_GB = 2.0
+"""Default of the largest size of stored outputs, in GiB."""
+_AT_A_TIME = 64
+"""Inputs that are held in memory at a time while outputs are stored."""
 
 
 def chunk_of(batch_size: int) -> int:
-    """Pictures a forward of the teacher for minibatches of `batch_size` (all workers together): at most 4, and no more than there are."""
+    """How many pictures one forward of the teacher takes: at most 4, and not more than a minibatch has.
+
+    `batch_size` is that of all workers together.
+    """
     return min(4, batch_size)
 
 
 def compute(teacher: Callable[[Tensor], Tensor], inputs: Tensor, chunk: int) -> Tensor:
-    """The teacher's outputs (B, 3, H, W) in [-1, 1] for inputs (B, ...), `chunk` a forward: the same bits for every B and order.
+    """The teacher's outputs, (B, 3, H, W) in [-1, 1], the same bits whatever the B and the order of inputs.
 
-    Kernels are chosen by the shape, and another one rounds differently; so a chunk that is not full is filled up.
+    Kernels are chosen by the shapes of tensors, and another kernel rounds differently. So every forward has
+    the same number of pictures, and the last part is filled up with copies.
+
+    Args:
+        teacher: from inputs to pictures (B, 3, H, W).
+        inputs: (B, ...), as the teacher takes them.
+        chunk: pictures of one forward, see `chunk_of`.
     """
     outputs = []
     with torch.no_grad():
@@ -50,15 +62,27 @@ def store_outputs(
     *,
     chunk: int,
 ) -> bool:
-    """Writes the outputs of `network`, which is `teacher`, beside it: float32 (1 or 2, N, 3, H, W), index [mirrored, input picture].
+    """Writes the teacher's outputs into its folder: float32 (1 or 2, N, 3, H, W), index [mirrored, input].
 
-    Returns whether they fit the limit. Raises StoreError where the disk refuses.
+    Args:
+        teacher: folder of the teacher.
+        data: prepared data; the outputs are for the inputs of its train split.
+        network: the teacher as a function of inputs.
+        flip: whether outputs for mirrored inputs are written too.
+        device: where the teacher runs.
+        limit_gb: if the outputs are larger, in GiB, nothing is written.
+        chunk: pictures of one forward, see `chunk_of`.
+
+    Returns:
+        Whether they were written.
+
+    Raises:
+        StoreError: the disk refuses.
     """
     split = load_split(data, "train")
-    shape = _shape(split, flip)
-    number = shape[1]
     if outputs_bytes(split, flip) > limit_gb * 2**30:
         return False
+    shape = _shape(split, flip)
     final = _path(teacher, data, flip, chunk)
     temporary = final.with_suffix(f".{os.getpid()}")
     try:
@@ -66,62 +90,50 @@ def store_outputs(
             np.lib.format.write_array_header_1_0(
                 file, {"descr": "<f4", "fortran_order": False, "shape": shape}
             )
-            for mirrored in range(shape[0]):
-                for start in range(0, number, 64):
-                    file.write(
-                        _of_part(
-                            network,
-                            split,
-                            np.arange(start, min(start + 64, number)),
-                            bool(mirrored),
-                            device,
-                            chunk,
-                        ).tobytes()
-                    )
+            for mirrored in (False, True)[: shape[0]]:
+                for start in range(0, shape[1], _AT_A_TIME):
+                    indices = np.arange(start, min(start + _AT_A_TIME, shape[1]))
+                    inputs = _inputs(split, indices, mirrored, device)
+                    file.write(compute(network, inputs, chunk).float().cpu().numpy().tobytes())
         os.replace(temporary, final)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StoreError(
-            f"{final.parent}: the teacher's outputs cannot be written there: {error}. Needed: {np.prod(shape) * 4e-9:.2f} GB. "
-            "Free some space, or give --teacher-cache-gb 0."
+            f"{final.parent}: the teacher's outputs cannot be written there: {error}. "
+            f"Needed: {np.prod(shape) * 4e-9:.2f} GB. Free some space, or give --teacher-cache-gb 0."
         ) from None
     return True
 
 
 def outputs_bytes(split: Split, flip: bool) -> int:
-    """Of the stored outputs on this training split."""
+    """Size in bytes of the stored outputs for a training split, with those for mirrored inputs if `flip`."""
     return 4 * math.prod(_shape(split, flip))
 
 
 def _shape(split: Split, flip: bool) -> tuple[int, ...]:
-    return (
-        2 if flip else 1,
-        len(split) if split.inputs is None else len(split.inputs),
-        3,
-        split.info.height,
-        split.info.width,
-    )
+    num_inputs = len(split) if split.inputs is None else len(split.inputs)
+    return 2 if flip else 1, num_inputs, 3, split.info.height, split.info.width
 
 
-def _of_part(
-    network: Callable[[Tensor], Tensor],
-    split: Split,
-    indices: np.ndarray,
-    mirrored: bool,
-    device: torch.device,
-    chunk: int,
-) -> np.ndarray:
+def _inputs(split: Split, indices: np.ndarray, mirrored: bool, device: torch.device) -> Tensor:
     flips = np.full(len(indices), mirrored)
     if split.info.pairing == "unpaired":
         assert split.inputs is not None
-        inputs = to_float(pictures(split.inputs, indices, device=device, flips=flips))
-    else:
-        inputs = batch(split, indices, device=device, flips=flips).inputs
-    return compute(network, inputs, chunk).float().cpu().numpy()
+        return to_float(pictures(split.inputs, indices, device=device, flips=flips))
+    return batch(split, indices, device=device, flips=flips).inputs
 
 
 def load_outputs(teacher: Stored, data: Stored, flip: bool, chunk: int) -> np.ndarray | None:
-    """The outputs stored with this `chunk`, memory-mapped; None where there are none, or no mirrored ones though `flip`."""
+    """The stored outputs, memory-mapped: float32 (1 or 2, N, 3, H, W), index [mirrored, input].
+
+    None where those that are needed are not stored.
+
+    Args:
+        teacher: folder of the teacher.
+        data: prepared data that the outputs belong to.
+        flip: whether outputs for mirrored inputs are needed.
+        chunk: pictures of one forward when they were computed; another number may have given other bits.
+    """
     for mirrored in (False, True)[int(flip) :]:
         if (path := _path(teacher, data, mirrored, chunk)).exists():
             return np.load(path, mmap_mode="r")

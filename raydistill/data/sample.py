@@ -1,36 +1,39 @@
-"""What the files of a data set are, once found: its layout, and the samples of each split."""
+"""The samples of a data set as its files hold them: pictures alone, or each with a label map or a class."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from raydistill.data.files import File, Picture
-from raydistill.data.source import SplitName
-
-FileLayout = Literal[
-    "labelled", "cityscapes", "unpaired", "aligned", "nvlabs", "idx", "npz", "classes", "pictures"
-]
+from raydistill.data.source import FileLayout, SplitName
 
 
 class Sample(NamedTuple):
+    """One picture, not decoded yet, and what belongs to it."""
+
     name: str
-    """Says where it is in the order, and in which split where that is carved."""
+    """Gives the order within a split, and also the split where val or test is carved out of train."""
     picture: Picture
     label: File | None = None
+    """The file of its label map."""
     class_id: int | None = None
+    """The class of the whole picture, from 0."""
 
 
 Splits = dict[SplitName, list[Sample]]
-"""As they came: all is "train" where there are none."""
+"""Samples by the split that their files are in; all are "train" where the files say nothing of splits."""
 
 
 @dataclass(frozen=True)
 class SplitsOnDisk:
+    """The samples that the files of a data set hold, before a missing val or test is carved out of train."""
+
     layout: FileLayout
     splits: Splits
+    """The samples; of unpaired pictures those of domain B."""
     files: tuple[Path, ...]
-    """What the content depends on."""
+    """All files that the content depends on."""
     inputs: Splits | None = None
-    """Domain A of unpaired pictures."""
+    """The samples of domain A of unpaired pictures; None for other layouts."""
     class_names: tuple[str, ...] = ()
-    """Of the pictures' class ids."""
+    """Name of each class id of whole pictures; empty if they have none."""

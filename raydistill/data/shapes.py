@@ -1,9 +1,11 @@
 """The embedded data set: label maps and pictures of overlapping textured, shaded objects, drawn from a seed.
 
-Most classes share two colours and differ only in texture, and the phase of a texture is random in every picture. So the
-mean picture given the label map says little about the class: a regression on real pictures blurs, a GAN teacher commits
-to one phase, and its output is a sharp function of the label map that a student can learn. The teacher has something to
-teach.
+Most classes share two colours and differ only in texture, and the phase of a texture is random in every
+picture. So the mean picture given the label map says little about the class. A regression on real pictures
+blurs; a GAN teacher commits to one phase, and its output is a sharp function of the label map that a student
+can learn. The teacher has something to teach.
+
+The text of this file is the identity of the data set: after any change of it the pictures are prepared anew.
 """
 
 import hashlib
@@ -13,6 +15,10 @@ import numpy as np
 from raydistill.config.data import ShapesData
 
 CLASSES = ("ground", "rows", "columns", "diagonals", "checks", "dots", "ball", "slashes")
+"""Names of the classes of pixels; the index is the id.
+
+"ground" is behind all objects, the others are objects.
+"""
 PALETTE = (
     (90, 90, 90),
     (230, 159, 0),
@@ -23,6 +29,7 @@ PALETTE = (
     (213, 94, 0),
     (204, 121, 167),
 )
+"""Colour of each class in pictures of label maps, RGB 0..255."""
 _BRIGHT = np.array([0.92, 0.80, 0.55])
 _DARK = np.array([0.20, 0.25, 0.42])
 _GROUND = np.array([0.45, 0.62, 0.45])
@@ -30,7 +37,12 @@ _BALL = np.array([0.75, 0.30, 0.25])
 
 
 def draw(config: ShapesData, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures uint8 (N, H, W, 3) and label maps uint8 (N, H, W) of a split, a function of (config, split) alone."""
+    """Pictures uint8 (N, H, W, 3) and label maps uint8 (N, H, W) of a split.
+
+    Args:
+        config: sizes, seed, and the number N of pictures of each split.
+        split: "train", "val" or "test". Each has a random stream of its own.
+    """
     count = {"train": config.num_train, "val": config.num_val, "test": config.num_test}[split]
     key = int.from_bytes(hashlib.sha256(f"shapes/{config.seed}/{split}".encode()).digest()[:8])
     rng = np.random.default_rng(key)
@@ -39,6 +51,7 @@ def draw(config: ShapesData, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_pair(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A picture uint8 (height, width, 3) of four to six objects, and its label map uint8 (height, width)."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
     scale = min(height, width)
     labels = np.zeros((height, width), np.uint8)
@@ -57,7 +70,10 @@ def _draw_pair(height: int, width: int, rng: np.random.Generator) -> tuple[np.nd
 
 
 def _outline(y: np.ndarray, x: np.ndarray, shape: int) -> np.ndarray:
-    """Inside of an ellipse, a rectangle or a triangle in coordinates where the object spans [-1, 1]."""
+    """Whether pixels lie inside of an ellipse (shape 0), a rectangle (1) or a triangle (2).
+
+    In the coordinates y and x, both (H, W), the object spans [-1, 1].
+    """
     if shape == 0:
         return y**2 + x**2 < 1
     if shape == 1:
@@ -68,7 +84,7 @@ def _outline(y: np.ndarray, x: np.ndarray, shape: int) -> np.ndarray:
 def _texture(
     kind: int, rows: np.ndarray, columns: np.ndarray, period: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Colours (N, 3) of a class at so many pixels, with a random phase."""
+    """Colours (N, 3) in [0, 1] of the class `kind` at the N pixels (rows, columns), with a random phase."""
     phase = (rng.random(2) < 0.25) * (period // 2)
     y, x = (rows + phase[0]) % period, (columns + phase[1]) % period
     half = period / 2
@@ -92,7 +108,7 @@ def _texture(
 def _shading(
     rows: np.ndarray, columns: np.ndarray, center: np.ndarray, radii: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Brightness factor (N,) of pixels: the object is lit from a random side."""
+    """Brightness factor (N,) of the N pixels of an object that is lit from a random side."""
     angle = rng.uniform(0, 2 * np.pi)
     side = np.sin(angle) * (rows - center[0]) / radii[0] + np.cos(angle) * (columns - center[1]) / radii[1]
     return 1 + 0.12 * np.clip(side, -1, 1)

@@ -10,75 +10,53 @@ import numpy as np
 
 from raydistill.config.data import Degradation, ShapesData
 from raydistill.data import shapes
-from raydistill.errors import DataError
+from raydistill.data.classes import Classes
 
 SplitName = Literal["train", "val", "test"]
-Layout = Literal[
-    "shapes", "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"
+FileLayout = Literal[
+    "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"
 ]
+"""The layouts of files; `detect` says what each looks like."""
+Layout = Literal["shapes", FileLayout]
 Pairing = Literal["pairs", "unpaired", "pictures"]
-"""pairs: input i belongs to target i. unpaired: as many inputs as there are, of their own. pictures: no inputs."""
-Color = tuple[int, int, int]
-"""RGB, 0..255."""
+"""How inputs and targets belong together.
+
+"pairs": input i belongs to target i. "unpaired": inputs and targets are two sets of pictures. "pictures":
+there are targets, but no inputs.
+"""
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
 @dataclass(frozen=True)
-class Classes:
-    """K classes. They are stored as 0..K-1 and "ignored" as K, whatever the ids in the label files are."""
-
-    names: tuple[str, ...]
-    palette: tuple[Color, ...]
-    ids: tuple[int, ...]
-    """The id in the label files of each class."""
-    ignored_ids: tuple[int, ...] = ()
-
-    @property
-    def ignore_index(self) -> int | None:
-        return len(self.names) if self.ignored_ids else None
-
-    def encode(self, label: np.ndarray, path: str) -> np.ndarray:
-        """File ids (H, W) uint8 -> stored ids (H, W) uint8. Raises DataError for an id that is not a class."""
-        unknown = sorted(ids_in(label) - {*self.ids, *self.ignored_ids})
-        if unknown:
-            ignored = ", ".join(map(str, self.ignored_ids))
-            allowed = f"{min(self.ids)} to {max(self.ids)}" + f", and {ignored} for ignored" * bool(ignored)
-            raise DataError(
-                f"{path}: the label id {unknown[0]} is not a class. Allowed: {allowed}. Correct the label or classes.json."
-            )
-        table = np.full(256, len(self.names), np.uint8)
-        table[list(self.ids)] = range(len(self.ids))
-        return table[label]
-
-
-def ids_in(label: np.ndarray) -> set[int]:
-    return set(np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist())
-
-
-@dataclass(frozen=True)
 class Source:
-    """A data set that was found and checked, but not decoded."""
+    """A data set whose files are there and fit together, but are not decoded yet."""
 
     layout: Layout
     identity: Any
-    """JSON data that changes when the content may have changed. Says nothing about where the data lie."""
+    """JSON data that changes when the content may have changed. It does not say where the data lie."""
     counts: dict[SplitName, int]
+    """Number of targets of each split."""
     split_rule: str
+    """The sentence that says how the splits came about."""
     classes: Callable[[], Classes | None]
-    """None: the input is a picture. May read all label files."""
+    """Returns the classes of the label maps, for which it may read all of these; None if there are none."""
     read: Callable[[SplitName], Iterable[tuple[np.ndarray, ...]]]
-    """Decodes targets (H, W, 3), each with a label (H, W) or an input picture (H, W, 3), all uint8, or with its class id ()."""
+    """Decodes the targets of a split, uint8 (H, W, 3).
+
+    Each comes alone, or with its label map uint8 (H, W), its input picture uint8 (H, W, 3) or its class id
+    int32 ().
+    """
     read_inputs: Callable[[SplitName], Iterable[np.ndarray]] | None = None
-    """Decodes inputs (H, W, 3) uint8 that belong to no target."""
+    """Decodes the inputs of unpaired data, uint8 (H, W, 3); None for other data."""
     input_counts: dict[SplitName, int] | None = None
-    """Of those."""
+    """Number of these inputs of each split; None for other data."""
     picture_classes: tuple[str, ...] = ()
-    """Names of the class ids."""
+    """Names of the classes that whole pictures belong to; empty if they have none."""
 
 
 def shapes_source(config: ShapesData) -> Source:
-    """The embedded data set. Its identity is the code that draws it."""
+    """The embedded data set. Its identity is the text of the code that draws it."""
     classes = Classes(shapes.CLASSES, shapes.PALETTE, tuple(range(len(shapes.CLASSES))))
     return Source(
         layout="shapes",
@@ -91,6 +69,7 @@ def shapes_source(config: ShapesData) -> Source:
 
 
 def pairing_of(layout: Layout, degrade: Degradation) -> Pairing:
+    """How inputs and targets of a layout belong together. Degraded targets are the inputs of their pairs."""
     if degrade.is_on or layout in ("shapes", "labelled", "cityscapes", "aligned"):
         return "pairs"
     return "unpaired" if layout == "unpaired" else "pictures"

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from raydistill.config.base import Stored
 from raydistill.data import Split, pictures, to_uint8
+from raydistill.data.decode import decode_pictures, is_grey
 from raydistill.data.detect import find
-from raydistill.data.files import Picture, decode_pictures, is_grey, pictures_of
+from raydistill.data.files import Picture, pictures_of
 from raydistill.errors import DataError, RunError
 from raydistill.evaluation.extractors import sha256_of
 from raydistill.models.inputs import BATCH, evaluation_batch, num_inputs

@@ -17,7 +17,8 @@ from raydistill.config.architectures import Generator
 from raydistill.config.base import digest
 from raydistill.config.experiment import Job
 from raydistill.data import load_split, read_info
-from raydistill.data.files import decode_pictures, pictures_of
+from raydistill.data.decode import decode_pictures
+from raydistill.data.files import pictures_of
 from raydistill.errors import CheckpointError, ConfigError
 from raydistill.exchange.trained import trained_at
 from raydistill.models import GENERATORS, check, input_channels, input_shape, saved
@@ -119,7 +120,7 @@ def _size(path: Path, config: Generator, job: Job | None, size: tuple[int, int] 
     )
 
 
-# ---- inputs -----------------------------------------------------------------------------------------------------------
+# ---- inputs ------------------------------------------------------------------------------------------------
 
 
 def inputs_for(
@@ -159,7 +160,7 @@ def _pictures(finished: LoadedGenerator, folder: Path, number: int) -> tuple[Ten
     )
 
 
-# ---- exported safetensors -----------------------------------------------------------------------------------------------
+# ---- exported safetensors ----------------------------------------------------------------------------------
 
 _FORMAT = "raydistill generator 1"
 

@@ -142,7 +142,7 @@ def _config(family: str, values: dict[str, Any]) -> Generator:
     return config
 
 
-# ---- ResNets ----------------------------------------------------------------------------------------------------------
+# ---- ResNets -----------------------------------------------------------------------------------------------
 
 
 def _resnet(keys: _Keys) -> tuple[Generator, State]:
@@ -199,7 +199,7 @@ def _any_resnet(keys: _Keys, is_mobile: bool) -> tuple[Generator, State]:
     return _config("mobile_resnet", values), state
 
 
-# ---- U-Nets -----------------------------------------------------------------------------------------------------------
+# ---- U-Nets ------------------------------------------------------------------------------------------------
 
 
 def _unet(keys: _Keys) -> tuple[Generator, State]:
@@ -255,7 +255,7 @@ def _bottleneck(keys: _Keys, source: str, target: str, batch: bool) -> State:
     return state
 
 
-# ---- SAGAN ------------------------------------------------------------------------------------------------------------
+# ---- SAGAN -------------------------------------------------------------------------------------------------
 
 
 def _sagan(keys: _Keys) -> tuple[Generator, State]:
@@ -286,7 +286,7 @@ def _sagan(keys: _Keys) -> tuple[Generator, State]:
     return _config("sagan", values), state
 
 
-# ---- StyleGAN2 --------------------------------------------------------------------------------------------------------
+# ---- StyleGAN2 ---------------------------------------------------------------------------------------------
 
 
 def _rosinality(keys: _Keys) -> tuple[Generator, State]:

@@ -149,7 +149,7 @@ def content_scores(
     return scores
 
 
-# ---- cutting ----------------------------------------------------------------------------------------------------------
+# ---- cutting -----------------------------------------------------------------------------------------------
 
 
 def _weight(state: State, name: str) -> Tensor | None:
@@ -217,7 +217,7 @@ def _settled(state: State, before: dict[str, torch.Size]) -> State:
     return state
 
 
-# ---- whose channels every axis counts -----------------------------------------------------------------------------------
+# ---- whose channels every axis counts ----------------------------------------------------------------------
 
 
 def _resnet(config: Generator) -> Iterator[Place]:

@@ -1,4 +1,7 @@
-"""The training loop: every recipe, one or several workers, resumed or new. Knows no framework and no model."""
+"""The training loop: every recipe, one or several workers, resumed or new.
+
+Knows no framework and no model.
+"""
 
 import copy
 import time
@@ -16,11 +19,11 @@ from raydistill.config.base import Optimizer, Stored
 from raydistill.config.experiment import Job
 from raydistill.config.training import Training
 from raydistill.data import Split, load_split
+from raydistill.data.augment import order_and_flips
 from raydistill.errors import DivergenceError
 from raydistill.evaluation.scorer import write_grid
 from raydistill.models import saved
-from raydistill.models.inputs import SampleIndex, num_inputs, trained_latent_size, training_batch
-from raydistill.seeds import numpy_stream
+from raydistill.models.inputs import num_inputs, trained_latent_size, training_batch
 from raydistill.training import checkpoint, recipes
 from raydistill.training.recipes import Phase, Recipe, Setup, Step
 
@@ -42,9 +45,10 @@ class TrialResult:
 def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
     """Trains `job` to its budget and keeps the network in `state_dir/network`.
 
-    Resumes from the newest checkpoint in `state_dir`; the result equals that of a run that never stopped. With a process
-    group, every worker calls this with the same arguments and gets the same result. `report` gets every evaluation but the last,
-    which is in the result: the caller keeps the result first and reports it then.
+    Resumes from the newest checkpoint in `state_dir`; the result equals that of a run that never stopped.
+    With a process group, every worker calls this with the same arguments and gets the same result. `report`
+    gets every evaluation but the last, which is in the result: the caller keeps the result first and reports
+    it then.
 
     Raises:
         DivergenceError: a loss or gradient is not finite; raised before the optimiser step, on every worker.
@@ -119,28 +123,13 @@ def next_step(split: Split, training: Training, nimg: int, setup: Setup) -> Step
     """The minibatch that follows after `nimg` images: a new permutation of the training set every pass."""
     workers = setup.workers.slice(training.batch_size)
     positions, latent = np.arange(nimg, nimg + training.batch_size)[workers], trained_latent_size(training)
-    targets = given = in_order(training, "", positions, len(split))
+    seed, flip = training.seed, training.flip
+    targets = inputs = order_and_flips(positions, len(split), seed=seed, flip=flip)
     if latent is None and split.info.pairing == "unpaired":
-        given = in_order(training, "/inputs", positions, num_inputs(split, latent))
-    pictures = training_batch(split, latent, training.seed, given, targets, setup.device)
-    return Step(pictures, given.indices, given.flips, nimg, workers.start)
-
-
-def in_order(training: Training, kind: str, positions: np.ndarray, count: int) -> SampleIndex:
-    """Which of `count` images of a kind are shown at these positions, and which of them mirrored."""
-    indices = np.empty(len(positions), int)
-    flips = np.zeros(len(positions), bool)
-    for number in np.unique(positions // count):
-        here = positions // count == number
-        first_image = int(number) * count
-        indices[here] = numpy_stream(training.seed, f"order{kind}", first_image).permutation(count)[
-            positions[here] - first_image
-        ]
-        if training.flip:
-            flips[here] = (
-                numpy_stream(training.seed, f"flip{kind}", first_image).random(count)[indices[here]] < 0.5
-            )
-    return SampleIndex(indices, flips, positions)
+        count = num_inputs(split, latent)
+        inputs = order_and_flips(positions, count, seed=seed, flip=flip, domain="/inputs")
+    pictures = training_batch(split, latent, seed, inputs, targets, setup.device)
+    return Step(pictures, inputs.indices, inputs.flips, nimg, workers.start)
 
 
 def microbatches(step: Step, size: int | None) -> list[Step]:
@@ -175,8 +164,9 @@ def advance(
 ) -> dict[str, Tensor]:
     """One optimiser step of one phase; returns its numbers to log. No other network is changed or gets a gradient.
 
-    Of several parts each one's forward is computed anew, with a graph only where the network trained for moves, so that one part's graph
-    is held at a time. Each starts from the same buffers: what moves once a step still does.
+    Of several parts each one's forward is computed anew, with a graph only where the network trained for
+    moves, so that one part's graph is held at a time. Each starts from the same buffers: what moves once a
+    step still does.
     """
     for name, network in recipe.networks.items():
         network.requires_grad_(name == phase.network or name in phase.also)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from raydistill.config.terms import MutualInformation, PairCritic, Term, VariationalInformation
 from raydistill.data import DataInfo
+from raydistill.data.augment import SampleIndex
 from raydistill.distributed import Workers, gather_rows, normal_stream, total
 from raydistill.errors import ConfigError, DivergenceError
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
@@ -33,7 +34,6 @@ from raydistill.method.vem import (
 from raydistill.method.vid import ChannelVariance, gaussian_nll
 from raydistill.models import networks, patchgan
 from raydistill.models.energy import num_blocks
-from raydistill.models.inputs import SampleIndex
 from raydistill.seeds import numpy_stream
 
 Numbers = dict[str, Tensor]

@@ -14,12 +14,13 @@ from raydistill.config.experiment import Job
 from raydistill.config.terms import LearntTerm
 from raydistill.config.training import DistillTraining
 from raydistill.data import DataInfo, load_split
+from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import chunk_of, compute, load_outputs
 from raydistill.errors import ConfigError
 from raydistill.method.similarity import dissimilarity
 from raydistill.method.vem import alignment
 from raydistill.models import GENERATORS, networks, pruning, saved
-from raydistill.models.inputs import SampleIndex, inputs_of, latent_size, num_inputs, repeats
+from raydistill.models.inputs import inputs_of, latent_size, num_inputs, repeats
 from raydistill.training import terms
 from raydistill.training.recipes.parts import Phase, Recipe, Setup, Step, generator_recipe, phase
 from raydistill.training.terms import Numbers, Pairs
