@@ -49,10 +49,10 @@ def run(options: EvaluatorOptions) -> int:
         f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.startswith("val/")
     )
     what = {
-        "pixels": f"{info.num_classes} classes",
-        "input": "the input picture, where lower is better",
-        "classes": f"{len(info.picture_classes)} classes of pictures",
-        "turns": "quarter turns",
+        "pixel_class": f"{info.num_classes} classes",
+        "input_picture": "the input picture, where lower is better",
+        "picture_class": f"{len(info.picture_classes)} classes of pictures",
+        "rotation": "quarter turns",
     }[networks.evaluator_task(info)]
     terminal.say(
         f"evaluator {evaluator.digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores"

@@ -1,4 +1,7 @@
-"""Networks. `GENERATORS` registers each generator family: how it is built, and its layers as a table for costs."""
+"""Networks.
+
+`GENERATORS` has each family of generators: how one is built, and its layers as a table for costs.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -23,24 +26,35 @@ from raydistill.models.cost import Table
 
 
 class Family(NamedTuple):
+    """A family of generators, as a plug-in may register one. A generator gives pictures (B, 3, H, W)."""
+
     config: type[Any]
+    """The class of its configs."""
     takes: Literal["picture", "noise"]
+    """What a generator gets: pictures or label maps (B, C, H, W), or noise (B, latent)."""
     build: Callable[[Any, int], nn.Module]
-    """(config, in_channels) -> module; a family that takes noise has no use for in_channels."""
+    """(config, in_channels) -> module. A family that takes noise makes no use of in_channels."""
     layers: Callable[[Any, int, int, int], Table]
-    """(config, in_channels, height, width) -> layer table"""
+    """(config, in_channels, height, width) -> the network as a table.
+
+    Height and width are those of an input, or
+    of a picture where the family takes noise."""
     needs: Callable[[Any, int, int, int], str | None]
-    """(config, in_channels, height, width) -> what the family needs and these lack; None: they fit"""
+    """(config, in_channels, height, width) -> in words what the family needs and does not get; None: they fit."""
     stem: str | None = None
-    """The weight that the input channels are read from; None: they are 3, or there are none."""
+    """Name of the weight (out, in, k, k) whose second dimension counts the input channels; None: these are 3, or
+    there are none."""
     normal_init: bool = True
-    """Whether weights start as N(0, 0.02) and biases at 0; else as the modules themselves draw them."""
+    """Whether weights start as N(0, 0.02) and biases at 0. If False, they start as the modules draw them."""
     latent: Callable[[Any], int] | None = None
-    """config -> numbers of one input, of a family that takes noise."""
+    """Config -> how many numbers one input has, for a family that takes noise; None: it takes pictures."""
     size: Callable[[Any], tuple[int, int]] | None = None
-    """config -> (height, width) of its pictures, where the config alone tells."""
+    """Config -> (height, width) of its pictures; None: the config alone does not tell."""
     bounded: bool = True
-    """Whether outputs lie in [-1, 1]; else they do once trained, about, and are clamped to be shown."""
+    """Whether outputs lie in [-1, 1].
+
+    If False, they lie about there once trained, and are clamped to be shown.
+    """
 
 
 GENERATORS: dict[str, Family] = {
@@ -74,24 +88,28 @@ GENERATORS: dict[str, Family] = {
         bounded=False,
     ),
 }
+"""`family` of a config -> the family."""
 
 
 def check(config: Generator, in_channels: int, height: int, width: int, where: str) -> None:
-    """Raises ConfigError where a generator cannot take pictures of this size."""
-    if (needed := GENERATORS[config.family].needs(config, in_channels, height, width)) is not None:
+    """Raises ConfigError, which names the config as `where`, if a generator cannot be used at this size.
+
+    Height and width are those of an input, or of a picture where the family takes noise.
+    """
+    if (needs := GENERATORS[config.family].needs(config, in_channels, height, width)) is not None:
         raise ConfigError(
-            f"{where}: {config.family} needs {needed}, given {in_channels} channels of {height}x{width}"
+            f"{where}: {config.family} needs {needs}, given {in_channels} channels of {height}x{width}"
         )
 
 
 def input_channels(config: Generator, state: Mapping[str, Tensor]) -> int:
-    """Of the generator that these weights belong to; 3 for one that takes noise."""
+    """Channels of the inputs of the generator with the weights `state`; 3 for one that takes noise."""
     stem = GENERATORS[config.family].stem
     return 3 if stem is None else state[stem].shape[1]
 
 
 def input_shape(config: Generator, in_channels: int, height: int, width: int) -> tuple[int, ...]:
-    """Of one input, without the batch."""
+    """Shape of one input, without the batch dimension: (in_channels, height, width), or (latent,) for noise."""
     latent = GENERATORS[config.family].latent
     return (in_channels, height, width) if latent is None else (latent(config),)
 
@@ -99,11 +117,13 @@ def input_shape(config: Generator, in_channels: int, height: int, width: int) ->
 def discriminator(
     config: PatchDiscriminator | SaganDiscriminator | StyleganDiscriminator, in_channels: int
 ) -> nn.Module:
-    """Scores pictures of `in_channels`, which is 3 for those that see no condition."""
+    """A discriminator, which gives scores for pictures (B, in_channels, H, W); unbounded.
+
+    A PatchGAN scores every patch, (B, 1, h, w), and may see a condition beside the picture. Those of SAGAN
+    and StyleGAN2 score whole pictures of 3 channels, (B,).
+    """
     if isinstance(config, PatchDiscriminator):
         return patchgan.build(config, in_channels)
-    return (
-        sagan.Discriminator(config)
-        if isinstance(config, SaganDiscriminator)
-        else stylegan2.Discriminator(config)
-    )
+    if isinstance(config, SaganDiscriminator):
+        return sagan.Discriminator(config)
+    return stylegan2.Discriminator(config)

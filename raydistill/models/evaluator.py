@@ -1,6 +1,8 @@
-"""The evaluator: a small network that predicts something of a real picture, and whose bottleneck gives features.
+"""The evaluator: a small network that predicts something of a picture, and whose bottleneck gives features.
 
-Of data in pairs it predicts the input: an encoder-decoder. Of other pictures their class, or how they were turned: the encoder alone.
+It is trained on real pictures and then scores generated ones. For paired data it predicts the input, with an
+encoder and a decoder. For other data it predicts the class of a picture, or by how much it was rotated, with
+the encoder alone. `networks.evaluator_task` says which of these it is.
 """
 
 from typing import NamedTuple
@@ -13,14 +15,20 @@ from raydistill.config.architectures import EvaluatorNetwork
 
 
 class EvaluatorOutput(NamedTuple):
+    """What the evaluator gives for B pictures."""
+
     prediction: Tensor
-    """(B, out_channels, H, W): class scores, or the input picture. (B, out_channels): scores of a whole picture's classes."""
+    """(B, out_channels, H, W): class scores of each pixel, or the input picture. For whole pictures
+    (B, num_classes): class scores."""
     features: Tensor
-    """(B, feature_width): bottleneck means."""
+    """(B, feature_width): means over the bottleneck."""
 
 
 class PixelEvaluator(nn.Module):
-    """(B, 3, H, W) in [-1, 1] -> Evaluatorment; H and W divisible by 4. Group norm: no batch statistics."""
+    """Predicts something of every pixel of pictures (B, 3, H, W) in [-1, 1], H and W divisible by 4.
+
+    Its norms are group norms, so that a prediction does not depend on the other pictures of the batch.
+    """
 
     def __init__(self, config: EvaluatorNetwork, out_channels: int):
         super().__init__()
@@ -32,6 +40,7 @@ class PixelEvaluator(nn.Module):
         self.head = nn.Conv2d(w, out_channels, 1)
 
     def forward(self, picture: Tensor) -> EvaluatorOutput:
+        """Prediction and features of pictures (B, 3, H, W)."""
         full = self.fine(picture)
         half = self.middle(full)
         quarter = self.coarse(half)
@@ -41,7 +50,7 @@ class PixelEvaluator(nn.Module):
 
 
 class PictureEvaluator(nn.Module):
-    """(B, 3, H, W) in [-1, 1] -> Evaluatorment of whole pictures; H and W at least 4."""
+    """Predicts the class of whole pictures (B, 3, H, W) in [-1, 1], H and W at least 4."""
 
     def __init__(self, config: EvaluatorNetwork, num_classes: int):
         super().__init__()
@@ -50,12 +59,13 @@ class PictureEvaluator(nn.Module):
         self.head = nn.Linear(config.feature_width, num_classes)
 
     def forward(self, picture: Tensor) -> EvaluatorOutput:
+        """Prediction and features of pictures (B, 3, H, W)."""
         features = self.coarse(self.middle(self.fine(picture))).mean((2, 3))
         return EvaluatorOutput(self.head(features), features)
 
 
 def _encoder(config: EvaluatorNetwork) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
-    """At full, half and quarter size."""
+    """Its stages at full, half and quarter size."""
     w, f = config.width, config.feature_width
     return (
         nn.Sequential(_conv(3, w), _conv(w, w)),

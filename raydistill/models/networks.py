@@ -1,4 +1,7 @@
-"""Networks from configs, with initial weights from a seed; finished networks as folders that load as data."""
+"""New networks from configs, with initial weights from a seed.
+
+The weights depend on (seed, purpose) alone: PyTorch's global random state is neither used nor changed.
+"""
 
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
@@ -20,86 +23,115 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def generator(config: Generator, info: DataInfo, seed: int, purpose: str = "generator") -> nn.Module:
-    """Weights as the family's source draws them: N(0, 0.02) and biases 0 for pix2pix's."""
+    """A generator for these data.
+
+    Args:
+        config: its family and widths.
+        info: the data, which give the number of input channels.
+        seed: seed of the initial weights. They are drawn as in the family's source: for those of pix2pix,
+            weights from N(0, 0.02) and biases 0.
+        purpose: part of the name of the random stream, so that two generators of one training differ.
+    """
     family = GENERATORS[config.family]
     init = _init_normal if family.normal_init else lambda module: module
     return _seeded(seed, f"init/{purpose}", lambda: init(family.build(config, info.input_channels)))
 
 
 def layers(config: Generator, info: DataInfo) -> Table:
-    """The generator as a table of layers: for the input's size, or for the picture's where there is no input."""
+    """The generator as a table of layers, at the size of these data."""
     family = GENERATORS[config.family]
     return family.layers(config, info.input_channels, *size_for(config, info))
 
 
 def size_for(config: Generator, info: DataInfo) -> tuple[int, int]:
-    """What a family counts and checks its sizes by: the input's, or the picture's where there is none."""
+    """(height, width) that a generator's table is made for: an input's, or a picture's where it takes noise."""
     return info.input_size if GENERATORS[config.family].takes == "picture" else (info.height, info.width)
 
 
 def discriminator(config: PatchDiscriminator, info: DataInfo, seed: int) -> nn.Module:
-    """Sees input and picture together."""
-    return _seeded(
-        seed, "init/discriminator", lambda: _init_normal(patchgan.build(config, info.input_channels + 3))
-    )
+    """A discriminator that sees input and picture together, concatenated: (B, input_channels + 3, H, W)."""
+    in_channels = info.input_channels + 3
+    return _seeded(seed, "init/discriminator", lambda: _init_normal(patchgan.build(config, in_channels)))
 
 
 def picture_discriminator(config: Any, seed: int, purpose: str = "discriminator") -> nn.Module:
-    """Sees pictures alone. Weights as its source draws them: N(0, 0.02) and biases 0 for PatchGANs."""
+    """A discriminator that sees pictures alone, (B, 3, H, W).
+
+    Weights are drawn as in its source: for PatchGANs, from N(0, 0.02) and biases 0. `purpose` is part of the
+    name of the random stream, so that two discriminators of one training differ.
+    """
     init = _init_normal if isinstance(config, PatchDiscriminator) else lambda module: module
     return _seeded(seed, f"init/{purpose}", lambda: init(models.discriminator(config, 3)))
 
 
 def energy(config: EnergyNetwork, info: DataInfo, seed: int) -> EnergyModel:
+    """An energy network for pictures of these data.
+
+    Raises ConfigError where it is too deep for their size.
+    """
     return _seeded(seed, "init/energy", lambda: EnergyModel(config, info.height, info.width))
 
 
 def critic(config: PatchDiscriminator, seed: int) -> nn.Module:
-    """Sees two pictures together."""
+    """A critic that sees two pictures together, concatenated: (B, 6, H, W)."""
     return _seeded(seed, "init/critic", lambda: _init_normal(patchgan.build(config, 6)))
 
 
-def evaluator_task(info: DataInfo) -> Literal["pixels", "input", "classes", "turns"]:
-    """What an evaluator of these data predicts: the class of each pixel, the input picture, the picture's class, or its quarter turns."""
+EvaluatorTask = Literal["pixel_class", "input_picture", "picture_class", "rotation"]
+"""What an evaluator predicts of a picture: the class of each pixel, the input picture that belongs to it, the class
+of the whole picture, or by how many quarter turns it was rotated (Gidaris et al. 2018)."""
+
+
+def evaluator_task(info: DataInfo) -> EvaluatorTask:
+    """What an evaluator of these data predicts: whatever they can supervise, in the order of `EvaluatorTask`."""
     if info.has_labels:
-        return "pixels"
+        return "pixel_class"
     if info.layout == "aligned":
-        return "input"
-    return "classes" if info.picture_classes else "turns"
+        return "input_picture"
+    return "picture_class" if info.picture_classes else "rotation"
 
 
 def evaluator(config: EvaluatorNetwork, info: DataInfo, seed: int) -> PixelEvaluator | PictureEvaluator:
-    kind = evaluator_task(info)
-    if kind in ("pixels", "input"):
+    """An evaluator for these data: of pixels or of whole pictures, as `evaluator_task` says."""
+    if evaluator_task(info) in ("pixel_class", "input_picture"):
         return _seeded(seed, "init/judge", lambda: PixelEvaluator(config, info.num_classes or 3))
-    return _seeded(seed, "init/judge", lambda: PictureEvaluator(config, len(info.picture_classes) or 4))
+    num_quarter_turns = 4
+    num_classes = len(info.picture_classes) or num_quarter_turns
+    return _seeded(seed, "init/judge", lambda: PictureEvaluator(config, num_classes))
 
 
 def empty(training: Training, info: DataInfo) -> dict[str, nn.Module]:
-    """Generator and discriminators without weights, by the path of what decides about their norm."""
-    found: dict[str, nn.Module] = {}
-    for path, owner in (("", training), ("mi.", getattr(training, "mi", None))):
+    """The generator and the discriminators of a training, on the meta device: shapes without weights.
+
+    Keys are paths in the training's config: "generator", "mi.discriminator" and so on; for a network whose
+    config has a norm, the path of that norm.
+    """
+    networks: dict[str, nn.Module] = {}
+    for prefix, owner in (("", training), ("mi.", getattr(training, "mi", None))):
         for name in ("generator", "discriminator"):
-            if (config := getattr(owner, name, None)) is not None:
-                with torch.device("meta"):
-                    built = (
-                        generator(config, info, 0) if name == "generator" else models.discriminator(config, 3)
-                    )
-                found[f"{path}{name}{'.norm' * hasattr(config, 'norm')}"] = built
-    return found
+            if (config := getattr(owner, name, None)) is None:
+                continue
+            path = f"{prefix}{name}.norm" if hasattr(config, "norm") else f"{prefix}{name}"
+            with torch.device("meta"):
+                if name == "generator":
+                    networks[path] = generator(config, info, 0)
+                else:
+                    networks[path] = models.discriminator(config, 3)
+    return networks
 
 
 def _seeded(seed: int, purpose: str, build: Callable[[], Module]) -> Module:
+    """The network that `build` makes, with PyTorch's random state seeded for it and then put back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_key(seed, purpose))
         return build()
 
 
 def _init_normal(module: nn.Module) -> nn.Module:
+    """Draws the weights of all convolutions from N(0, 0.02) and sets their biases to 0."""
     for layer in module.modules():
-        if (
-            isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and not layer.weight.is_meta
-        ):  # meta: torch would import its compiler for it
+        # on the meta device there is nothing to draw, and torch would import its compiler for it
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and not layer.weight.is_meta:
             nn.init.normal_(layer.weight, 0.0, 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

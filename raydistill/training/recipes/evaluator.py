@@ -1,4 +1,4 @@
-"""The evaluator, supervised by what the data have: see `networks.judged`.
+"""The evaluator, supervised by what the data have: see `networks.evaluator_task`.
 
 Classes of pixels or pictures by cross entropy, input pictures by L1. Of pictures without any, the quarter turns that their middle square
 has been given (Gidaris et al. 2018).
@@ -33,12 +33,12 @@ def build(job: Job, setup: Setup) -> Recipe:
 
     def forward(step: Step) -> None:
         pictures = step.batch.target
-        if kind == "turns":
+        if kind == "rotation":
             pictures = turned(pictures, turns_of(training.seed, step.positions))
         step.output = evaluator(pictures).prediction
 
     def evaluator_loss(step: Step) -> tuple[Tensor, Numbers]:
-        if kind == "input":
+        if kind == "input_picture":
             loss = F.l1_loss(step.output, step.batch.inputs)
         elif step.batch.labels is not None:
             # over all pixels, where ignored ones count 0: so the loss of a batch is the mean of those of its parts
@@ -53,11 +53,11 @@ def build(job: Job, setup: Setup) -> Recipe:
 
     def measured(network: nn.Module, part: Batch) -> tuple[Tensor, Tensor]:
         """Predictions, and what is added up of them: confusion counts (C, C), or (right, number), or (error, number)."""
-        if kind == "pixels":
+        if kind == "pixel_class":
             assert part.labels is not None
             prediction = network(part.target).prediction
             return prediction, confusion_counts(prediction, part.labels, info.ignore_index)
-        if kind == "input":
+        if kind == "input_picture":
             prediction = network(part.target).prediction
             error = (prediction - part.inputs).abs().double().sum()
             return prediction, torch.stack([error, torch.full_like(error, prediction.numel())])
@@ -81,9 +81,9 @@ def build(job: Job, setup: Setup) -> Recipe:
         broken = torch.stack([~torch.isfinite(prediction).all() for prediction, _ in found]).float().sum()
         require_finite(broken, "a prediction of the evaluator", workers)
         counts = total(torch.stack([count for _, count in found]).sum(0), workers)
-        if kind == "pixels":
+        if kind == "pixel_class":
             return {"val/miou": mean_iou(counts)}
-        return {"val/input_l1" if kind == "input" else "val/accuracy": float(counts[0] / counts[1])}
+        return {"val/input_l1" if kind == "input_picture" else "val/accuracy": float(counts[0] / counts[1])}
 
     phases = (phase("evaluator", evaluator, training.optimizer, evaluator_loss),)
     return Recipe(
