@@ -44,7 +44,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 NUM_STEPS, POSITIVES, SEEDS = (0, 3, 10), ("teacher", "target"), (0, 1, 2)
-PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
+FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the way from s to t, where the term is evaluated."""
 BATCH, HELD_OUT, CPU = 8, 64, torch.device("cpu")
 
 
@@ -136,7 +137,7 @@ def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) ->
     at_s = student_mi_loss(term.energy, pairs.positive, negatives, s)
     along = [
         student_mi_loss(term.energy, pairs.positive, negatives, (s + a * (pairs.t - s)).detach()).item()
-        for a in PLACES
+        for a in FRACTIONS
     ]
     pos, neg = pair_energies(term.energy, pairs.positive, negatives, s.detach())
     return {
@@ -207,7 +208,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
                 curve = np.mean(here, 0)
                 style = "-" if positive == "teacher" else "--"
                 axes[i][j].plot(
-                    PLACES, curve - curve[0], style, color=f"C{k}", label=f"K {steps}, {positive}"
+                    FRACTIONS, curve - curve[0], style, color=f"C{k}", label=f"K {steps}, {positive}"
                 )
         axes[i][j].axhline(0, color="0.7", lw=0.8)
         axes[i][j].set_title(f"{data}: start {start}", fontsize=9)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from raydistill.config.architectures import Generator, StyleganGenerator
 from raydistill.errors import ConfigError
 from raydistill.models import GENERATORS, input_shape, pruning
+from raydistill.models.channel_groups import LAYER_CHANNELS, LayerChannels
 from raydistill.models.pruning import content_scores, l1_scores, require_narrower, student_state
 from raydistill.models.saved import with_weights
 
@@ -53,14 +54,13 @@ def test_a_student_of_any_smaller_widths_is_whole_and_puts_out_pictures(family: 
         assert bool(pictures.isfinite().all())
 
 
-def silent(place: pruning.Place, full: dict[str, int], lost: dict[str, int]) -> list[int]:
-    """Where a tensor's axis counts the first channels of each group, as many as the narrower student lacks."""
-    assert place.out is not None
-    found, start = [], 0
-    for group in pruning._groups(place.out):
-        found += range(start * place.each, (start + lost[group]) * place.each)
+def silent(layer: LayerChannels, full: dict[str, int], lost: dict[str, int]) -> list[int]:
+    """Indices of the first channels of each group that a layer puts out, as many as the narrower student lacks."""
+    indices, start = list[int](), 0
+    for group in layer.output_groups:
+        indices += range(start * layer.per_channel, (start + lost[group]) * layer.per_channel)
         start += full[group]
-    return found
+    return indices
 
 
 @pytest.mark.parametrize(
@@ -74,26 +74,23 @@ def test_channels_that_do_nothing_are_the_ones_that_go(case: Case) -> None:
     Not so for SAGAN: what is left of a weight has a spectral norm of its own.
     """
     teacher = shaken(case)
-    state, places, config = (
-        teacher.state_dict(),
-        list(pruning.PLACES[type(case.config)](case.config)),
-        narrower(case.config),
-    )
-    full = pruning._sizes(places, state)
-    sizes = pruning._sizes(places, GENERATORS[config.family].build(config, case.in_channels).state_dict())
+    state, config = teacher.state_dict(), narrower(case.config)
+    layers = list(LAYER_CHANNELS[type(case.config)](case.config))
+    full = pruning._group_sizes(layers, state)
+    narrow = GENERATORS[config.family].build(config, case.in_channels).state_dict()
+    sizes = pruning._group_sizes(layers, narrow)
     lost = {group: full[group] - sizes[group] for group in full}
     with torch.no_grad():
-        for place in places:
+        for layer in layers:
             for leaf in ("weight", "bias", "running_mean", "parametrizations.weight.original"):
-                value = state.get(f"{place.name}.{leaf}")
-                if place.out is not None and value is not None and not place.name.endswith("affine"):
-                    gone = silent(place, full, lost)
-                    value[(slice(None), gone) if place.transposed and value.ndim > 1 else gone] = 0
-        for place in places if "constant" in state else ():
-            if (
-                place.equalised
-            ):  # StyleGAN2's demodulation sees what a channel is taken in with, even where it is silent
-                state[f"{place.name}.weight"][:, 0] = 0
+                value = state.get(f"{layer.name}.{leaf}")
+                if layer.outputs is not None and value is not None and not layer.name.endswith("affine"):
+                    gone = silent(layer, full, lost)
+                    value[(slice(None), gone) if layer.transposed and value.ndim > 1 else gone] = 0
+        for layer in layers if "constant" in state else ():
+            # StyleGAN2's demodulation sees the weights that take a channel in, even where the channel is silent
+            if layer.equalised:
+                state[f"{layer.name}.weight"][:, 0] = 0
         for name, value in state.items():
             if name.endswith("noise_strength"):
                 value.zero_()
