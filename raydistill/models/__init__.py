@@ -40,9 +40,9 @@ class Family(NamedTuple):
     Height and width are those of an input, or
     of a picture where the family takes noise."""
     needs: Callable[[Any, int, int, int], str | None]
-    """(config, in_channels, height, width) -> in words what the family needs and does not get; None: they fit."""
+    """(config, in_channels, height, width) -> what the family needs and does not get; None: it fits."""
     stem: str | None = None
-    """Name of the weight (out, in, k, k) whose second dimension counts the input channels; None: these are 3, or
+    """Name of the weight (out, in, k, k) that shows the number of input channels; None: these are 3, or
     there are none."""
     normal_init: bool = True
     """Whether weights start as N(0, 0.02) and biases at 0. If False, they start as the modules draw them."""
@@ -109,7 +109,7 @@ def input_channels(config: Generator, state: Mapping[str, Tensor]) -> int:
 
 
 def input_shape(config: Generator, in_channels: int, height: int, width: int) -> tuple[int, ...]:
-    """Shape of one input, without the batch dimension: (in_channels, height, width), or (latent,) for noise."""
+    """Shape of one input, without the batch: (in_channels, height, width), or (latent,) for noise."""
     latent = GENERATORS[config.family].latent
     return (in_channels, height, width) if latent is None else (latent(config),)
 

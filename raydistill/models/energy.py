@@ -1,8 +1,11 @@
 """The energy network E(t, s) of the variational distribution q(t|s) = exp(-E(t, s)) / Z(s).
 
-Source: "Information-Theoretic GAN Compression with Variational Energy-based Model" (NeurIPS 2022) and its first author's code.
-What differs: a power iteration happens once per forward in training mode only, so not in Langevin steps (which run in eval mode:
-the weights do not change between them) and not in the student's step.
+Here t is the teacher's picture and s is the student's.
+
+Source: "Information-Theoretic GAN Compression with Variational Energy-based Model" (NeurIPS 2022) and its
+first author's code. What differs: a power iteration happens once per forward, in training mode only. So there
+is none in Langevin steps, which run in eval mode as the weights do not change between them, and none in the
+student's step.
 """
 
 import itertools
@@ -18,10 +21,14 @@ from raydistill.config.architectures import EnergyNetwork
 from raydistill.errors import ConfigError
 
 _EPSILON = 1e-6
+"""Added to the largest singular value before it is divided by."""
 
 
 class EnergyModel(nn.Module):
-    """(t, s), each (B, 3, H, W) in [-1, 1] -> energies (B,), unbounded."""
+    """The energies E(t, s), (B,) and unbounded, of pictures t and s, each (B, 3, H, W) in [-1, 1].
+
+    Raises ConfigError when built, where the network is too deep for pictures of this size.
+    """
 
     def __init__(self, config: EnergyNetwork, height: int, width: int):
         super().__init__()
@@ -32,10 +39,14 @@ class EnergyModel(nn.Module):
         self.head = SpectralConv(widths[-1], 1, 1)
 
     def forward(self, t: Tensor, s: Tensor) -> Tensor:
+        """Energies (B,) of pictures t and s, each (B, 3, H, W)."""
         return self.given(s)(t)
 
     def given(self, s: Tensor) -> Callable[[Tensor], Tensor]:
-        """t -> E(t, s). The first convolution is linear, so its half that sees s is computed once: for chains that share one s."""
+        """The function t -> E(t, s), for a chain that moves t and leaves s.
+
+        The first convolution is linear in (t, s), so its part that sees s is computed once.
+        """
         weight, bias = self.stem.operands()
         seen_of_s = F.conv2d(_shrink(s), weight[:, 3:], bias, padding=1)
 
@@ -50,7 +61,10 @@ class EnergyModel(nn.Module):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """Eval mode, with the kernels computed once and without a graph: for Langevin chains, which leave them alone."""
+        """In this context the kernels are computed once, without a graph: Langevin chains do not change them.
+
+        The network is put into eval mode, and stays in it.
+        """
         convs = [module for module in self.modules() if isinstance(module, SpectralConv)]
         self.eval()
         try:
@@ -64,24 +78,29 @@ class EnergyModel(nn.Module):
 
 
 def num_blocks(config: EnergyNetwork, height: int, width: int, where: str = "energy.num_blocks") -> int:
-    """The number of residual blocks at a picture size. Raises ConfigError where so many halvings leave nothing of a picture."""
+    """The number of residual blocks for pictures of this size.
+
+    Raises:
+        ConfigError: so many halvings leave nothing of a picture. The message names the number as `where`.
+    """
     size = min(height, width)
     most = int(math.log2((size + 1) // 2)) if size > 2 else 0
-    asked = config.num_blocks or int(math.log2(size)) - 1
-    if not 1 <= asked <= most:
+    number = config.num_blocks or int(math.log2(size)) - 1
+    if not 1 <= number <= most:
+        advice = f"at most {most} do; lower it"
+        if not most:
+            advice = "which are too small for any; 3 pixels or more are needed"
         raise ConfigError(
-            f"{where}: {asked} residual blocks do not fit pictures of {height}x{width}, "
-            + (
-                f"at most {most} do; lower it"
-                if most
-                else "which are too small for any; 3 pixels or more are needed"
-            )
+            f"{where}: {number} residual blocks do not fit pictures of {height}x{width}, {advice}"
         )
-    return asked
+    return number
 
 
 class EnergyBlock(nn.Module):
-    """Two convolutions beside a shortcut, then the mean of 2x2; the branch starts at zero and its last convolution is capped at norm 1."""
+    """Two convolutions beside a shortcut, which halve the size.
+
+    The branch starts at about zero, as its last convolution does. The norm of that one is at most 1.
+    """
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -94,20 +113,31 @@ class EnergyBlock(nn.Module):
         )
 
     def forward(self, h: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H // 2, W // 2)."""
         branch = self.second(F.leaky_relu(self.first(h), 0.01))
         return F.leaky_relu(branch + self.shortcut(h), 0.01)
 
 
 class SpectralConv(nn.Conv2d):
-    """A convolution divided by the largest singular value sigma of its weight matrix (out, in * k * k).
+    """A convolution with spectral normalisation: W is divided by its largest singular value sigma.
 
-    `lower_bounded`: W / (sigma + 1e-6) * min(sigma + 1e-6, 1), so a weight of norm below 1 is left as it is.
-    `halves`: followed by the mean of 2x2. Both are linear, so they are one convolution of stride 2 whose 4x4 kernel is the mean of the
-    3x3 kernel in its four places: 4 multiplications for each input value instead of 9.
-    sigma comes from the detached weight by one power iteration a forward in training mode; no gradient runs through it.
+    W is the weight as a matrix (out, in * k * k). The power iteration that finds sigma takes one step per
+    forward in training mode; no gradient runs through sigma.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output.
+        kernel_size: k, the side of the kernel.
+        std: standard deviation of the initial weights; biases start at 0.
+        lower_bounded: if True, W / (sigma + 1e-6) is multiplied by min(sigma + 1e-6, 1). So a weight of norm
+            below 1 is used as it is.
+        halves: if True, the mean of 2x2 pixels follows. Both are linear, so together they are one convolution
+            of stride 2, whose 4x4 kernel is the mean of the 3x3 kernel at its four positions. This takes 4
+            multiplications for each input value instead of 9.
     """
 
     u: Tensor
+    """(out,): the power iteration's estimate of the first left singular vector."""
     bias: nn.Parameter
 
     def __init__(
@@ -128,6 +158,7 @@ class SpectralConv(nn.Conv2d):
         self.register_buffer("u", F.normalize(torch.randn(out_channels), dim=0))
 
     def normalised_weight(self) -> Tensor:
+        """W / sigma, (out, in, k, k). In training mode, takes a step of the power iteration first."""
         with torch.no_grad():
             matrix = self.weight.detach().flatten(1)
             back = matrix.mT @ self.u
@@ -141,7 +172,7 @@ class SpectralConv(nn.Conv2d):
         return self.weight * factor
 
     def operands(self) -> tuple[Tensor, Tensor]:
-        """Kernel and bias as they are applied."""
+        """Kernel and bias as they are applied; the kernel is 4x4 if the convolution also halves."""
         if self.frozen is not None:
             return self.frozen
         weight = self.normalised_weight()
@@ -150,9 +181,10 @@ class SpectralConv(nn.Conv2d):
         return weight.contiguous(memory_format=torch.channels_last), self.bias
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H, W), or half of this height and width."""
         return F.conv2d(x, *self.operands(), stride=2 if self.halves else 1, padding=self.padding)
 
 
 def _shrink(picture: Tensor) -> Tensor:
-    """(B, 3, H, W) at half the size, laid out pixel by pixel: convolutions of few channels are then faster."""
+    """(B, 3, H, W) at half the size, channels last: convolutions of few channels are faster like this."""
     return F.avg_pool2d(picture, 3, 2, 1).contiguous(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""Image enhancement: a residual network without norms, for denoising (scale 1) and super-resolution (scale 2 or 4).
+"""Image enhancement: a residual network without norms, for denoising (scale 1) and super-resolution (2 or 4).
 
-Source: Lim et al. 2017 (EDSR). What differs: the input, enlarged bilinearly, is added to what the network puts out, and the sum is
-clamped to [-1, 1].
+Source: Lim et al. 2017 (EDSR). What differs: the input, enlarged bilinearly, is added to the output of the
+network, and the sum is clamped to [-1, 1].
 """
 
 import math
@@ -33,6 +33,7 @@ class Enhance(nn.Module):
         self.head = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Enhanced pictures."""
         first = h = self.stem(x)
         for block in self.blocks:
             h = block(h)
@@ -44,29 +45,35 @@ class Enhance(nn.Module):
 
 
 class EnhanceBlock(nn.Module):
+    """Two 3x3 convolutions with a ReLU between them, beside a shortcut."""
+
     def __init__(self, trunk: int, hidden: int):
         super().__init__()
         self.first = nn.Conv2d(trunk, hidden, 3, padding=1)
         self.second = nn.Conv2d(hidden, trunk, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, trunk, H, W) -> the same shape."""
         return x + self.second(self.first(x).relu())
 
 
 def build(config: EnhanceGenerator, in_channels: int) -> nn.Module:
+    """`Enhance`, whose inputs have 3 channels."""
     return Enhance(config)
 
 
 def needs(config: EnhanceGenerator, in_channels: int, height: int, width: int) -> str | None:
+    """What the network needs and does not get at this size, in words; None: it fits."""
     return "pictures of 3 channels" if in_channels != 3 else None
 
 
 def num_doublings(config: EnhanceGenerator) -> int:
+    """How often the network doubles height and width: 0, 1 or 2."""
     return int(math.log2(config.scale))
 
 
 def layers(config: EnhanceGenerator, in_channels: int, height: int, width: int) -> Table:
-    """The convolutions of `Enhance` as a table; height and width are the input's."""
+    """The convolutions of `Enhance` as a table, for inputs of this height and width."""
     w, positions, channels = config.widths, height * width, config.widths.trunk
     block: Table = [
         Layer(w.trunk, w.hidden, 3, positions, True),

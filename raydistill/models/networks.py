@@ -44,7 +44,7 @@ def layers(config: Generator, info: DataInfo) -> Table:
 
 
 def size_for(config: Generator, info: DataInfo) -> tuple[int, int]:
-    """(height, width) that a generator's table is made for: an input's, or a picture's where it takes noise."""
+    """(height, width) that a generator's table is for: an input's, or a picture's where it takes noise."""
     return info.input_size if GENERATORS[config.family].takes == "picture" else (info.height, info.width)
 
 
@@ -78,12 +78,12 @@ def critic(config: PatchDiscriminator, seed: int) -> nn.Module:
 
 
 EvaluatorTask = Literal["pixel_class", "input_picture", "picture_class", "rotation"]
-"""What an evaluator predicts of a picture: the class of each pixel, the input picture that belongs to it, the class
-of the whole picture, or by how many quarter turns it was rotated (Gidaris et al. 2018)."""
+"""What an evaluator predicts of a picture: the class of each pixel, the input picture that belongs to it, the
+class of the whole picture, or by how many quarter turns it was rotated (Gidaris et al. 2018)."""
 
 
 def evaluator_task(info: DataInfo) -> EvaluatorTask:
-    """What an evaluator of these data predicts: whatever they can supervise, in the order of `EvaluatorTask`."""
+    """What an evaluator of these data predicts: the first of `EvaluatorTask` that they can supervise."""
     if info.has_labels:
         return "pixel_class"
     if info.layout == "aligned":

@@ -1,6 +1,6 @@
-"""The discriminators of pix2pix: PatchGAN, and the pixel discriminator where `num_layers` is 0.
+"""The discriminators of pix2pix (Isola et al. 2017): PatchGAN, and the pixel discriminator (`num_layers` 0).
 
-Source: layer facts of junyanz's n-layer and pixel discriminators. Input: condition and picture, concatenated.
+Source: layer facts of junyanz's n-layer and pixel discriminators.
 """
 
 from torch import nn
@@ -10,49 +10,48 @@ from raydistill.errors import ConfigError
 
 
 def build(config: PatchDiscriminator, in_channels: int) -> nn.Sequential:
-    """(B, in_channels, H, W) -> (B, 1, h, w), a score a patch or pixel; unbounded."""
+    """(B, in_channels, H, W) -> scores (B, 1, h, w), one for each patch or pixel; unbounded.
+
+    The input is a picture, a condition and a picture, or two pictures, concatenated.
+    """
+    width, bias = config.width, config.norm == "instance"
     if config.num_layers == 0:
-        inner = _normed(
-            nn.Conv2d(config.width, 2 * config.width, 1, bias=config.norm == "instance"), config.norm
-        )
-        return nn.Sequential(
-            nn.Conv2d(in_channels, config.width, 1),
-            nn.LeakyReLU(0.2, True),
-            *inner,
-            nn.Conv2d(2 * config.width, 1, 1),
-        )
-    layers: list[nn.Module] = [nn.Conv2d(in_channels, config.width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
-    previous = config.width
+        inner = _with_norm(nn.Conv2d(width, 2 * width, 1, bias=bias), config.norm)
+        first, last = nn.Conv2d(in_channels, width, 1), nn.Conv2d(2 * width, 1, 1)
+        return nn.Sequential(first, nn.LeakyReLU(0.2, True), *inner, last)
+    layers: list[nn.Module] = [nn.Conv2d(in_channels, width, 4, 2, 1), nn.LeakyReLU(0.2, True)]
+    previous = width
     for index in range(1, config.num_layers + 1):
-        channels = config.width * min(2**index, 8)
+        channels = width * min(2**index, 8)
         stride = 1 if index == config.num_layers else 2
-        layers += _normed(
-            nn.Conv2d(previous, channels, 4, stride, 1, bias=config.norm == "instance"), config.norm
-        )
+        layers += _with_norm(nn.Conv2d(previous, channels, 4, stride, 1, bias=bias), config.norm)
         previous = channels
     return nn.Sequential(*layers, nn.Conv2d(previous, 1, 4, 1, 1))
 
 
-def _normed(conv: nn.Conv2d, norm: str) -> list[nn.Module]:
+def _with_norm(conv: nn.Conv2d, norm: str) -> list[nn.Module]:
+    """The convolution, its norm and a leaky ReLU."""
     channels = conv.out_channels
-    return [
-        conv,
-        nn.InstanceNorm2d(channels) if norm == "instance" else nn.BatchNorm2d(channels),
-        nn.LeakyReLU(0.2, True),
-    ]
+    norm_layer = nn.InstanceNorm2d(channels) if norm == "instance" else nn.BatchNorm2d(channels)
+    return [conv, norm_layer, nn.LeakyReLU(0.2, True)]
 
 
 def check(config: PatchDiscriminator, height: int, width: int, where: str) -> None:
-    """Raises ConfigError where a picture is too small: a norm needs two or more values, the scores one."""
+    """Raises ConfigError, which names the number of layers as `where`, if pictures are too small for so many.
+
+    A norm needs two values or more per channel, and the scores need one.
+    """
     if config.num_layers == 0:
         return
-    height_left, width_left = height // 2, width // 2
+    rows, columns = height // 2, width // 2
     for index in range(1, config.num_layers + 2):
-        halves = index < config.num_layers
-        height_left, width_left = ((side // 2 if halves else side - 1) for side in (height_left, width_left))
-        if min(height_left, width_left) < 1 or (
-            index <= config.num_layers and height_left == width_left == 1
-        ):
+        if index < config.num_layers:
+            rows, columns = rows // 2, columns // 2
+        else:
+            rows, columns = rows - 1, columns - 1
+        has_norm = index <= config.num_layers
+        if min(rows, columns) < 1 or (has_norm and rows == columns == 1):
             raise ConfigError(
-                f"{where}: {config.num_layers} layers leave nothing of pictures of {height}x{width}; lower it, or use larger pictures"
+                f"{where}: {config.num_layers} layers leave nothing of pictures of {height}x{width}; "
+                "lower it, or use larger pictures"
             )

@@ -1,8 +1,7 @@
-"""The ResNet generator of CycleGAN and pix2pix, with a width per stage, and GAN Compression's with separable convolutions in its blocks.
+"""The ResNet generator of CycleGAN and pix2pix, and GAN Compression's mobile one with separable convolutions.
 
-Source: layer facts of junyanz's ResNet generator and of GAN Compression's mobile one. What differs: the stage widths are free, the width
-inside residual blocks is too, and the input may have any number of channels. `layers` is the same network as a table, for costs without
-modules.
+Source: layer facts of junyanz's ResNet generator and of GAN Compression's mobile one. What differs: the width
+of each stage and the width inside residual blocks are free, and the input may have any number of channels.
 """
 
 from torch import Tensor, nn
@@ -44,25 +43,28 @@ def layers(config: AnyResnet, in_channels: int, height: int, width: int) -> Tabl
         Layer(w.up, w.head, 3, half, bias, norm, growth=4),
         Layer(w.head, 3, 7, full, True),
     ]
-    blocks = _separable if config.family == "mobile_resnet" else _full
-    known: dict[int, Table] = {}
+    convolution = _separable if config.family == "mobile_resnet" else _full
+    blocks: dict[int, Table] = {}  # by hidden width: most blocks are alike, and a search counts many networks
     for hidden in hidden_widths(config):
-        if hidden not in known:
-            known[hidden] = [*blocks(w.trunk, hidden, quarter, norm), *blocks(hidden, w.trunk, quarter, norm)]
-        table += known[hidden]
+        if hidden not in blocks:
+            first = convolution(w.trunk, hidden, quarter, norm)
+            blocks[hidden] = [*first, *convolution(hidden, w.trunk, quarter, norm)]
+        table += blocks[hidden]
     return table
 
 
 def needs(config: AnyResnet, in_channels: int, height: int, width: int) -> str | None:
-    return (
-        "heights and widths divisible by 4, 8 or more"
-        if height % 4 or width % 4 or min(height, width) < 8
-        else None
-    )
+    """What the network needs and does not get at this size, in words; None: it fits."""
+    fits = height % 4 == width % 4 == 0 and min(height, width) >= 8
+    return None if fits else "heights and widths divisible by 4, 8 or more"
 
 
 def hidden_widths(config: AnyResnet) -> list[int]:
-    """The width inside each block. GAN Compression's has one for each third of the blocks; what does not divide goes to the last."""
+    """The width inside each block.
+
+    GAN Compression's network has one width for each third of its blocks; blocks that do not divide by three
+    belong to the last third.
+    """
     if isinstance(config, ResnetGenerator):
         return [config.widths.hidden] * config.num_blocks
     third, w = config.num_blocks // 3, config.widths
@@ -81,6 +83,8 @@ def _separable(in_channels: int, out_channels: int, positions: int, norm: int) -
 
 
 class ResnetBlock(nn.Module):
+    """Two 3x3 convolutions, from `trunk` to `hidden` channels and back, beside a shortcut."""
+
     def __init__(self, trunk: int, hidden: int, norm: str, is_mobile: bool = False):
         super().__init__()
         conv = SeparableConv if is_mobile else nn.Conv2d
@@ -90,11 +94,15 @@ class ResnetBlock(nn.Module):
         self.conv_block = nn.Sequential(*first, *second)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, trunk, H, W) -> the same shape."""
         return x + self.conv_block(x)
 
 
 class SeparableConv(nn.Module):
-    """A convolution for each channel alone, instance norm (whatever the network's norm is), and a 1x1 convolution."""
+    """A convolution of each channel by itself, then a 1x1 convolution of all.
+
+    The norm between them is an instance norm, whatever the norm of the network is.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool):
         super().__init__()
@@ -105,6 +113,7 @@ class SeparableConv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, H - kernel + 1, W - kernel + 1)."""
         return self.conv(x)
 
 

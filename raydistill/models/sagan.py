@@ -1,7 +1,7 @@
 """The self-attention GAN (Zhang et al. 2018) at 64x64: generator and discriminator.
 
-Source: layer facts of heykeetae's code, which GCC uses: as there, the spectral norm of a transposed convolution is that of its weight as
-(in, out * k * k). What differs: a width per layer.
+Source: layer facts of heykeetae's code, which GCC uses. As there, the spectral norm of a transposed
+convolution is that of its weight as a matrix (in, out * k * k). What differs: a width per layer.
 """
 
 import itertools
@@ -15,12 +15,16 @@ from raydistill.config.architectures import SaganDiscriminator, SaganGenerator
 from raydistill.models.cost import Extra, Layer, Table
 
 SIDE = 64
-_PLACES = 128
-"""Of an attention at a time: their similarities then stay in a CPU's cache. At 32x32 three times faster than all at once."""
+"""Height and width of pictures."""
+_QUERIES = 128
+"""Positions that look at all others at a time.
+
+Their similarities then stay in a CPU's cache: at 32x32 this is three
+times as fast as all positions at once."""
 
 
 class _Norm(_SpectralNorm):
-    """PyTorch's, without power iterations on the meta device: there is nothing to iterate, and each takes milliseconds there."""
+    """PyTorch's spectral norm, without power iterations on the meta device, which cost time for nothing."""
 
     def _power_method(self, weight_mat: Tensor, n_power_iterations: int) -> None:
         if not weight_mat.is_meta:
@@ -28,7 +32,10 @@ class _Norm(_SpectralNorm):
 
 
 def spectral_norm(layer: nn.Conv2d | nn.ConvTranspose2d) -> nn.Module:
-    """Of the weight as (its first dimension, all others)."""
+    """Puts a spectral norm on the layer and returns it.
+
+    The weight is taken as (its first dimension, all others).
+    """
     return register_parametrization(layer, "weight", _Norm(layer.weight))
 
 
@@ -39,13 +46,15 @@ class Generator(nn.Module):
         super().__init__()
         widths = list(config.widths.__dict__.values())
         self.layers = nn.ModuleList()
-        for index, (given, channels) in enumerate(itertools.pairwise([config.latent, *widths])):
-            conv = nn.ConvTranspose2d(given, channels, 4, *((1, 0) if index == 0 else (2, 1)))
+        for index, (before, channels) in enumerate(itertools.pairwise([config.latent, *widths])):
+            stride, padding = (1, 0) if index == 0 else (2, 1)
+            conv = nn.ConvTranspose2d(before, channels, 4, stride, padding)
             self.layers.append(nn.Sequential(spectral_norm(conv), nn.BatchNorm2d(channels), nn.ReLU()))
         self.attention16, self.attention32 = Attention(config.widths.at16), Attention(config.widths.at32)
         self.head = nn.ConvTranspose2d(config.widths.at32, 3, 4, 2, 1)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Pictures of noise z."""
         first, second, third, fourth = self.layers
         h = self.attention16(third(second(first(z[:, :, None, None]))))
         return self.head(self.attention32(fourth(h))).tanh()
@@ -58,20 +67,24 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = list(config.widths.__dict__.values())
         self.layers = nn.ModuleList(
-            nn.Sequential(spectral_norm(nn.Conv2d(given, channels, 4, 2, 1)), nn.LeakyReLU(0.1))
-            for given, channels in itertools.pairwise([3, *widths])
+            nn.Sequential(spectral_norm(nn.Conv2d(before, channels, 4, 2, 1)), nn.LeakyReLU(0.1))
+            for before, channels in itertools.pairwise([3, *widths])
         )
         self.attention8, self.attention4 = Attention(config.widths.at8), Attention(config.widths.at4)
         self.head = nn.Conv2d(config.widths.at4, 1, 4)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Scores of pictures."""
         first, second, third, fourth = self.layers
         h = self.attention8(third(second(first(pictures))))
         return self.head(self.attention4(fourth(h))).flatten()
 
 
 class Attention(nn.Module):
-    """x + gamma * (values, averaged over all places by the similarity of keys and queries). gamma starts at 0."""
+    """Self-attention: x + gamma * (values, averaged over all positions by the softmax of query times key).
+
+    gamma is learnt and starts at 0.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -80,27 +93,26 @@ class Attention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        query, key, value = (
-            self.query(x).flatten(2),
-            self.key(x).flatten(2),
-            self.value(x).flatten(2).transpose(1, 2).contiguous(),
-        )
-        parts = [
-            (part.transpose(1, 2) @ key).softmax(2) @ value for part in query.split(_PLACES, 2)
-        ]  # softmax: [place, place it looks at]
+        """(B, channels, H, W) -> the same shape."""
+        query, key = self.query(x).flatten(2), self.key(x).flatten(2)
+        value = self.value(x).flatten(2).transpose(1, 2).contiguous()
+        # the softmax is over the last index of [image, position, position it looks at]
+        parts = [(part.transpose(1, 2) @ key).softmax(2) @ value for part in query.split(_QUERIES, 2)]
         return x + self.gamma * torch.cat(parts, 1).transpose(1, 2).reshape(x.shape)
 
 
 def build(config: SaganGenerator, in_channels: int) -> nn.Module:
+    """`Generator`; it takes noise, so `in_channels` has no use."""
     return Generator(config)
 
 
 def needs(config: SaganGenerator, in_channels: int, height: int, width: int) -> str | None:
+    """What the network needs and does not get at this size, in words; None: it fits."""
     return f"pictures of {SIDE}x{SIDE}" if (height, width) != (SIDE, SIDE) else None
 
 
 def layers(config: SaganGenerator, in_channels: int, height: int, width: int) -> Table:
-    """`Generator` as a table."""
+    """The layers of `Generator` as a table."""
     w = config.widths
     return [
         Layer(config.latent, w.at4, 4, 1, True, 2, growth=16),
@@ -114,7 +126,7 @@ def layers(config: SaganGenerator, in_channels: int, height: int, width: int) ->
 
 
 def discriminator_layers(config: SaganDiscriminator) -> Table:
-    """`Discriminator` as a table."""
+    """The layers of `Discriminator` as a table."""
     w = config.widths
     return [
         Layer(3, w.at32, 4, 32**2, True),
@@ -127,10 +139,11 @@ def discriminator_layers(config: SaganDiscriminator) -> Table:
     ]
 
 
-def _attention(channels: int, places: int) -> Table:
+def _attention(channels: int, positions: int) -> Table:
+    """`Attention` as a table, for so many pixels."""
     eighth = channels // 8
     return [
-        *[Layer(channels, eighth, 1, places, True)] * 2,
-        Layer(channels, channels, 1, places, True),
-        Extra(1, places * places * (eighth + channels)),
+        *[Layer(channels, eighth, 1, positions, True)] * 2,
+        Layer(channels, channels, 1, positions, True),
+        Extra(1, positions * positions * (eighth + channels)),
     ]

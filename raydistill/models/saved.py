@@ -1,4 +1,7 @@
-"""Finished networks as folders that load as data: `weights.safetensors` and `meta.json`."""
+"""Trained networks as folders: `weights.safetensors`, and `meta.json` with the config and a digest.
+
+Loading one runs no code of the folder.
+"""
 
 import hashlib
 import json
@@ -20,10 +23,18 @@ from raydistill.models import GENERATORS, input_channels
 from raydistill.models.networks import evaluator
 
 NETWORK_VERSION = 1
+"""Version of the folder's format."""
 
 
 def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
-    """Writes `weights.safetensors` and `meta.json`: all that a finished network is."""
+    """Writes a network to `folder`.
+
+    Args:
+        folder: made if it is not there; files in it are overwritten.
+        kind: what it is: "generator" or "evaluator".
+        module: the network; its parameters and buffers are written.
+        config: what it is built from.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     save_file(state, folder / "weights.safetensors")
@@ -39,7 +50,15 @@ def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
 
 
 def stored(folder: Path, *, kind: str | None = None) -> Stored:
-    """The network that `save` wrote to `folder`, with its digest. Raises CheckpointError where it is none, or not a `kind`."""
+    """The network that `save` wrote to `folder`, with its digest. Weights are not read.
+
+    Args:
+        folder: where it is.
+        kind: what it must be, "generator" or "evaluator"; None: anything.
+
+    Raises:
+        CheckpointError: there is no network, or one of another kind.
+    """
     meta = _read_meta(folder)
     if kind is not None and (its_kind := renamed.kind_now(meta["kind"])) != kind:
         raise CheckpointError(
@@ -54,47 +73,65 @@ def _with_article(kind: str) -> str:
 
 
 def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
-    """A network that `save` wrote, frozen and in eval mode. On a CPU its weights stay in the file, memory-mapped: processes share them.
+    """A network that `save` wrote, in eval mode and without gradients.
+
+    On a CPU its weights stay in the file, memory-mapped, so that processes share them.
+
+    Args:
+        stored: where it is, and the digest that it must have.
+        info: the data that it is used with.
+        device: where it is put.
 
     Raises:
-        CheckpointError: missing or damaged files, another version, or another digest than expected; or weights for other data.
+        CheckpointError: files are missing, damaged, or of another version or digest; or the weights are for
+            data with another number of input channels.
     """
     meta, state = _read(stored)
-    if renamed.kind_now(meta["kind"]) == "evaluator":
-        with torch.device("meta"):  # the weights are in the file
-            module: nn.Module = evaluator(
-                validated(EvaluatorNetwork, meta["config"], where=f"{stored.path}/meta.json"), info, 0
-            )
-    else:
-        config = config_of(meta["config"], f"{stored.path}/meta.json")
-        with torch.device("meta"):
+    where = f"{stored.path}/meta.json"
+    with torch.device("meta"):  # the weights are those of the file
+        if renamed.kind_now(meta["kind"]) == "evaluator":
+            module: nn.Module = evaluator(validated(EvaluatorNetwork, meta["config"], where=where), info, 0)
+        else:
+            config = config_of(meta["config"], where)
             module = GENERATORS[config.family].build(config, info.input_channels)
     try:
         module.load_state_dict(state, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{stored.path}: does not fit data of {info.input_channels} input channels; use those of its training ({reason})"
+            f"{stored.path}: does not fit data of {info.input_channels} input channels; "
+            f"use those of its training ({reason})"
         ) from None
     return module.to(device).eval().requires_grad_(False)
 
 
 def generator_config(stored: Stored) -> Generator:
-    """Config of a generator that `save` wrote; its weights are not read. Raises CheckpointError as `load` does."""
+    """The config of a generator that `save` wrote.
+
+    Weights are not read. Raises CheckpointError as `load` does.
+    """
     return config_of(_read_meta(Path(stored.path))["config"], f"{stored.path}/meta.json")
 
 
 def load_generator(stored: Stored) -> tuple[Generator, dict[str, Tensor]]:
-    """Config and weights of a generator that `save` wrote, whatever its data. Raises CheckpointError as `load` does."""
+    """Config and weights of a generator that `save` wrote, for any data.
+
+    Raises CheckpointError as `load` does.
+    """
     meta, state = _read(stored)
     return config_of(meta["config"], f"{stored.path}/meta.json"), state
 
 
 def with_weights(config: Generator, state: dict[str, Tensor], where: str) -> nn.Module:
-    """A generator of this config with these weights, frozen and in eval mode, for as many input channels as they have.
+    """A generator with given weights, in eval mode and without gradients.
+
+    Args:
+        config: its config.
+        state: its parameters and buffers by name, which also tell the number of input channels.
+        where: what to call it in a message.
 
     Raises:
-        CheckpointError: weights are missing, left over or of another shape.
+        CheckpointError: weights are missing, superfluous or of another shape.
     """
     try:
         with torch.device("meta"):
@@ -108,27 +145,31 @@ def with_weights(config: Generator, state: dict[str, Tensor], where: str) -> nn.
 
 
 def _read(stored: Stored) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The content of `meta.json` and the weights."""
     folder = Path(stored.path)
+    weights = folder / "weights.safetensors"
     meta = _read_meta(folder)
-    if not (folder / "weights.safetensors").exists():
+    if not weights.exists():
+        raise CheckpointError(f"{weights} is missing; remove the folder to have the network trained again")
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if sha256 != meta["weights_sha256"] or digest(meta) != stored.digest:
         raise CheckpointError(
-            f"{folder}/weights.safetensors is missing; remove the folder to have the network trained again"
-        )
-    if (
-        hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest() != meta["weights_sha256"]
-        or digest(meta) != stored.digest
-    ):
-        raise CheckpointError(
-            f"{folder}: the weights are not the ones written (digest differs); remove the folder to have it trained again"
+            f"{folder}: the weights are not the ones written (digest differs); "
+            "remove the folder to have it trained again"
         )
     try:
-        return meta, load_file(folder / "weights.safetensors")
+        return meta, load_file(weights)
     except SafetensorError as error:
-        raise CheckpointError(f"{folder}/weights.safetensors: not a safetensors file ({error})") from None
+        raise CheckpointError(f"{weights}: not a safetensors file ({error})") from None
 
 
 def config_of(values: Any, where: str) -> Generator:
-    """A generator's config as JSON -> the config. Raises CheckpointError, or ConfigError for a value out of range."""
+    """A generator's config from JSON data.
+
+    Raises:
+        CheckpointError: it is of no known family. The message says `where` it was.
+        ConfigError: a value is out of range.
+    """
     family = values.get("family") if isinstance(values, dict) else None
     if not isinstance(family, str) or family not in GENERATORS:
         known = ", ".join(GENERATORS)

@@ -1,8 +1,11 @@
-"""StyleGAN2 (Karras et al. 2020) with skip connections: generator and discriminator, in plain operations that differentiate twice.
+"""StyleGAN2 (Karras et al. 2020) with skip connections: generator and discriminator.
 
-Source: layer facts of rosinality's code. What differs: a width per resolution; the discriminator's groups are of
-neighbours, so that workers may share a batch; styles scale the input of a convolution and the
-demodulation its output, which is the same function as scaled kernels, with one convolution for the whole batch.
+All operations are plain ones of PyTorch, which can be differentiated twice.
+
+Source: layer facts of rosinality's code. What differs: there is a width per resolution. The discriminator's
+groups are of neighbours in the batch, so that workers may share a batch. Styles scale the input of a
+convolution and the demodulation scales its output; this is the same function as scaled kernels, with one
+convolution for the whole batch.
 """
 
 import math
@@ -15,13 +18,14 @@ from raydistill.config.architectures import STYLEGAN_GROUP, StyleganDiscriminato
 from raydistill.models.cost import Extra, Layer, Table
 
 _MAPPING_RATE = 0.01
-"""The mapping network learns so much slower."""
+"""Factor of the mapping network's learning rate."""
 
 
 class Generator(nn.Module):
-    """z (B, style), normal -> pictures (B, 3, size, size), nominally in [-1, 1], unbounded.
+    """z (B, style), normal -> pictures (B, 3, size, size), about in [-1, 1], but not bounded.
 
-    Its noise is its own unless other is given: a finished generator is a function of z alone.
+    The noise that is added to features is a buffer of the network, unless other noise is given. So a
+    generator is a function of z alone.
     """
 
     mean_style: Tensor
@@ -43,7 +47,11 @@ class Generator(nn.Module):
         self.register_buffer("mean_style", torch.zeros(style))
 
     def forward(self, z: Tensor, truncation: float | None = None) -> Tensor:
-        """`truncation` below 1 pulls every style towards `mean_style`; None: the config's in eval mode, none in training mode."""
+        """Pictures of z.
+
+        `truncation` below 1 pulls every style towards `mean_style`. None: that of the config in eval mode,
+        and 1 in training mode.
+        """
         styles = self.styles(z)
         if truncation is None:
             truncation = 1.0 if self.training else self.truncation
@@ -53,11 +61,11 @@ class Generator(nn.Module):
 
     @property
     def num_styles(self) -> int:
-        """One for each convolution, and one for the last picture."""
+        """Number of styles of a picture: one for each convolution, and one for the last picture."""
         return len(self.convs) + 1
 
     def styles(self, z: Tensor) -> Tensor:
-        """z (B, style) -> w (B, style)."""
+        """The mapping network: z (B, style) -> styles w (B, style)."""
         w = z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt()
         for layer in self.mapping:
             w = _activate(layer(w))
@@ -65,11 +73,16 @@ class Generator(nn.Module):
 
     @property
     def noise_sides(self) -> list[int]:
-        """Of each convolution's noise."""
+        """Height and width of the noise of each convolution."""
         return [int(noise.shape[-1]) for name, noise in self.named_buffers() if name.endswith("noise")]
 
     def synthesis(self, styles: list[Tensor], noise: list[Tensor] | None = None) -> Tensor:
-        """`num_styles` styles (B, style), from coarse to fine, and noise (B, 1, side, side) for each of `noise_sides` -> pictures."""
+        """Pictures (B, 3, size, size) of styles.
+
+        Args:
+            styles: `num_styles` of them, each (B, style), from coarse to fine.
+            noise: (B, 1, side, side), normal, for each of `noise_sides`; None: the network's own.
+        """
         given = [None] * len(self.convs) if noise is None else noise
         h = self.convs[0](self.constant.expand(styles[0].shape[0], -1, -1, -1), styles[0], given[0])
         picture = self.rgbs[0](h, styles[1])
@@ -81,7 +94,7 @@ class Generator(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """Modulated 3x3 convolution (which may double the side), noise, bias, leaky ReLU."""
+    """A modulated 3x3 convolution, which may double height and width, then noise, bias and a leaky ReLU."""
 
     noise: Tensor
 
@@ -95,6 +108,10 @@ class StyledConv(nn.Module):
         self.doubles = doubles
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor | None = None) -> Tensor:
+        """x (B, in, H, W) and style (B, style) -> (B, out, side, side).
+
+        `noise` (B, 1, side, side); None: its own.
+        """
         scales = self.affine(style)
         weight = self.weight / math.sqrt(self.weight[0].numel())
         demodulation = (F.linear(scales.square(), weight.square().sum((2, 3))) + 1e-8).rsqrt()
@@ -116,12 +133,13 @@ class ToRgb(nn.Module):
         self.bias = nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """x (B, in, H, W) and style (B, style) -> pictures (B, 3, H, W)."""
         weight = self.weight / math.sqrt(self.weight.shape[1])
         return F.conv2d(x * self.affine(style)[:, :, None, None], weight, self.bias)
 
 
 class Discriminator(nn.Module):
-    """(B, 3, size, size) -> scores (B,), unbounded. B at most 4, or a multiple of 4."""
+    """Pictures (B, 3, size, size) -> scores (B,), unbounded; B is at most 4, or a multiple of 4."""
 
     def __init__(self, config: StyleganDiscriminator):
         super().__init__()
@@ -133,6 +151,7 @@ class Discriminator(nn.Module):
         self.linear, self.head = EqualLinear(sides[4] * 16, sides[4]), EqualLinear(sides[4], 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Scores of pictures."""
         h = _activate(self.stem(pictures))
         for block in self.blocks:
             h = block(h)
@@ -141,7 +160,7 @@ class Discriminator(nn.Module):
 
 
 class Halving(nn.Module):
-    """Two 3x3 convolutions beside a 1x1; both ways halve the side."""
+    """Two 3x3 convolutions beside a 1x1 convolution; both ways halve height and width."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__()
@@ -152,12 +171,13 @@ class Halving(nn.Module):
         self.shortcut = EqualConv(in_channels, out_channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H / 2, W / 2)."""
         h = _activate(self.second(_blur(_activate(self.first(x)), 2), stride=2, padding=0))
         return (h + self.shortcut(_blur(x, 1), stride=2)) / math.sqrt(2)
 
 
 class EqualConv(nn.Module):
-    """A convolution whose weights are normal and scaled when used."""
+    """A convolution with an equalised learning rate: normal weights, scaled by 1 / sqrt(fan-in) when used."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool = True):
         super().__init__()
@@ -165,12 +185,16 @@ class EqualConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def forward(self, x: Tensor, stride: int = 1, padding: int | None = None) -> Tensor:
+        """(B, in, H, W) -> (B, out, ...).
+
+        `padding` None: half the kernel, which keeps the size at stride 1.
+        """
         padding = self.weight.shape[-1] // 2 if padding is None else padding
         return F.conv2d(x, self.weight / math.sqrt(self.weight[0].numel()), self.bias, stride, padding)
 
 
 class EqualLinear(nn.Module):
-    """A linear layer whose weights are normal and scaled when used; `rate` scales what both learn."""
+    """A linear layer with an equalised learning rate; `rate` is a factor of that of weight and bias."""
 
     def __init__(self, in_features: int, out_features: int, bias: float = 0.0, rate: float = 1.0):
         super().__init__()
@@ -179,15 +203,17 @@ class EqualLinear(nn.Module):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_features) -> (B, out_features)."""
         return F.linear(x, self.weight * (self.rate / math.sqrt(self.weight.shape[1])), self.bias * self.rate)
 
 
 def _activate(x: Tensor) -> Tensor:
+    """Leaky ReLU, scaled so that the variance stays about the same."""
     return F.leaky_relu(x, 0.2) * math.sqrt(2)
 
 
 def _kernel(like: Tensor, gain: float) -> Tensor:
-    """(C, 1, 4, 4): binomial, summing to `gain`."""
+    """A blur for each of the C channels of `like`: (C, 1, 4, 4), binomial, and its sum is `gain`."""
     channels = int(like.shape[1])  # a constant in an exported graph
     line = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=like.dtype, device=like.device)
     return (torch.outer(line, line) * (gain / 64)).expand(channels, 1, 4, 4)
@@ -198,15 +224,17 @@ def _blur(x: Tensor, padding: int, gain: float = 1.0) -> Tensor:
 
 
 def _double_by(x: Tensor, weight: Tensor) -> Tensor:
+    """A transposed convolution of stride 2, then a blur."""
     return _blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2), 1, gain=4.0)
 
 
 def _double(picture: Tensor) -> Tensor:
+    """The picture at twice its height and width, interpolated by the blur."""
     return F.conv_transpose2d(picture, _kernel(picture, 4.0), stride=2, padding=1, groups=picture.shape[1])
 
 
 def _deviation(x: Tensor) -> Tensor:
-    """(B, 1, H, W): the mean deviation within a group of neighbours in the batch, the same at every place."""
+    """(B, 1, H, W): the mean deviation within a group of neighbours in the batch, the same at every pixel."""
     size = min(len(x), STYLEGAN_GROUP)
     grouped = x.view(-1, size, *x.shape[1:])
     deviation = (grouped.var(1, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
@@ -214,10 +242,12 @@ def _deviation(x: Tensor) -> Tensor:
 
 
 def build(config: StyleganGenerator, in_channels: int) -> nn.Module:
+    """`Generator`; it takes noise, so `in_channels` has no use."""
     return Generator(config)
 
 
 def needs(config: StyleganGenerator, in_channels: int, height: int, width: int) -> str | None:
+    """What the network needs and does not get at this size, in words; None: it fits."""
     side = max(config.widths.sides)
     return (
         f"pictures of {side}x{side} (the last width that is given)"
@@ -227,7 +257,7 @@ def needs(config: StyleganGenerator, in_channels: int, height: int, width: int) 
 
 
 def layers(config: StyleganGenerator, in_channels: int, height: int, width: int) -> Table:
-    """`Generator` as a table."""
+    """The layers of `Generator` as a table."""
     style, table = config.style, [Layer(config.style, config.style, 1, 1, True)] * config.num_mapping_layers
     rows: Table = [*table, Extra(16 * config.widths.at4, 0)]
     given = config.widths.at4

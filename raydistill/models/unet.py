@@ -1,7 +1,7 @@
 """The U-Net generator of pix2pix, and OMGD's deeper one with residual bottlenecks at each level.
 
-Source: layer facts of junyanz's and OMGD's U-Net generators. What differs: a width per stage, and no dropout (it is the identity in a
-finished network, and its random numbers would belong to no image).
+Source: layer facts of junyanz's and OMGD's U-Net generators. What differs: a width per stage, and no dropout.
+Dropout does nothing in an eval network, and its random numbers would belong to no image.
 """
 
 from torch import Tensor, cat, nn
@@ -12,46 +12,52 @@ from raydistill.models.cost import Layer, Table
 
 
 class Unet(nn.Module):
-    """(B, in_channels, H, W) in [-1, 1] -> (B, 3, H, W) in [-1, 1]; H and W divisible by 2 ** num_levels."""
+    """(B, in_channels, H, W) in [-1, 1] -> (B, 3, H, W) in [-1, 1]; H and W divisible by 2 ** num_levels.
+
+    `downs[level]` halves the picture of that level. `ups` double it again, from the deepest level to level 0.
+    """
 
     def __init__(self, config: UnetGenerator, in_channels: int):
         super().__init__()
-        down, up, norm, number = *level_widths(config), config.norm, config.blocks_per_level
-        bias, last = norm == "instance", config.num_levels - 1
+        down, up = level_widths(config)
+        norm, bias = config.norm, config.norm == "instance"
+        last = config.num_levels - 1
         self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
         for level, channels in enumerate(down):
-            outer, edge = level == 0, level in (0, last)
-            conv = nn.Conv2d(in_channels if outer else down[level - 1], channels, 4, 2, 1, bias=bias)
-            blocks = () if level == last else (Bottleneck(channels, norm) for _ in range(number))
-            self.downs.append(nn.Sequential(conv, *(() if edge else (_norm(channels, norm),)), *blocks))
+            above = in_channels if level == 0 else down[level - 1]
+            parts: list[nn.Module] = [nn.Conv2d(above, channels, 4, 2, 1, bias=bias)]
+            if 0 < level < last:
+                parts.append(_norm(channels, norm))
+            if level < last:
+                parts += (Bottleneck(channels, norm) for _ in range(config.blocks_per_level))
+            self.downs.append(nn.Sequential(*parts))
         for level in reversed(range(config.num_levels)):
-            outer = level == 0
-            given, channels = up[level] + (down[level] if level < last else 0), 3 if outer else up[level - 1]
-            conv_up = nn.ConvTranspose2d(given, channels, 4, 2, 1, bias=bias or outer)
-            blocks = (
-                ()
-                if level == last
-                else (Bottleneck(given if outer else channels, norm) for _ in range(number))
-            )
-            parts = (
-                (*blocks, nn.ReLU(), conv_up, nn.Tanh())
-                if outer
-                else (nn.ReLU(), conv_up, _norm(channels, norm), *blocks)
-            )
-            self.ups.append(nn.Sequential(*parts))
+            # what comes from below, and the shortcut from the way down
+            below = up[level] + (down[level] if level < last else 0)
+            channels = 3 if level == 0 else up[level - 1]
+            double = nn.ConvTranspose2d(below, channels, 4, 2, 1, bias=bias or level == 0)
+            blocks: list[nn.Module] = []
+            if level < last:
+                width = below if level == 0 else channels
+                blocks += (Bottleneck(width, norm) for _ in range(config.blocks_per_level))
+            if level == 0:
+                self.ups.append(nn.Sequential(*blocks, nn.ReLU(), double, nn.Tanh()))
+            else:
+                self.ups.append(nn.Sequential(nn.ReLU(), double, _norm(channels, norm), *blocks))
 
     def forward(self, x: Tensor) -> Tensor:
-        seen: list[Tensor] = []
+        """Pictures of the inputs' size."""
+        shortcuts: list[Tensor] = []
         for index, down in enumerate(self.downs):
-            x = down(x) if index == 0 else down(seen[-1])
-            seen.append(leaky_relu(x, 0.2))
+            x = down(x) if index == 0 else down(shortcuts[-1])
+            shortcuts.append(leaky_relu(x, 0.2))
         for index, up in enumerate(self.ups):
-            x = up(x) if index == 0 else up(cat([seen[-1 - index], x], 1))
+            x = up(x) if index == 0 else up(cat([shortcuts[-1 - index], x], 1))
         return x
 
 
 class Bottleneck(nn.Module):
-    """1x1 to four times the width, 3x3, 1x1 back, then 3x3, beside a shortcut."""
+    """Beside a shortcut: 1x1 to four times the width, 3x3, 1x1 back, and another 3x3."""
 
     def __init__(self, channels: int, norm: str):
         super().__init__()
@@ -65,11 +71,16 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) -> the same shape."""
         return x + self.conv_block(x)
 
 
 def level_widths(config: UnetGenerator) -> tuple[list[int], list[int]]:
-    """Channels after the halving to each level, and of what comes up to it from below (at the last: the halving's own)."""
+    """Channels of each level on the way down, and on the way up.
+
+    On the way up they are those of what comes from the level below; the deepest level has the same as on the
+    way down.
+    """
     w, deep = config.widths, [config.widths.deep] * (config.num_levels - 3)
     return [w.down1, w.down2, w.down3, *deep], [w.up1, w.up2, w.up3, *deep]
 
@@ -81,39 +92,30 @@ def layers(config: UnetGenerator, in_channels: int, height: int, width: int) -> 
     table: Table = []
     for level, channels in enumerate(down):
         h, w = height >> level + 1, width >> level + 1
-        edge, number = level in (0, last), 0 if level == last else config.blocks_per_level
-        given, out = up[level] + (down[level] if level < last else 0), 3 if level == 0 else up[level - 1]
-        table += (
-            Layer(
-                in_channels if level == 0 else down[level - 1],
-                channels,
-                4,
-                h * w,
-                bias,
-                None if edge else norm,
-            ),
-            Layer(given, out, 4, h * w, bias or level == 0, None if level == 0 else norm, growth=4),
-        )
-        if number:
-            table += number * _bottleneck(channels, h, w, bias, norm)
-            table += number * (
-                _bottleneck(given, h, w, bias, norm)
-                if level == 0
-                else _bottleneck(out, 2 * h, 2 * w, bias, norm)
-            )
+        above = in_channels if level == 0 else down[level - 1]
+        below = up[level] + (down[level] if level < last else 0)
+        out = 3 if level == 0 else up[level - 1]
+        table.append(Layer(above, channels, 4, h * w, bias, norm if 0 < level < last else None))
+        table.append(Layer(below, out, 4, h * w, bias or level == 0, norm if level else None, growth=4))
+        if level < last:
+            blocks = _bottleneck(channels, h, w, bias, norm)
+            if level == 0:
+                blocks += _bottleneck(below, h, w, bias, norm)
+            else:
+                blocks += _bottleneck(out, 2 * h, 2 * w, bias, norm)
+            table += config.blocks_per_level * blocks
     return table
 
 
 def needs(config: UnetGenerator, in_channels: int, height: int, width: int) -> str | None:
+    """What the network needs and does not get at this size, in words; None: it fits."""
     multiple = 2**config.num_levels
-    return (
-        f"heights and widths divisible by {multiple} (2 ** num_levels)"
-        if height % multiple or width % multiple
-        else None
-    )
+    fits = height % multiple == width % multiple == 0
+    return None if fits else f"heights and widths divisible by {multiple} (2 ** num_levels)"
 
 
 def _bottleneck(channels: int, height: int, width: int, bias: bool, norm: int) -> Table:
+    """`Bottleneck` as a table, for its own input's height and width."""
     wide, positions = 4 * channels, height * width
     return [
         Layer(channels, wide, 1, (height + 2) * (width + 2), bias, norm),  # on the padded picture

@@ -1,14 +1,20 @@
-"""DRN-D-105 for segmentation (Yu et al. 2017) with the parameter names of the published `drn-d-105_ms_cityscapes.pth`."""
+"""DRN-D-105 for segmentation (Yu et al. 2017).
+
+Its parameters have the names of the published file `drn-d-105_ms_cityscapes.pth`.
+"""
 
 from torch import Tensor, nn
 
 MEAN = (0.290101, 0.328081, 0.286964)
 STD = (0.182954, 0.186566, 0.184475)
-"""Of Cityscapes, RGB in [0, 1]: what the published weights were trained with."""
+"""Mean and standard deviation of Cityscapes, RGB in [0, 1], with which the published weights were trained."""
 
 
 class DRN105(nn.Module):
-    """(B, 3, H, W), `MEAN` 0 and `STD` 1, H and W divisible by 8 -> class scores (B, C, H, W)."""
+    """Pictures (B, 3, H, W) -> class scores (B, num_classes, H, W), for H and W divisible by 8.
+
+    Pictures are normalised: `MEAN` is subtracted, and the result is divided by `STD`.
+    """
 
     def __init__(self, num_classes: int = 19):
         super().__init__()
@@ -29,11 +35,15 @@ class DRN105(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Class scores of pictures."""
         return self.up(self.seg(self.base(pictures)))
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions beside a shortcut, which is a 1x1 convolution where size or width changes."""
+    """1x1, 3x3 and 1x1 convolutions beside a shortcut.
+
+    The shortcut is a 1x1 convolution where the size or the number of channels changes.
+    """
 
     def __init__(self, in_channels: int, width: int, stride: int, dilation: int):
         super().__init__()
@@ -50,6 +60,7 @@ class Bottleneck(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, 4 * width, H / stride, W / stride)."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.bn1(self.conv1(x)).relu_()
         x = self.bn2(self.conv2(x)).relu_()

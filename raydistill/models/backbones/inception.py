@@ -1,6 +1,7 @@
-"""InceptionV3 of TensorFlow 2015-12-05, the network of FID (Heusel et al. 2017), with the parameter names of the published PyTorch file.
+"""InceptionV3 as TensorFlow published it on 2015-12-05: the network of FID (Heusel et al. 2017).
 
-Unlike torchvision's: averages leave out the padding, the last block's pool takes maxima, 1008 classes, no auxiliary head.
+Its parameters have the names of the published PyTorch file. What differs from torchvision's: average pools
+leave out the padding, the pool of the last block takes maxima, there are 1008 classes and no auxiliary head.
 """
 
 import torch
@@ -8,12 +9,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SIZE = 299
+"""Height and width of pictures."""
 Path = tuple[str | tuple[str, str], ...]
-"""Units in order; a pair is a fork whose halves are concatenated; "average", "maximum" and "halve" are 3x3 pools, the last of stride 2."""
+"""The units of a path through a block, in order.
+
+A pair of units is a fork, whose two outputs are concatenated. "average", "maximum" and "halve" are 3x3 pools;
+the last one takes maxima with stride 2.
+"""
 
 
 class Inception(nn.Module):
-    """(B, 3, 299, 299) in [-1, 1) -> (B, 2048): global average before the classes ("pool3")."""
+    """Pictures (B, 3, 299, 299) in [-1, 1) -> features (B, 2048).
+
+    They are the global average before the classes, TensorFlow's "pool3".
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,6 +45,7 @@ class Inception(nn.Module):
         self.fc = nn.Linear(2048, 1008)
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Features of pictures."""
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(pictures)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(F.max_pool2d(x, 3, 2)))
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(F.max_pool2d(x, 3, 2))))
@@ -44,7 +54,10 @@ class Inception(nn.Module):
 
 
 class Unit(nn.Module):
-    """Convolution, batch norm, ReLU. Stride 1 keeps the size where padded; stride 2 has no padding."""
+    """A convolution, a batch norm and a ReLU.
+
+    With stride 1, `padded` says whether the size stays the same. Stride 2 has no padding.
+    """
 
     def __init__(
         self,
@@ -61,11 +74,12 @@ class Unit(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, h, w)."""
         return self.bn(self.conv(x)).relu_()
 
 
 class Mixed(nn.Module):
-    """Paths side by side, concatenated in order."""
+    """A block of several paths, whose outputs are concatenated in order."""
 
     def __init__(self, units: dict[str, Unit], *paths: Path):
         super().__init__()
@@ -74,15 +88,15 @@ class Mixed(nn.Module):
             self.add_module(name, unit)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, in_channels, H, W) -> (B, out_channels, h, w)."""
         return torch.cat([self._along(path, x) for path in self.paths], 1)
 
     def _along(self, path: Path, x: Tensor) -> Tensor:
         for step in path:
-            x = (
-                torch.cat([self.get_submodule(half)(x) for half in step], 1)
-                if isinstance(step, tuple)
-                else self._step(step, x)
-            )
+            if isinstance(step, tuple):
+                x = torch.cat([self.get_submodule(half)(x) for half in step], 1)
+            else:
+                x = self._step(step, x)
         return x
 
     def _step(self, name: str, x: Tensor) -> Tensor:

@@ -1,16 +1,23 @@
-"""VGG16 (Simonyan and Zisserman 2015) with the parameter names of torchvision's file: the features of precision and recall."""
+"""VGG16 (Simonyan and Zisserman 2015), whose features precision and recall are computed from.
+
+Its parameters have the names of torchvision's file.
+"""
 
 from collections.abc import Iterator
 
 from torch import Tensor, nn
 
 SIZE = 224
+"""Height and width of pictures."""
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
-"""(channels, convolutions); each stage ends with a maximum over 2x2."""
+"""(channels, number of convolutions) of each stage; a stage ends with a maximum over 2x2 pixels."""
 
 
 class VGG16(nn.Module):
-    """(B, 3, 224, 224), ImageNet mean 0 and deviation 1 -> (B, 4096): the second fully connected layer after its ReLU."""
+    """Pictures (B, 3, 224, 224) -> features (B, 4096): the second fully connected layer, after its ReLU.
+
+    Pictures are normalised to mean 0 and standard deviation 1 over ImageNet.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -26,6 +33,7 @@ class VGG16(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Features of pictures."""
         return self.classifier[:5](self.features(pictures).flatten(1))
 
 
