@@ -25,7 +25,7 @@ from raydistill.errors import CheckpointError, ConfigError, DataError, RunError
 from raydistill.evaluation import metrics
 from raydistill.evaluation.scorer import confusion_counts
 from raydistill.evaluation.scoring import Score
-from raydistill.exchange.trained import trained_at
+from raydistill.exchange.trained_generator import find_generator
 from raydistill.models.backbones.inception import Inception
 from raydistill.models.saved import load
 from raydistill.records.trials import write_trial
@@ -389,9 +389,9 @@ def test_the_teacher_of_a_sweep_is_found_by_its_trial_and_by_its_folder_in_the_s
     trial.mkdir(parents=True)
     (trial / "trial.json").write_text(json.dumps({"job": job.model_dump(mode="json")}))
     for given in (trial, stored):
-        found = trained_at(given)
+        found = find_generator(given)
         assert found is not None and found.path == stored / "network"
-    assert trained_at(tmp_path) is None
+    assert find_generator(tmp_path) is None
 
 
 def test_a_generator_whose_output_is_not_finite_is_named(trial: Trial, tmp_path: Path) -> None:

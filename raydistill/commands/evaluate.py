@@ -26,7 +26,7 @@ from raydistill.evaluation.extractors import load_extractor
 from raydistill.evaluation.picture_sets import Pictures
 from raydistill.evaluation.scoring import Labels, Real, Score, evaluator_extractor, require_same_conditions
 from raydistill.evaluation.segmenters import Segmenter, evaluator_segmenter, load_segmenter
-from raydistill.exchange.trained import Trained, trained_at
+from raydistill.exchange.trained_generator import TrainedGenerator, find_generator
 from raydistill.models import saved
 from raydistill.records import store
 from raydistill.terminal import Terminal
@@ -85,7 +85,8 @@ def run(options: EvaluateOptions) -> int:
 
 def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[Score]]:
     """All scores of everything that was given."""
-    trained = {given: found for given in options.given if (found := trained_at(Path(given))) is not None}
+    generators = {given: find_generator(Path(given)) for given in options.given}
+    trained = {given: generator for given, generator in generators.items() if generator is not None}
     split, real = _real(options, trained, device)
     extractors = [load_extractor(text, device) for text in options.extractors]
     labels = [_full_size_labels(options, load_segmenter(text, device), split) for text in options.segmenters]
@@ -119,7 +120,11 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
 
 
 def _pictures(
-    given: str, trained: Trained | None, split: Split | None, options: EvaluateOptions, device: torch.device
+    given: str,
+    trained: TrainedGenerator | None,
+    split: Split | None,
+    options: EvaluateOptions,
+    device: torch.device,
 ) -> Pictures:
     path = Path(given)
     if trained is None and path.suffix.lower() != ".onnx":
@@ -142,7 +147,7 @@ class _Given(Frozen):
 
 
 def _real(
-    options: EvaluateOptions, trained: Mapping[str, Trained], device: torch.device
+    options: EvaluateOptions, trained: Mapping[str, TrainedGenerator], device: torch.device
 ) -> tuple[Split | None, Pictures]:
     if options.real is not None:
         if options.data is not None or options.set:
@@ -157,10 +162,11 @@ def _real(
     return split, picture_sets.of_split(split, stored, device)
 
 
-def _data(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored:
+def _data(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> Stored:
     """Prepared data, a data set's folder, or what all the given trials were trained on."""
     if options.data is None:
-        known = {found.job.data.digest: found.job.data for found in trained.values() if found.job is not None}
+        jobs = [generator.job for generator in trained.values() if generator.job is not None]
+        known = {job.data.digest: job.data for job in jobs}
         if len(known) > 1:
             raise DataError(
                 f"mixed digests: the given networks were trained on the data {', '.join(known)}. Give --data."
@@ -189,7 +195,7 @@ def _is_prepared(data: str) -> bool:
 
 
 def _size(
-    options: EvaluateOptions, trained: Mapping[str, Trained], values: Mapping[str, Any]
+    options: EvaluateOptions, trained: Mapping[str, TrainedGenerator], values: Mapping[str, Any]
 ) -> tuple[int, int]:
     """Height and width to decode a folder at: as given, or those of what is scored."""
     if {"data.height", "data.width"} <= set(values):
@@ -206,9 +212,9 @@ def _size(
     )
 
 
-def _evaluator(options: EvaluateOptions, trained: Mapping[str, Trained]) -> Stored | None:
+def _evaluator(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> Stored | None:
     """The named evaluator, or the one that all the given trials were scored by. Raises CheckpointError where it gives a loss."""
-    jobs = [found.job for found in trained.values() if found.job is not None]
+    jobs = [generator.job for generator in trained.values() if generator.job is not None]
     if options.evaluator is not None:
         folder = Path(options.evaluator)
         evaluator = saved.stored(

@@ -22,16 +22,16 @@ class ExportOptions(Frozen):
 
 def run(options: ExportOptions) -> int:
     """Writes the file and its card, prints where; 0. Raises InputError, CheckpointError, or RunError where outputs differ."""
-    finished = open_generator(Path(options.given), options.size)
-    chosen = FORMATS[options.format]
-    name = finished.path.parent.name if finished.path.name == "network" else finished.path.stem
-    out = Path(options.out or f"{name}{chosen.suffix}")
-    if out.suffix != chosen.suffix:
-        raise ConfigError(f"--out {out}: a file of format {options.format} ends in {chosen.suffix}")
-    inputs, what = inputs_for(finished, None if options.pictures is None else Path(options.pictures))
-    difference = export(finished, inputs, chosen, out)
+    generator = open_generator(Path(options.given), options.size)
+    file_format = FORMATS[options.format]
+    name = generator.path.parent.name if generator.path.name == "network" else generator.path.stem
+    out = Path(options.out or f"{name}{file_format.suffix}")
+    if out.suffix != file_format.suffix:
+        raise ConfigError(f"--out {out}: a file of format {options.format} ends in {file_format.suffix}")
+    inputs, what = inputs_for(generator, None if options.pictures is None else Path(options.pictures))
+    difference = export(generator, inputs, file_format, out)
     card = out.with_suffix(out.suffix + ".md")
-    card.write_text(model_card(finished, chosen, out.name, difference, what, licence=options.licence))
+    card.write_text(model_card(generator, file_format, out.name, difference, what, licence=options.licence))
     print(
         f"{out}: {out.stat().st_size:,} bytes; largest difference to PyTorch {difference:.2g} on {what}\n{card}: its card"
     )

@@ -71,11 +71,10 @@ def measure(given: str, batch_size: int, options: LatencyOptions) -> dict[str, A
     system does not tell. On a GPU: the allocator's peak, weights included.
     """
     torch.set_num_threads(options.threads)
-    finished, device = open_generator(Path(given), options.size), torch.device(options.device)
-    module = plain(finished).to(device)
-    inputs = (
-        inputs_for(finished, number=1)[0].expand(batch_size, *finished.input_shape).contiguous().to(device)
-    )
+    generator, device = open_generator(Path(given), options.size), torch.device(options.device)
+    module = plain(generator).to(device)
+    one = inputs_for(generator, number=1)[0]
+    inputs = one.expand(batch_size, *generator.input_shape).contiguous().to(device)
     milliseconds, before = [], _resident_bytes("VmRSS", reset=True)
     with torch.inference_mode():
         for index in range(_WARM_UP + options.repeats):
@@ -92,13 +91,13 @@ def measure(given: str, batch_size: int, options: LatencyOptions) -> dict[str, A
         peak = None if before is None or after is None else after - before
     return {
         "network": given,
-        "size": f"{finished.height}x{finished.width}",
+        "size": f"{generator.height}x{generator.width}",
         "batch_size": batch_size,
         "cost/latency_ms_p50": float(np.percentile(milliseconds, 50)),
         "cost/latency_ms_p95": float(np.percentile(milliseconds, 95)),
         "peak_mib": None if peak is None else peak / 2**20,
-        "cost/macs": cost.macs(finished.layers),
-        "cost/params": cost.params(finished.layers),
+        "cost/macs": cost.macs(generator.layers),
+        "cost/params": cost.params(generator.layers),
     }
 
 

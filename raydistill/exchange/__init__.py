@@ -1,1 +1,1 @@
-"""Networks that come from elsewhere and go elsewhere."""
+"""Generators that come in and go out: checkpoint files of other projects, own generators, exported files."""

@@ -1,7 +1,8 @@
-"""Tensors out of other people's checkpoint files. Nothing in a file is ever executed.
+"""Tensors out of the checkpoint files of other projects. Nothing in a file is ever executed.
 
-PyTorch files are read with `weights_only`; the one class allowed beyond is argparse.Namespace, which rosinality's files hold. NVlabs'
-pickles, which carry source code to be run, are read by an unpickler that knows a handful of names and turns their objects into inert ones.
+PyTorch files are read with `weights_only`. One more class is allowed, argparse.Namespace, which rosinality's
+files hold. NVlabs' pickles carry source code that is to be run. They are read by an unpickler that knows a
+few names and makes inert objects of all others.
 """
 
 import argparse
@@ -9,7 +10,7 @@ import hashlib
 import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,19 @@ from torch import Tensor
 from raydistill.errors import DataError
 
 State = dict[str, Tensor]
+"""Parameters and buffers by name."""
 _NETWORKS = ("g_ema", "G_ema", "params_ema", "netG", "g", "G", "generator", "state_dict", "params", "model")
-"""Under which names a file keeps its generator; the averaged one first."""
+"""Under which names files keep their generators. The first one counts, so averaged ones are before others."""
 _WRAPPERS = ("module.", "_orig_mod.")
+"""Prefixes that PyTorch's wrappers of a module put before all names."""
 
 
 def read_weights(path: Path) -> State:
-    """The generator's tensors in a checkpoint file, on the CPU, without the prefixes that wrappers put before every name.
+    """The tensors of the generator in a checkpoint file, on the CPU, without the prefixes of wrappers.
 
     Raises:
-        DataError: no file, an empty or truncated one, one of no known kind, one that would have to run code, or one without tensors.
+        DataError: there is no such file; or it is empty, truncated, of no known kind, holds no tensors, or
+            could be read only by running code.
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such file")
@@ -52,6 +56,7 @@ def read_weights(path: Path) -> State:
 
 
 def sha256(path: Path) -> str:
+    """The SHA-256 of a file as hex digits."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -67,52 +72,53 @@ def _torch(path: Path, content: bytes) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        text = str(error)
-        name = next(
-            (line.split("GLOBAL ")[1].split()[0] for line in text.splitlines() if "GLOBAL " in line), ""
-        )
-        if name:
+        # PyTorch's message has a line with "GLOBAL NAME" for a name that is not allowed
+        lines = [line for line in str(error).splitlines() if "GLOBAL " in line]
+        if lines:
+            name = lines[0].split("GLOBAL ")[1].split()[0]
             raise DataError(
-                f"{path}: refused, nothing was run: it asks for {name}. Save the plain state_dict of the network."
+                f"{path}: refused, nothing was run: it asks for {name}. "
+                "Save the plain state_dict of the network."
             ) from None
         raise DataError(f"{path}: not a whole PyTorch file; download it again") from None
-    except Exception:  # whatever a damaged file makes the reader stumble over
+    except Exception:  # a damaged file may make the reader raise anything
         raise DataError(
-            f"{path}: not a whole PyTorch file (.pth, .pt), safetensors file or NVlabs pickle; download it again"
+            f"{path}: not a whole PyTorch file (.pth, .pt), safetensors file or NVlabs pickle; "
+            "download it again"
         ) from None
 
 
-def _generator_of(path: Path, found: Any) -> State:
-    """The state dict inside whatever the file holds."""
+def _generator_of(path: Path, content: Any) -> State:
+    """The state dict inside of what a file holds, at most two dictionaries deep."""
     for _ in range(3):
-        if not isinstance(found, Mapping):
+        if not isinstance(content, Mapping):
             break
-        tensors = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-        if tensors and len(tensors) == len(found):
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        if tensors and len(tensors) == len(content):
             return tensors
-        inner = next((found[name] for name in _NETWORKS if isinstance(found.get(name), Mapping)), None)
-        if inner is None and tensors and not any(isinstance(value, Mapping) for value in found.values()):
+        inner = next((content[name] for name in _NETWORKS if isinstance(content.get(name), Mapping)), None)
+        if inner is None and tensors and not any(isinstance(value, Mapping) for value in content.values()):
             return tensors
         if inner is None:
-            held = ", ".join(map(str, list(found)[:8])) or "nothing"
-            raise DataError(f"{path}: holds {held}; a generator is looked for under {', '.join(_NETWORKS)}")
-        found = inner
-    raise DataError(f"{path}: holds a {type(found).__name__}, needed is the state_dict of a generator")
+            names = ", ".join(map(str, list(content)[:8])) or "nothing"
+            raise DataError(f"{path}: holds {names}; a generator is looked for under {', '.join(_NETWORKS)}")
+        content = inner
+    raise DataError(f"{path}: holds a {type(content).__name__}, needed is the state_dict of a generator")
 
 
 def _without_wrappers(state: State) -> State:
-    while wrapper := next(
-        (prefix for prefix in _WRAPPERS if state and all(name.startswith(prefix) for name in state)), None
-    ):
-        state = {name.removeprefix(wrapper): value for name, value in state.items()}
-    return state
+    """The same tensors, without the prefixes that all names have because of wrappers."""
+    wrapper = next((prefix for prefix in _WRAPPERS if all(name.startswith(prefix) for name in state)), None)
+    if wrapper is None or not state:
+        return state
+    return _without_wrappers({name.removeprefix(wrapper): value for name, value in state.items()})
 
 
 # ---- NVlabs' pickles ---------------------------------------------------------------------------------------
 
 
 class _Inert:
-    """Stands for an object of a class that is not looked at: what it was made of, and the state it was given."""
+    """In place of an object of any class: it keeps arguments and state, and does nothing with them."""
 
     def __init__(self, *args: Any) -> None:
         self.args, self.state = args, dict[str, Any]()
@@ -130,21 +136,22 @@ class _Dict(dict[str, Any]):
 
 
 def _module(meta: Any) -> _Inert:
-    """In place of the function that would run the source in `meta` and build its class."""
+    """In place of NVlabs' function, which runs the source code in `meta` and makes an object of its class."""
     inert = _Inert()
     inert.__setstate__(meta.get("state") if isinstance(meta, dict) else None)
     return inert
 
 
 def _storage(content: bytes) -> Any:
+    """In place of PyTorch's function, which would unpickle anything."""
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
 def _tensor(
     storage: Any, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *ignored: Any
 ) -> Tensor:
-    tensor: Tensor = torch._utils._rebuild_tensor(storage, offset, size, stride)  # type: ignore[no-untyped-call]
-    return tensor
+    rebuild: Callable[..., Tensor] = torch._utils._rebuild_tensor
+    return rebuild(storage, offset, size, stride)
 
 
 def _parameter(data: Tensor, *ignored: Any) -> Tensor:
@@ -161,9 +168,12 @@ _KNOWN = {
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,
 }
+"""(module, name) in a pickle -> what it stands for. All other names are refused, or are inert objects."""
 
 
 class _Reader(pickle.Unpickler):
+    """Reads a pickle without importing anything."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _KNOWN:
             return _KNOWN[module, name]
@@ -173,29 +183,30 @@ class _Reader(pickle.Unpickler):
 
 
 class _Refused(Exception):
-    """Its text: the name that a file asked for."""
+    """Raised for a name that a file must not ask for, which is its text."""
 
 
 def _nvlabs(path: Path, content: bytes) -> dict[str, State]:
-    """Network name -> tensors by their dotted names."""
+    """Network name -> its tensors by their dotted names."""
     try:
-        found = _Reader(io.BytesIO(content)).load()
+        networks = _Reader(io.BytesIO(content)).load()
     except _Refused as error:
         raise DataError(
             f"{path}: refused, nothing was run: the pickle asks for {error}, which no network of NVlabs needs"
         ) from None
-    except Exception:  # whatever a damaged file makes the reader stumble over
+    except Exception:  # a damaged file may make the reader raise anything
         raise DataError(f"{path}: not a whole NVlabs pickle; download it again") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: holds a {type(found).__name__}, needed is a dictionary with G_ema")
-    return {name: dict(_named(value)) for name, value in found.items() if isinstance(value, _Inert)}
+    if not isinstance(networks, dict):
+        raise DataError(f"{path}: holds a {type(networks).__name__}, needed is a dictionary with G_ema")
+    return {name: dict(_tensors(value)) for name, value in networks.items() if isinstance(value, _Inert)}
 
 
-def _named(module: _Inert, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _tensors(module: _Inert, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yields the dotted names and the values of all parameters and buffers of a module."""
     for kind in ("_parameters", "_buffers"):
         for name, value in (module.state.get(kind) or {}).items():
             if isinstance(value, Tensor):
                 yield f"{prefix}{name}", value
     for name, child in (module.state.get("_modules") or {}).items():
         if isinstance(child, _Inert):
-            yield from _named(child, f"{prefix}{name}.")
+            yield from _tensors(child, f"{prefix}{name}.")

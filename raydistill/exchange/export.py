@@ -1,4 +1,4 @@
-"""`raydistill export`: a finished generator as ONNX, TorchScript or safetensors, checked against PyTorch, with a model card."""
+"""A generator as an ONNX, TorchScript or safetensors file, checked against PyTorch, and its model card."""
 
 import json
 import os
@@ -21,34 +21,51 @@ from raydistill.exchange.generator_file import (
 from raydistill.models import GENERATORS, cost
 
 TOLERANCE = 1e-4
-"""Largest absolute difference to PyTorch's output, which lies in [-1, 1]."""
+"""Largest absolute difference to PyTorch's output, which lies in [-1, 1], that an exported file may have."""
 
 
 class Format(NamedTuple):
+    """A format of exported files."""
+
     suffix: str
+    """How names of its files end, with the dot."""
     write: Callable[[LoadedGenerator, Tensor, Path], None]
-    """(generator, example inputs (2, ...), file)"""
+    """(generator, example inputs (2, ...), file): writes the file."""
     run: Callable[[Path, Tensor], Tensor]
-    """(file, inputs) -> outputs, by what users of the file will use"""
+    """(file, inputs) -> outputs, computed by what users of the file will use."""
     how_to_load: str
-    """Five lines of Python; `{file}` and `{shape}` are filled in."""
+    """A few lines of Python for the model card, where `{file}` and `{shape}` are filled in."""
 
 
-def export(finished: LoadedGenerator, inputs: Tensor, chosen: Format, out: Path) -> float:
-    """Writes the file, unless its outputs for `inputs`, at once or one by one, are not PyTorch's; returns the largest difference."""
+def export(generator: LoadedGenerator, inputs: Tensor, file_format: Format, out: Path) -> float:
+    """Writes a generator to the file `out`, after its outputs were compared with PyTorch's.
+
+    Args:
+        generator: which generator.
+        inputs: (B, ...), which it is tried on, all at once and one by one.
+        file_format: one of `FORMATS`.
+        out: the file, which is written whole or not at all.
+
+    Returns:
+        The largest absolute difference to PyTorch's outputs.
+
+    Raises:
+        RunError: that difference is above `TOLERANCE`.
+        ConfigError: a package that the format needs is not installed.
+        StoreError: the file cannot be written.
+    """
     temporary = out.with_name(f".{os.getpid()}-{out.name}")
     try:
-        chosen.write(finished, inputs[torch.arange(2) % len(inputs)], temporary)
+        file_format.write(generator, inputs[torch.arange(2) % len(inputs)], temporary)
         with torch.no_grad():
-            expected = finished.module(inputs)
-        outputs = [
-            chosen.run(temporary, inputs),
-            torch.cat([chosen.run(temporary, one[None]) for one in inputs]),
-        ]
-        difference = max((output - expected).abs().max().item() for output in outputs)
+            expected = generator.module(inputs)
+        at_once = file_format.run(temporary, inputs)
+        one_by_one = torch.cat([file_format.run(temporary, one[None]) for one in inputs])
+        difference = max((outputs - expected).abs().max().item() for outputs in (at_once, one_by_one))
         if not difference <= TOLERANCE:
             raise RunError(
-                f"{out}: not written: its output differs from PyTorch's by {difference:.3g}, allowed are {TOLERANCE:g}"
+                f"{out}: not written: its output differs from PyTorch's by {difference:.3g}, "
+                f"allowed are {TOLERANCE:g}"
             )
         os.replace(temporary, out)
     except OSError as error:
@@ -58,16 +75,20 @@ def export(finished: LoadedGenerator, inputs: Tensor, chosen: Format, out: Path)
     return difference
 
 
-def _write_onnx(finished: LoadedGenerator, example: Tensor, file: Path) -> None:
+def _write_onnx(generator: LoadedGenerator, example: Tensor, file: Path) -> None:
     _require("onnx")
-    names, batch = ("input", "picture"), {0: "batch"}
-    with warnings.catch_warnings(
-        action="ignore"
-    ):  # of tracing, and of this exporter's age: the result is compared anyway
+    # warnings are about tracing and about the age of this exporter; the result is compared anyway
+    with warnings.catch_warnings(action="ignore"):
         torch.onnx.export(
-            plain(finished), (example,), str(file), dynamo=False, opset_version=17,
-            input_names=names[:1], output_names=names[1:], dynamic_axes=dict.fromkeys(names, batch),
-        )  # fmt: skip
+            plain(generator),
+            (example,),
+            str(file),
+            dynamo=False,
+            opset_version=17,
+            input_names=["input"],
+            output_names=["picture"],
+            dynamic_axes={"input": {0: "batch"}, "picture": {0: "batch"}},
+        )
 
 
 def _run_onnx(file: Path, inputs: Tensor) -> Tensor:
@@ -78,6 +99,7 @@ def _run_onnx(file: Path, inputs: Tensor) -> Tensor:
 
 
 def _require(package: str) -> None:
+    """Raises ConfigError where the package or ONNX Runtime cannot be imported."""
     try:
         __import__(package)
         __import__("onnxruntime")
@@ -87,9 +109,9 @@ def _require(package: str) -> None:
         ) from None
 
 
-def _write_torchscript(finished: LoadedGenerator, example: Tensor, file: Path) -> None:
+def _write_torchscript(generator: LoadedGenerator, example: Tensor, file: Path) -> None:
     with warnings.catch_warnings(action="ignore"):
-        torch.jit.save(torch.jit.trace(plain(finished), example), str(file))
+        torch.jit.save(torch.jit.trace(plain(generator), example), str(file))
 
 
 def _run_torchscript(file: Path, inputs: Tensor) -> Tensor:
@@ -98,12 +120,9 @@ def _run_torchscript(file: Path, inputs: Tensor) -> Tensor:
     return outputs
 
 
-def _write_safetensors(finished: LoadedGenerator, example: Tensor, file: Path) -> None:
-    save_file(
-        {name: value.contiguous() for name, value in finished.module.state_dict().items()},
-        file,
-        metadata_of(finished),
-    )
+def _write_safetensors(generator: LoadedGenerator, example: Tensor, file: Path) -> None:
+    state = {name: value.contiguous() for name, value in generator.module.state_dict().items()}
+    save_file(state, file, metadata_of(generator))
 
 
 def _run_safetensors(file: Path, inputs: Tensor) -> Tensor:
@@ -142,67 +161,82 @@ network = load_exported("{file}")
 pictures = network(torch.zeros{shape})""",
     ),
 }
+"""Name on the command line -> format."""
+
+
+# ---- the model card ----------------------------------------------------------------------------------------
 
 
 def model_card(
-    finished: LoadedGenerator, chosen: Format, file: str, difference: float, inputs: str, *, licence: str = ""
+    generator: LoadedGenerator,
+    file_format: Format,
+    file: str,
+    difference: float,
+    inputs: str,
+    *,
+    licence: str = "",
 ) -> str:
-    """Markdown: what the file is, where it comes from, what it costs and scores, how to load it.
+    """Markdown that says what a file is, where it comes from, what it costs and scores, and how to load it.
 
     Args:
-        file: name of the exported file.
-        difference: largest absolute difference to PyTorch's output on `inputs`, a phrase that says what they are.
-        licence: of the network, as its owner states it; empty: the card says that it is not stated.
+        generator: the generator in the file.
+        file_format: the format of the file.
+        file: name of the file.
+        difference: largest absolute difference to PyTorch's output.
+        inputs: a phrase that says on which inputs.
+        licence: licence of the network, as its owner states it; empty: the card says that it is not stated.
     """
-    config, job, result = finished.config, finished.job, finished.result
-    takes = (
-        "latents, normal"
-        if GENERATORS[config.family].takes == "noise"
-        else "pictures in [-1, 1] or one-hot labels"
-    )
-    shape = (1, *finished.input_shape)
-    lines = [
+    config, layers, input_shape = generator.config, generator.layers, generator.input_shape
+    takes = "pictures in [-1, 1] or one-hot labels"
+    if GENERATORS[config.family].takes == "noise":
+        takes = "latents, normal"
+    paragraphs = [
         f"# {file}",
-        f"A generator of the family `{config.family}`, digest `{finished.digest}`. Licence: {licence or 'not stated'}.",
+        f"A generator of the family `{config.family}`, digest `{generator.digest}`. "
+        f"Licence: {licence or 'not stated'}.",
         "## Input and output",
-        f"Input: float32 {('batch', *finished.input_shape)}, {takes}. Output: pictures of 3 channels, nominally in [-1, 1].",
+        f"Input: float32 {('batch', *input_shape)}, {takes}. "
+        "Output: pictures of 3 channels, nominally in [-1, 1].",
         f"Largest difference to PyTorch: {difference:.3g}, on {inputs}, at once and one by one.",
-        f"```python\n{chosen.how_to_load.format(file=file, shape=shape)}\n```",
+        f"```python\n{file_format.how_to_load.format(file=file, shape=(1, *input_shape))}\n```",
         "## Cost of one picture",
-        f"{cost.params(finished.layers):,} parameters; {cost.macs(finished.layers):,} multiply-accumulates "
+        f"{cost.params(layers):,} parameters; {cost.macs(layers):,} multiply-accumulates "
         f"(convention `{cost.MACS_CONVENTION}`: {cost.CONVENTIONS[cost.MACS_CONVENTION]}).",
         "## Scores",
-        *(_scores(result) or ["None recorded."]),
+        _scores(generator.result),
         "## Lineage",
-        *(_lineage(finished) if job is not None else ["Not known: this network was not trained here."]),
+        _lineage(generator),
         "## Config",
         f"```json\n{json.dumps(config.model_dump(mode='json'), indent=1)}\n```",
     ]
-    return "\n\n".join(lines) + "\n"
+    return "\n\n".join(paragraphs) + "\n"
 
 
-def _scores(result: dict[str, object]) -> list[str]:
+def _scores(result: dict[str, object]) -> str:
+    """The metrics of a trial's result as a table, and what they were measured with."""
     metrics, context = result.get("metrics"), result.get("context")
     if not isinstance(metrics, dict) or not isinstance(context, dict):
-        return []
+        return "None recorded."
     rows = [f"| {name} | {value:.6g} |" for name, value in metrics.items() if name.startswith("val/")]
-    measured = ", ".join(f"{name} {value}" for name, value in context.items())
-    return (
-        ["\n".join(["| metric | value |", "|---|---|", *rows]), f"Measured with: {measured}."] if rows else []
-    )
+    if not rows:
+        return "None recorded."
+    table = "\n".join(["| metric | value |", "|---|---|", *rows])
+    return f"{table}\n\nMeasured with: {', '.join(f'{name} {value}' for name, value in context.items())}."
 
 
-def _lineage(finished: LoadedGenerator) -> list[str]:
-    job = finished.job
-    assert job is not None
-    rows = {
+def _lineage(generator: LoadedGenerator) -> str:
+    """Where the network comes from, as a list."""
+    job, result = generator.job, generator.result
+    if job is None:
+        return "Not known: this network was not trained here."
+    facts = {
         "recipe": job.training.recipe,
         "trial key": job.key,
-        "images seen": finished.result.get("nimg", "not known"),
+        "images seen": result.get("nimg", "not known"),
         "seed": job.training.seed,
         "data": job.data.digest,
         "teacher": job.teacher.digest if job.teacher else "none",
         "evaluator": job.evaluator.digest if job.evaluator else "none",
-        "git revision": finished.result.get("git_revision") or "not known",
+        "git revision": result.get("git_revision") or "not known",
     }
-    return ["\n".join(f"* {name}: {value}" for name, value in rows.items())]
+    return "\n".join(f"* {name}: {value}" for name, value in facts.items())

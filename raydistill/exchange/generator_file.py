@@ -1,4 +1,7 @@
-"""A generator on disk, of a trial, checkpoint, network folder or exported file: what export, latency and import share."""
+"""A generator on disk: what `raydistill export`, `latency` and `teacher import` share.
+
+It is in the folder of a trial, a checkpoint or a network, or in an exported safetensors file.
+"""
 
 import hashlib
 import json
@@ -20,7 +23,7 @@ from raydistill.data import load_split, read_info
 from raydistill.data.decode import decode_pictures
 from raydistill.data.files import pictures_of
 from raydistill.errors import CheckpointError, ConfigError
-from raydistill.exchange.trained import trained_at
+from raydistill.exchange.trained_generator import find_generator, generator_file_of
 from raydistill.models import GENERATORS, check, input_channels, input_shape, saved
 from raydistill.models.cost import Table
 from raydistill.models.inputs import evaluation_batch, num_inputs
@@ -28,80 +31,94 @@ from raydistill.records.trials import read_result
 from raydistill.seeds import torch_stream
 
 NUM_INPUTS = 4
+"""Default number of inputs that a generator is tried on."""
 
 
 class LoadedGenerator(NamedTuple):
+    """A generator that was loaded from disk, and what is known about it."""
+
     path: Path
+    """What the user named."""
     config: Generator
     module: nn.Module
+    """The network, in eval mode and without gradients."""
     in_channels: int
+    """Channels of an input; 3 where it takes noise."""
     height: int
+    """Height and width of an input, or of a picture where it takes noise."""
     width: int
     digest: str
-    """Of config and weights."""
+    """Digest of config and weights."""
     job: Job | None
-    """What it was trained by, where that is known."""
+    """The job that trained it; None: not known."""
     result: dict[str, Any]
-    """Its trial's, with what was measured; empty where that is not known."""
+    """The result of its trial, with what was measured; empty: not known."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Of one input, without the batch."""
+        """Shape of one input, without the batch: (in_channels, height, width), or (latent,) for noise."""
         return input_shape(self.config, self.in_channels, self.height, self.width)
 
     @property
     def layers(self) -> Table:
-        """What its costs are counted from."""
+        """The network as a table, from which its costs are counted."""
         return GENERATORS[self.config.family].layers(self.config, self.in_channels, self.height, self.width)
 
 
 def open_generator(path: Path, size: tuple[int, int] | None = None) -> LoadedGenerator:
-    """The generator at `path`. `size`: (height, width) of its pictures, where neither its data nor its family tells.
+    """The generator at `path`.
+
+    Args:
+        path: the folder of a trial, a checkpoint or a network, or an exported .safetensors file.
+        size: (height, width) of its pictures; None: that of its data or its family.
 
     Raises:
-        InputError: nothing there that is a generator, a damaged file, or no size.
+        InputError: there is no generator, a file is damaged, or its size is not known.
     """
     try:
-        return _opened(path, size)
+        return _open(path, size)
     except CheckpointError as error:  # what the user named cannot be used
         raise ConfigError(str(error)) from None
 
 
-def _opened(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
+def _open(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
     job, result = None, dict[str, Any]()
     if path.suffix == ".safetensors":
         config, state = read_exported(path)
-    elif (found := trained_at(path)) is None:
+    elif (trained := find_generator(path)) is None:
         raise ConfigError(
-            f"{path}: no generator here. Give the folder of a trial, a checkpoint or a network, or an exported .safetensors file."
+            f"{path}: no generator here. "
+            "Give the folder of a trial, a checkpoint or a network, or an exported .safetensors file."
         )
     else:
-        job = found.job
-        if (found.path / "optimizers.pt").is_file():
-            config, state = _of_checkpoint(found.path, job)
+        job = trained.job
+        if trained.is_checkpoint:
+            config, state = _read_checkpoint(trained.path, job)
         else:
-            config, state = saved.load_generator(saved.stored(found.path, kind="generator"))
-        result = (job and read_result(path if (path / "trial.json").is_file() else found.path.parent)) or {}
+            config, state = saved.load_generator(saved.stored(trained.path, kind="generator"))
+        if job is not None:
+            result = read_result(path if (path / "trial.json").is_file() else trained.path.parent) or {}
     module, channels = saved.with_weights(config, state, str(path)), input_channels(config, state)
     height, width = _size(path, config, job, size)
     check(config, channels, height, width, str(path))
-    return LoadedGenerator(
-        path, config, module, channels, height, width, digest_of(config, state), job, result
-    )
+    digest = digest_of(config, state)
+    return LoadedGenerator(path, config, module, channels, height, width, digest, job, result)
 
 
 def digest_of(config: Generator, state: dict[str, Tensor]) -> str:
+    """First 16 hex digits of the SHA-256 of a generator's config and weights."""
     content = hashlib.sha256(digest(config).encode())
     for name in sorted(state):
         content.update(name.encode() + state[name].contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return content.hexdigest()[:16]
 
 
-def _of_checkpoint(folder: Path, job: Job | None) -> tuple[Generator, dict[str, Tensor]]:
+def _read_checkpoint(folder: Path, job: Job | None) -> tuple[Generator, dict[str, Tensor]]:
+    """Config and weights of the generator of a checkpoint. Raises CheckpointError where it has none."""
     config = getattr(job and job.training, "generator", None)
     if job is None or config is None:
         raise CheckpointError(f"{folder}: not the checkpoint of a generator")
-    file = folder / ("average.safetensors" if job.training.ema_nimg else "generator.safetensors")
+    file = generator_file_of(folder, job)
     try:
         return config, load_file(file)
     except (OSError, SafetensorError) as error:
@@ -124,60 +141,77 @@ def _size(path: Path, config: Generator, job: Job | None, size: tuple[int, int] 
 
 
 def inputs_for(
-    finished: LoadedGenerator, pictures: Path | None = None, number: int = NUM_INPUTS
+    generator: LoadedGenerator, pictures: Path | None = None, number: int = NUM_INPUTS
 ) -> tuple[Tensor, str]:
-    """Inputs (number, ...) to try a generator on, and what they are: its data's, given pictures, or seeded noise."""
-    if GENERATORS[finished.config.family].takes == "picture":
+    """Inputs to try a generator on, (number, ...), and a phrase that says what they are.
+
+    Args:
+        generator: which generator.
+        pictures: a folder or zip file of pictures to use, which a generator of noise does not; None: inputs
+            of the val split of its data, if the data are there, else noise of a fixed seed.
+        number: how many inputs, or at most so many pictures.
+
+    Raises:
+        ConfigError: the generator does not take pictures of 3 channels.
+        DataError: `pictures` has no pictures, or damaged ones.
+    """
+    takes = GENERATORS[generator.config.family].takes
+    if takes == "picture":
         if pictures is not None:
-            return _pictures(finished, pictures, number)
-        if finished.job is not None and Path(finished.job.data.path).is_dir():
-            split = load_split(finished.job.data, "val")
+            return _pictures(generator, pictures, number)
+        if generator.job is not None and Path(generator.job.data.path).is_dir():
+            split = load_split(generator.job.data, "val")
             chosen = np.linspace(0, num_inputs(split, None) - 1, number).astype(int)
-            return evaluation_batch(
-                split, None, chosen, torch.device("cpu")
-            ).inputs, f"{number} inputs of the val split of its data ({finished.job.data.digest})"
-    noise = torch.randn(number, *finished.input_shape, generator=torch_stream(0, "inputs"))
-    if GENERATORS[finished.config.family].takes == "noise":
+            inputs = evaluation_batch(split, None, chosen, torch.device("cpu")).inputs
+            return inputs, f"{number} inputs of the val split of its data ({generator.job.data.digest})"
+    noise = torch.randn(number, *generator.input_shape, generator=torch_stream(0, "inputs"))
+    if takes == "noise":
         return noise, f"{number} latents, normal, of seed 0"
     return noise.clamp(-1, 1), f"{number} inputs of clamped normal noise of seed 0: no pictures were given"
 
 
-def _pictures(finished: LoadedGenerator, folder: Path, number: int) -> tuple[Tensor, str]:
-    if finished.in_channels != 3:
+def _pictures(generator: LoadedGenerator, folder: Path, number: int) -> tuple[Tensor, str]:
+    """The first pictures of a folder or zip file as inputs (B, 3, H, W) in [-1, 1], and what they are."""
+    if generator.in_channels != 3:
         raise ConfigError(
-            f"--pictures {folder}: this generator takes {finished.in_channels} channels, pictures have 3; leave it out"
+            f"--pictures {folder}: this generator takes {generator.in_channels} channels, pictures have 3; "
+            "leave it out"
         )
     files = pictures_of(folder)[:number]
-    size = (finished.width, finished.height)
+    size = (generator.width, generator.height)
     arrays = [
         np.asarray(image.resize(size, Image.Resampling.BICUBIC), np.float32)
         for _, image in decode_pictures(files)
     ]
     values = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2) / 127.5 - 1
-    return (
-        values.contiguous(),
-        f"{len(files)} pictures of {folder.name}, resized to {finished.height}x{finished.width}",
-    )
+    what = f"{len(files)} pictures of {folder.name}, resized to {generator.height}x{generator.width}"
+    return values.contiguous(), what
 
 
 # ---- exported safetensors ----------------------------------------------------------------------------------
 
 _FORMAT = "raydistill generator 1"
+"""Names the format of exported safetensors files."""
 
 
-def metadata_of(finished: LoadedGenerator) -> dict[str, str]:
-    """What an exported safetensors file carries beside its weights."""
-    return {"format": _FORMAT, "config": finished.config.model_dump_json(), "digest": finished.digest}
+def metadata_of(generator: LoadedGenerator) -> dict[str, str]:
+    """What an exported safetensors file has beside its weights: format, config and digest."""
+    return {"format": _FORMAT, "config": generator.config.model_dump_json(), "digest": generator.digest}
 
 
 def read_exported(path: Path) -> tuple[Generator, dict[str, Tensor]]:
-    """Config and weights of a safetensors file that `raydistill export` wrote. Raises CheckpointError."""
+    """Config and weights of a safetensors file that `raydistill export` wrote.
+
+    Raises:
+        CheckpointError: it is another file, damaged or changed.
+    """
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise CheckpointError(
-                f"{path}: not a file that `raydistill export --format safetensors` wrote; use raydistill teacher import"
+                f"{path}: not a file that `raydistill export --format safetensors` wrote; "
+                "use raydistill teacher import"
             )
         config = saved.config_of(json.loads(metadata["config"]), str(path))
         state = load_file(path)
@@ -191,13 +225,17 @@ def read_exported(path: Path) -> tuple[Generator, dict[str, Tensor]]:
 
 
 def load_exported(path: str | Path) -> nn.Module:
-    """The generator of a safetensors file that `raydistill export` wrote, in eval mode."""
+    """The network in a safetensors file that `raydistill export` wrote, in eval mode and without gradients.
+
+    Raises:
+        CheckpointError: it is another file, damaged or changed.
+    """
     return saved.with_weights(*read_exported(Path(path)), str(path))
 
 
-def plain(finished: LoadedGenerator) -> nn.Module:
-    """The same function as a new module without spectral norms: their quotients, once divided, are the weights."""
-    module = saved.with_weights(finished.config, finished.module.state_dict(), str(finished.path))
+def plain(generator: LoadedGenerator) -> nn.Module:
+    """A new module that is the same function without spectral norms: its weights are divided by them once."""
+    module = saved.with_weights(generator.config, generator.module.state_dict(), str(generator.path))
     for layer in module.modules():
         if parametrize.is_parametrized(layer, "weight"):
             parametrize.remove_parametrizations(layer, "weight")

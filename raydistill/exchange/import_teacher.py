@@ -1,4 +1,4 @@
-"""`raydistill teacher import`: a generator out of someone else's checkpoint file, as a network of ours."""
+"""A generator out of another project's checkpoint file, as the folder of a network."""
 
 import hashlib
 import json
@@ -17,42 +17,61 @@ from raydistill.exchange.key_layouts import recognise
 from raydistill.models import GENERATORS, check, cost, input_channels, saved
 
 DEFAULT_SIZE = (256, 256)
-"""Of pictures, for counts and the output digest, where the family has no size of its own."""
+"""(height, width) of pictures, for counts and the output digest, where the family has no size of its own."""
 
 
-class Imported(Frozen):
+class ImportReport(Frozen):
     """`import.json` beside the network: what was read, and what to compare it with."""
 
     source: str
+    """Name of the file."""
     source_sha256: str
     layout: str
+    """Name of the key layout by which the file was recognised."""
     family: str
     takes: str
-    """What one input is, without the batch."""
+    """What one input is, such as "picture 3x256x256"."""
     height: int
+    """Height and width of pictures, for which macs are counted."""
     width: int
     params: int
     macs: int
     macs_convention: str = cost.MACS_CONVENTION
     output_digest: str
-    """Of the 8-bit output for one input of seed 0. Rounding may differ between machines: compare the mean and deviation too."""
+    """Digest of the 8-bit output for one input of seed 0.
+
+    Rounding may differ between machines, so compare the mean and the deviation too.
+    """
     output_mean: float
+    """Mean of that output, before it was rounded."""
     output_deviation: float
+    """Standard deviation of it."""
     dropped: tuple[str, ...]
-    """Names in the file that mean nothing in a finished network."""
+    """Names in the file that mean nothing in an eval network."""
 
 
-def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> Imported:
-    """Reads, recognises and tries the generator in `file`, then writes it to the folder `out`, whole or not at all."""
+def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> ImportReport:
+    """Reads the generator in `file`, tries it, and writes it to the folder `out`, whole or not at all.
+
+    Args:
+        file: a checkpoint file of any project in `key_layouts`.
+        out: the folder, which must not be there.
+        size: (height, width) of pictures; None: that of the family, or `DEFAULT_SIZE`.
+
+    Raises:
+        DataError: the file is not understood, or its generator gives numbers that are not finite.
+        ConfigError: the generator cannot be used at this size.
+        StoreError: the folder cannot be written.
+    """
     try:
-        found = recognise(read_weights(file))
+        converted = recognise(read_weights(file))
     except DataError as error:
         text = str(error)
         raise DataError(text if text.startswith(str(file)) else f"{file}: {text}") from None
-    config, state = (
-        found.config,
-        {name: value.float() if value.is_floating_point() else value for name, value in found.state.items()},
-    )
+    config = converted.config
+    state = {
+        name: value.float() if value.is_floating_point() else value for name, value in converted.state.items()
+    }
     if size is None and GENERATORS[config.family].takes == "picture":
         size = DEFAULT_SIZE
     module = saved.with_weights(config, state, str(file))
@@ -61,33 +80,33 @@ def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> I
     temporary = out.with_name(f".{os.getpid()}-{out.name}")
     try:
         saved.save(temporary, "generator", module, config)
-        finished = open_generator(temporary, size)
-        imported = _facts(finished, file, found.layout, found.dropped)
-        (temporary / "import.json").write_text(json.dumps(imported.model_dump(mode="json"), indent=1))
+        report = _report(open_generator(temporary, size), file, converted.layout, converted.dropped)
+        (temporary / "import.json").write_text(json.dumps(report.model_dump(mode="json"), indent=1))
         os.replace(temporary, out)
     except OSError as error:
         raise StoreError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return imported
+    return report
 
 
-def _facts(finished: LoadedGenerator, file: Path, layout: str, dropped: tuple[str, ...]) -> Imported:
-    config = finished.config
+def _report(generator: LoadedGenerator, file: Path, layout: str, dropped: tuple[str, ...]) -> ImportReport:
+    """Raises DataError where the generator's output is not finite."""
+    family = generator.config.family
     with torch.no_grad():
-        output = finished.module(inputs_for(finished, number=1)[0])
+        output = generator.module(inputs_for(generator, number=1)[0])
     if not bool(output.isfinite().all()):
         raise DataError(f"{file}: its output is not finite")
-    return Imported(
+    return ImportReport(
         source=file.name,
         source_sha256=sha256(file),
         layout=layout,
-        family=config.family,
-        takes=f"{GENERATORS[config.family].takes} {'x'.join(map(str, finished.input_shape))}",
-        height=finished.height,
-        width=finished.width,
-        params=cost.params(finished.layers),
-        macs=cost.macs(finished.layers),
+        family=family,
+        takes=f"{GENERATORS[family].takes} {'x'.join(map(str, generator.input_shape))}",
+        height=generator.height,
+        width=generator.width,
+        params=cost.params(generator.layers),
+        macs=cost.macs(generator.layers),
         output_digest=hashlib.sha256(to_uint8(output).numpy().tobytes()).hexdigest()[:16],
         output_mean=output.mean().item(),
         output_deviation=output.std().item(),
