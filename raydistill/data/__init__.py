@@ -91,11 +91,9 @@ def prepare(config: DataSet, cache_dir: Path, *, recipe: str | None = None) -> S
         pairing, words = _TRAINS_ON[recipe]
         if pairing_of(source.layout, config.degrade) != pairing:
             raise DataError(
-                f"{getattr(config, 'root', '')}: this data is {source.layout}, "
-                f"and the recipe {recipe} trains on {words}. For unpaired pictures there is --space "
-                "cyclegan, "
-                ""
-                "for pictures alone --space sagan, stylegan2 and enhance."
+                f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipe {recipe} "
+                f"trains on {words}. For unpaired pictures there is --space cyclegan, for pictures alone "
+                "--space sagan, stylegan2 and enhance."
             )
     return store(_with_load_size(source, config), config, cache_dir)
 

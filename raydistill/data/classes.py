@@ -123,8 +123,8 @@ def listed_classes(path: Path) -> Classes | None:
         0 <= value <= 255 for color in palette for value in color
     ):
         raise DataError(
-            f"{path}: palette: {len(palette)} colours. Allowed: {len(file.classes)}, one per class, "
-            "with values 0 to 255."
+            f"{path}: palette: {len(palette)} colours. "
+            f"Allowed: {len(file.classes)}, one per class, with values 0 to 255."
         )
     names = tuple(file.classes[index] for index in ids)
     return Classes(names, tuple(palette[index] for index in ids), tuple(ids), tuple(ignored))

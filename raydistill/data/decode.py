@@ -34,17 +34,14 @@ def decode_pictures(
         if image.mode.startswith(("I", "F")):
             raise DataError(
                 f"{picture.where}: the picture has mode {image.mode}. Allowed: 8 bits per channel. "
-                "Convert "
-                "it."
+                "Convert it."
             )
         grey = is_grey(image) if grey is None else grey
         if is_grey(image) != grey:
             kind, others = ("in colour", "grey") if grey else ("grey", "in colour")
             raise DataError(
-                f"{picture.where}: this picture is {kind} (mode {image.mode}), "
-                f"and the ones before it are {others}. "
-                ""
-                "Allowed: one of the two in a set. Convert it."
+                f"{picture.where}: this picture is {kind} (mode {image.mode}), and the ones before it are "
+                f"{others}. Allowed: one of the two in a set. Convert it."
             )
         yield picture.where, image.convert("RGB")
 
@@ -62,9 +59,7 @@ def halves(both: Image.Image, where: str) -> tuple[Image.Image, Image.Image]:
     if both.width % 2:
         raise DataError(
             f"{where}: the A|B picture is {both.width} pixels wide. "
-            "Allowed: an even width, A left and B right. "
-            ""
-            "Redo it."
+            "Allowed: an even width, A left and B right. Redo it."
         )
     middle = both.width // 2
     return both.crop((0, 0, middle, both.height)), both.crop((middle, 0, both.width, both.height))
@@ -98,9 +93,7 @@ def read_labelled(
         if picture.size != label.size:
             raise DataError(
                 f"{where}: width and height are {label.size}, of its picture {picture.size}. "
-                "Allowed: the same. "
-                ""
-                "Redo one."
+                "Allowed: the same. Redo one."
             )
         ids = Image.fromarray(classes.encode(np.asarray(label), where))
         yield (

@@ -51,15 +51,10 @@ def find(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> SplitsOnD
     names = few([root] if root.is_file() else entries(root))
     if layout == "auto":
         raise DataError(
-            f"{root}: unknown layout. Looked for train/images + train/labels, "
-            "images + labels, train + trainannot, "
-            ""
-            "leftImg8bit + gtFine, trainA + trainB, dataset.json, "
-            "*-idx3-ubyte, .npz, class folders, and pictures, "
-            ""
-            f"also A|B pictures ({', '.join(PICTURES)}). Found {names}. "
-            "Arrange the data in one of these "
-            "ways."
+            f"{root}: unknown layout. Looked for train/images + train/labels, images + labels, train + "
+            "trainannot, leftImg8bit + gtFine, trainA + trainB, dataset.json, *-idx3-ubyte, .npz, class "
+            f"folders, and pictures, also A|B pictures ({', '.join(PICTURES)}). Found {names}. Arrange the "
+            "data in one of these ways."
         )
     raise DataError(
         f"{root}: data.layout is {layout}: needed are {_NEEDED[layout]}. Found {names}. "

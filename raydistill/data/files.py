@@ -38,8 +38,7 @@ class File(NamedTuple):
         if content.startswith(LFS_POINTER):
             raise DataError(
                 f"{self.where}: this is a git-LFS pointer, not a picture. "
-                "Run `git lfs pull` where the data "
-                "lie."
+                "Run `git lfs pull` where the data lie."
             )
         try:
             image = Image.open(io.BytesIO(content))
@@ -180,8 +179,7 @@ def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     if not files:
         raise DataError(
             f"{folder}: no {', '.join(suffixes)} here. Found {few(all_files)}. "
-            "Add pictures or remove the "
-            "folder."
+            "Add pictures or remove the folder."
         )
     return files
 

@@ -67,11 +67,9 @@ def _require_fit(config: FolderData, on_disk: SplitsOnDisk) -> None:
         )
     if layout in ("aligned", "unpaired") and config.degrade.is_on:
         raise DataError(
-            f"data.degrade is on, but {config.root} is {layout}, which has inputs of its own. "
-            "Give --set data.degrade.scale=1 --set data.degrade.noise_std=0, "
-            "or --set data.layout=pictures to take "
-            ""
-            "all of them as pictures to degrade."
+            f"data.degrade is on, but {config.root} is {layout}, which has inputs of its own. Give --set "
+            "data.degrade.scale=1 --set data.degrade.noise_std=0, or --set data.layout=pictures to take all "
+            "of them as pictures to degrade."
         )
 
 

@@ -64,8 +64,7 @@ def _cityscapes_label(root: Path, official: str, picture: Path) -> Path:
     if not label.is_file():
         raise DataError(
             f"{label}: missing, the label of {picture.name}. "
-            "Unpack gtFine_trainvaltest.zip beside "
-            "leftImg8bit."
+            "Unpack gtFine_trainvaltest.zip beside leftImg8bit."
         )
     return label
 

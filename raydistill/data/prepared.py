@@ -158,8 +158,8 @@ def load_size_of(config: DataSet) -> tuple[int, int] | None:
     if load[0] < config.height or load[1] < config.width:
         raise DataError(
             f"data.load_height, data.load_width: {config.load_height} x {config.load_width}, but parts of "
-            f"{config.height} x {config.width} shall be shown of it; give both, each at least as large, "
-            "for example 286 for 256"
+            f"{config.height} x {config.width} shall be shown of it; "
+            "give both, each at least as large, for example 286 for 256"
         )
     return load
 
@@ -236,8 +236,7 @@ def read_info(stored: Stored) -> DataInfo:
     if info.digest != stored.digest:
         raise StoreError(
             f"{stored.path}: these data have the digest {info.digest}, not {stored.digest}. "
-            "Prepare the data "
-            "again."
+            "Prepare the data again."
         )
     return info
 

@@ -76,8 +76,7 @@ def require_narrower(teacher: Generator, student: Generator, where: str) -> None
         if (width is None) != (most is None) or (width is not None and width > most):
             raise ConfigError(
                 f"{where}.widths.{name}: {width}, but the teacher it starts from has {most}; "
-                "give at most "
-                "that"
+                "give at most that"
             )
 
 

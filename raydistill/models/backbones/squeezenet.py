@@ -95,8 +95,7 @@ def read_compressed(path: Path) -> SqueezeNet:
     except (ValueError, IndexError) as error:
         raise DataError(
             f"{path}: not a whole deep-compressed SqueezeNet 1.0 ({error}). "
-            "Give the file as it was "
-            "published."
+            "Give the file as it was published."
         ) from None
     if reader.num_left:
         raise DataError(
