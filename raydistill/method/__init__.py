@@ -1,1 +1,3 @@
-"""The method of the paper: the energy-based bound on mutual information, its sampler, its rivals, and GAN losses."""
+"""The method of the paper: the energy-based bound on mutual information and its sampler, with VID,
+GAN losses and SSIM.
+"""

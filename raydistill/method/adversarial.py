@@ -1,16 +1,23 @@
-"""Losses on pictures and scores. Each takes batches and returns a scalar."""
+"""The losses of GANs, each for the discriminator and for the generator.
+
+Arguments are scores D(picture) of any shape, with their graphs: `real` of real pictures, `fake` of generated
+ones. Each function returns the scalar to descend.
+"""
 
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """mean relu(1 - D(real)) + mean relu(1 + D(fake)), halved (pix2pix's convention). Source: Lim and Ye 2017."""
+    """(mean relu(1 - D(real)) + mean relu(1 + D(fake))) / 2.
+
+    Source: Lim and Ye 2017. What differs: the sum is halved, as in pix2pix.
+    """
     return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
 
 
 def hinge_generator(fake: Tensor) -> Tensor:
-    """-mean D(fake)."""
+    """-mean D(fake). Source: Lim and Ye 2017."""
     return -fake.mean()
 
 
@@ -20,15 +27,15 @@ def logistic_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def logistic_generator(fake: Tensor) -> Tensor:
-    """mean softplus(-D(fake)): non-saturating."""
+    """mean softplus(-D(fake)), the non-saturating loss. Source: Goodfellow et al. 2014."""
     return F.softplus(-fake).mean()
 
 
 def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    """(mean (D(real) - 1)^2 + mean D(fake)^2) / 2. Source: Mao et al. 2017, halved as in CycleGAN."""
+    """(mean (D(real) - 1)^2 + mean D(fake)^2) / 2. Source: Mao et al. 2017; as in CycleGAN."""
     return ((real - 1).square().mean() + fake.square().mean()) / 2
 
 
 def least_squares_generator(fake: Tensor) -> Tensor:
-    """mean (D(fake) - 1)^2."""
+    """mean (D(fake) - 1)^2. Source: Mao et al. 2017. What differs: it is not halved, as in CycleGAN."""
     return (fake - 1).square().mean()

@@ -1,4 +1,4 @@
-"""Structural similarity of pictures as a loss."""
+"""The structural similarity of pictures (SSIM) as a loss."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,14 @@ from torch import Tensor
 
 
 def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
-    """1 - SSIM of pictures (B, 3, H, W) in [-1, 1], uniform 7x7 window, mirrored borders (Wang et al. 2004); in [0, 2]."""
+    """1 - SSIM of two batches of pictures, the mean over pictures, channels and pixels: a scalar in [0, 2].
+
+    Args:
+        a, b: (B, 3, H, W) in [-1, 1], H and W at least 4.
+
+    Source: Wang et al. 2004, with K1 = 0.01, K2 = 0.03 and a range of 2. What differs: the window is uniform,
+    7x7, and pictures are mirrored at their borders.
+    """
     down, along = (_window(size, 7, a) for size in a.shape[2:])
     mean_a, mean_b, aa, bb, ab = (down.mT @ torch.cat([a, b, a * a, b * b, a * b]) @ along).chunk(5)
     variances = (aa - mean_a**2).clamp_min(0) + (bb - mean_b**2).clamp_min(0)
@@ -15,6 +22,9 @@ def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _window(size: int, width: int, like: Tensor) -> Tensor:
-    """(size, size): x @ this is the mean over each `width` neighbours; two such products are faster than a convolution."""
+    """(size, size): x @ this is the mean over `width` neighbours along x's last dimension.
+
+    Two such products are faster than a convolution.
+    """
     eye = torch.eye(size, dtype=like.dtype, device=like.device)[None]
     return F.pad(eye, (width // 2, width // 2), mode="reflect").unfold(2, width, 1).mean(3)[0]

@@ -1,13 +1,16 @@
 """The variational energy-based model (VEM): a bound on the mutual information of teacher and student outputs.
 
-x is the input, t = G_T(x) the teacher's and s = G_S(x) the student's output picture. With q(t|s) = exp(-E(t, s)) / Z(s),
+x is the input, t = G_T(x) the teacher's output picture and s = G_S(x) the student's.
+With q(t|s) = exp(-E(t, s)) / Z(s), the bound
 
-    I(T; S) >= H(T) + E[log q(t|s)]                                                      (Barber and Agakov)
+    I(T; S) >= H(T) + E[log q(t|s)]                                                (Barber and Agakov)
 
-is tightened in the energy's parameters and raised in the student's; both gradients are those of E(t, s) - E(t~, s) with t~ ~ q(.|s)
-from Langevin chains. Only that GRADIENT belongs to the bound: the value is an energy gap, not a mutual information.
+is tightened in the energy's parameters and raised in the student's. Both gradients are those of E(t, s) -
+E(t~, s), with t~ ~ q(.|s) from Langevin chains. Only that GRADIENT belongs to the bound: the value is an
+energy gap, not a mutual information.
 
-Source: "Information-Theoretic GAN Compression with Variational Energy-based Model" (NeurIPS 2022). What differs: `models/energy.py`.
+Source: "Information-Theoretic GAN Compression with Variational Energy-based Model" (NeurIPS 2022).
+What differs: `models/energy.py`.
 """
 
 from collections.abc import Callable
@@ -21,12 +24,17 @@ from raydistill.method.langevin import langevin
 from raydistill.models.energy import EnergyModel
 
 ENERGY_LIMIT = 1e4
-"""Beyond it an energy has diverged. With the published l2 weight of 0.05, energies that tell all pairs apart are -10 and 10."""
+"""An energy whose absolute value is above it has diverged.
+
+With the published l2 weight of 0.05, energies that tell all pairs apart are -10 and 10.
+"""
 
 
 class Negatives(NamedTuple):
+    """The negatives t~ of a minibatch, with numbers about the chains that they come from."""
+
     samples: Tensor
-    """t~: (B, 3, H, W), without a graph; in [-1, 1] unless the config has `clamp` off."""
+    """t~: (B, 3, H, W), without a graph; in [-1, 1] unless `clamp` is off in the config."""
     clamped: Tensor
     """Scalar: share of values that the last clamp changed."""
     grad_norm: Tensor
@@ -40,10 +48,11 @@ def draw_negatives(
     normal: Callable[[], Tensor],
     start: Tensor | None = None,
 ) -> Negatives:
-    """t~ ~ q(.|s): Langevin chains, clamped to [-1, 1] once, after the last step.
+    """Draws t~ ~ q(.|s) by Langevin chains, clamped to [-1, 1] once, after the last step.
 
     Args:
-        s: (B, 3, H, W), the student's outputs. normal: see `langevin`.
+        s: (B, 3, H, W), the student's outputs; detached before use.
+        normal: draws the noise of one step, see `langevin`.
         start: (B, 3, H, W), where the chains start; None: at s itself, as published.
     """
     s = s.detach()
@@ -62,30 +71,44 @@ def draw_negatives(
 
 
 def pair_energies(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-    """(E(t, s), E(t~, s)), each (B,), in one forward. t and t~ are detached; a gradient may reach s and the energy."""
+    """(E(t, s), E(t~, s)), each (B,), from one forward. t and t~ are detached; a gradient may
+    reach s and the energy.
+    """
     both = energy(torch.cat([t.detach(), negatives.detach()]), torch.cat([s, s]))
     return both[: len(s)], both[len(s) :]
 
 
 def is_within(energies: Tensor) -> Tensor:
-    """Whether all are finite and none is beyond `ENERGY_LIMIT`; a scalar bool."""
+    """Whether all energies are finite and none is beyond `ENERGY_LIMIT`: a bool tensor without dimensions."""
     return (energies.abs() <= ENERGY_LIMIT).all()
 
 
 def energy_gap(positive: Tensor, negative: Tensor) -> Tensor:
-    """mean E(t, s) - mean E(t~, s); its gradient is that of the bound, its value is no mutual information."""
+    """mean E(t, s) - mean E(t~, s), of energies (B,).
+
+    Its gradient is that of the bound; its value is no mutual information.
+    """
     return positive.mean() - negative.mean()
 
 
 def ebm_loss(positive: Tensor, negative: Tensor, l2_weight: float) -> Tensor:
-    """L_EBM = mean e+ - mean e- + l2 * mean(e+^2 + e-^2)."""
+    """L_EBM = mean e+ - mean e- + l2 * mean(e+^2 + e-^2), which the energy descends.
+
+    Args:
+        positive: e+ = E(t, s), (B,).
+        negative: e- = E(t~, s), (B,).
+    """
     return energy_gap(positive, negative) + l2_weight * (positive**2 + negative**2).mean()
 
 
 def student_mi_loss(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> Tensor:
-    """The student's term, mean E(t, s) - mean E(t~, s): the energy is frozen, the gradient flows only through s.
+    """The student's term, mean E(t, s) - mean E(t~, s), whose gradient flows through s alone.
 
-    Value and gradient are computed at once and s is linked to them linearly: the energy is differentiated once, however often the term is.
+    Value and gradient are computed at once, and s is linked to them linearly. So the energy is differentiated
+    once, however often the term is. The energy is put into eval mode.
+
+    Args:
+        t, negatives, s: (B, 3, H, W); s has a graph.
     """
     energy.eval()
     here = s.detach().requires_grad_(True)
@@ -95,12 +118,15 @@ def student_mi_loss(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor
 
 
 def alignment(term: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """Mean cosine of the term's negative gradient at s with t - s: above 0, the term pulls the student towards the teacher."""
+    """Mean cosine of the term's negative gradient at s with t - s, in [-1, 1].
+
+    Above 0, the term pulls the student towards the teacher.
+    """
     (gradient,) = torch.autograd.grad(term, s, retain_graph=True)
     return torch.cosine_similarity(-gradient.flatten(1), (t - s).detach().flatten(1), dim=1).mean()
 
 
 def displacement(negatives: Tensor, s: Tensor, t: Tensor) -> Tensor:
-    """Mean over the batch of ||t~ - s|| / ||t - s||: how far the chains go, in distances between student and teacher."""
+    """Mean over the batch of ||t~ - s|| / ||t - s||: how far the chains went, in units of ||t - s||."""
     moved, apart = ((a - s).detach().flatten(1).norm(dim=1) for a in (negatives, t))
     return (moved / apart.clamp_min(1e-12)).mean()

@@ -1,4 +1,8 @@
-"""An energy without spectral norm, trained by `vem.ebm_loss` with `langevin` at temperature 1 and no l2 term, on pairs with known truth."""
+"""Training of an energy on pairs whose mutual information is known.
+
+The energy has no spectral norm. It is trained by `vem.ebm_loss` without the l2 term, on negatives of
+`langevin` at temperature 1.
+"""
 
 import copy
 import math
@@ -18,21 +22,30 @@ class Fit(NamedTuple):
     """How an energy is trained."""
 
     hidden: int = 0
-    """Width of the two hidden layers beside the quadratic form; 0: the quadratic form alone."""
+    """Width of the two hidden layers beside the quadratic form; 0: the energy is the quadratic form alone."""
     num_updates: int = 1200
     batch_size: int = 512
     num_chains: int = 4096
-    """Persistent chains, each with its own s; an update moves batch_size of them and draws new t for their s."""
+    """Persistent chains, each with its own s.
+
+    An update moves `batch_size` of them and draws new t for their s.
+    """
     num_steps: int = 8
-    """Langevin steps an update."""
+    """Langevin steps in an update."""
     step_share: float = 0.06
-    """Step size in units of the pairs' finest variance, so step size times curvature; the sampled variance is off by half of it."""
+    """Step size in units of the pairs' finest variance, which is step size times curvature.
+
+    The sampled variance is off by half of it.
+    """
     learning_rate: float = 1e-2
     seed: int = 0
 
 
 class PairEnergy(nn.Module):
-    """E(t, s) = ||W [t; s] + b||^2 / 2 + f([t; s]), (B, dims) each -> (B,); f: two hidden softplus layers, or absent."""
+    """E(t, s) = ||W [t; s] + b||^2 / 2 + f([t; s]).
+
+    f has two softplus layers of width `hidden`; where `hidden` is 0 there is no f.
+    """
 
     def __init__(self, dims: int, hidden: int, generator: torch.Generator):
         super().__init__()
@@ -44,6 +57,7 @@ class PairEnergy(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, t: Tensor, s: Tensor) -> Tensor:
+        """E(t, s) of t and s, each (B, dims): (B,)."""
         both = torch.cat([t, s], 1)
         quadratic, *network = self.layers
         energy = (quadratic(both) ** 2).sum(1) / 2
@@ -55,7 +69,11 @@ class PairEnergy(nn.Module):
 
 
 def fit(pairs: Pairs, config: Fit) -> Density:
-    """Trains an energy on fresh pairs; the learning rate falls to 0 by a cosine and the last half's weights are averaged."""
+    """The density of an energy that is trained on fresh pairs.
+
+    The learning rate falls to 0 by a cosine, and the weights are averaged over the second
+    half of the updates.
+    """
     generator = torch_stream(config.seed, f"truth-fit/{pairs.name}/{pairs.dims}")
     energy = PairEnergy(pairs.dims, config.hidden, generator)
     density = Density(energy, pairs.marginal_std)
@@ -78,15 +96,17 @@ def fit(pairs: Pairs, config: Fit) -> Density:
         if 2 * update >= config.num_updates:
             num_averaged += 1
             with torch.no_grad():
-                for kept, now in zip(average.parameters(), energy.parameters(), strict=True):
-                    kept.lerp_(now, 1 / num_averaged)
+                for mean, weight in zip(average.parameters(), energy.parameters(), strict=True):
+                    mean.lerp_(weight, 1 / num_averaged)
     return Density(average.requires_grad_(False), pairs.marginal_std)
 
 
 def sample(
     density: Density, start: Tensor, s: Tensor, num_steps: int, step_size: float, generator: torch.Generator
 ) -> Tensor:
-    """t~ ~ q(.|s) by the project's sampler, at temperature 1."""
+    """t~ ~ q(.|s), (B, dims), by the project's sampler at temperature 1, from chains that begin
+    at `start` (B, dims).
+    """
     return langevin(
         lambda t: -density.log_unnormalised(t, s),
         start,
