@@ -1,1 +1,1 @@
-"""Quality measures: features, distances, scores and their intervals."""
+"""Quality measures: features of pictures, distances between sets of them, scores and their intervals."""

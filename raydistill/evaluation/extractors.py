@@ -1,8 +1,8 @@
 """Feature networks for distances between sets of pictures, loaded from files that the user names.
 
-Every feature comes from uint8 pictures, by one resize filter. What the weights are is told by their SHA-256: a file that is not one of
-`KNOWN` is used and said to be unknown. `fid` and `kid` are the names of the TF-2015 Inception with the published weights, and of
-nothing else.
+Features are computed from uint8 pictures, resized by one filter. The SHA-256 of a file says which weights it
+holds: a file that is not in `KNOWN` is used, and called unknown. The names `fid` and `kid` stand for the
+TF-2015 Inception with the published weights, and for nothing else.
 """
 
 import hashlib
@@ -21,26 +21,35 @@ from raydistill.models.backbones import inception, squeezenet, vgg
 
 Network = TypeVar("Network", bound=nn.Module)
 Resize = Literal["none", "tf_bilinear", "bilinear"]
-"""tf_bilinear: TensorFlow 1's, which samples at i * in / out. bilinear: at pixel centres. Neither smooths before it shrinks."""
+"""How pictures are resized. Neither filter smooths before it shrinks.
 
+none: the network resizes them itself. tf_bilinear: as TensorFlow 1, which samples at i * in / out.
+bilinear: samples at pixel centres.
+"""
+
+TF_INCEPTION = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+_SQUEEZENET = "e4ab6960ae8cd81505e1c2136921201507e930966c53deaf15862a395b3a3261"
+_VGG16 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
 KNOWN = {
-    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2": "InceptionV3 of TensorFlow 2015-12-05",
-    "e4ab6960ae8cd81505e1c2136921201507e930966c53deaf15862a395b3a3261": "SqueezeNet 1.0, ImageNet, deep-compressed",
-    "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0": "VGG16 of torchvision, ImageNet",
+    TF_INCEPTION: "InceptionV3 of TensorFlow 2015-12-05",
+    _SQUEEZENET: "SqueezeNet 1.0, ImageNet, deep-compressed",
+    _VGG16: "VGG16 of torchvision, ImageNet",
 }
 """SHA-256 of published weights -> what they are."""
-TF_INCEPTION = next(iter(KNOWN))
 
 
 class Extractor(NamedTuple):
+    """A feature network with what decides whether two of its distances can be compared."""
+
     name: str
-    """As it stands in metric names: `fd_<name>`."""
+    """As it stands in the names of metrics: `fd_<name>`."""
     sha256: str
-    """Of the file of weights."""
+    """Digest of the file of weights."""
     resize: Resize
     num_features: int
+    """D."""
     network: Callable[[Tensor], Tensor]
-    """uint8 pictures (B, 3, H, W) -> features (B, D)"""
+    """uint8 pictures (B, 3, H, W) of any size -> features (B, D)"""
 
     @property
     def weights(self) -> str:
@@ -48,7 +57,7 @@ class Extractor(NamedTuple):
         return KNOWN.get(self.sha256, f"weights of unknown digest {self.sha256[:16]}")
 
     def metric(self, kind: Literal["fd", "kd"]) -> str:
-        """The name of its Frechet or kernel distance."""
+        """The name of its Frechet distance (fd) or kernel distance (kd)."""
         if self.name == "inception" and self.sha256 == TF_INCEPTION:
             return {"fd": "fid", "kd": "kid"}[kind]
         return f"{kind}_{self.name}"
@@ -58,7 +67,7 @@ def load_extractor(given: str, device: torch.device) -> Extractor:
     """The extractor of `KIND=FILE`, for example `inception=pt_inception-2015-12-05-6726825d.pth`.
 
     Raises:
-        DataError: an unknown kind, no such file, or other weights than those of the network.
+        DataError: the kind is unknown, there is no such file, or its weights are not those of the network.
     """
     kind, equals, file = given.partition("=")
     if kind not in EXTRACTORS or not equals or not file:
@@ -76,7 +85,11 @@ def load_extractor(given: str, device: torch.device) -> Extractor:
 
 
 def sha256_of(path: Path) -> str:
-    """Raises DataError where the file cannot be read, or stands for one that git-LFS has not brought."""
+    """The SHA-256 of a file, in hex.
+
+    Raises:
+        DataError: the file cannot be read, or is a git-LFS pointer instead of the file.
+    """
     try:
         with path.open("rb") as file:
             if file.read(len(LFS_POINTER)) == LFS_POINTER:
@@ -87,27 +100,27 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
-            f"{path}: cannot be read: {error.strerror}. Give the path of a file of weights; nothing is downloaded."
+            f"{path}: cannot be read: {error.strerror}. "
+            "Give the path of a file of weights; nothing is downloaded."
         ) from None
 
 
 def load_weights(path: Path, network: Network, what: str) -> Network:
-    """`network` in eval mode with the weights of a .pth or .safetensors file, whose names must be exactly the network's.
+    """`network` in eval mode, without gradients, with the weights of a .pth or .safetensors file.
+
+    The names in the file must be exactly the network's, but for the prefix `module.` of a DataParallel.
 
     Raises:
-        DataError: the file is damaged, runs code when read, or is of another network.
+        DataError: the file is damaged, would run code when it is read, or is of another network. The message
+            calls the network `what`.
     """
     try:
-        state = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-        network.load_state_dict(state)
-    except (
-        Exception
-    ) as error:  # torch.load has no common error: zip, pickle, key and runtime errors all mean the wrong file
+        if path.suffix == ".safetensors":
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        network.load_state_dict({name.removeprefix("module."): value for name, value in state.items()})
+    except Exception as error:  # zip, pickle, key and runtime errors: torch.load has no common one
         reason = " ".join(str(error).split())[:300]
         raise DataError(
             f"{path}: these are not the weights of {what}: {reason}. Give the file as it was published."
@@ -116,18 +129,23 @@ def load_weights(path: Path, network: Network, what: str) -> Network:
 
 
 def load_script(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """A TorchScript file. Raises DataError where it is none."""
+    """The network of a TorchScript file, in eval mode.
+
+    Raises:
+        DataError: the file is not a TorchScript file.
+    """
     try:
         network: Callable[[Tensor], Tensor] = torch.jit.load(path, map_location=device).eval()
     except RuntimeError as error:
         raise DataError(
-            f"{path}: not a TorchScript file: {' '.join(str(error).split())[:200]}. Write it with torch.jit.save."
+            f"{path}: not a TorchScript file: {' '.join(str(error).split())[:200]}. "
+            "Write it with torch.jit.save."
         ) from None
     return network
 
 
 def resized(pictures: Tensor, resize: Resize, size: int) -> Tensor:
-    """uint8 (B, 3, H, W) -> float32 (B, 3, size, size), 0..255."""
+    """Pictures (B, 3, H, W) uint8 -> (B, 3, size, size) float32 in [0, 255]. `resize` is not none."""
     pictures = pictures.float()
     if resize == "tf_bilinear":
         for dimension in (2, 3):
@@ -138,16 +156,19 @@ def resized(pictures: Tensor, resize: Resize, size: int) -> Tensor:
 
 
 def _tf_bilinear(pictures: Tensor, dimension: int, size: int) -> Tensor:
-    """Output i is at i * in / out between two inputs; past the last it repeats the last."""
-    places = torch.arange(size, device=pictures.device) * (pictures.shape[dimension] / size)
-    low = places.long()
+    """Resizes along one dimension: output i lies at i * in / out between two inputs; past the last,
+    the last is repeated.
+    """
+    positions = torch.arange(size, device=pictures.device) * (pictures.shape[dimension] / size)
+    low = positions.long()
     high = (low + 1).clamp_max(pictures.shape[dimension] - 1)
-    share = (places - low).view(-1, 1) if dimension == 2 else places - low
+    share = (positions - low).view(-1, 1) if dimension == 2 else positions - low
     below, above = pictures.index_select(dimension, low), pictures.index_select(dimension, high)
     return below + (above - below) * share
 
 
 def _num_features(path: Path, network: Callable[[Tensor], Tensor], device: torch.device) -> int:
+    """D of the features (B, D) that the network gives. Raises DataError where it gives anything else."""
     with torch.no_grad():
         features: Any = network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8, device=device))
     if not isinstance(features, Tensor) or features.shape[:1] != (1,) or features.dim() != 2:
@@ -158,34 +179,39 @@ def _num_features(path: Path, network: Callable[[Tensor], Tensor], device: torch
     return features.shape[1]
 
 
-# ---- kinds ----------------------------------------------------------------------------------------------------------
+# ---- kinds -------------------------------------------------------------------------------------------------
 
 
 class _Kind(NamedTuple):
+    """How a kind of extractor is loaded, and what it is given."""
+
     resize: Resize
     size: int
-    """To which pictures are resized; none: not used."""
+    """Side of the resized pictures in pixels; not used where `resize` is none."""
     load: Callable[[Path, torch.device], Callable[[Tensor], Tensor]]
-    """(file, device) -> network: float32 pictures (B, 3, size, size), 0..255 -> features; none: uint8 pictures as they are -> features."""
+    """(file, device) -> network.
+
+    It takes float32 pictures (B, 3, size, size) in [0, 255] and gives features (B, D). Where `resize` is
+    none, it takes uint8 pictures as they are.
+    """
 
 
 def _inception(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """pool3 of the TF-2015 InceptionV3; input scaled as its graph does, (x - 128) / 128."""
+    """The features of pool3 of the TF-2015 InceptionV3, whose graph scales pictures to (x - 128) / 128."""
     network = load_weights(path, inception.Inception(), "the TF-2015 InceptionV3").to(device)
     return lambda pictures: network((pictures - 128) / 128)
 
 
 def _vgg16(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The features of VGG16, of pictures normalised by ImageNet's mean and deviation."""
     network = load_weights(path, vgg.VGG16(), "VGG16").to(device)
-    mean, std = (
-        torch.tensor(values, device=device).view(3, 1, 1) * 255
-        for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
+    statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in statistics)
     return lambda pictures: network((pictures - mean) / std)
 
 
 def _squeezenet(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The average of fire9 at 128x128 over 20, which brings the features near 1."""
+    """The average of fire9 of pictures of 128x128, divided by 20, which brings the features near 1."""
     network = squeezenet.read_compressed(path).to(device).eval().requires_grad_(False)
     mean = torch.tensor(squeezenet.MEAN_BGR, device=device).view(3, 1, 1)
     return lambda pictures: network(pictures.flip(1) - mean) / 20
@@ -197,4 +223,6 @@ EXTRACTORS: dict[str, _Kind] = {
     "vgg16": _Kind("bilinear", vgg.SIZE, _vgg16),
     "torchscript": _Kind("none", 0, load_script),
 }
-"""torchscript: any network that takes uint8 pictures and resizes them itself; named by its file."""
+"""Kind -> how it is loaded. torchscript: any network that takes uint8 pictures and resizes them itself; it
+is named after its file.
+"""

@@ -1,7 +1,8 @@
-"""Quality measures in float64: distances between sets of features, and scores of single pictures. Which argument is real is in the name.
+"""Quality measures in float64: distances between sets of features, and scores of single pictures.
 
-Features come in blocks and from several workers: `Moments` of parts are merged exactly, and no function holds more than one block of a
-kernel or distance matrix.
+Arguments called `real` are of real pictures, those called `fake` of generated ones. Features come in blocks
+and from several workers: `Moments` of parts are merged exactly, and no function holds more than one block
+of a kernel or distance matrix.
 """
 
 import functools
@@ -14,16 +15,19 @@ from torch import Tensor
 from raydistill.errors import RunError
 
 SMALLEST_SSIM = 11
-"""Pixels: the width of its window."""
+"""Pixels: the smallest height and width for `ssim`, which are the width of its window."""
 _BLOCK = 1024
-"""Rows of a kernel or distance matrix at a time."""
+"""Rows of a kernel or distance matrix that are held at a time."""
 
 
-# ---- Frechet distance -----------------------------------------------------------------------------------------------
+# ---- Frechet distance --------------------------------------------------------------------------------------
 
 
 class Moments(NamedTuple):
-    """Count, mean and covariance of features; the covariance as a root, which keeps twice the digits that it would."""
+    """Count, mean and covariance of features.
+
+    The covariance is stored as a root, which keeps twice as many digits as the covariance itself would.
+    """
 
     num_samples: int
     mean: Tensor
@@ -33,17 +37,17 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, features: Tensor) -> "Moments":
-        """Of features (N, D), N >= 1. Raises RunError where they are not finite."""
+        """Moments of features (N, D), N >= 1. Raises RunError where they are not finite."""
         features = _checked(features, at_least=1)
-        parts = [
-            cls(len(block), block.mean(0), _triangle(block - block.mean(0)))
-            for block in features.split(_BLOCK)
-        ]
-        return cls.merged(parts)
+        blocks = features.split(_BLOCK)
+        return cls.merged(cls(len(part), part.mean(0), _triangle(part - part.mean(0))) for part in blocks)
 
     @classmethod
     def merged(cls, parts: Iterable["Moments"]) -> "Moments":
-        """Of all parts together. Source: Chan et al. 1979, with roots in place of sums of squares."""
+        """Moments of all parts together, one at least.
+
+        Source: Chan et al. 1979, with roots in place of sums of squares.
+        """
 
         def pair(a: "Moments", b: "Moments") -> "Moments":
             count = a.num_samples + b.num_samples
@@ -55,39 +59,48 @@ class Moments(NamedTuple):
 
     @property
     def trace(self) -> float:
-        """Of the unbiased covariance."""
+        """Trace of the unbiased covariance; needs two samples or more."""
         return float((self.root**2).sum()) / (self.num_samples - 1)
 
 
 def frechet_distance(real: Tensor | Moments, fake: Tensor | Moments) -> float:
-    """|m_r - m_f|^2 + tr(S_r + S_f - 2 (S_r S_f)^(1/2)) of Gaussians fitted to features (N, D).
+    """|m_r - m_f|^2 + tr(S_r + S_f - 2 (S_r S_f)^(1/2)) of Gaussians fitted to two sets of features.
 
-    tr (S_r S_f)^(1/2) is the nuclear norm of R_r R_f^T with S = R^T R, R from a QR decomposition: exact for N <= D too, where the
-    value is biased upwards (`biased` says so). Source: Heusel et al. 2017; the evaluation by nuclear norm is ours.
+    tr (S_r S_f)^(1/2) is computed as the nuclear norm of R_r R_f^T, with S = R^T R and R from a QR
+    decomposition. This is exact for N <= D, too, where the distance is biased upwards (see `biased`).
+
+    Args:
+        real, fake: Features (N, D), or their moments.
+
+    Raises:
+        RunError: a set has fewer than two samples, or features are not finite.
+
+    Source: Heusel et al. 2017. What differs: the evaluation by the nuclear norm.
     """
     real, fake = (part if isinstance(part, Moments) else Moments.of(_checked(part)) for part in (real, fake))
     for part in (real, fake):
         _require(part.num_samples, at_least=2)
-    cross = (
-        torch.linalg.svdvals(real.root @ fake.root.T).sum()
-        / ((real.num_samples - 1) * (fake.num_samples - 1)) ** 0.5
-    )
+    degrees = (real.num_samples - 1) * (fake.num_samples - 1)
+    cross = torch.linalg.svdvals(real.root @ fake.root.T).sum() / degrees**0.5
     means = ((real.mean - fake.mean) ** 2).sum()
     return float(means + real.trace + fake.trace - 2 * cross)
 
 
 def biased(num_samples: int, num_features: int) -> bool:
-    """Whether a Frechet distance of so many samples is of too low rank to be compared across sample counts."""
+    """Whether a Frechet distance is of too low rank to be compared with one of another number of samples."""
     return num_samples <= num_features
 
 
-# ---- kernel distance ------------------------------------------------------------------------------------------------
+# ---- kernel distance ---------------------------------------------------------------------------------------
 
 
 def kernel_distance(real: Tensor, fake: Tensor) -> float:
-    """Unbiased squared MMD with k(x, y) = (x.y / D + 1)^3 of features (N, D), (M, D); may be negative.
+    """Unbiased squared MMD with k(x, y) = (x.y / D + 1)^3 of features (N, D) and (M, D); it may be negative.
 
-    Source: Binkowski et al. 2018 (KID), over all samples at once instead of subsets.
+    Raises:
+        RunError: a set has fewer than two samples, or features are not finite.
+
+    Source: Binkowski et al. 2018 (KID). What differs: all samples at once instead of subsets.
     """
     real, fake = _checked(real), _checked(fake)
 
@@ -99,21 +112,30 @@ def kernel_distance(real: Tensor, fake: Tensor) -> float:
 
 
 def polynomial_kernel(products: Tensor, num_features: int) -> Tensor:
-    """(x.y / D + 1)^3 of scalar products x.y, any shape."""
+    """(x.y / D + 1)^3 of scalar products x.y, of any shape, with D = `num_features`."""
     return (products / num_features + 1) ** 3
 
 
 def _total(a: Tensor, b: Tensor) -> Tensor:
+    """Sum of the kernel over all pairs of features (N, D) and (M, D)."""
     return torch.stack([polynomial_kernel(block @ b.T, a.shape[1]).sum() for block in a.split(_BLOCK)]).sum()
 
 
-# ---- precision and recall -------------------------------------------------------------------------------------------
+# ---- precision and recall ----------------------------------------------------------------------------------
 
 
 def precision_recall(real: Tensor, fake: Tensor, num_neighbors: int = 3) -> tuple[Tensor, Tensor]:
-    """Which fakes (M,) lie among the real, which real (N,) among the fakes, bool; their means are precision and recall.
+    """Which fakes lie in the manifold of the real, bool (M,), and which real in that of the fakes, bool (N,).
 
-    A set's manifold: balls around its samples (N, D), (M, D) that reach to their `num_neighbors`-th neighbour in the same set.
+    Their means are precision and recall. The manifold of a set is the union of balls around its samples, each
+    of which reaches to the `num_neighbors`-th neighbour of its sample in the same set.
+
+    Args:
+        real, fake: Features (N, D) and (M, D).
+
+    Raises:
+        RunError: a set has fewer than `num_neighbors` + 1 samples, or features are not finite.
+
     Source: Kynkaanniemi et al. 2019.
     """
     real, fake = (_checked(part, at_least=num_neighbors + 1) for part in (real, fake))
@@ -121,15 +143,17 @@ def precision_recall(real: Tensor, fake: Tensor, num_neighbors: int = 3) -> tupl
 
 
 def _inside(points: Tensor, manifold: Tensor, num_neighbors: int) -> Tensor:
-    """(number of points,) bool."""
-    radii = torch.cat(
-        [distances.kthvalue(num_neighbors + 1).values for distances in _distances(manifold, manifold)]
-    )
+    """Which points (N, D) lie in the manifold of samples (M, D), bool (N,)."""
+    nearest = [distances.kthvalue(num_neighbors + 1).values for distances in _distances(manifold, manifold)]
+    radii = torch.cat(nearest)
     return torch.cat([(distances <= radii).any(1) for distances in _distances(points, manifold)])
 
 
 def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
-    """Blocks of rows of the distances (N, M) by matrix products, around b's mean so that little cancels."""
+    """The distances (N, M) of a (N, D) from b (M, D), in blocks of rows.
+
+    They come from matrix products, around the mean of b so that few digits cancel.
+    """
     center = b.mean(0)
     return (
         torch.cdist(block - center, b - center, compute_mode="use_mm_for_euclid_dist")
@@ -137,11 +161,14 @@ def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
     )
 
 
-# ---- segmentation ---------------------------------------------------------------------------------------------------
+# ---- segmentation ------------------------------------------------------------------------------------------
 
 
 def mean_iou(confusion: Tensor) -> float:
-    """Mean over the classes that occur of intersection / union; `confusion` (C, C) counts [truth, prediction]."""
+    """Mean of intersection / union over the classes that occur, in [0, 1].
+
+    `confusion` (C, C) counts [truth, prediction]. Raises RunError where it counts nothing.
+    """
     confusion = confusion.double()
     intersection = confusion.diagonal()
     union = confusion.sum(0) + confusion.sum(1) - intersection
@@ -150,7 +177,10 @@ def mean_iou(confusion: Tensor) -> float:
 
 
 def pixel_accuracy(confusion: Tensor) -> float:
-    """Share of the labelled pixels that are predicted right; `confusion` (C, C) counts [truth, prediction]."""
+    """Share of the labelled pixels that are predicted right, in [0, 1].
+
+    `confusion` (C, C) counts [truth, prediction]. Raises RunError where it counts nothing.
+    """
     _require_labels(confusion)
     return float(confusion.diagonal().sum().double() / confusion.sum().double())
 
@@ -160,40 +190,45 @@ def _require_labels(confusion: Tensor) -> None:
         raise RunError("no pixel of these pictures has a class: every label is the ignored one")
 
 
-# ---- pairs of pictures ----------------------------------------------------------------------------------------------
+# ---- pairs of pictures -------------------------------------------------------------------------------------
 
 
 def psnr(real: Tensor, fake: Tensor) -> Tensor:
-    """10 log10(255^2 / mean squared error) of each pair (B, 3, H, W) uint8, in dB, float64 (B,); infinite for equal pictures."""
+    """10 log10(255^2 / mean squared error) of each pair of uint8 pictures (B, 3, H, W): float64 (B,), in dB.
+
+    It is infinite for equal pictures.
+    """
     return 10 * (255**2 / (fake.double() - real.double()).square().mean((1, 2, 3))).log10()
 
 
 def ssim(real: Tensor, fake: Tensor) -> Tensor:
-    """SSIM of each pair (B, 3, H, W) uint8, Gaussian window of deviation 1.5, float64 (B,). Source: Wang et al. 2004."""
-    from torchmetrics.functional.image import (
-        structural_similarity_index_measure,  # it loads matplotlib, too: seconds in every process
-    )
+    """SSIM of each pair of uint8 pictures (B, 3, H, W) with H and W >= `SMALLEST_SSIM`:
+    float64 (B,), in [-1, 1].
+
+    Source: Wang et al. 2004, with their Gaussian window of deviation 1.5 pixels.
+    """
+    # torchmetrics loads matplotlib, too, which takes seconds: only the processes that score pairs pay for it.
+    from torchmetrics.functional.image import structural_similarity_index_measure as measure
 
     values = []
-    for given, shown in zip(
-        fake.split(1), real.split(1)
-    ):  # torchmetrics holds each picture's windows at once: 121 values for a pixel
-        value = structural_similarity_index_measure(
-            given.double(), shown.double(), data_range=255.0, reduction="none"
-        )
+    # One picture at a time: torchmetrics holds 121 values, a window, for each pixel that it is given.
+    for one_fake, one_real in zip(fake.split(1), real.split(1)):
+        value = measure(one_fake.double(), one_real.double(), data_range=255.0, reduction="none")
         assert isinstance(value, Tensor)
         values.append(value)
     return torch.cat(values)
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------
+# ---- what is refused ---------------------------------------------------------------------------------------
 
 
 def _triangle(rows: Tensor) -> Tensor:
+    """R (K, D), upper triangular, with R^T R = rows^T rows."""
     return torch.linalg.qr(rows, mode="r").R
 
 
 def _checked(features: Tensor, at_least: int = 2) -> Tensor:
+    """The features in float64 on the CPU. Raises RunError where they are too few or not finite."""
     _require(len(features), at_least)
     if not torch.isfinite(features).all():
         raise RunError(

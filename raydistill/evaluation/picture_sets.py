@@ -1,6 +1,7 @@
-"""Sets of pictures to score or to compare with: a split, a generator's or an ONNX file's outputs on it, or a folder, zip or npz file.
+"""Sets of pictures to score or to compare with.
 
-Every set gives uint8 pictures (B, 3, H, W), a batch at a time; nothing is held.
+A set is a split, the outputs of a generator or of an ONNX file on a split, or the content of a folder, zip or
+npz file. Every set gives uint8 pictures (B, 3, H, W), a batch at a time, and holds none of them.
 """
 
 import hashlib
@@ -24,34 +25,38 @@ from raydistill.seeds import numpy_stream
 
 
 class Pictures(NamedTuple):
+    """A set of pictures of one size."""
+
     name: str
+    """What messages call it."""
     digest: str
-    """Of what the pictures come from."""
+    """Digest of what the pictures come from."""
     indices: np.ndarray
-    """Which of them are in this set, rising."""
+    """The indices of this set's pictures, rising."""
     read: Callable[[np.ndarray], Tensor]
     """Indices (B,) -> uint8 (B, 3, H, W)"""
     in_order_of_split: bool = False
-    """Whether picture i belongs to the split's picture i."""
+    """Whether picture i is a pair with picture i of the split."""
     is_grey: bool = False
     """Whether the files have one channel."""
 
     @property
     def num(self) -> int:
+        """How many pictures there are in the set."""
         return len(self.indices)
 
     def batches(self) -> Iterator[Tensor]:
-        """uint8 (B, 3, H, W), all in order."""
+        """All pictures in order, uint8 (B, 3, H, W) each time; the last batch may be smaller."""
         return (self.read(self.indices[start : start + BATCH]) for start in range(0, self.num, BATCH))
 
     def subset(self, num: int) -> "Pictures":
-        """`num` of them, drawn from a fixed seed: the same places in every set of this size."""
-        drawn = np.sort(numpy_stream(0, "subset").permutation(self.num)[:num])
-        return self._replace(indices=self.indices[drawn], digest=f"{self.digest}[{num} of {self.num}]")
+        """`num` of the pictures, drawn from a fixed seed: the same positions in every set of this size."""
+        positions = np.sort(numpy_stream(0, "subset").permutation(self.num)[:num])
+        return self._replace(indices=self.indices[positions], digest=f"{self.digest}[{num} of {self.num}]")
 
 
 def of_split(split: Split, stored: Stored, device: torch.device) -> Pictures:
-    """The real pictures of a split."""
+    """The real pictures of a split, which is stored as `stored`."""
 
     def read(indices: np.ndarray) -> Tensor:
         return pictures(split.targets, indices, device=device)
@@ -67,13 +72,21 @@ def of_generator(
     device: torch.device,
     latent: int | None = None,
 ) -> Pictures:
-    """What a function of inputs (B, C, H, W), or of noise (B, latent), gives on a split: of noise as many as there are real ones.
+    """The pictures that a generator gives for a split's inputs, or, from noise, as many as the split has.
 
-    Raises RunError, when read, where that is no picture or not finite.
+    Args:
+        name, digest: Of the set.
+        generate: Inputs (B, C, H, W), or noise (B, latent) -> pictures (B, 3, H, W) in [-1, 1].
+        latent: How many numbers a noise input has; None: the generator takes the split's inputs.
+
+    Raises:
+        DataError: the generator needs inputs and the split has none.
+        RunError: when read, an output is not a picture of the split's size, or not finite.
     """
     if latent is None and split.info.pairing == "pictures":
         raise DataError(
-            f"{name}: a generator needs inputs, and this data is {split.info.layout}: pictures only. Give data with inputs."
+            f"{name}: a generator needs inputs, and this data is {split.info.layout}: pictures only. "
+            "Give data with inputs."
         )
 
     def read(indices: np.ndarray) -> Tensor:
@@ -82,7 +95,8 @@ def of_generator(
         shape = (len(indices), 3, split.info.height, split.info.width)
         if output.shape != shape:
             raise RunError(
-                f"{name}: gives {tuple(output.shape)} where the data's pictures are {shape}; use the data of its training"
+                f"{name}: gives {tuple(output.shape)} where the data's pictures are {shape}; "
+                "use the data of its training"
             )
         if not torch.isfinite(output).all():
             raise RunError(
@@ -95,10 +109,13 @@ def of_generator(
 
 
 def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
-    """An ONNX file's outputs: its one input gets (B, C, H, W) float32, its first output is taken as pictures in [-1, 1].
+    """The pictures that an ONNX file gives for a split's inputs.
+
+    Its one input gets (B, C, H, W) float32; its first output is taken as pictures (B, 3, H, W) in [-1, 1].
 
     Raises:
-        DataError: no ONNX runtime, no such file, or a file that cannot be run on this data.
+        DataError: onnxruntime is not installed, there is no such file, or it cannot be run on this data.
+        RunError: when read, see `of_generator`.
     """
     try:
         import onnxruntime
@@ -113,17 +130,23 @@ def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
         ) from None
     inputs, needed = session.get_inputs(), (split.info.input_channels, *split.info.input_size)
     fits = len(inputs) == 1 and len(inputs[0].shape) == 4
-    if not fits or any(
-        isinstance(given, int) and given != size for given, size in zip(inputs[0].shape[1:], needed)
-    ):
+    if fits:  # a size that is not fixed is a name, or None
+        sizes = inputs[0].shape[1:]
+        fits = not any(isinstance(size, int) and size != wanted for size, wanted in zip(sizes, needed))
+    if not fits:
         shapes = ", ".join(f"{value.name} {value.shape}" for value in inputs)
         raise DataError(
-            f"{path}: its inputs are {shapes}. Needed for this data: one input (B, {', '.join(map(str, needed))})."
+            f"{path}: its inputs are {shapes}. "
+            f"Needed for this data: one input (B, {', '.join(map(str, needed))})."
         )
-    name, batch_size = inputs[0].name, inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else BATCH
+    name, fixed = inputs[0].name, inputs[0].shape[0]
+    batch_size = fixed if isinstance(fixed, int) else BATCH
 
     def generate(values: Tensor) -> Tensor:
-        """The last part is filled up with its own pictures to the file's fixed batch size."""
+        """The file's outputs.
+
+        The last part is filled up with its own pictures to the batch size of the file.
+        """
         outputs = []
         for part in values.cpu().split(batch_size):
             filled = part[torch.arange(batch_size) % len(part)] if len(part) < batch_size else part
@@ -136,8 +159,12 @@ def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
 def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pictures:
     """All pictures of a folder or zip file, sorted by name, or of an npz file, in order.
 
+    Args:
+        in_order_of_split: Whether picture i is a pair with picture i of the split.
+
     Raises:
-        DataError: nothing there, or, when read, a file that is no picture, of another size, or grey among coloured ones.
+        DataError: there are no pictures; or, when read, a file is no picture, has another size than the first
+            one, or is grey among coloured ones.
     """
     files = listed(path)
     content = hashlib.sha256()
@@ -161,7 +188,7 @@ def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pi
 
 
 def listed(path: Path) -> Sequence[Picture]:
-    """The pictures of a folder, zip or npz file, not read yet; one at least."""
+    """The pictures of a folder, zip or npz file, not read yet: one at least, or DataError is raised."""
     if path.suffix.lower() == ".npz":
         return [sample.picture for samples in find(path).splits.values() for sample in samples]
     return pictures_of(path)

@@ -1,4 +1,4 @@
-"""Scores of sets of pictures against real ones: values, 95 % intervals, and what each number was measured with."""
+"""Scores of sets of pictures against real ones: values, 95 % intervals and the conditions of measurement."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -22,50 +22,64 @@ from raydistill.evaluation.segmenters import Segmenter
 from raydistill.models.evaluator import PictureEvaluator, PixelEvaluator
 
 KNN = 3
+"""Neighbours that the balls of precision and recall reach to."""
 
 
 class Score(Frozen):
-    """One number about a set of pictures, with all that decides what it may be compared with."""
+    """One score of a set of pictures, with everything that decides which scores it may be compared with."""
 
     name: Annotated[str, AfterValidator(renamed.metric_now)]
-    """`<split>/<quantity>`, with the extractor: `val/kd_squeezenet`."""
+    """`<split>/<quantity>`, with the extractor where there is one: `val/kd_squeezenet`."""
     value: float | None
-    """None: infinite, the PSNR of equal pictures."""
+    """None: infinite, as the PSNR of equal pictures."""
     interval: tuple[float, float] | None
-    """95 %, over the scored pictures; None where none was asked for."""
+    """95 % interval (low, high) over the scored pictures; None: not asked for, or the score has none."""
     ceiling: float | None = None
-    """The score of the real pictures themselves, where it is not trivial: of classes."""
+    """The same score of the real pictures themselves; None: it is not a score of classes."""
     num_samples: int
+    """How many pictures were scored."""
     num_real: int
+    """How many real pictures they were scored against."""
     biased: bool = False
-    """A Frechet distance of no more pictures than features: it has no meaning beside one of another number."""
+    """Whether it is a Frechet distance of no more pictures than features.
+
+    Such a distance has no meaning beside one of another number of pictures.
+    """
     extractor: Annotated[str, AfterValidator(renamed.kind_now)] = ""
-    """What the weights are."""
+    """What the weights of the extractor or the segmenter are; empty: there is none."""
     extractor_digest: str = ""
     resize: str = ""
     split: str
     real_statistics: str
-    """Digest of what the real side was computed from: data, split, extractor, resize filter, number."""
+    """Digest of what the real statistics come from: data, split, extractor, resize filter, number."""
 
 
 CONDITIONS = ("num_samples", "num_real", "extractor_digest", "resize", "split", "real_statistics")
-"""What must be the same for two values of one name to be compared."""
+"""The fields that must be equal where two scores of one name are compared."""
 
 
 class Labels(NamedTuple):
-    """What is needed to score pictures by their classes."""
+    """A segmenter, with the classes of the real pictures that its predictions are compared with."""
 
     segmenter: Segmenter
     truth: Callable[[int], Tensor]
     """Index -> the class of each pixel of that real picture, int64 (H, W), at the size it is scored at."""
     num_classes: int
     ignore_index: int | None
+    """The class of pixels that count nowhere; None: every pixel counts."""
     resize: str = "none"
-    """Of the class scores, to the truth's size."""
+    """How class scores are resized to the size of the truth."""
 
 
 class Real:
-    """The real side, computed once for everything that is compared with it."""
+    """The real pictures of a split, with everything that others are scored against, computed once.
+
+    Args:
+        pictures: The real pictures.
+        split: Name of the split; the names of scores begin with it.
+        extractors: Feature networks, two distances for each.
+        labels: Segmenters, two scores for each.
+    """
 
     def __init__(
         self, pictures: Pictures, split: str, extractors: Sequence[Extractor], labels: Sequence[Labels] = ()
@@ -76,18 +90,24 @@ class Real:
         self.confusions = [_confusions(pictures, part).sum(0) for part in labels]
 
     def score(self, fake: Pictures, *, num_resamples: int = 0) -> list[Score]:
-        """All scores that `fake` can have: kernel before Frechet distances, pairs of pictures where they are in the split's order.
+        """All scores that `fake` can have: those of pairs, where it is in the split's order, then distances.
+
+        Args:
+            num_resamples: Resamples for the intervals; 0: scores have no interval.
 
         Raises:
-            DataError: another size than the real pictures', or fewer than two pictures. RunError: NaN.
+            DataError: `fake` has another size than the real pictures, or a set has fewer than two pictures.
+            RunError: features are not finite.
         """
         if min(fake.num, self.pictures.num) < 2:
             raise DataError(
-                f"{fake.name}: {fake.num} pictures against {self.pictures.num} real ones. Needed: 2 or more of each."
+                f"{fake.name}: {fake.num} pictures against {self.pictures.num} real ones. "
+                "Needed: 2 or more of each."
             )
         if fake.in_order_of_split and fake.num != self.pictures.num:
             raise DataError(
-                f"{fake.name}: {fake.num} pictures are no pairs with {self.pictures.num} real ones. Give one for each."
+                f"{fake.name}: {fake.num} pictures are no pairs with {self.pictures.num} real ones. "
+                "Give one for each."
             )
         self._require_alike(fake)
         counts = bootstrap.resample(fake.num, num_resamples)
@@ -95,11 +115,13 @@ class Real:
         return paired + self._distances(fake, counts)
 
     def _require_alike(self, fake: Pictures) -> None:
+        """Raises DataError where the pictures have another size, or are grey and the real ones are not."""
         given, real = (next(iter(part.batches())) for part in (fake, self.pictures))
         if given.shape[2:] != real.shape[2:]:
             sizes = [f"{part.shape[3]}x{part.shape[2]}" for part in (given, real)]
             raise DataError(
-                f"{fake.name}: pictures of {sizes[0]}, the real ones have {sizes[1]}. Allowed: the same size. Resize one set."
+                f"{fake.name}: pictures of {sizes[0]}, the real ones have {sizes[1]}. "
+                "Allowed: the same size. Resize one set."
             )
         if fake.is_grey and (real != real[:, :1]).any():
             raise DataError(
@@ -107,79 +129,72 @@ class Real:
             )
 
     def _distances(self, fake: Pictures, counts: Tensor) -> list[Score]:
+        """Kernel and Frechet distance, precision and recall, of each extractor. `counts`: the resamples."""
         scores = []
+        features_of_fake = extracted(fake, self.extractors)
         for extractor, real, moments, features in zip(
-            self.extractors, self.features, self.moments, extracted(fake, self.extractors)
+            self.extractors, self.features, self.moments, features_of_fake
         ):
-            kernel, frechet = (
-                metrics.kernel_distance(real, features),
-                metrics.frechet_distance(moments, features),
-            )
-            named = [
+            kernel = metrics.kernel_distance(real, features)
+            frechet = metrics.frechet_distance(moments, features)
+            values = [
                 (extractor.metric("kd"), kernel, bootstrap.kernel_distances(real, features, counts)),
                 (extractor.metric("fd"), frechet, bootstrap.frechet_distances(moments, features, counts)),
             ]
-            if min(len(real), len(features)) > KNN:
+            num_samples = min(len(real), len(features))
+            if num_samples > KNN:
                 precise, recalled = metrics.precision_recall(real, features, KNN)
-                named.append(
-                    (
-                        f"precision_{extractor.name}",
-                        float(precise.double().mean()),
-                        bootstrap.means(precise, counts),
-                    )
-                )
-                named.append((f"recall_{extractor.name}", float(recalled.double().mean()), torch.empty(0)))
-            is_biased = metrics.biased(min(len(real), len(features)), extractor.num_features)
+                precision, recall = (float(part.double().mean()) for part in (precise, recalled))
+                resampled = bootstrap.means(precise, counts)
+                values.append((f"precision_{extractor.name}", precision, resampled))
+                values.append((f"recall_{extractor.name}", recall, torch.empty(0)))
+            is_biased = metrics.biased(num_samples, extractor.num_features)
             context = self._context(extractor)
-            for name, value, replicates in named:
+            for name, value, replicates in values:
                 biased = is_biased and name == extractor.metric("fd")
-                scores.append(self._scored(name, value, replicates, context, fake.num, biased))
+                scores.append(self._score(name, value, replicates, context, fake.num, biased))
         return scores
 
     def _context(self, extractor: Extractor) -> dict[str, Any]:
-        number = self.pictures.num
+        """The conditions of an extractor's distances."""
+        number, network = self.pictures.num, extractor.sha256
+        statistics = statistics_digest(self.pictures.digest, network, extractor.resize, self.split, number)
         return {
             "num_real": number,
             "split": self.split,
             "extractor": extractor.weights,
             "extractor_digest": extractor.sha256[:16],
             "resize": extractor.resize,
-            "real_statistics": statistics_digest(
-                self.pictures.digest, extractor.sha256, extractor.resize, self.split, number
-            ),
+            "real_statistics": statistics,
         }
 
     def _pairs(self, fake: Pictures, counts: Tensor) -> list[Score]:
-        """Accuracy of classes where there are labels, then likeness to the real picture."""
+        """Scores of classes where there are labels, then PSNR and, where pictures are large enough, SSIM."""
         number = self.pictures.num
         context = {
             "num_real": number,
             "split": self.split,
             "real_statistics": digest([self.pictures.digest, self.split, number]),
         }
-        peaks, likenesses = [], []
-        for given, real in zip(fake.batches(), self.pictures.batches(), strict=True):
-            peaks.append(metrics.psnr(real, given).cpu())
-            if min(given.shape[2:]) >= metrics.SMALLEST_SSIM:
-                likenesses.append(metrics.ssim(real, given).cpu())
-        scores = [
-            score
-            for part, real in zip(self.labels, self.confusions)
-            for score in self._classes(fake, part, real, counts, context)
-        ]
-        for name, parts in (("psnr", peaks), ("ssim", likenesses)):
-            if parts:
-                values = torch.cat(parts)
-                scores.append(
-                    self._scored(
-                        name, float(values.mean()), bootstrap.means(values, counts), context, fake.num
-                    )
-                )
+        parts: dict[str, list[Tensor]] = {"psnr": [], "ssim": []}
+        for batch, real in zip(fake.batches(), self.pictures.batches(), strict=True):
+            parts["psnr"].append(metrics.psnr(real, batch).cpu())
+            if min(batch.shape[2:]) >= metrics.SMALLEST_SSIM:
+                parts["ssim"].append(metrics.ssim(real, batch).cpu())
+        scores = []
+        for labels, confusion in zip(self.labels, self.confusions):
+            scores += self._classes(fake, labels, confusion, counts, context)
+        for name, batches in parts.items():
+            if batches:
+                values = torch.cat(batches)
+                replicates = bootstrap.means(values, counts)
+                scores.append(self._score(name, float(values.mean()), replicates, context, fake.num))
         return scores
 
     def _classes(
         self, fake: Pictures, labels: Labels, real: Tensor, counts: Tensor, context: dict[str, Any]
     ) -> list[Score]:
+        """Mean IoU and pixel accuracy by a segmenter. `real` (C, C): the confusion of the real pictures."""
         segmenter, confusions = labels.segmenter, _confusions(fake, labels)
         context = context | {
             "extractor": segmenter.weights,
@@ -190,13 +205,12 @@ class Real:
         scores = []
         for name, measure in (("miou", metrics.mean_iou), ("pixel_accuracy", metrics.pixel_accuracy)):
             replicates = torch.tensor([measure(each) for each in resampled], dtype=torch.float64)
-            score = self._scored(
-                name + segmenter.suffix, measure(confusions.sum(0)), replicates, context, len(confusions)
-            )
+            value = measure(confusions.sum(0))
+            score = self._score(name + segmenter.suffix, value, replicates, context, len(confusions))
             scores.append(score.model_copy(update={"ceiling": measure(real)}))
         return scores
 
-    def _scored(
+    def _score(
         self,
         name: str,
         value: float,
@@ -205,12 +219,11 @@ class Real:
         num: int,
         biased: bool = False,
     ) -> Score:
-        """With an interval where the value has resampled ones; a mean of infinite values has none."""
+        """The score of a value, with an interval where it is finite and `replicates` (R,) is not empty."""
         is_finite = math.isfinite(value)
         interval = bootstrap.interval(value, replicates) if is_finite and len(replicates) else None
-        full = f"{self.split}/{name}"
         return Score(
-            name=full,
+            name=f"{self.split}/{name}",
             value=value if is_finite else None,
             interval=interval,
             num_samples=num,
@@ -220,34 +233,39 @@ class Real:
 
 
 def extracted(pictures: Pictures, extractors: Sequence[Extractor]) -> list[Tensor]:
-    """Features (N, D) of each extractor, in one pass over the pictures. Raises RunError where they are not finite."""
-    found: list[list[Tensor]] = [[] for _ in extractors]
+    """Features (N, D) of each extractor, in one pass over the pictures.
+
+    Raises RunError where they are not finite.
+    """
+    blocks: list[list[Tensor]] = [[] for _ in extractors]
     with torch.no_grad():
-        for shown in pictures.batches() if extractors else ():
-            for rows, extractor in zip(found, extractors):
-                rows.append(extractor.network(shown).float().cpu())
-    features = [torch.cat(rows) for rows in found]
+        for batch in pictures.batches() if extractors else ():
+            for rows, extractor in zip(blocks, extractors):
+                rows.append(extractor.network(batch).float().cpu())
+    features = [torch.cat(rows) for rows in blocks]
     for part, extractor in zip(features, extractors):
         if not torch.isfinite(part).all():
             raise RunError(
-                f"{pictures.name}: features of {extractor.name} contain NaN or infinity; its weights are broken"
+                f"{pictures.name}: features of {extractor.name} contain NaN or infinity; "
+                "its weights are broken"
             )
     return features
 
 
 def evaluator_extractor(evaluator: PixelEvaluator | PictureEvaluator, evaluator_digest: str) -> Extractor:
-    """The evaluator's bottleneck as an extractor."""
-    return Extractor(
-        "evaluator",
-        evaluator_digest,
-        "none",
-        evaluator.feature_width,
-        lambda pictures: evaluator(to_float(pictures)).features,
-    )
+    """The bottleneck of the evaluator as an extractor."""
+
+    def network(pictures: Tensor) -> Tensor:
+        return evaluator(to_float(pictures)).features
+
+    return Extractor("evaluator", evaluator_digest, "none", evaluator.feature_width, network)
 
 
 def require_same_conditions(first: Iterable[Score], second: Iterable[Score], where: str) -> None:
-    """Raises DataError where two values of one name were measured under different conditions."""
+    """Raises DataError where two scores of one name were measured under different conditions.
+
+    The message begins with `where`, which says where the first ones come from.
+    """
     others = {score.name: score for score in second}
     for score in first:
         other = others.get(score.name, score)
@@ -255,19 +273,21 @@ def require_same_conditions(first: Iterable[Score], second: Iterable[Score], whe
             mine, theirs = getattr(score, condition), getattr(other, condition)
             if mine != theirs:
                 raise DataError(
-                    f"{where}: mixed digests: {score.name} was measured with {condition} {theirs!r}, here with {mine!r}; "
+                    f"{where}: mixed digests: "
+                    f"{score.name} was measured with {condition} {theirs!r}, here with {mine!r}; "
                     "such values cannot be compared"
                 )
 
 
 def _confusions(pictures: Pictures, labels: Labels) -> Tensor:
-    """(N, C, C) counts [truth, prediction] of each picture."""
+    """Counts [truth, prediction] of each picture, (N, C, C). Raises DataError where C is not the data's."""
     counts: list[Tensor] = []
     for part in pictures.batches():
         for scores in labels.segmenter.scores(part).split(1):
             if scores.shape[1] != labels.num_classes:
                 raise DataError(
-                    f"{labels.segmenter.weights}: scores of {scores.shape[1]} classes, the data has {labels.num_classes}."
+                    f"{labels.segmenter.weights}: "
+                    f"scores of {scores.shape[1]} classes, the data has {labels.num_classes}."
                 )
             truth = labels.truth(int(pictures.indices[len(counts)])).to(part.device)
             if scores.shape[2:] != truth.shape:

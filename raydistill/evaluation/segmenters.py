@@ -1,4 +1,4 @@
-"""Networks that tell the classes of pictures, to score generated ones by: loaded from files that the user names."""
+"""Segmentation networks by which generated pictures are scored, loaded from files that the user names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,21 +14,31 @@ from raydistill.models.backbones import drn
 from raydistill.models.evaluator import PixelEvaluator
 
 _PART = 8
-"""Pictures at a time through a large network."""
+"""How many pictures go through a network at a time."""
 
 
 class Segmenter(NamedTuple):
+    """A network that predicts the class of each pixel."""
+
     suffix: str
-    """Of the names of its scores: `miou<suffix>`."""
+    """End of the names of its scores: `miou<suffix>`."""
     weights: str
-    """What they are, as far as is known."""
+    """What the weights are, as far as is known."""
     digest: str
+    """Digest of the file of weights."""
     scores: Callable[[Tensor], Tensor]
-    """uint8 pictures (B, 3, H, W) -> class scores (B, C, h, w); they are resized bilinearly to the labels, where those have another size"""
+    """uint8 pictures (B, 3, H, W) -> class scores (B, C, h, w).
+
+    Where the labels have another size, the scores are resized to it bilinearly.
+    """
 
 
 def load_segmenter(given: str, device: torch.device) -> Segmenter:
-    """The segmenter of `KIND=FILE`. Raises DataError: an unknown kind, no such file, or other weights than those of the network."""
+    """The segmenter of `KIND=FILE`, for example `drn105=drn-d-105.pth`.
+
+    Raises:
+        DataError: the kind is unknown, there is no such file, or its weights are not those of the network.
+    """
     kind, equals, file = given.partition("=")
     if kind not in SEGMENTERS or not equals or not file:
         raise DataError(f"--segmenter {given}: give it as KIND=FILE. Allowed kinds: {', '.join(SEGMENTERS)}.")
@@ -44,7 +54,7 @@ def load_segmenter(given: str, device: torch.device) -> Segmenter:
 
 
 def evaluator_segmenter(evaluator: PixelEvaluator, evaluator_digest: str) -> Segmenter:
-    """The evaluator, whose scores have no suffix."""
+    """The evaluator as a segmenter; the names of its scores have no suffix."""
 
     def scores(pictures: Tensor) -> Tensor:
         with torch.no_grad():
@@ -54,13 +64,14 @@ def evaluator_segmenter(evaluator: PixelEvaluator, evaluator_digest: str) -> Seg
 
 
 def _drn105(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """The published evaluator of Cityscapes."""
+    """DRN-D-105, by which generated pictures of Cityscapes are scored in the literature."""
     network = load_weights(path, drn.DRN105(), "DRN-D-105 for 19 classes").to(device)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (drn.MEAN, drn.STD))
     return "_drn105", lambda pictures: network((pictures / 255 - mean) / std).log_softmax(1)
 
 
 def _torchscript(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:
+    """Any network that takes uint8 pictures (B, 3, H, W) and gives class scores (B, C, h, w)."""
     return f"_script_{path.stem}", load_script(path, device)
 
 
@@ -68,4 +79,7 @@ SEGMENTERS: dict[str, Callable[[Path, torch.device], tuple[str, Callable[[Tensor
     "drn105": _drn105,
     "torchscript": _torchscript,
 }
-"""Kind -> (suffix, network) from a file."""
+"""Kind -> what reads (suffix, network) from a file.
+
+The network takes uint8 pictures and gives class scores.
+"""
