@@ -24,7 +24,13 @@ from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import picture_sets
 from raydistill.evaluation.extractors import load_extractor
 from raydistill.evaluation.picture_sets import Pictures
-from raydistill.evaluation.scoring import Labels, Real, Score, evaluator_extractor, require_same_conditions
+from raydistill.evaluation.scoring import (
+    Labels,
+    RealPictures,
+    Score,
+    evaluator_extractor,
+    require_same_conditions,
+)
 from raydistill.evaluation.segmenters import Segmenter, evaluator_segmenter, load_segmenter
 from raydistill.exchange.trained_generator import TrainedGenerator, find_generator
 from raydistill.models import saved
@@ -112,7 +118,7 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
         raise DataError(
             f"these have {sorted(numbers)} pictures; distances are compared at one number only. Give --num {min(numbers)}."
         )
-    reference = Real(real, "all" if options.real else options.split, extractors, labels)
+    reference = RealPictures(real, "all" if options.real else options.split, extractors, labels)
     return {given: reference.score(fake, num_resamples=options.resamples) for given, fake in fakes.items()}
 
 

@@ -71,7 +71,7 @@ class Labels(NamedTuple):
     """How class scores are resized to the size of the truth."""
 
 
-class Real:
+class RealPictures:
     """The real pictures of a split, with everything that others are scored against, computed once.
 
     Args:
