@@ -21,7 +21,7 @@ from raydistill.evaluation import metrics
 from raydistill.evaluation.extractors import Extractor, load_extractor
 from raydistill.evaluation.metrics import Moments
 from raydistill.evaluation.picture_sets import Pictures, of_files
-from raydistill.evaluation.scoring import extracted
+from raydistill.evaluation.scoring import extract_features
 
 CPU = torch.device("cpu")
 
@@ -40,7 +40,7 @@ def noisy(real: Pictures) -> Pictures:
 
 def ours(extractor: Extractor, real: Pictures, fake: Pictures) -> tuple[float, dict[str, float]]:
     """When the features were there, and the values."""
-    ((one,), (two,)) = (extracted(part, [extractor]) for part in (real, fake))
+    ((one,), (two,)) = (extract_features(part, [extractor]) for part in (real, fake))
     done = time.process_time()
     precise, recalled = metrics.precision_recall(one, two)
     values = {

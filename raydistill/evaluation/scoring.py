@@ -85,7 +85,7 @@ class RealPictures:
         self, pictures: Pictures, split: str, extractors: Sequence[Extractor], labels: Sequence[Labels] = ()
     ):
         self.pictures, self.split, self.extractors, self.labels = pictures, split, extractors, labels
-        self.features = extracted(pictures, extractors)
+        self.features = extract_features(pictures, extractors)
         self.moments = [Moments.of(features) for features in self.features]
         self.confusions = [_confusions(pictures, part).sum(0) for part in labels]
 
@@ -131,7 +131,7 @@ class RealPictures:
     def _distances(self, fake: Pictures, counts: Tensor) -> list[Score]:
         """Kernel and Frechet distance, precision and recall, of each extractor. `counts`: the resamples."""
         scores = []
-        features_of_fake = extracted(fake, self.extractors)
+        features_of_fake = extract_features(fake, self.extractors)
         for extractor, real, moments, features in zip(
             self.extractors, self.features, self.moments, features_of_fake
         ):
@@ -232,7 +232,7 @@ class RealPictures:
         )
 
 
-def extracted(pictures: Pictures, extractors: Sequence[Extractor]) -> list[Tensor]:
+def extract_features(pictures: Pictures, extractors: Sequence[Extractor]) -> list[Tensor]:
     """Features (N, D) of each extractor, in one pass over the pictures.
 
     Raises RunError where they are not finite.
