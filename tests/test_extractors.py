@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from raydistill.errors import DataError
 from raydistill.evaluation import extractors
-from raydistill.evaluation.extractors import KNOWN, TF_INCEPTION, Extractor, load_extractor, resized
+from raydistill.evaluation.extractors import KNOWN, TF_INCEPTION, Extractor, load_extractor, resize_pictures
 from raydistill.models.backbones.drn import DRN105
 from raydistill.models.backbones.inception import Inception
 from raydistill.models.backbones.squeezenet import SqueezeNet, read_compressed
@@ -205,11 +205,11 @@ def test_a_torchscript_file_that_gives_no_rows_is_refused(tmp_path: Path) -> Non
 def test_the_filter_of_tensorflow_samples_from_the_corner() -> None:
     """0, 10 at 2 -> 4 pixels: places 0, .5, 1, 1.5; centred ones would be -.25, .25, .75, 1.25."""
     row = torch.tensor([[[[0, 10], [0, 10]]]], dtype=torch.uint8).expand(1, 3, 2, 2)
-    assert resized(row, "tf_bilinear", 4)[0, 0, 0].tolist() == [0, 5, 10, 10]
-    assert resized(row, "bilinear", 4)[0, 0, 0].tolist() == [0, 2.5, 7.5, 10]
+    assert resize_pictures(row, "tf_bilinear", 4)[0, 0, 0].tolist() == [0, 5, 10, 10]
+    assert resize_pictures(row, "bilinear", 4)[0, 0, 0].tolist() == [0, 2.5, 7.5, 10]
     picture = noise(1, 16, 16)
-    assert torch.equal(resized(picture, "tf_bilinear", 16), picture.float())
-    torch.testing.assert_close(resized(picture.mT, "tf_bilinear", 7), resized(picture, "tf_bilinear", 7).mT)
+    assert torch.equal(resize_pictures(picture, "tf_bilinear", 16), picture.float())
+    torch.testing.assert_close(resize_pictures(picture.mT, "tf_bilinear", 7), resize_pictures(picture, "tf_bilinear", 7).mT)
 
 
 # ---- real weights ---------------------------------------------------------------------------------------------------

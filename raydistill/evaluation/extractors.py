@@ -78,7 +78,7 @@ def load_extractor(given: str, device: torch.device) -> Extractor:
     inner = load(path, device)
 
     def network(pictures: Tensor) -> Tensor:
-        return inner(pictures if resize == "none" else resized(pictures, resize, size))
+        return inner(pictures if resize == "none" else resize_pictures(pictures, resize, size))
 
     name = f"script_{path.stem}" if kind == "torchscript" else kind
     return Extractor(name, sha256, resize, _num_features(path, network, device), network)
@@ -144,7 +144,7 @@ def load_script(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     return network
 
 
-def resized(pictures: Tensor, resize: Resize, size: int) -> Tensor:
+def resize_pictures(pictures: Tensor, resize: Resize, size: int) -> Tensor:
     """Pictures (B, 3, H, W) uint8 -> (B, 3, size, size) float32 in [0, 255]. `resize` is not none."""
     pictures = pictures.float()
     if resize == "tf_bilinear":
