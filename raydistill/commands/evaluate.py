@@ -211,7 +211,7 @@ def _size(
             info = read_info(job.data)
             return info.height, info.width
         if given not in trained and not given.lower().endswith(".onnx"):
-            width, height = picture_sets.listed(Path(given))[0].image().size
+            width, height = picture_sets.list_pictures(Path(given))[0].image().size
             return height, width
     raise ConfigError(
         f"--data {options.data}: at which size? Give --set data.height=H --set data.width=W, as the network was trained."

@@ -166,7 +166,7 @@ def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pi
         DataError: there are no pictures; or, when read, a file is no picture, has another size than the first
             one, or is grey among coloured ones.
     """
-    files = listed(path)
+    files = list_pictures(path)
     content = hashlib.sha256()
     for file in files:
         content.update(file.name.encode() + hashlib.sha256(file.read()).digest())
@@ -187,7 +187,7 @@ def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pi
     return Pictures(str(path), digest, np.arange(len(files)), read, in_order_of_split, is_grey(first))
 
 
-def listed(path: Path) -> Sequence[Picture]:
+def list_pictures(path: Path) -> Sequence[Picture]:
     """The pictures of a folder, zip or npz file, not read yet: one at least, or DataError is raised."""
     if path.suffix.lower() == ".npz":
         return [sample.picture for samples in find(path).splits.values() for sample in samples]
