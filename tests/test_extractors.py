@@ -209,7 +209,9 @@ def test_the_filter_of_tensorflow_samples_from_the_corner() -> None:
     assert resize_pictures(row, "bilinear", 4)[0, 0, 0].tolist() == [0, 2.5, 7.5, 10]
     picture = noise(1, 16, 16)
     assert torch.equal(resize_pictures(picture, "tf_bilinear", 16), picture.float())
-    torch.testing.assert_close(resize_pictures(picture.mT, "tf_bilinear", 7), resize_pictures(picture, "tf_bilinear", 7).mT)
+    torch.testing.assert_close(
+        resize_pictures(picture.mT, "tf_bilinear", 7), resize_pictures(picture, "tf_bilinear", 7).mT
+    )
 
 
 # ---- real weights ---------------------------------------------------------------------------------------------------

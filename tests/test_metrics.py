@@ -12,8 +12,8 @@ from raydistill.errors import RunError
 from raydistill.evaluation import metrics
 from raydistill.evaluation.metrics import (
     Moments,
-    biased,
     frechet_distance,
+    is_biased,
     kernel_distance,
     mean_iou,
     pixel_accuracy,
@@ -100,7 +100,7 @@ def test_the_frechet_distance_of_a_shifted_set_is_the_squared_shift() -> None:
 
 
 def test_too_few_samples_for_the_rank_are_called_biased() -> None:
-    assert biased(10, 10) and biased(2, 64) and not biased(11, 10)
+    assert is_biased(10, 10) and is_biased(2, 64) and not is_biased(11, 10)
 
 
 @pytest.mark.parametrize("num", [7, 60])

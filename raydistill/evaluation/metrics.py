@@ -67,7 +67,7 @@ def frechet_distance(real: Tensor | Moments, fake: Tensor | Moments) -> float:
     """|m_r - m_f|^2 + tr(S_r + S_f - 2 (S_r S_f)^(1/2)) of Gaussians fitted to two sets of features.
 
     tr (S_r S_f)^(1/2) is computed as the nuclear norm of R_r R_f^T, with S = R^T R and R from a QR
-    decomposition. This is exact for N <= D, too, where the distance is biased upwards (see `biased`).
+    decomposition. This is exact for N <= D, too, where the distance is biased upwards (see `is_biased`).
 
     Args:
         real, fake: Features (N, D), or their moments.
@@ -86,7 +86,7 @@ def frechet_distance(real: Tensor | Moments, fake: Tensor | Moments) -> float:
     return float(means + real.trace + fake.trace - 2 * cross)
 
 
-def biased(num_samples: int, num_features: int) -> bool:
+def is_biased(num_samples: int, num_features: int) -> bool:
     """Whether a Frechet distance is of too low rank to be compared with one of another number of samples."""
     return num_samples <= num_features
 

@@ -19,8 +19,8 @@ from raydistill.distributed import Workers, gather_rows, total
 from raydistill.errors import DivergenceError
 from raydistill.evaluation.metrics import (
     SMALLEST_SSIM,
-    biased,
     frechet_distance,
+    is_biased,
     kernel_distance,
     mean_iou,
     psnr,
@@ -68,7 +68,7 @@ class Scorer:
             "resize": "none",
             "num_samples": num_samples,
             "num_features": num_features,
-            "biased": biased(min(num_real, num_samples), num_features),
+            "biased": is_biased(min(num_real, num_samples), num_features),
             "real_statistics": statistics_digest(data.digest, evaluator.digest, "none", split, num_real),
         }
         """What the scores are computed with: numbers with another context are not compared."""

@@ -148,7 +148,7 @@ class RealPictures:
                 resampled = bootstrap.means(precise, counts)
                 values.append((f"precision_{extractor.name}", precision, resampled))
                 values.append((f"recall_{extractor.name}", recall, torch.empty(0)))
-            is_biased = metrics.biased(num_samples, extractor.num_features)
+            is_biased = metrics.is_biased(num_samples, extractor.num_features)
             context = self._context(extractor)
             for name, value, replicates in values:
                 biased = is_biased and name == extractor.metric("fd")
