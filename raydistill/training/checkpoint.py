@@ -1,8 +1,9 @@
-"""Checkpoints: everything that moves, in one folder, independent of the number of workers and of how they
-share networks.
+"""Checkpoints: everything that moves in a training, in one folder.
 
-`checkpoint-<nimg>/`: `meta.json` (version, job key, nimg, history, sha256 of each file), `<network>.safetensors`, `optimizers.pt`
-(tensors only, read with weights_only). Written beside, then renamed: a checkpoint is whole or absent.
+A checkpoint depends neither on the number of workers nor on how they share networks. `checkpoint-<nimg>/`
+holds `meta.json` (version, job key, nimg, history, SHA-256 of each file), `<network>.safetensors`, and
+`optimizers.pt` (tensors only, read with weights_only). It is written beside its place and then renamed, so a
+checkpoint is whole or absent.
 """
 
 import hashlib
@@ -21,16 +22,24 @@ from raydistill.distributed import State, restore_state
 from raydistill.errors import CheckpointError, StoreError
 
 CHECKPOINT_VERSION = 1
+"""A checkpoint of another version is refused."""
 
 
 class Progress(NamedTuple):
+    """How far a training has come."""
+
     nimg: int
+    """Images seen, over all workers."""
     history: list[dict[str, Any]]
-    """Every evaluation so far."""
+    """All evaluations so far."""
 
 
 def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
-    """Writes `folder/checkpoint-<nimg>` and removes older ones. Raises StoreError where the disk refuses."""
+    """Writes `folder/checkpoint-<nimg>`, then removes older ones.
+
+    Raises:
+        StoreError: the disk refuses; the checkpoint before is still there.
+    """
     final = folder / f"checkpoint-{progress.nimg:012d}"
     temporary = folder / f"tmp-{final.name}-{os.getpid()}"
     try:
@@ -61,17 +70,19 @@ def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
 
 
 def newest(folder: Path) -> Path | None:
-    """The checkpoint of a trial's folder that has seen the most images; None: there is none."""
+    """The checkpoint in a training's folder that has seen the most images; None: there is none."""
     return max(folder.glob("checkpoint-*"), default=None)
 
 
 def load(
     folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]
 ) -> Progress:
-    """Restores the newest checkpoint into networks and optimisers of any sharding; Progress(0, []) where there is none.
+    """Restores the newest checkpoint into networks and optimizers of any sharding.
+
+    Returns its progress, or Progress(0, []) where there is no checkpoint.
 
     Raises:
-        CheckpointError: damaged, of another version or of another job.
+        CheckpointError: the checkpoint is damaged, of another version or of another job.
     """
     if (path := newest(folder)) is None:
         return Progress(0, [])
@@ -104,7 +115,10 @@ def load(
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:
-    """Every evaluation that the newest checkpoint knows; empty without one. The trial may still run: the newest may change."""
+    """All evaluations that the newest checkpoint knows; empty: there is no checkpoint.
+
+    The training may still run, so the newest checkpoint may be replaced while this one is read.
+    """
     while (path := newest(folder)) is not None:
         try:
             history: list[dict[str, Any]] = json.loads((path / "meta.json").read_text())["history"]
@@ -125,4 +139,5 @@ def _to_disk(path: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
+    """In hex."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

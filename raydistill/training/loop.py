@@ -1,6 +1,6 @@
-"""The training loop: every recipe, one or several workers, resumed or new.
+"""The training loop of every recipe, on one worker or several, new or resumed.
 
-Knows no framework and no model.
+It knows no framework for sweeps and no model.
 """
 
 import copy
@@ -28,99 +28,128 @@ from raydistill.training import checkpoint, recipes
 from raydistill.training.recipes import Phase, Recipe, Setup, Step
 
 Report = Callable[[dict[str, Any]], None]
+"""Takes an evaluation: `nimg`, `wall_sec`, and the numbers by name."""
 
 
 @dataclass
 class TrialResult:
+    """What a training gives."""
+
     nimg: int
+    """Images seen, over all workers."""
     metrics: dict[str, float]
-    """The last evaluation's numbers."""
+    """The numbers of the last evaluation."""
     evaluations: list[dict[str, Any]]
+    """All evaluations in order: `nimg`, `wall_sec`, and the numbers by name."""
     wall_sec: float
-    """Training and evaluation, over all interruptions."""
+    """Seconds of training and evaluation, over all interruptions."""
     context: dict[str, Any]
+    """What the scores were computed with."""
     network: Stored
+    """The network that was trained for, on disk."""
 
 
 def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
-    """Trains `job` to its budget and keeps the network in `state_dir/network`.
+    """Trains `job` to its budget and writes the network to `state_dir/network`. Collective.
 
-    Resumes from the newest checkpoint in `state_dir`; the result equals that of a run that never stopped.
-    With a process group, every worker calls this with the same arguments and gets the same result. `report`
-    gets every evaluation but the last, which is in the result: the caller keeps the result first and reports
-    it then.
+    Training resumes from the newest checkpoint in `state_dir`; the result equals that of a run that never
+    stopped. With a process group, every worker calls this with the same arguments and gets the same result.
+
+    Args:
+        report: Gets every evaluation but the last. The last one is in the result, which the caller stores
+            before it reports it.
 
     Raises:
-        DivergenceError: a loss or gradient is not finite; raised before the optimiser step, on every worker.
+        DivergenceError: a loss or gradient is not finite. It is raised before the optimizer
+            step, on every worker.
+        CheckpointError: a checkpoint in `state_dir` is damaged or belongs to another job.
+        StoreError: a checkpoint cannot be written.
     """
-    started, training, workers = time.monotonic(), job.training, distributed.current()
+    # Longer than other functions, so that the whole loop can be read from top to bottom.
+    start_sec, training, workers = time.monotonic(), job.training, distributed.current()
     split = load_split(job.data, "train")
     setup = Setup(split.info, torch.device("cuda" if torch.cuda.is_available() else "cpu"), workers)
     recipe = recipes.build(job, setup)
     distributed.check(workers, training, recipe.networks)
-    finished = copy.deepcopy(recipe.networks[recipe.network]).requires_grad_(False).eval()
-    moving, kept = dict(recipe.networks), recipe.network
+    eval_network = copy.deepcopy(recipe.networks[recipe.network]).requires_grad_(False).eval()
+    networks_to_save, source = dict(recipe.networks), recipe.network  # eval_network is a copy of `source`
     if training.ema_nimg:
-        kept = "average"
-        moving[kept] = copy.deepcopy(finished)
-        distributed.shard(moving[kept], training.execution, setup.device, workers)
+        source = "average"
+        networks_to_save[source] = copy.deepcopy(eval_network)
+        distributed.shard(networks_to_save[source], training.execution, setup.device, workers)
     apply_execution(recipe, training, setup)
     optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
-    nimg, history = checkpoint.load(state_dir, job.key, moving, optimizers)
-    finished.load_state_dict(distributed.gather_state({kept: moving[kept]}, {}).networks[kept])
-    before = history[-1]["wall_sec"] if history else 0.0
+    nimg, history = checkpoint.load(state_dir, job.key, networks_to_save, optimizers)
+    copy_whole(networks_to_save[source], eval_network)
+    earlier_sec = history[-1]["wall_sec"] if history else 0.0
 
-    seen: list[dict[str, Tensor]] = []
+    logged: list[dict[str, Tensor]] = []
     while nimg < training.budget_nimg:
-        seen.append(take_step(recipe, next_step(split, training, nimg, setup), training, workers))
+        logged.append(take_step(recipe, next_step(split, training, nimg, setup), training, workers))
         nimg += training.batch_size
         if training.ema_nimg:
-            move_average(
-                moving[kept],
-                recipe.networks[recipe.network],
-                0.5 ** (training.batch_size / training.ema_nimg),
-            )
+            beta = 0.5 ** (training.batch_size / training.ema_nimg)
+            move_average(networks_to_save[source], recipe.networks[recipe.network], beta)
         if is_report_due(nimg, training):
-            state = distributed.gather_state(moving, optimizers)
-            finished.load_state_dict(state.networks[kept])
-            numbers = mean_of(seen, workers) | recipe.evaluate(finished)
-            history.append({"nimg": nimg, "wall_sec": before + time.monotonic() - started, **numbers})
-            seen = []
+            state = distributed.gather_state(networks_to_save, optimizers)
+            eval_network.load_state_dict(state.networks[source])
+            numbers = mean_of(logged, workers) | recipe.evaluate(eval_network)
+            history.append({"nimg": nimg, "wall_sec": earlier_sec + time.monotonic() - start_sec, **numbers})
+            logged = []
             if workers.is_main:
                 checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)
             distributed.barrier(workers)
             if nimg < training.budget_nimg:
                 report(history[-1])
 
-    if not history:  # a budget of no images: what it starts from is what it ends with
-        history.append({"nimg": 0, "wall_sec": time.monotonic() - started, **recipe.evaluate(finished)})
-    if workers.is_main:
-        saved.save(state_dir / "network", recipe.kind, finished, recipe.config)
-        if columns := recipe.columns(finished):
-            write_grid(
-                state_dir / "samples.png", load_split(job.data, "val"), columns, setup.device, recipe.latent
-            )
-    distributed.barrier(workers)
-    metrics = {name: value for name, value in history[-1].items() if name not in ("nimg", "wall_sec")}
-    return TrialResult(
-        nimg, metrics, history, history[-1]["wall_sec"], recipe.context, saved.stored(state_dir / "network")
-    )
+    if not history:  # a budget of no images: the network is evaluated as it starts
+        numbers = recipe.evaluate(eval_network)
+        history.append({"nimg": 0, "wall_sec": time.monotonic() - start_sec, **numbers})
+    network = write_network(recipe, eval_network, job, setup, state_dir)
+    last = history[-1]
+    metrics = {name: value for name, value in last.items() if name not in ("nimg", "wall_sec")}
+    return TrialResult(nimg, metrics, history, last["wall_sec"], recipe.context, network)
+
+
+def copy_whole(source: nn.Module, target: nn.Module) -> None:
+    """Loads the state of a network, which may be sharded, into one that is whole. Collective."""
+    target.load_state_dict(distributed.gather_state({"source": source}, {}).networks["source"])
+
+
+def write_network(recipe: Recipe, eval_network: nn.Module, job: Job, setup: Setup, state_dir: Path) -> Stored:
+    """Writes the network to `state_dir/network`, and pictures of its outputs to `state_dir/samples.png`.
+
+    Collective.
+    """
+    folder = state_dir / "network"
+    if setup.workers.is_main:
+        saved.save(folder, recipe.kind, eval_network, recipe.config)
+        if columns := recipe.columns(eval_network):
+            val = load_split(job.data, "val")
+            write_grid(state_dir / "samples.png", val, columns, setup.device, recipe.latent)
+    distributed.barrier(setup.workers)
+    return saved.stored(folder)
 
 
 def apply_execution(recipe: Recipe, training: Training, setup: Setup) -> None:
-    """Makes the recipe's networks what `training` asks for, in place, before the first step. Collective."""
+    """Changes the recipe's networks in place, as `training.execution` and `training.precision` ask.
+
+    Collective.
+
+    It comes before the first step: the optimizers get the parameters that the networks have then.
+    """
     distributed.prepare(recipe.networks, training, setup.device, setup.workers)
     for phase in recipe.phases:
         (group,) = phase.optimizer.param_groups
-        group["params"] = [
-            parameter
-            for name in (phase.network, *phase.also)
-            for parameter in recipe.networks[name].parameters()
-        ]
+        moved = (recipe.networks[name] for name in (phase.network, *phase.also))
+        group["params"] = [parameter for network in moved for parameter in network.parameters()]
 
 
 def next_step(split: Split, training: Training, nimg: int, setup: Setup) -> Step:
-    """The minibatch that follows after `nimg` images: a new permutation of the training set every pass."""
+    """This worker's part of the minibatch that follows after `nimg` images.
+
+    Every pass over the training set is in a new order.
+    """
     workers = setup.workers.slice(training.batch_size)
     positions, latent = np.arange(nimg, nimg + training.batch_size)[workers], trained_latent_size(training)
     seed, flip = training.seed, training.flip
@@ -133,7 +162,7 @@ def next_step(split: Split, training: Training, nimg: int, setup: Setup) -> Step
 
 
 def microbatches(step: Step, size: int | None) -> list[Step]:
-    """The step's images in order, at most `size` a part; the step itself where it fits."""
+    """The step in parts of at most `size` images, in order. None: the step itself is the only part."""
     count = len(step.indices)
     if size is None or size >= count:
         return [step]
@@ -147,7 +176,7 @@ def microbatches(step: Step, size: int | None) -> list[Step]:
 def take_step(
     recipe: Recipe, step: Step, training: Training, workers: distributed.Workers
 ) -> dict[str, Tensor]:
-    """All phases on one minibatch, in turn; returns their numbers to log."""
+    """Runs all phases that are due on one minibatch, in turn; returns their numbers to log. Collective."""
     parts = microbatches(step, training.execution.microbatch)
     recipe.networks[recipe.network].requires_grad_(True)
     if len(parts) == 1:
@@ -162,11 +191,18 @@ def take_step(
 def advance(
     phase: Phase, recipe: Recipe, parts: list[Step], training: Training, workers: distributed.Workers
 ) -> dict[str, Tensor]:
-    """One optimiser step of one phase; returns its numbers to log. No other network is changed or gets a gradient.
+    """One optimizer step of one phase; returns its numbers to log. Collective.
 
-    Of several parts each one's forward is computed anew, with a graph only where the network trained for
-    moves, so that one part's graph is held at a time. Each starts from the same buffers: what moves once a
-    step still does.
+    No other network is changed or gets a gradient. Where the minibatch has several parts, the forward
+    of each is computed anew, with a graph only where this phase moves the network that is trained
+    for: so one graph is held at a time. Every part starts from the same buffers, so a buffer that
+    moves once in a step still does.
+
+    Args:
+        parts: This worker's part of the minibatch, see `microbatches`.
+
+    Raises:
+        DivergenceError: the gradient is not finite. Nothing has moved then.
     """
     for name, network in recipe.networks.items():
         network.requires_grad_(name == phase.network or name in phase.also)
@@ -188,7 +224,8 @@ def advance(
     distributed.average_gradients(parameters, workers)
     if not torch.isfinite(distributed.gradient_norm(parameters)):
         raise DivergenceError(
-            f"phase {phase.name}: the gradient is not finite at image {parts[0].nimg} (loss {loss.item():.4g}); lower its learning rate"
+            f"phase {phase.name}: the gradient is not finite at image {parts[0].nimg} (loss "
+            f"{loss.item():.4g}); lower its learning rate"
         )
     for group in phase.optimizer.param_groups:
         group["lr"] = learning_rate(phase.config, parts[0].nimg, training.budget_nimg)
@@ -197,32 +234,31 @@ def advance(
 
 
 def learning_rate(config: Optimizer, nimg: int, budget_nimg: int) -> float:
-    """Constant up to `decay_start` of the budget, then linear to 0 at its end."""
-    left = (1 - nimg / budget_nimg) / (1 - config.decay_start) if config.decay_start < 1 else 1.0
-    return config.learning_rate * min(1.0, left)
+    """The learning rate after `nimg` images: constant up to `decay_start` of the budget, then
+    linear to 0 at its end.
+    """
+    factor = (1 - nimg / budget_nimg) / (1 - config.decay_start) if config.decay_start < 1 else 1.0
+    return config.learning_rate * min(1.0, factor)
 
 
 def move_average(average: nn.Module, network: nn.Module, beta: float) -> None:
-    """average <- beta * average + (1 - beta) * network, parameters only; buffers are copied."""
+    """average <- beta * average + (1 - beta) * network, for parameters; buffers are copied."""
     with torch.no_grad():
         for target, source in zip(average.parameters(), network.parameters(), strict=True):
             target.lerp_(source, 1 - beta)
-        for buffer, moved in zip(average.buffers(), network.buffers(), strict=True):
-            buffer.copy_(moved)
+        for target, source in zip(average.buffers(), network.buffers(), strict=True):
+            target.copy_(source)
 
 
 def is_report_due(nimg: int, training: Training) -> bool:
-    """After every `report_every_nimg` images, and at the end."""
-    return (
-        nimg >= training.budget_nimg
-        or nimg // training.report_every_nimg > (nimg - training.batch_size) // training.report_every_nimg
-    )
+    """Whether an evaluation is due after `nimg` images: after every `report_every_nimg`, and at the end."""
+    every = training.report_every_nimg
+    return nimg >= training.budget_nimg or nimg // every > (nimg - training.batch_size) // every
 
 
-def mean_of(seen: list[dict[str, Tensor]], workers: distributed.Workers) -> dict[str, float]:
-    """Means of the logged numbers over workers and over the steps that had them."""
-    names = dict.fromkeys(name for numbers in seen for name in numbers)
-    means = {
-        name: torch.stack([numbers[name] for numbers in seen if name in numbers]).mean() for name in names
-    }
+def mean_of(logged: list[dict[str, Tensor]], workers: distributed.Workers) -> dict[str, float]:
+    """Means of the logged numbers over workers and over the steps that logged them. Collective."""
+    means = {}
+    for name in dict.fromkeys(name for numbers in logged for name in numbers):
+        means[name] = torch.stack([numbers[name] for numbers in logged if name in numbers]).mean()
     return distributed.mean_numbers(means, workers)
