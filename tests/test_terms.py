@@ -308,7 +308,7 @@ def test_the_buffer_gives_back_where_chains_ended_and_a_few_fresh_ones(stages: S
     later = Pairs(
         pairs.s, pairs.t, pairs.positive, pairs.indices, pairs.flips, 8
     )  # a buffer of 8: the same places again
-    again, fresh = terms.STARTS["replay"](term, later), terms._noise(term, later)
+    again, fresh = terms.STARTS["replay"](term, later), terms.vem.uniform_noise(term, later)
     from_noise = [torch.equal(a, b) for a, b in zip(again, fresh, strict=True)]
     from_buffer = [torch.equal(a, b) for a, b in zip(again, pairs.negatives.samples, strict=True)]
     assert all(a != b for a, b in zip(from_noise, from_buffer, strict=True)) and any(from_buffer)

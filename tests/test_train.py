@@ -21,7 +21,7 @@ from raydistill.errors import CheckpointError, DivergenceError, StoreError
 from raydistill.method import vem
 from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
-from raydistill.training import checkpoint, loop, recipes, terms
+from raydistill.training import checkpoint, loop, recipes
 from raydistill.training.loop import TrialResult, next_step, train
 
 RECIPES = ("evaluator", "pix2pix", "distill")
@@ -402,7 +402,7 @@ def test_the_student_meets_the_negatives_that_the_energy_met_in_every_microbatch
         return pairs(energy, t, negatives, s)
 
     monkeypatch.setattr(vem, "pair_energies", kept)
-    monkeypatch.setattr(terms, "pair_energies", kept)
+    monkeypatch.setattr("raydistill.training.terms.vem.pair_energies", kept)
     trained(stages.student_job(execution__microbatch=2, budget_nimg=4, report_every_nimg=4))
     assert [(phase, has_graph) for phase, _, _, has_graph in met] == [
         (True, False),

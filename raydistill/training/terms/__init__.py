@@ -1,0 +1,102 @@
+"""The mutual-information terms of a student, behind one interface. `TERMS` registers them by their kind.
+
+A term has a network of its own, which learns in a phase of its own; then the term gives the student a loss.
+A file each: `vem` (the paper's), `vid`, and `critic`, a discriminator of the pair (t, s) against (s, s).
+`parts` has what they share.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from raydistill.config.terms import MutualInformation, PairCritic, Term, VariationalInformation
+from raydistill.errors import ConfigError
+from raydistill.training.terms.critic import Critic, check_critic
+from raydistill.training.terms.parts import MiTerm, Numbers, Pairs, TeacherPictures, TermSetup, num_inputs
+from raydistill.training.terms.vem import FRESH_SHARE, REPLAY_SIZE, STARTS, Vem, check_vem
+from raydistill.training.terms.vid import Vid
+
+__all__ = [
+    "FRESH_SHARE",
+    "REPLAY_SIZE",
+    "STARTS",
+    "TERMS",
+    "Critic",
+    "MiTerm",
+    "Numbers",
+    "Pairs",
+    "TeacherPictures",
+    "TermKind",
+    "TermSetup",
+    "Vem",
+    "Vid",
+    "build",
+    "check",
+    "require_pictures",
+]
+
+
+class TermKind(NamedTuple):
+    """What is registered for a kind of term."""
+
+    config: type[Term]
+    """The class of its config."""
+    build: Callable[[Any, TermSetup], MiTerm]
+    """(config, setup) -> the term."""
+    check: Callable[[Any, int, int, int], None] = lambda config, height, width, batch_size: None
+    """(config, height, width, batch size): raises ConfigError where the term cannot be trained."""
+
+
+TERMS: dict[str, TermKind] = {
+    "vem": TermKind(MutualInformation, Vem, check_vem),
+    "vid": TermKind(VariationalInformation, Vid),
+    "critic": TermKind(PairCritic, Critic, check_critic),
+}
+"""`kind` of a term's config -> what is registered for it."""
+
+
+def build(config: Term, setup: TermSetup) -> MiTerm:
+    """The term of `config`, which has passed `check`.
+
+    Raises:
+        ConfigError: chains start at other pictures, and there is one picture only.
+    """
+    if isinstance(config, MutualInformation) and config.start == "other" and num_inputs(setup.info) < 2:
+        raise ConfigError(
+            "student.mi.start: 'other' needs two or more training pictures, there is 1; "
+            "use 'student' or 'noise'"
+        )
+    return TERMS[config.kind].build(config, setup)
+
+
+def check(config: Term, height: int, width: int, batch_size: int = 1) -> None:
+    """Raises ConfigError where the term cannot be trained: its network needs larger pictures, or its buffer
+    is smaller than a batch.
+
+    The message has the dotted path of the option. A term whose weight is 0 is not checked.
+    """
+    if config.weight:
+        TERMS[config.kind].check(config, height, width, batch_size)
+
+
+def require_pictures(pictures: Tensor, like: tuple[int, int, int], path: str) -> None:
+    """Raises ConfigError where a network's outputs cannot be paired with pictures.
+
+    Args:
+        pictures: The outputs, (B, C, H, W); they must be finite and in [-1, 1].
+        like: The shape (C, H, W) that each must have.
+        path: Dotted path of the network's config, for the message.
+    """
+    if pictures.shape[1:] != like:
+        raise ConfigError(
+            f"{path}: "
+            f"puts out pictures {tuple(pictures.shape[1:])}, expected {like} (channels, height, width); "
+            "use a generator whose output has the size of its input"
+        )
+    low, high = pictures.min().item(), pictures.max().item()
+    if not (low >= -1 - 1e-6 and high <= 1 + 1e-6):
+        raise ConfigError(
+            f"{path}: puts out values from {low:.4g} to {high:.4g}, allowed -1 to 1; "
+            "end the generator with tanh"
+        )

@@ -1,0 +1,92 @@
+"""What every mutual-information term is made of: pairs, what it is built with, and its interface."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raydistill.data import DataInfo
+from raydistill.distributed import Workers
+from raydistill.method.vem import Negatives
+from raydistill.data.augment import SampleIndex
+
+Numbers = dict[str, Tensor]
+"""Scalars to log, by name."""
+TeacherPictures = Callable[[SampleIndex], Tensor]
+"""Training images -> the teacher's outputs for them, (B, 3, H, W) in [-1, 1]"""
+
+
+@dataclass
+class Pairs:
+    """What a term sees of this worker's part of one minibatch."""
+
+    s: Tensor
+    """The student's outputs (B, 3, H, W), with their graph."""
+    t: Tensor
+    """The teacher's outputs (B, 3, H, W), without a graph."""
+    positive: Tensor
+    """What s is paired with, (B, 3, H, W): t, or the target pictures."""
+    indices: np.ndarray
+    """Which training images the inputs are, (B,)."""
+    flips: np.ndarray
+    """Which of them are mirrored, bool (B,)."""
+    first_image: int
+    """How many images of the whole training come before the first of these.
+
+    It is the same for any number of workers.
+    """
+    negatives: Negatives | None = None
+    """VEM's t~, drawn for the energy's loss and used again in the student's; None: they are not drawn yet."""
+
+    @property
+    def positions(self) -> np.ndarray:
+        """The number of each picture in the whole training, (B,)."""
+        return np.arange(self.first_image, self.first_image + len(self.s))
+
+
+@dataclass(frozen=True)
+class TermSetup:
+    """What a term is built with, beside its config."""
+
+    seed: int
+    """Seed of the training: every random number of the term comes from it."""
+    info: DataInfo
+    """What the data are; its height and width are those of the pictures."""
+    device: torch.device
+    workers: Workers
+    teacher: TeacherPictures
+    """Gives the teacher's outputs for training images."""
+
+
+class MiTerm(ABC):
+    """A mutual-information term, or any loss between student and teacher.
+
+    Everything of it that moves is in `networks`, so it is in checkpoints, too.
+    """
+
+    name: str
+    """Name of its phase, and of the network that the phase moves. A term without a network needs no name."""
+    networks: dict[str, nn.Module]
+    """Networks and buffers by name. Empty: the term learns nothing and has no phase of its own."""
+
+    def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
+        """The scalar that the term's own network descends, and numbers to log.
+
+        It is called before `student_loss`, on the same pairs, and gives s no gradient. Collective.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has a network and no own_loss")
+
+    @abstractmethod
+    def student_loss(self, pairs: Pairs) -> Tensor:
+        """The scalar that the student descends, before it is multiplied by the term's weight.
+
+        The term's own network is not moved: the gradient flows through s alone.
+        """
+
+
+def num_inputs(info: DataInfo) -> int:
+    """Number of training images whose outputs a teacher can be asked for."""
+    return (info.input_counts or info.counts)["train"]

@@ -1,0 +1,27 @@
+"""Variational information distillation as a term."""
+
+from torch import Tensor
+
+from raydistill.config.terms import VariationalInformation
+from raydistill.method.vid import ChannelVariance, gaussian_nll
+from raydistill.training.terms.parts import MiTerm, Numbers, Pairs, TermSetup
+
+
+class Vid(MiTerm):
+    """VID: -log q(t|s) of a Gaussian around s. Its variances descend it, then the student does."""
+
+    name = "variance"
+
+    def __init__(self, config: VariationalInformation, setup: TermSetup):
+        self.variance = ChannelVariance(3, config.initial_variance).to(setup.device)
+        self.networks = {"variance": self.variance}
+
+    def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
+        """-log q(t|s), for the variances."""
+        variance = self.variance()
+        loss = gaussian_nll(pairs.positive, pairs.s.detach(), variance)
+        return loss, {"train/vid_nll": loss, "train/vid_variance": variance.mean()}
+
+    def student_loss(self, pairs: Pairs) -> Tensor:
+        """-log q(t|s), for s."""
+        return gaussian_nll(pairs.positive, pairs.s, self.variance().detach())
