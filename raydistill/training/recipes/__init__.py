@@ -1,7 +1,10 @@
-"""Recipes: which networks there are, and which phases move them. A recipe is data for the loop in `train.py`.
+"""Recipes: which networks a training has, and which phases move them.
 
-A file each: `pix2pix`, `cyclegan`, `sagan`, `stylegan2` and `enhance` train a generator, `distill` trains a student of one, `evaluator` what
-scores them. `RECIPES` registers them by name.
+A recipe is data for the loop in `loop.py`.
+
+A file each: `pix2pix`, `cyclegan`, `sagan`, `stylegan2` and `enhance` train a generator, `distill` trains
+a student of one, and `evaluator` trains the network that scores them. `parts` has what they share.
+`RECIPES` registers them by name.
 """
 
 from collections.abc import Callable
@@ -22,7 +25,12 @@ RECIPES: dict[str, Callable[[Job, Setup], Recipe]] = {
     "distill": distill.build,
     "evaluator": evaluator.build,
 }
+"""`recipe` of a training's config -> what builds it."""
 
 
 def build(job: Job, setup: Setup) -> Recipe:
+    """The recipe of `job.training`, with its networks built.
+
+    Collective where the recipe scores a generator.
+    """
     return RECIPES[job.training.recipe](job, setup)

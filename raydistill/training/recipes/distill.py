@@ -1,7 +1,9 @@
-"""Distillation: base distillation on the teacher's pictures + mi_weight * a mutual-information term of `terms.py`.
+"""Distillation: base distillation on the teacher's pictures, plus a mutual-information term of `terms`.
 
-Per minibatch: student forward, step of the term's own network, student step with the UPDATED term (the schedule of the paper's code).
-Teacher and student get the same inputs: the same label map, picture, degraded picture or z.
+The loss of the student is l1_weight * L1 + ssim_weight * (1 - SSIM) + mi.weight * the term. A minibatch is
+a forward of the student, a step of the term's own network, and a step of the student with the UPDATED
+term: the schedule of the paper's code. Teacher and student get the same inputs: the same label map,
+picture, degraded picture or noise.
 """
 
 import numpy as np
@@ -27,17 +29,15 @@ from raydistill.training.terms import Numbers, Pairs
 
 
 def build(job: Job, setup: Setup) -> Recipe:
+    """The recipe of a `DistillTraining`.
+
+    Raises:
+        ConfigError: student, teacher, term and data do not fit together.
+    """
     training = job.training
     assert isinstance(training, DistillTraining)
     mi = training.mi
-    student = networks.generator(training.generator, setup.info, training.seed)
-    if training.init == "teacher":
-        assert job.teacher is not None
-        student.load_state_dict(
-            pruning.student_state(*saved.load_generator(job.teacher), training.generator, "student.generator")
-        )
-    share_noise(student, job)
-    student.to(setup.device)
+    student = initial_student(training, job, setup)
     modules: dict[str, nn.Module] = {"generator": student}
     teacher = teacher_pictures(job, setup)
     terms.check(mi, setup.info.height, setup.info.width, training.batch_size)
@@ -47,10 +47,15 @@ def build(job: Job, setup: Setup) -> Recipe:
     def forward(step: Step) -> None:
         step.teacher = teacher(SampleIndex(step.indices, step.flips, step.positions))
         step.output = student(step.batch.inputs)
-        positive = step.teacher if mi.positive == "teacher" else step.batch.target
-        drawn = None if step.pairs is None else step.pairs.negatives  # a later forward of the same images
         step.pairs = Pairs(
-            step.output, step.teacher, positive, step.indices, step.flips, step.nimg + step.offset, drawn
+            s=step.output,
+            t=step.teacher,
+            positive=step.teacher if mi.positive == "teacher" else step.batch.target,
+            indices=step.indices,
+            flips=step.flips,
+            first_image=step.nimg + step.offset,
+            # A later forward of the same images has the negatives that the first one drew.
+            negatives=None if step.pairs is None else step.pairs.negatives,
         )
 
     def base_loss(step: Step) -> tuple[Tensor, Numbers]:
@@ -72,9 +77,8 @@ def build(job: Job, setup: Setup) -> Recipe:
         base, numbers = base_loss(step)
         assert step.pairs is not None
         loss = term.student_loss(step.pairs)
-        return base + mi.weight * loss, numbers | {
-            "energy/alignment": alignment(loss, step.output, step.teacher)
-        }
+        total = base + mi.weight * loss
+        return total, numbers | {"energy/alignment": alignment(loss, step.output, step.teacher)}
 
     def own_loss(step: Step) -> tuple[Tensor, Numbers]:
         assert step.pairs is not None
@@ -86,20 +90,37 @@ def build(job: Job, setup: Setup) -> Recipe:
     return generator_recipe(job, setup, modules | term.networks, phases, forward)
 
 
+def initial_student(training: DistillTraining, job: Job, setup: Setup) -> nn.Module:
+    """The student on the device: with random weights or channels of the teacher, as `training.init` says."""
+    student = networks.generator(training.generator, setup.info, training.seed)
+    if training.init == "teacher":
+        assert job.teacher is not None
+        config, weights = saved.load_generator(job.teacher)
+        state = pruning.student_state(config, weights, training.generator, "student.generator")
+        student.load_state_dict(state)
+    share_noise(student, job)
+    return student.to(setup.device)
+
+
 def share_noise(student: nn.Module, job: Job) -> None:
-    """Gives a student the noise that its teacher's pictures have: it is not learnt, and with another the two would never agree."""
-    own = {name: noise for name, noise in student.named_buffers() if name.endswith(".noise")}
-    if not own:
+    """Copies the noise of the teacher's pictures into the student, where the two have noise of one shape.
+
+    Noise is not learnt: with another one than the teacher's, the student could never agree with the teacher.
+    """
+    own_noise = {name: noise for name, noise in student.named_buffers() if name.endswith(".noise")}
+    if not own_noise:
         return
     assert job.teacher is not None
-    _, given = saved.load_generator(job.teacher)
-    for name, noise in own.items():
-        if name in given and given[name].shape == noise.shape:
-            noise.copy_(given[name])
+    _, teacher_state = saved.load_generator(job.teacher)
+    for name, noise in own_noise.items():
+        if name in teacher_state and teacher_state[name].shape == noise.shape:
+            noise.copy_(teacher_state[name])
 
 
 def require_paired_target(training: DistillTraining, info: DataInfo) -> None:
-    """Raises ConfigError where the real picture that an output shall be paired with has nothing to do with it."""
+    """Raises ConfigError where outputs are to be paired with target pictures that do not
+    belong to the inputs.
+    """
     is_paired = info.pairing == "pairs" and latent_size(training.generator) is None
     if training.mi.weight and training.mi.positive == "target" and not is_paired:
         raise ConfigError(
@@ -110,7 +131,9 @@ def require_paired_target(training: DistillTraining, info: DataInfo) -> None:
 def _require_outputs(
     student: nn.Module, teacher: terms.TeacherPictures, training: DistillTraining, job: Job, setup: Setup
 ) -> None:
-    """Raises ConfigError where the outputs for the first training pictures are no pictures that can be paired."""
+    """Raises ConfigError where the outputs for the first training pictures cannot be paired, see
+    `terms.require_pictures`.
+    """
     split, latent = load_split(job.data, "train"), latent_size(training.generator)
     first = np.arange(min(2, num_inputs(split, latent)))
     sample = SampleIndex(first, np.zeros(len(first), bool), first)
@@ -124,25 +147,26 @@ def _require_outputs(
 
 
 def teacher_pictures(job: Job, setup: Setup) -> terms.TeacherPictures:
-    """The teacher's outputs on training images: read where the teacher stage stored them, else computed, the same bits.
+    """A function that gives the teacher's outputs for training images, (B, 3, H, W) in [-1, 1].
 
-    The teacher is float32 and not compiled, whatever the student is.
+    They are read where the teacher's stage has stored them, and computed elsewhere: the same bits. The
+    teacher is float32 and not compiled, whatever the student is.
     """
     assert job.teacher is not None
     chunk = chunk_of(job.training.batch_size)
     outputs = load_outputs(job.teacher, job.data, job.training.flip, chunk)
     if outputs is not None:
-        return lambda sample: torch.from_numpy(outputs[sample.flips.astype(int), sample.indices]).to(
-            setup.device
-        )
-    split, seed, latent = (
-        load_split(job.data, "train"),
-        job.training.seed,
-        latent_size(saved.generator_config(job.teacher)),
-    )
+
+        def stored(sample: SampleIndex) -> Tensor:
+            return torch.from_numpy(outputs[sample.flips.astype(int), sample.indices]).to(setup.device)
+
+        return stored
+    split, seed = load_split(job.data, "train"), job.training.seed
+    latent = latent_size(saved.generator_config(job.teacher))
     network = saved.load(job.teacher, setup.info, setup.device)
     distributed.shard(network, job.training.execution, setup.device, setup.workers)
-    is_repeated = repeats(split, latent)  # else nothing is ever stored that the bits could differ from
+    # Stored outputs are computed by chunks. Where inputs never repeat, nothing is stored: any size will do.
+    is_repeated = repeats(split, latent)
 
     def computed(sample: SampleIndex) -> Tensor:
         inputs = inputs_of(split, latent, seed, sample, setup.device)

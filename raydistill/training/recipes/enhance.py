@@ -1,7 +1,4 @@
-"""Image enhancement: L1 to the target.
-
-Source: Lim et al. 2017 (EDSR), whose loss it is.
-"""
+"""Image enhancement: L1 to the target. Source: Lim et al. 2017 (EDSR), whose loss it is."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +10,7 @@ from raydistill.training.terms import Numbers
 
 
 def build(job: Job, setup: Setup) -> Recipe:
+    """The recipe of an `EnhanceTraining`: the generator alone."""
     training = job.training
     assert isinstance(training, EnhanceTraining)
     generator = start_of(training, training.generator, setup)

@@ -1,7 +1,8 @@
 """The evaluator, supervised by what the data have: see `networks.evaluator_task`.
 
-Classes of pixels or pictures by cross entropy, input pictures by L1. Of pictures without any, the quarter turns that their middle square
-has been given (Gidaris et al. 2018).
+It predicts the class of each pixel or of each picture, by cross entropy, or the input picture,
+by L1. Of pictures without any of these it predicts by how many quarter turns their middle square
+was turned (Gidaris et al. 2018).
 """
 
 import numpy as np
@@ -11,104 +12,110 @@ from torch import Tensor, nn
 
 from raydistill.config.experiment import Job
 from raydistill.config.training import EvaluatorTraining
-from raydistill.data import Batch, load_split
+from raydistill.data import Batch, DataInfo, load_split
 from raydistill.distributed import total
 from raydistill.evaluation.metrics import mean_iou
 from raydistill.evaluation.scorer import confusion_counts, require_finite
 from raydistill.models import networks
 from raydistill.models.inputs import target_batches
+from raydistill.models.networks import EvaluatorTask
 from raydistill.seeds import numpy_stream
 from raydistill.training.recipes.parts import Recipe, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
 
 def build(job: Job, setup: Setup) -> Recipe:
+    """The recipe of an `EvaluatorTraining`: the evaluator alone, scored by its own task on val."""
     training, info, workers = job.training, setup.info, setup.workers
     assert isinstance(training, EvaluatorTraining)
-    evaluator, kind = (
-        networks.evaluator(training.network, info, training.seed).to(setup.device),
-        networks.evaluator_task(info),
-    )
-    ignore = -100 if info.ignore_index is None else info.ignore_index
+    evaluator = networks.evaluator(training.network, info, training.seed).to(setup.device)
+    task, val = networks.evaluator_task(info), load_split(job.data, "val")
 
     def forward(step: Step) -> None:
         pictures = step.batch.target
-        if kind == "rotation":
-            pictures = turned(pictures, turns_of(training.seed, step.positions))
+        if task == "rotation":
+            pictures = turn_squares(pictures, turns_of(training.seed, step.positions))
         step.output = evaluator(pictures).prediction
 
     def evaluator_loss(step: Step) -> tuple[Tensor, Numbers]:
-        if kind == "input_picture":
-            loss = F.l1_loss(step.output, step.batch.inputs)
-        elif step.batch.labels is not None:
-            # over all pixels, where ignored ones count 0: so the loss of a batch is the mean of those of its parts
-            summed = F.cross_entropy(step.output, step.batch.labels, ignore_index=ignore, reduction="sum")
-            loss = summed / step.batch.labels.numel()
-        else:
-            turns = torch.from_numpy(turns_of(training.seed, step.positions)).to(setup.device)
-            loss = F.cross_entropy(step.output, turns if step.batch.classes is None else step.batch.classes)
+        loss = task_loss(step, task, info, training.seed)
         return loss, {"train/evaluator_loss": loss}
-
-    val = load_split(job.data, "val")
-
-    def measured(network: nn.Module, part: Batch) -> tuple[Tensor, Tensor]:
-        """Predictions, and what is added up of them: confusion counts (C, C), or (right, number), or (error, number)."""
-        if kind == "pixel_class":
-            assert part.labels is not None
-            prediction = network(part.target).prediction
-            return prediction, confusion_counts(prediction, part.labels, info.ignore_index)
-        if kind == "input_picture":
-            prediction = network(part.target).prediction
-            error = (prediction - part.inputs).abs().double().sum()
-            return prediction, torch.stack([error, torch.full_like(error, prediction.numel())])
-        given = (
-            [part.target]
-            if part.classes is not None
-            else [turned(part.target, np.full(len(part.target), turn)) for turn in range(4)]
-        )
-        prediction = torch.cat([network(pictures).prediction for pictures in given])
-        truth = (
-            part.classes
-            if part.classes is not None
-            else torch.arange(4, device=prediction.device).repeat_interleave(len(part.target))
-        )
-        right = (prediction.argmax(1) == truth).double().sum()
-        return prediction, torch.stack([right, torch.full_like(right, len(truth))])
 
     @torch.no_grad()
     def evaluate(network: nn.Module) -> dict[str, float]:
-        found = [measured(network, part) for part in target_batches(val, setup.device, workers)]
-        broken = torch.stack([~torch.isfinite(prediction).all() for prediction, _ in found]).float().sum()
-        require_finite(broken, "a prediction of the evaluator", workers)
-        counts = total(torch.stack([count for _, count in found]).sum(0), workers)
-        if kind == "pixel_class":
+        parts = [measure(network, part, task, info) for part in target_batches(val, setup.device, workers)]
+        not_finite = torch.stack([~torch.isfinite(prediction).all() for prediction, _ in parts]).float().sum()
+        require_finite(not_finite, "a prediction of the evaluator", workers)
+        counts = total(torch.stack([count for _, count in parts]).sum(0), workers)
+        if task == "pixel_class":
             return {"val/miou": mean_iou(counts)}
-        return {"val/input_l1" if kind == "input_picture" else "val/accuracy": float(counts[0] / counts[1])}
+        return {"val/input_l1" if task == "input_picture" else "val/accuracy": float(counts[0] / counts[1])}
 
-    phases = (phase("evaluator", evaluator, training.optimizer, evaluator_loss),)
     return Recipe(
-        "evaluator",
-        "evaluator",
-        training.network,
-        {"evaluator": evaluator},
-        phases,
-        forward,
-        evaluate,
-        {},
-        lambda network: {},
+        kind="evaluator",
+        network="evaluator",
+        config=training.network,
+        networks={"evaluator": evaluator},
+        phases=(phase("evaluator", evaluator, training.optimizer, evaluator_loss),),
+        forward=forward,
+        evaluate=evaluate,
+        context={},
+        columns=lambda network: {},
     )
+
+
+def task_loss(step: Step, task: EvaluatorTask, info: DataInfo, seed: int) -> Tensor:
+    """The loss of the evaluator's predictions in `step.output`: a scalar."""
+    if task == "input_picture":
+        return F.l1_loss(step.output, step.batch.inputs)
+    if task == "pixel_class":
+        assert step.batch.labels is not None
+        ignore = -100 if info.ignore_index is None else info.ignore_index
+        # The mean over all pixels, where ignored ones count 0: so the loss of a batch is the mean of those of
+        # its parts.
+        summed = F.cross_entropy(step.output, step.batch.labels, ignore_index=ignore, reduction="sum")
+        return summed / step.batch.labels.numel()
+    if task == "picture_class":
+        assert step.batch.classes is not None
+        return F.cross_entropy(step.output, step.batch.classes)
+    turns = torch.from_numpy(turns_of(seed, step.positions)).to(step.output.device)
+    return F.cross_entropy(step.output, turns)
+
+
+def measure(network: nn.Module, part: Batch, task: EvaluatorTask, info: DataInfo) -> tuple[Tensor, Tensor]:
+    """An evaluator's predictions for a part of val, and counts of them that are added up over parts.
+
+    The counts are the confusion (C, C) of pixels, the sum of absolute errors and the number of
+    values of inputs, and the number of right predictions and of all for classes and turns. Every
+    picture is shown in all four turns.
+    """
+    if task == "rotation":
+        pictures = [turn_squares(part.target, np.full(len(part.target), turn)) for turn in range(4)]
+        prediction = torch.cat([network(each).prediction for each in pictures])
+        truth = torch.arange(4, device=prediction.device).repeat_interleave(len(part.target))
+    else:
+        prediction = network(part.target).prediction
+    if task == "pixel_class":
+        assert part.labels is not None
+        return prediction, confusion_counts(prediction, part.labels, info.ignore_index)
+    if task == "input_picture":
+        error = (prediction - part.inputs).abs().double().sum()
+        return prediction, torch.stack([error, torch.full_like(error, prediction.numel())])
+    if task == "picture_class":
+        assert part.classes is not None
+        truth = part.classes
+    right = (prediction.argmax(1) == truth).double().sum()
+    return prediction, torch.stack([right, torch.full_like(right, len(truth))])
 
 
 def turns_of(seed: int, positions: np.ndarray) -> np.ndarray:
-    """(B,) int64, 0 to 3: the quarter turns of the images with these numbers."""
+    """The quarter turns of the images at these positions of the training, (B,) int64, 0 to 3."""
     return np.array([numpy_stream(seed, "turns", int(position)).integers(4) for position in positions])
 
 
-def turned(pictures: Tensor, turns: np.ndarray) -> Tensor:
-    """The middle squares of (B, 3, H, W), each by its quarter turns."""
+def turn_squares(pictures: Tensor, turns: np.ndarray) -> Tensor:
+    """The middle squares of pictures (B, 3, H, W), each turned by its number of quarter turns (B,)."""
     side = min(pictures.shape[2:])
     top, left = ((length - side) // 2 for length in pictures.shape[2:])
-    square = pictures[:, :, top : top + side, left : left + side]
-    return torch.stack(
-        [torch.rot90(picture, int(turn), (1, 2)) for picture, turn in zip(square, turns, strict=True)]
-    )
+    squares = pictures[:, :, top : top + side, left : left + side]
+    return torch.stack([torch.rot90(square, int(turn), (1, 2)) for square, turn in zip(squares, turns)])

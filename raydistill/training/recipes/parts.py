@@ -1,4 +1,4 @@
-"""What every recipe is made of: a minibatch on its way, phases, and the generator that is trained for."""
+"""What every recipe is made of: a minibatch, phases, and the network that is trained for."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,68 +21,81 @@ from raydistill.training.terms import Numbers, Pairs
 
 @dataclass
 class Step:
-    """One minibatch on its way through the phases. All tensors are this worker's part."""
+    """One minibatch as it goes through the phases. All tensors and arrays are this worker's part."""
 
     batch: Batch
     indices: np.ndarray
-    """Which training images are the inputs, (B,)."""
+    """Which training images the inputs are, (B,)."""
     flips: np.ndarray
     """Which of them are mirrored, bool (B,)."""
     nimg: int
     """Images seen before this minibatch, over all workers."""
     offset: int = 0
-    """Place of its first image in the global batch."""
+    """Position of this worker's first image in the minibatch of all workers."""
     output: Tensor = field(init=False)
-    """The trained network's output, with its graph; s in a distillation."""
+    """Output of the network that is trained for, with its graph: s in a distillation, (B, 3, H, W)."""
     teacher: Tensor = field(init=False)
-    """t: the teacher's output; only in a distillation."""
+    """t, the teacher's output (B, 3, H, W); only in a distillation."""
     pairs: Pairs | None = None
-    """What the mutual-information term sees; only in a distillation."""
+    """What the mutual-information term sees; None: the recipe is no distillation."""
     left: dict[str, Tensor] = field(default_factory=dict)
-    """What one phase leaves for a later one."""
+    """Tensors that one phase stores for a later one, by name."""
 
     @property
     def positions(self) -> np.ndarray:
-        """The number of each image in the whole training, (B,): what its noise is keyed by."""
+        """The number of each image in the whole training, (B,). Its random numbers are keyed by it."""
         return self.nimg + self.offset + np.arange(len(self.indices))
 
 
 class Phase(NamedTuple):
+    """One optimizer step that is taken in a minibatch."""
+
     name: str
     network: str
-    """The network whose parameters it moves; no other is changed. Phases of one network share its optimiser."""
+    """The network whose parameters it moves; no other is changed.
+
+    Phases of one network share its optimizer.
+    """
     config: Optimizer
     optimizer: torch.optim.Optimizer
     loss: Callable[[Step], tuple[Tensor, Numbers]]
     """Step -> (scalar to descend, numbers to log)"""
     also: tuple[str, ...] = ()
-    """Networks that it moves together with that one."""
+    """Names of networks that it moves together with `network`."""
     every: int = 1
-    """It takes part in every so many-th minibatch."""
+    """It takes part in every so many-th minibatch; 1: in each."""
 
 
 class Recipe(NamedTuple):
+    """What the training loop needs to know about a training."""
+
     kind: str
-    """What the finished network is: generator or evaluator."""
+    """What is trained for: generator or evaluator."""
     network: str
-    """The network that is trained for; its average is what is evaluated and kept."""
+    """Name of the network that is trained for.
+
+    Its moving average, where there is one, is evaluated and stored.
+    """
     config: Frozen
+    """Config of that network; it is stored beside the weights."""
     networks: dict[str, nn.Module]
+    """All networks and buffers that move, by name."""
     phases: tuple[Phase, ...]
+    """In the order in which a minibatch goes through them."""
     forward: Callable[[Step], None]
-    """Fills in the step's outputs, once for all phases."""
+    """Fills in the outputs of a step, once for all phases."""
     evaluate: Callable[[Any], dict[str, float]]
-    """Finished network -> scores on val. Collective."""
+    """Eval network -> its scores on val, by name. Collective."""
     context: dict[str, Any]
-    """What the scores were computed with."""
+    """What the scores are computed with."""
     columns: Callable[[Any], dict[str, Callable[[Batch], Tensor]]]
-    """Finished network -> named pictures for the sample grid."""
+    """Eval network -> what makes the pictures of each column of the sample grid."""
     latent: int | None = None
-    """How many numbers an input of a generator that takes noise is."""
+    """How many numbers a noise input has; None: the network takes the data's inputs."""
 
 
 class Setup(NamedTuple):
-    """Where a recipe runs."""
+    """Where a recipe runs, and on what data."""
 
     info: DataInfo
     device: torch.device
@@ -90,7 +103,9 @@ class Setup(NamedTuple):
 
 
 def start_of(training: GeneratorTraining, config: Any, setup: Setup) -> nn.Module:
-    """The generator of `config`, at random weights or at those of `training.start`."""
+    """The generator of `config` on the device, with the weights of `training.start`; None
+    there: with random ones.
+    """
     generator = networks.generator(config, setup.info, training.seed)
     if training.start is not None:
         generator.load_state_dict(saved.load_generator(training.start)[1])
@@ -100,6 +115,7 @@ def start_of(training: GeneratorTraining, config: Any, setup: Setup) -> nn.Modul
 def phase(
     network: str, module: nn.Module, config: Optimizer, loss: Callable[[Step], tuple[Tensor, Numbers]]
 ) -> Phase:
+    """A phase called `network` that moves all parameters of `module` by Adam, in every minibatch."""
     optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas, fused=True)
     return Phase(network, network, config, optimizer, loss)
 
@@ -111,7 +127,11 @@ def generator_recipe(
     phases: tuple[Phase, ...],
     forward: Callable[[Step], None],
 ) -> Recipe:
-    """The recipe of the network `generator` among `modules`: scored by the evaluator, shown beside its teacher."""
+    """The recipe of the network called `generator` among `modules`.
+
+    It is scored by the evaluator of the job. In the sample grid its pictures stand beside those of the
+    teacher, where there is one. Collective.
+    """
     training = job.training
     assert job.evaluator is not None and isinstance(training, GeneratorTraining | DistillTraining)
     config = training.generator
@@ -122,21 +142,21 @@ def generator_recipe(
         return scorer.score(lambda part: network(part.inputs))
 
     def columns(network: nn.Module) -> dict[str, Callable[[Batch], Tensor]]:
-        shown: dict[str, Callable[[Batch], Tensor]] = {}
+        pictures: dict[str, Callable[[Batch], Tensor]] = {}
         if job.teacher is not None:
             teacher = saved.load(job.teacher, setup.info, setup.device)
-            shown["teacher"] = lambda part: teacher(part.inputs)
-        return shown | {"output": lambda part: network(part.inputs)}
+            pictures["teacher"] = lambda part: teacher(part.inputs)
+        return pictures | {"output": lambda part: network(part.inputs)}
 
     return Recipe(
-        "generator",
-        "generator",
-        config,
-        modules,
-        phases,
-        forward,
-        evaluate,
-        scorer.context,
-        columns,
-        latent,
+        kind="generator",
+        network="generator",
+        config=config,
+        networks=modules,
+        phases=phases,
+        forward=forward,
+        evaluate=evaluate,
+        context=scorer.context,
+        columns=columns,
+        latent=latent,
     )

@@ -1,6 +1,7 @@
-"""pix2pix: conditional GAN with hinge losses + L1 to the target.
+"""pix2pix: a conditional GAN with hinge losses, plus L1 to the target.
 
-Source: Isola et al. 2017; what differs: hinge losses.
+The discriminator sees the input and a picture together. Source: Isola et al. 2017. What
+differs: hinge losses.
 """
 
 import torch
@@ -16,6 +17,7 @@ from raydistill.training.terms import Numbers
 
 
 def build(job: Job, setup: Setup) -> Recipe:
+    """The recipe of a `Pix2pixTraining`: the discriminator moves first, then the generator."""
     training = job.training
     assert isinstance(training, Pix2pixTraining)
     generator = start_of(training, training.generator, setup)

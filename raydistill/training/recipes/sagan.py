@@ -1,4 +1,4 @@
-"""The self-attention GAN: hinge losses, spectral norms in both networks.
+"""The self-attention GAN: hinge losses, and spectral norms in both networks.
 
 Source: Zhang et al. 2018. What differs: no classes.
 """
@@ -14,6 +14,7 @@ from raydistill.training.terms import Numbers
 
 
 def build(job: Job, setup: Setup) -> Recipe:
+    """The recipe of a `SaganTraining`: the discriminator moves first, then the generator."""
     training = job.training
     assert isinstance(training, SaganTraining)
     generator = start_of(training, training.generator, setup)
@@ -29,7 +30,7 @@ def build(job: Job, setup: Setup) -> Recipe:
         return loss, {"train/discriminator_loss": loss, "train/discriminator_gap": real.mean() - fake.mean()}
 
     def generator_loss(step: Step) -> tuple[Tensor, Numbers]:
-        discriminator.eval()  # its power iterations belong to the phase that moves it
+        discriminator.eval()  # its power iteration belongs to the phase that moves it
         loss = hinge_generator(discriminator(step.output))
         return loss, {"train/gan_loss": loss}
 
