@@ -1,8 +1,9 @@
 """The only place that knows several workers.
 
-No DDP around networks: Langevin differentiates through them with `torch.autograd.grad`, which DDP does not support. After a phase's
-backward, its gradients are averaged by one flattened all-reduce; networks that FSDP2 splits over the workers average their own.
-Random numbers belong to an image, not to a worker, so that the number of workers changes nothing but the order of sums.
+No DDP around networks: Langevin differentiates through them with `torch.autograd.grad`, which DDP does not
+support. After a phase's backward, its gradients are averaged by one flattened all-reduce; networks that FSDP2
+splits over the workers average their own. Random numbers belong to an image, not to a worker, so that the
+number of workers changes nothing but the order of sums.
 """
 
 import functools
@@ -23,7 +24,9 @@ from raydistill.errors import ConfigError
 from raydistill.seeds import torch_stream
 
 PLAIN = ("energy",)
-"""Networks that are never split and always float32: Langevin calls them many times a minibatch, and energies differ by little."""
+"""Networks that are never split and always float32: Langevin calls them many times a minibatch, and
+energies differ by little.
+"""
 
 
 class Workers(NamedTuple):
@@ -53,8 +56,9 @@ def check(workers: Workers, training: Training, networks: dict[str, nn.Module]) 
 
 
 def refuse_execution(execution: Execution, network: nn.Module, stage: str, where: str) -> None:
-    """Raises ConfigError where an option would change a network's results: batch statistics would be those of a microbatch, or counted
-    twice; FSDP2 cannot split a parametrized weight, as of a spectral norm."""
+    """Raises ConfigError where an option would change a network's results: batch statistics would be those of
+    a microbatch, or counted twice; FSDP2 cannot split a parametrized weight, as of a spectral norm.
+    """
     modules = list(network.modules())
     options = {
         "microbatch": execution.microbatch is not None,
@@ -106,7 +110,10 @@ def prepare(
 
 
 def shard(network: nn.Module, execution: Execution, device: torch.device, workers: Workers) -> None:
-    """By FSDP2, in place, where asked for and large enough. Collective. Raises ConfigError where there is no process group."""
+    """By FSDP2, in place, where asked for and large enough.
+
+    Collective. Raises ConfigError where there is no process group.
+    """
     if execution.sharding != "fsdp":
         return
     if not dist.is_initialized():
@@ -152,7 +159,9 @@ def _use_bfloat16(network: nn.Module, device: torch.device) -> None:
 
 
 class _Total(torch.autograd.Function):
-    """The sum over workers, differentiable any number of times: the gradient of a sum over workers is one too. Collective."""
+    """The sum over workers, differentiable any number of times: the gradient of a sum over workers is
+    one too. Collective.
+    """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -166,10 +175,11 @@ class _Total(torch.autograd.Function):
 
 
 class CrossRankBatchNorm(nn.BatchNorm2d):
-    """Batch norm with the statistics of the global batch; the same numbers as one worker's `nn.BatchNorm2d`, running statistics included.
+    """Batch norm with the statistics of the global batch; the same numbers as one worker's `nn.BatchNorm2d`,
+    running statistics included.
 
-    Every worker's part must have the same size. The variance is taken around the global mean, so two all-reduces a forward. Collective
-    in training mode, in forward and backward.
+    Every worker's part must have the same size. The variance is taken around the global mean, so two
+    all-reduces a forward. Collective in training mode, in forward and backward.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -209,7 +219,10 @@ def _use_cross_rank_batch_norm(network: nn.Module) -> None:
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], workers: Workers) -> None:
-    """Replaces each gradient by its mean over workers, in one all-reduce; FSDP2 has done so with its own. Collective."""
+    """Replaces each gradient by its mean over workers, in one all-reduce; FSDP2 has done so with its own.
+
+    Collective.
+    """
     gradients = [gradient for gradient in _gradients(parameters) if not isinstance(gradient, DTensor)]
     if workers.number == 1 or not gradients:
         return
@@ -290,7 +303,9 @@ def _whole(value: Tensor) -> Tensor:
 
 
 def _like(value: Tensor, own: Tensor) -> Tensor:
-    """This worker's part of a whole tensor, where its own is split; every worker holds the whole one, so nothing is sent."""
+    """This worker's part of a whole tensor, where its own is split; every worker holds the whole
+    one, so nothing is sent.
+    """
     if not isinstance(own, DTensor) or value.shape != own.shape:
         return value
     return distribute_tensor(value.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
@@ -300,7 +315,12 @@ def _like(value: Tensor, own: Tensor) -> Tensor:
 
 
 def mean_numbers(numbers: dict[str, Tensor], workers: Workers) -> dict[str, float]:
-    """Each scalar's mean over workers. Collective."""
+    """The mean of each scalar over workers.
+
+    Every worker has the same names; without any the result is empty. Collective.
+    """
+    if not numbers:
+        return {}
     stacked = torch.stack([number.detach().double().cpu() for number in numbers.values()])
     if workers.number > 1:
         dist.all_reduce(stacked)
@@ -331,9 +351,11 @@ def barrier(workers: Workers) -> None:
 
 
 def normal_stream(seed: int, purpose: str, first_image: int, like: Tensor) -> Callable[[], Tensor]:
-    """A function drawing N(0, I) of the shape of `like`, whose pictures are those from number `first_image` on.
+    """A function drawing N(0, I) of the shape of `like`, whose pictures are those from
+    number `first_image` on.
 
-    Each picture has a stream of its own, so that its numbers depend neither on the other pictures nor on who draws them.
+    Each picture has a stream of its own, so that its numbers depend neither on the other pictures
+    nor on who draws them.
     """
     generators = [torch_stream(seed, purpose, first_image + index) for index in range(len(like))]
 

@@ -21,6 +21,7 @@ from raydistill.errors import CheckpointError, DivergenceError, StoreError
 from raydistill.method import vem
 from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
+from raydistill.planning import rehearsal
 from raydistill.training import checkpoint, loop, recipes
 from raydistill.training.loop import TrialResult, next_step, train
 
@@ -265,6 +266,42 @@ def test_with_a_weight_of_zero_no_energy_network_is_built(
     result = trained(stages.student_job(mi__weight=0))
     assert not [name for name in result.metrics if name.startswith("energy/")]
     assert set(recipes.build(stages.student_job(mi__weight=0), stages.setup()).networks) == {"generator"}
+
+
+@pytest.mark.parametrize("mi_weight", [0, 0.1])
+def test_with_a_weight_of_zero_no_dissimilarity_is_computed_predicted_or_logged(
+    stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch, mi_weight: float
+) -> None:
+    def never(a: Tensor, b: Tensor) -> Tensor:
+        raise AssertionError("the dissimilarity was computed")
+
+    job, plain = (stages.student_job(mi__weight=mi_weight, ssim_weight=weight) for weight in (0, 1))
+    monkeypatch.setattr(recipes.distill, "dissimilarity", never)
+    for evaluation in trained(job).evaluations:
+        assert "train/l1" in evaluation and "train/dissimilarity" not in evaluation
+    rehearsal.student(job.training, stages.setup().info, batch=4)
+    with pytest.raises(AssertionError, match="the dissimilarity was computed"):
+        trained(plain)
+    with pytest.raises(AssertionError, match="the dissimilarity was computed"):
+        rehearsal.student(plain.training, stages.setup().info, batch=4)
+
+
+@pytest.mark.parametrize("weight", ["l1_weight", "gan_weight"])
+def test_a_loss_of_a_teacher_whose_weight_is_zero_is_neither_logged_nor_predicted(
+    stages: Stages, trained: Trained, weight: str
+) -> None:
+    job, usual = stages.teacher_job(**{weight: 0}), stages.teacher_job()
+    missing = set(trained(usual).metrics) - set(trained(job).metrics)
+    assert missing == {{"l1_weight": "train/l1", "gan_weight": "train/gan_loss"}[weight]}
+    without, with_it = (rehearsal.alone(each.training, stages.setup().info, 4) for each in (job, usual))
+    assert without < with_it
+
+
+def test_a_student_without_any_loss_stays_as_it_is(stages: Stages, trained: Trained) -> None:
+    job = stages.student_job(mi__weight=0, l1_weight=0, ssim_weight=0, ema_nimg=0)
+    before = networks_state(recipes.build(job, stages.setup()))
+    after = load_file(Path(trained(job).network.path) / "weights.safetensors")
+    assert all(torch.equal(before[f"generator.{name}"], value) for name, value in after.items())
 
 
 def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, trained: Trained) -> None:

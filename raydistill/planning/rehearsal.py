@@ -33,13 +33,13 @@ from raydistill.method.adversarial import (
     logistic_discriminator,
     logistic_generator,
 )
-from raydistill.method.similarity import dissimilarity
 from raydistill.method.vem import alignment, draw_negatives, ebm_loss, pair_energies, student_mi_loss
 from raydistill.models import GENERATORS, discriminator, input_shape, networks
 from raydistill.models.energy import EnergyModel
 from raydistill.models.inputs import BATCH
 from raydistill.planning.tensor_bytes import LiveTensorBytes
 from raydistill.training import terms
+from raydistill.training.recipes.distill import base_loss
 
 META = torch.device("meta")
 History = NDArray[np.int64]
@@ -139,7 +139,7 @@ def student(training: DistillTraining, info: DataInfo, batch: int) -> Student:
     with LiveTensorBytes() as live:
         s = generator(x)
         forward = live.mark()
-        loss = training.l1_weight * F.l1_loss(s, t) + training.ssim_weight * dissimilarity(s, t)
+        loss = base_loss(training, s, t)[0]
         ended = live.mark()
         loss.backward()
     return Student(live.history(_gradients(generator)), forward, ended)
@@ -246,8 +246,11 @@ def _pix2pix(
     pairs = torch.cat([torch.cat([x, real], 1), torch.cat([x, fake.detach()], 1)])
     hinge_discriminator(*critic(pairs).chunk(2)).backward()
     critic.requires_grad_(False)
-    l1 = F.l1_loss(fake, real)
-    (l1 + hinge_generator(critic(torch.cat([x, fake], 1)))).backward()
+    loss = F.l1_loss(fake, real) if training.l1_weight else 0.0 * fake.sum()
+    if training.gan_weight:
+        (loss + hinge_generator(critic(torch.cat([x, fake], 1)))).backward()
+    else:
+        loss.backward()
 
 
 def _sagan(

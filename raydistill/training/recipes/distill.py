@@ -24,7 +24,15 @@ from raydistill.method.vem import alignment
 from raydistill.models import GENERATORS, networks, pruning, saved
 from raydistill.models.inputs import inputs_of, latent_size, num_inputs, repeats
 from raydistill.training import terms
-from raydistill.training.recipes.parts import Phase, Recipe, Setup, Step, generator_recipe, phase
+from raydistill.training.recipes.parts import (
+    Phase,
+    Recipe,
+    Setup,
+    Step,
+    generator_recipe,
+    phase,
+    weighted_sum,
+)
 from raydistill.training.terms import Numbers, Pairs
 
 
@@ -58,23 +66,18 @@ def build(job: Job, setup: Setup) -> Recipe:
             negatives=None if step.pairs is None else step.pairs.negatives,
         )
 
-    def base_loss(step: Step) -> tuple[Tensor, Numbers]:
-        s, t = step.output, step.teacher
-        l1, ssim = F.l1_loss(s, t), dissimilarity(s, t)
-        return training.l1_weight * l1 + training.ssim_weight * ssim, {
-            "train/l1": l1,
-            "train/dissimilarity": ssim,
-        }
+    def plain_loss(step: Step) -> tuple[Tensor, Numbers]:
+        return base_loss(training, step.output, step.teacher)
 
     phases: tuple[Phase, ...]
     if mi.weight == 0:
-        phases = (phase("generator", student, training.optimizer, base_loss),)
+        phases = (phase("generator", student, training.optimizer, plain_loss),)
         return generator_recipe(job, setup, modules, phases, forward)
 
     term = terms.build(mi, terms.TermSetup(training.seed, setup.info, setup.device, setup.workers, teacher))
 
     def student_loss(step: Step) -> tuple[Tensor, Numbers]:
-        base, numbers = base_loss(step)
+        base, numbers = plain_loss(step)
         assert step.pairs is not None
         loss = term.student_loss(step.pairs)
         total = base + mi.weight * loss
@@ -88,6 +91,16 @@ def build(job: Job, setup: Setup) -> Recipe:
     if isinstance(mi, LearntTerm):
         phases = (phase(term.name, term.networks[term.name], mi.optimizer, own_loss), *phases)
     return generator_recipe(job, setup, modules | term.networks, phases, forward)
+
+
+def base_loss(training: DistillTraining, s: Tensor, t: Tensor) -> tuple[Tensor, Numbers]:
+    """l1_weight * L1 + ssim_weight * (1 - SSIM) of pictures (B, 3, H, W), and numbers to log.
+
+    What has the weight 0 is neither computed nor logged.
+    """
+    l1, ssim = (lambda: F.l1_loss(s, t)), (lambda: dissimilarity(s, t))
+    losses = {"train/l1": (training.l1_weight, l1), "train/dissimilarity": (training.ssim_weight, ssim)}
+    return weighted_sum(losses, s)
 
 
 def initial_student(training: DistillTraining, job: Job, setup: Setup) -> nn.Module:
@@ -131,9 +144,7 @@ def require_paired_target(training: DistillTraining, info: DataInfo) -> None:
 def _require_outputs(
     student: nn.Module, teacher: terms.TeacherPictures, training: DistillTraining, job: Job, setup: Setup
 ) -> None:
-    """Raises ConfigError where the outputs for the first training pictures cannot be paired, see
-    `terms.require_pictures`.
-    """
+    """Raises ConfigError where the outputs for the first training pictures cannot be paired."""
     split, latent = load_split(job.data, "train"), latent_size(training.generator)
     first = np.arange(min(2, num_inputs(split, latent)))
     sample = SampleIndex(first, np.zeros(len(first), bool), first)

@@ -1,6 +1,8 @@
 """What every recipe is made of: a minibatch, phases, and the network that is trained for."""
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -118,6 +120,24 @@ def phase(
     """A phase called `network` that moves all parameters of `module` by Adam, in every minibatch."""
     optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas, fused=True)
     return Phase(network, network, config, optimizer, loss)
+
+
+def weighted_sum(
+    losses: Mapping[str, tuple[float, Callable[[], Tensor]]], output: Tensor
+) -> tuple[Tensor, Numbers]:
+    """The sum of weight * loss, and the losses by name, to log.
+
+    A loss whose weight is 0 is neither computed nor logged. Where all weights are 0, so is the gradient.
+
+    Args:
+        losses: Name -> (weight, function that computes the loss: a scalar).
+        output: Output of the network that descends the sum, with its graph.
+    """
+    numbers = {name: loss() for name, (weight, loss) in losses.items() if weight}
+    if not numbers:
+        return 0.0 * output.sum(), {}
+    terms = [losses[name][0] * number for name, number in numbers.items()]
+    return functools.reduce(operator.add, terms), numbers
 
 
 def generator_recipe(

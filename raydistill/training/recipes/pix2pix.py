@@ -12,7 +12,15 @@ from raydistill.config.experiment import Job
 from raydistill.config.training import Pix2pixTraining
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
 from raydistill.models import networks
-from raydistill.training.recipes.parts import Recipe, Setup, Step, generator_recipe, phase, start_of
+from raydistill.training.recipes.parts import (
+    Recipe,
+    Setup,
+    Step,
+    generator_recipe,
+    phase,
+    start_of,
+    weighted_sum,
+)
 from raydistill.training.terms import Numbers
 
 
@@ -34,9 +42,14 @@ def build(job: Job, setup: Setup) -> Recipe:
         return loss, {"train/discriminator_loss": loss}
 
     def generator_loss(step: Step) -> tuple[Tensor, Numbers]:
-        l1 = F.l1_loss(step.output, step.batch.target)
-        gan = hinge_generator(discriminator(torch.cat([step.batch.inputs, step.output], 1)))
-        return training.l1_weight * l1 + training.gan_weight * gan, {"train/l1": l1, "train/gan_loss": gan}
+        def l1() -> Tensor:
+            return F.l1_loss(step.output, step.batch.target)
+
+        def gan() -> Tensor:
+            return hinge_generator(discriminator(torch.cat([step.batch.inputs, step.output], 1)))
+
+        losses = {"train/l1": (training.l1_weight, l1), "train/gan_loss": (training.gan_weight, gan)}
+        return weighted_sum(losses, step.output)
 
     phases = (
         phase("discriminator", discriminator, training.discriminator_optimizer, discriminator_loss),
