@@ -69,7 +69,7 @@ def build(job: Job, setup: Setup) -> Recipe:
     def generators_loss(step: Step) -> tuple[Tensor, Numbers]:
         a, b, fake_b = step.batch.inputs, step.batch.target, step.output
         fake_a = back(b)
-        step.left["fake_a"] = fake_a.detach()
+        step.shared_tensors["fake_a"] = fake_a.detach()
         cycle = F.l1_loss(back(fake_b), a) + F.l1_loss(forth(fake_a), b)
         gan = least_squares_generator(of_targets(fake_b)) + least_squares_generator(of_inputs(fake_a))
         loss, numbers = gan + training.cycle_weight * cycle, {"train/gan_loss": gan, "train/cycle": cycle}
@@ -87,7 +87,7 @@ def build(job: Job, setup: Setup) -> Recipe:
         return loss, {"train/discriminator_loss": loss}
 
     def back_discriminator_loss(step: Step) -> tuple[Tensor, Numbers]:
-        seen = pools["back_pool"].exchange(step.left["fake_a"], step.nimg)
+        seen = pools["back_pool"].exchange(step.shared_tensors["fake_a"], step.nimg)
         loss = least_squares_discriminator(of_inputs(step.batch.inputs), of_inputs(seen))
         return loss, {"train/back_discriminator_loss": loss}
 

@@ -40,7 +40,7 @@ class Step:
     """t, the teacher's output (B, 3, H, W); only in a distillation."""
     pairs: Pairs | None = None
     """What the mutual-information term sees; None: the recipe is no distillation."""
-    left: dict[str, Tensor] = field(default_factory=dict)
+    shared_tensors: dict[str, Tensor] = field(default_factory=dict)
     """Tensors that one phase stores for a later one, by name."""
 
     @property
