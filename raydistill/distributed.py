@@ -1,9 +1,12 @@
-"""The only place that knows several workers.
+"""Several workers: what a process knows of the others, and everything that they do together.
 
-No DDP around networks: Langevin differentiates through them with `torch.autograd.grad`, which DDP does not
-support. After a phase's backward, its gradients are averaged by one flattened all-reduce; networks that FSDP2
-splits over the workers average their own. Random numbers belong to an image, not to a worker, so that the
-number of workers changes nothing but the order of sums.
+This is the only file that imports `torch.distributed`, which is why it is a long one. A function whose
+docstring says "Collective" must be called by all workers.
+
+Networks are not wrapped in DDP: Langevin differentiates through them with `torch.autograd.grad`, which DDP
+does not support. After the backward of a phase, its gradients are averaged by one flattened all-reduce;
+networks that FSDP2 shards over the workers average their own. Random numbers belong to an image, not to a
+worker, so the number of workers changes nothing but the order of sums.
 """
 
 import functools
@@ -24,31 +27,39 @@ from raydistill.errors import ConfigError
 from raydistill.seeds import torch_stream
 
 PLAIN = ("energy",)
-"""Networks that are never split and always float32: Langevin calls them many times a minibatch, and
-energies differ by little.
+"""Names of networks that are never sharded and always float32.
+
+Langevin calls them many times in a minibatch, and energies differ by little.
 """
 
 
 class Workers(NamedTuple):
+    """This worker and how many there are."""
+
     rank: int
+    """This worker's place among all, from 0."""
     number: int
+    """How many workers share a minibatch."""
 
     @property
     def is_main(self) -> bool:
+        """Whether this worker is the one that writes files."""
         return self.rank == 0
 
     def slice(self, total: int) -> slice:
-        """This worker's part of `total` items; the parts cover everything in order."""
+        """Which of `total` items are this worker's; the parts of all workers cover them in order."""
         return slice(self.rank * total // self.number, (self.rank + 1) * total // self.number)
 
 
 def current() -> Workers:
-    """The process group this process is in; one worker without one."""
+    """This worker in the process group of this process; without a group, the only worker."""
     return Workers(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Workers(0, 1)
 
 
 def check(workers: Workers, training: Training, networks: dict[str, nn.Module]) -> None:
-    """Raises ConfigError where the batch cannot be shared evenly, or where an option would change a result."""
+    """Raises ConfigError where workers cannot share the batch evenly, or where an option
+    would change a result.
+    """
     if (misfit := training.misfit(workers.number, f"{workers.number} workers")) is not None:
         raise ConfigError(f"training.batch_size: {misfit}")
     for name, network in networks.items():
@@ -56,8 +67,15 @@ def check(workers: Workers, training: Training, networks: dict[str, nn.Module]) 
 
 
 def refuse_execution(execution: Execution, network: nn.Module, stage: str, where: str) -> None:
-    """Raises ConfigError where an option would change a network's results: batch statistics would be those of
-    a microbatch, or counted twice; FSDP2 cannot split a parametrized weight, as of a spectral norm.
+    """Raises ConfigError where an option of `execution` would change the results of a network,
+    or cannot be followed.
+
+    With batch norm, batch statistics would be those of a microbatch, or would be counted twice. With spectral
+    norms, power iterations would be counted twice, and FSDP2 cannot shard a parametrized weight.
+
+    Args:
+        stage: Dotted path of the training's config.
+        where: What the message calls the network.
     """
     modules = list(network.modules())
     options = {
@@ -67,58 +85,62 @@ def refuse_execution(execution: Execution, network: nn.Module, stage: str, where
     if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules):
         for option in (name for name, is_on in options.items() if is_on):
             raise ConfigError(
-                f"{stage}.execution.{option}: with batch norm ({where}) it would change the batch statistics; "
+                f"{stage}.execution.{option}: "
+                f"with batch norm ({where}) it would change the batch statistics; "
                 "leave it out or set norm to 'instance'"
             )
+    options |= {"sharding": execution.sharding == "fsdp", "compile": execution.compile}
     if any(is_parametrized(module) for module in modules):
-        for option, is_on in (
-            options | {"sharding": execution.sharding == "fsdp", "compile": execution.compile}
-        ).items():
+        for option, is_on in options.items():
             if is_on:
                 raise ConfigError(
-                    f"{stage}.execution.{option}: not with spectral norms ({where}), whose power iteration moves once a step"
+                    f"{stage}.execution.{option}: "
+                    f"not with spectral norms ({where}), whose power iteration moves once a step"
                 )
 
 
-# ---- networks -------------------------------------------------------------------------------------------------------
+# ---- networks ----------------------------------------------------------------------------------------------
 
 
 def prepare(
     networks: dict[str, nn.Module], training: Training, device: torch.device, workers: Workers
 ) -> None:
-    """Changes networks in place into what `training.execution` and `training.precision` ask for. Collective.
+    """Changes networks in place, as `training.execution` and `training.precision` ask. Collective.
 
-    Names of parameters and buffers stay. Parameters may be replaced: optimisers must be given the new ones.
+    Names of parameters and buffers stay. Parameters may be replaced, so optimizers must
+    be given the new ones.
     """
     for name, network in networks.items():
         if workers.number > 1:
             _use_cross_rank_batch_norm(network)
         if training.execution.activation_checkpointing:
+            options = {"use_reentrant": False, "preserve_rng_state": False}
             for block in _blocks(network):
-                block.forward = functools.partial(
-                    checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
-                )  # type: ignore[method-assign]
+                block.forward = functools.partial(checkpoint, block.forward, **options)  # type: ignore
         if training.precision == "bfloat16" and name not in PLAIN:
             _use_bfloat16(network, device)
         if training.execution.compile:
-            torch._functorch.config.donated_buffer = (
-                False  # the term's gradient at s is taken before the loss's, from one graph
-            )
+            # The gradient of a term at s is taken before that of the loss, from one graph.
+            torch._functorch.config.donated_buffer = False
             network.forward = torch.compile(network.forward, dynamic=False)  # type: ignore[method-assign]
         if name not in PLAIN:
             shard(network, training.execution, device, workers)
 
 
 def shard(network: nn.Module, execution: Execution, device: torch.device, workers: Workers) -> None:
-    """By FSDP2, in place, where asked for and large enough.
+    """Shards a network over the workers by FSDP2, in place, where `execution` asks for it. Collective.
 
-    Collective. Raises ConfigError where there is no process group.
+    Networks, and blocks in them, of fewer than `execution.fsdp_min_params` parameters stay whole.
+
+    Raises:
+        ConfigError: there is no process group.
     """
     if execution.sharding != "fsdp":
         return
     if not dist.is_initialized():
         raise ConfigError(
-            "training.execution.sharding: fsdp splits networks over the workers of Ray Train; use --executor train"
+            "training.execution.sharding: fsdp splits networks over the workers of Ray Train; "
+            "use --executor train"
         )
     if _num_parameters(network) < execution.fsdp_min_params:
         return
@@ -130,11 +152,12 @@ def shard(network: nn.Module, execution: Execution, device: torch.device, worker
 
 
 def is_sharded(network: nn.Module) -> bool:
+    """Whether the workers hold parts of the network, by FSDP2."""
     return isinstance(network, FSDPModule)
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """A network's direct parts that have parts themselves; residual blocks for a generator."""
+    """The children of a network that have children themselves; in a generator, its residual blocks."""
     return [child for child in network.children() if any(True for _ in child.children())]
 
 
@@ -143,24 +166,23 @@ def _num_parameters(network: nn.Module) -> int:
 
 
 def _use_bfloat16(network: nn.Module, device: torch.device) -> None:
-    """Autocast around the forward; what comes out is float32 again."""
+    """Puts an autocast around the forward, in place; outputs are float32 again."""
     forward = network.forward
 
     def in_bfloat16(*inputs: Tensor) -> Any:
         with torch.autocast(device.type, torch.bfloat16):
             outputs = forward(*inputs)
-        return (
-            outputs.float()
-            if isinstance(outputs, Tensor)
-            else type(outputs)(*(output.float() for output in outputs))
-        )
+        if isinstance(outputs, Tensor):
+            return outputs.float()
+        return type(outputs)(*(output.float() for output in outputs))
 
     network.forward = in_bfloat16  # type: ignore[method-assign]
 
 
 class _Total(torch.autograd.Function):
-    """The sum over workers, differentiable any number of times: the gradient of a sum over workers is
-    one too. Collective.
+    """The sum over workers, which can be differentiated any number of times. Collective.
+
+    The gradient of a sum over workers is a sum over workers, too.
     """
 
     @staticmethod
@@ -175,14 +197,15 @@ class _Total(torch.autograd.Function):
 
 
 class CrossRankBatchNorm(nn.BatchNorm2d):
-    """Batch norm with the statistics of the global batch; the same numbers as one worker's `nn.BatchNorm2d`,
-    running statistics included.
+    """Batch norm with the statistics of the minibatch of all workers.
 
-    Every worker's part must have the same size. The variance is taken around the global mean, so two
-    all-reduces a forward. Collective in training mode, in forward and backward.
+    It gives the same numbers as an `nn.BatchNorm2d` on one worker, running statistics included. All workers'
+    parts must have one size. The variance is taken around the global mean, so there are two all-reduces in a
+    forward. Collective in training mode, in forward and backward.
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        """This worker's part (B, C, H, W), normalised."""
         if not self.training:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
@@ -205,23 +228,22 @@ class CrossRankBatchNorm(nn.BatchNorm2d):
 
 
 def _use_cross_rank_batch_norm(network: nn.Module) -> None:
+    """Replaces every `nn.BatchNorm2d` in the network, in place."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if type(child) is nn.BatchNorm2d:
-                norm = CrossRankBatchNorm(child.num_features, child.eps, child.momentum).to(
-                    child.weight.device
-                )
-                norm.load_state_dict(child.state_dict())
+                norm = CrossRankBatchNorm(child.num_features, child.eps, child.momentum)
+                norm.to(child.weight.device).load_state_dict(child.state_dict())
                 setattr(module, name, norm)
 
 
-# ---- gradients ------------------------------------------------------------------------------------------------------
+# ---- gradients ---------------------------------------------------------------------------------------------
 
 
 def average_gradients(parameters: Sequence[nn.Parameter], workers: Workers) -> None:
-    """Replaces each gradient by its mean over workers, in one all-reduce; FSDP2 has done so with its own.
+    """Replaces each gradient by its mean over workers, in one all-reduce. Collective.
 
-    Collective.
+    Gradients of sharded parameters stay: FSDP2 has averaged them.
     """
     gradients = [gradient for gradient in _gradients(parameters) if not isinstance(gradient, DTensor)]
     if workers.number == 1 or not gradients:
@@ -229,14 +251,13 @@ def average_gradients(parameters: Sequence[nn.Parameter], workers: Workers) -> N
     flat = torch.cat([gradient.flatten() for gradient in gradients])
     dist.all_reduce(flat)
     flat /= workers.number
-    for gradient, part in zip(
-        gradients, flat.split([gradient.numel() for gradient in gradients]), strict=True
-    ):
+    parts = flat.split([gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The 2-norm of all gradients together; a scalar. Collective for networks that are split."""
+    """The 2-norm of all gradients together: a scalar. Collective where parameters are sharded."""
     norm = torch.nn.utils.get_total_norm(_gradients(parameters))
     return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
@@ -245,80 +266,81 @@ def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-# ---- state ----------------------------------------------------------------------------------------------------------
+# ---- state -------------------------------------------------------------------------------------------------
 
 
 class State(NamedTuple):
-    """Everything that moves, whole: independent of the number of workers and of how they share networks."""
+    """Everything that moves in a training, whole.
+
+    It depends neither on the number of workers nor on how they share networks.
+    """
 
     networks: dict[str, dict[str, Tensor]]
+    """Name of a network -> its state dict."""
     optimizers: dict[str, dict[str, Any]]
-    """As `Optimizer.state_dict` gives it; tensors and numbers only."""
+    """Name of a network -> the state dict of its optimizer; tensors and numbers only."""
 
 
 def gather_state(networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]) -> State:
-    """The whole state, on every worker. Tensors that are not split are the networks' own. Collective."""
-    return State(
-        {
-            name: {key: _whole(value) for key, value in network.state_dict().items()}
-            for name, network in networks.items()
-        },
-        {name: _whole_state(optimizer.state_dict()) for name, optimizer in optimizers.items()},
-    )
+    """The whole state, on every worker. Tensors that are not sharded are the networks' own. Collective."""
+    of_networks = {}
+    for name, network in networks.items():
+        of_networks[name] = {key: _whole(value) for key, value in network.state_dict().items()}
+    of_optimizers = {name: _whole_state(optimizer.state_dict()) for name, optimizer in optimizers.items()}
+    return State(of_networks, of_optimizers)
 
 
 def restore_state(
     state: State, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]
 ) -> None:
-    """Loads what `gather_state` gave, with any number of workers then, into networks of any sharding now."""
+    """Loads the state that `gather_state` gave into networks and optimizers.
+
+    Neither the number of workers nor the sharding needs to be what it was then.
+    """
     for name, network in networks.items():
-        own = network.state_dict()
-        network.load_state_dict(
-            {
-                key: _like(value, own[key]) if key in own else value
-                for key, value in state.networks[name].items()
-            }
-        )
+        own, whole = network.state_dict(), state.networks[name]
+        parts = {key: _like(value, own[key]) if key in own else value for key, value in whole.items()}
+        network.load_state_dict(parts)
     for name, optimizer in optimizers.items():
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        given = state.optimizers[name]
-        moments = {
-            index: {key: _like(value, parameters[index]) for key, value in values.items()}
-            for index, values in given["state"].items()
-        }
-        optimizer.load_state_dict({**given, "state": moments})
+        whole_optimizer = state.optimizers[name]
+        moments = {}
+        for index, values in whole_optimizer["state"].items():
+            moments[index] = {key: _like(value, parameters[index]) for key, value in values.items()}
+        optimizer.load_state_dict({**whole_optimizer, "state": moments})
 
 
 def _whole_state(state: dict[str, Any]) -> dict[str, Any]:
-    moments = {
-        index: {key: _whole(value) for key, value in values.items()}
-        for index, values in state["state"].items()
-    }
+    """An optimizer's state dict with whole tensors."""
+    moments = {}
+    for index, values in state["state"].items():
+        moments[index] = {key: _whole(value) for key, value in values.items()}
     return {**state, "state": moments}
 
 
 def _whole(value: Tensor) -> Tensor:
-    """A split tensor is gathered and moved to main memory, so that the device holds one whole one at a time."""
+    """The whole of a tensor. A sharded one is gathered and moved to main memory.
+
+    So the device holds one whole tensor at a time.
+    """
     return value.full_tensor().cpu() if isinstance(value, DTensor) else value
 
 
 def _like(value: Tensor, own: Tensor) -> Tensor:
-    """This worker's part of a whole tensor, where its own is split; every worker holds the whole
-    one, so nothing is sent.
+    """This worker's part of a whole tensor, where its own one is sharded; elsewhere the whole tensor.
+
+    Every worker holds the whole tensor, so nothing is sent.
     """
     if not isinstance(own, DTensor) or value.shape != own.shape:
         return value
     return distribute_tensor(value.to(own.device), own.device_mesh, own.placements, src_data_rank=None)
 
 
-# ---- numbers --------------------------------------------------------------------------------------------------------
+# ---- numbers -----------------------------------------------------------------------------------------------
 
 
 def mean_numbers(numbers: dict[str, Tensor], workers: Workers) -> dict[str, float]:
-    """The mean of each scalar over workers.
-
-    Every worker has the same names; without any the result is empty. Collective.
-    """
+    """The mean of each scalar over workers, who all have the same names. Collective."""
     if not numbers:
         return {}
     stacked = torch.stack([number.detach().double().cpu() for number in numbers.values()])
@@ -329,7 +351,7 @@ def mean_numbers(numbers: dict[str, Tensor], workers: Workers) -> dict[str, floa
 
 
 def total(value: Tensor, workers: Workers) -> Tensor:
-    """The sum over workers. Collective."""
+    """The sum of a tensor over workers, in a new tensor where there are several. Collective."""
     if workers.number > 1:
         value = value.clone()
         dist.all_reduce(value)
@@ -337,7 +359,12 @@ def total(value: Tensor, workers: Workers) -> Tensor:
 
 
 def gather_rows(rows: Tensor, workers: Workers) -> Tensor:
-    """All workers' rows, in rank order; workers may hold different numbers of them. Collective."""
+    """The rows (N, ...) of all workers, in order of rank, on the CPU where there are several workers.
+
+    Collective.
+
+    Workers may hold different numbers of rows.
+    """
     if workers.number == 1:
         return rows
     parts: list[Tensor | None] = [None] * workers.number
@@ -346,23 +373,27 @@ def gather_rows(rows: Tensor, workers: Workers) -> Tensor:
 
 
 def barrier(workers: Workers) -> None:
+    """Returns when all workers have come here. Collective."""
     if workers.number > 1:
         dist.barrier()
 
 
 def normal_stream(seed: int, purpose: str, first_image: int, like: Tensor) -> Callable[[], Tensor]:
-    """A function drawing N(0, I) of the shape of `like`, whose pictures are those from
-    number `first_image` on.
+    """A function that draws N(0, I) of the shape (B, ...) and on the device of `like`.
 
-    Each picture has a stream of its own, so that its numbers depend neither on the other pictures
-    nor on who draws them.
+    Each picture has a stream of its own, so its numbers depend neither on the other pictures nor on the
+    worker that draws them.
+
+    Args:
+        purpose: What the numbers are for; other purposes have other numbers.
+        first_image: Number of the first picture in the whole training.
     """
     generators = [torch_stream(seed, purpose, first_image + index) for index in range(len(like))]
 
     def normal() -> Tensor:
-        drawn = torch.empty(like.shape)
-        for picture, generator in zip(drawn, generators, strict=True):
+        noise = torch.empty(like.shape)
+        for picture, generator in zip(noise, generators, strict=True):
             picture.normal_(generator=generator)
-        return drawn.to(like.device)
+        return noise.to(like.device)
 
     return normal

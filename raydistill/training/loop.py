@@ -246,8 +246,8 @@ def move_average(average: nn.Module, network: nn.Module, beta: float) -> None:
     with torch.no_grad():
         for target, source in zip(average.parameters(), network.parameters(), strict=True):
             target.lerp_(source, 1 - beta)
-        for target, source in zip(average.buffers(), network.buffers(), strict=True):
-            target.copy_(source)
+        for buffer, current in zip(average.buffers(), network.buffers(), strict=True):
+            buffer.copy_(current)
 
 
 def is_report_due(nimg: int, training: Training) -> bool:
