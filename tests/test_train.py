@@ -279,11 +279,11 @@ def test_with_a_weight_of_zero_no_dissimilarity_is_computed_predicted_or_logged(
     monkeypatch.setattr(recipes.distill, "dissimilarity", never)
     for evaluation in trained(job).evaluations:
         assert "train/l1" in evaluation and "train/dissimilarity" not in evaluation
-    rehearsal.student(job.training, stages.setup().info, batch=4)
+    rehearsal.student_bytes(job.training, stages.setup().info, batch=4)
     with pytest.raises(AssertionError, match="the dissimilarity was computed"):
         trained(plain)
     with pytest.raises(AssertionError, match="the dissimilarity was computed"):
-        rehearsal.student(plain.training, stages.setup().info, batch=4)
+        rehearsal.student_bytes(plain.training, stages.setup().info, batch=4)
 
 
 @pytest.mark.parametrize("weight", ["l1_weight", "gan_weight"])
@@ -293,7 +293,9 @@ def test_a_loss_of_a_teacher_whose_weight_is_zero_is_neither_logged_nor_predicte
     job, usual = stages.teacher_job(**{weight: 0}), stages.teacher_job()
     missing = set(trained(usual).metrics) - set(trained(job).metrics)
     assert missing == {{"l1_weight": "train/l1", "gan_weight": "train/gan_loss"}[weight]}
-    without, with_it = (rehearsal.alone(each.training, stages.setup().info, 4) for each in (job, usual))
+    without, with_it = (
+        rehearsal.generator_bytes(each.training, stages.setup().info, 4) for each in (job, usual)
+    )
     assert without < with_it
 
 

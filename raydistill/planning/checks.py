@@ -29,11 +29,13 @@ def check(options: SweepOptions) -> Plan:
     if options.sampler not in search.SAMPLERS:
         known = list(search.SAMPLERS)
         raise ConfigError(
-            f"--sampler {options.sampler}: known: {', '.join(known)}. Nearest: {nearest(options.sampler, known)!r}."
+            f"--sampler {options.sampler}: known: {', '.join(known)}. "
+            f"Nearest: {nearest(options.sampler, known)!r}."
         )
     if options.stability is not None and not options.replicates:
         raise ConfigError(
-            f"--stability {options.stability:g}: give --replicates, too: how many trainings it may cost at most"
+            f"--stability {options.stability:g}: give --replicates, too: "
+            "how many trainings it may cost at most"
         )
     chosen = space.load_space(options.space)
     experiment = with_data(space.preset_of(chosen, where), options.data, where)
@@ -87,23 +89,29 @@ def _check_objectives(plan: Plan, where: str) -> None:
             else "labels, and this data has none"
         )
         raise SpaceError(
-            f"{where}: objective val/miou needs {why}; use --space aligned or --objective val/kd_evaluator:min:1"
+            f"{where}: objective val/miou needs {why}; "
+            "use --space aligned or --objective val/kd_evaluator:min:1"
         )
     if (named := names & {"val/psnr", "val/ssim"}) and (
         takes_noise or info.pairing != "pairs" or info.inputs_are_labels
     ):
         raise SpaceError(
-            f"{where}: objective {min(named)} needs inputs that are pictures and belong to the targets; give A|B pictures, "
+            f"{where}: objective {min(named)} needs inputs that are pictures and belong to the targets; "
+            "give A|B pictures, "
             "data.degrade, or --objective val/kd_evaluator:min:1"
         )
 
 
 def _given_teacher(experiment: Experiment, folder: Path) -> GeneratorTraining:
-    """The teacher's training with the network of `folder` as its start, and no images. Raises ConfigError where it is no generator."""
+    """The teacher's training with the network of `folder` as its start, and no images.
+
+    Raises ConfigError where it is no generator.
+    """
     inner = folder / "network" if (folder / "network").is_dir() else folder
     if not (inner / "meta.json").is_file():
         raise ConfigError(
-            f"--teacher {folder}: no network there (no meta.json); give the folder of a trained one, or of `raydistill teacher import`"
+            f"--teacher {folder}: no network there (no meta.json); "
+            "give the folder of a trained one, or of `raydistill teacher import`"
         )
     try:
         found = saved.stored(inner, kind="generator")
@@ -116,7 +124,8 @@ def _given_teacher(experiment: Experiment, folder: Path) -> GeneratorTraining:
     if given != needed:
         what = {"picture": "pictures", "noise": "noise"}
         raise ConfigError(
-            f"--teacher {folder}: a {generator.family} takes {what[given]}; give one that takes {what[needed]}"
+            f"--teacher {folder}: a {generator.family} takes {what[given]}; "
+            f"give one that takes {what[needed]}"
         )
     start = found.model_copy(update={"path": str(Path(found.path).absolute())})
     update = {"generator": generator, "start": start, "budget_nimg": 0}
@@ -128,7 +137,9 @@ def _given_teacher(experiment: Experiment, folder: Path) -> GeneratorTraining:
 
 
 def _check_generators(plan: Plan) -> None:
-    """Raises ConfigError where a generator cannot take the pictures, puts out others than the targets, or cannot start where it should."""
+    """Raises ConfigError where a generator cannot take the pictures, puts out others than the targets, or
+    cannot start where it should.
+    """
     info = plan.info
     for stage in ("teacher", "student"):
         generator = getattr(plan.experiment, stage).generator
@@ -139,30 +150,35 @@ def _check_generators(plan: Plan) -> None:
         scale = getattr(generator, "scale", 1)
         if scale != info.degrade.scale and not takes_noise:
             raise ConfigError(
-                f"{stage}.generator.scale: {scale}, but the targets have {info.degrade.scale} times the size of the inputs "
+                f"{stage}.generator.scale: "
+                f"{scale}, but the targets have {info.degrade.scale} times the size of the inputs "
                 "(data.degrade.scale); use the same"
             )
     teacher, student = plan.experiment.teacher, plan.experiment.student
     if teacher.recipe == "pix2pix" and info.degrade.scale != 1:
         raise ConfigError(
-            f"data.degrade.scale: {info.degrade.scale}: pix2pix looks at input and picture together; use --space enhance"
+            f"data.degrade.scale: {info.degrade.scale}: pix2pix looks at input and picture together; "
+            "use --space enhance"
         )
     latents = latent_size(teacher.generator), latent_size(student.generator)
     if latents[0] != latents[1]:
         given = ["a picture" if latent is None else f"{latent} numbers" for latent in latents]
         raise ConfigError(
-            f"student.generator: takes {given[1]}, the teacher {given[0]}; use a family and latent like the teacher's"
+            f"student.generator: takes {given[1]}, the teacher {given[0]}; "
+            "use a family and latent like the teacher's"
         )
     recipes.distill.require_paired_target(student, info)
     if getattr(student.generator, "truncation", 1) != 1:
         raise ConfigError(
-            "student.generator.truncation: the student learns the teacher's pictures as they are truncated; leave it at 1"
+            "student.generator.truncation: the student learns the teacher's pictures as they are truncated; "
+            "leave it at 1"
         )
     if teacher.start is not None and latents[0] is None:
         channels = models.input_channels(teacher.generator, saved.load_generator(teacher.start)[1])
         if channels != plan.info.input_channels:
             raise ConfigError(
-                f"--teacher: takes inputs of {channels} channels, this data has {plan.info.input_channels}; use data like its own"
+                f"--teacher: takes inputs of {channels} channels, this data has {plan.info.input_channels}; "
+                "use data like its own"
             )
     if student.init == "teacher":
         widest = with_values(
@@ -187,7 +203,8 @@ def with_data(experiment: Experiment, data: str | None, where: str) -> Experimen
         return experiment
     if "root" not in type(experiment.data).model_fields:
         raise ConfigError(
-            f"--data {data}: {where} draws its own data; use --space camvid (images + labels), aligned (A|B), "
+            f"--data {data}: {where} draws its own data; "
+            "use --space camvid (images + labels), aligned (A|B), "
             "cyclegan (trainA + trainB), or sagan, stylegan2 and enhance (any pictures)"
         )
     return with_values(experiment, {"data.root": str(Path(data).absolute())}, where="--data")
@@ -198,12 +215,14 @@ def _check_workers(options: SweepOptions, experiment: Experiment) -> None:
     student = experiment.student
     if options.early_stopping and 2 * student.report_every_nimg > student.budget_nimg:
         raise ConfigError(
-            f"--early-stopping: student.report_every_nimg is {student.report_every_nimg:,} of {student.budget_nimg:,} images, too late to "
+            f"--early-stopping: student.report_every_nimg is {student.report_every_nimg:,} of "
+            f"{student.budget_nimg:,} images, too late to "
             f"save any; give --set student.report_every_nimg={max(1, student.budget_nimg // 8)}"
         )
     if options.executor == "inline" and options.workers_per_trial > 1:
         raise ConfigError(
-            f"--executor inline runs one worker a trial, given --workers-per-trial {options.workers_per_trial}; use --executor train"
+            "--executor inline runs one worker a trial, "
+            f"given --workers-per-trial {options.workers_per_trial}; use --executor train"
         )
     for option, gpus in (
         ("--gpus-per-worker", options.gpus_per_worker),
@@ -218,14 +237,16 @@ def _check_workers(options: SweepOptions, experiment: Experiment) -> None:
         if (misfit := training.misfit(number, f"{option} {number}")) is not None:
             step = number * training.share_multiple
             raise ConfigError(
-                f"{stage}.batch_size: {misfit}, for example --set {stage}.batch_size={training.batch_size // step * step or step}"
+                f"{stage}.batch_size: "
+                f"{misfit}, for example --set {stage}.batch_size={training.batch_size // step * step or step}"
             )
     is_inline = options.executor == "inline" or (
         options.executor == "auto" and options.workers_per_trial == 1
     )
     if student.execution.sharding == "fsdp" and is_inline:
         raise ConfigError(
-            "student.execution.sharding: fsdp splits a network over the workers of a TorchTrainer; use --executor train, or data_parallel"
+            "student.execution.sharding: fsdp splits a network over the workers of a TorchTrainer; "
+            "use --executor train, or data_parallel"
         )
 
 
@@ -244,7 +265,9 @@ def _asked_workers(options: SweepOptions) -> list[tuple[str, str, int]]:
 
 
 def _check_on_data(plan: Plan) -> None:
-    """Raises ConfigError where the data are too few for the workers, or an option of `execution` cannot be followed on them."""
+    """Raises ConfigError where the data are too few for the workers, or an option of `execution` cannot
+    be followed on them.
+    """
     for _, option, number in _asked_workers(plan.options):
         if number > plan.info.counts["val"]:
             raise ConfigError(
@@ -286,6 +309,7 @@ def _parse_objective(text: str) -> Objective:
         worst = None
     if direction not in ("min", "max") or (reference and worst is None):
         raise ConfigError(
-            f"--objective {text}: give it as name:min or name:max, and :worst for qualities, for example val/kd_evaluator:min:1.0"
+            f"--objective {text}: "
+            "give it as name:min or name:max, and :worst for qualities, for example val/kd_evaluator:min:1.0"
         )
     return Objective(name=name, direction="min" if direction == "min" else "max", reference=worst)

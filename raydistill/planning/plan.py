@@ -29,7 +29,9 @@ RECHECK_WORKERS = 2
 _NUM_STUDENTS = 64
 """That stand for what may be proposed."""
 NUM_STARTUP = 5
-"""So many first proposals are stratified over the cost; the same for any number of trials, so that a resume may ask for more."""
+"""So many first proposals are stratified over the cost; the same for any number of trials, so that a
+resume may ask for more.
+"""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,10 @@ class Plan:
         return memory.Predictor(self._memory_setup)
 
     def memory_of(self, training: DistillTraining | GeneratorTraining) -> int:
-        """Predicted bytes of one worker on its GPU. Where it has none, too: a cost is the same wherever a sweep goes on."""
+        """Predicted bytes of one worker on its GPU.
+
+        Where it has none, too: a cost is the same wherever a sweep goes on.
+        """
         if isinstance(training, DistillTraining) and self._asks_for_memory:
             return self._predict(training)
         return memory.training_bytes(training, self._memory_setup)
@@ -158,7 +163,9 @@ class Plan:
 
     @cached_property
     def baselines(self) -> list[tuple[str, str, DistillTraining | GeneratorTraining]]:
-        """(role, label, training): uniform widths by plain distillation, and the narrowest of them without a teacher."""
+        """(role, label, training): uniform widths by plain distillation, and the narrowest of
+        them without a teacher.
+        """
         widths = [ngf for ngf in self.space.uniform if ngf not in self.excluded_baselines]
         out: list[tuple[str, str, DistillTraining | GeneratorTraining]] = [
             ("uniform", f"uniform {ngf}", self.uniform(ngf)) for ngf in widths
@@ -201,7 +208,9 @@ class Plan:
         return max(int(searched), *map(self.memory_of, [*widest, *alone]), 0)
 
     def worker_bytes(self, gpus: float) -> int:
-        """`trial_bytes` where each worker has so many GPUs; on a CPU its whole process counts instead of a CUDA context."""
+        """`trial_bytes` where each worker has so many GPUs; on a CPU its whole process counts
+        instead of a CUDA context.
+        """
         return self.trial_bytes + (0 if gpus else memory.PROCESS_BYTES - memory.CONTEXT_BYTES)
 
     @cached_property

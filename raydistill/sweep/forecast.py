@@ -30,7 +30,7 @@ from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
 from raydistill.errors import StoreError
 from raydistill.models import cost, networks, saved
 from raydistill.models.inputs import latent_size, repeats
-from raydistill.planning import rehearsal
+from raydistill.planning.meta_networks import other_networks
 from raydistill.planning.plan import RECHECK_WORKERS, Plan
 from raydistill.records.files import write_json_atomic
 from raydistill.training import checkpoint, loop, recipes
@@ -346,7 +346,7 @@ def disk_bytes(plan: Plan) -> Disk:
 
 def _trial_bytes(plan: Plan, training: DistillTraining | GeneratorTraining) -> int:
     """float32: weights and Adam's two moments of each network that learns, the average, the finished network, pools of pictures."""
-    learning, pools = rehearsal.others(training, plan.info)
+    learning, pools = other_networks(training, plan.info)
     generator = int(plan.costs_of(training)["cost/params"]) * (5 if training.ema_nimg else 4)
     return 4 * (generator + 3 * sum(map(cost.module_params, learning))) + pools + _FILES_BYTES
 
