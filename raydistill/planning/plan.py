@@ -1,4 +1,4 @@
-"""What a sweep will do, and every check that needs no training."""
+"""What a sweep will do: its search space, experiment and data, and the costs and memory of its trainings."""
 
 import itertools
 import math
@@ -23,90 +23,104 @@ from raydistill.records import tables
 from raydistill.search.warm_start import NOTHING_KNOWN, WarmStart
 
 TEACHER_WORKERS = 2
-"""That share the evaluator's and the teacher's training."""
+"""Workers that share the evaluator's and the teacher's training, where no option says how many."""
 RECHECK_WORKERS = 2
-"""One front member of every sweep is trained again by so many workers."""
+"""Workers of the recheck: one member of every sweep's Pareto front is trained again by so many."""
 _NUM_STUDENTS = 64
-"""That stand for what may be proposed."""
+"""Students that stand for everything that may be proposed."""
 NUM_STARTUP = 5
-"""So many first proposals are stratified over the cost; the same for any number of trials, so that a
-resume may ask for more.
+"""How many first proposals are stratified over the cost.
+
+It does not depend on the number of trials, so that a resume may ask for more of them.
 """
+
+
+_SHARED_OPTIONS = (
+    "batch_size",
+    "budget_nimg",
+    "report_every_nimg",
+    "ema_nimg",
+    "flip",
+    "precision",
+    "execution",
+)
+"""Options that the baseline without a teacher has from the student."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that is checked before any cost."""
+    """A sweep whose options, space, experiment and data have passed all checks (see `checks.check`)."""
 
     options: SweepOptions
     store: Path
+    """Folder of all sweeps and of the cache."""
     space: SearchSpace
     experiment: Experiment
+    """Configs of evaluator, teacher and student; the student's parameters are searched from here."""
     data: Stored
+    """The prepared data."""
     info: DataInfo
+    """What the data are."""
     warm_start: WarmStart = NOTHING_KNOWN
-    """What a new sweep copies; one that goes on has its copy."""
+    """Prior observations, which a new sweep copies; a resume has its own copy, and none here."""
 
     @property
     def definition(self) -> str:
-        """What makes two sweeps the same; the number of trials may grow on resume."""
-        options, named = self.options, {name: plugin["digest"] for name, plugin in plugins.recorded().items()}
-        parts = [
-            self.space,
-            self.experiment,
-            self.data.digest,
-            options.seed,
-            options.sampler,
-            options.early_stopping,
-        ]
-        return digest(
-            [*parts, *([named] if named else []), *([options.warm_start] if options.warm_start else [])]
-        )
+        """Digest of everything that must be equal for a resume.
+
+        The number of trials need not: it may grow.
+        """
+        options = self.options
+        parts: list[Any] = [self.space, self.experiment, self.data.digest]
+        parts += [options.seed, options.sampler, options.early_stopping]
+        if plugin_digests := {name: plugin["digest"] for name, plugin in plugins.recorded().items()}:
+            parts.append(plugin_digests)
+        if options.warm_start:
+            parts.append(options.warm_start)
+        return digest(parts)
 
     @cached_property
     def problem(self) -> search.Problem:
-        options = self.options
-        return search.Problem(
-            self.space,
-            self.costs_of_configuration,
-            options.seed,
-            NUM_STARTUP,
-            options.sampler,
-            options.trials,
-        )
+        """What the sampler needs to know about the sweep."""
+        seed, sampler, trials = self.options.seed, self.options.sampler, self.options.trials
+        return search.Problem(self.space, self.costs_of_configuration, seed, NUM_STARTUP, sampler, trials)
 
     def costs_of_configuration(self, configuration: search.Configuration) -> dict[str, float]:
+        """The costs of a configuration by name, known before training; see `costs_of`."""
         if self._asks_for_memory:
             return self.costs_of(self.student_of(configuration))
         prefix = "student.generator."
         values = space.values_of(self.space, configuration).items()
-        ours = {path.removeprefix(prefix): value for path, value in values if path.startswith(prefix)}
-        return self._counts_of(with_checked(self.experiment.student.generator, ours))
+        own = {path.removeprefix(prefix): value for path, value in values if path.startswith(prefix)}
+        return self._counts_of(with_checked(self.experiment.student.generator, own))
 
     def student_of(self, configuration: search.Configuration) -> DistillTraining:
-        values = {
-            path.removeprefix("student."): value
-            for path, value in space.values_of(self.space, configuration).items()
-        }
-        if "mi.kind" in values:  # replaces a whole section
+        """The student's training with the values of a configuration."""
+        paths = space.values_of(self.space, configuration)
+        values = {path.removeprefix("student."): value for path, value in paths.items()}
+        if "mi.kind" in values:  # it replaces a whole section, which is then validated
             return with_values(self.experiment.student, values, where="search")
         return with_checked(self.experiment.student, values)
 
     @cached_property
     def students(self) -> list[tuple[DistillTraining, float]]:
-        """Feasible students from all of the cost axis, with their MACs."""
-        configurations = list(itertools.islice(search.feasible_configurations(self.problem), _NUM_STUDENTS))
-        return [
-            (self.student_of(configuration), self.costs_of_configuration(configuration)["cost/macs"])
-            for configuration in configurations
-        ]
+        """Feasible students from the whole range of costs, each with its MACs."""
+        students = []
+        for configuration in itertools.islice(search.feasible_configurations(self.problem), _NUM_STUDENTS):
+            macs = self.costs_of_configuration(configuration)["cost/macs"]
+            students.append((self.student_of(configuration), macs))
+        return students
 
     def costs_of(self, training: DistillTraining | GeneratorTraining) -> dict[str, float]:
-        """The costs of the student that a training gives; its memory only where the space asks for that."""
+        """The costs of the generator that a training gives: `cost/macs` of one picture, and `cost/params`.
+
+        Where the search space asks for memory, `cost/memory_gb` too: the training's predicted
+        memory on a GPU, in GiB.
+        """
         counts = self._counts_of(training.generator)
-        return (
-            counts | {"cost/memory_gb": self.memory_of(training) / 2**30} if self._asks_for_memory else counts
-        )
+        if self._asks_for_memory:
+            counts["cost/memory_gb"] = self.memory_of(training) / 2**30
+        return counts
 
     def _counts_of(self, generator: Generator) -> dict[str, float]:
         layers = networks.layers(generator, self.info)
@@ -114,18 +128,18 @@ class Plan:
 
     @cached_property
     def _asks_for_memory(self) -> bool:
-        named = [window.cost for window in self.space.constraints] + [
-            objective.name for objective in self.space.objectives
-        ]
-        return "cost/memory_gb" in named
+        """Whether memory is an objective or has a window."""
+        costs = [window.cost for window in self.space.constraints]
+        costs += [objective.name for objective in self.space.objectives]
+        return "cost/memory_gb" in costs
 
     @cached_property
     def _memory_setup(self) -> memory.MemorySetup:
         return memory.MemorySetup(
-            self.experiment.evaluator.network,
-            self.info,
-            self.experiment.teacher.generator,
-            self.options.workers_per_trial,
+            evaluator=self.experiment.evaluator.network,
+            info=self.info,
+            teacher=self.experiment.teacher.generator,
+            num_workers=self.options.workers_per_trial,
         )
 
     @cached_property
@@ -135,93 +149,81 @@ class Plan:
     def memory_of(self, training: DistillTraining | GeneratorTraining) -> int:
         """Predicted bytes of one worker on its GPU.
 
-        Where it has none, too: a cost is the same wherever a sweep goes on.
+        They are those of a GPU where it has none, too: a cost is the same wherever a sweep is resumed.
         """
         if isinstance(training, DistillTraining) and self._asks_for_memory:
             return self._predict(training)
         return memory.training_bytes(training, self._memory_setup)
 
     def uniform_generator(self, ngf: int) -> Generator:
+        """The student's generator with the uniform width `ngf`."""
         generator = self.experiment.student.generator
         widths = validated(type(generator.widths), generator.widths.values_at(ngf), where=f"uniform {ngf}")
         return generator.model_copy(update={"widths": widths})
 
     def uniform(self, ngf: int) -> DistillTraining:
-        """A student of uniform widths, by plain distillation."""
+        """The training of a student with the uniform width `ngf`, by plain distillation: without a term."""
         student = self.experiment.student
         plain = student.mi.model_copy(update={"weight": 0.0})
         return student.model_copy(update={"mi": plain, "generator": self.uniform_generator(ngf)})
 
     @cached_property
     def excluded_baselines(self) -> list[int]:
-        """Uniform baselines outside the cost windows: they are not trained."""
-        return [
-            ngf
-            for ngf in self.space.uniform
-            if not space.is_affordable(self.space, self.costs_of(self.uniform(ngf)))
-        ]
+        """The widths of uniform baselines outside the cost windows: they are not trained."""
+        costs = {ngf: self.costs_of(self.uniform(ngf)) for ngf in self.space.uniform}
+        return [ngf for ngf in self.space.uniform if not space.is_affordable(self.space, costs[ngf])]
 
     @cached_property
     def baselines(self) -> list[tuple[str, str, DistillTraining | GeneratorTraining]]:
-        """(role, label, training): uniform widths by plain distillation, and the narrowest of
+        """(role, label, training) of the baselines.
+
+        They are students of uniform widths by plain distillation, and the narrowest of
         them without a teacher.
         """
         widths = [ngf for ngf in self.space.uniform if ngf not in self.excluded_baselines]
-        out: list[tuple[str, str, DistillTraining | GeneratorTraining]] = [
-            ("uniform", f"uniform {ngf}", self.uniform(ngf)) for ngf in widths
-        ]
-        names = (
-            "batch_size",
-            "budget_nimg",
-            "report_every_nimg",
-            "ema_nimg",
-            "flip",
-            "precision",
-            "execution",
-        )
-        shared: dict[str, Any] = {name: getattr(self.experiment.student, name) for name in names} | {
-            "start": None
-        }
+        trainings: list[tuple[str, str, DistillTraining | GeneratorTraining]] = []
+        trainings += [("uniform", f"uniform {ngf}", self.uniform(ngf)) for ngf in widths]
         for ngf in sorted(widths)[:1]:
-            alone = self.experiment.teacher.model_copy(
-                update={"generator": self.uniform_generator(ngf), **shared}
-            )
-            if space.is_affordable(
-                self.space, self.costs_of(alone)
-            ):  # its discriminator may need more memory than the uniform student
-                out.append(("no_teacher", f"no teacher {ngf}", alone))
-        return out
+            update: dict[str, Any] = {"generator": self.uniform_generator(ngf), "start": None}
+            update |= {name: getattr(self.experiment.student, name) for name in _SHARED_OPTIONS}
+            alone = self.experiment.teacher.model_copy(update=update)
+            # Its discriminator may need more memory than the uniform student.
+            if space.is_affordable(self.space, self.costs_of(alone)):
+                trainings.append(("no_teacher", f"no teacher {ngf}", alone))
+        return trainings
 
     @cached_property
     def trial_bytes(self) -> int:
-        """Predicted memory of one worker, on its GPU, of the trial that needs most of it."""
+        """Predicted memory in bytes of one worker, on its GPU, in the trial that needs most of it."""
         most_expensive = space.values_of(self.space, space.extreme_configuration(self.space, highest=True))
-        ends = [window.high * 2**30 for window in self.space.constraints if window.cost == "cost/memory_gb"]
-        searched = min(
-            self.memory_of(with_values(self.experiment, most_expensive, where="search").student),
-            *ends,
-            math.inf,
-        )
+        student = with_values(self.experiment, most_expensive, where="search").student
+        limits = [window.high * 2**30 for window in self.space.constraints if window.cost == "cost/memory_gb"]
+        searched = min(self.memory_of(student), *limits, math.inf)
         uniform = [training for role, _, training in self.baselines if role == "uniform"]
         widest = sorted(uniform, key=lambda training: self.costs_of(training)["cost/params"])[-1:]
         alone = [training for role, _, training in self.baselines if role != "uniform"]
         return max(int(searched), *map(self.memory_of, [*widest, *alone]), 0)
 
     def worker_bytes(self, gpus: float) -> int:
-        """`trial_bytes` where each worker has so many GPUs; on a CPU its whole process counts
-        instead of a CUDA context.
+        """`trial_bytes` of a worker that has `gpus` GPUs; 0: on a CPU.
+
+        On a CPU, its whole process counts in place of a CUDA context.
         """
         return self.trial_bytes + (0 if gpus else memory.PROCESS_BYTES - memory.CONTEXT_BYTES)
 
     @cached_property
     def reference(self) -> list[float]:
-        """One number per objective, known before the sweep."""
-        most_expensive = self.costs_of_configuration(space.extreme_configuration(self.space, highest=True))
-        return [
-            float(most_expensive[o.name]) if o.reference is None else o.reference
-            for o in self.space.objectives
-        ]
+        """The reference point of hypervolumes, a number for each objective, known before the sweep.
+
+        Where an objective names no number, it is the cost of the most expensive configuration.
+        """
+        costs = self.costs_of_configuration(space.extreme_configuration(self.space, highest=True))
+        point = []
+        for objective in self.space.objectives:
+            point.append(float(costs[objective.name]) if objective.reference is None else objective.reference)
+        return point
 
     @property
     def objectives(self) -> list[tables.NamedDirection]:
+        """(name, direction) of each objective."""
         return [(objective.name, objective.direction) for objective in self.space.objectives]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from raydistill import distributed
 from raydistill.config.experiment import Job
-from raydistill.config.terms import LearntTerm
+from raydistill.config.terms import LearntTerm, Term
 from raydistill.config.training import DistillTraining
 from raydistill.data import DataInfo, load_split
 from raydistill.data.augment import SampleIndex
@@ -55,16 +55,7 @@ def build(job: Job, setup: Setup) -> Recipe:
     def forward(step: Step) -> None:
         step.teacher = teacher(SampleIndex(step.indices, step.flips, step.positions))
         step.output = student(step.batch.inputs)
-        step.pairs = Pairs(
-            s=step.output,
-            t=step.teacher,
-            positive=step.teacher if mi.positive == "teacher" else step.batch.target,
-            indices=step.indices,
-            flips=step.flips,
-            first_image=step.nimg + step.offset,
-            # A later forward of the same images has the negatives that the first one drew.
-            negatives=None if step.pairs is None else step.pairs.negatives,
-        )
+        step.pairs = pairs_of(step, mi)
 
     def plain_loss(step: Step) -> tuple[Tensor, Numbers]:
         return base_loss(training, step.output, step.teacher)
@@ -101,6 +92,20 @@ def base_loss(training: DistillTraining, s: Tensor, t: Tensor) -> tuple[Tensor, 
     l1, ssim = (lambda: F.l1_loss(s, t)), (lambda: dissimilarity(s, t))
     losses = {"train/l1": (training.l1_weight, l1), "train/dissimilarity": (training.ssim_weight, ssim)}
     return weighted_sum(losses, s)
+
+
+def pairs_of(step: Step, mi: Term) -> Pairs:
+    """What the term sees of a step whose outputs are computed."""
+    return Pairs(
+        s=step.output,
+        t=step.teacher,
+        positive=step.teacher if mi.positive == "teacher" else step.batch.target,
+        indices=step.indices,
+        flips=step.flips,
+        first_image=step.nimg + step.offset,
+        # A later forward of the same images has the negatives that the first one drew.
+        negatives=None if step.pairs is None else step.pairs.negatives,
+    )
 
 
 def initial_student(training: DistillTraining, job: Job, setup: Setup) -> nn.Module:

@@ -1,0 +1,109 @@
+"""Checks of a sweep's generators: against the data, against each other, and against what they start from."""
+
+from pathlib import Path
+
+from raydistill import models
+from raydistill.config import space
+from raydistill.config.experiment import Experiment
+from raydistill.config.paths import validated, with_values
+from raydistill.config.training import GeneratorTraining
+from raydistill.data import DataInfo
+from raydistill.errors import CheckpointError, ConfigError
+from raydistill.models import networks, pruning, saved
+from raydistill.models.inputs import latent_size
+from raydistill.planning.plan import Plan
+from raydistill.training import recipes
+
+
+def teacher_from_folder(experiment: Experiment, folder: Path) -> GeneratorTraining:
+    """The teacher's training with the network of `folder` as its start, and no images.
+
+    Raises:
+        ConfigError: there is no generator in the folder, or it takes other inputs than the
+            experiment's teacher.
+    """
+    network_folder = folder / "network" if (folder / "network").is_dir() else folder
+    if not (network_folder / "meta.json").is_file():
+        raise ConfigError(
+            f"--teacher {folder}: no network there (no meta.json); "
+            "give the folder of a trained one, or of `raydistill teacher import`"
+        )
+    try:
+        stored = saved.stored(network_folder, kind="generator")
+        generator, _ = saved.load_generator(stored)
+    except CheckpointError as error:
+        raise ConfigError(f"--teacher {folder}: {error}") from error
+    families = (generator.family, experiment.teacher.generator.family)
+    inputs, needed = (models.GENERATORS[family].takes for family in families)
+    if inputs != needed:
+        what = {"picture": "pictures", "noise": "noise"}
+        raise ConfigError(
+            f"--teacher {folder}: a {generator.family} takes {what[inputs]}; "
+            f"give one that takes {what[needed]}"
+        )
+    start = stored.model_copy(update={"path": str(Path(stored.path).absolute())})
+    update = {"generator": generator, "start": start, "budget_nimg": 0}
+    values = experiment.teacher.model_copy(update=update).model_dump()
+    return validated(type(experiment.teacher), values, where=f"--teacher {folder}")
+
+
+def check_generators(plan: Plan) -> None:
+    """Raises ConfigError where a generator does not fit the data or the other one, or cannot
+    start where it should.
+    """
+    info, teacher, student = plan.info, plan.experiment.teacher, plan.experiment.student
+    for stage in ("teacher", "student"):
+        _check_sizes(stage, getattr(plan.experiment, stage).generator, info)
+    if teacher.recipe == "pix2pix" and info.degrade.scale != 1:
+        raise ConfigError(
+            f"data.degrade.scale: {info.degrade.scale}: pix2pix looks at input and picture together; "
+            "use --space enhance"
+        )
+    latents = latent_size(teacher.generator), latent_size(student.generator)
+    if latents[0] != latents[1]:
+        inputs = ["a picture" if latent is None else f"{latent} numbers" for latent in latents]
+        raise ConfigError(
+            f"student.generator: takes {inputs[1]}, the teacher {inputs[0]}; "
+            "use a family and latent like the teacher's"
+        )
+    recipes.distill.require_paired_target(student, info)
+    if getattr(student.generator, "truncation", 1) != 1:
+        raise ConfigError(
+            "student.generator.truncation: the student learns the teacher's pictures as they are truncated; "
+            "leave it at 1"
+        )
+    if teacher.start is not None and latents[0] is None:
+        channels = models.input_channels(teacher.generator, saved.load_generator(teacher.start)[1])
+        if channels != info.input_channels:
+            raise ConfigError(
+                f"--teacher: takes inputs of {channels} channels, this data has {info.input_channels}; "
+                "use data like its own"
+            )
+    if student.init == "teacher":
+        _check_start_at_teacher(plan)
+
+
+def _check_sizes(stage: str, generator: models.Generator, info: DataInfo) -> None:
+    """Raises ConfigError where a generator cannot take the pictures, or puts out others than the targets."""
+    takes_noise = models.GENERATORS[generator.family].takes == "noise"
+    size = networks.size_for(generator, info)
+    models.check(generator, info.input_channels, *size, f"{stage}.generator")
+    scale = getattr(generator, "scale", 1)
+    if scale != info.degrade.scale and not takes_noise:
+        raise ConfigError(
+            f"{stage}.generator.scale: {scale}, "
+            f"but the targets have {info.degrade.scale} times the size of the inputs "
+            "(data.degrade.scale); use the same"
+        )
+
+
+def _check_start_at_teacher(plan: Plan) -> None:
+    """Raises ConfigError where a student or a baseline is no narrower copy of the teacher, whose
+    channels it starts from.
+    """
+    extreme = space.extreme_configuration(plan.space, highest=True)
+    widest = with_values(plan.experiment, space.values_of(plan.space, extreme), where="search").student
+    baselines = [ngf for ngf in plan.space.uniform if ngf not in plan.excluded_baselines]
+    for generator in (widest.generator, *map(plan.uniform_generator, baselines)):
+        where = "student.init=teacher: student.generator"
+        pruning.require_narrower(plan.experiment.teacher.generator, generator, where)
