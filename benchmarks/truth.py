@@ -19,7 +19,7 @@ from raydistill.config.data import ShapesData
 from raydistill.config.terms import MutualInformation
 from raydistill.data import batch, load_split, prepare
 from raydistill.method.langevin import langevin, temperature
-from raydistill.method.truth.bounds import Estimate, controlled, log_q, log_q_bracket, plain
+from raydistill.method.truth.bounds import Estimate, controlled_bound, log_q, log_q_bracket, plain_bound
 from raydistill.method.truth.fit import Fit, fit
 from raydistill.method.truth.pairs import Pairs, bimodal, draw_s, gaussian, grain, ring, texture
 from raydistill.method.truth.temperature import configurational_temperature, slopes_and_curvatures
@@ -44,12 +44,12 @@ def row(pairs: Pairs, config: Fit) -> None:
     s = draw_s(pairs, HELD_OUT, generator)
     t = pairs.draw(s, generator)
     bracket = log_q_bracket(density, t, s, num_levels=400, num_chains=4, generator=generator)
-    lower = controlled(pairs, bracket.lower, t, s, normalised=True)
-    upper = controlled(pairs, bracket.upper, t, s, normalised=False)
-    on_grid, bare, errors = "", plain(pairs, bracket.lower), [lower.value, upper.value]
+    lower = controlled_bound(pairs, bracket.lower, t, s, normalised=True)
+    upper = controlled_bound(pairs, bracket.upper, t, s, normalised=False)
+    on_grid, bare, errors = "", plain_bound(pairs, bracket.lower), [lower.value, upper.value]
     if pairs.dims <= 2:
         values = log_q(density, t, s)
-        exact, bare = controlled(pairs, values, t, s, normalised=True), plain(pairs, values)
+        exact, bare = controlled_bound(pairs, values, t, s, normalised=True), plain_bound(pairs, values)
         on_grid, errors = shown(exact), [exact.value]
     percent = " to ".join(f"{100 * (value / pairs.truth - 1):+.2f}" for value in errors)
     line = f"{pairs.dims:4}  {pairs.name:28}  {pairs.vid_best:9.4f}  {shown(lower):>16}  {on_grid:>16}  {shown(upper):>16}  {shown(bare):>15}"

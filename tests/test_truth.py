@@ -13,13 +13,13 @@ from raydistill.method.truth.bounds import (
     Density,
     _corrected_step,
     _energy_and_gradient,
-    controlled,
+    controlled_bound,
     levels,
     log_q,
     log_q_bracket,
     log_weights,
     log_z,
-    plain,
+    plain_bound,
     tuned_step_sizes,
 )
 from raydistill.method.truth.fit import Fit, PairEnergy, fit, sample
@@ -203,7 +203,7 @@ def test_an_untrained_energys_bound_is_below_the_truth_and_its_ends_are_in_order
     density = Density(PairEnergy(pairs.dims, 8, generator).requires_grad_(False), pairs.marginal_std)
     t, s = held_out(pairs, 400)
     bracket = log_q_bracket(density, t, s, num_levels=60, num_chains=2, generator=generator)
-    lower, gap = plain(pairs, bracket.lower), bracket.upper - bracket.lower
+    lower, gap = plain_bound(pairs, bracket.lower), bracket.upper - bracket.lower
     assert lower.value <= pairs.truth + 4 * lower.error
     assert float(gap.mean()) > -4 * float(gap.std()) / math.sqrt(len(t))
 
@@ -214,8 +214,8 @@ def test_the_energy_that_is_log_p_has_the_truth_within_its_bracket(pairs: Pairs)
     bracket = log_q_bracket(
         exact(pairs), t, s, num_levels=150, num_chains=2, generator=torch_stream(0, "test-truth-chains")
     )
-    lower = controlled(pairs, bracket.lower, t, s, normalised=True)
-    upper = controlled(pairs, bracket.upper, t, s, normalised=False)
+    lower = controlled_bound(pairs, bracket.lower, t, s, normalised=True)
+    upper = controlled_bound(pairs, bracket.upper, t, s, normalised=False)
     assert lower.value <= pairs.truth <= upper.value + 4 * upper.error
     assert lower.value > 0.96 * pairs.truth and upper.value < 1.04 * pairs.truth + 4 * upper.error
 
@@ -226,7 +226,10 @@ def test_control_variates_change_the_error_and_not_the_expectation() -> None:
     tilted = Density(lambda t, s: exact(pairs).energy(t, s) + 0.2 * t[:, 0] ** 2, pairs.marginal_std)
     normaliser = log_z(tilted, s[:200])
     values = tilted.log_unnormalised(t[:200], s[:200]) - normaliser
-    bare, better = plain(pairs, values), controlled(pairs, values, t[:200], s[:200], normalised=True)
+    bare, better = (
+        plain_bound(pairs, values),
+        controlled_bound(pairs, values, t[:200], s[:200], normalised=True),
+    )
     assert abs(bare.value - better.value) < 4 * bare.error and better.error < bare.error / 3
     assert better.value < pairs.truth
 
@@ -247,8 +250,8 @@ def errors_of(pairs: Pairs, config: Fit) -> Errors:
         density, t, s, num_levels=400, num_chains=4, generator=torch_stream(0, "test-truth-chains")
     )
     values = log_q(density, t, s) if pairs.dims <= 2 else bracket.lower
-    below = controlled(pairs, values, t, s, normalised=True)
-    upper = controlled(pairs, bracket.upper, t, s, normalised=False)
+    below = controlled_bound(pairs, values, t, s, normalised=True)
+    upper = controlled_bound(pairs, bracket.upper, t, s, normalised=False)
     return Errors(below.value / pairs.truth - 1, upper.value / pairs.truth - 1, upper.error / pairs.truth)
 
 

@@ -161,13 +161,15 @@ def log_q_bracket(
     return Bracket(lower, upper)
 
 
-def plain(pairs: Pairs, log_q_values: Tensor) -> Estimate:
+def plain_bound(pairs: Pairs, log_q_values: Tensor) -> Estimate:
     """The bound as it stands: H(T) + mean log q(t|s), from log q(t|s) of held-out pairs, (B,)."""
     return Estimate(pairs.entropy + float(log_q_values.mean()), standard_error(log_q_values))
 
 
-def controlled(pairs: Pairs, log_q_values: Tensor, t: Tensor, s: Tensor, *, normalised: bool) -> Estimate:
-    """What `plain` estimates, with exact facts as control variates: most of the sampling error drops out.
+def controlled_bound(
+    pairs: Pairs, log_q_values: Tensor, t: Tensor, s: Tensor, *, normalised: bool
+) -> Estimate:
+    """What `plain_bound` estimates, with exact facts as control variates: most of the sampling error drops out.
 
     The mean of log p(t|s) is known, -H(T|S). Where q is normalised, the mean of q/p under p is
     known, too: it is 1.
