@@ -63,15 +63,15 @@ class Extractor(NamedTuple):
         return f"{kind}_{self.name}"
 
 
-def load_extractor(given: str, device: torch.device) -> Extractor:
+def load_extractor(option: str, device: torch.device) -> Extractor:
     """The extractor of `KIND=FILE`, for example `inception=pt_inception-2015-12-05-6726825d.pth`.
 
     Raises:
         DataError: the kind is unknown, there is no such file, or its weights are not those of the network.
     """
-    kind, equals, file = given.partition("=")
+    kind, equals, file = option.partition("=")
     if kind not in EXTRACTORS or not equals or not file:
-        raise DataError(f"--extractor {given}: give it as KIND=FILE. Allowed kinds: {', '.join(EXTRACTORS)}.")
+        raise DataError(f"--extractor {option}: give it as KIND=FILE. Allowed kinds: {', '.join(EXTRACTORS)}.")
     path = Path(file)
     sha256 = sha256_of(path)
     resize, size, load = EXTRACTORS[kind]

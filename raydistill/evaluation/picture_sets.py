@@ -176,9 +176,9 @@ def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pi
         images = []
         for where, image in decode_pictures((files[index] for index in indices), grey=is_grey(first)):
             if image.size != first.size:
-                given, others = (f"{width}x{height}" for width, height in (image.size, first.size))
+                size, needed = (f"{width}x{height}" for width, height in (image.size, first.size))
                 raise DataError(
-                    f"{where}: {given}, but the first picture is {others}. Allowed: one size. Resize it."
+                    f"{where}: {size}, but the first picture is {needed}. Allowed: one size. Resize it."
                 )
             images.append(np.asarray(image))
         return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)

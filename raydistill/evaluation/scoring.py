@@ -116,9 +116,9 @@ class RealPictures:
 
     def _require_alike(self, fake: Pictures) -> None:
         """Raises DataError where the pictures have another size, or are grey and the real ones are not."""
-        given, real = (next(iter(part.batches())) for part in (fake, self.pictures))
-        if given.shape[2:] != real.shape[2:]:
-            sizes = [f"{part.shape[3]}x{part.shape[2]}" for part in (given, real)]
+        batch, real = (next(iter(part.batches())) for part in (fake, self.pictures))
+        if batch.shape[2:] != real.shape[2:]:
+            sizes = [f"{part.shape[3]}x{part.shape[2]}" for part in (batch, real)]
             raise DataError(
                 f"{fake.name}: pictures of {sizes[0]}, the real ones have {sizes[1]}. "
                 "Allowed: the same size. Resize one set."

@@ -33,15 +33,15 @@ class Segmenter(NamedTuple):
     """
 
 
-def load_segmenter(given: str, device: torch.device) -> Segmenter:
+def load_segmenter(option: str, device: torch.device) -> Segmenter:
     """The segmenter of `KIND=FILE`, for example `drn105=drn-d-105.pth`.
 
     Raises:
         DataError: the kind is unknown, there is no such file, or its weights are not those of the network.
     """
-    kind, equals, file = given.partition("=")
+    kind, equals, file = option.partition("=")
     if kind not in SEGMENTERS or not equals or not file:
-        raise DataError(f"--segmenter {given}: give it as KIND=FILE. Allowed kinds: {', '.join(SEGMENTERS)}.")
+        raise DataError(f"--segmenter {option}: give it as KIND=FILE. Allowed kinds: {', '.join(SEGMENTERS)}.")
     path = Path(file)
     digest = sha256_of(path)[:16]
     suffix, network = SEGMENTERS[kind](path, device)

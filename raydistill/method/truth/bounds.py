@@ -169,7 +169,7 @@ def plain_bound(pairs: Pairs, log_q_values: Tensor) -> Estimate:
 def controlled_bound(
     pairs: Pairs, log_q_values: Tensor, t: Tensor, s: Tensor, *, normalised: bool
 ) -> Estimate:
-    """What `plain_bound` estimates, with exact facts as control variates: most of the sampling error drops out.
+    """What `plain_bound` estimates, with control variates that take out most of the sampling error.
 
     The mean of log p(t|s) is known, -H(T|S). Where q is normalised, the mean of q/p under p is
     known, too: it is 1.
