@@ -71,7 +71,9 @@ def load_extractor(option: str, device: torch.device) -> Extractor:
     """
     kind, equals, file = option.partition("=")
     if kind not in EXTRACTORS or not equals or not file:
-        raise DataError(f"--extractor {option}: give it as KIND=FILE. Allowed kinds: {', '.join(EXTRACTORS)}.")
+        raise DataError(
+            f"--extractor {option}: give it as KIND=FILE. Allowed kinds: {', '.join(EXTRACTORS)}."
+        )
     path = Path(file)
     sha256 = sha256_of(path)
     resize, size, load = EXTRACTORS[kind]

@@ -41,7 +41,9 @@ def load_segmenter(option: str, device: torch.device) -> Segmenter:
     """
     kind, equals, file = option.partition("=")
     if kind not in SEGMENTERS or not equals or not file:
-        raise DataError(f"--segmenter {option}: give it as KIND=FILE. Allowed kinds: {', '.join(SEGMENTERS)}.")
+        raise DataError(
+            f"--segmenter {option}: give it as KIND=FILE. Allowed kinds: {', '.join(SEGMENTERS)}."
+        )
     path = Path(file)
     digest = sha256_of(path)[:16]
     suffix, network = SEGMENTERS[kind](path, device)
