@@ -1,6 +1,7 @@
-"""CycleGAN on unpaired pictures: a generator each way, a discriminator each domain; the way from inputs to targets is what is kept.
+"""CycleGAN on unpaired pictures: a generator in each direction and a discriminator for each domain.
 
-Source: Zhu et al. 2017. The generators move first, together, then the discriminators, which see pictures of a pool.
+Trained for is the generator from inputs (domain A) to targets (domain B). The two generators move first,
+together, then the discriminators, which see pictures of a pool. Source: Zhu et al. 2017.
 """
 
 import torch
@@ -18,7 +19,11 @@ from raydistill.training.terms import Numbers
 
 
 class Pool(nn.Module):
-    """Older pictures: once it is full, each picture is exchanged for one of them with probability 1/2. The same on every worker."""
+    """A pool of older pictures, the same on every worker.
+
+    Once it is full, each new picture is exchanged for one of the pool with probability 1/2. A pool of size 0
+    gives every picture back.
+    """
 
     pictures: Tensor
     count: Tensor
@@ -30,9 +35,12 @@ class Pool(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def exchange(self, fresh: Tensor, nimg: int) -> Tensor:
-        """This worker's pictures (B, 3, H, W) -> what the discriminator sees in their places. Collective.
+        """What the discriminator sees in place of this worker's pictures, (B, 3, H, W). Collective.
 
-        `nimg`: images before the batch."""
+        Args:
+            fresh: This worker's pictures, (B, 3, H, W).
+            nimg: Images seen before the minibatch, over all workers.
+        """
         shown = gather_rows(fresh, self.workers).to(fresh.device).clone()
         size = len(self.pictures)
         for place in range(len(shown) if size else 0):
@@ -50,6 +58,7 @@ class Pool(nn.Module):
 
 
 def build(job: Job, setup: Setup) -> Recipe:
+    """The recipe of a `CycleganTraining`: both generators, then the discriminator of each domain."""
     training = job.training
     assert isinstance(training, CycleganTraining)
     seed = training.seed

@@ -1,7 +1,7 @@
 """StyleGAN2: non-saturating losses, R1 and path lengths every few minibatches, style mixing.
 
-Source: Karras et al. 2020. What differs: the mean path length that lengths are compared with carries no gradient, and every image draws
-its own mixing and noise, so that the number of workers changes nothing.
+Source: Karras et al. 2020. What differs: the mean path length, with which lengths are compared, carries no
+gradient, and every image draws its own mixing and noise, so that the number of workers changes nothing.
 """
 
 from collections.abc import Callable
@@ -23,11 +23,11 @@ from raydistill.training.recipes.parts import Phase, Recipe, Setup, Step, genera
 from raydistill.training.terms import Numbers
 
 _STYLE_SHARE, _PATH_SHARE = 0.005, 0.01
-"""Of each minibatch in the mean style and in the mean path length."""
+"""Shares of each minibatch in the moving mean style and in the moving mean path length."""
 
 
 class Mean(nn.Module):
-    """A number that moves: the mean path length."""
+    """The moving mean path length, as a buffer, so that it is in checkpoints."""
 
     value: Tensor
 
@@ -37,7 +37,7 @@ class Mean(nn.Module):
 
 
 class Drawing(NamedTuple):
-    """Styles and noise that belong to an image."""
+    """Draws styles and noise of images. Each image has its own, whatever the minibatch and the worker."""
 
     generator: Generator
     seed: int
@@ -45,7 +45,10 @@ class Drawing(NamedTuple):
     device: torch.device
 
     def mixed(self, z: Tensor, step: Step, purpose: str) -> Tensor:
-        """Styles (B, layers, style): from a random layer on, those of a second latent."""
+        """Styles (B, layers, style) of the latents z (B, latent).
+
+        With probability `mixing` they are, from a random layer on, those of a second latent.
+        """
         number, seconds = (
             self.generator.num_styles,
             latents(self.seed, f"{purpose} second", step.positions, z.shape[1], self.device),
@@ -59,7 +62,7 @@ class Drawing(NamedTuple):
         return torch.where(is_second[:, :, None].to(self.device), second[:, None], first[:, None])
 
     def pictures(self, styles: Tensor, step: Step, purpose: str) -> Tensor:
-        """Of styles (B, layers, style), with noise of their own."""
+        """Pictures (B, 3, H, W) of styles (B, layers, style), with noise of their own."""
         sides = self.generator.noise_sides
         sizes = [side * side for side in sides]
         noise = latents(self.seed, f"{purpose} noise", step.positions, sum(sizes), self.device).split(
@@ -72,6 +75,11 @@ class Drawing(NamedTuple):
 
 
 def build(job: Job, setup: Setup) -> Recipe:
+    """The recipe of a `Stylegan2Training`: discriminator, R1, generator and path lengths, in this order.
+
+    It is longer than other functions, because all phases are closures over the same networks. A penalty
+    whose weight is 0 has no phase.
+    """
     training, device, workers = job.training, setup.device, setup.workers
     assert isinstance(training, Stylegan2Training)
     seed = training.seed
@@ -154,7 +162,12 @@ def build(job: Job, setup: Setup) -> Recipe:
 
 
 def lazy(config: Optimizer, weight: float, every: int) -> Optimizer:
-    """Adjusted for one more step in every so many: Adam then forgets as fast, counted in minibatches."""
+    """The optimizer's config where a penalty adds one more step in every `every` minibatches.
+
+    The learning rate is lowered and the betas are raised, so that Adam moves and forgets as fast as without
+    the penalty, counted in minibatches. Where the penalty's `weight` is 0, the config stays as it is.
+    Source: Karras et al. 2020, lazy regularization.
+    """
     share = every / (every + 1) if weight else 1.0
     first, second = config.betas
     return config.model_copy(
@@ -163,5 +176,5 @@ def lazy(config: Optimizer, weight: float, every: int) -> Optimizer:
 
 
 def beside(main: Phase, name: str, loss: Callable[[Step], tuple[Tensor, Numbers]], every: int) -> Phase:
-    """A phase of the same network and optimiser."""
+    """A phase of the same network and optimizer as `main`, in every `every`-th minibatch."""
     return main._replace(name=name, loss=loss, every=every)
