@@ -65,7 +65,7 @@ def volume(points: Point) -> float:
     return hypervolume(points, ["min"] * points.shape[1], [REFERENCE] * points.shape[1])
 
 
-# ---- problems -------------------------------------------------------------------------------------------------------
+# ---- problems ----------------------------------------------------------------------------------------------
 
 
 def fcnet(name: str, folder: Path) -> Bench:
@@ -204,7 +204,7 @@ def problems(tables: Path | None) -> list[Bench]:
     return [*trained, zdt(1), zdt(2), zdt(3), dtlz2(), width_space()]
 
 
-# ---- cells ----------------------------------------------------------------------------------------------------------
+# ---- cells -------------------------------------------------------------------------------------------------
 
 
 def outcomes(bench: Bench, seed: int) -> Callable[[Configuration, int], Outcome]:
@@ -297,7 +297,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-# ---- report ---------------------------------------------------------------------------------------------------------
+# ---- report ------------------------------------------------------------------------------------------------
 
 
 def report(lines: list[dict[str, Any]]) -> None:

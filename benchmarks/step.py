@@ -48,7 +48,7 @@ LIMIT = 1e-9
 """Largest allowed difference before timing, as a share, in float64: in float32 an activation at its kink is a difference of 1e-3."""
 
 
-# ---- one part: its data, networks and the two ways of a step ---------------------------------------------------------
+# ---- one part: its data, networks and the two ways of a step -----------------------------------------------
 
 
 class Measured(NamedTuple):
@@ -188,7 +188,7 @@ class Published(Way):
         }
 
 
-# ---- the same losses -------------------------------------------------------------------------------------------------
+# ---- the same losses ---------------------------------------------------------------------------------------
 
 
 def check(measured: Measured) -> float:
@@ -226,7 +226,7 @@ def check(measured: Measured) -> float:
     return max(shares)
 
 
-# ---- time, memory, arithmetic ----------------------------------------------------------------------------------------
+# ---- time, memory, arithmetic ------------------------------------------------------------------------------
 
 
 class Clock:
@@ -336,7 +336,7 @@ class PublishedButSsim(Published):
 WAYS: dict[str, Any] = {"ours": Ours, "published": Published}
 
 
-# ---- the report ------------------------------------------------------------------------------------------------------
+# ---- the report --------------------------------------------------------------------------------------------
 
 
 def report(options: argparse.Namespace, folder: Path) -> None:

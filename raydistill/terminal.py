@@ -1,36 +1,177 @@
-"""What a person sees on the terminal while a sweep runs."""
+"""What a person sees on the terminal: lines about a sweep as it runs, and tables that fit the terminal's width."""
 
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import pandas as pd
+from rich.cells import cell_len, chop_cells
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from raydistill.records.tables import column
 
-_TABLE_WIDTH = 150
+_QUALITIES = ("miou", "psnr", "ssim", "kd_evaluator", "fd_evaluator")
+_TRIAL_COLUMNS = {
+    "trial": "trial_id",
+    "what": "label",
+    "front": "front.member",
+    "MACs": "cost.macs",
+    "params": "cost.params",
+    "MI weight": "param.student.mi.weight",
+    "step size": "param.student.mi.step_size",
+    **{f"val {name}": column(f"val/{name}") for name in _QUALITIES},
+    "val n": "num_samples",
+    "fd biased": "biased",
+    **{f"+- {name}": f"se.val/{name}" for name in _QUALITIES},
+    "seeds": "front.seeds",
+    "P(front)": "front.probability",
+    **{f"test {name}": column(f"test/{name}") for name in ("miou", "psnr", "kd_evaluator")},
+    "sec": "wall_sec",
+}
+"""Head of a column of `Terminal.table` -> the column of the trials table that it shows."""
+_GAP = 2
+"""Spaces between two columns."""
+_NARROW_TEXT = 24
+"""A text that wraps takes at least so many columns, where it is that long and the terminal has them."""
+
+
+# ---- the layout of a table ---------------------------------------------------------------------------------
+
+
+class Column(NamedTuple):
+    """One column of a table, as text."""
+
+    head: str
+    cells: list[str]
+    justify: Literal["left", "right"] = "left"
+    is_key: bool = False
+    """It says which row this is: where a table is split into several, each of them has it."""
+    wraps: bool = False
+    """Its cells may take several lines. A head or a number never does."""
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal that it takes where nothing wraps."""
+        return max(map(cell_len, [self.head, *self.cells]))
+
+
+def columns_of_terminal() -> int | None:
+    """Width of the terminal that stdout is, in columns; None where it is none (a pipe or a file): nothing limits a line there."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def split_columns(columns: Sequence[Column], width: int | None) -> list[list[Column]]:
+    """The tables to print one below the other, so that none is wider than `width` columns of the terminal.
+
+    One table holds everything where it fits, the texts that wrap narrowed if need be. Otherwise the columns are dealt out in their
+    order, and every table begins with the key columns. No column is left out, and of a number no digit: a single number that is wider
+    than the terminal beside its keys stays as wide as it is. `width` None: one table, nothing wraps.
+    """
+    if width is None or _total([each.width for each in columns]) <= width:
+        return [list(columns)]
+    narrow = min(_NARROW_TEXT, max(1, width // 4))
+    least = {each.head: _least_width(each, narrow) for each in columns}
+    if _total(list(least.values())) <= width:
+        return [_widened(columns, least, width)]
+    keys = [each for each in columns if each.is_key]
+    tables = [list(keys)]
+    for each in columns:
+        if each.is_key:
+            continue
+        is_full = _total([least[other.head] for other in [*tables[-1], each]]) > width
+        if is_full and len(tables[-1]) > len(keys):
+            tables.append(list(keys))
+        tables[-1].append(each)
+    return [_widened(table, least, width) for table in tables]
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * (len(widths) - 1)
+
+
+def _least_width(each: Column, narrow: int) -> int:
+    return max(cell_len(each.head), min(each.width, narrow)) if each.wraps else each.width
+
+
+def _widened(table: Sequence[Column], least: Mapping[str, int], width: int) -> list[Column]:
+    """The columns with their texts wrapped: what the least widths leave of `width` goes to the texts, from left to right."""
+    spare = max(0, width - _total([least[each.head] for each in table]))
+    out = []
+    for each in table:
+        if each.wraps:
+            now = min(each.width, least[each.head] + spare)
+            spare -= now - least[each.head]
+            each = each._replace(cells=["\n".join(wrapped(cell, now)) for cell in each.cells])
+        out.append(each)
+    return out
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns: broken at spaces, a longer word behind its slashes, and only then anywhere."""
+    pieces: list[str] = []
+    for word in text.split(" "):
+        parts = word.replace("/", "/\0").split("\0") if cell_len(word) > width else [word]
+        pieces += [*parts[:-1], f"{parts[-1]} "]
+    lines, line = [], ""
+    for piece in pieces:
+        if line and cell_len(line + piece.rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        *full, rest = chop_cells(piece, width) if cell_len(piece.rstrip()) > width else [piece]
+        lines += full
+        line += rest
+    return [*lines, line.rstrip()]
+
+
+# ---- what is printed ---------------------------------------------------------------------------------------
 
 
 class Terminal:
-    """Plain lines, one a finished trial: k of n, its numbers, the front so far, the time left."""
+    """Plain lines, one a finished trial: k of n, its numbers, the front so far, the time left; and tables."""
 
     def __init__(self) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
-        if self.console.width < _TABLE_WIDTH:  # a line that wraps is easier to read than a column cut off
-            self.console.width = _TABLE_WIDTH
+        # Lines and tables come in the width that they shall have; rich looks at neither where both numbers are given.
+        self.console = Console(highlight=False, soft_wrap=True, width=sys.maxsize, height=sys.maxsize)
         self.started = time.monotonic()
 
     def say(self, text: str) -> None:
+        """Prints a line with the time since the start before it, as minutes:seconds."""
         elapsed = int(time.monotonic() - self.started)
         self.console.print(f"[dim]{elapsed // 60:3d}:{elapsed % 60:02d}[/dim]  ", end="")
         self.console.print(text, markup=False)
 
+    def entry(self, lead: str, text: str) -> None:
+        """Prints `lead` and beside it `text`, which wraps at spaces where it is longer than the terminal is wide."""
+        width = columns_of_terminal()
+        if width is not None and len(lead) < width // 2:
+            lines = textwrap.wrap(
+                text,
+                width,
+                initial_indent=lead,
+                subsequent_indent=" " * len(lead),
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            self.console.print("\n".join(lines), markup=False)
+        else:
+            self.console.print(f"{lead}{text}", markup=False)
+
     def trial_ended(
         self, trial: Mapping[str, Any], done: int, total: int, front: Sequence[str], left_sec: float
     ) -> None:
-        """One line: which trial, its cost and quality, the front so far, the time left."""
+        """One line: which trial, its cost and quality, the front so far, the time left.
+
+        Args:
+            trial: the content of its trial.json, with its result.
+            done: trials that have ended, this one included; `total`: trials to train.
+            front: trial ids of the members of the front now.
+            left_sec: seconds that the other trials are expected to take.
+        """
         result = trial["result"]
         if result["status"] == "COMPLETE":
             scores = {
@@ -43,66 +184,74 @@ class Terminal:
             outcome = f"{result['status']}: {result['reason']}"
         left = f"about {left_sec / 60:.1f} min left" if done < total else "all trained"
         self.say(
-            f"trial {done} of {total}: {trial['trial_id']} {trial['label']}, {trial['costs']['macs'] / 1e6:.2f} M MACs, {outcome}, "
-            f"{result['wall_sec']:.0f} s; front: {' '.join(front) or 'none yet'}; {left}"
+            f"trial {done} of {total}: {trial['trial_id']} {trial['label']}, "
+            f"{trial['costs']['macs'] / 1e6:.2f} M MACs, {outcome}, {result['wall_sec']:.0f} s; "
+            f"front: {' '.join(front) or 'none yet'}; {left}"
         )
 
     def table(self, title: str, rows: pd.DataFrame) -> None:
-        """Trials as a table: cost and quality, on val and where it was scored on test."""
-        columns = {
-            "trial": "trial_id",
-            "what": "label",
-            "front": "front.member",
-            "MACs": "cost.macs",
-            "params": "cost.params",
-            "MI weight": "param.student.mi.weight",
-            "step size": "param.student.mi.step_size",
-            **{
-                f"val {name}": column(f"val/{name}")
-                for name in ("miou", "psnr", "ssim", "kd_evaluator", "fd_evaluator")
-            },
-            "val n": "num_samples",
-            "fd biased": "biased",
-            **{
-                f"+- {name}": f"se.val/{name}"
-                for name in ("miou", "psnr", "ssim", "kd_evaluator", "fd_evaluator")
-            },
-            "seeds": "front.seeds",
-            "P(front)": "front.probability",
-            **{f"test {name}": column(f"test/{name}") for name in ("miou", "psnr", "kd_evaluator")},
-            "sec": "wall_sec",
-        }
-        table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-        present = {head: name for head, name in columns.items() if name in rows and rows[name].notna().any()}
-        for head in present:
-            table.add_column(
-                head, justify="left" if head in ("trial", "what") else "right", no_wrap=head != "what"
-            )
-        for _, row in rows.iterrows():
-            table.add_row(
-                *(_cell(head, row[name]) for head, name in present.items()),
-                style="bold" if row["front.member"] else None,
-            )
-        self.console.print(table)
+        """Prints trials as a table: cost and quality, on val and where it was scored on test.
 
-    def rows(self, title: str, rows: pd.DataFrame) -> None:
-        """A table as it is; numbers with six digits, absent ones empty."""
-        table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
-        for name in rows:
-            table.add_column(
-                str(name), justify="right" if pd.api.types.is_numeric_dtype(rows[name]) else "left"
+        `rows`: rows of the trials table (see `records.tables`). A column without any number is left out; members of the front are bold.
+        """
+        columns = [
+            Column(
+                head,
+                [_trial_cell(head, value) for value in rows[name]],
+                justify="left" if head in ("trial", "what") else "right",
+                is_key=head == "trial",
+                wraps=head == "what",
             )
-        for _, row in rows.astype("object").iterrows():
-            table.add_row(
-                *(
-                    "" if pd.isna(value) else f"{value:.6g}" if isinstance(value, float) else str(value)
-                    for value in row
-                )
+            for head, name in _TRIAL_COLUMNS.items()
+            if name in rows and rows[name].notna().any()
+        ]
+        styles = ["bold" if is_member else "" for is_member in rows["front.member"]]
+        self._print_columns(title, columns, styles)
+
+    def rows(self, title: str, rows: pd.DataFrame, *, keys: Sequence[str], texts: Sequence[str] = ()) -> None:
+        """Prints a table as it is: numbers with six digits, absent ones empty.
+
+        Args:
+            keys: the columns that say which row this is, repeated where the table is wider than the terminal.
+            texts: the columns whose cells may wrap then.
+        """
+        columns = [
+            Column(
+                str(name),
+                [_cell(value) for value in rows[name].astype("object")],
+                justify="right" if pd.api.types.is_numeric_dtype(rows[name]) else "left",
+                is_key=name in keys,
+                wraps=name in texts,
             )
-        self.console.print(table, markup=False)
+            for name in rows
+        ]
+        self._print_columns(title, columns, [""] * len(rows))
+
+    def _print_columns(self, title: str, columns: Sequence[Column], styles: Sequence[str]) -> None:
+        """One table, or several one below the other, each followed by an empty line; `styles`: of each row."""
+        width = columns_of_terminal()
+        tables = split_columns(columns, width)
+        if columns:
+            lines = [title] if width is None else wrapped(title, width)
+            self.console.print(Text("\n".join(lines), style="italic"))
+        for part in tables:
+            table = Table(box=None, header_style="bold", pad_edge=False)
+            for each in part:
+                table.add_column(Text(each.head), justify=each.justify, no_wrap=True)
+            for cells, style in zip(zip(*(each.cells for each in part)), styles, strict=True):
+                table.add_row(*map(Text, cells), style=style)
+            self.console.print(table)
+            if len(tables) > 1:
+                self.console.print()
 
 
-def _cell(head: str, value: Any) -> str:
+def _cell(value: Any) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _trial_cell(head: str, value: Any) -> str:
     if pd.isna(value):
         return ""
     if head == "front":

@@ -70,7 +70,7 @@ class Placements(NamedTuple):
     recheck: Group
 
 
-# ---- what fits ------------------------------------------------------------------------------------------------------
+# ---- what fits ---------------------------------------------------------------------------------------------
 
 
 def place_stages(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[], int]) -> Placements:
@@ -231,4 +231,4 @@ def _listed(nodes: Sequence[Node]) -> str:
     return "; ".join(str(node) for node in nodes) or "no node is alive"
 
 
-# ---- the nodes ------------------------------------------------------------------------------------------------------
+# ---- the nodes ---------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def run(path: Path, *, resume: bool, plan_only: bool) -> int:
     return 1 if left else 0
 
 
-# ---- before any cost ------------------------------------------------------------------------------------------------
+# ---- before any cost ---------------------------------------------------------------------------------------
 
 
 def check_all(batch: Batch, resume: bool) -> list[Sweep]:
@@ -174,7 +174,7 @@ def _say_plan(batch: Batch, sweeps: Sequence[Sweep], terminal: Terminal) -> None
         state = FINISHED if is_finished(each) else "goes on" if each.folder.exists() else "new"
         rows.append((each.name, state, each.plan.options.trials, len(each.plan.baselines)))
     table = pd.DataFrame(rows, columns=["sweep", "state", "searched trials", "baselines"])
-    terminal.rows(f"batch {batch.name}", table)
+    terminal.rows(f"batch {batch.name}", table, keys=["sweep"])
     teachers = {
         digest([each.plan.experiment.evaluator, each.plan.experiment.teacher, each.plan.data.digest])
         for each in sweeps
@@ -187,7 +187,7 @@ def _say_plan(batch: Batch, sweeps: Sequence[Sweep], terminal: Terminal) -> None
     )
 
 
-# ---- running --------------------------------------------------------------------------------------------------------
+# ---- running -----------------------------------------------------------------------------------------------
 
 
 class Meter:
@@ -261,7 +261,7 @@ def _run_one(batch: Batch, each: Sweep, meter: Meter, terminal: Terminal) -> str
     return "unfinished" if meter.stopped else "failed: no student could be trained"
 
 
-# ---- the tables -----------------------------------------------------------------------------------------------------
+# ---- the tables --------------------------------------------------------------------------------------------
 
 
 def batch_tables(
@@ -329,9 +329,14 @@ def _report(
     for name, table in (("sweeps", by_sweep), ("summary", summary), ("fronts", fronts)):
         write_atomic(folder / f"{name}.csv", partial(table.to_csv, index=False))
     terminal.console.print()
-    terminal.rows(f"batch {batch.name}: every sweep", by_sweep.drop(columns=["space", "method", "seed"]))
+    terminal.rows(
+        f"batch {batch.name}: every sweep",
+        by_sweep.drop(columns=["space", "method", "seed"]),
+        keys=["sweep"],
+        texts=["state", "reference"],
+    )
     if len(summary):
-        terminal.rows("mean and standard deviation over seeds", summary)
+        terminal.rows("mean and standard deviation over seeds", summary, keys=["space", "method"])
     terminal.say(f"tables: {folder}/sweeps.csv, summary.csv and fronts.csv (every front member)")
     terminal.say(
         f"in MLflow: tags.`raydistill.config.batch` = '{batch.name}' in experiment {batch.experiment}"

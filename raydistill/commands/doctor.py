@@ -50,16 +50,14 @@ def run(folder: Path, mlflow: str | None, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=1))
     else:
-        console = Terminal().console
+        terminal = Terminal()
         for finding in findings:
-            advice = f"\n{'':6}{'':16}-> {finding.advice}" if finding.advice else ""
-            console.print(
-                f"{finding.state:6}{finding.check:16}{finding.where}: {finding.what}{advice}", markup=False
-            )
-        counts = {
-            state: sum(finding.state == state for finding in findings) for state in ("ok", "warn", "fail")
-        }
-        console.print(", ".join(f"{count} {state}" for state, count in counts.items()))
+            terminal.entry(f"{finding.state:6}{finding.check:16}", f"{finding.where}: {finding.what}")
+            if finding.advice:
+                terminal.entry(f"{'':22}-> ", finding.advice)
+        states = [finding.state for finding in findings]
+        counts = [f"{states.count(state)} {state}" for state in ("ok", "warn", "fail")]
+        terminal.console.print(", ".join(counts))
     return int(any(finding.state == "fail" for finding in findings))
 
 
@@ -111,7 +109,7 @@ def examine(folder: Path, mlflow: str | None) -> list[Finding]:
     return findings
 
 
-# ---- facts, on every node -------------------------------------------------------------------------------------------
+# ---- facts, on every node ----------------------------------------------------------------------------------
 
 
 def node_facts(folder: str, probe: str, cluster: str) -> dict[str, Any]:
@@ -202,7 +200,7 @@ def _listening(cluster: str) -> list[str]:
     return sorted(found)
 
 
-# ---- checks ---------------------------------------------------------------------------------------------------------
+# ---- checks ------------------------------------------------------------------------------------------------
 
 
 def check_authentication(embedded: bool) -> Finding:

@@ -122,7 +122,7 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
     return {given: reference.score(fake, num_resamples=options.resamples) for given, fake in fakes.items()}
 
 
-# ---- what is scored -------------------------------------------------------------------------------------------------
+# ---- what is scored ----------------------------------------------------------------------------------------
 
 
 def _pictures(
@@ -145,7 +145,7 @@ def _pictures(
     return picture_sets.of_generator(given, digest, network, split, device, latent)
 
 
-# ---- what it is compared with ---------------------------------------------------------------------------------------
+# ---- what it is compared with ------------------------------------------------------------------------------
 
 
 class _Given(Frozen):
@@ -278,7 +278,7 @@ def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Spl
     )
 
 
-# ---- JSON and table -------------------------------------------------------------------------------------------------
+# ---- JSON and table ----------------------------------------------------------------------------------------
 
 
 def _read_report(path: Path) -> Report:
@@ -313,8 +313,13 @@ def _print(scores: Mapping[str, list[Score]]) -> None:
         for given, score in every
     ]
     table = pd.DataFrame(rows)
-    terminal.rows("scores", table.loc[:, (table != "").any()])
+    terminal.rows(
+        "scores",
+        table.loc[:, (table != "").any()],
+        keys=["given", "score"],
+        texts=["given", "resize", ""],
+    )
     for name, digest in dict.fromkeys(
         (score.extractor, score.extractor_digest) for _, score in every if score.extractor
     ):
-        terminal.console.print(f"extractor: {name}, SHA-256 {digest}", markup=False)
+        terminal.entry("extractor: ", f"{name}, SHA-256 {digest}")

@@ -52,6 +52,8 @@ def run(options: LatencyOptions) -> int:
         Terminal().rows(
             f"latency, {options.device}, {options.threads} threads, {options.repeats} forwards",
             pd.DataFrame(rows),
+            keys=["network", "batch_size"],
+            texts=["network"],
         )
         if busy > 0.5:
             print(f"The machine was not idle (load average {busy:.1f}): these times are too long.")

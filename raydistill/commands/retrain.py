@@ -52,7 +52,8 @@ def run(options: RetrainOptions) -> int:
     if result["status"] != "COMPLETE":
         terminal.say(f"{result['status']}: {result['reason']}")
         return 1
-    terminal.rows(f"trial {original['trial_id']} at both lengths", _comparison(original["result"], result))
+    comparison = _comparison(original["result"], result)
+    terminal.rows(f"trial {original['trial_id']} at both lengths", comparison, keys=["images"])
     return 0
 
 

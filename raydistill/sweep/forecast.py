@@ -112,7 +112,7 @@ class Forecast(NamedTuple):
     """Their part of total, hours and disk."""
 
 
-# ---- measuring ------------------------------------------------------------------------------------------------------
+# ---- measuring ---------------------------------------------------------------------------------------------
 
 
 def rates(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
@@ -261,7 +261,7 @@ def _timed(call: Any) -> float:
     return time.perf_counter() - started
 
 
-# ---- adding up ------------------------------------------------------------------------------------------------------
+# ---- adding up ---------------------------------------------------------------------------------------------
 
 
 def forecast(
@@ -359,7 +359,7 @@ def _outputs_bytes(plan: Plan) -> int:
     return needed if needed <= plan.options.teacher_cache_gb * 2**30 else 0
 
 
-# ---- kept with the sweep ---------------------------------------------------------------------------------------------
+# ---- kept with the sweep -----------------------------------------------------------------------------------
 
 
 class _Kept(NamedTuple):

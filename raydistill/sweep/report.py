@@ -96,7 +96,7 @@ def write_report(
     terminal.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
     if facts["stability"]:
         terminal.say(f"qualities are means over seeds; the front's stability: {facts['stability']}")
-    terminal.rows("predicted before the sweep, and what it took", planned)
+    terminal.rows("predicted before the sweep, and what it took", planned, keys=["what"], texts=["what"])
     terminal.say(f"ended by {ended_by}")
     terminal.say(f"page: {report.html}")
     front = table["trial_id"][table["front.member"]].tolist()
