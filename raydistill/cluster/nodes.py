@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+import raydistill
 from raydistill.errors import ConfigError
 
+_SOURCE = Path(raydistill.__file__).parent
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "raydistill")
 MUST_MATCH = ("python", "torch", "ray", "raydistill")
 """What runs in workers. Optuna and MLflow run in the driver alone."""
@@ -84,9 +86,9 @@ def versions() -> dict[str, str]:
 
 def code_digest() -> str:
     """First 8 hex digits of the SHA-256 over the package's source: two copies of one version may differ."""
-    total, here = hashlib.sha256(), Path(__file__).parent
-    for path in sorted(here.rglob("*.py")):
-        total.update(f"{path.relative_to(here)}\n".encode() + path.read_bytes())
+    total = hashlib.sha256()
+    for path in sorted(_SOURCE.rglob("*.py")):
+        total.update(f"{path.relative_to(_SOURCE)}\n".encode() + path.read_bytes())
     return total.hexdigest()[:8]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+import raydistill
 from raydistill import distributed
 from raydistill.config.experiment import Job
 from raydistill.errors import CheckpointError, DivergenceError
@@ -18,6 +19,8 @@ from raydistill.planning import memory
 from raydistill.records import remote
 from raydistill.records.trials import read_result, write_result
 from raydistill.training.loop import Report, train
+
+_SOURCE = Path(raydistill.__file__).parent
 
 
 def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[str, Any]:
@@ -97,18 +100,18 @@ NOTHING_MEASURED: dict[str, Any] = {
 
 @functools.cache
 def git_revision() -> str:
-    """Commit of the checkout the package runs from, `+` where it has changes; empty outside a checkout."""
-    here = Path(__file__).parent
+    """Commit of the checkout that the package runs from, with `+` where the package has changes; "" outside a checkout."""
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True
-        )
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--", "."], cwd=here, capture_output=True, text=True, check=True
-        )
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        changes = _git("status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return head.stdout.strip() + ("+" if changes.stdout.strip() else "")
+    return commit + ("+" if changes else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=_SOURCE, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _hardware(num_workers: int) -> str:
