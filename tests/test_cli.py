@@ -1,16 +1,23 @@
 """Wrong input ends in one clear message and exit code 2, before any cost: no Ray, no training."""
 
+import inspect
+import shlex
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
+import raydistill
+from raydistill.commands import cli
 from raydistill.commands.cli import main
+from raydistill.config.sweep_options import SweepOptions
 
 FEW = ("--set", "data.num_train=48", "--set", "data.num_val=16", "--set", "data.num_test=16")
 """Where pictures are drawn before what is wrong is found."""
@@ -279,3 +286,150 @@ def test_wrong_input_ends_a_process_with_code_2_and_no_traceback(tmp_path):
         text=True,
     )
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+# ---- help, version, old names -----------------------------------------------------------------------------
+
+
+def click_command(name: str) -> Any:
+    """What typer made of a command of `COMMANDS`."""
+    command = typer.main.get_command(cli.app)
+    for word in name.split():
+        command = command.commands[word]
+    return command
+
+
+def help_of(name: str, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "argv", ["raydistill", *name.split(), "--help"])
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    assert exit_info.value.code == 0
+    return str(capsys.readouterr().out)
+
+
+def run_apart(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "raydistill", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=100)
+
+
+@pytest.mark.parametrize("columns", [80, 100, 140])
+@pytest.mark.parametrize("name", ["", "data", *(command.name for command in cli.COMMANDS)])
+def test_every_help_fits_the_terminal_and_names_every_option_whole(name, columns, monkeypatch, capsys):
+    text = help_of(name, columns, monkeypatch, capsys)
+    assert max(map(len, text.splitlines())) <= columns
+    for option in click_command(name).params:
+        if option.param_type_name == "option" and not option.hidden:
+            assert f"{option.opts[-1]} " in text
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_every_option_says_what_it_does_in_a_sentence(command):
+    for option in click_command(command.name).params:
+        if not getattr(option, "hidden", False):
+            assert option.help.isascii() and option.help.endswith(".") and "[" not in option.help, option.name
+            assert option.is_flag if option.metavar == "" else option.metavar, option.name
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_an_example_that_its_options_allow(command, monkeypatch, capsys):
+    _, *words = shlex.split(command.example)
+    name = command.name.split()
+    assert words[: len(name)] == name
+    click_command(command.name).make_context(command.name, words[len(name) :])
+    shown = help_of(command.name, 80, monkeypatch, capsys).splitlines()
+    assert f" {command.example}" in [line.rstrip() for line in shown]  # in one line
+
+
+def test_the_help_of_plan_says_what_plan_does(monkeypatch, capsys):
+    text, of_sweep = (help_of(name, 200, monkeypatch, capsys) for name in ("plan", "sweep"))
+    assert "Say what a sweep of the same options will take" in text and "Nothing is trained." in text
+    assert "Train evaluator and teacher" in of_sweep and "Train evaluator and teacher" not in text
+    assert "--plan " in of_sweep and "--plan " not in text  # understood there, too, but not listed
+    assert help_of("", 200, monkeypatch, capsys).count("Train evaluator and teacher") == 1
+
+
+def test_help_is_grouped_by_panels(monkeypatch, capsys):
+    heads = [
+        line.split()[1:-1] for line in help_of("sweep", 100, monkeypatch, capsys).splitlines() if "╭─" in line
+    ]
+    assert [" ".join(words[:-1] if words[-1].startswith("─") else words) for words in heads] == [
+        "What is searched",
+        "Budget",
+        "Student",
+        "Teacher and evaluator",
+        "Where it runs",
+        "Results and tracking",
+        "Other",
+    ]
+    text = help_of("", 100, monkeypatch, capsys)
+    assert all(f"╭─ {head} ─" in text for head in ("Search", "Data and evaluator", "Networks", "Cluster"))
+
+
+def test_the_defaults_of_the_command_line_are_those_of_the_options():
+    parameters = inspect.signature(cli.search.sweep).parameters
+    names = {"set": "set_", "objectives": "objective"}
+    given = {field: parameters[names.get(field, field)].default for field in SweepOptions.model_fields}
+    assert (
+        SweepOptions(**{field: value for field, value in given.items() if value is not None})
+        == SweepOptions()
+    )
+    assert {names.get(field, field) for field in SweepOptions.model_fields} == set(parameters)
+
+
+def test_version_says_the_version_and_imports_no_torch(tmp_path):
+    code = "import sys; from raydistill.commands.cli import main; sys.argv = ['raydistill', '--version']\n"
+    code += "try: main()\nfinally: print(sorted({'torch', 'ray', 'pandas'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"raydistill {raydistill.__version__}\n[]\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "old", "new"),
+    [
+        (("config", "--set", "judge.batch_size=8"), "judge.batch_size", "evaluator.batch_size"),
+        (("config", "--set", "judge.network.width=4"), "judge.network.width", "evaluator.network.width"),
+    ],
+)
+def test_a_config_path_by_its_old_name_is_understood_and_the_new_one_said(arguments, old, new, tmp_path):
+    done = run_apart(*arguments, cwd=tmp_path)
+    value = arguments[-1].partition("=")[2]
+    assert done.returncode == 0 and f"{new} = {value}" in done.stdout.splitlines()
+    assert done.stderr == f"raydistill: {old} is called {new} now; the old name goes with the next release\n"
+
+
+def test_an_objective_by_its_old_name_is_understood_and_the_new_one_said(tmp_path):
+    """The sweep ends at what comes after its objectives: there is none to go on with."""
+    objectives = ("--objective", "val/kd_judge:min:1", "--objective", "cost/macs:min")
+    done = run_apart("sweep", *FEW, *objectives, "--resume", cwd=tmp_path)
+    renamed, refused = done.stderr.splitlines()
+    assert done.returncode == 2 and "no sweep" in refused
+    assert renamed == (
+        "raydistill: val/kd_judge is called val/kd_evaluator now; the old name goes with the next release"
+    )
+
+
+def test_the_option_judge_is_understood_and_the_new_name_said(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for index in range(2):
+        Image.fromarray(np.full((8, 8, 3), index, np.uint8)).save(tmp_path / "pictures" / f"{index}.png")
+    arguments = (
+        "evaluate",
+        "pictures",
+        "--data",
+        "shapes",
+        "--set",
+        "data.height=8",
+        "--set",
+        "data.width=8",
+    )
+    done = run_apart(*arguments, *FEW, "--judge", "nowhere", cwd=tmp_path)
+    renamed, refused = done.stderr.splitlines()
+    assert done.returncode == 1 and "nowhere: not a readable network folder" in refused
+    assert renamed == (
+        "raydistill: --judge is called --evaluator now; the old name goes with the next release"
+    )

@@ -50,7 +50,7 @@ CONFINED = {
     "optuna": {"search.optuna_samplers"},
     "mlflow": {"sweep.tracking"},
     "torch.distributed": {"distributed"},
-    "typer": {"commands.cli"},
+    "typer": {"commands.cli", "commands.cli.options"},
     "ray": {"cluster.join", "cluster.nodes", "cluster.ray_train", "cluster.ray_tune", "cluster.runtime"},
 }
 """Framework -> the only modules that import it."""

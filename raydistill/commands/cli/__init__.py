@@ -1,0 +1,197 @@
+"""The command line: which commands there are, and how one ends.
+
+Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted. The commands are declared in the other files
+of this package, with their options and nothing else: the work, and what takes seconds to import, is in
+`raydistill.commands`.
+"""
+
+import functools
+import inspect
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from raydistill import __version__
+from raydistill.commands.cli import cluster, networks, scoring, search
+from raydistill.commands.cli.options import Plugins
+from raydistill.errors import RaydistillError, RenamedWarning
+
+SEARCH, DATA, NETWORKS, CLUSTER = "Search", "Data and evaluator", "Networks", "Cluster"
+"""Headings of `raydistill --help`."""
+
+
+class Command(NamedTuple):
+    """A command of the command line."""
+
+    name: str
+    """With its group, as it is typed: `sweep`, `data fetch`."""
+    run: Callable[..., int]
+    panel: str
+    example: str
+    """A command line that shows its use."""
+
+
+COMMANDS = (
+    Command("sweep", search.sweep, SEARCH, "raydistill sweep --trials 30 --max-macs 8e6 --max-hours 8"),
+    Command("plan", search.plan, SEARCH, "raydistill plan --trials 30 --max-macs 8e6 --max-hours 8"),
+    Command("batch", search.batch, SEARCH, "raydistill batch docs/overnight.py --plan"),
+    Command(
+        "retrain", search.retrain, SEARCH, "raydistill retrain runs/sweeps/default-001 --trial 4 --nimg 50000"
+    ),
+    Command("config", search.config, SEARCH, "raydistill config --space default --set student.batch_size=32"),
+    Command("frontier", search.frontier, SEARCH, "raydistill frontier runs/sweeps/default-001"),
+    Command("data inspect", scoring.inspect_data, DATA, "raydistill data inspect pictures.zip --num 500"),
+    Command("data fetch", scoring.fetch_data, DATA, "raydistill data fetch edges2shoes --to data"),
+    Command(
+        "evaluator train",
+        scoring.train_evaluator,
+        DATA,
+        "raydistill evaluator train --set evaluator.budget_nimg=20000",
+    ),
+    Command(
+        "evaluate",
+        scoring.evaluate,
+        DATA,
+        "raydistill evaluate runs/sweeps/default-001/trials/0004 --split test",
+    ),
+    Command(
+        "teacher import",
+        networks.import_teacher,
+        NETWORKS,
+        "raydistill teacher import latest_net_G.pth --out teacher",
+    ),
+    Command(
+        "export",
+        networks.export,
+        NETWORKS,
+        "raydistill export runs/sweeps/default-001/trials/0004 --out student.onnx",
+    ),
+    Command(
+        "latency",
+        networks.latency,
+        NETWORKS,
+        "raydistill latency runs/sweeps/default-001/trials/0004 --batch-size 16",
+    ),
+    Command("doctor", cluster.doctor, CLUSTER, "raydistill doctor --store runs"),
+)
+"""Every command, in the order of the help."""
+GROUPS = {
+    "data": ("Look at a data set of your own, or bring a public one.", DATA),
+    "evaluator": ("Train the network that scores generated pictures and gives no loss.", DATA),
+    "teacher": ("Import a generator that was trained elsewhere.", NETWORKS),
+}
+"""First word of a command of two words -> what its help says, and its heading."""
+
+
+class _Command(TyperCommand):
+    """A command whose help lists --help below the command's own options, and says no type of it."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return _restyled(super().get_help_option(ctx), panel="Other")
+
+
+class _Group(TyperGroup):
+    """The command line, or a group of commands."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        return _restyled(super().get_help_option(ctx), panel=None)
+
+
+def _restyled(help_option: Any, panel: str | None) -> Any:
+    if help_option is not None:
+        help_option.rich_help_panel, help_option.metavar = panel, ""
+    return help_option
+
+
+app = typer.Typer(cls=_Group, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"raydistill {__version__}")
+        raise typer.Exit
+
+
+@app.callback(no_args_is_help=True)
+def _about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            metavar="",
+            help="Print the version and exit.",
+            callback=_say_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    """Compress GAN generators by distillation: the Pareto front of students, quality against cost.
+
+    Every command has a --help. Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted.
+    """
+
+
+def _callback(run: Callable[..., int]) -> Callable[..., None]:
+    """What typer calls for a command: it has the option --plugin, too, and ends with the exit code of `run`.
+
+    Plug-ins are imported before the command runs.
+    """
+
+    @functools.wraps(run)
+    def wrapped(*args: Any, plugin: list[str] | None = None, **given: Any) -> None:
+        if plugin:
+            from raydistill import plugins
+
+            plugins.load(plugin)
+        raise typer.Exit(run(*args, **given))
+
+    own = inspect.signature(run).parameters.values()
+    option = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugins)
+    wrapped.__signature__ = inspect.Signature([*own, option])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {each.name: each.annotation for each in (*own, option)}
+    return wrapped
+
+
+def _help_of(run: Callable[..., int]) -> str:
+    """The docstring with a line a paragraph: typer itself unfolds the first one only."""
+    paragraphs = (inspect.getdoc(run) or "").split("\n\n")
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
+
+
+def _register() -> None:
+    """Makes typer's groups and commands of GROUPS and COMMANDS."""
+    groups = {}
+    for name, (text, panel) in GROUPS.items():
+        groups[name] = typer.Typer(cls=_Group, no_args_is_help=True, help=text)
+        app.add_typer(groups[name], name=name, rich_help_panel=panel)
+    for command in COMMANDS:
+        *group, name = command.name.split()
+        register = (groups[group[0]] if group else app).command(
+            name,
+            cls=_Command,
+            help=_help_of(command.run),
+            epilog=f"Example:\n{command.example}",
+            rich_help_panel=None if group else command.panel,
+        )
+        register(_callback(command.run))
+
+
+_register()
+
+
+def main() -> None:
+    """Runs the command line; errors of ours end in one message and their exit code."""
+    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("default", category=RenamedWarning)
+    warnings.formatwarning = lambda message, *place, **more: f"raydistill: {message}\n"
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    try:
+        app()
+    except RaydistillError as error:
+        typer.echo(f"raydistill: {error}", err=True)
+        sys.exit(error.exit_code)
