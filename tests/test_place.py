@@ -215,3 +215,9 @@ def test_a_second_sweep_on_this_machine_is_not_taken_for_the_first(tmp_path, mon
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=200)
     assert done.stdout == "True\n", done.stdout + done.stderr
     assert not list(Path(os.environ["RAY_TMPDIR"]).iterdir())
+
+
+def test_placing_needs_no_ray():
+    code = "import sys, raydistill.cluster.placement; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,4 +1,7 @@
-"""Joining a Ray cluster that is there. Ray alone waits up to minutes where it may not, and ends in a traceback."""
+"""Joining a Ray cluster that runs already.
+
+Ray alone waits up to minutes where that is impossible, and ends in a traceback.
+"""
 
 import logging
 import os
@@ -11,15 +14,17 @@ from ray._private.services import canonicalize_bootstrap_address
 from raydistill.errors import ConfigError
 
 _JOIN_SEC = 5
-"""How long the head may take to answer a new connection."""
+"""Seconds that the head may take to answer a new connection."""
 _TOKEN_HELP = (
-    "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the cluster's token (default ~/.ray/auth_token), as on its head; "
-    "RAY_AUTH_MODE=disabled only where the head has it, too"
+    "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the cluster's token "
+    "(default ~/.ray/auth_token), as on its head; RAY_AUTH_MODE=disabled only where the head has it, too"
 )
 
 
 def join_ray(given: str) -> None:
-    """`ray.init` on the cluster at `given`: HEAD:PORT, or auto. Known within seconds, whatever is wrong.
+    """Joins the cluster at the address `given`, or says within seconds why that is impossible.
+
+    `given`: HEAD:PORT, or "auto" for the cluster that was started last on this machine.
 
     Raises:
         ConfigError: not the address of a cluster, nobody answers there, or the cluster refuses the token.
@@ -27,22 +32,21 @@ def join_ray(given: str) -> None:
     where = f"RAY_ADDRESS={given}"
     if "://" in given:
         raise ConfigError(
-            f"{where}: a sweep joins its cluster from one of the cluster's machines; give HEAD:6379, or auto on the head"
+            f"{where}: a sweep joins its cluster from one of the cluster's machines; "
+            "give HEAD:6379, or auto on the head"
         )
     try:
-        address = (
-            canonicalize_bootstrap_address(given) or given
-        )  # "auto": the cluster that was started last on this machine
+        address = canonicalize_bootstrap_address(given) or given
         with init_grpc_channel(address) as channel:
             grpc.channel_ready_future(channel).result(timeout=_JOIN_SEC)  # Ray itself would wait for minutes
     except (grpc.FutureTimeoutError, OSError, ValueError) as error:
         reason = str(error) or f"nothing in {_JOIN_SEC} s at {address}"
         raise ConfigError(
-            f"{where}: no Ray cluster answers there ({reason}); start it, give HEAD:6379, or unset RAY_ADDRESS"
+            f"{where}: no Ray cluster answers there ({reason}); "
+            "start it, give HEAD:6379, or unset RAY_ADDRESS"
         ) from error
-    os.environ.setdefault(
-        "RAY_gcs_server_port_wait_time_s", "2"
-    )  # tries, a second and a line of Ray's log each; its default is 20
+    # The number of Ray's attempts, each of a second and with a line of its log; its default is 20.
+    os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except ray.exceptions.AuthenticationError as error:

@@ -1,4 +1,4 @@
-"""Every node of the cluster: run a plain function on each, and what must be the same on all of them."""
+"""Every node of the cluster: runs a plain function on each, and compares what must be the same on all."""
 
 import hashlib
 import importlib.metadata
@@ -16,37 +16,40 @@ from raydistill.errors import ConfigError
 
 _SOURCE = Path(raydistill.__file__).parent
 PACKAGES = ("torch", "ray", "optuna", "mlflow", "raydistill")
+"""Packages whose versions `versions` gives, beside that of Python."""
 MUST_MATCH = ("python", "torch", "ray", "raydistill")
-"""What runs in workers. Optuna and MLflow run in the driver alone."""
+"""What runs in workers, and must have one version everywhere. Optuna and MLflow run in the driver alone."""
 
 
 class Answer(NamedTuple):
-    """What one node said."""
+    """What one node answered."""
 
     node: str
-    """Host name, address and the start of Ray's id, for messages."""
+    """Host name, address and the first characters of Ray's id of the node, for messages."""
     node_id: str
+    """Ray's id of the node."""
     value: Any
     """What the function returned; None where it failed."""
     error: str
     """Why there is no value; "" where there is one."""
     num_gpus: int = 0
-    """What Ray was told of."""
+    """GPUs that Ray was told of when it started on the node."""
 
 
 def on_every_node(function: Callable[..., Any], *args: Any, timeout_sec: float = 60.0) -> list[Answer]:
-    """`function(*args)` in a process on every alive node at once, the driver's node first. It reserves no CPU, so a full node answers too.
+    """Runs `function(*args)` in a process on every alive node at once; the answers begin with the driver's
+    node.
 
-    A node that raises, or has not answered after `timeout_sec`, answers with an error: nothing is raised here.
+    No CPU is reserved, so a node that is full answers, too. A node where the function raises, or that has not
+    answered after `timeout_sec` seconds, answers with an error: nothing is raised here.
     """
     here = ray.get_runtime_context().get_node_id()
     alive = sorted(
         (node for node in ray.nodes() if node["Alive"]),
         key=lambda node: (node["NodeID"] != here, node["NodeName"]),
     )
-    task = ray.remote(num_cpus=0, max_retries=1)(
-        function
-    )  # once more, should it meet a worker that an earlier question's end is killing
+    # It is tried twice: the first time it may meet a worker that the end of an earlier question is killing.
+    task = ray.remote(num_cpus=0, max_retries=1)(function)
     pending = {}
     for node in alive:
         affinity = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -68,20 +71,24 @@ def on_every_node(function: Callable[..., Any], *args: Any, timeout_sec: float =
 
 
 def cluster_address() -> str:
-    """host:port of the cluster's control service; every server of the cluster has it on its command line."""
+    """host:port of the cluster's control service. Every server of the cluster has it on its command line."""
     return str(ray.get_runtime_context().gcs_address)
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that matter, in the process that calls; "absent" where one is not installed."""
-    found = {"python": platform.python_version()}
+    """Versions of Python and of PACKAGES in the process that calls; "absent" where a package is not
+    installed.
+
+    That of raydistill has the digest of its source, too.
+    """
+    by_name = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            by_name[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            found[name] = "absent"
-    found["raydistill"] += f" (code {code_digest()})"
-    return found
+            by_name[name] = "absent"
+    by_name["raydistill"] += f" (code {code_digest()})"
+    return by_name
 
 
 def code_digest() -> str:
@@ -95,7 +102,11 @@ def code_digest() -> str:
 def differences(expected: Mapping[str, str], answers: Sequence[Answer]) -> list[tuple[str, str, str]]:
     """(node, package, what differs) for every package whose version on a node is not the driver's.
 
-    A build's own suffix ("+cpu", "+cu130") and Python's patch number do not count: the same code runs.
+    The suffix of a build ("+cpu", "+cu130") and Python's patch number do not count: the same code runs.
+
+    Args:
+        expected: versions in the driver.
+        answers: what `versions` returned on the nodes.
     """
     out = []
     for answer in answers:
@@ -110,30 +121,33 @@ def differences(expected: Mapping[str, str], answers: Sequence[Answer]) -> list[
 
 
 def require_same_versions() -> None:
-    """Raises ConfigError with the list, where a node would run other code than the driver."""
-    found = differences(versions(), on_every_node(versions))
-    if wrong := [f"{node}: {what}" for node, name, what in found if name in MUST_MATCH]:
+    """Raises ConfigError, with the whole list, where a node would run other code than the driver."""
+    everything = differences(versions(), on_every_node(versions))
+    if wrong := [f"{node}: {what}" for node, name, what in everything if name in MUST_MATCH]:
         raise ConfigError(
-            f"the nodes of the cluster differ in {', '.join(MUST_MATCH)}: {'; '.join(wrong)}. Install the same versions on every node; "
-            "`raydistill doctor` shows all"
+            f"the nodes of the cluster differ in {', '.join(MUST_MATCH)}: {'; '.join(wrong)}. "
+            "Install the same versions on every node; `raydistill doctor` shows all"
         )
 
 
 def require_plugins(shipped: str) -> None:
-    """Raises ConfigError with the list, where a plug-in of the driver cannot be imported on a node."""
+    """Raises ConfigError, with the whole list, where a plug-in of the driver cannot be imported on a node.
+
+    `shipped`: the driver's plug-ins as JSON, see `plugins.shipped`.
+    """
     from raydistill import plugins  # it imports torch, which a node that is asked for its versions need not
 
-    if json.loads(shipped) and (
-        wrong := [
-            f"{node.node}: {node.error}" for node in on_every_node(plugins.take_in, shipped) if node.error
-        ]
-    ):
+    if not json.loads(shipped):
+        return
+    answers = on_every_node(plugins.take_in, shipped)
+    if wrong := [f"{answer.node}: {answer.error}" for answer in answers if answer.error]:
         raise ConfigError(
             f"a plug-in cannot be imported on every node: {'; '.join(wrong)}. Install there what it imports"
         )
 
 
 def _comparable(name: str, version: str) -> str:
+    """The part of a version that must be the same."""
     if name == "python":
         return ".".join(version.split(".")[:2])
     return version if name == "raydistill" else version.split("+")[0]

@@ -1,8 +1,10 @@
-"""Where work runs: Ray itself, what its nodes have, and how many trials fit on them at once.
+"""Where work runs: which workers each stage of a sweep has, and how many trials fit on the nodes at once.
 
-`place` is a pure function of the nodes. Ray Train reserves the workers of a trial in one piece or not at all, so two half-started trials
-cannot hold what each other wait for; but a trial's own process runs before its workers do. The number of trials is such that all their
-workers fit wherever those processes were put.
+Everything here is a pure function of the nodes and the options; Ray is asked and started in `runtime`.
+
+Ray Train reserves the workers of a trial in one piece or not at all, so two half-started trials cannot hold
+what the other one waits for. But a trial's own process runs before its workers do. Therefore the number of
+trials is such that all their workers fit wherever those processes were put.
 """
 
 import math
@@ -14,20 +16,22 @@ from raydistill.errors import ConfigError
 from raydistill.planning.plan import RECHECK_WORKERS, TEACHER_WORKERS
 
 DRIVER_CPUS = 0.001
-"""What a trial's own process takes where Ray Train's workers do the work: Ray refuses 0."""
+"""CPUs that a trial's own process reserves where Ray Train's workers do the work. Ray refuses 0."""
 _WORKER_SHARE = 0.9
-"""Of its CPUs a worker of Ray Train reserves so much; the rest has room for the trials' own processes."""
+"""Share of its CPUs that a worker of Ray Train reserves; the rest is room for the trials' own processes."""
 _USABLE_GPU = 0.9
-"""Share of a GPU's memory that trials are packed into: allocators fragment."""
+"""Share of a GPU's memory that trials are packed into, because allocators fragment it."""
 _MOST_TRIALS_PER_GPU = 4
 
 
 class Node(NamedTuple):
+    """What one machine of the cluster has."""
+
     address: str
     cpus: float
     gpus: float = 0.0
     gpu_bytes: int = 0
-    """Memory of its smallest GPU; 0: not known."""
+    """Memory of its smallest GPU in bytes; 0 where it is not known."""
 
     def __str__(self) -> str:
         return f"{self.address}: {self.cpus:g} CPUs, {self.gpus:g} GPUs"
@@ -38,55 +42,56 @@ class Group(NamedTuple):
 
     workers: int
     cpus: float
-    """Of each worker."""
+    """CPUs of each worker."""
     gpus: float = 0.0
-    """Of each worker; a fraction is part of one GPU."""
+    """GPUs of each worker; a fraction is a part of one GPU."""
 
     def __str__(self) -> str:
         return f"{self.workers} x ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
 
 
 class Placement(NamedTuple):
-    """How student trials are placed."""
+    """How the trials of students are placed."""
 
     inline: bool
-    """The training function runs in a reused Tune actor; else in the workers of a TorchTrainer."""
+    """True: a trial is trained in a reused Tune actor. False: by the workers of a TorchTrainer."""
     group: Group
-    """A trial's workers; inline: the one actor."""
+    """A trial's workers; the one actor where trials run inline."""
     max_concurrent: int
+    """Trials at a time."""
 
     @property
     def trial_cpus(self) -> float:
-        """What Tune reserves for a trial's own process."""
+        """CPUs that Ray Tune reserves for a trial's own process."""
         return self.group.cpus if self.inline else DRIVER_CPUS
 
 
 class Placements(NamedTuple):
-    """Every stage of a sweep."""
+    """How every stage of a sweep is placed."""
 
     stages: Group
-    """Evaluator and teacher."""
+    """Workers that train the evaluator, then the teacher."""
     trials: Placement
     recheck: Group
+    """Workers that train one front member again."""
 
 
 # ---- what fits ---------------------------------------------------------------------------------------------
 
 
 def place_stages(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[], int]) -> Placements:
-    """Evaluator and teacher, trials and recheck on these nodes.
+    """Places evaluator and teacher, trials and recheck on the nodes.
 
     Args:
-        trial_bytes: predicts the GPU memory of a worker of the most expensive trial; called where the memory of a GPU decides.
+        trial_bytes: predicts the GPU memory, in bytes, of a worker of the most expensive trial. It is called
+            only where the memory of a GPU decides.
 
     Raises:
         ConfigError: a stage does not fit; the message has the arithmetic.
     """
     inline = options.executor == "inline" or (options.executor == "auto" and options.workers_per_trial == 1)
-    gpus = _gpus_per_worker(nodes, options, trial_bytes)
-    group = Group(
-        options.workers_per_trial, options.cpus_per_worker * (1.0 if inline else _WORKER_SHARE), gpus
-    )
+    cpus = options.cpus_per_worker * (1.0 if inline else _WORKER_SHARE)
+    group = Group(options.workers_per_trial, cpus, _gpus_per_worker(nodes, options, trial_bytes))
     driver_cpus = 0.0 if inline else DRIVER_CPUS
     fits = groups_at_once(nodes, group, driver_cpus)
     if fits < 1:
@@ -102,17 +107,22 @@ def place_stages(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Call
 
 
 def why(nodes: Sequence[Node], options: SweepOptions, placement: Placement) -> str:
-    """What decides how many trials run at a time."""
+    """What decides how many trials run at a time, as the end of a sentence that begins with "because"."""
     group, driver_cpus = placement.group, 0.0 if placement.inline else DRIVER_CPUS
     fits = groups_at_once(nodes, group, driver_cpus)
-    room = f"{fits} x {group} fit on {_listed(nodes)}"
+    room = f"{fits} x {group} fit on {listed(nodes)}"
     if placement.max_concurrent < fits:
         return f"of --max-concurrent {options.max_concurrent}, though {room}"
-    return f"{room}{'; the share of a GPU is by predicted memory' if 0 < group.gpus < 1 and options.gpus_per_worker is None else ''}"
+    if options.gpus_per_worker is None and 0 < group.gpus < 1:
+        return f"{room}; the share of a GPU is by predicted memory"
+    return room
 
 
 def groups_at_once(nodes: Sequence[Node], group: Group, driver_cpus: float = 0.0) -> int:
-    """The largest k such that k groups fit, with the k drivers, of so many CPUs each, on any node: a worker fits on one node whole."""
+    """The largest k such that k groups fit, wherever their k drivers of `driver_cpus` CPUs each are put.
+
+    A worker must fit on one node; the workers of a group may be on several.
+    """
     best = sum(workers_on(node, group) for node in nodes) // group.workers
     for number in range(best, 0, -1):
         room = sum(workers_on(node._replace(cpus=node.cpus - number * driver_cpus), group) for node in nodes)
@@ -122,20 +132,22 @@ def groups_at_once(nodes: Sequence[Node], group: Group, driver_cpus: float = 0.0
 
 
 def workers_on(node: Node, group: Group) -> int:
-    """How many workers of `group` fit on one node. A fraction of a GPU lies on one GPU: 0.4 fits twice on each, never five times on two."""
+    """How many workers of `group` fit on one node.
+
+    A fraction of a GPU lies on one GPU: a share of 0.4 fits twice on each, so never five times on two.
+    """
     by_cpus = math.floor(node.cpus / group.cpus + 1e-9)
     if group.gpus == 0:
         return max(0, by_cpus)
-    by_gpus = (
-        int(node.gpus) * math.floor(1 / group.gpus + 1e-9)
-        if group.gpus <= 1
-        else math.floor(node.gpus / group.gpus + 1e-9)
-    )
+    if group.gpus <= 1:
+        by_gpus = int(node.gpus) * math.floor(1 / group.gpus + 1e-9)
+    else:
+        by_gpus = math.floor(node.gpus / group.gpus + 1e-9)
     return max(0, min(by_cpus, by_gpus))
 
 
 def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[], int]) -> float:
-    """GPUs of each worker of a trial: as asked for, else so many trials a GPU as its memory is predicted to hold."""
+    """GPUs of each worker of a trial: as asked for, else the share of one that its predicted memory needs."""
     with_gpus = [node for node in nodes if node.gpus >= 1]
     smallest = min((node.gpu_bytes for node in with_gpus), default=0)
     asked, usable = options.gpus_per_worker, int(smallest * _USABLE_GPU)
@@ -143,7 +155,8 @@ def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, trial_bytes: 
         return 0.0
     if not with_gpus:
         raise ConfigError(
-            f"--gpus-per-worker {asked:g}: no node has a GPU ({_listed(nodes)}); leave the option out or add a node with GPUs"
+            f"--gpus-per-worker {asked:g}: no node has a GPU ({listed(nodes)}); "
+            "leave the option out or add a node with GPUs"
         )
     if not smallest or (asked is not None and asked >= 1):
         return 1.0 if asked is None else asked
@@ -152,83 +165,72 @@ def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, trial_bytes: 
     if asked is not None:
         if usable < needed / asked:
             raise ConfigError(
-                f"--gpus-per-worker {asked:g}: {memory}, {asked:g} of the usable {usable / 2**30:.2f} GiB of the smallest GPU is "
-                f"{asked * usable / 2**30:.2f} GiB; give a larger share or a smaller student.batch_size"
+                f"--gpus-per-worker {asked:g}: {memory}, {asked:g} of the usable {usable / 2**30:.2f} GiB of "
+                f"the smallest GPU is {asked * usable / 2**30:.2f} GiB; give a larger share or a smaller "
+                "student.batch_size"
             )
         return asked
     if needed > usable:
         raise ConfigError(
-            f"student.batch_size: {memory}, the smallest GPU has {usable / 2**30:.2f} GiB to use; give a smaller batch or more "
-            "--workers-per-trial, or train on CPUs with --gpus-per-worker 0"
+            f"student.batch_size: {memory}, the smallest GPU has {usable / 2**30:.2f} GiB to use; "
+            "give a smaller batch or more --workers-per-trial, or train on CPUs with --gpus-per-worker 0"
         )
     if options.workers_per_trial > 1:
-        return 1.0  # nccl wants a GPU of its own for each worker of a group
+        return 1.0  # nccl needs a GPU of its own for each worker of a group
     return 1.0 / min(_MOST_TRIALS_PER_GPU, usable // needed)
 
 
 def _stages(nodes: Sequence[Node], options: SweepOptions) -> Group:
-    """Evaluator and teacher: nothing else runs then."""
-    gpus = (
-        (1.0 if any(node.gpus >= 1 for node in nodes) else 0.0)
-        if options.teacher_gpus is None
-        else options.teacher_gpus
-    )
-    if gpus and not any(node.gpus >= 1 for node in nodes):
+    """Workers of evaluator and teacher. Nothing else runs while they are trained."""
+    has_gpu = any(node.gpus >= 1 for node in nodes)
+    gpus = float(has_gpu) if options.teacher_gpus is None else options.teacher_gpus
+    if gpus and not has_gpu:
         raise ConfigError(
-            f"--teacher-gpus {gpus:g}: no node has a GPU ({_listed(nodes)}); leave the option out or add a node with GPUs"
+            f"--teacher-gpus {gpus:g}: no node has a GPU ({listed(nodes)}); "
+            "leave the option out or add a node with GPUs"
         )
     if options.teacher_workers is None:
-        return next(
-            (group for n in (TEACHER_WORKERS, 1) if groups_at_once(nodes, group := Group(n, 1.0, gpus))),
-            Group(1, 1.0, gpus),
-        )
+        several = Group(TEACHER_WORKERS, 1.0, gpus)
+        return several if groups_at_once(nodes, several) else several._replace(workers=1)
     group = Group(options.teacher_workers, 1.0, gpus)
     if not groups_at_once(nodes, group):
-        hint = (
-            "use fewer workers, or share GPUs with --teacher-gpus 0.5"
-            if gpus
-            else "use fewer workers or more machines"
-        )
-        raise _does_not_fit(
-            nodes, group, 0.0, f"--teacher-workers {options.teacher_workers}: the teacher", hint
-        )
+        shared = "use fewer workers, or share GPUs with --teacher-gpus 0.5"
+        hint = shared if gpus else "use fewer workers or more machines"
+        what = f"--teacher-workers {options.teacher_workers}: the teacher"
+        raise _does_not_fit(nodes, group, 0.0, what, hint)
     return group
 
 
 def _recheck(nodes: Sequence[Node], trial: Group) -> Group:
-    """The largest share of each worker, up to a trial's, at which the recheck's workers fit: there may be one CPU or GPU only."""
+    """Workers of the recheck: each has what a worker of a trial has, or a half or fourth where that fits.
+
+    There may be a single CPU or GPU for all of them.
+    """
     for parts in (1, 2, 4):
-        group = Group(
-            RECHECK_WORKERS,
-            trial.cpus / parts,
-            trial.gpus if trial.gpus == 0 else min(trial.gpus, 1.0) / parts,
-        )
+        gpus = min(trial.gpus, 1.0) / parts
+        group = Group(RECHECK_WORKERS, trial.cpus / parts, gpus)
         if groups_at_once(nodes, group):
             return group
-    raise _does_not_fit(
-        nodes,
-        group,
-        0.0,
-        "the recheck of a front member",
-        "add a machine, or give a smaller --cpus-per-worker",
-    )
+    hint = "add a machine, or give a smaller --cpus-per-worker"
+    raise _does_not_fit(nodes, group, 0.0, "the recheck of a front member", hint)
 
 
 def _does_not_fit(
     nodes: Sequence[Node], group: Group, driver_cpus: float, what: str, hint: str
 ) -> ConfigError:
+    """The error that says what does not fit, with the arithmetic of each node."""
+    beside_driver = [node._replace(cpus=node.cpus - driver_cpus) for node in nodes]
     room = ", ".join(
-        f"{node} -> {workers_on(node._replace(cpus=node.cpus - driver_cpus), group)} of them"
-        for node in nodes
+        f"{node} -> {workers_on(free, group)} of them"
+        for node, free in zip(nodes, beside_driver, strict=True)
     )
     driver = f" and {driver_cpus:g} CPUs for its own process" if driver_cpus else ""
     return ConfigError(
-        f"{what} needs {group}{driver}; each worker must fit on one node: {room or 'no node is alive'}; {hint}"
+        f"{what} needs {group}{driver}; each worker must fit on one node: "
+        f"{room or 'no node is alive'}; {hint}"
     )
 
 
-def _listed(nodes: Sequence[Node]) -> str:
+def listed(nodes: Sequence[Node]) -> str:
+    """The nodes with what they have, for messages."""
     return "; ".join(str(node) for node in nodes) or "no node is alive"
-
-
-# ---- the nodes ---------------------------------------------------------------------------------------------

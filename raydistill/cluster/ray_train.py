@@ -34,7 +34,16 @@ def train_stages_sharded(
     group: Group,
     watch: Callable[[], None],
 ) -> None:
-    """`train_stages` by a TorchTrainer; the caller finds the results in the cache. `watch` is called every two seconds meanwhile."""
+    """Runs `train_stages` on the workers of `group`, by a TorchTrainer. Its results are in the cache then.
+
+    Args:
+        cache: folder of evaluators and teachers in the store.
+        outputs_gb: the teacher's outputs are stored where they need no more, in GiB.
+        watch: called every two seconds meanwhile; what it raises ends the wait.
+
+    Raises:
+        RunError: Ray Train gave up.
+    """
     config: dict[str, Any] = {"experiment": experiment.model_dump_json(), "data": data.model_dump_json()}
     config |= {"cache": str(cache), "outputs_gb": outputs_gb}
     _fit(_stages_loop, config, cache / "ray", group, watch=watch)
@@ -43,7 +52,11 @@ def train_stages_sharded(
 def perform_sharded(
     job: Job, folder: Path, group: Group, watch: Callable[[], None] = lambda: None, *, in_tune: bool = False
 ) -> None:
-    """`perform` on the workers of `group`, by a TorchTrainer. `in_tune`: pass the workers' reports on to Ray Tune.
+    """Runs `perform` on the workers of `group`, by a TorchTrainer. Its result is in `folder` then.
+
+    Args:
+        watch: called every two seconds meanwhile; what it raises ends the wait.
+        in_tune: whether this is a trial of Ray Tune, which the workers' reports are passed on to.
 
     Raises:
         RunError: Ray Train gave up, or there is no result.
@@ -63,10 +76,8 @@ def _trial_loop(config: dict[str, Any]) -> None:
 
 def _stages_loop(config: dict[str, Any]) -> None:
     _set_up_worker(config)
-    experiment, data = (
-        Experiment.model_validate_json(config["experiment"]),
-        Stored.model_validate_json(config["data"]),
-    )
+    experiment = Experiment.model_validate_json(config["experiment"])
+    data = Stored.model_validate_json(config["data"])
     train_stages(experiment, data, Path(config["cache"]), _report_to_train, config["outputs_gb"])
 
 
@@ -78,15 +89,17 @@ def _set_up_worker(config: dict[str, Any]) -> None:
 
 
 def set_up_process(group: Group) -> None:
-    """Threads and GPUs of a process that trains: no more than it was given; and not the kernels of every width that it ever trained."""
-    os.environ.setdefault(
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"
-    )  # a training has some hundred; of 1,024, the default, a MiB each
+    """Limits a process that trains to the threads and GPUs of a worker of `group`.
+
+    It also lets it keep fewer compiled kernels, as it may train students of many widths.
+    """
+    # A training has some hundred kernels. Of the default, 1,024, each takes about a MiB.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
     torch.set_num_threads(max(1, math.ceil(group.cpus - 1e-9)))
     if group.gpus == 0:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from who asked for none
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray hides no GPU from a process that asked for none
     elif group.gpus < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(group.gpus)  # who needs more fails alone
+        torch.cuda.set_per_process_memory_fraction(group.gpus)  # a process that needs more fails alone
 
 
 def _report_to_train(numbers: dict[str, Any]) -> None:
@@ -101,17 +114,22 @@ def _fit(
     callbacks: Sequence[UserCallback] = (),
     watch: Callable[[], None] = lambda: None,
 ) -> None:
+    """Runs `loop(config)` on every worker of `group`. `storage`: folder that Ray Train writes to.
+
+    Raises:
+        RunError: it failed twice.
+    """
     use_gpu = group.gpus > 0
     resources = {"CPU": group.cpus, "GPU": group.gpus} if use_gpu else {"CPU": group.cpus}
     # nccl refuses two workers on one GPU; gloo takes tensors of either device.
-    nccl = use_gpu and (group.workers == 1 or group.gpus >= 1)
+    with_nccl = use_gpu and (group.workers == 1 or group.gpus >= 1)
     trainer = TorchTrainer(
         loop,
         train_loop_config=config | {"group": list(group), "plugins": plugins.shipped()},
         scaling_config=ScalingConfig(
             num_workers=group.workers, use_gpu=use_gpu, resources_per_worker=resources
         ),
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if nccl else "gloo"),
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if with_nccl else "gloo"),
         run_config=RunConfig(
             name=time.strftime("attempt-%Y-%m-%d-%H-%M-%S"),
             failure_config=FailureConfig(max_failures=1),
@@ -119,7 +137,7 @@ def _fit(
             **remote.ray_storage(storage),
         ),
     )
-    # On the main thread Ray Train would replace the handler of Ctrl-C, for good; in a thread of its own it leaves it alone.
+    # On the main thread Ray Train would replace the handler of Ctrl-C for good; in another it does not.
     pool = ThreadPoolExecutor(1)
     try:
         fit = pool.submit(trainer.fit)
@@ -127,9 +145,8 @@ def _fit(
             watch()
         fit.result()
     except TrainingFailedError as error:
-        raise RunError(
-            f"{storage.parent}: Ray Train gave up: {_cause(error)}; see log.txt and {storage}"
-        ) from error
+        message = f"{storage.parent}: Ray Train gave up: {_cause(error)}; see log.txt and {storage}"
+        raise RunError(message) from error
     finally:
         pool.shutdown(wait=False)
 

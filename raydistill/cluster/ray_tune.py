@@ -1,4 +1,7 @@
-"""Ray Tune: asks for trials one at a time, runs them where they fit, tells how they ended. Its own snapshots are never read."""
+"""Ray Tune: asks for trials one at a time, runs each where it fits, and tells how it ended.
+
+Its own snapshots are never read: the ledger is the truth.
+"""
 
 import logging
 import traceback
@@ -20,6 +23,9 @@ from raydistill.trials.ledger import Trial
 from raydistill.trials.run_job import perform
 
 Numbers = dict[str, float]
+"""What a trial reports at an evaluation: name -> number, and "nimg", the images it was trained on so far."""
+_LOST_PROCESSES = 2
+"""So many times a trial starts again, from its checkpoint, after its process or its node was lost."""
 
 
 def run_trials(
@@ -34,23 +40,27 @@ def run_trials(
     placement: Placement,
     storage: Path,
 ) -> None:
-    """Runs up to `num_trials` trials; returns when all have ended. The callbacks are called on this thread, one at a time.
+    """Runs up to `num_trials` trials, and returns when all have ended.
+
+    The callbacks are called on this thread, one at a time. What one of them raises ends the trials.
 
     Args:
-        next_trial: the next trial to run; None: there is none.
-        reported: an evaluation of a running trial.
-        ended: a trial ended, with or without a result in its folder; True: because `should_stop` said so.
+        next_trial: gives the next trial to run; None: there is none.
+        reported: is given each evaluation of a running trial.
+        ended: is given each trial that has ended, with or without a result in its folder, and whether it
+            ended because `should_stop` said so.
         should_stop: asked after each evaluation of a running trial but its last, which has a result by then.
-        watch: called several times a second; what it raises ends all trials.
+        watch: called several times a second; what it raises ends all trials at once.
+        folder_of: the folder of a trial.
+        placement: resources of each trial, and how many run at a time.
+        storage: folder that Ray Tune writes to.
     """
-    logging.getLogger("ray.tune.execution.tune_controller").setLevel(
-        logging.CRITICAL
-    )  # failures are told from the ledger, in one line
+    # Failures are told from the ledger, in one line.
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     source = _Source(next_trial, ended, folder_of, placement)
+    resources = {"cpu": placement.trial_cpus, "gpu": placement.group.gpus if placement.inline else 0}
     tuner = tune.Tuner(
-        tune.with_resources(
-            _trainable, {"cpu": placement.trial_cpus, "gpu": placement.group.gpus if placement.inline else 0}
-        ),
+        tune.with_resources(_trainable, resources),
         tune_config=tune.TuneConfig(
             search_alg=source,
             scheduler=_Stops(source, should_stop),
@@ -75,12 +85,8 @@ def run_trials(
         raise source.failure
 
 
-_LOST_PROCESSES = 2
-"""So often a trial starts again, from its checkpoint, when its process or node was lost."""
-
-
 class _Source(Searcher):
-    """Hands the ledger's trials to Tune."""
+    """Hands the ledger's trials to Ray Tune, as if they came from a search algorithm of its own."""
 
     def __init__(
         self,
@@ -89,14 +95,17 @@ class _Source(Searcher):
         folder_of: Callable[[Trial], Path],
         placement: Placement,
     ):
-        super().__init__(metric="nimg", mode="max")  # Tune wants one; nothing reads it
+        super().__init__(metric="nimg", mode="max")  # Ray Tune demands a metric; nothing reads it
         self.next_trial, self.ended, self.folder_of, self.placement = next_trial, ended, folder_of, placement
         self.running: dict[str, Trial] = {}
+        """Tune's trial id -> our trial."""
         self.stopped: set[str] = set()
+        """Tune's ids of the trials that `should_stop` ended."""
         self.failure: Exception | None = None
-        """What a callback raised first. Tune would take it for the trial's failure; it ends the sweep instead, with its own message."""
+        """What a callback raised first. It ends the sweep; Tune would take it for a failure of the trial."""
 
     def guarded(self, call: Callable[..., Any], *args: Any) -> Any:
+        """What the callback returns; None where it, or one before it, has raised: see `failure`."""
         if self.failure is None:
             try:
                 return call(*args)
@@ -133,7 +142,7 @@ class _Source(Searcher):
 
 
 class _Stops(FIFOScheduler):
-    """Ends the trials that `should_stop` names."""
+    """Ends a trial early where `should_stop` says so."""
 
     def __init__(self, source: _Source, should_stop: Callable[[Trial, Numbers], bool]):
         super().__init__()
@@ -151,6 +160,8 @@ class _Stops(FIFOScheduler):
 
 
 class _Reports(tune.Callback):
+    """Passes evaluations on, and calls `watch`."""
+
     def __init__(
         self, source: _Source, reported: Callable[[Trial, Numbers], None], watch: Callable[[], None]
     ):
@@ -167,20 +178,20 @@ class _Reports(tune.Callback):
             self.watch()
         except Exception as error:
             self.source.failure = self.source.failure or error
-            raise  # a running trial would wait for ever: not after it has ended, as other failures do, but now
+            raise  # at once: other failures wait for the trial's end, and one without a node may have none
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
 def _ours(result: dict[str, Any]) -> Numbers:
-    """The numbers of an evaluation; empty for Tune's own reports."""
+    """The numbers of an evaluation out of a report of Tune's; empty where it is one of Tune's own."""
     numbers = {name: value for name, value in result.items() if "/" in name or name == "nimg"}
     return numbers if "nimg" in numbers else {}
 
 
 def _trainable(config: dict[str, Any]) -> None:
-    """One trial, in a reused Tune actor."""
+    """One trial, in a Tune actor that may run others after it."""
     plugins.take_in(config["plugins"])
     job, folder = Job.model_validate_json(config["job"]), Path(config["folder"])
     placement: Placement = config["placement"]
@@ -196,4 +207,4 @@ def _trainable(config: dict[str, Any]) -> None:
         remote.push(folder)
         if placement.inline or not isinstance(error, RunError):
             raise
-        # Ray Train has tried again already. Without a result the trial is a failure.
+        # Ray Train has tried it again already. A trial without a result counts as failed.

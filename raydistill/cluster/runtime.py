@@ -1,4 +1,4 @@
-"""Ray itself: started or joined, its nodes, and the wait for a node that was lost."""
+"""Ray itself: how it is started or joined, what its nodes have, and the wait for a node that was lost."""
 
 import logging
 import math
@@ -17,49 +17,48 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raydistill import ray_address
 from raydistill.cluster import join
-from raydistill.cluster.placement import Group, Node, _listed, groups_at_once
+from raydistill.cluster.placement import Group, Node, groups_at_once, listed
 from raydistill.errors import RunError, StoreError
 from raydistill.records import remote
 
 _PROBE_SEC = 60.0
-
-
-_TEMPORARY = "RAY_TMPDIR"
-
-
-_OWN_FOLDERS: list[tuple[Path, str | None]] = []
-"""The temporary folder of the embedded Ray that runs, with what `_TEMPORARY` was before."""
-
-
+"""Seconds that the nodes have to answer whether they see the results folder."""
 _LOOK_SEC = 2.0
+"""Seconds between two looks for lost nodes."""
+_TEMPORARY = "RAY_TMPDIR"
+_OWN_FOLDERS: list[tuple[Path, str | None]] = []
+"""The temporary folder of the embedded Ray that runs, with the value of `_TEMPORARY` before it."""
+_SETTINGS = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # a trial that diverged before its first report is no error of Tune's
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+}
+"""Environment variables of Ray, where the user has set no other value."""
 
 
 def start_ray(*, dashboard: bool) -> None:
-    """Joins the cluster that RAY_ADDRESS names, or starts an embedded one on loopback, quietly.
+    """Joins the cluster that RAY_ADDRESS names, or starts an embedded one that listens on loopback alone.
 
-    `dashboard`: trials stopped with Ray Train inside only give their resources back while it runs.
+    Args:
+        dashboard: whether an embedded Ray has its dashboard. A stopped trial that trains by Ray Train gives
+            its resources back only while a dashboard runs.
 
     Raises:
-        ConfigError: RAY_ADDRESS is not the address of a cluster, nobody answers there, or the cluster refuses the token.
+        ConfigError: RAY_ADDRESS is not the address of a cluster, nobody answers there, or the cluster refuses
+            the token.
         RunError: Ray did not start.
     """
-    for name, value in (
-        ("RAY_AIR_NEW_OUTPUT", "0"),
-        ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"),
-        ("TUNE_DISABLE_SIGINT_HANDLER", "1"),
-    ):
+    for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault(
-        "TUNE_DISABLE_STRICT_METRIC_CHECKING", "1"
-    )  # a trial that diverged before its first report is no error of Tune's
     if address := ray_address():
         join.join_ray(address)
         return
-    os.environ.setdefault(
-        "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0"
-    )  # a process a trainer, for nodes that are taken away: here is one
+    # A process for each trainer that watches for nodes that are taken away; here is a single one.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     before = os.environ.get(_TEMPORARY)
     own = Path(tempfile.mkdtemp(prefix="rd-", dir=before or tempfile.gettempdir()))
     _OWN_FOLDERS.append((own, before))
@@ -76,11 +75,12 @@ def start_ray(*, dashboard: bool) -> None:
         raise RunError(
             f"Ray did not start: {str(error).splitlines()[0]} Is the machine overloaded? Try again."
         ) from error
-    # Ray Train's clean-up asks the cluster that this file names, or any of the machine, whether its trial still runs.
+    # Ray Train's clean-up asks the cluster that this file names, or any of the machine, about its trial.
     (own / "ray" / "ray_current_cluster").write_text(str(ray.get_runtime_context().gcs_address))
 
 
 def stop_ray() -> None:
+    """Leaves the cluster, or ends the embedded Ray and removes its folder. Does nothing where none runs."""
     if ray.is_initialized():
         ray.shutdown()
     while _OWN_FOLDERS:
@@ -93,27 +93,28 @@ def stop_ray() -> None:
 
 
 def alive_nodes() -> list[Node]:
-    """The nodes that Ray knows to be alive; what their GPUs' memory is, only `probe_nodes` can tell."""
+    """The nodes that Ray knows to be alive. The memory of their GPUs is not known: see `probe_nodes`."""
     return [_node(raw) for raw in ray.nodes() if raw["Alive"]]
 
 
 def this_machine() -> Node:
-    """What an embedded Ray would have, without starting one."""
+    """The one node that an embedded Ray would have, without starting it."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return Node("this machine", os.cpu_count() or 1, gpus, _smallest_gpu_bytes() if gpus else 0)
 
 
 def probe_nodes(store: Path) -> list[Node]:
-    """Asks every node whether it sees the results folder, and what its GPUs hold.
+    """The alive nodes, with the memory of their GPUs; each is asked whether it sees the results folder.
 
-    The driver writes a file that a task on every node reads; each task writes one that the driver reads.
+    The driver writes a file into `store` that a task on every node reads; each task writes one that the
+    driver reads. They are removed.
 
     Raises:
-        StoreError: a node does not see the folder, or cannot write there; before anything is trained.
+        StoreError: a node does not see the folder, cannot write there, or does not answer.
     """
     raws = [raw for raw in ray.nodes() if raw["Alive"]]
     if len(raws) == 1 and not raws[0]["Resources"].get("GPU"):
-        return [_node(raw) for raw in raws]  # this process looked already
+        return [_node(raw) for raw in raws]  # this process has written to the folder already
     token = secrets.token_hex(8)
     folder = store / f"nodes-{token}"
     folder.mkdir()
@@ -131,16 +132,16 @@ def probe_nodes(store: Path) -> list[Node]:
         remote.pull(folder)
         nodes = []
         for raw, answer in zip(raws, answers, strict=True):
-            node = _node(raw)
-            problem, gpu_bytes = (
-                ray.get(answer) if answer in done else (f"it did not answer within {_PROBE_SEC:.0f} s", 0)
-            )
+            node, problem, gpu_bytes = _node(raw), f"it did not answer within {_PROBE_SEC:.0f} s", 0
+            if answer in done:
+                problem, gpu_bytes = ray.get(answer)
             if not problem and not _reads(folder / raw["NodeID"], token):
                 problem = "what it writes there cannot be read here"
             if problem:
                 raise StoreError(
-                    f"--store {remote.url_of(store) or store}: node {node.address} cannot use it: {problem}. Every node must see the same "
-                    "folder: give one on a shared file system, mounted at the same path everywhere"
+                    f"--store {remote.url_of(store) or store}: node {node.address} cannot use it: {problem}. "
+                    "Every node must see the same folder: give one on a shared file system, mounted at the "
+                    "same path everywhere"
                 )
             nodes.append(node._replace(gpu_bytes=gpu_bytes))
         return nodes
@@ -150,7 +151,7 @@ def probe_nodes(store: Path) -> list[Node]:
 
 @ray.remote(num_cpus=0, max_retries=0)
 def _answer(folder: str, token: str, name: str) -> tuple[str, int]:
-    """(what is wrong with the folder as seen from this node, or "", bytes of its smallest GPU)."""
+    """On a node: (what is wrong with the folder, or "", memory of the node's smallest GPU in bytes)."""
     remote.pull(Path(folder))
     if not _reads(Path(folder) / "driver", token):
         return "a file written by the driver is not there", 0
@@ -163,6 +164,7 @@ def _answer(folder: str, token: str, name: str) -> tuple[str, int]:
 
 
 def _reads(path: Path, token: str) -> bool:
+    """Whether the file has that content, at the latest after two seconds."""
     for _ in range(20):  # a network file system may show a new file late
         try:
             if path.read_text() == token:
@@ -174,6 +176,7 @@ def _reads(path: Path, token: str) -> bool:
 
 
 def _smallest_gpu_bytes() -> int:
+    """Memory of this machine's smallest GPU in bytes; 0 where `nvidia-smi` does not tell."""
     try:
         command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
         listed = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
@@ -183,22 +186,30 @@ def _smallest_gpu_bytes() -> int:
 
 
 def _node(raw: dict) -> Node:
+    """A node out of `ray.nodes()`."""
     return Node(raw["NodeManagerAddress"], raw["Resources"].get("CPU", 0.0), raw["Resources"].get("GPU", 0.0))
 
 
 class ShortageWatch:
-    """Called again and again while `group` shall run: says so when the nodes that are alive have no room for it, and ends the wait.
+    """Looks for lost nodes, again and again while workers shall run, and ends the wait for another one.
 
-    Only whether it would fit on otherwise idle nodes is asked: other work on the cluster ends some time, a lost node may not.
+    It asks only whether they would fit on otherwise idle nodes: other work on the cluster ends some time, but
+    a lost node may never come back.
     """
 
     def __init__(self, group: Group, driver_cpus: float, grace_sec: float, say: Callable[[str], None]):
+        """Watches whether there is room for `group` and a driver of `driver_cpus` CPUs.
+
+        Args:
+            grace_sec: seconds that a shortage may last.
+            say: is given a line when a shortage begins, and when it is over.
+        """
         self.group, self.driver_cpus, self.grace_sec, self.say = group, driver_cpus, grace_sec, say
         self.looked = -math.inf
         self.short_since: float | None = None
 
     def __call__(self) -> None:
-        """Raises RunError where the shortage has lasted for the grace."""
+        """Looks, every two seconds at most. Raises RunError where a shortage has lasted for `grace_sec`."""
         now = time.monotonic()
         if now - self.looked < _LOOK_SEC:
             return
@@ -206,16 +217,18 @@ class ShortageWatch:
         nodes = alive_nodes()
         if groups_at_once(nodes, self.group, self.driver_cpus):
             if self.short_since is not None:
-                self.say(f"room for {self.group} again: {_listed(nodes)}; going on")
+                self.say(f"room for {self.group} again: {listed(nodes)}; going on")
             self.short_since = None
             return
-        lacking = f"needed {self.group}, each worker on one node; alive: {_listed(nodes)}"
+        lacking = f"needed {self.group}, each worker on one node; alive: {listed(nodes)}"
         if self.short_since is None:
             self.short_since = now
             self.say(
-                f"a node was lost and no spare is there: {lacking}; waiting {self.grace_sec:.0f} s for another node"
+                f"a node was lost and no spare is there: {lacking}; "
+                f"waiting {self.grace_sec:.0f} s for another node"
             )
         elif now - self.short_since >= self.grace_sec:
             raise RunError(
-                f"no node came within {self.grace_sec:.0f} s: {lacking}. Add a node, then the same command with --resume"
+                f"no node came within {self.grace_sec:.0f} s: {lacking}. "
+                "Add a node, then the same command with --resume"
             )
