@@ -12,7 +12,7 @@ from raydistill.data.source import SplitName
 from raydistill.errors import DataError
 
 
-def idx(root: Path) -> SplitsOnDisk | None:
+def find_idx(root: Path) -> SplitsOnDisk | None:
     """The IDX files of a folder, LeCun's format: train-* is "train" and t10k-* is "test".
 
     None where there are none.
@@ -70,7 +70,7 @@ The first pair whose pictures are there counts.
 """
 
 
-def npz(root: Path) -> SplitsOnDisk | None:
+def find_npz(root: Path) -> SplitsOnDisk | None:
     """The arrays of the .npz file `root`; None where it is no such file.
 
     Raises:

@@ -21,9 +21,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from raydistill.data.arrays import idx, npz
+from raydistill.data.arrays import find_idx, find_npz
 from raydistill.data.files import PICTURES, File, by_stem, entries, few, file_at, files_of
-from raydistill.data.labelled import cityscapes, labelled
+from raydistill.data.labelled import find_cityscapes, find_labelled
 from raydistill.data.sample import FileLayout, Sample, Splits, SplitsOnDisk
 from raydistill.data.source import SPLITS, SplitName
 from raydistill.errors import DataError
@@ -94,11 +94,11 @@ def _looks_aligned(on_disk: SplitsOnDisk) -> bool:
 # ---- pictures ----------------------------------------------------------------------------------------------
 
 
-def _pictures(root: Path) -> SplitsOnDisk | None:
+def _find_pictures(root: Path) -> SplitsOnDisk | None:
     return _loose_pictures("pictures", root)
 
 
-def _aligned(root: Path) -> SplitsOnDisk | None:
+def _find_aligned(root: Path) -> SplitsOnDisk | None:
     return _loose_pictures("aligned", root)
 
 
@@ -119,7 +119,7 @@ def _loose_pictures(layout: FileLayout, root: Path) -> SplitsOnDisk | None:
     return SplitsOnDisk(layout, splits, _paths_of(splits))
 
 
-def _unpaired(root: Path) -> SplitsOnDisk | None:
+def _find_unpaired(root: Path) -> SplitsOnDisk | None:
     if not (root / "trainA").is_dir() and not (root / "trainB").is_dir():
         return None
     present = [split for split in SPLITS if any((root / f"{split}{domain}").is_dir() for domain in "AB")]
@@ -140,7 +140,7 @@ def _paths_of(splits: Splits) -> tuple[Path, ...]:
 # ---- pictures with classes ---------------------------------------------------------------------------------
 
 
-def _classes(root: Path) -> SplitsOnDisk | None:
+def _find_classes(root: Path) -> SplitsOnDisk | None:
     """Folders of pictures. A class is the path of a folder, without the parts that all folders begin with."""
     if root.is_file() and root.suffix.lower() != ".zip":
         return None
@@ -166,7 +166,7 @@ def _classes(root: Path) -> SplitsOnDisk | None:
     return SplitsOnDisk("classes", splits, _files_on_disk(root, listed), class_names=tuple(ids))
 
 
-def _nvlabs(root: Path) -> SplitsOnDisk | None:
+def _find_nvlabs(root: Path) -> SplitsOnDisk | None:
     """dataset.json: {"labels": [[name, class id], ...] or null}."""
     if root.suffix.lower() != ".zip" and not (root / "dataset.json").is_file():
         return None
@@ -218,15 +218,15 @@ def _files_on_disk(root: Path, files: list[File]) -> tuple[Path, ...]:
 
 
 LAYOUTS: dict[str, Callable[[Path], SplitsOnDisk | None]] = {
-    "npz": npz,
-    "nvlabs": _nvlabs,
-    "idx": idx,
-    "cityscapes": cityscapes,
-    "labelled": labelled,
-    "unpaired": _unpaired,
-    "classes": _classes,
-    "pictures": _pictures,
-    "aligned": _aligned,
+    "npz": find_npz,
+    "nvlabs": _find_nvlabs,
+    "idx": find_idx,
+    "cityscapes": find_cityscapes,
+    "labelled": find_labelled,
+    "unpaired": _find_unpaired,
+    "classes": _find_classes,
+    "pictures": _find_pictures,
+    "aligned": _find_aligned,
 }
 """Layout -> a function that returns the samples at a path, or None where that layout is not there.
 

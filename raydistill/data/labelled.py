@@ -14,7 +14,7 @@ _Pairs = dict[SplitName, list[tuple[Path, Path]]]
 """Split -> (picture, label) files."""
 
 
-def labelled(root: Path) -> SplitsOnDisk | None:
+def find_labelled(root: Path) -> SplitsOnDisk | None:
     """Folders of pictures and of labels, in one of the three forms that `detect` lists; None: there are none.
 
     Raises:
@@ -34,7 +34,7 @@ def labelled(root: Path) -> SplitsOnDisk | None:
     return _splits_of("labelled", root, pairs)
 
 
-def cityscapes(root: Path) -> SplitsOnDisk | None:
+def find_cityscapes(root: Path) -> SplitsOnDisk | None:
     """Cityscapes, as its two zip files are unpacked; None where there is no leftImg8bit.
 
     The official val, on which scores are published, is "test". The official test has no labels and is not

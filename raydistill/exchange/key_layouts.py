@@ -12,8 +12,8 @@ from typing import NamedTuple
 from raydistill.config.architectures import Generator
 from raydistill.errors import CheckpointError, ConfigError, DataError
 from raydistill.exchange.checkpoint_keys import Keys, State
-from raydistill.exchange.noise_layouts import nvlabs, rosinality, sagan
-from raydistill.exchange.picture_layouts import mobile_resnet, resnet, unet
+from raydistill.exchange.noise_layouts import convert_nvlabs, convert_rosinality, convert_sagan
+from raydistill.exchange.picture_layouts import convert_mobile_resnet, convert_resnet, convert_unet
 from raydistill.models.saved import with_weights
 
 
@@ -43,15 +43,17 @@ LAYOUTS = (
     Layout(
         "mobile ResNet (GAN Compression, OMGD)",
         ("model.N.weight", "model.N.conv_block.N.conv.N.weight"),
-        mobile_resnet,
+        convert_mobile_resnet,
     ),
     Layout(
-        "U-Net (pix2pix, GAN Compression, OMGD)", ("model.model.N.weight", "model.model.*.N.weight"), unet
+        "U-Net (pix2pix, GAN Compression, OMGD)",
+        ("model.model.N.weight", "model.model.*.N.weight"),
+        convert_unet,
     ),
     Layout(
         "ResNet (CycleGAN, pix2pix, GAN Compression)",
         ("model.N.weight", "model.N.conv_block.N.weight"),
-        resnet,
+        convert_resnet,
     ),
     Layout(
         "SAGAN (heykeetae, GCC)",
@@ -62,7 +64,7 @@ LAYOUTS = (
             "attnN.gamma",
             "last.N.weight",
         ),
-        sagan,
+        convert_sagan,
     ),
     Layout(
         "StyleGAN2 (rosinality, CAGC)",
@@ -73,7 +75,7 @@ LAYOUTS = (
             "convs.N.conv.modulation.weight",
             "to_rgbs.N.conv.weight",
         ),
-        rosinality,
+        convert_rosinality,
     ),
     Layout(
         "StyleGAN2 (NVlabs)",
@@ -84,7 +86,7 @@ LAYOUTS = (
             "synthesis.bN.convN.noise_strength",
             "synthesis.bN.torgb.weight",
         ),
-        nvlabs,
+        convert_nvlabs,
     ),
 )
 """All layouts of generators. The first one whose signature a file has is taken."""

@@ -25,7 +25,7 @@ _NUM_STYLES = 4096
 # ---- SAGAN -------------------------------------------------------------------------------------------------
 
 
-def sagan(keys: Keys) -> tuple[Generator, State]:
+def convert_sagan(keys: Keys) -> tuple[Generator, State]:
     """heykeetae's SAGAN.
 
     The weight that is applied is weight_bar / sigma with sigma = u' W v; it is kept as these three tensors.
@@ -55,7 +55,7 @@ def sagan(keys: Keys) -> tuple[Generator, State]:
 # ---- StyleGAN2 ---------------------------------------------------------------------------------------------
 
 
-def rosinality(keys: Keys) -> tuple[Generator, State]:
+def convert_rosinality(keys: Keys) -> tuple[Generator, State]:
     """rosinality's StyleGAN2, and CAGC's.
 
     Noise that a file lacks is drawn from a fixed seed, and the mean style is taken of styles of a fixed seed.
@@ -88,7 +88,7 @@ def rosinality(keys: Keys) -> tuple[Generator, State]:
     return config, state
 
 
-def nvlabs(keys: Keys) -> tuple[Generator, State]:
+def convert_nvlabs(keys: Keys) -> tuple[Generator, State]:
     """NVlabs' StyleGAN2."""
     state: State = {}
     for index in keys.numbers(r"mapping\.fc(\d+)\.weight"):

@@ -12,12 +12,12 @@ from raydistill.exchange.checkpoint_keys import Keys, State, generator_config, o
 # ---- ResNets -----------------------------------------------------------------------------------------------
 
 
-def resnet(keys: Keys) -> tuple[Generator, State]:
+def convert_resnet(keys: Keys) -> tuple[Generator, State]:
     """The ResNet generator of CycleGAN and pix2pix."""
     return _any_resnet(keys, is_mobile=False)
 
 
-def mobile_resnet(keys: Keys) -> tuple[Generator, State]:
+def convert_mobile_resnet(keys: Keys) -> tuple[Generator, State]:
     """GAN Compression's ResNet with separable convolutions."""
     return _any_resnet(keys, is_mobile=True)
 
@@ -73,7 +73,7 @@ def _resnet_block(keys: Keys, index: int, batch: bool, is_mobile: bool) -> State
 # ---- U-Nets ------------------------------------------------------------------------------------------------
 
 
-def unet(keys: Keys) -> tuple[Generator, State]:
+def convert_unet(keys: Keys) -> tuple[Generator, State]:
     """The U-Net of pix2pix, and OMGD's with residual bottlenecks."""
     number = len(keys.numbers(r"model\.model\.(\d+)\.conv_block\.1\.weight")) // 2
     prefixes = _unet_prefixes(keys, number)
