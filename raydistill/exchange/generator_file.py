@@ -101,8 +101,8 @@ def _open(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
     module, channels = saved.with_weights(config, state, str(path)), input_channels(config, state)
     height, width = _size(path, config, job, size)
     check(config, channels, height, width, str(path))
-    digest = digest_of(config, state)
-    return LoadedGenerator(path, config, module, channels, height, width, digest, job, result)
+    content_digest = digest_of(config, state)
+    return LoadedGenerator(path, config, module, channels, height, width, content_digest, job, result)
 
 
 def digest_of(config: Generator, state: dict[str, Tensor]) -> str:
