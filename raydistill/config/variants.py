@@ -1,4 +1,4 @@
-"""Sections of a config that may be of several classes, which one field distinguishes. Plug-ins add classes."""
+"""Sections of a config that may be of several classes, which one field distinguishes; plug-ins add some."""
 
 from pydantic import BaseModel, GetCoreSchemaHandler, SerializationInfo
 from pydantic_core import PydanticCustomError, core_schema
