@@ -75,8 +75,7 @@ class ResnetGenerator(Generator):
 
 
 class MobileResnetWidths(Widths):
-    """Widths of `MobileResnetGenerator`; `hidden1` to `hidden3` are the widths inside the blocks of each
-    third of the trunk."""
+    """Widths of `MobileResnetGenerator`; `hidden1` to `hidden3` are in the blocks of the trunk's thirds."""
 
     stem: Width
     down: Width
@@ -166,8 +165,7 @@ class EnhanceWidths(Widths):
 
 
 class EnhanceGenerator(Generator):
-    """A network for image enhancement: residual blocks without norms at the input's resolution, then
-    doublings.
+    """Image enhancement: residual blocks without norms at the input's resolution, then doublings.
 
     The input, enlarged, is added at the end. Scale 1 is for denoising and the like, 2 or 4 for
     super-resolution.
@@ -227,8 +225,7 @@ class SaganDiscriminator(Frozen):
 
 
 class StyleganWidths(Widths):
-    """Widths of StyleGAN2's networks, named by the side of the picture in pixels; None beyond the network's
-    size."""
+    """Widths of StyleGAN2's networks by the side of the picture in pixels; None beyond the network's size."""
 
     at4: Width
     at8: Width

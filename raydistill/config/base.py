@@ -1,5 +1,4 @@
-"""What every config is made of: frozen models, content stored on disk, and the digest that identifies a
-config."""
+"""What every config is made of: frozen models, stored content, and the digest that identifies a config."""
 
 import hashlib
 import json

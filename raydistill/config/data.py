@@ -17,8 +17,7 @@ class Degradation(Frozen):
     scale: Literal[1, 2, 4] = 1
     """Each block of scale x scale pixels is replaced by its mean, one pixel: super-resolution."""
     noise_std: Annotated[float, Field(ge=0, le=255)] = 0.0
-    """Standard deviation of the normal noise that is added after that, in steps of 8-bit values:
-    denoising."""
+    """Standard deviation of normal noise that is added after that, in steps of 8-bit values: denoising."""
 
     @property
     def is_on(self) -> bool:

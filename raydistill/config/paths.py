@@ -118,8 +118,7 @@ def _paths(model: type[BaseModel], prefix: str) -> list[str]:
 
 
 def with_checked(config: Model, values: Mapping[str, Any]) -> Model:
-    """`with_values` without checks, for paths and values that were checked before: thousands of them a
-    second."""
+    """`with_values` without checks, for paths and values that were checked before: thousands a second."""
     own: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
     for path, value in values.items():

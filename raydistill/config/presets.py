@@ -248,8 +248,7 @@ def published_cyclegan() -> MutualInformation:
 
 
 def published_pix2pix() -> MutualInformation:
-    """As in the first author's pix2pix code: real pictures as positives. The step size is its command line's
-    default."""
+    """As in the first author's pix2pix code: real pictures as positives, and its default step size."""
     return MutualInformation(weight=0.1, positive="target", step_size=1.0, energy=EnergyNetwork(channels=32))
 
 

@@ -31,8 +31,7 @@ def path_now(path: str) -> str:
 
 
 def metric_now(name: str) -> str:
-    """The present name of a metric or of its column, without a warning: `val/kd_judge` ->
-    `val/kd_evaluator`."""
+    """The present name of a metric or its column, without a warning: `val/kd_judge` -> `val/kd_evaluator`."""
     split, slash, quantity = name.rpartition("/")
     return f"{split}{slash}{METRICS.get(quantity, quantity)}"
 
@@ -82,6 +81,5 @@ def result_now(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def kind_now(name: object) -> object:
-    """The present name of a stored network's kind, or of the extractor beside a score; anything else as it
-    is."""
+    """The present name of a stored network's kind or of a score's extractor; anything else as it is."""
     return SECTIONS.get(name, name) if isinstance(name, str) else name

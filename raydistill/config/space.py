@@ -104,10 +104,9 @@ class SearchSpace(Frozen):
     parameters: dict[Annotated[str, AfterValidator(renamed.path_now)], Distribution]
     """Dotted config path -> distribution."""
     when: dict[str, When] = {}
-    """Parameter -> the choice of another parameter under which it exists."""
+    """Parameter -> the keys of another parameter, a Choice, under which it exists."""
     needs: dict[str, When] = {}
-    """Parameter -> the value that the config must have at a path that is not searched, since `--set` may
-    change it."""
+    """Parameter -> the value that the config, which `--set` may change, must have at another path."""
     objectives: tuple[Objective, ...]
     constraints: tuple[Window, ...] = ()
     fidelity: str = "student.budget_nimg"
@@ -120,8 +119,11 @@ class SearchSpace(Frozen):
     ) -> "SearchSpace":
         """The same space over the generator of another preset.
 
-        Args: widths: name of each width of that generator -> distribution; they replace the generator's
-            parameters. uniform: the field `uniform` of the new space. others: further fields to replace.
+        Args:
+            widths: name of each width of that generator -> distribution. They replace all parameters of the
+                generator.
+            uniform: the field `uniform` of the new space.
+            others: further fields to replace.
         """
         parameters: dict[str, Distribution] = {
             f"student.generator.widths.{name}": distribution for name, distribution in widths.items()

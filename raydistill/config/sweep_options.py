@@ -27,8 +27,7 @@ class SweepOptions(Frozen):
     trials: int = 8
     """Number of students to search, beside the baselines."""
     max_hours: PositiveFloat | None = None
-    """Limit on the wall-clock time over every start of the sweep, evaluator and teacher included; None: no
-    limit."""
+    """Limit on the time over every start of the sweep, evaluator and teacher included; None: no limit."""
     max_gpu_hours: PositiveFloat | None = None
     """Limit on the GPU time of the trials that have ended, without evaluator and teacher; None: no limit."""
     seed: NonNegativeInt = 0
@@ -40,11 +39,9 @@ class SweepOptions(Frozen):
     replicates: NonNegativeInt = 0
     """Largest number of trainings by further seeds that follow the search."""
     stability: float | None = Field(None, gt=0, le=1)
-    """End the replicates when so much of the front is expected to stay; None: when every place on it is
-    certain."""
+    """End the replicates when so much of the front is expected to stay; None: when all of it is certain."""
     warm_start: tuple[str, ...] = ()
-    """Sweeps, folders of sweeps and tables that are known before the first trial. See
-    `search/warm_start.py`."""
+    """Sweeps and tables that are known before the first trial. See `search/warm_start.py`."""
     nimg: PositiveInt | None = None
     """Images that a student is trained on; None: as the space's preset says."""
     set: tuple[str, ...] = ()

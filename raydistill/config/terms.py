@@ -75,8 +75,7 @@ class VariationalInformation(LearntTerm):
 
 
 class PairCritic(LearntTerm):
-    """A discriminator that tells pairs (teacher's output, student's output) from pairs of the student's
-    output twice."""
+    """A discriminator of the pairs (teacher's output, student's output) and (student's output, itself)."""
 
     kind: Literal["critic"] = "critic"
     weight: NonNegativeFloat = 0.1

@@ -206,8 +206,7 @@ class CycleganTraining(GeneratorTraining):
 
 
 class DistillTraining(Training):
-    """Trains a student: base distillation on the teacher's output pictures, plus the mutual-information
-    term."""
+    """Trains a student: base distillation on the teacher's output pictures plus a mutual-information term."""
 
     recipe: Literal["distill"] = "distill"
     generator: AnyGenerator
