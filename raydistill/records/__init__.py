@@ -1,1 +1,1 @@
-"""What sweeps and trials leave on disk, and the numbers made from it: tables, fronts, stores. No framework."""
+"""What sweeps and trials leave on disk, and the numbers made from it: tables, fronts, stores."""

@@ -64,8 +64,7 @@ def folder_of(text: str) -> Path:
 
 
 def sweep_of(text: str) -> Path:
-    """The folder of the sweep STORE/sweeps/NAME; of `s3://bucket/prefix/sweeps/NAME?...` that of the local
-    copy.
+    """The folder of the sweep STORE/sweeps/NAME; for `s3://bucket/prefix/sweeps/NAME?...` in the local copy.
 
     Nothing is downloaded.
 

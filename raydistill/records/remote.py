@@ -84,8 +84,7 @@ def push(path: Path, *, skip: Collection[str] = ()) -> None:
 
 
 def pull(path: Path, *, skip: Collection[str] = ()) -> None:
-    """Download what the store has of a file or folder, unless it is in the local copy; nothing is removed
-    there.
+    """Download what the store has of a file or folder and the local copy lacks. Nothing is removed here.
 
     Checkpoints that are still being written are left out.
 

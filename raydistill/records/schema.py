@@ -72,8 +72,7 @@ def _typed(table: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
 
 
 def _typed_param(values: pd.Series) -> pd.Series:
-    """A parameter's column: numbers stay, truth values become "boolean", anything else text (JSON if it is
-    none)."""
+    """A parameter's column: numbers stay, truth values become "boolean", the rest becomes text or JSON."""
     types = {type(value) for value in values.dropna().tolist()}
     if types == {bool}:
         return values.astype("boolean")

@@ -30,8 +30,7 @@ from raydistill.records.schema import (
 from raydistill.records.trials import ENDING_KEYS, SCHEMA_VERSION, read_trials
 
 FRONT_ROLES = ("search", "uniform", "no_teacher")
-"""Roles that compete for the front: not the teacher, and another seed of the same trial only through the
-mean."""
+"""Roles that compete for the front. Other seeds of a trial do so through its mean, the teacher does not."""
 
 NamedDirection = tuple[str, pareto.Direction]
 """A name such as "val/miou" or "cost/macs", and which way is better."""
@@ -126,8 +125,7 @@ def with_front(
 
 
 def averaged(table: pd.DataFrame) -> pd.DataFrame:
-    """The trials table without its replicates; the metrics of a trial that has any are means over its
-    seeds."""
+    """The trials table without replicates; the metrics of a trial that has any are means over its seeds."""
     metrics = [name for name in map(str, table) if name.startswith("metric.")]
     out = table[table["role"] != "replicate"].copy()
     for original in table["replicate_of"][_replicates(table)].unique():
@@ -137,8 +135,7 @@ def averaged(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def objective_points(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> NDArray[np.float64]:
-    """The competitors' objectives, float64 (competitors, objectives), for the functions of
-    `records/pareto.py`.
+    """The competitors' objectives, float64 (competitors, objectives), as `records/pareto.py` takes them.
 
     Raises:
         RunError: a competitor lacks an objective, or their numbers cannot be compared: the competitors differ
@@ -275,8 +272,7 @@ def _read_file(path: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    """Text that looks like a number ("0007", a digest of digits) or like a missing value ("None") stays
-    text."""
+    """Text that looks like a number ("0007", a digest) or like a missing value ("None") stays text."""
     text = {name: kind for name, kind in (TRIAL_TYPES | EVALUATION_TYPES).items() if kind == "str"}
     text |= dict.fromkeys(renamed.COLUMNS, "str")
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
