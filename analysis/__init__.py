@@ -1,4 +1,7 @@
-"""Reports on a sweep. They read the result tables only; numbers about fronts come from `raydistill.records.pareto`."""
+"""Reports on a sweep. They read the result tables only.
+
+All numbers about the Pareto front come from `raydistill.records.pareto`.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,10 +38,11 @@ def write_report(
 ) -> Report:
     """Write `frontier.html`, `frontier.png` and `frontier.csv` into `out_dir` and return their paths.
 
-    The arguments are those of `page.write_page`, but the front columns of `table` are computed here, and it may have replicates.
+    The arguments are those of `page.write_page`, except that the front columns of `table` are computed here,
+    and that it may have replicates.
 
     Raises:
-        RunError: a finished trial lacks an objective, or two were measured under different conditions.
+        RunError: a trial that competes lacks an objective, or two were measured under different conditions.
         StoreError: a file cannot be written.
     """
     table = averaged(with_front(table, objectives, reference))

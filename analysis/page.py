@@ -1,16 +1,19 @@
-"""The frontier as one HTML file that opens without a network: template `page.html`, behaviour `page.js`, numbers embedded as JSON.
+"""The frontier as one HTML file that opens without a network.
 
-The page computes nothing about fronts: membership for every pair of axes is embedded, from `raydistill.records.pareto`.
+The template is `page.html`, its behaviour `page.js`; the numbers are embedded as JSON. The page computes
+nothing about Pareto fronts: for every pair of axes the members are embedded, from
+`raydistill.records.pareto`.
 """
 
 import base64
 import html
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
@@ -41,16 +44,16 @@ def write_page(
     """Write the page of one sweep.
 
     Args:
-        table: the trials table, as from `results.with_front`.
+        table: the trials table, as `records.tables.with_front` returns it.
         evaluations: the evaluations table.
         path: the HTML file to write.
         title: heading of the page.
         objectives: the first two are shown first, a cost on the x axis.
-        reference: one number per objective.
-        facts: more lines for the facts block; one with the key of a computed line replaces it. With "evaluator features" (their number),
-            sample counts that do not exceed it are marked as biased.
+        reference: reference point of the hypervolume, one number per objective.
+        facts: further lines of the facts block; one with the key of a computed line replaces it. Where there
+            is "evaluator features" (their number), sample counts that do not exceed it are marked as biased.
         ceiling: mIoU of the evaluator on real pictures; None: no line.
-        samples: PNG of each trial_id that has one; None: no pictures.
+        samples: trial_id -> PNG file, for the trials that have one; None: no pictures.
 
     Raises:
         RunError: the numbers of two trials were measured under different conditions.
@@ -58,38 +61,29 @@ def write_page(
         FileNotFoundError: a picture in `samples` does not exist.
     """
     axes = _axes(table, objectives)
-    payload = {
+    data = {
         "axes": axes,
-        "start": [axis_order(objectives)[index][0] for index in (0, 1)],
+        "start": [name for name, _ in axis_order(objectives)[:2]],
         "rows": _rows(table, objectives, [axis["name"] for axis in axes]),
         "fronts": _fronts(table, axes),
         "marks": {name: asdict(mark) for name, mark in MARKS.items()},
         "ceiling": ceiling,
         "curves": _curves(table, evaluations),
-        "samples": {
-            trial: "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
-            for trial, file in (samples or {}).items()
-        },
+        "samples": {trial: _data_url(file) for trial, file in (samples or {}).items()},
         "facts": _facts(table, objectives, reference, facts, ceiling),
     }
-    text = _filled(
-        {
-            "title": html.escape(title),
-            "plotly": get_plotlyjs(),
-            "data": _script_json(payload),
-            "script": _asset("page.js"),
-        }
-    )
+    parts = {"title": html.escape(title), "data": _script_json(data)}
+    text = _filled(parts | {"plotly": get_plotlyjs(), "script": _asset("page.js")})
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def axis_order(objectives: Sequence[NamedDirection]) -> list[NamedDirection]:
-    """The objectives with costs first: cost belongs on the x axis."""
+    """The objectives with costs first, because a cost belongs on the x axis."""
     return sorted(objectives, key=lambda objective: not objective[0].startswith("cost/"))
 
 
 def better(name: str, objectives: Sequence[NamedDirection]) -> Direction | None:
-    """Which way is better for a number such as "test/miou"; None where neither is (a loss weight, an energy)."""
+    """Which way is better for a number such as "test/miou"; None where neither is, as for an energy."""
     if name in dict(objectives):
         return dict(objectives)[name]
     if _LOWER_IS_BETTER.search(name):
@@ -97,12 +91,23 @@ def better(name: str, objectives: Sequence[NamedDirection]) -> Direction | None:
     return "max" if _HIGHER_IS_BETTER.search(name) else None
 
 
-def _axes(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> list[dict[str, Any]]:
+class _Axis(TypedDict):
+    """One number that an axis of the page may show."""
+
+    name: str
+    title: str
+    better: Direction | None
+    log: bool
+    """Whether its scale is logarithmic at first."""
+
+
+def _axes(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> list[_Axis]:
     """Every number that a COMPLETE trial has: costs, metrics, wall time."""
-    names = [f"cost/{name.removeprefix('cost.')}" for name in map(str, table) if name.startswith("cost.")]
-    names += [name.removeprefix("metric.") for name in map(str, table) if name.startswith("metric.")]
+    columns = [str(name) for name in table]
+    names = [f"cost/{name.removeprefix('cost.')}" for name in columns if name.startswith("cost.")]
+    names += [name.removeprefix("metric.") for name in columns if name.startswith("metric.")]
     done = table[groups(table) != ""]
-    out = []
+    out: list[_Axis] = []
     for name in [*names, "time/wall_sec"]:
         values = done[column(name)]
         if pd.api.types.is_numeric_dtype(values) and values.notna().any():
@@ -112,19 +117,21 @@ def _axes(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> list[dic
     return out
 
 
-def _fronts(table: pd.DataFrame, axes: Sequence[dict[str, Any]]) -> dict[str, list[int]]:
-    """Row numbers of the members for each ordered pair of different axes on which a side is better, under "x|y"."""
-    sided = {axis["name"]: axis["better"] for axis in axes if axis["better"]}
-    pairs = [(x, y) for x in sided for y in sided if x != y]
-    return {
-        f"{x}|{y}": pair_members(table, (x, y), (sided[x], sided[y])).nonzero()[0].tolist() for x, y in pairs
-    }
+def _fronts(table: pd.DataFrame, axes: Sequence[_Axis]) -> dict[str, list[int]]:
+    """Row numbers of the front's members, under "x|y" for each ordered pair of axes that have a better
+    side."""
+    directions = {axis["name"]: axis["better"] for axis in axes if axis["better"]}
+    out = {}
+    for x, y in itertools.permutations(directions, 2):
+        members = pair_members(table, (x, y), (directions[x], directions[y]))
+        out[f"{x}|{y}"] = members.nonzero()[0].tolist()
+    return out
 
 
 def _rows(
     table: pd.DataFrame, objectives: Sequence[NamedDirection], names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """One entry per row of the table, with null for what it lacks."""
+    """One entry per row of the table, with null for what it lacks. `names`: the numbers of the axes."""
     plain = ["trial_id", "label", "role", "seed", "status", "reason", "nimg", "budget_nimg"]
     front = {"member": "front.member", "rank": "front.rank", "contribution": "front.hv_contribution"}
     front |= {"seeds": "front.seeds", "probability": "front.probability"}
@@ -132,6 +139,7 @@ def _rows(
     dominators = _dominators(table, objectives)
     out = []
     for number, (group, (_, row)) in enumerate(zip(groups(table), table.iterrows(), strict=True)):
+        present = [name for name in params if not pd.isna(row[name])]
         out.append(
             {
                 **{name: _value(row[name]) for name in plain},
@@ -139,34 +147,30 @@ def _rows(
                 "group": group,
                 "dominator": dominators.get(number, ""),
                 "values": {name: _value(row[column(name)]) for name in names},
-                "params": {
-                    name.removeprefix(_PARAM): _value(row[name]) for name in params if not pd.isna(row[name])
-                },
+                "params": {name.removeprefix(_PARAM): _value(row[name]) for name in present},
             }
         )
     return out
 
 
 def _dominators(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> dict[int, str]:
-    """trial_id of a member that dominates the row, by row number, for dominated competitors."""
+    """Row number of each dominated competitor -> trial_id of a member of the front that dominates it."""
     rows = competitors(table).to_numpy().nonzero()[0]
-    found = pareto.dominators(objective_points(table, objectives), [direction for _, direction in objectives])
-    return {
-        int(row): table["trial_id"].iloc[rows[by]] for row, by in zip(rows, found, strict=True) if by >= 0
-    }
+    directions = [direction for _, direction in objectives]
+    indices = pareto.dominators(objective_points(table, objectives), directions)
+    ids = table["trial_id"]
+    return {int(row): ids.iloc[rows[index]] for row, index in zip(rows, indices, strict=True) if index >= 0}
 
 
 def _curves(table: pd.DataFrame, evaluations: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
-    """Per metric the curves over images of the trials in `table`, each with the number of its row."""
+    """Metric -> its curves over images, one for each trial in `table`, with the number of the trial's row."""
     numbers = {key: number for number, key in enumerate(zip(table["trial_id"], table["seed"], strict=True))}
     out: dict[str, list[dict[str, Any]]] = {}
-    for (metric, trial, seed), part in evaluations.sort_values("nimg").groupby(
-        ["metric", "trial_id", "seed"]
-    ):
+    by_curve = evaluations.sort_values("nimg").groupby(["metric", "trial_id", "seed"])
+    for (metric, trial, seed), part in by_curve:
         if (trial, seed) in numbers:
-            out.setdefault(str(metric), []).append(
-                {"row": numbers[trial, seed], "x": part["nimg"].tolist(), "y": part["value"].tolist()}
-            )
+            curve = {"row": numbers[trial, seed], "x": part["nimg"].tolist(), "y": part["value"].tolist()}
+            out.setdefault(str(metric), []).append(curve)
     return out
 
 
@@ -177,6 +181,7 @@ def _facts(
     given: Mapping[str, str],
     ceiling: float | None,
 ) -> dict[str, str]:
+    """The lines of the facts block: key -> text. `given` replaces or adds some; empty ones are left out."""
     points, directions = objective_points(table, objectives), [direction for _, direction in objectives]
     volume = pareto.hypervolume(points, directions, reference)
     facts = {
@@ -193,20 +198,15 @@ def _facts(
     for split, name in (("val", "num_samples"), ("test", "test_num_samples")):
         if table[name].notna().any():
             facts[f"{split} samples"] = _sample_counts(table[name], given.get("evaluator features"))
-    for key, name in (
-        ("teacher", "digest.teacher"),
-        ("data", "digest.data"),
-        ("evaluator", "digest.evaluator"),
-    ):
-        facts[key] = _distinct(table[name])
-    facts |= {
-        "real statistics": _distinct(table["real_statistics"]),
-        "code": _distinct(table["git_revision"]),
-    }
+    for key in ("teacher", "data", "evaluator"):
+        facts[key] = _distinct(table[f"digest.{key}"])
+    facts["real statistics"] = _distinct(table["real_statistics"])
+    facts["code"] = _distinct(table["git_revision"])
     return {key: value for key, value in {**facts, **given}.items() if value}
 
 
 def _sample_counts(counts: pd.Series, feature_width: str | None) -> str:
+    """The numbers of samples, with a remark where a Frechet distance of so few is biased."""
     few = feature_width is not None and (counts <= int(feature_width)).any()
     remark = f" (biased: FD needs more samples than the {feature_width} features)" if few else ""
     return _distinct(counts.dropna()) + remark
@@ -216,15 +216,19 @@ def _distinct(values: pd.Series) -> str:
     return ", ".join(str(value) for value in values.unique() if value != "")
 
 
-def _value(value: Any) -> Any:
-    """As JSON has it: null for a missing number."""
+def _data_url(png: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()
+
+
+def _value(value: Any) -> object:
+    """A cell of a table as JSON has it: null for a missing number."""
     if pd.isna(value):
         return None
     return value.item() if hasattr(value, "item") else value
 
 
-def _script_json(data: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
+def _script_json(data: object) -> str:
+    """JSON that cannot end the script element in which it stands."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
@@ -233,5 +237,6 @@ def _asset(name: str) -> str:
 
 
 def _filled(parts: Mapping[str, str]) -> str:
-    """The template with each {{name}} replaced, in one pass: what is filled in is not looked at again."""
+    """The template with each {{name}} replaced, in one pass: a name within what is filled in is left as it
+    is."""
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _asset("page.html"))

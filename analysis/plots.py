@@ -1,4 +1,7 @@
-"""The frontier as a picture and as a small table. Whatever is a number about fronts comes from `raydistill`."""
+"""The frontier as a picture and as a small table.
+
+All numbers about the Pareto front come from `raydistill.records.pareto`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +21,19 @@ from raydistill.records.pareto import Direction
 from raydistill.records.tables import column, competitors, objective_points
 
 MI_WEIGHT = "param.student.mi.weight"
+"""Column of the weight of the mutual-information term."""
 INK = "#22262e"
+"""Colour of text and lines."""
 _RELATIVE_SIZE = {"*": 4.0, "X": 2.0}
-"""Area against that of a dot, so that all look equally large."""
+"""Area of a marker over that of a dot, so that all look equally large."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """How a group of trials is drawn: colours for a light and a dark page, marker in matplotlib, symbol in plotly."""
+    """How a group of trials is drawn.
+
+    It has colours for a light and a dark page, a marker for matplotlib and a symbol for plotly.
+    """
 
     title: str
     light: str
@@ -43,50 +51,56 @@ MARKS = {
     "teacher": Mark("teacher", INK, "#eceef2", "*", "star"),
     "recheck": Mark("repeated by 2 workers", "#8a8f99", "#9aa0ab", "d", "diamond"),
 }
+"""Group of trials -> mark, in the order of the legend."""
 
 
 def groups(table: pd.DataFrame) -> pd.Series:
-    """The key in MARKS of each row, "" for rows that are not drawn: only COMPLETE trials have a final number."""
+    """The key in MARKS of each row; "" for rows that are not drawn, because they are not COMPLETE."""
     group = table["role"].where(table["status"] == "COMPLETE", "")
     if MI_WEIGHT in table:
-        searched = group == "search"
-        group = group.mask(searched & (table[MI_WEIGHT] > 0), "mi").mask(
-            searched & (table[MI_WEIGHT] == 0), "no_mi"
-        )
+        is_searched = group == "search"
+        group = group.mask(is_searched & (table[MI_WEIGHT] > 0), "mi")
+        group = group.mask(is_searched & (table[MI_WEIGHT] == 0), "no_mi")
     return group
 
 
 def pair_members(
     table: pd.DataFrame, names: Sequence[str], directions: Sequence[Direction]
 ) -> NDArray[np.bool_]:
-    """True, one per row, for the front of the competitors that have both numbers; `names` such as ("cost/macs", "val/miou").
+    """Whether each row is on the front of two numbers, over the competitors that have both.
+
+    Args:
+        names: such as ("cost/macs", "val/miou").
+        directions: which way is better for each.
 
     Raises:
         RunError: the numbers were measured under different conditions.
     """
     complete = table.reindex(columns=[column(name) for name in names]).notna().all(axis=1).to_numpy()
     rows = competitors(table).to_numpy() & complete
+    points = objective_points(table[rows], list(zip(names, directions, strict=True)))
     out = np.zeros(len(table), dtype=bool)
-    out[rows] = pareto.members(
-        objective_points(table[rows], list(zip(names, directions, strict=True))), directions
-    )
+    out[rows] = pareto.members(points, directions)
     return out
 
 
 def axis_title(name: str, direction: Direction | None) -> str:
-    """What stands at an axis, with an arrow to the better side; None: neither side is better."""
-    title = {"cost/macs": "MACs", "cost/params": "parameters", "time/wall_sec": "wall time (s)"}.get(
-        name, name
-    )
-    return title + {"min": " ↓", "max": " ↑", None: ""}[direction]
+    """The title of an axis, with an arrow to the better side. `direction` None: neither side is better."""
+    titles = {"cost/macs": "MACs", "cost/params": "parameters", "time/wall_sec": "wall time (s)"}
+    return titles.get(name, name) + {"min": " ↓", "max": " ↑", None: ""}[direction]
 
 
 def frontier_csv(table: pd.DataFrame, path: Path) -> None:
-    """The members of the front, cheapest first, with columns for people. `table`: as from `results.with_front`.
+    """Write the members of the front, cheapest first, with column titles for people.
+
+    Args:
+        table: the trials table, as `records.tables.with_front` returns it.
+        path: the CSV file to write.
 
     Raises:
         StoreError: the file cannot be written.
     """
+    columns = [str(name) for name in table]
     titles = {
         "trial_id": "trial",
         "label": "label",
@@ -95,20 +109,14 @@ def frontier_csv(table: pd.DataFrame, path: Path) -> None:
         "cost.macs": "MACs",
         "cost.params": "parameters",
     }
-    titles |= {
-        name: name.removeprefix("metric.")
-        for name in map(str, table)
-        if name.startswith(("metric.val/", "metric.test/"))
-    }
+    scores = [name for name in columns if name.startswith(("metric.val/", "metric.test/"))]
+    titles |= {name: name.removeprefix("metric.") for name in scores}
     if table["front.seeds"].notna().any():
+        errors = [name for name in columns if name.startswith("se.")]
         titles |= {"front.seeds": "seeds", "front.probability": "P(on the front)"}
-        titles |= {
-            name: f"standard error of {name.removeprefix('se.')}"
-            for name in map(str, table)
-            if name.startswith("se.")
-        }
+        titles |= {name: f"standard error of {name.removeprefix('se.')}" for name in errors}
     titles |= {"front.hv_contribution": "hypervolume contribution", "wall_sec": "wall time (s)"}
-    titles |= {name: name.removeprefix("param.") for name in map(str, table) if name.startswith("param.")}
+    titles |= {name: name.removeprefix("param.") for name in columns if name.startswith("param.")}
     front = table[table["front.member"]].reindex(columns=list(titles)).sort_values(["cost.macs", "trial_id"])
     write_atomic(path, partial(front.rename(columns=titles).to_csv, index=False))
 
@@ -126,8 +134,8 @@ def frontier_png(
 
     Args:
         table: the trials table.
-        path: the PNG to write.
-        x, y: what the axes show.
+        path: the PNG file to write.
+        x, y: the numbers that the axes show.
         directions: which way is better on each axis.
         ceiling: mIoU of the evaluator on real pictures, drawn where y is an mIoU; None: no line.
 
@@ -144,14 +152,9 @@ def frontier_png(
     _draw_front(axes, drawn[member], x, y, directions)
     _draw_trials(axes, drawn, member, x, y)
     if ceiling is not None and y.endswith("/miou"):
-        axes.axhline(
-            ceiling,
-            color="#6b7280",
-            linewidth=1.1,
-            linestyle=(0, (5, 4)),
-            label="evaluator on real pictures",
-            zorder=1,
-        )
+        dashes = (0, (5, 4))
+        label = "evaluator on real pictures"
+        axes.axhline(ceiling, color="#6b7280", linewidth=1.1, linestyle=dashes, label=label, zorder=1)
     _draw_scale(axes, drawn[column(x)].to_numpy(dtype=float))
     figure.legend(
         loc="outside lower center", ncols=4, frameon=False, fontsize=9, handletextpad=0.4, columnspacing=1.6
@@ -171,19 +174,12 @@ def _draw_style(axes: Axes, x: str, y: str, directions: Sequence[Direction]) -> 
 
 
 def _draw_front(axes: Axes, front: pd.DataFrame, x: str, y: str, directions: Sequence[Direction]) -> None:
-    """The step line that the front reaches, and each member's id on the side where nothing better lies."""
+    """Draws the step line of what the front reaches, and each member's id on the side where nothing is
+    better."""
     front = front.sort_values([column(x), column(y)])
+    xs, ys = front[column(x)], front[column(y)]
     step = "steps-post" if directions[0] == "min" else "steps-pre"
-    axes.plot(
-        front[column(x)],
-        front[column(y)],
-        drawstyle=step,
-        color=INK,
-        linewidth=1.2,
-        alpha=0.75,
-        label="front",
-        zorder=2,
-    )
+    axes.plot(xs, ys, drawstyle=step, color=INK, linewidth=1.2, alpha=0.75, label="front", zorder=2)
     left, up = directions[0] == "min", directions[1] == "max"
     for _, row in front.iterrows():
         axes.annotate(
@@ -199,29 +195,24 @@ def _draw_front(axes: Axes, front: pd.DataFrame, x: str, y: str, directions: Seq
 
 
 def _draw_trials(axes: Axes, drawn: pd.DataFrame, member: NDArray[np.bool_], x: str, y: str) -> None:
+    """Draws each group of trials in its mark, members of the front larger and with a dark edge."""
     group = groups(drawn)
     for name, mark in MARKS.items():
         rows = (group == name).to_numpy()
         if not rows.any():
             continue
-        size = np.where(member[rows], 62, 38) * _RELATIVE_SIZE.get(mark.marker, 1.0)
-        edge = [INK if inside else "white" for inside in member[rows]]
+        scatter = partial(axes.scatter, marker=mark.marker, color=mark.light)
+        relative_size = _RELATIVE_SIZE.get(mark.marker, 1.0)
+        sizes = np.where(member[rows], 62, 38) * relative_size
+        edges = [INK if is_member else "white" for is_member in member[rows]]
         xs, ys = drawn.loc[rows, column(x)], drawn.loc[rows, column(y)]
-        axes.scatter(
-            xs, ys, s=size, marker=mark.marker, color=mark.light, edgecolors=edge, linewidths=0.8, zorder=3
-        )
-        axes.scatter(
-            [],
-            [],
-            s=30 * _RELATIVE_SIZE.get(mark.marker, 1.0),
-            marker=mark.marker,
-            color=mark.light,
-            label=mark.title,
-        )
+        scatter(xs, ys, s=sizes, edgecolors=edges, linewidths=0.8, zorder=3)
+        scatter([], [], s=30 * relative_size, label=mark.title)  # for the legend
 
 
 def _draw_scale(axes: Axes, values: NDArray[np.float64]) -> None:
-    """Logarithmic where positive numbers span more than a decade; large numbers with k, M, G."""
+    """Makes the x axis logarithmic where positive numbers span more than a decade; large ones end in k, M,
+    G."""
     if len(values) and values.min() > 0 and values.max() > 10 * values.min():
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -12,7 +12,7 @@ RaydistillError
     CheckpointError   a checkpoint is damaged or belongs to another config
 
 Warnings
-  RenamedWarning      an old name was used, which goes with the next release
+  RenamedWarning      an old name was used, which the next release does not understand
 
 Every message says what was given, what is allowed, where, and what to do.
 """
@@ -21,43 +21,48 @@ import warnings
 
 
 class RaydistillError(Exception):
+    """Base class of all errors that raydistill raises on purpose."""
+
     exit_code = 1
+    """Exit code of a command that ends with the error."""
 
 
 class InputError(RaydistillError):
+    """What the user gave cannot be used. It is raised before any cost where that is possible."""
+
     exit_code = 2
 
 
 class ConfigError(InputError):
-    pass
+    """A value or dotted path of a config."""
 
 
 class DataError(InputError):
-    pass
+    """A folder of data, a picture or a label map."""
 
 
 class SpaceError(InputError):
-    pass
+    """A search space."""
 
 
 class BudgetError(InputError):
-    pass
+    """A budget that nothing can meet."""
 
 
 class StoreError(InputError):
-    pass
+    """A results folder or a file in it: unwritable, full, damaged, or of another version."""
 
 
 class RunError(RaydistillError):
-    pass
+    """The work itself went wrong."""
 
 
 class DivergenceError(RunError):
-    pass
+    """A loss or energy left its range."""
 
 
 class CheckpointError(RunError):
-    pass
+    """A checkpoint is damaged or belongs to another config."""
 
 
 class RenamedWarning(FutureWarning):
@@ -65,6 +70,6 @@ class RenamedWarning(FutureWarning):
 
 
 def say_renamed(old: str, new: str) -> None:
-    """Warns, once a place, that a name has changed."""
+    """Warn that a name has changed, once for each place in the code that uses it."""
     message = f"{old} is called {new} now; the old name goes with the next release"
     warnings.warn(message, RenamedWarning, stacklevel=3)

@@ -1,6 +1,7 @@
-"""Modules by the names that they had before there were packages, for one release: what plug-ins, batch files and model cards import.
+"""Modules under the names that they had before there were packages, understood for one release.
 
-`from raydistill.architectures import Generator` works and says the new name. Nothing of raydistill itself uses an old one.
+Plug-ins, batch files and model cards import them. `from raydistill.architectures import Generator` works,
+with a warning that says the new name. Nothing in raydistill itself uses an old name.
 """
 
 import importlib
@@ -9,7 +10,6 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
 
 from raydistill.errors import say_renamed
 
@@ -21,24 +21,26 @@ MOVED = {
     "presets": ("config.presets",),
     "terms": ("training.terms",),
 }
-"""Old module -> where its names are now."""
+"""Old module -> the modules that have its names now."""
 RENAMED = {"Surroundings": "TermSetup"}
-"""Old name -> new name, of what an old module had."""
+"""Old name -> new name, of classes and functions of the old modules."""
 
 
 class _Forwarding(Loader):
-    """Makes a module whose names are looked up where they are now."""
+    """Makes modules under old names, whose attributes are looked up in the new modules."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """A module without content: each attribute is looked up when it is asked for."""
         homes = tuple(f"raydistill.{home}" for home in MOVED[spec.name.removeprefix("raydistill.")])
         module = ModuleType(spec.name, f"Moved to {' and '.join(homes)}.")
 
-        def look_up(name: str) -> Any:
+        def look_up(name: str) -> object:
+            new_name = RENAMED.get(name, name)
             for home in homes:
-                found = getattr(importlib.import_module(home), RENAMED.get(name, name), None)
-                if found is not None and not name.startswith("__"):
-                    say_renamed(f"{spec.name}.{name}", f"{home}.{RENAMED.get(name, name)}")
-                    return found
+                value = getattr(importlib.import_module(home), new_name, None)
+                if value is not None and not name.startswith("__"):
+                    say_renamed(f"{spec.name}.{name}", f"{home}.{new_name}")
+                    return value
             raise AttributeError(
                 f"module {spec.name!r} has no attribute {name!r}; it has moved to {' and '.join(homes)}"
             )
@@ -47,18 +49,21 @@ class _Forwarding(Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing to run: every name is looked up when it is asked for."""
+        """Nothing is executed."""
 
 
 class _Finder(MetaPathFinder):
+    """Finds the modules of `MOVED`."""
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """How an old module is made; None for any other name."""
         package, _, name = fullname.rpartition(".")
         return ModuleSpec(fullname, _Forwarding()) if package == "raydistill" and name in MOVED else None
 
 
 def install() -> None:
-    """From here on the old names can be imported. Called once, when raydistill is."""
+    """Make the old names importable. Called when raydistill is imported; calling it again changes nothing."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

@@ -1,8 +1,10 @@
-"""Plug-ins: generators, terms and data sets from outside of the package, for who names them by `--plugin`.
+"""Plug-ins: generators, mutual-information terms and data sets from outside the package, named by `--plugin`.
 
-A plug-in is one Python file, or an importable module with the package around it. It defines dictionaries of the same names and entries as
-the package's own: `GENERATORS` (`models.Family`), `TERMS` (`terms.TermKind`), `DATA` (`data.DataKind`). It runs as code, so nothing is
-imported that the user does not name. Every process of a sweep runs the text that the driver read: the text travels, not the path.
+A plug-in is one Python file, or an importable module with the package around it. It defines dictionaries with
+the names and entries of the package's own: `GENERATORS` (`models.Family`), `TERMS`
+(`training.terms.TermKind`), `DATA` (`data.DataKind`). It runs as code, so nothing is imported that the user
+does not name. Every process of a sweep runs the text that the driver read, because the text is sent to it,
+not the path.
 """
 
 import importlib
@@ -28,16 +30,21 @@ from raydistill.errors import ConfigError
 from raydistill.training import terms
 
 _MOST_BYTES = 2_000_000
+"""Largest size of a plug-in's sources."""
 
 
 class Source(NamedTuple):
+    """One Python file of a plug-in."""
+
     path: str
     text: str
 
 
 class Plugin(NamedTuple):
+    """A plug-in and the text of its files."""
+
     module: str
-    """The name that it is imported under."""
+    """The name under which it is imported."""
     sources: dict[str, Source]
     """Module -> file, of the plug-in and, where it lies in a package, of the whole package."""
 
@@ -48,19 +55,21 @@ class Plugin(NamedTuple):
 
     @property
     def digest(self) -> str:
+        """The digest of the texts of all files."""
         return digest({module: source.text for module, source in self.sources.items()})
 
 
 class Registry(NamedTuple):
-    """One kind of thing that a plug-in may add."""
+    """One dictionary that plug-ins may add to."""
 
     entries: dict[str, Any]
-    """Name -> entry: where the package looks things up."""
+    """The package's own dictionary, name -> entry."""
     entry: type[Any]
+    """Class of the entries."""
     config: type[BaseModel]
-    """What an entry's `config` is a subclass of."""
+    """Base class of an entry's `config`."""
     variants: Callable[[Any], Variants]
-    """Entry -> the sections of a config that may be of its class."""
+    """Entry -> the sections of a config that may be of the class `entry.config`."""
 
 
 REGISTRIES: dict[str, Registry] = {
@@ -73,32 +82,41 @@ REGISTRIES: dict[str, Registry] = {
     "TERMS": Registry(terms.TERMS, terms.TermKind, Term, lambda kind: TERM_VARIANTS),
     "DATA": Registry(data.DATA, data.DataKind, DataSet, lambda kind: DATA_VARIANTS),
 }
-"""The dictionary's name in a plug-in -> what it adds to."""
+"""Name of a dictionary in a plug-in -> what its entries are added to."""
 LOADED: dict[str, Plugin] = {}
-"""The plug-ins of this process, by their module."""
+"""Module -> plug-in, of those that this process has imported."""
 _PREFIX = "raydistill_plugin_"
-"""Of the module's name of a plug-in that is a single file."""
+"""Beginning of the module name of a plug-in that is a single file."""
 
 
 def load(given: Sequence[str]) -> None:
-    """Imports the plug-ins that `--plugin` names. Raises ConfigError where one is not there, fails, or adds nothing that can be used."""
+    """Import the plug-ins that `--plugin` names.
+
+    Raises:
+        ConfigError: one does not exist, fails, or adds nothing that can be used.
+    """
     for name in given:
         _take(_read(name))
 
 
 def shipped() -> str:
-    """The plug-ins of this process as JSON, for another process to `take_in`."""
+    """The plug-ins of this process as JSON, for `take_in` in another process."""
     return json.dumps(list(LOADED.values()))
 
 
 def take_in(plugins: str) -> None:
-    """Imports what another process has `shipped`, from the same text. What is here already is left alone. Raises ConfigError as `load`."""
+    """Import the plug-ins of another process, from what `shipped` returned there. One that is here is left as
+    it is.
+
+    Raises:
+        ConfigError: one fails, adds nothing that can be used, or has the name of another plug-in.
+    """
     for module, sources in json.loads(plugins):
         _take(Plugin(module, {name: Source(*source) for name, source in sources.items()}))
 
 
 def recorded() -> dict[str, Any]:
-    """What a sweep keeps of its plug-ins: name -> digest and the text of each file."""
+    """What `sweep.json` says of the plug-ins of this process: name -> digest and the text of each file."""
     return {
         plugin.name: {
             "digest": plugin.digest,
@@ -108,25 +126,32 @@ def recorded() -> dict[str, Any]:
     }
 
 
-# ---- reading ----------------------------------------------------------------------------------------------------------
+# ---- reading -----------------------------------------------------------------------------------------------
 
 
 def _read(given: str) -> Plugin:
     where = f"--plugin {given}"
-    if given.endswith(".py") or "/" in given:
-        path = Path(given)
-        if path.suffix != ".py" or not path.is_file():
-            raise ConfigError(
-                f"{where}: no such file; give a .py file, or the name of a module that Python can import"
-            )
-        if not path.stem.isidentifier():
-            raise ConfigError(f"{where}: a file's name is made of letters, digits and '_'; rename it")
-        return Plugin(
-            f"{_PREFIX}{path.stem}", {f"{_PREFIX}{path.stem}": Source(str(path), _text(path, where))}
+    is_file = given.endswith(".py") or "/" in given
+    return _read_file(given, where) if is_file else _read_module(given, where)
+
+
+def _read_file(given: str, where: str) -> Plugin:
+    path = Path(given)
+    if path.suffix != ".py" or not path.is_file():
+        raise ConfigError(
+            f"{where}: no such file; give a .py file, or the name of a module that Python can import"
         )
+    if not path.stem.isidentifier():
+        raise ConfigError(f"{where}: a file's name is made of letters, digits and '_'; rename it")
+    module = f"{_PREFIX}{path.stem}"
+    return Plugin(module, {module: Source(str(path), _text(path, where))})
+
+
+def _read_module(given: str, where: str) -> Plugin:
+    """The plug-in of a module, with all files of the outermost package around it."""
     top = given.partition(".")[0]
     try:
-        spec = importlib.util.find_spec(top)  # of the outermost package: runs nothing
+        spec = importlib.util.find_spec(top)  # of the outermost package, so that nothing is executed
     except ValueError:
         spec = None
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
@@ -140,16 +165,16 @@ def _read(given: str) -> Plugin:
         root = Path(next(iter(spec.submodule_search_locations)))
         for path in sorted(root.rglob("*.py")):
             parts = [top, *path.relative_to(root).with_suffix("").parts]
-            sources[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = Source(
-                str(path), _text(path, where)
-            )
+            module = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            sources[module] = Source(str(path), _text(path, where))
     elif str(spec.origin).endswith(".py"):
         sources[top] = Source(str(spec.origin), _text(Path(str(spec.origin)), where))
     if given not in sources:
         raise ConfigError(f"{where}: {top} has no Python file for it; give a module that has one")
     if (size := sum(len(source.text) for source in sources.values())) > _MOST_BYTES:
         raise ConfigError(
-            f"{where}: {top} has {size:,} bytes of source, at most {_MOST_BYTES:,} are sent; put what is needed in a file"
+            f"{where}: {top} has {size:,} bytes of source, at most {_MOST_BYTES:,} are sent; "
+            "put what is needed in a file"
         )
     return Plugin(given, sources)
 
@@ -161,7 +186,7 @@ def _text(path: Path, where: str) -> str:
         raise ConfigError(f"{where}: {path} cannot be read ({error})") from None
 
 
-# ---- importing --------------------------------------------------------------------------------------------------------
+# ---- importing ---------------------------------------------------------------------------------------------
 
 
 class _Texts(MetaPathFinder, InspectLoader):
@@ -173,39 +198,45 @@ class _Texts(MetaPathFinder, InspectLoader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """How a module of the plug-in is made; None for any other name."""
         if fullname not in self.sources:
             return None
-        spec = ModuleSpec(
-            fullname, self, origin=self.sources[fullname].path, is_package=self.is_package(fullname)
-        )
+        origin = self.sources[fullname].path
+        spec = ModuleSpec(fullname, self, origin=origin, is_package=self.is_package(fullname))
         spec.has_location = True
         return spec
 
     def is_package(self, fullname: str) -> bool:
+        """Whether the module is a package's `__init__.py`."""
         return self.sources[fullname].path.endswith("__init__.py")
 
     def get_source(self, fullname: str) -> str:
+        """The text of the module."""
         return self.sources[fullname].text
 
     def get_code(self, fullname: str) -> CodeType:
-        return compile(self.sources[fullname].text, self.sources[fullname].path, "exec")
+        """The module compiled, with the path of its file for tracebacks."""
+        source = self.sources[fullname]
+        return compile(source.text, source.path, "exec")
 
 
 def _take(plugin: Plugin) -> None:
-    if (here := LOADED.get(plugin.module)) is None:
+    """Imports a plug-in unless it is here. Raises ConfigError where another one has its name."""
+    if (present := LOADED.get(plugin.module)) is None:
         _import(plugin)
-    elif here.digest != plugin.digest:
+    elif present.digest != plugin.digest:
         raise ConfigError(
             f"--plugin {plugin.name}: another file of that name is loaded; give one of them another name"
         )
 
 
 def _import(plugin: Plugin) -> None:
+    """Imports a plug-in and adds its entries; after an error nothing of it is left."""
     where, finder = f"--plugin {plugin.name}", _Texts(plugin)
     sys.meta_path.insert(0, finder)
     try:
         module = importlib.import_module(plugin.module)
-        added = list(_added(module, where))
+        entries = _entries(module, where)
     except BaseException as error:
         sys.meta_path.remove(finder)
         for name in plugin.sources:
@@ -213,16 +244,20 @@ def _import(plugin: Plugin) -> None:
         if isinstance(error, ConfigError) or not isinstance(error, Exception):
             raise
         raise ConfigError(f"{where}: {type(error).__name__}: {error}{_line(error, plugin)}") from error
-    for registry, name, entry in added:
+    for registry, name, entry in entries:
         registry.entries[name] = entry
         registry.variants(entry).add(entry.config)
         PLUGIN_DIGESTS[entry.config] = plugin.digest
     LOADED[plugin.module] = plugin
 
 
-def _added(module: ModuleType, where: str) -> list[tuple[Registry, str, Any]]:
-    """What the module's dictionaries add. Raises ConfigError where an entry is not what the package needs."""
-    added = []
+def _entries(module: ModuleType, where: str) -> list[tuple[Registry, str, Any]]:
+    """What the module's dictionaries add: registry, name, entry.
+
+    Raises:
+        ConfigError: there is nothing, or an entry is not what the package needs.
+    """
+    out = []
     for dictionary, registry in REGISTRIES.items():
         entries = getattr(module, dictionary, {})
         if not isinstance(entries, Mapping):
@@ -230,32 +265,39 @@ def _added(module: ModuleType, where: str) -> list[tuple[Registry, str, Any]]:
                 f"{where}: {dictionary} must be a dictionary of name -> {registry.entry.__name__}"
             )
         for name, entry in entries.items():
-            at, config = f"{where}: {dictionary}[{name!r}]", getattr(entry, "config", None)
-            if not isinstance(entry, registry.entry):
-                raise ConfigError(f"{at}: must be a {registry.entry.__name__}, found {type(entry).__name__}")
-            if not (isinstance(config, type) and issubclass(config, registry.config)):
-                raise ConfigError(
-                    f"{at}.config: must be a subclass of {registry.config.__name__}, found {config!r}"
-                )
-            variants = registry.variants(entry)
-            if config.model_fields[variants.tag].default != name:
-                raise ConfigError(f"{at}.config: its field {variants.tag} must be {name!r} by default")
-            if name in registry.entries:
-                raise ConfigError(f"{at}: there is a {name!r} already; choose another name")
-            added.append((registry, name, entry))
-    if not added:
+            _require_entry(registry, name, entry, f"{where}: {dictionary}[{name!r}]")
+            out.append((registry, name, entry))
+    if not out:
         raise ConfigError(f"{where}: it defines none of {', '.join(REGISTRIES)}; see docs/cookbook.md")
-    return added
+    return out
+
+
+def _require_entry(registry: Registry, name: str, entry: Any, where: str) -> None:
+    """Raises ConfigError where an entry of a plug-in cannot be added to a registry."""
+    config = getattr(entry, "config", None)
+    if not isinstance(entry, registry.entry):
+        raise ConfigError(f"{where}: must be a {registry.entry.__name__}, found {type(entry).__name__}")
+    if not (isinstance(config, type) and issubclass(config, registry.config)):
+        raise ConfigError(
+            f"{where}.config: must be a subclass of {registry.config.__name__}, found {config!r}"
+        )
+    tag = registry.variants(entry).tag
+    if config.model_fields[tag].default != name:
+        raise ConfigError(f"{where}.config: its field {tag} must be {name!r} by default")
+    if name in registry.entries:
+        raise ConfigError(f"{where}: there is a {name!r} already; choose another name")
 
 
 def _line(error: BaseException, plugin: Plugin) -> str:
-    """Where in the plug-in it went wrong."""
+    """Where in the plug-in an error was raised, as the end of a message; empty where it was not in the
+    plug-in."""
     paths = {source.path for source in plugin.sources.values()}
-    found, trace = "", error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename in paths:
-            found = f" (line {trace.tb_lineno} of {trace.tb_frame.f_code.co_filename})"
-        trace = trace.tb_next
     if isinstance(error, SyntaxError) and error.filename in paths:
-        found = f" (line {error.lineno} of {error.filename})"
-    return found
+        return f" (line {error.lineno} of {error.filename})"
+    text, trace = "", error.__traceback__
+    while trace is not None:
+        path = trace.tb_frame.f_code.co_filename
+        if path in paths:
+            text = f" (line {trace.tb_lineno} of {path})"
+        trace = trace.tb_next
+    return text

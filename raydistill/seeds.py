@@ -1,4 +1,8 @@
-"""Named random streams. A stream's key is (seed, purpose, images seen), never the rank: resume is replay."""
+"""Named random streams. The key of a stream is (seed, purpose, images seen).
+
+The rank of a worker is never in it. So a resumed training, or one on another number of workers, draws the
+same numbers.
+"""
 
 import hashlib
 from typing import TYPE_CHECKING
@@ -10,17 +14,22 @@ if TYPE_CHECKING:
 
 
 def stream_key(seed: int, purpose: str, nimg: int = 0) -> int:
-    """A 63-bit key of a stream; the same on every machine. `nimg`: images seen, or the number of an image."""
+    """The 63-bit key of a stream, which is the same on every machine.
+
+    Args:
+        purpose: what the numbers are for. Streams with different purposes are independent.
+        nimg: number of images seen, or the index of an image.
+    """
     return int.from_bytes(hashlib.sha256(f"{seed}/{purpose}/{nimg}".encode()).digest()[:8]) >> 1
 
 
 def torch_stream(seed: int, purpose: str, nimg: int = 0) -> "torch.Generator":
-    """A CPU generator: noise is drawn on the CPU and moved, so that every device sees the same numbers."""
+    """A CPU generator. Noise is drawn on the CPU and moved, so that every device gets the same numbers."""
     import torch  # the search draws from `numpy_stream` alone and loads no torch
 
     return torch.Generator().manual_seed(stream_key(seed, purpose, nimg))
 
 
 def numpy_stream(seed: int, purpose: str, nimg: int = 0) -> np.random.Generator:
-    """NumPy's default generator, seeded with the key of the stream."""
+    """NumPy's default generator, seeded by the key of the stream."""
     return np.random.default_rng(stream_key(seed, purpose, nimg))

@@ -1,4 +1,7 @@
-"""What a search space is written with: `from raydistill.space import SearchSpace, Int, Float, Choice, When, Objective`."""
+"""The parts of a search space.
+
+`from raydistill.space import SearchSpace, Int, Float, Choice, When, Window, Objective`
+"""
 
 from raydistill.config.space import Choice, Float, Int, Objective, SearchSpace, When, Window
 

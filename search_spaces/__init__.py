@@ -1,1 +1,1 @@
-"""Search spaces: one file each, data only. `raydistill sweep --space NAME`."""
+"""Search spaces: one file each, data only. `raydistill sweep --space NAME` uses one."""

@@ -1,4 +1,7 @@
-"""Pictures -> pictures from a folder of A|B pairs, `--data FOLDER`. Without labels there is no mIoU: a kernel distance is searched."""
+"""Pictures -> pictures from a folder of A|B pairs, `--data FOLDER`.
+
+There are no labels and so no mIoU: a kernel distance to real pictures is searched against MACs.
+"""
 
 from raydistill.space import Objective, SearchSpace
 from search_spaces.default import SPACE as DEFAULT

@@ -1,4 +1,7 @@
-"""Pictures of one domain -> another's, `--data FOLDER` with trainA and trainB: a kernel distance to real pictures of B is searched."""
+"""Pictures of one domain -> pictures of another by CycleGAN, `--data FOLDER` with trainA and trainB.
+
+A kernel distance to real pictures of B is searched against MACs.
+"""
 
 from raydistill.space import SearchSpace
 from search_spaces.aligned import SPACE as ALIGNED

@@ -1,4 +1,4 @@
-"""The embedded default: stage widths, mutual-information weight and Langevin step size at 32x32."""
+"""The embedded default at 32x32: stage widths, mutual-information weight and Langevin step size."""
 
 from raydistill.space import Choice, Float, Int, Objective, SearchSpace, When
 

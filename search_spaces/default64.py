@@ -1,4 +1,4 @@
-"""The embedded data set at 64x64: the space of `default`."""
+"""The embedded data set at 64x64, with the space of `default`."""
 
 from raydistill.space import SearchSpace
 from search_spaces.default import SPACE as DEFAULT

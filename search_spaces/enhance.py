@@ -1,4 +1,7 @@
-"""Pictures -> better pictures, `--data FOLDER` of any pictures, which are degraded: the widths of a residual network, PSNR against MACs."""
+"""Pictures -> better pictures, `--data FOLDER` of any pictures, from which worse ones are made.
+
+The widths of a residual network are searched, PSNR against MACs.
+"""
 
 from raydistill.space import Int, Objective, SearchSpace
 from search_spaces.default import SPACE as DEFAULT

@@ -1,4 +1,7 @@
-"""Noise -> pictures of 32x32 by StyleGAN2, `--data FOLDER` of any pictures: a kernel distance against MACs."""
+"""Noise -> pictures of 32x32 by StyleGAN2, `--data FOLDER` of any pictures.
+
+A kernel distance to real pictures is searched against MACs.
+"""
 
 from raydistill.space import Int, SearchSpace
 from search_spaces.aligned import SPACE as ALIGNED

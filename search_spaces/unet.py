@@ -1,4 +1,4 @@
-"""Label maps -> photos by U-Nets of four levels, `--data FOLDER`: a width for each level down and up."""
+"""Label maps -> photos by U-Nets of four levels, `--data FOLDER`: one width for each level down and up."""
 
 from raydistill.space import Int, SearchSpace
 from search_spaces.default import SPACE as DEFAULT

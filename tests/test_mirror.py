@@ -9,7 +9,7 @@ import pytest
 import s3
 
 from raydistill.errors import StoreError
-from raydistill.records import remote, store
+from raydistill.records import mirror, remote, store
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def machines(query, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     roots = []
     for name in ("one", "two"):
-        monkeypatch.setenv(remote.FOLDER, str(tmp_path / name))
-        roots.append(remote.folder_of(f"s3://{s3.BUCKET}/{tmp_path.name}?{query}"))
+        monkeypatch.setenv(mirror.FOLDER, str(tmp_path / name))
+        roots.append(mirror.folder_of(f"s3://{s3.BUCKET}/{tmp_path.name}?{query}"))
     return roots
 
 
@@ -137,7 +137,7 @@ def test_ordinary_folders_are_left_alone(tmp_path):
     remote.pull(tmp_path / "x")
     assert remote.folders(tmp_path) == [tmp_path / "x"]
     assert remote.ray_storage(tmp_path / "x") == {"storage_path": str(tmp_path / "x")}
-    assert remote.folder_of("runs") == Path("runs").absolute()
+    assert mirror.folder_of("runs") == Path("runs").absolute()
 
 
 @pytest.mark.parametrize(
@@ -153,21 +153,21 @@ def test_ordinary_folders_are_left_alone(tmp_path):
 )
 def test_other_urls_are_refused(url, says):
     with pytest.raises(StoreError, match=says) as raised:
-        remote.folder_of(url)
+        mirror.folder_of(url)
     assert "secret" not in str(raised.value)
 
 
 def test_a_bucket_that_is_not_there_is_refused(machines, query):
     with pytest.raises(StoreError, match="there is no bucket elsewhere"):
-        store.open_store(remote.folder_of(f"s3://elsewhere/runs?{query}"))
+        store.open_store(mirror.folder_of(f"s3://elsewhere/runs?{query}"))
 
 
 def test_a_store_that_is_down_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv(remote.FOLDER, str(tmp_path))
+    monkeypatch.setenv(mirror.FOLDER, str(tmp_path))
     for name, value in s3.CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match="cannot be reached"):
         store.open_store(
-            remote.folder_of("s3://results/runs?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1")
+            mirror.folder_of("s3://results/runs?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1")
         )
     assert os.listdir(tmp_path)  # the local copy's folder, which a next try uses

@@ -15,7 +15,7 @@ import pytest
 import s3
 from test_sweep import command
 
-from raydistill.records import remote, tables
+from raydistill.records import mirror, remote, tables
 
 pytestmark = pytest.mark.slow
 
@@ -192,8 +192,8 @@ def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(
     with s3.served(tmp_path) as query:
         url = f"s3://{s3.BUCKET}/runs?{query}"
         for attempt in ("one", "two"):
-            monkeypatch.setenv(remote.FOLDER, str(tmp_path / attempt))
-            sweep_dir = remote.folder_of(url) / "sweeps/lost"
+            monkeypatch.setenv(mirror.FOLDER, str(tmp_path / attempt))
+            sweep_dir = mirror.folder_of(url) / "sweeps/lost"
             with far_node(nodes, tmp_path / attempt, num_cpus=2):
                 wait_for_nodes(nodes, tmp_path, 2)
                 driver = start(nodes, url, tmp_path, *options, *(["--resume"] if attempt == "two" else []))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from raydistill.commands.cli import main
-from raydistill.config.space import SearchSpace, check, preset_of
+from raydistill.config.space import SearchSpace, preset_of
+from raydistill.config.space_checks import check_space
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -74,7 +75,7 @@ def test_the_search_space_of_the_readme_fits_its_preset() -> None:
     exec(text, names)
     space = names["SPACE"]
     assert isinstance(space, SearchSpace)
-    check(space, preset_of(space, "README"), "README")
+    check_space(space, preset_of(space, "README"), "README")
 
 
 def test_every_linked_document_exists() -> None:

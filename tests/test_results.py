@@ -144,6 +144,34 @@ def test_the_ledger_gives_back_every_trial_by_number_with_its_result_or_none(swe
     assert read_trials(sweep_dir) == synthetic_trials()
 
 
+def test_a_ledger_of_the_version_before_is_read_by_present_names(tmp_path):
+    trial, recheck = synthetic_trials()[5], synthetic_trials()[6] | {"role": "recheck"}
+    old_metrics = {"val/kd_judge": 0.04, "val/fd_judge": 6.5, "val/miou": 0.3}
+    old_result = trial.pop("result") | {
+        "metrics": old_metrics,
+        "evaluations": [{"nimg": 3072, "wall_sec": 11.5, **old_metrics}],
+        "context": CONTEXT | {"extractor": "judge"},
+    }
+    old_job = {"training": {"recipe": "judge", "seed": 0}, "judge": {"path": "x", "digest": "y"}}
+    recheck.pop("result")
+    write_trial(tmp_path / "trials/0005", trial | {"again": "0001", "picked": {"a": 1}, "job": old_job})
+    write_result(tmp_path / "trials/0005", old_result)
+    write_trial(tmp_path / "trials/0006", recheck | {"again": "0001"})
+    first, second = read_trials(tmp_path)
+    new_metrics = {"val/kd_evaluator": 0.04, "val/fd_evaluator": 6.5, "val/miou": 0.3}
+    assert first["replicate_of"] == "0001" and first["configuration"] == {"a": 1}
+    assert second["recheck_of"] == "0001" and not {"again", "picked"} & {*first, *second}
+    assert first["job"] == {
+        "training": {"recipe": "evaluator", "seed": 0},
+        "evaluator": {"path": "x", "digest": "y"},
+    }
+    assert first["result"] == old_result | {
+        "metrics": new_metrics,
+        "evaluations": [{"nimg": 3072, "wall_sec": 11.5, **new_metrics}],
+        "context": CONTEXT,
+    }
+
+
 def test_a_trial_without_a_result_has_none(sweep_dir):
     assert read_result(sweep_dir / "trials" / "0013") is None
     assert read_result(sweep_dir / "trials" / "0000")["metrics"]["val/miou"] == 0.712
@@ -298,6 +326,22 @@ def test_a_sweep_without_trials_has_empty_tables_with_all_columns(table):
     assert len(empty) == 0 and {"trial_id", "status", "front.member"} <= set(empty)
     assert len(tables.with_front(empty, OBJECTIVES, REFERENCE)) == 0
     assert len(tables.evaluation_table([], sweep_id="demo")) == 0
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_tables_of_the_version_before_are_read_by_present_names(tmp_path, table, suffix):
+    table.loc[3, ["role", "replicate_of"]] = "replicate", "0002"
+    table.loc[4, ["role", "recheck_of"]] = "recheck", "0001"
+    evaluations = tables.evaluation_table(synthetic_trials(), sweep_id="demo")
+    old = table.assign(again=table["replicate_of"] + table["recheck_of"], extractor="judge")
+    old = old.drop(columns=["replicate_of", "recheck_of"])
+    old = old.rename(columns=lambda name: name.replace("_evaluator", "_judge"))
+    old_evaluations = evaluations.assign(metric=evaluations["metric"].str.replace("_evaluator", "_judge"))
+    tables.write_tables(tmp_path, old, old_evaluations)
+    present = tables.read_table(tmp_path / f"trials.{suffix}")
+    expected = table.assign(extractor="evaluator").astype({"extractor": "str"})
+    pd.testing.assert_frame_equal(present[list(expected.columns)], expected)
+    pd.testing.assert_frame_equal(tables.read_table(tmp_path / f"evaluations.{suffix}"), evaluations)
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])

@@ -12,7 +12,7 @@ from raydistill.commands import retrain
 from raydistill.commands.retrain import RetrainOptions, run
 from raydistill.config.experiment import Job
 from raydistill.errors import BudgetError, StoreError
-from raydistill.records import remote
+from raydistill.records import mirror, remote
 from raydistill.records.files import write_json_atomic
 from raydistill.records.store import STORE_VERSION
 from raydistill.records.trials import read_result, read_trials, write_result, write_trial
@@ -146,10 +146,10 @@ def test_a_moved_results_folder_is_told(sweep: Path) -> None:
 def test_a_sweep_on_an_object_store_is_brought_first_and_its_retrained_trial_goes_up(
     sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {**s3.CREDENTIALS, remote.FOLDER: str(tmp_path / "copies")}.items():
+    for name, value in {**s3.CREDENTIALS, mirror.FOLDER: str(tmp_path / "copies")}.items():
         monkeypatch.setenv(name, value)
     with s3.served(tmp_path) as query:
-        root = remote.folder_of(f"s3://{s3.BUCKET}/ours?{query}")
+        root = mirror.folder_of(f"s3://{s3.BUCKET}/ours?{query}")
         text = (sweep / "trials/0001/trial.json").read_text()
         for name in ("data", "evaluator", "teacher"):
             path = json.loads(text)["job"][name]["path"]

@@ -20,12 +20,12 @@ from raydistill.config.space import (
     When,
     Window,
     active,
-    check,
     extreme_configuration,
     load_space,
     preset_of,
     values_of,
 )
+from raydistill.config.space_checks import check_space
 from raydistill.errors import ConfigError, SpaceError
 from raydistill.models import GENERATORS, cost
 from raydistill.search import random_configuration
@@ -54,7 +54,7 @@ def space(**fields: Any) -> SearchSpace:
 
 def refused(*parts: str, error: type[Exception] = SpaceError, **fields: Any) -> None:
     with pytest.raises(error) as caught:
-        check(space(**fields), shapes32(), "--space mine")
+        check_space(space(**fields), shapes32(), "--space mine")
     assert str(caught.value).startswith("--space mine: ")
     for part in parts:
         assert part in str(caught.value)
@@ -72,7 +72,7 @@ def costs(experiment: Experiment, chosen: SearchSpace, configuration: dict[str, 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_space_loads_by_name_and_fits_its_preset(name: str) -> None:
     loaded = load_space(name)
-    check(loaded, preset_of(loaded, name), name)
+    check_space(loaded, preset_of(loaded, name), name)
     assert loaded == load_space(f"{search_spaces.__path__[0]}/{name}.py")
 
 
@@ -101,7 +101,7 @@ def test_a_space_cannot_be_changed_and_has_no_unknown_keys() -> None:
 
 
 def test_a_good_space_passes_the_check() -> None:
-    assert check(space(constraints=(Window(cost="cost/params", high=1e6),)), shapes32(), "mine") is None
+    assert check_space(space(constraints=(Window(cost="cost/params", high=1e6),)), shapes32(), "mine") is None
 
 
 # ---- what is refused ------------------------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_a_value_that_the_config_refuses_is_refused_before_any_cost(distribution
 
 def test_a_continuous_range_for_a_whole_number_is_refused() -> None:
     with pytest.raises((SpaceError, ConfigError), match=r"student\.generator\.widths\.stem"):
-        check(
+        check_space(
             space(parameters={"student.generator.widths.stem": Float(low=4.0, high=8.0)}, when={}),
             shapes32(),
             "--space mine",

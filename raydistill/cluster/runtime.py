@@ -19,7 +19,7 @@ from raydistill import ray_address
 from raydistill.cluster import join
 from raydistill.cluster.placement import Group, Node, groups_at_once, listed
 from raydistill.errors import RunError, StoreError
-from raydistill.records import remote
+from raydistill.records import mirror, remote
 
 _PROBE_SEC = 60.0
 """Seconds that the nodes have to answer whether they see the results folder."""
@@ -139,7 +139,7 @@ def probe_nodes(store: Path) -> list[Node]:
                 problem = "what it writes there cannot be read here"
             if problem:
                 raise StoreError(
-                    f"--store {remote.url_of(store) or store}: node {node.address} cannot use it: {problem}. "
+                    f"--store {mirror.url_of(store) or store}: node {node.address} cannot use it: {problem}. "
                     "Every node must see the same folder: give one on a shared file system, mounted at the "
                     "same path everywhere"
                 )

@@ -13,7 +13,7 @@ from raydistill import plugins
 from raydistill.config.base import Frozen
 from raydistill.config.experiment import Job
 from raydistill.errors import BudgetError, StoreError
-from raydistill.records import remote, store, tables
+from raydistill.records import mirror, remote, store, tables
 from raydistill.records.trials import read_trials, write_trial
 from raydistill.terminal import Terminal
 from raydistill.trials.run_job import perform
@@ -32,7 +32,7 @@ class RetrainOptions(Frozen):
 
 def run(options: RetrainOptions) -> int:
     """Trains, or goes on with, that trial; returns the exit code: 0, or 1 where the training failed."""
-    terminal, sweep = Terminal(), remote.sweep_of(options.sweep)
+    terminal, sweep = Terminal(), mirror.sweep_of(options.sweep)
     _pull(sweep)
     original = _original(sweep, options)
     job = _lengthened(Job.model_validate(original["job"]), options)

@@ -1,6 +1,6 @@
-"""Configs: frozen, typed, printable, identified by a digest. No framework.
+"""Configs: frozen, typed, printable, and identified by a digest. They import no framework.
 
-What a plug-in's config classes are subclasses of is here by name; everything else by its file.
+The base classes of a plug-in's own config classes can be imported from here, everything else from its file.
 """
 
 from raydistill.config.architectures import Generator, NoiseGenerator, PictureGenerator, Width, Widths

@@ -1,10 +1,12 @@
-"""Networks as configs: every generator family, discriminators, the energy, the evaluator. Widths are named by layer or stage.
+"""Configs of networks: every generator family, the discriminators, the energy network and the evaluator.
 
-`Widths.uniform(ngf)` gives a family's published proportions at base width `ngf`: what the uniform baselines are.
+A width is the number of channels of a layer or stage and has its name. `Widths.uniform(ngf)` gives the
+proportions that a family was published with, at base width `ngf`; the uniform baselines of a sweep are such
+networks.
 """
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -12,40 +14,44 @@ from raydistill.config.base import Frozen
 from raydistill.config.variants import Variants
 
 Width = Annotated[int, Field(ge=1, le=4096)]
+"""Channels of a layer."""
 Blocks = Annotated[int, Field(ge=1, le=256)]
+"""Number of residual blocks."""
 Norm = Literal["instance", "batch"]
+"""Which normalisation layer follows the convolutions."""
 
 
 class Widths(Frozen):
-    """Channels of a network by layer or stage."""
+    """Channels of a network by layer or stage. Base class of every family's widths."""
 
     @classmethod
     def uniform(cls, ngf: int) -> Self:
-        """The published proportions at base width `ngf`."""
+        """Widths in the published proportions at base width `ngf`."""
         return cls(**cls.uniform_values(ngf))
 
     @staticmethod
     def uniform_values(ngf: int) -> dict[str, int]:
+        """Name of each width -> its value in the published proportions at base width `ngf`."""
         raise NotImplementedError
 
-    def values_at(self, ngf: int) -> dict[str, Any]:
-        """The values of such a network at base width `ngf`."""
+    def values_at(self, ngf: int) -> dict[str, int]:
+        """The same for a network of the same shape as this one, for families whose widths depend on it."""
         return self.uniform_values(ngf)
 
 
 class Generator(Frozen):
-    """What every generator's config has. A family is a subclass with a `family` of its own."""
+    """What the configs of all generators have. A family is a subclass with its own value of `family`."""
 
     family: str
-    widths: Any
-    """Named channels: what is searched."""
+    widths: Widths
+    """The family's subclass of `Widths`: what a search varies."""
 
 
-# ---- pictures -> pictures ---------------------------------------------------------------------------------------------
+# ---- pictures -> pictures ----------------------------------------------------------------------------------
 
 
 class ResnetWidths(Widths):
-    """`hidden` is the width between the two convolutions of a residual block."""
+    """Widths of `ResnetGenerator`; `hidden` is the width between the two convolutions of a residual block."""
 
     stem: Width
     down: Width
@@ -60,7 +66,7 @@ class ResnetWidths(Widths):
 
 
 class ResnetGenerator(Generator):
-    """CycleGAN's generator; heights and widths divisible by 4."""
+    """CycleGAN's generator. Heights and widths of pictures must be divisible by 4."""
 
     family: Literal["resnet"] = "resnet"
     widths: ResnetWidths = ResnetWidths.uniform(64)
@@ -69,7 +75,7 @@ class ResnetGenerator(Generator):
 
 
 class MobileResnetWidths(Widths):
-    """`hidden1` to `hidden3`: the width inside the blocks of each third of the trunk."""
+    """Widths of `MobileResnetGenerator`; `hidden1` to `hidden3` are in the blocks of the trunk's thirds."""
 
     stem: Width
     down: Width
@@ -87,18 +93,21 @@ class MobileResnetWidths(Widths):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """GAN Compression's string of eight numbers, such as 16_16_32_16_32_32_16_16, which counts in units of 1, 2, 4, 4, 4, 4, 2, 1."""
+        """Widths from GAN Compression's notation, such as 16_16_32_16_32_32_16_16.
+
+        Its eight numbers are base widths: the width of a layer is its number times 1, 2, 4, 4, 4, 4, 2 or 1.
+
+        Raises:
+            ValueError: the text does not have eight integers.
+        """
         numbers = [int(number) for number in text.split("_")]
-        return cls(
-            **{
-                name: unit * number
-                for (name, unit), number in zip(cls.uniform_values(1).items(), numbers, strict=True)
-            }
-        )
+        units = cls.uniform_values(1)
+        widths = {name: unit * number for (name, unit), number in zip(units.items(), numbers, strict=True)}
+        return cls(**widths)
 
 
 class MobileResnetGenerator(Generator):
-    """GAN Compression's generator: the ResNet with separable convolutions in its blocks."""
+    """GAN Compression's generator: the ResNet generator with separable convolutions in its blocks."""
 
     family: Literal["mobile_resnet"] = "mobile_resnet"
     widths: MobileResnetWidths = MobileResnetWidths.uniform(64)
@@ -107,7 +116,11 @@ class MobileResnetGenerator(Generator):
 
 
 class UnetWidths(Widths):
-    """Level n is a picture halved n times. `down*`: after the halvings; `up*`: after the doublings; `deep`: both, from level 4 on."""
+    """Widths of `UnetGenerator`. Level n has the picture halved n times.
+
+    `down1` to `down3` follow the halvings and `up1` to `up3` the doublings of levels 1 to 3; `deep` is the
+    width of both from level 4 on.
+    """
 
     down1: Width
     down2: Width
@@ -119,24 +132,28 @@ class UnetWidths(Widths):
 
     @staticmethod
     def uniform_values(ngf: int) -> dict[str, int]:
-        ways = {f"{way}{level}": 2 ** (level - 1) * ngf for way in ("down", "up") for level in (1, 2, 3)}
-        return {"deep": 8 * ngf, **ways}
+        shallow = {f"{way}{level}": 2 ** (level - 1) * ngf for way in ("down", "up") for level in (1, 2, 3)}
+        return {"deep": 8 * ngf, **shallow}
 
 
 class UnetGenerator(Generator):
-    """pix2pix's U-Net; heights and widths divisible by 2 ** num_levels."""
+    """pix2pix's U-Net. Heights and widths of pictures must be divisible by 2 ** num_levels."""
 
     family: Literal["unet"] = "unet"
     widths: UnetWidths = UnetWidths.uniform(64)
     num_levels: Annotated[int, Field(ge=4, le=12)] = 8
-    """Halvings: 7, 8 and 9 are the U-Nets for 128, 256 and 512 pixels."""
+    """Number of halvings: 7, 8 and 9 give the U-Nets for 128, 256 and 512 pixels."""
     blocks_per_level: Annotated[int, Field(ge=0, le=8)] = 0
-    """Residual bottlenecks after each halving and at each doubling; 2: OMGD's deep teacher."""
+    """Residual bottlenecks after each halving and at each doubling. OMGD's deep teacher has 2."""
     norm: Norm = "batch"
 
 
 class EnhanceWidths(Widths):
-    """`hidden`: between the two convolutions of a residual block; `up`: after each doubling (unused at scale 1)."""
+    """Widths of `EnhanceGenerator`.
+
+    `hidden` is the width between the two convolutions of a residual block, `up` the width after each
+    doubling; at scale 1 there is no doubling and `up` is not used.
+    """
 
     trunk: Width
     hidden: Width
@@ -148,8 +165,11 @@ class EnhanceWidths(Widths):
 
 
 class EnhanceGenerator(Generator):
-    """Image enhancement: residual blocks without norms at the input's resolution, then doublings; the input is added at the end.
-    scale 1: denoising and the like; 2 or 4: super-resolution."""
+    """Image enhancement: residual blocks without norms at the input's resolution, then doublings.
+
+    The input, enlarged, is added at the end. Scale 1 is for denoising and the like, 2 or 4 for
+    super-resolution.
+    """
 
     family: Literal["enhance"] = "enhance"
     widths: EnhanceWidths = EnhanceWidths.uniform(64)
@@ -157,14 +177,14 @@ class EnhanceGenerator(Generator):
     scale: Literal[1, 2, 4] = 1
 
 
-# ---- noise -> pictures ------------------------------------------------------------------------------------------------
+# ---- noise -> pictures -------------------------------------------------------------------------------------
 
 AttentionWidth = Annotated[int, Field(ge=8, le=4096)]
-"""Keys and queries of an attention have an eighth of the width."""
+"""Channels of a layer with attention, whose keys and queries have an eighth of them."""
 
 
 class SaganWidths(Widths):
-    """By the side of the picture after the layer."""
+    """Widths of `SaganGenerator`, named by the side of the picture in pixels after the layer."""
 
     at4: Width
     at8: Width
@@ -177,15 +197,16 @@ class SaganWidths(Widths):
 
 
 class SaganGenerator(Generator):
-    """Self-attention GAN, 64x64."""
+    """Generator of the self-attention GAN for pictures of 64x64."""
 
     family: Literal["sagan"] = "sagan"
     widths: SaganWidths = SaganWidths.uniform(64)
     latent: Width = 128
+    """Size of the noise vector."""
 
 
 class SaganDiscriminatorWidths(Widths):
-    """By the side of the picture after the layer."""
+    """Widths of `SaganDiscriminator`, named by the side of the picture in pixels after the layer."""
 
     at32: Width
     at16: Width
@@ -198,11 +219,13 @@ class SaganDiscriminatorWidths(Widths):
 
 
 class SaganDiscriminator(Frozen):
+    """Discriminator of the self-attention GAN."""
+
     widths: SaganDiscriminatorWidths = SaganDiscriminatorWidths.uniform(64)
 
 
 class StyleganWidths(Widths):
-    """By the side of the picture. Those beyond the network's own size are None."""
+    """Widths of StyleGAN2's networks by the side of the picture in pixels; None beyond the network's size."""
 
     at4: Width
     at8: Width
@@ -225,57 +248,64 @@ class StyleganWidths(Widths):
 
     @property
     def sides(self) -> dict[int, int]:
-        """Side -> channels, from 4 to the network's size."""
-        return {
-            4 * 2**index: value for index, value in enumerate(self.__dict__.values()) if value is not None
-        }
+        """Side of the picture -> channels, from 4 to the network's size."""
+        widths = enumerate(self.__dict__.values())
+        return {4 * 2**index: value for index, value in widths if value is not None}
 
-    def values_at(self, ngf: int) -> dict[str, Any]:
-        """Of the same size; 64: the published network with multiplier 2."""
+    def values_at(self, ngf: int) -> dict[str, int]:
+        """Widths for a network of the same size. `ngf` 64 gives the published network with multiplier 2."""
         return {f"at{side}": max(1, 8 * ngf * 64 // max(64, side)) for side in self.sides}
 
     @classmethod
     def published(cls, size: int, multiplier: int = 2, share: float = 1.0) -> Self:
-        """StyleGAN2's widths for pictures of `size`; `share`: of each, rounded up."""
+        """The published widths for pictures of `size` x `size`.
+
+        Args:
+            multiplier: StyleGAN2's channel multiplier: how much wider the layers from side 64 on are.
+            share: each width is this share of the published one, rounded up.
+        """
         sides = [4 * 2**index for index in range(9) if 4 * 2**index <= size]
-        full: dict[str, Any] = {
-            f"at{side}": 512 if side < 64 else 16_384 // side * multiplier for side in sides
-        }
+        full = {f"at{side}": 512 if side < 64 else 16_384 // side * multiplier for side in sides}
         return cls(**{name: math.ceil(share * value) for name, value in full.items()})
 
 
 class StyleganGenerator(Generator):
-    """StyleGAN2 with skip connections."""
+    """StyleGAN2's generator with skip connections."""
 
     family: Literal["stylegan2"] = "stylegan2"
     widths: StyleganWidths = StyleganWidths.published(64)
     style: Width = 512
-    """Width of latents and styles."""
+    """Size of the noise vector and of the style vectors."""
     num_mapping_layers: Annotated[int, Field(ge=1, le=16)] = 8
     truncation: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """In eval mode: how far styles may be from their mean; below 1, pictures are better and more alike."""
+    """In eval mode styles are moved towards their mean: only this share of their distance is left. Below 1
+    pictures are better and more alike."""
 
 
 STYLEGAN_GROUP = 4
-"""Pictures that the discriminator sees together."""
+"""Number of pictures over which the discriminator computes its minibatch standard deviation."""
 
 
 class StyleganDiscriminator(Frozen):
+    """StyleGAN2's residual discriminator."""
+
     widths: StyleganWidths = StyleganWidths.published(64)
 
 
 PICTURE_VARIANTS = Variants("family", ResnetGenerator, MobileResnetGenerator, UnetGenerator, EnhanceGenerator)
+"""The families that turn pictures into pictures; a plug-in adds to it."""
 NOISE_VARIANTS = Variants("family", SaganGenerator, StyleganGenerator)
+"""The families that turn noise into pictures; a plug-in adds to it."""
 PictureGenerator = Annotated[Generator, PICTURE_VARIANTS]
 NoiseGenerator = Annotated[Generator, NOISE_VARIANTS]
 AnyGenerator = Annotated[Generator, Variants("family", PICTURE_VARIANTS, NOISE_VARIANTS)]
 
 
-# ---- the others -------------------------------------------------------------------------------------------------------
+# ---- the others --------------------------------------------------------------------------------------------
 
 
 class PatchDiscriminator(Frozen):
-    """A score a patch; `num_layers` 0: a score a pixel."""
+    """PatchGAN's discriminator, which gives one score for each patch; with `num_layers` 0, for each pixel."""
 
     width: Width = 64
     num_layers: Annotated[int, Field(ge=0)] = 3
@@ -283,11 +313,18 @@ class PatchDiscriminator(Frozen):
 
 
 class EnergyNetwork(Frozen):
+    """The network that gives a pair of pictures an energy, of the energy-based term of mutual information."""
+
     channels: Width = 8
+    """Width of the first convolution; the blocks after it have two and then four times as many channels."""
     num_blocks: PositiveInt | None = None
-    """None: floor(log2(min(height, width))) - 1."""
+    """Number of residual blocks. None: floor(log2(min(height, width))) - 1."""
 
 
 class EvaluatorNetwork(Frozen):
+    """The network whose predictions and features score generated pictures."""
+
     width: Width = 16
+    """Width at the input's resolution."""
     feature_width: Width = 64
+    """Number of features that a picture has."""

@@ -1,6 +1,7 @@
-"""Batches: several sweeps as one job, as data that is checked before anything starts.
+"""A batch: several sweeps as one job, defined as data that is checked before anything starts.
 
-A file defines one `BATCH`: spaces x methods x seeds, in an order, within a budget. `raydistill batch FILE.py` runs it.
+A Python file defines one `BATCH`: spaces x methods x seeds, in an order, within a budget. `raydistill batch
+FILE.py` runs it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,70 +16,80 @@ from raydistill.config.space import defined_in
 from raydistill.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-"""Letters, digits, '.', '_' and '-': it becomes part of a folder's name."""
+"""Letters, digits, '.', '_' and '-', because it becomes part of a folder's name."""
 Axis = Literal["seed", "space", "method"]
+"""What the sweeps of a batch differ in."""
 
 
 class Method(Frozen):
-    """One way to train students: what differs from the spaces' configs and from the batch's own values."""
+    """One way to train students: what it changes in the spaces' configs and in the batch's own values."""
 
     name: Name
     set: dict[str, Any] = {}
-    """Dotted config path -> value, as `--set`."""
+    """Dotted config path -> value, as for `--set`."""
     options: dict[str, Any] = {}
     """Option of `raydistill sweep` -> value, such as {"trials": 16, "max_macs": 8e6}."""
 
 
 class Budget(Frozen):
-    """What the batch may spend in all, over every start of it. When it is spent no trial starts; running ones end. None: no limit."""
+    """What the batch may spend in all, over every start of it. None: no limit.
+
+    When it is spent, no further trial starts, and those that run go on to their end.
+    """
 
     hours: PositiveFloat | None = None
     """Wall-clock time of the command."""
     trials: PositiveInt | None = None
-    """Searched trials; baselines are not counted."""
+    """Number of searched trials, without baselines."""
 
 
 class Batch(Frozen):
+    """Several sweeps: one for each combination of a space, a method and a seed."""
+
     name: Name
     spaces: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Search spaces: names or paths, as `--space`."""
+    """Search spaces: names or paths, as for `--space`."""
     methods: Annotated[tuple[Method, ...], Field(min_length=1)]
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
     order: tuple[Axis, Axis, Axis] = ("seed", "space", "method")
-    """The outermost loop first. By default every space and method has its first seed before any has its second."""
+    """Order of the loops, the outermost first. By default all sweeps with the first seed come before any with
+    the second."""
     budget: Budget = Budget()
     data: dict[str, str] = {}
-    """Space -> folder of pictures, for spaces that read one, as `--data`."""
+    """Space -> folder of pictures, as for `--data`, for spaces that read one."""
     set: dict[str, Any] = {}
     """Dotted config path -> value, for all sweeps."""
     options: dict[str, Any] = {}
     """Option of `raydistill sweep` -> value, for all sweeps."""
     store: str = "runs"
+    """Results folder, or the URL of an object store."""
     mlflow: str | None = None
+    """Tracking URI; None: an sqlite file in the store."""
     experiment: str = "raydistill"
+    """Name of the MLflow experiment."""
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> "Batch":
-        named: dict[str, list[str]] = {
+        lists: dict[str, list[str]] = {
             "spaces": [Path(space).stem for space in self.spaces],
             "methods": [method.name for method in self.methods],
             "seeds": [str(seed) for seed in self.seeds],
             "order": [*self.order],
         }
-        for what, names in named.items():
-            if twice := sorted({name for name in names if names.count(name) > 1}):
+        for what, names in lists.items():
+            if repeats := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(
-                    f"{what}: {', '.join(twice)} is given more than once; give each one name of its own"
+                    f"{what}: {', '.join(repeats)} is given more than once; give each one name of its own"
                 )
         if unknown := sorted(set(self.data) - set(self.spaces)):
             raise ValueError(f"data: {', '.join(unknown)} is none of the spaces {', '.join(self.spaces)}")
         return self
 
     def sweeps(self) -> Iterator["Entry"]:
-        """Every sweep of the batch, in its order."""
+        """Every sweep of the batch, in the order that `order` gives."""
         axes: dict[Axis, Sequence[Any]] = {"seed": self.seeds, "space": self.spaces, "method": self.methods}
-        for configuration in product(*(axes[axis] for axis in self.order)):
-            by_axis = dict(zip(self.order, configuration, strict=True))
+        for combination in product(*(axes[axis] for axis in self.order)):
+            by_axis = dict(zip(self.order, combination, strict=True))
             yield Entry(by_axis["space"], by_axis["method"], by_axis["seed"])
 
 
@@ -91,11 +102,16 @@ class Entry(NamedTuple):
 
     @property
     def label(self) -> str:
+        """The sweep's name within the batch: space, method and seed."""
         return f"{Path(self.space).stem}-{self.method.name}-s{self.seed}"
 
 
 def load_batch(path: Path) -> Batch:
-    """The BATCH of a file. Raises ConfigError where there is no such file or it defines none."""
+    """The BATCH that a Python file defines.
+
+    Raises:
+        ConfigError: there is no such file, it fails, or it defines no BATCH.
+    """
     if path.suffix != ".py" or not path.is_file():
         raise ConfigError(
             f"{path}: no such batch file; give the path of a .py file that defines BATCH = Batch(...)"

@@ -2,40 +2,42 @@
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-    PositiveInt,
-)
+from pydantic import Field, PositiveInt
 
 from raydistill.config.base import Frozen, Location
 from raydistill.config.variants import Variants
 
 
 class Degradation(Frozen):
-    """How inputs are made of the pictures, which are then the targets: image enhancement. The default makes none."""
+    """How a worse picture is made from each picture: it becomes the input, and the picture itself the target.
+
+    This is for image enhancement. The default changes nothing.
+    """
 
     scale: Literal[1, 2, 4] = 1
-    """The mean of so many by so many pixels becomes one: super-resolution."""
+    """Each block of scale x scale pixels is replaced by its mean, one pixel: super-resolution."""
     noise_std: Annotated[float, Field(ge=0, le=255)] = 0.0
-    """Of normal noise, in steps of 8-bit values, added after that: denoising."""
+    """Standard deviation of normal noise that is added after that, in steps of 8-bit values: denoising."""
 
     @property
     def is_on(self) -> bool:
+        """Whether pictures are degraded at all."""
         return self != Degradation()
 
 
 class DataSet(Frozen):
-    """What every data set has: the size of its pictures, to which it is decoded."""
+    """What the configs of all data sets have: the size in pixels to which pictures are decoded."""
 
     kind: str
     height: PositiveInt
     width: PositiveInt
     load_height: PositiveInt | None = None
-    """Training pictures are decoded at load_height x load_width, and a part of height x width is shown, another one in each pass; the
-    published experiments have 286 for 256. None, and None for both: they are shown whole."""
+    """Training pictures are decoded at load_height x load_width, and a crop of height x width is shown,
+    another one in each pass; the published experiments load at 286 for crops of 256. None for both: whole
+    pictures are shown."""
     load_width: PositiveInt | None = None
     degrade: Degradation = Degradation()
-    """Not for aligned and unpaired pictures, which have inputs of their own."""
+    """Not for aligned and unpaired pictures, which come with inputs."""
 
 
 class ShapesData(DataSet):
@@ -53,20 +55,21 @@ class ShapesData(DataSet):
 FolderLayout = Literal[
     "auto", "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"
 ]
+"""How a data set's folder is laid out. `data/detect.py` describes the layouts."""
 
 
 class FolderData(DataSet):
-    """A folder or file in one of the layouts of `data/detect.py`."""
+    """A folder or file in one of the layouts that `data/detect.py` describes."""
 
     kind: Literal["folder"] = "folder"
     root: Location = ""
     layout: FolderLayout = "auto"
-    """auto: what is found; loose pictures are A|B where the first is twice as wide as high."""
+    """auto: the layout is detected; loose pictures are taken for A|B pairs where the first is twice as wide
+    as high."""
     direction: Literal["AtoB", "BtoA"] = "AtoB"
-    """Aligned and unpaired pictures only: which half or domain is the input. A is the left half."""
+    """For aligned and unpaired pictures only: which half or domain is the input. A is the left half."""
 
 
 DATA_VARIANTS = Variants("kind", ShapesData, FolderData)
-
-
+"""Every class of data set; a plug-in adds to it."""
 Data = Annotated[DataSet, DATA_VARIANTS]

@@ -1,9 +1,10 @@
 """What one sweep needs, `Experiment`, and what one training needs, `Job`.
 
-A preset is a function that returns a full `Experiment`. Only the canonical JSON of a config travels to workers.
+A preset is a function that returns a full `Experiment`. Only the canonical JSON of a config is sent to
+workers.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import model_validator
 
@@ -25,11 +26,11 @@ class Experiment(Frozen):
 
 
 class Job(Frozen):
-    """Everything `train` needs, as JSON. Two jobs with one key give the same result."""
+    """Everything that one training needs, as JSON. Two jobs with the same key give the same result."""
 
     version: Literal[2, 3] = JOB_VERSION
-    """Raised when `train` gives another result for the same config, or names in it change, so that nothing older is
-    reused. An older one can be read, not trained."""
+    """Raised when a training gives another result for the same config, or when names in the config change, so
+    that older results are not reused. A job of an older version can be read, but not trained."""
     training: AnyTraining
     data: Stored
     evaluator: Stored | None = None
@@ -37,25 +38,20 @@ class Job(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _names_of_before(cls, data: Any) -> Any:
+    def _names_of_before(cls, data: object) -> object:
         return renamed.job_now(data)
 
     @model_validator(mode="after")
     def _evaluator_gives_no_loss(self) -> "Job":
-        if (
-            self.evaluator is not None
-            and self.teacher is not None
-            and self.evaluator.digest == self.teacher.digest
-        ):
+        evaluator, teacher = self.evaluator, self.teacher
+        if evaluator is not None and teacher is not None and evaluator.digest == teacher.digest:
             raise ValueError(
-                f"network {self.evaluator.digest} is the teacher, so it cannot be the evaluator too: what gives a loss never scores"
+                f"network {evaluator.digest} is the teacher, so it cannot be the evaluator too: "
+                "what gives a loss never scores"
             )
         return self
 
     @property
     def key(self) -> str:
-        """trial_key: digest of resolved config, seed, data, teacher and evaluator."""
+        """trial_key: the digest of the resolved config, seed, data, teacher and evaluator."""
         return digest(self)
-
-
-# ---- digests --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Dotted paths into configs: what `--set student.mi.weight=0.1` and a search space name, checked with the nearest valid name."""
+"""Dotted paths into configs: what `--set student.mi.weight=0.1` and the parameters of a search space name.
+
+A path that does not exist is refused with the nearest one that does.
+"""
 
 import difflib
 import json
@@ -15,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def leaves(model: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """Every dotted path of a config with its value."""
+    """Every dotted path of a config -> its value."""
     out: dict[str, Any] = {}
     for name in type(model).model_fields:
         value = getattr(model, name)
@@ -27,7 +30,7 @@ def leaves(model: BaseModel, prefix: str = "") -> dict[str, Any]:
 
 
 def nearest(given: str, valid: list[str]) -> str:
-    """The valid name closest to what was given, for error messages."""
+    """The valid name that is most like `given`, for error messages."""
     close = difflib.get_close_matches(given, valid, n=1, cutoff=0.0)
     return close[0] if close else "(there is none)"
 
@@ -35,7 +38,11 @@ def nearest(given: str, valid: list[str]) -> str:
 def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Model:
     """A copy of `config` with dotted paths set, checked again as a whole.
 
-    A `kind` that changes replaces the whole section: its other fields start at the defaults of the new kind, unless they are set here too.
+    A `kind` that changes replaces its whole section: the other fields of the section start at the defaults of
+    the new kind, unless `values` sets them too.
+
+    Args:
+        where: where the values come from, for error messages.
 
     Raises:
         ConfigError: unknown paths (each with the nearest valid one) or values that their fields refuse.
@@ -43,17 +50,16 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
     data, valid = config.model_dump(mode="json"), list(leaves(config))
     values = {renamed.path_now(path): value for path, value in values.items()}
     for path, value in values.items():
-        variants, (section, _, name) = _variants_at(config, path), path.rpartition(".")
-        if not variants or value == _holder(data, path)[name]:
+        classes, (section, _, name) = _classes_at(config, path), path.rpartition(".")
+        if not classes or value == _holder(data, path)[name]:
             continue
-        if not isinstance(value, str) or value not in variants:
-            close = nearest(str(value), list(variants))
-            known = f"Known: {', '.join(variants)}. Nearest: {close!r}. One of a plug-in needs --plugin."
+        if not isinstance(value, str) or value not in classes:
+            close = nearest(str(value), list(classes))
+            known = f"Known: {', '.join(classes)}. Nearest: {close!r}. One of a plug-in needs --plugin."
             raise ConfigError(f"{where}: {path}: there is no {value!r}. {known}")
-        _holder(data, section)[section.rpartition(".")[2]] = _defaults(variants[value]) | {name: value}
-        valid = [known for known in valid if not known.startswith(f"{section}.")] + _paths(
-            variants[value], f"{section}."
-        )
+        _holder(data, section)[section.rpartition(".")[2]] = _defaults(classes[value]) | {name: value}
+        outside = [each for each in valid if not each.startswith(f"{section}.")]
+        valid = outside + _paths(classes[value], f"{section}.")
     if unknown := [path for path in values if path not in valid]:
         raise ConfigError(f"{where}: {' '.join(_unknown(path, valid, data) for path in unknown)}")
     for path, value in values.items():
@@ -68,28 +74,29 @@ def _unknown(path: str, valid: list[str], data: dict[str, Any]) -> str:
 
 
 def _holder(data: dict[str, Any], path: str) -> dict[str, Any]:
-    """The dictionary that holds the end of a dotted path, made where a section is absent."""
+    """The dictionary that holds the last name of a dotted path. A section that is absent is added."""
     for parent in path.split(".")[:-1]:
         data = data.setdefault(parent, {})
     return data
 
 
-def _variants_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
-    """Value -> class, where `path` is the field that tells the classes of a section apart; else nothing."""
-    parents, found = path.split("."), dict[str, type[BaseModel]]()
-    if len(parents) > 1:
-        *parents, section, name = parents
-        owner: Any = config
-        for parent in parents:
-            owner = getattr(owner, parent, None)
-        field = type(owner).model_fields.get(section) if isinstance(owner, BaseModel) else None
-        for variants in field.metadata if field is not None else ():
-            if isinstance(variants, Variants) and variants.tag == name:
-                found = dict(variants.classes)
-    return found
+def _classes_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
+    """Value -> class, where `path` is the field that distinguishes the classes of a section; else nothing."""
+    if "." not in path:
+        return {}
+    *parents, section, name = path.split(".")
+    owner: object = config
+    for parent in parents:
+        owner = getattr(owner, parent, None)
+    field = type(owner).model_fields.get(section) if isinstance(owner, BaseModel) else None
+    for variants in field.metadata if field is not None else ():
+        if isinstance(variants, Variants) and variants.tag == name:
+            return dict(variants.classes)
+    return {}
 
 
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:
+    """The default values of a class as JSON data."""
     fields = {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
     return {
         name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
@@ -111,7 +118,7 @@ def _paths(model: type[BaseModel], prefix: str) -> list[str]:
 
 
 def with_checked(config: Model, values: Mapping[str, Any]) -> Model:
-    """`with_values` for paths and values that were checked before: thousands a second."""
+    """`with_values` without checks, for paths and values that were checked before: thousands a second."""
     own: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
     for path, value in values.items():
@@ -120,13 +127,16 @@ def with_checked(config: Model, values: Mapping[str, Any]) -> Model:
             inner.setdefault(name, {})[rest] = value
         else:
             own[name] = value
-    return config.model_copy(
-        update=own | {name: with_checked(getattr(config, name), rest) for name, rest in inner.items()}
-    )
+    sections = {name: with_checked(getattr(config, name), rest) for name, rest in inner.items()}
+    return config.model_copy(update=own | sections)
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """`["student.mi.weight=0.1"]` -> `{"student.mi.weight": 0.1}`; values are JSON, anything else is text."""
+    """`["student.mi.weight=0.1"]` -> `{"student.mi.weight": 0.1}`. Values are JSON; anything else is text.
+
+    Raises:
+        ConfigError: an assignment without a path or without "=".
+    """
     out: dict[str, Any] = {}
     for item in assignments:
         path, equals, text = item.partition("=")
@@ -141,8 +151,8 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
     return out
 
 
-def _dotted(location: tuple[int | str, ...], data: Any) -> str:
-    """A path of pydantic's, without the tags of unions that it puts between the names."""
+def _dotted(location: tuple[int | str, ...], data: object) -> str:
+    """One of pydantic's locations as a path, without the names of classes that pydantic puts in between."""
     parts = []
     for index, part in enumerate(location):
         is_last = index == len(location) - 1
@@ -153,8 +163,12 @@ def _dotted(location: tuple[int | str, ...], data: Any) -> str:
     return ".".join(parts) or "(whole config)"
 
 
-def validated(model: type[Model], data: Any, *, where: str) -> Model:
-    """`data` as `model`, or a ConfigError that names each dotted path, what was given and what is allowed."""
+def validated(model: type[Model], data: object, *, where: str) -> Model:
+    """`data` as an object of the class `model`.
+
+    Raises:
+        ConfigError: `data` does not fit; with each dotted path, what was given and what is allowed.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Presets: functions that return a full `Experiment`. `PRESETS` registers them by name."""
+"""Presets: functions that return a full `Experiment`. `PRESETS` has them by name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -39,7 +39,7 @@ from raydistill.errors import ConfigError
 
 
 def shapes32() -> Experiment:
-    """The embedded default: drawn label maps -> pictures at 32x32, sized for two CPU cores."""
+    """The embedded default: label maps -> pictures, drawn at 32x32. Its size suits two CPU cores."""
     return Experiment(
         data=ShapesData(),
         evaluator=EvaluatorTraining(
@@ -70,7 +70,7 @@ def shapes32() -> Experiment:
 
 
 def shapes64() -> Experiment:
-    """The same drawing at 64x64."""
+    """`shapes32` at 64x64."""
     return with_values(shapes32(), {"data.height": 64, "data.width": 64}, where="preset shapes64")
 
 
@@ -79,20 +79,17 @@ def labelled() -> Experiment:
     base = shapes32()
     return Experiment(
         data=FolderData(height=48, width=64),
-        evaluator=base.evaluator.model_copy(
-            update={"budget_nimg": 24_000, "report_every_nimg": 8_000, "flip": True}
-        ),
-        teacher=base.teacher.model_copy(
-            update={"budget_nimg": 24_000, "report_every_nimg": 6_000, "flip": True}
-        ),
-        student=base.student.model_copy(
-            update={"budget_nimg": 8_000, "report_every_nimg": 2_000, "flip": True}
-        ),
+        evaluator=base.evaluator.model_copy(update=_length(24_000, 8_000) | {"flip": True}),
+        teacher=base.teacher.model_copy(update=_length(24_000, 6_000) | {"flip": True}),
+        student=base.student.model_copy(update=_length(8_000, 2_000) | {"flip": True}),
     )
 
 
 def aligned() -> Experiment:
-    """A folder of A|B pictures, at 64x64. There are no labels: the evaluator predicts A from B, and its features score."""
+    """A folder of A|B pictures, at 64x64.
+
+    There are no labels: the evaluator predicts A from B, and its features score.
+    """
     return labelled().model_copy(update={"data": FolderData(height=64, width=64, layout="aligned")})
 
 
@@ -107,9 +104,10 @@ def mobile() -> Experiment:
 
 
 def enhance() -> Experiment:
-    """Super-resolution by 2 of noisy pictures, which are made of a folder of any pictures; 128x96 from 64x48.
+    """Super-resolution by 2, from noisy pictures of 64x48 to 128x96, both made from a folder of any pictures.
 
-    A|B pictures, A the worse one: `data.degrade.scale=1`, `data.degrade.noise_std=0` and both generators' `scale=1`.
+    For a folder of A|B pictures where A is the worse one, set `data.degrade.scale=1`,
+    `data.degrade.noise_std=0` and `scale=1` of both generators.
     """
     base = labelled()
     optimizer = Optimizer(learning_rate=1e-3, betas=(0.9, 0.999), decay_start=0.3)
@@ -117,7 +115,7 @@ def enhance() -> Experiment:
     student = generator.model_copy(update={"widths": EnhanceWidths.uniform(8)})
     return Experiment(
         data=FolderData(height=96, width=128, degrade=Degradation(scale=2, noise_std=10.0)),
-        evaluator=base.evaluator.model_copy(update={"budget_nimg": 8_000, "report_every_nimg": 4_000}),
+        evaluator=base.evaluator.model_copy(update=_length(8_000, 4_000)),
         teacher=EnhanceTraining(
             budget_nimg=8_000,
             report_every_nimg=2_000,
@@ -127,13 +125,7 @@ def enhance() -> Experiment:
             optimizer=optimizer,
         ),
         student=base.student.model_copy(
-            update={
-                "budget_nimg": 4_000,
-                "report_every_nimg": 1_000,
-                "generator": student,
-                "optimizer": optimizer,
-                "ssim_weight": 0.0,
-            }
+            update=_length(4_000, 1_000) | {"generator": student, "optimizer": optimizer, "ssim_weight": 0.0}
         ),
     )
 
@@ -141,7 +133,8 @@ def enhance() -> Experiment:
 def sagan() -> Experiment:
     """Noise -> pictures of 64x64 by the self-attention GAN, from a folder of any pictures.
 
-    Small minibatches, because steps are what it lacks; a short average, because batch statistics are not averaged with the weights.
+    Minibatches are small, because such a short training lacks steps. The moving average is short, because the
+    statistics of the batch norms are not averaged with the weights.
     """
     base = labelled()
     optimizer = Optimizer(learning_rate=4e-4, betas=(0.0, 0.9), decay_start=0.5)
@@ -169,15 +162,19 @@ def sagan() -> Experiment:
 
 
 def stylegan2() -> Experiment:
-    """Noise -> pictures of 32x32 by StyleGAN2, from a folder of any pictures. Another size: `data.*` and all three `widths`."""
+    """Noise -> pictures of 32x32 by StyleGAN2, from a folder of any pictures.
+
+    For another size set `data.height`, `data.width` and the `widths` of all three networks.
+    """
     base = labelled()
     optimizer = Optimizer(learning_rate=2e-3, betas=(0.0, 0.99))
     widths = StyleganWidths.published(32)
 
+    def widths_at(ngf: int) -> StyleganWidths:
+        return StyleganWidths(**widths.values_at(ngf))
+
     def generator(ngf: int) -> StyleganGenerator:
-        return StyleganGenerator(
-            widths=StyleganWidths(**widths.values_at(ngf)), style=64, num_mapping_layers=4
-        )
+        return StyleganGenerator(widths=widths_at(ngf), style=64, num_mapping_layers=4)
 
     return Experiment(
         data=FolderData(height=32, width=32),
@@ -187,7 +184,7 @@ def stylegan2() -> Experiment:
             report_every_nimg=6_000,
             ema_nimg=2_000,
             generator=generator(6),
-            discriminator=StyleganDiscriminator(widths=StyleganWidths(**widths.values_at(6))),
+            discriminator=StyleganDiscriminator(widths=widths_at(6)),
             optimizer=optimizer,
             discriminator_optimizer=optimizer,
             r1_weight=1.0,
@@ -199,7 +196,7 @@ def stylegan2() -> Experiment:
 
 
 def cyclegan() -> Experiment:
-    """Unpaired pictures of two domains, trainA and trainB, at 64x48."""
+    """CycleGAN on unpaired pictures of two domains in the folders trainA and trainB, at 64x48."""
     base = labelled()
     optimizer = Optimizer(learning_rate=5e-4, betas=(0.5, 0.999), decay_start=0.5)
 
@@ -224,10 +221,15 @@ def cyclegan() -> Experiment:
     )
 
 
+def _length(budget_nimg: int, report_every_nimg: int) -> dict[str, object]:
+    """Fields of a training, in images."""
+    return {"budget_nimg": budget_nimg, "report_every_nimg": report_every_nimg}
+
+
 def _with_generators(
     base: Experiment, generator: PictureGenerator, *, teacher: int, student: int
 ) -> Experiment:
-    """`base` with generators of this kind at these base widths."""
+    """`base` with generators like `generator`, of the base widths (ngf) `teacher` and `student`."""
 
     def at(ngf: int) -> PictureGenerator:
         return generator.model_copy(update={"widths": type(generator.widths).uniform(ngf)})
@@ -241,27 +243,33 @@ def _with_generators(
 
 
 def published_cyclegan() -> MutualInformation:
-    """The first author's CycleGAN code: a small energy, pictures of the teacher as positives."""
+    """As in the first author's CycleGAN code: a small energy network, the teacher's pictures as positives."""
     return MutualInformation(weight=0.1, step_size=100.0, energy=EnergyNetwork(channels=8))
 
 
 def published_pix2pix() -> MutualInformation:
-    """The first author's pix2pix code: real pictures as positives; the step size is its command line's default."""
+    """As in the first author's pix2pix code: real pictures as positives, and its default step size."""
     return MutualInformation(weight=0.1, positive="target", step_size=1.0, energy=EnergyNetwork(channels=32))
 
 
 def published_stylegan2() -> MutualInformation:
-    """A third party's StyleGAN2 code: negatives are not clamped."""
+    """As in a third party's StyleGAN2 code: negatives are not clamped."""
     return MutualInformation(weight=0.05, step_size=50.0, clamp=False, energy=EnergyNetwork(channels=32))
 
 
 def recommended() -> VariationalInformation:
-    """The best term at equal time where it was measured (docs/results.md): within the seeds' spread of no term at all."""
+    """The best term at equal time where terms were measured (docs/results.md).
+
+    Its scores differ from those without a term by no more than the scores of different seeds do.
+    """
     return VariationalInformation(weight=0.3)
 
 
 def recommended_vem() -> MutualInformation:
-    """The energy-based term with chains that start at another picture's teacher output: measured not to push the student away."""
+    """The energy-based term with chains that start at the teacher's output for another picture.
+
+    By measurement it does not push the student away from the teacher.
+    """
     return MutualInformation(
         weight=0.1, start="other", num_steps=3, step_size=1.0, energy=EnergyNetwork(channels=8)
     )
@@ -274,18 +282,29 @@ MI_TERMS: dict[str, Callable[[], AnyTerm]] = {
     "published_pix2pix": published_pix2pix,
     "published_stylegan2": published_stylegan2,
 }
-"""`--set student.mi=NAME` -> the whole term. The published step sizes are for 256x256; elsewhere in proportion to the pixels."""
+"""NAME in `--set student.mi=NAME` -> the whole term. The published step sizes are for 256x256; for other
+sizes scale them with the number of pixels."""
 
 
 def expanded(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`values` with `student.mi` as a name replaced by all paths of that term; paths given beside it come after it."""
+    """`values` where a name of a term as `student.mi` is replaced by all paths of that term.
+
+    Paths that `values` gives beside the name come after it, so they change the term.
+
+    Args:
+        where: where the values come from, for the error message.
+
+    Raises:
+        ConfigError: there is no term of that name.
+    """
     name = values.get("student.mi")
     if not isinstance(name, str):
         return dict(values)
     if name not in MI_TERMS:
         close = nearest(name, list(MI_TERMS))
+        known = ", ".join(MI_TERMS)
         raise ConfigError(
-            f"{where}: student.mi: there is no term {name!r}. Known: {', '.join(MI_TERMS)}. Nearest: {close!r}."
+            f"{where}: student.mi: there is no term {name!r}. Known: {known}. Nearest: {close!r}."
         )
     named = {f"student.mi.{path}": value for path, value in leaves(MI_TERMS[name]()).items()}
     return named | {path: value for path, value in values.items() if path != "student.mi"}
@@ -303,3 +322,4 @@ PRESETS: dict[str, Callable[[], Experiment]] = {
     "sagan": sagan,
     "stylegan2": stylegan2,
 }
+"""Name -> preset. A search space names one as its base config."""

@@ -1,7 +1,7 @@
 """Names of the version before, understood for one release.
 
-What a person types (options, config paths, objectives, imports) is accepted with a line that says the new name (`RenamedWarning`).
-What the version before wrote (trials, tables, networks, reports) is read without a word: `trial_now`, `metric_now`.
+What a person types (options, config paths, objectives, imports) is accepted with a `RenamedWarning` that says
+the new name. What the version before wrote (trials, tables, networks, reports) is read without a warning.
 """
 
 from collections.abc import Mapping
@@ -10,38 +10,42 @@ from typing import Any
 from raydistill.errors import say_renamed
 
 SECTIONS = {"judge": "evaluator"}
-"""First part of a config path."""
+"""First part of a config path, old -> new."""
 METRICS = {"kd_judge": "kd_evaluator", "fd_judge": "fd_evaluator"}
-"""Last part of a metric's name."""
+"""Last part of a metric's name, old -> new."""
 COLUMNS = ("again",)
-"""Old columns of the trials table: `again` is `replicate_of` now, and `recheck_of` in the rows of a recheck."""
+"""Old columns of the trials table: `again` is `replicate_of` now, and `recheck_of` in the row of a recheck."""
 
 
 def path_now(path: str) -> str:
-    """A config path by its present name: `judge.network.width` -> `evaluator.network.width`, with a warning."""
+    """The present name of a config path, with a warning where it differs.
+
+    `judge.network.width` -> `evaluator.network.width`.
+    """
     section, dot, rest = path.partition(".")
     if section not in SECTIONS:
         return path
-    say_renamed(path, f"{SECTIONS[section]}{dot}{rest}")
-    return f"{SECTIONS[section]}{dot}{rest}"
+    new_path = f"{SECTIONS[section]}{dot}{rest}"
+    say_renamed(path, new_path)
+    return new_path
 
 
 def metric_now(name: str) -> str:
-    """A metric or the column of one by its present name: `val/kd_judge` -> `val/kd_evaluator`. Says nothing."""
+    """The present name of a metric or its column, without a warning: `val/kd_judge` -> `val/kd_evaluator`."""
     split, slash, quantity = name.rpartition("/")
     return f"{split}{slash}{METRICS.get(quantity, quantity)}"
 
 
 def objective_now(name: str) -> str:
-    """`metric_now` for a name that a person has given: with a warning."""
-    now = metric_now(name)
-    if now != name:
-        say_renamed(name, now)
-    return now
+    """`metric_now` for a name that a person typed: with a warning where it differs."""
+    new_name = metric_now(name)
+    if new_name != name:
+        say_renamed(name, new_name)
+    return new_name
 
 
-def job_now(job: Any) -> Any:
-    """A job's JSON by its present names; anything else as it is."""
+def job_now(job: object) -> object:
+    """A job's JSON with present names; anything that is no dictionary is returned as it is."""
     if not isinstance(job, Mapping):
         return job
     now = {SECTIONS.get(name, name): value for name, value in job.items()}
@@ -51,7 +55,7 @@ def job_now(job: Any) -> Any:
 
 
 def trial_now(trial: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in a trial.json, by its present names."""
+    """The content of a trial.json with present names."""
     now = dict(trial)
     if "again" in now:
         now["recheck_of" if now.get("role") == "recheck" else "replicate_of"] = now.pop("again")
@@ -61,7 +65,7 @@ def trial_now(trial: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def result_now(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in a result.json, by its present names."""
+    """The content of a result.json with present names."""
     now = dict(result)
     for name in ("metrics", "test"):
         if now.get(name):
@@ -71,11 +75,11 @@ def result_now(result: Mapping[str, Any]) -> dict[str, Any]:
             {metric_now(metric): value for metric, value in point.items()} for point in now["evaluations"]
         ]
     for name in ("context", "test_context"):
-        if now.get(name):
-            now[name] = {**now[name], "extractor": kind_now(now[name].get("extractor"))}
+        if now.get(name) and "extractor" in now[name]:
+            now[name] = {**now[name], "extractor": kind_now(now[name]["extractor"])}
     return now
 
 
-def kind_now(name: Any) -> Any:
-    """The kind of a stored network, or the extractor beside a score, by its present name; anything else as it is."""
+def kind_now(name: object) -> object:
+    """The present name of a stored network's kind or of a score's extractor; anything else as it is."""
     return SECTIONS.get(name, name) if isinstance(name, str) else name

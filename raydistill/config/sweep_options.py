@@ -1,4 +1,4 @@
-"""What the command line of a sweep gives."""
+"""The options of a sweep, as the command line gives them."""
 
 from typing import Literal
 
@@ -8,51 +8,73 @@ from raydistill.config.base import Frozen
 
 
 class SweepOptions(Frozen):
-    """What the command line gives. See `raydistill sweep --help`."""
+    """What the command line of a sweep gives. See `raydistill sweep --help`."""
 
     space: str = "default"
+    """Search space: a name, or the path of a .py file."""
     data: str | None = None
+    """Folder of pictures, for spaces that read one."""
     store: str = "runs"
+    """Results folder, or the URL of an object store."""
     name: str | None = None
+    """Name of the sweep; None: the space and a number."""
     resume: bool = False
+    """Go on with a sweep of the same settings."""
     plan: bool = False
+    """Check everything, print what the sweep will take, and stop."""
     seconds_per_image: PositiveFloat | None = None
-    """A rate to plan with, of an image in any training; None: measured."""
+    """Plan with this training time of one image, in every training; None: it is measured."""
     trials: int = 8
+    """Number of students to search, beside the baselines."""
     max_hours: PositiveFloat | None = None
-    """Wall-clock time over every start of the sweep, evaluator and teacher included."""
+    """Limit on the time over every start of the sweep, evaluator and teacher included; None: no limit."""
     max_gpu_hours: PositiveFloat | None = None
-    """Of the trials that have ended; evaluator and teacher are not counted."""
+    """Limit on the GPU time of the trials that have ended, without evaluator and teacher; None: no limit."""
     seed: NonNegativeInt = 0
+    """Seed of search and students."""
     sampler: str = "known-cost"
+    """What proposes configurations: a key of `search.SAMPLERS`."""
     early_stopping: bool = False
+    """Stop students that are bad for their cost, or that can no longer reach the front."""
     replicates: NonNegativeInt = 0
+    """Largest number of trainings by further seeds that follow the search."""
     stability: float | None = Field(None, gt=0, le=1)
+    """End the replicates when so much of the front is expected to stay; None: when all of it is certain."""
     warm_start: tuple[str, ...] = ()
-    """Sweeps, folders of sweeps and tables that are known before the first trial. See `warm`."""
+    """Sweeps and tables that are known before the first trial. See `search/warm_start.py`."""
     nimg: PositiveInt | None = None
+    """Images that a student is trained on; None: as the space's preset says."""
     set: tuple[str, ...] = ()
+    """Assignments dotted.path=value that change the config."""
     objectives: tuple[str, ...] = ()
+    """Objectives NAME:min|max[:WORST] that replace those of the space; empty: those of the space."""
     max_macs: PositiveFloat | None = None
     min_macs: NonNegativeFloat | None = None
     max_params: PositiveFloat | None = None
     min_params: NonNegativeFloat | None = None
     max_memory_gb: PositiveFloat | None = None
-    """Predicted memory of one worker of a trial, GiB."""
+    """Limit on the predicted memory of one worker of a trial, in GiB; None: no limit."""
     executor: Literal["auto", "inline", "train"] = "auto"
+    """inline: a trial runs in a Tune actor. train: it runs by a TorchTrainer, which several workers need.
+    auto: inline for one worker a trial, else train."""
     workers_per_trial: PositiveInt = 1
     cpus_per_worker: PositiveInt = 1
     gpus_per_worker: NonNegativeFloat | None = None
     """None: a whole GPU, or a half, third or fourth of one where the predicted memory allows it."""
     max_concurrent: PositiveInt | None = None
+    """Largest number of trials at a time; None: as many as fit."""
     teacher: str | None = None
-    """Folder of a trained or imported generator that is the teacher as it is; None: one is trained."""
+    """Folder of a trained or imported generator that is used as the teacher; None: one is trained."""
     teacher_workers: PositiveInt | None = None
-    """None: `TEACHER_WORKERS`, or 1 where there is room for one only."""
+    """None: `TEACHER_WORKERS` of `planning/plan.py`, or 1 where only one fits."""
     teacher_gpus: NonNegativeFloat | None = None
-    """GPUs of each; None: 1 where there are GPUs."""
+    """GPUs of each of these workers; None: 1 where there are GPUs."""
     teacher_cache_gb: NonNegativeFloat = 2.0
-    """The teacher's outputs on the training pictures are stored where they need no more; else it runs in every trial."""
+    """The teacher's outputs on the training pictures are stored if they need at most so many GiB; else the
+    teacher runs in every trial."""
     wait_for_nodes: NonNegativeFloat = 120.0
+    """Seconds to wait for another node when too few are left."""
     mlflow: str | None = None
+    """Tracking URI; None: an sqlite file in the store."""
     experiment: str = "raydistill"
+    """Name of the MLflow experiment."""

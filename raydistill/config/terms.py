@@ -1,14 +1,8 @@
-"""Configs of the mutual-information terms of a student."""
+"""Configs of the mutual-information terms in a student's loss."""
 
 from typing import Annotated, Literal
 
-from pydantic import (
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
 from raydistill.config.base import Frozen, Optimizer
@@ -16,38 +10,44 @@ from raydistill.config.variants import Variants
 
 
 class Term(Frozen):
-    """What every mutual-information term has. weight 0 switches it off: nothing of it is built."""
+    """What the configs of all mutual-information terms have."""
 
     kind: str
     weight: NonNegativeFloat
+    """Factor of the term in the student's loss. 0 switches the term off: nothing of it is built."""
     positive: Literal["teacher", "target"] = "teacher"
-    """The picture that the student's output is paired with: the teacher's output, or the real one (the paper's pix2pix code)."""
+    """The picture that the student's output is paired with: the teacher's output, or the real picture as in
+    the paper's pix2pix code."""
 
 
 class LearntTerm(Term):
-    """A term with a network of its own."""
+    """A term with a network that is trained beside the student."""
 
     optimizer: Optimizer
-    """Of that network."""
+    """The optimizer of that network."""
 
 
 class MutualInformation(LearntTerm):
-    """The variational energy-based term (VEM). The defaults are the published ones, with the command line's step size."""
+    """The variational energy-based term (VEM).
+
+    The defaults are the published ones, with the step size that is the default of the published command line.
+    """
 
     kind: Literal["vem"] = "vem"
     weight: NonNegativeFloat = 0.1
     start: Literal["student", "other", "noise", "replay"] = "student"
-    """Where the chains start: at the student's own output (published), at the teacher's output for another picture of the batch, at uniform
-    noise, or where older chains ended."""
+    """Where the Langevin chains start: at the student's own output (published), at the teacher's output for
+    another picture of the batch, at uniform noise, or where older chains ended."""
     num_steps: NonNegativeInt = 10
-    """Langevin steps; 0: the start itself is the negative."""
+    """Langevin steps of a chain; 0: the start itself is the negative."""
     step_size: PositiveFloat = 1.0
     noise_std: NonNegativeFloat = 0.005
     clamp: bool = True
     """Clamp the negatives to [-1, 1] once, after the last step."""
     replay_size: PositiveInt | None = None
-    """Pictures in the buffer of `start: replay`; None: 256."""
+    """Number of pictures in the buffer of `start: replay`; None: 256."""
     l2_weight: NonNegativeFloat = 0.05
+    """Weight of the squared energies in the loss of the energy network."""
     energy: EnergyNetwork = EnergyNetwork()
     optimizer: Optimizer = Optimizer(learning_rate=1e-4, betas=(0.0, 0.999))
 
@@ -55,13 +55,18 @@ class MutualInformation(LearntTerm):
     def _only_replay_has_a_buffer(self) -> "MutualInformation":
         if self.replay_size is not None and self.start != "replay":
             raise ValueError(
-                f"replay_size {self.replay_size} is for start 'replay', given start {self.start!r}; leave replay_size out"
+                f"replay_size {self.replay_size} is for start 'replay', given start {self.start!r}; "
+                "leave replay_size out"
             )
         return self
 
 
 class VariationalInformation(LearntTerm):
-    """VID on the output pictures: a Gaussian around the student's output with one learnt variance a channel."""
+    """Variational information distillation (VID) on output pictures.
+
+    The teacher's output is modelled as normal around the student's, with one learnt variance for each
+    channel.
+    """
 
     kind: Literal["vid"] = "vid"
     weight: NonNegativeFloat = 1.0
@@ -70,7 +75,7 @@ class VariationalInformation(LearntTerm):
 
 
 class PairCritic(LearntTerm):
-    """A discriminator of pairs: (teacher's, student's) against (student's, student's)."""
+    """A discriminator of the pairs (teacher's output, student's output) and (student's output, itself)."""
 
     kind: Literal["critic"] = "critic"
     weight: NonNegativeFloat = 0.1
@@ -79,6 +84,5 @@ class PairCritic(LearntTerm):
 
 
 TERM_VARIANTS = Variants("kind", MutualInformation, VariationalInformation, PairCritic)
-
-
+"""Every class of mutual-information term; a plug-in adds to it."""
 AnyTerm = Annotated[Term, TERM_VARIANTS]

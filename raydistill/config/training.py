@@ -1,14 +1,8 @@
-"""Configs of trainings: one class a recipe."""
+"""Configs of trainings: one class for each recipe."""
 
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from raydistill.config.architectures import (
     STYLEGAN_GROUP,
@@ -27,81 +21,99 @@ from raydistill.config.variants import Variants
 
 
 class Execution(Frozen):
-    """How a training is carried out. Not part of a digest: it changes no result beyond rounding."""
+    """How a training is computed. Not part of a digest, because it changes no result beyond rounding."""
 
     sharding: Literal["data_parallel", "fsdp"] = "data_parallel"
-    """data_parallel: every worker holds whole networks. fsdp: each holds a part of the large ones' weights, gradients and moments."""
+    """data_parallel: every worker holds whole networks. fsdp: each worker holds a part of the large networks'
+    weights, gradients and optimizer moments."""
     fsdp_min_params: PositiveInt = 1_000_000
-    """Networks, and blocks within them, with fewer parameters are not split: gathering them would cost more than they weigh."""
+    """Networks, and blocks within them, with fewer parameters are not split: gathering them would cost more
+    than they weigh."""
     microbatch: PositiveInt | None = None
-    """At most so many images a worker and forward, gradients summed over the batch; None: a worker's whole part at once."""
+    """Largest number of images in one forward pass of a worker; gradients are summed over the batch. None:
+    the worker's whole share of the batch at once."""
     activation_checkpointing: bool = False
-    """Blocks keep no activations and are computed again in the backward."""
+    """Blocks keep no activations and compute them again in the backward pass."""
     compile: bool = False
-    """By torch.compile; on a CPU it needs a C++ compiler."""
+    """Compile the networks with torch.compile; on a CPU that needs a C++ compiler."""
 
 
 class Training(Frozen):
-    """What every recipe shares. Progress counts images, over all workers."""
+    """What the configs of all recipes have. Progress counts images (nimg), over all workers."""
 
     recipe: str
     seed: int = 0
     batch_size: PositiveInt = 16
-    """Over all workers; must be divisible by their number."""
+    """Images of a minibatch over all workers; must be divisible by their number."""
     budget_nimg: PositiveInt
+    """Length of the training in images."""
     report_every_nimg: PositiveInt
-    """A checkpoint and an evaluation on val after so many images, and at the end."""
+    """A checkpoint and an evaluation on val follow after every so many images, and at the end."""
     flip: bool = False
-    """Mirror each training pair with probability 1/2, anew in every pass."""
+    """Mirror each training pair with probability 1/2, drawn anew in every pass."""
     ema_nimg: NonNegativeFloat = 0.0
-    """Half-life of the averaged generator that is evaluated and kept; 0: no averaging."""
+    """Half-life in images of the moving average of the generator, which is what is evaluated and stored; 0:
+    no average is taken."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of forward and backward. Weights, energies, losses, scores and the teacher are float32 in both."""
+    """Precision of forward and backward passes. Weights, energies, losses, scores and the teacher are float32
+    in both."""
     execution: Annotated[Execution, EXECUTION] = Execution()
     optimizer: Optimizer
 
     @property
     def share_multiple(self) -> int:
-        """Each worker's share of the batch must be a multiple of it."""
+        """Each worker's share of the batch must be a multiple of this number."""
         return 1
 
     def misfit(self, number: int, workers: str) -> str | None:
-        """Why so many workers, called that, cannot share the batch; None: they can."""
+        """Why `number` workers cannot share the batch, as the end of a message; None: they can.
+
+        Args:
+            workers: what the message calls them, such as "one worker".
+        """
         if self.batch_size % number:
             return f"{self.batch_size} is not divisible by {workers}; use a multiple of {number}"
         if self.batch_size // number % self.share_multiple:
             needed = self.share_multiple * number
-            return f"{self.batch_size} for {workers}: the discriminator sees pictures by fours; use a multiple of {needed}"
+            why = "the discriminator sees pictures by fours"
+            return f"{self.batch_size} for {workers}: {why}; use a multiple of {needed}"
         return None
 
 
 class EvaluatorTraining(Training):
-    """The evaluator: predicts the input (classes, or the input picture where there are no labels) from a real picture."""
+    """Trains the evaluator, which predicts the input from a real picture.
+
+    It predicts classes where there are labels, else the input picture.
+    """
 
     recipe: Literal["evaluator"] = "evaluator"
     network: EvaluatorNetwork = EvaluatorNetwork()
 
 
 class GeneratorTraining(Training):
-    """A generator without a teacher: the teacher itself, and the baseline that has none. Every recipe names what `generator` may be."""
+    """Trains a generator without a teacher: the teacher itself, or the baseline that has none.
+
+    Each recipe is a subclass that says which generators it can train.
+    """
 
     budget_nimg: NonNegativeInt
-    """0: `start` as it is."""
+    """Length of the training in images. 0: the network in `start` is used as it is."""
     start: Stored | None = None
-    """A network of the same config to start from, such as an imported one; None: random weights."""
+    """A stored network of the same config to start from, such as an imported one; None: random weights."""
     generator: AnyGenerator
 
     @model_validator(mode="after")
     def _nothing_comes_from_nothing(self) -> Self:
         if self.budget_nimg == 0 and self.start is None:
             raise ValueError(
-                "budget_nimg 0 leaves random weights as they are; give 1 or more, or a network to start from (--teacher)"
+                "budget_nimg 0 leaves random weights as they are; "
+                "give 1 or more, or a network to start from (--teacher)"
             )
         return self
 
 
 class Pix2pixTraining(GeneratorTraining):
-    """Conditional GAN (hinge) + L1 to the target."""
+    """pix2pix: a conditional GAN with hinge losses, plus the L1 distance to the target."""
 
     recipe: Literal["pix2pix"] = "pix2pix"
     generator: PictureGenerator
@@ -112,14 +124,14 @@ class Pix2pixTraining(GeneratorTraining):
 
 
 class EnhanceTraining(GeneratorTraining):
-    """L1 to the target and nothing else: super-resolution, denoising and other dense predictions of pictures."""
+    """The L1 distance to the target alone: for super-resolution, denoising and similar tasks."""
 
     recipe: Literal["enhance"] = "enhance"
     generator: PictureGenerator
 
 
 class SaganTraining(GeneratorTraining):
-    """Self-attention GAN, unconditional: hinge losses and spectral norms."""
+    """The self-attention GAN without classes: hinge losses and spectral norms."""
 
     recipe: Literal["sagan"] = "sagan"
     generator: SaganGenerator
@@ -128,7 +140,10 @@ class SaganTraining(GeneratorTraining):
 
 
 class Stylegan2Training(GeneratorTraining):
-    """StyleGAN2: non-saturating losses, lazy R1, lazy path lengths, style mixing. Truncation is the generator's own."""
+    """StyleGAN2: non-saturating losses, lazy R1 and path length penalties, style mixing.
+
+    Truncation is a field of the generator.
+    """
 
     recipe: Literal["stylegan2"] = "stylegan2"
     generator: StyleganGenerator
@@ -136,20 +151,21 @@ class Stylegan2Training(GeneratorTraining):
     discriminator_optimizer: Optimizer
     r1_weight: NonNegativeFloat = 10.0
     r1_every: PositiveInt = 16
-    """Minibatches; both penalties are weighted by theirs."""
+    """The R1 penalty is computed in one of so many minibatches, and multiplied by that number."""
     path_weight: NonNegativeFloat = 2.0
     path_every: PositiveInt = 4
+    """The same for the path length penalty."""
     mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """Share of images whose styles come from two latents, from a random layer on from the second."""
+    """Share of images whose styles come from two latents: from a random layer on, the second one's."""
 
     @model_validator(mode="after")
     def _differentiates_twice(self) -> Self:
-        options = {name for name, value in self.execution if value != getattr(Execution(), name)} - {
-            "fsdp_min_params"
-        }
-        if options:
+        default = Execution()
+        changed = {name for name, value in self.execution if value != getattr(default, name)}
+        if refused := changed - {"fsdp_min_params"}:
             raise ValueError(
-                f"execution.{min(options)}: gradients of gradients need whole, plain networks and batches; leave it out"
+                f"execution.{min(refused)}: gradients of gradients need whole, plain networks and batches; "
+                "leave it out"
             )
         if self.precision != "float32":
             raise ValueError(f"precision {self.precision}: gradients of gradients need float32")
@@ -159,22 +175,28 @@ class Stylegan2Training(GeneratorTraining):
 
     @property
     def share_multiple(self) -> int:
+        """The discriminator's group of pictures: a worker's share consists of whole groups."""
         return STYLEGAN_GROUP
 
 
 class CycleganTraining(GeneratorTraining):
-    """CycleGAN: two generators, two discriminators (least squares), cycles, identity, pools of older pictures. A -> B is what is kept."""
+    """CycleGAN: two generators and two discriminators with least squares losses, cycle and identity losses.
+
+    The discriminators see pictures from pools of older ones. The generator from A to B is the one that is
+    stored.
+    """
 
     recipe: Literal["cyclegan"] = "cyclegan"
     generator: PictureGenerator
-    """Both directions'."""
+    """Architecture of both generators, A to B and B to A."""
     discriminator: PatchDiscriminator
-    """Of both domains; it sees pictures without a condition."""
+    """Architecture of the discriminators of both domains, which see pictures without a condition."""
     discriminator_optimizer: Optimizer
     cycle_weight: NonNegativeFloat = 10.0
     identity_weight: NonNegativeFloat = 0.5
-    """Times `cycle_weight`."""
+    """The identity loss is multiplied by this and by `cycle_weight`."""
     pool_size: NonNegativeInt = 50
+    """Number of pictures in each pool; 0: the discriminators see the newest pictures only."""
 
     @model_validator(mode="after")
     def _takes_whole_batches(self) -> Self:
@@ -184,12 +206,13 @@ class CycleganTraining(GeneratorTraining):
 
 
 class DistillTraining(Training):
-    """Base distillation on the teacher's output pictures, plus the mutual-information term."""
+    """Trains a student: base distillation on the teacher's output pictures plus a mutual-information term."""
 
     recipe: Literal["distill"] = "distill"
     generator: AnyGenerator
     init: Literal["random", "teacher"] = "random"
-    """teacher: the teacher's channels of the largest L1 norm; its family and depth, and no width above its own."""
+    """teacher: the student starts with the teacher's channels of the largest L1 norm. It must then have the
+    teacher's family and depth, and no width above the teacher's."""
     l1_weight: NonNegativeFloat = 10.0
     ssim_weight: NonNegativeFloat = 1.0
     mi: AnyTerm = MutualInformation()
@@ -198,9 +221,6 @@ class DistillTraining(Training):
 TEACHER_VARIANTS = Variants(
     "recipe", Pix2pixTraining, EnhanceTraining, SaganTraining, Stylegan2Training, CycleganTraining
 )
-
-
+"""Every recipe that can train a teacher."""
 TeacherTraining = Annotated[GeneratorTraining, TEACHER_VARIANTS]
-
-
 AnyTraining = Annotated[Training, Variants("recipe", EvaluatorTraining, DistillTraining, TEACHER_VARIANTS)]

@@ -9,6 +9,7 @@ from raydistill.config import presets, space
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import nearest, parse_assignments, with_values
 from raydistill.config.space import Objective, SearchSpace, Window
+from raydistill.config.space_checks import check_space
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.data import prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
@@ -34,7 +35,7 @@ def check(options: SweepOptions) -> Plan:
     search_space = space.load_space(options.space)
     experiment = _experiment(options, search_space, where)
     search_space = space.fitted(_with_options(search_space, options), experiment, where)
-    space.check(search_space, experiment, where)
+    check_space(search_space, experiment, where)
     size = experiment.data.height, experiment.data.width
     terms.check(experiment.student.mi, *size, experiment.student.batch_size)
     _check_workers(options, experiment)

@@ -1,1 +1,1 @@
-"""What is on disk of sweeps and trials, and the numbers made of it: files, tables, Pareto fronts, stores. No framework."""
+"""What sweeps and trials leave on disk, and the numbers made from it: tables, fronts, stores."""

@@ -1,4 +1,7 @@
-"""What a sweep may spend beside its trials: asked before each trial. What runs when a limit is reached goes on to its end."""
+"""What a sweep may spend beside its number of trials.
+
+It is asked before each trial. A trial that runs when a limit is reached goes on to its end.
+"""
 
 import json
 import time
@@ -11,12 +14,17 @@ from raydistill.records.files import write_json_atomic
 
 
 class Clock:
-    """Wall-clock time over every start of a command. It is on disk whenever it was asked, so a kill loses what passed since.
+    """Wall-clock time in seconds over every start of a command.
 
-    Raises StoreError where its file is damaged.
+    Each reading is written to disk, so a kill loses only the time since the last one.
     """
 
     def __init__(self, file: Path):
+        """Go on from what `file` says, if it is there.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
         self.file, self.started, self.before_sec = file, time.monotonic(), 0.0
         remote.pull(file)
         if file.exists():
@@ -28,6 +36,7 @@ class Clock:
                 ) from error
 
     def sec(self) -> float:
+        """The time so far, which is written to disk too."""
         spent = self.before_sec + time.monotonic() - self.started
         write_json_atomic(self.file, {"spent_sec": spent})
         remote.push(self.file)
@@ -35,14 +44,15 @@ class Clock:
 
 
 class Limits:
-    """Ends a sweep where its time or its GPU-hours are spent. None: no limit."""
+    """Ends a sweep when its time or its GPU-hours are spent."""
 
     def __init__(
         self, hours: float | None, gpu_hours: float | None, clock: Clock, gpu_sec: Callable[[], float]
     ):
+        """None: no limit. `gpu_sec` says what the trials have spent."""
         self.hours, self.gpu_hours, self.clock, self.gpu_sec = hours, gpu_hours, clock, gpu_sec
         self.reached = ""
-        """The option that ended the sweep, as it was given."""
+        """The option that ended the sweep, as it was given; empty while none has."""
 
     def may_start(self) -> bool:
         """Whether one more trial may start."""

@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files that are written whole or not at all."""
 
 import contextlib
 import json
@@ -6,16 +6,17 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from raydistill.errors import StoreError
 
 
-def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: `path` holds the old or the new content, never half of one.
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it.
+
+    `path` holds the old or the new content at any time, never half of one.
 
     Raises:
-        StoreError: the file cannot be written, for example no space left on the device.
+        StoreError: the file cannot be written, for example because no space is left on the device.
     """
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
@@ -34,8 +35,8 @@ def write_atomic(path: Path, write: Callable[[Path], Any]) -> None:
             temporary.unlink()
 
 
-def write_json_atomic(path: Path, data: Any) -> None:
-    """Write `data` as JSON by atomic rename; the folder is made when absent.
+def write_json_atomic(path: Path, data: object) -> None:
+    """Write `data` as JSON by atomic rename; the folder is made when it is absent.
 
     Raises:
         StoreError: the file cannot be written.

@@ -1,8 +1,9 @@
-"""All numbers about fronts: membership, ranks, hypervolume, contributions, who dominates whom, the knee, how sure membership is.
+"""Numbers about the Pareto front: the points that no other point dominates. Below it is called the front.
 
-Every function takes `points`, float64 (n, m) with m >= 2, one row per point, and `directions`, one of "min" or "max" per column.
-A point dominates another when it is at least as good in every objective and better in one; equal points do not dominate each other,
-so duplicates of a front point are all members. No points (n = 0) is a valid input.
+Every function takes `points`, float64 (n, m) with m >= 2, one row per point and one column per objective, and
+`directions`, "min" or "max" for each column. A point dominates another when it is at least as good in every
+objective and better in one. Equal points do not dominate each other, so duplicates of a member of the front
+are members too. No points (n = 0) is a valid input.
 
 All functions raise ValueError for NaN, an infinity, an unknown direction, or shapes that do not fit.
 """
@@ -15,22 +16,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Direction = Literal["min", "max"]
+"""Which way is better."""
 _POOLED_FREEDOM = 4
+"""Degrees of freedom that the pooled variance counts as."""
 _DRAWS = 2_000
+"""Samples of the true means for the probability of membership."""
 
 
 def members(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool_]:
-    """True (n,) for each point that no other point dominates."""
+    """Whether each point belongs to the front, bool (n,)."""
     return np.asarray(moocore.is_nondominated(_minimised(points, directions), keep_weakly=True), dtype=bool)
 
 
 def ranks(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.int64]:
-    """Non-dominated sorting, int (n,): 0 for the front, 1 for the front of what is left without it, and so on."""
+    """Non-dominated sorting, int (n,): 0 for the front, 1 for the front of the other points, and so on."""
     return np.asarray(moocore.pareto_rank(_minimised(points, directions)), dtype=np.int64)
 
 
 def hypervolume(points: ArrayLike, directions: Sequence[Direction], reference: ArrayLike) -> float:
-    """Volume that the points dominate, bounded by `reference` (m,), in the product of the objectives' units.
+    """Volume that the points dominate up to `reference` (m,), in the product of the objectives' units.
 
     A point that is not better than the reference in every objective adds 0.
     """
@@ -41,18 +45,18 @@ def hypervolume(points: ArrayLike, directions: Sequence[Direction], reference: A
 def contributions(
     points: ArrayLike, directions: Sequence[Direction], reference: ArrayLike
 ) -> NDArray[np.float64]:
-    """Volume, float (n,), that the front loses without the point: hypervolume(front) - hypervolume(front without it).
+    """Volume, float (n,), that the front loses without each point.
 
-    0 for points that are not members, for duplicates, and for points not better than `reference` (m,) in every objective.
+    That is hypervolume(front) - hypervolume(front without the point). It is 0 for points that are not
+    members, for duplicates, and for points that are not better than `reference` (m,) in every objective.
     """
     costs = _minimised(points, directions)
-    return np.asarray(
-        moocore.hv_contributions(costs, ref=_minimised_reference(reference, directions)), dtype=np.float64
-    )
+    volumes = moocore.hv_contributions(costs, ref=_minimised_reference(reference, directions))
+    return np.asarray(volumes, dtype=np.float64)
 
 
 def dominators(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.int64]:
-    """Index, int (n,), of a member that dominates the point (the lowest such index); -1 for members."""
+    """Index, int (n,), of a member that dominates each point (the lowest such index); -1 for members."""
     costs = _minimised(points, directions)
     out = np.full(len(costs), -1, dtype=np.int64)
     for index in np.flatnonzero(members(points, directions))[::-1]:
@@ -62,20 +66,20 @@ def dominators(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np
 
 
 def knee(points: ArrayLike, directions: Sequence[Direction], reference: ArrayLike) -> int:
-    """Index of the knee: the member that lies farthest in front of the plane through the extremes of the front.
+    """Index of the knee: the member that lies farthest beyond the plane through the extremes of the front.
 
-    Only members better than `reference` (m,) in every objective count. Each objective is scaled to z = 0 at its best (ideal) and
-    z = 1 at its worst value (nadir) over them; an objective in which they all agree has z = 0. The plane is sum(z) = 1, for two
-    objectives the line through the two ends of the front. The distance (1 - sum(z)) / sqrt(m) is positive on the ideal's side;
-    ties go to the lowest index.
+    Only members better than `reference` (m,) in every objective count. Each objective is scaled to z = 0 at
+    its best value over them (ideal) and z = 1 at its worst (nadir); an objective in which they all agree has
+    z = 0. The plane is sum(z) = 1; for two objectives it is the line through the two ends of the front. The
+    distance from it is (1 - sum(z)) / sqrt(m), positive on the side of the ideal. Ties go to the lowest
+    index.
 
     Raises:
         ValueError: no point is better than the reference in every objective.
     """
     costs = _minimised(points, directions)
-    candidates = np.flatnonzero(
-        members(points, directions) & (costs < _minimised_reference(reference, directions)).all(axis=1)
-    )
+    is_inside = (costs < _minimised_reference(reference, directions)).all(axis=1)
+    candidates = np.flatnonzero(members(points, directions) & is_inside)
     if len(candidates) == 0:
         raise ValueError("there is no knee: no point is better than the reference in every objective")
     front = costs[candidates]
@@ -86,12 +90,23 @@ def knee(points: ArrayLike, directions: Sequence[Direction], reference: ArrayLik
 
 
 def standard_errors(samples: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """Standard error of each configuration's mean, (k, m), from its trainings by different seeds: `samples` are k arrays (n_i >= 1, m).
+    """Standard error of the mean of each configuration over its seeds, (k, m).
 
-    The variance of one training is the configuration's own s_i^2 and the pooled s^2, weighed by their degrees of freedom, where the
-    pooled one counts as 4: (4 s^2 + (n_i - 1) s_i^2) / (4 + n_i - 1). So a configuration with one seed has the pooled one, and two seeds
-    that happen to agree prove little. It is the moderated variance of Smyth (2004, doi 10.2202/1544-6115.1027) with that weight fixed, not
-    fitted. NaN where no configuration has two seeds.
+    The variance of one training is an average of the configuration's own variance s_i^2 and the pooled
+    variance s^2, weighted by their degrees of freedom, where the pooled one counts as 4:
+
+        (4 s^2 + (n_i - 1) s_i^2) / (4 + n_i - 1)
+
+    So a configuration with one seed has the pooled variance, and two seeds that happen to agree prove little.
+
+    Args:
+        samples: k arrays (n_i, m) with n_i >= 1: each configuration's objectives, one row per seed.
+
+    Returns:
+        NaN throughout where no configuration has two seeds.
+
+    Source: the moderated variance of Smyth (2004, doi 10.2202/1544-6115.1027). What differs: the weight of
+    the pooled variance is fixed, not fitted.
     """
     arrays = [np.asarray(sample, dtype=np.float64) for sample in samples]
     freedom = np.array([len(array) - 1 for array in arrays])
@@ -104,10 +119,11 @@ def standard_errors(samples: Sequence[ArrayLike]) -> NDArray[np.float64]:
 
 
 def membership(means: ArrayLike, errors: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.float64]:
-    """Probability, (n,), that a point belongs to the front of the true means: normal around `means`, independent, standard errors `errors`.
+    """Probability, (n,), that each point belongs to the front of the true means.
 
-    By 2,000 draws from a fixed seed, so equal inputs give equal numbers; their own standard error is .011 at most. An error of 0: the
-    mean is known.
+    The true means are independent and normal around `means` (n, m) with the standard errors `errors` (n, m).
+    The probability is a share of 2,000 draws from a fixed seed, so equal inputs give equal numbers; its own
+    standard error is 0.011 at most. An error of 0 says that the mean is exact.
 
     Raises:
         ValueError: an error is negative or not finite.
@@ -122,14 +138,16 @@ def membership(means: ArrayLike, errors: ArrayLike, directions: Sequence[Directi
 
 
 def stability(means: ArrayLike, probability: ArrayLike, directions: Sequence[Direction]) -> float:
-    """How much of the front of the means and of the true one, together, is in both, in expectation; 1 for no points.
+    """Expected overlap of the front of the means with the front of the true means, from 0 to 1.
 
-    With p the probability of membership: sum of p over the members / (number of members + sum of p over the others).
+    The overlap is the number of points on both fronts over the number of points on either. With p the
+    probability of membership (n,), it is the sum of p over the members / (number of members + sum of p over
+    the others). No points: 1.
     """
     chance, is_member = np.asarray(probability, dtype=np.float64), members(means, directions)
-    return (
-        float(chance[is_member].sum() / (is_member.sum() + chance[~is_member].sum())) if len(chance) else 1.0
-    )
+    if not len(chance):
+        return 1.0
+    return float(chance[is_member].sum() / (is_member.sum() + chance[~is_member].sum()))
 
 
 def _signs(directions: Sequence[Direction]) -> NDArray[np.float64]:
@@ -140,11 +158,12 @@ def _signs(directions: Sequence[Direction]) -> NDArray[np.float64]:
 
 
 def _minimised(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.float64]:
-    """`points`, checked, with the sign of every "max" column turned."""
+    """`points`, checked, with the sign of each "max" column changed, so that all objectives are minimised."""
     array = np.asarray(points, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != len(directions) or len(directions) < 2:
         raise ValueError(
-            f"points must be (n, m) with one column per direction and m >= 2, not {array.shape} for {len(directions)} directions"
+            "points must be (n, m) with one column per direction and m >= 2, "
+            f"not {array.shape} for {len(directions)} directions"
         )
     if not np.isfinite(array).all():
         raise ValueError("points must be finite: a trial without a number has no place on a front")
@@ -155,7 +174,8 @@ def _minimised_reference(reference: ArrayLike, directions: Sequence[Direction]) 
     array = np.asarray(reference, dtype=np.float64)
     if array.shape != (len(directions),):
         raise ValueError(
-            f"the reference point must have one number per direction ({len(directions)}), not shape {array.shape}"
+            f"the reference point must have one number per direction ({len(directions)}), "
+            f"not shape {array.shape}"
         )
     if not np.isfinite(array).all():
         raise ValueError("the reference point must be finite")

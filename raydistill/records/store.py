@@ -1,7 +1,7 @@
-"""The results folder: one place for everything that sweeps read again.
+"""The store, or results folder: one place for everything that sweeps read again.
 
 STORE/store.json          version
-      cache/              prepared data, evaluators and teachers, each under its fingerprint
+      cache/              prepared data, evaluators and teachers, each in a folder named after its digest
       sweeps/<name>/      sweep.json, trials/, tables, page
       mlflow.db           the default tracking store, with mlartifacts/
 """
@@ -21,20 +21,25 @@ from typing import Any
 
 from raydistill.config.experiment import JOB_VERSION
 from raydistill.errors import StoreError
-from raydistill.records import remote
+from raydistill.records import mirror, remote
 from raydistill.records.files import write_json_atomic
 
 STORE_VERSION = 1
 NEEDED_GB = 0.5
+"""Free space in GiB without which no store is opened."""
 
 
 def open_store(given: str | Path) -> Path:
-    """Creates or checks the store that a `--store` names; absolute path, of an object store that of the local copy.
+    """Create or check the store that a `--store` names.
+
+    Returns:
+        Its absolute path; for an object store that of the local copy.
 
     Raises:
-        StoreError: not writable, too little space, another version's, or a kind of URL that is not read.
+        StoreError: it cannot be written, has too little space or another version, or is a URL that is not
+            understood.
     """
-    store = remote.folder_of(str(given))
+    store = mirror.folder_of(str(given))
     version_file = store / "store.json"
     try:
         store.mkdir(parents=True, exist_ok=True)
@@ -46,7 +51,8 @@ def open_store(given: str | Path) -> Path:
         if not version_file.exists():
             if any(not path.name.startswith(".") for path in store.iterdir()):
                 raise StoreError(
-                    f"--store {store}: not empty and not a raydistill store (no store.json); give a new or empty folder"
+                    f"--store {store}: not empty and not a raydistill store (no store.json); "
+                    "give a new or empty folder"
                 )
             write_json_atomic(version_file, {"store_version": STORE_VERSION})
             remote.push(version_file)
@@ -57,11 +63,13 @@ def open_store(given: str | Path) -> Path:
         ) from error
     if version != STORE_VERSION:
         raise StoreError(
-            f"--store {store}: written by store version {version}, this raydistill reads {STORE_VERSION}; give another folder"
+            f"--store {store}: written by store version {version}, this raydistill reads {STORE_VERSION}; "
+            "give another folder"
         )
     if (free := shutil.disk_usage(store).free / 2**30) < NEEDED_GB:
         raise StoreError(
-            f"--store {store}: {free:.2f} GiB free, needed {NEEDED_GB}; free some space or give another folder"
+            f"--store {store}: {free:.2f} GiB free, needed {NEEDED_GB}; "
+            "free some space or give another folder"
         )
     for sweep in remote.folders(store / "sweeps"):
         remote.pull(sweep / "sweep.json")
@@ -72,22 +80,25 @@ def create_sweep(
     store: Path,
     name: str | None,
     space: str,
-    facts: dict[str, Any],
-    files: Mapping[str, Any] = MappingProxyType({}),
+    facts: Mapping[str, object],
+    files: Mapping[str, object] = MappingProxyType({}),
 ) -> Path:
-    """A new sweep folder with `sweep.json` and `files`, by name, as JSON. name None: `<space>-<number>`.
+    """Make the folder of a new sweep and return it.
+
+    Args:
+        name: None: `<space>-<number>`, with the next free number.
+        facts: what `sweep.json` says of the sweep.
+        files: further files, name -> content, written as JSON.
 
     Raises:
         StoreError: the name is taken or is no plain file name.
     """
     sweeps = store / "sweeps"
     if name is None:
-        numbers = [
-            int(found[1])
-            for path in sweeps.glob(f"{space}-*")
-            if (found := re.fullmatch(rf"{re.escape(space)}-(\d+)", path.name))
-        ]
-        name = f"{space}-{max(numbers, default=0) + 1:03d}"
+        pattern = re.compile(rf"{re.escape(space)}-(\d+)")
+        matches = [pattern.fullmatch(path.name) for path in sweeps.glob(f"{space}-*")]
+        highest = max((int(match[1]) for match in matches if match), default=0)
+        name = f"{space}-{highest + 1:03d}"
     if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
         raise StoreError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
     folder, hidden = sweeps / name, sweeps / f".{name}-{secrets.token_hex(4)}"
@@ -115,57 +126,66 @@ def create_sweep(
 def find_sweep(
     store: Path, name: str | None, definition: str, plugins: Mapping[str, Any] = MappingProxyType({})
 ) -> Path:
-    """The sweep to resume: the named one, else the newest of the same definition. `plugins`: as `plugins.recorded` has them.
+    """The sweep to resume: the named one, else the newest of the same definition.
+
+    Args:
+        definition: digest of everything that makes two sweeps the same.
+        plugins: the plug-ins of this process, as `plugins.recorded` returns them.
 
     Raises:
-        StoreError: there is none, or the named one was started with other settings.
+        StoreError: there is none, or the named one was started with other settings or plug-ins.
     """
+    sweeps = store / "sweeps"
     if name is not None:
-        folder = store / "sweeps" / name
+        folder = sweeps / name
         if not (folder / "sweep.json").exists():
             raise StoreError(
-                f"--resume --name {name}: there is no such sweep in {store / 'sweeps'}; leave --resume out to start it"
+                f"--resume --name {name}: there is no such sweep in {sweeps}; leave --resume out to start it"
             )
         _require_same_version([folder], f"--resume --name {name}")
         require_same_plugins(folder, plugins, f"--resume --name {name}")
         if read_sweep(folder)["definition"] != definition:
             raise StoreError(
-                f"--resume --name {name}: that sweep was started with another space, data, config or seed; use the same command"
+                f"--resume --name {name}: that sweep was started with another space, data, config or seed; "
+                "use the same command"
             )
         return folder
-    same = [
-        path.parent
-        for path in (store / "sweeps").glob("[!.]*/sweep.json")
-        if read_sweep(path.parent)["definition"] == definition
-    ]
+    folders = [path.parent for path in sweeps.glob("[!.]*/sweep.json")]
+    same = [folder for folder in folders if read_sweep(folder)["definition"] == definition]
     if not same:
-        older = [path.parent for path in (store / "sweeps").glob("[!.]*/sweep.json")]
         _require_same_version(
-            sorted(older), "--resume: no sweep has the same space, data, config and seed, and"
+            sorted(folders), "--resume: no sweep has the same space, data, config and seed, and"
         )
-        for folder in sorted(
-            (path.parent for path in (store / "sweeps").glob("[!.]*/sweep.json")), reverse=True
-        ):
+        for folder in sorted(folders, reverse=True):  # a plug-in that has changed is the likely reason
             if set(read_sweep(folder).get("plugins", {})) == set(plugins) != set():
                 require_same_plugins(folder, plugins, f"--resume: sweep {folder.name}")
         raise StoreError(
-            f"--resume: no sweep in {store / 'sweeps'} has the same space, data, config and seed; leave --resume out to start one"
+            f"--resume: no sweep in {sweeps} has the same space, data, config and seed; "
+            "leave --resume out to start one"
         )
     return max(same, key=lambda folder: read_sweep(folder)["created"])
 
 
 def _require_same_version(folders: Sequence[Path], where: str) -> None:
-    """Raises StoreError with the names of sweeps whose jobs an earlier version wrote: theirs have other names and keys."""
+    """Raises StoreError with the names of sweeps of an earlier version, whose jobs have other names and keys."""
     older = [folder.name for folder in folders if read_sweep(folder).get("job_version", 2) != JOB_VERSION]
     if older:
         raise StoreError(
-            f"{where} {', '.join(older)}: made by an earlier version of raydistill, whose trials cannot be gone on with; "
+            f"{where} {', '.join(older)}: made by an earlier version of raydistill, "
+            "whose trials cannot be gone on with; "
             f"start a new sweep, with --warm-start {older[-1]} to begin with what it knows"
         )
 
 
 def require_same_plugins(folder: Path, plugins: Mapping[str, Any], where: str) -> None:
-    """Raises StoreError with what changed, where a sweep was started with other plug-ins than these."""
+    """Check that a sweep was started with these plug-ins.
+
+    Args:
+        where: what the message begins with.
+
+    Raises:
+        StoreError: it was started with others; the message says what differs.
+    """
     before = read_sweep(folder).get("plugins", {})
     for name in {**before, **plugins}:
         if name not in plugins:
@@ -174,7 +194,8 @@ def require_same_plugins(folder: Path, plugins: Mapping[str, Any], where: str) -
             )
         if name not in before:
             raise StoreError(
-                f"{where}: was started without the plug-in {name}; leave that --plugin out, or start a new sweep"
+                f"{where}: was started without the plug-in {name}; "
+                "leave that --plugin out, or start a new sweep"
             )
         if before[name]["digest"] != plugins[name]["digest"]:
             what = _first_change(before[name]["files"], plugins[name]["files"])
@@ -185,6 +206,7 @@ def require_same_plugins(folder: Path, plugins: Mapping[str, Any], where: str) -
 
 
 def _first_change(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The first line that differs, of files given as module -> text."""
     for module in sorted({*before, *now}):
         old, new = (files.get(module, "").splitlines() for files in (before, now))
         for index, (a, b) in enumerate(zip_longest(old, new)):
@@ -194,20 +216,29 @@ def _first_change(before: Mapping[str, str], now: Mapping[str, str]) -> str:
 
 
 def read_sweep(folder: Path) -> dict[str, Any]:
+    """The content of a sweep's `sweep.json`.
+
+    Raises:
+        StoreError: the file cannot be read, or has another version.
+    """
     try:
-        facts = json.loads((folder / "sweep.json").read_text())
+        facts: dict[str, Any] = json.loads((folder / "sweep.json").read_text())
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder}/sweep.json: not readable ({error})") from error
-    if facts.get("store_version") != STORE_VERSION:
+    if (version := facts.get("store_version")) != STORE_VERSION:
         raise StoreError(
-            f"{folder}: written by store version {facts.get('store_version')}, this raydistill reads {STORE_VERSION}"
+            f"{folder}: written by store version {version}, this raydistill reads {STORE_VERSION}"
         )
     return facts
 
 
 @contextlib.contextmanager
 def locked(path: Path, *, what: str, wait: bool) -> Iterator[None]:
-    """Holds an exclusive lock on a file while the block runs; the system frees it when the process dies.
+    """Hold an exclusive lock on a file while the block runs; the system frees it when the process dies.
+
+    Args:
+        what: what is locked, for the error message.
+        wait: wait for a process that holds the lock, instead of raising an error.
 
     Raises:
         StoreError: another process holds it and `wait` is False.

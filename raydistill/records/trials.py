@@ -1,7 +1,11 @@
-"""The trials of a sweep on disk: one folder a trial, with `trial.json` and `result.json`."""
+"""The ledger of a sweep: its trials on disk. It is the truth that everything else is made from.
+
+Each trial has a folder `trials/<trial_id>/` with `trial.json`, which is written when the trial is proposed,
+and `result.json`, which is written by atomic rename when it ends.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +14,24 @@ from raydistill.errors import StoreError
 from raydistill.records.files import write_json_atomic
 
 SCHEMA_VERSION = 1
-
-
 STATUSES = ("COMPLETE", "PRUNED", "FAIL")
-"""What a result can be. A trial without a result is RUNNING."""
-
-
+"""Statuses of a result. A trial without a result is RUNNING."""
+ENDING_KEYS = ("status", "reason", "nimg", "budget_nimg", "wall_sec", "gpu_sec", "hardware", "git_revision")
+"""What a result says of how the trial ended."""
 _TRIAL_KEYS = (
-    "number",
-    "trial_id",
-    "role",
-    "label",
-    "params",
-    "costs",
-    "trial_key",
-    "seed",
-    "job",
-    "digests",
+    *("number", "trial_id", "trial_key", "role", "label", "seed"),
+    *("params", "costs", "job", "digests"),
 )
-
-
-_ENDING = ("status", "reason", "nimg", "budget_nimg", "wall_sec", "gpu_sec", "hardware", "git_revision")
-
-
-_RESULT_KEYS = (*_ENDING, "metrics", "evaluations", "context")
+_RESULT_KEYS = (*ENDING_KEYS, "metrics", "evaluations", "context")
 
 
 def write_trial(trial_dir: Path, trial: dict[str, Any]) -> dict[str, Any]:
-    """`trial.json`: what was proposed; returns what was written. ValueError: a key is missing; StoreError: not writable."""
+    """Write `trial.json`, what was proposed, and return what was written.
+
+    Raises:
+        ValueError: a key is missing.
+        StoreError: the file cannot be written.
+    """
     _require(trial, _TRIAL_KEYS, "trial")
     written = {"schema_version": SCHEMA_VERSION, **trial}
     write_json_atomic(trial_dir / "trial.json", written)
@@ -45,7 +39,12 @@ def write_trial(trial_dir: Path, trial: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_result(trial_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """`result.json`: how it ended; returns what was written. Raises ValueError: a key is missing; StoreError: not writable."""
+    """Write `result.json`, how the trial ended, and return what was written.
+
+    Raises:
+        ValueError: a key is missing, or the status is none of STATUSES.
+        StoreError: the file cannot be written.
+    """
     _require(result, _RESULT_KEYS, "result")
     if result["status"] not in STATUSES:
         raise ValueError(f"status is one of {', '.join(STATUSES)}, not {result['status']!r}")
@@ -55,7 +54,11 @@ def write_result(trial_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_result(trial_dir: Path) -> dict[str, Any] | None:
-    """The trial's result; None when it has none yet. Raises StoreError when the file is damaged or of another version."""
+    """The trial's result; None when it has none yet.
+
+    Raises:
+        StoreError: the file is damaged or of another version.
+    """
     path = trial_dir / "result.json"
     return renamed.result_now(_read_json(path, _RESULT_KEYS)) if path.exists() else None
 
@@ -75,7 +78,7 @@ def read_trials(sweep_dir: Path) -> list[dict[str, Any]]:
     return sorted(trials, key=lambda trial: trial["number"])
 
 
-def _require(data: dict[str, Any], keys: Sequence[str], what: str) -> None:
+def _require(data: Mapping[str, object], keys: Sequence[str], what: str) -> None:
     missing = [key for key in keys if key not in data]
     if missing:
         raise ValueError(f"a {what} needs the keys {', '.join(missing)}")
@@ -90,7 +93,8 @@ def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
         ) from error
     if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
         raise StoreError(
-            f"{path}: not written by schema version {SCHEMA_VERSION} of raydistill. Use the version that wrote it."
+            f"{path}: not written by schema version {SCHEMA_VERSION} of raydistill. "
+            "Use the version that wrote it."
         )
     if missing := [key for key in keys if key not in data]:
         raise StoreError(

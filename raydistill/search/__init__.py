@@ -1,39 +1,41 @@
-"""Proposals of configurations. Stateless: a proposal is a function of (seed, number, told history) alone.
+"""Proposals of configurations. They are functions of (seed, number of the trial, history) without a state.
 
-Whatever sampler proposes, what lies outside a cost window or was proposed before never becomes a trial.
+Whichever sampler proposes, a configuration outside a cost window or in the history never becomes a trial.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
+from raydistill.config.space import Configuration
 from raydistill.search import optuna_samplers
-from raydistill.search.known_cost import known_cost_proposals
-from raydistill.search.problem import (
-    Configuration,
-    Observation,
-    PriorObservation,
-    Problem,
+from raydistill.search.candidates import (
     feasible_configurations,
-    identity,
-    is_feasible,
     new_configurations,
-    new_filter,
-    prove_feasible,
     random_configuration,
     stratified_proposals,
     uniform_proposals,
+)
+from raydistill.search.feasibility import prove_feasible
+from raydistill.search.known_cost import known_cost_proposals
+from raydistill.search.problem import (
+    Observation,
+    PriorObservation,
+    Problem,
+    identity,
+    is_feasible,
+    new_filter,
 )
 from raydistill.search.replicates import Seeds, next_to_repeat
 from raydistill.search.stopping import EarlyStopping
 
 __all__ = [
     "SAMPLERS",
-    "EarlyStopping",
     "Configuration",
+    "EarlyStopping",
+    "Observation",
     "PriorObservation",
     "Problem",
     "Seeds",
-    "Observation",
     "feasible_configurations",
     "identity",
     "is_feasible",
@@ -53,11 +55,11 @@ SAMPLERS: dict[str, Callable[[Problem, Sequence[Observation], int], Iterator[Con
     "random": uniform_proposals,
     "stratified": stratified_proposals,
 }
-"""Name -> the proposals for a trial, best first; the first that is feasible and new is taken."""
+"""Name -> the proposals for one trial, best first. The first is taken that is feasible and new."""
 
 
 def propose(problem: Problem, history: Sequence[Observation], number: int) -> Configuration:
-    """The candidate number `number` (from 0): feasible and not in the history.
+    """The configuration for trial `number` (from 0): feasible and not in the history.
 
     Raises:
         BudgetError: the space has no further feasible configuration.

@@ -1,9 +1,11 @@
-"""Expected hypervolume improvement where each objective is an independent normal variable or a known number (deviation 0).
+"""Expected hypervolume improvement of candidates over a Pareto front, here called the front.
 
-All is minimised. With E(t) = E max(t - y, 0), the expected share of a box [l, u] that a point y dominates is the product over the axes of
-E(u) - E(l); for a known number that is plain arithmetic. So two and three objectives are closed-form sums over the cells between the
-front's coordinates, however many of them are known. Beyond that the integral of P(y <= z) over the z that nothing dominates is taken
-over Sobol points.
+Each objective of a candidate is an independent normal variable, or a known number (deviation 0). All
+objectives are minimised. With E(t) = E max(t - y, 0), the expected volume of the part of a box [l, u] that a
+point y dominates is the product over the axes of E(u) - E(l); for a known number that is plain arithmetic. So
+for two and three objectives the improvement is a closed-form sum over the cells between the front's
+coordinates, however many objectives are known. For more objectives the integral of P(y <= z) over the z that
+nothing dominates is taken over Sobol points.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,13 @@ _CHUNK = 64
 
 
 def expected_below(levels: Array, mean: Array, deviation: Array, is_log: bool = False) -> Array:
-    """E max(level - y, 0), (c, k), for y normal (mean, deviation: (c,)), or log y where `is_log`; levels (k,); deviation 0: y is known."""
+    """E max(level - y, 0) for each candidate and level, (c, k).
+
+    Args:
+        levels: (k,), ascending or not.
+        mean, deviation: (c,), of y, which is normal; deviation 0: y is known.
+        is_log: mean and deviation are those of log y.
+    """
     spread = np.where(deviation > 0, deviation, 1.0)[:, None]
     middle = mean[:, None]
     if is_log:
@@ -30,9 +38,8 @@ def expected_below(levels: Array, mean: Array, deviation: Array, is_log: bool = 
     else:
         z = (levels[None, :] - middle) / spread
         smooth = (levels[None, :] - middle) * ndtr(z) + spread * np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-    return np.where(
-        deviation[:, None] > 0, np.maximum(smooth, 0.0), np.maximum(levels[None, :] - middle, 0.0)
-    )
+    exact = np.maximum(levels[None, :] - middle, 0.0)
+    return np.where(deviation[:, None] > 0, np.maximum(smooth, 0.0), exact)
 
 
 def hypervolume_improvement(
@@ -41,10 +48,11 @@ def hypervolume_improvement(
     """Expected volume (c,) that each candidate adds to what `front` dominates below `reference`.
 
     Args:
-        front: (n, m) points, n >= 0; those not better than the reference, and dominated ones, change nothing.
+        front: (n, m) points, n >= 0; dominated ones, and those not better than the reference, change nothing.
         reference: (m,), m >= 2.
         mean, deviation: (c, m); deviation 0: the objective is known.
-        is_log: (m,), where they are of the objective's logarithm; None: nowhere. Front, reference and volume never are logarithms.
+        is_log: (m,), whether mean and deviation are those of the objective's logarithm; None: nowhere. Front,
+            reference and volume never are logarithms.
     """
     front = front[(front < reference).all(axis=1)]
     is_log = [False] * len(reference) if is_log is None else is_log
@@ -71,22 +79,25 @@ def _closed_form(
         return np.asarray((shares[0] * gains[:, _level_index(reached[0], front, levels)]).sum(axis=1))
     total = np.zeros(len(mean))
     for row, is_reached in enumerate(reached[0]):
-        total += shares[0][:, row] * (
-            shares[1] * gains[:, _level_index(reached[1] & is_reached, front, levels)]
-        ).sum(axis=1)
+        gain = gains[:, _level_index(reached[1] & is_reached, front, levels)]
+        total += shares[0][:, row] * (shares[1] * gain).sum(axis=1)
     return total
 
 
 def _from_below(edges: Array, mean: Array, deviation: Array, is_log: bool) -> Array:
-    """`expected_below` at edges of which the first is minus infinity."""
+    """`expected_below` at edges, the first of which is minus infinity."""
     inner = expected_below(edges[1:], mean, deviation, is_log)
     return np.hstack([np.zeros((len(mean), 1)), inner])
 
 
 def _level_index(reached: NDArray[np.bool_], front: Array, levels: Array) -> NDArray[np.int64]:
-    """For each cell (rows), where in `levels` the best first objective among the front points that reach it stands."""
+    """Index in `levels`, (cells,), of the best first objective of the front's points that reach each cell.
+
+    Args:
+        reached: (cells, n), whether point n of the front dominates the cell in the other objectives.
+    """
     best = np.where(reached, front[:, 0][None, :], levels[-1]).min(axis=1, initial=levels[-1])
-    return np.searchsorted(levels, best)
+    return np.asarray(np.searchsorted(levels, best), dtype=np.int64)
 
 
 def _sampled(front: Array, reference: Array, mean: Array, deviation: Array, is_log: Sequence[bool]) -> Array:
@@ -96,9 +107,8 @@ def _sampled(front: Array, reference: Array, mean: Array, deviation: Array, is_l
         return np.zeros(len(mean))
     from scipy.stats import qmc  # a second to import, in every process of a sweep
 
-    points = low + (reference - low) * qmc.Sobol(len(reference), rng=np.random.default_rng(0)).random(
-        _SOBOL_POINTS
-    )
+    sobol = qmc.Sobol(len(reference), rng=np.random.default_rng(0))
+    points = low + (reference - low) * sobol.random(_SOBOL_POINTS)
     is_free = ~(front[None, :, :] <= points[:, None, :]).all(axis=2).any(axis=1)
     free, cell = points[is_free], float(np.prod(reference - low)) / _SOBOL_POINTS
     free = np.where(is_log, np.log(np.where(is_log, np.maximum(free, 1e-300), 1.0)), free)

@@ -1,52 +1,47 @@
 """The sampler `known-cost`: Gaussian processes for what needs training, exact costs for what does not.
 
-A proposal maximises the expected hypervolume improvement over the front that the models believe in, times the probability not to fail.
-Running trials count as if they had their predicted mean (kriging believer). Deterministic in (seed, number, told history).
+A proposal maximises the expected hypervolume improvement over the front that the models predict, times the
+probability that its training does not fail. Running trials count as if they had their predicted mean (kriging
+believer). A proposal is a function of (seed, number of the trial, history) alone.
 
-What is known from elsewhere (`Problem.prior`) is in the models as further sources, and takes the place of the stratified start. The front
-that is to be improved is this sweep's alone, so the first proposals are the best of what is known.
+What is known from elsewhere (`Problem.prior_observations`) is in the models as further sources, and replaces
+the stratified start. The front that is to be improved is that of this sweep alone, so the first proposals are
+the best of what is known. "Front" is short for Pareto front.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raydistill.config.space import Objective, extreme_configuration
+from raydistill.config.space import Configuration, extreme_configuration
 from raydistill.search.acquisition import hypervolume_improvement
+from raydistill.search.candidates import cost_axis, stratified_proposals, uniform_proposals
 from raydistill.search.encoding import Encoding, distinct
-from raydistill.search.problem import (
-    Configuration,
-    Observation,
-    Problem,
-    cost_axis,
-    is_feasible,
-    stratified_proposals,
-    uniform_proposals,
-)
+from raydistill.search.objective_scale import FEWEST, scale_objective
+from raydistill.search.problem import Observation, PriorObservation, Problem, is_feasible
 from raydistill.search.stopping import expected_end
 from raydistill.search.surrogate import Array, GaussianProcess, Inputs
 from raydistill.seeds import numpy_stream
 
-_FEWEST = 3
-"""Complete trials that a model needs."""
-_DRAWS, _MUTANTS, _ROUNDS, _ROUND_MUTANTS, _ROUND_PARENTS = 2_100, 600, 4, 150, 12
+_DRAWS, _MUTANTS = 2_100, 600
+"""Number of random candidates, and of mutations of the predicted front."""
+_ROUNDS, _ROUND_MUTANTS, _ROUND_PARENTS = 4, 150, 12
+"""Rounds of local search: each mutates the best candidates so far."""
 _GRID_AT_MOST = 3_000
-"""A space with so few configurations is scored as a whole."""
-_MAD_TO_SD = 1.4826
-_OUTLIER_SD = 3.0
+"""A space with at most so many configurations is scored as a whole."""
 _SURE_FAILURE = 0.95
-"""Nothing is believed to fail more surely than that."""
+"""Highest probability of a failure, so that no candidate is excluded for good."""
 
 
 def known_cost_proposals(
     problem: Problem, history: Sequence[Observation], number: int, exact_cost: bool = True
 ) -> Iterator[Configuration]:
-    """Proposals, best first.
+    """Proposals for trial `number`, best first.
 
     Args:
-        exact_cost: False: the costs among the objectives are modelled like the others, and the start is random. For comparisons.
+        exact_cost: False: the costs among the objectives are modelled like the others, and the start is
+            random. This is for comparisons.
     """
     history = _with_expected_ends(problem, history)
     complete = [
@@ -54,58 +49,40 @@ def known_cost_proposals(
         for observation in history
         if observation.values is not None and np.isfinite(observation.values).all()
     ]
-    if len(complete) + len(problem.prior_observations) < _FEWEST or (
-        number < problem.num_startup and not problem.prior_observations
-    ):
-        yield from (stratified_proposals if exact_cost else uniform_proposals)(problem, history, number)
+    num_prior = len(problem.prior_observations)
+    if len(complete) + num_prior < FEWEST or (number < problem.num_startup and not num_prior):
+        start = stratified_proposals if exact_cost else uniform_proposals
+        yield from start(problem, history, number)
         return
-    belief = _Belief(problem, history, complete, exact_cost)
+    model = _SearchModel(problem, history, complete, exact_cost)
     rng = numpy_stream(problem.seed, "search/known-cost", number)
-    rows = belief.candidates(rng)
+    rows = model.candidates(rng)
     if len(rows) == 0:
         return
-    scores = belief.scores(rows)
+    scores = model.scores(rows)
     for _ in range(_ROUNDS):
         best = rows[np.argsort(-scores, kind="stable")[:_ROUND_PARENTS]]
-        new = belief.allowed(
-            distinct(belief.encoding.mutate(best, rng, _ROUND_MUTANTS), np.vstack([belief.observation, rows]))
-        )
+        mutants = model.encoding.mutate(best, rng, _ROUND_MUTANTS)
+        new = model.allowed(distinct(mutants, np.vstack([model.history_rows, rows])))
         if len(new):
-            rows, scores = np.vstack([rows, new]), np.concatenate([scores, belief.scores(new)])
+            rows, scores = np.vstack([rows, new]), np.concatenate([scores, model.scores(new)])
     for index in np.argsort(-scores, kind="stable"):
-        yield belief.encoding.decode(rows[index])
+        yield model.encoding.decode(rows[index])
 
 
 def _with_expected_ends(problem: Problem, history: Sequence[Observation]) -> list[Observation]:
-    """A stopped trial counts as measured at the end that it would probably have had."""
-    ends = {
-        index: expected_end(problem.space, history, observation)
-        for index, observation in enumerate(history)
-        if observation.state == "PRUNED"
-    }
-    return [
-        observation._replace(values=ends.get(index, observation.values))
-        for index, observation in enumerate(history)
-    ]
+    """The history, where a stopped trial counts as measured at the end that it would probably have had."""
+    out = []
+    for observation in history:
+        if observation.state == "PRUNED":
+            end = expected_end(problem.space, history, observation)
+            observation = observation._replace(values=end)
+        out.append(observation)
+    return out
 
 
-class _Warp(NamedTuple):
-    """An objective as it is modelled: minimised, perhaps by its logarithm, outliers cut."""
-
-    sign: float
-    is_log: bool
-    cut: float
-    """Observations are at most this."""
-    reference: float
-    """On the objective's own scale, minimised."""
-
-    def modelled(self, values: Array) -> Array:
-        turned = self.sign * values
-        return np.minimum(np.log(turned) if self.is_log else turned, self.cut)
-
-
-class _Belief:
-    """What the told history says: models, the believed front, and how candidates score."""
+class _SearchModel:
+    """What the history says: models of objectives and failures, the predicted front, scores of candidates."""
 
     def __init__(
         self,
@@ -116,106 +93,95 @@ class _Belief:
     ):
         self.problem = problem
         self.encoding = Encoding(problem.space)
-        self.observation = self.encoding.encode([observation.configuration for observation in history])
-        self.prior_observations = self.encoding.encode(
-            [prior_observations.configuration for prior_observations in problem.prior_observations]
-        )
-        objectives = problem.space.objectives
+        self.history_rows = self._rows(history)
+        self.prior_rows = self._rows(problem.prior_observations)
         costs = problem.costs_of(extreme_configuration(problem.space, highest=False))
         self.cost_axes = [
-            cost_axis(problem, o.name) if exact_cost and o.name in costs else None for o in objectives
+            cost_axis(problem, objective.name) if exact_cost and objective.name in costs else None
+            for objective in problem.space.objectives
         ]
-        waiting = [
-            observation
-            for observation in history
-            if observation.state in ("RUNNING", "PRUNED") and observation.values is None
-        ]
-        rows, running = (
-            self.encoding.encode([observation.configuration for observation in group])
-            for group in (complete, waiting)
-        )
-        sources = np.array(
-            [0] * len(rows) + [prior_observations.source for prior_observations in problem.prior_observations]
-        )
-        inputs = self._inputs(np.vstack([rows, self.prior_observations]), sources)
-        self.running = self._inputs(running)
-        values = np.array(
-            [
-                *(observation.values for observation in complete),
-                *(prior_observations.values for prior_observations in problem.prior_observations),
-            ],
-            dtype=np.float64,
-        )
-        self.models: list[GaussianProcess | None] = []
-        self.is_log: list[bool] = []
-        references: list[float] = []
-        for column, (objective, axis) in enumerate(zip(objectives, self.cost_axes)):
-            if axis is not None:
-                self.models.append(None)
-                self.is_log.append(False)
-                references.append(axis.high if objective.reference is None else objective.reference)
-                continue
-            warp, modelled = _modelled(objective, values[:, column], sources)
-            self.models.append(GaussianProcess(inputs, modelled))
-            self.is_log.append(warp.is_log)
-            references.append(warp.reference)
-        self.reference = np.array(references)
-        self.failures = self._failure_model(history)
-        known = np.vstack([rows, running, self.prior_observations])
-        mean, _ = self._predict(*self._features(known), given_running=False)
-        points, seen = (
-            np.where(self.is_log, np.exp(np.where(self.is_log, mean, 0.0)), mean),
-            len(rows) + len(running),
-        )
-        self.front, self.parents = points[:seen][_nondominated(points[:seen])], known[_nondominated(points)]
+        """The axis of each objective that is a known cost; None for the others, which are modelled."""
+        running = [each for each in history if each.state in ("RUNNING", "PRUNED") and each.values is None]
+        own_rows = np.vstack([self._rows(complete), self._rows(running)])
+        self.running = self._inputs(self._rows(running))
+        self.models, self.is_log, self.reference = self._fit_objectives(complete)
+        self.failures = self._fit_failures(history)
+        rows = np.vstack([own_rows, self.prior_rows])
+        points = self._expected_points(rows)
+        own_points = points[: len(own_rows)]
+        self.front = own_points[_nondominated(own_points)]
+        self.parents = rows[_nondominated(points)]
         self._loosen_reference(points)
 
+    def _rows(self, observations: Sequence[Observation] | Sequence[PriorObservation]) -> Array:
+        return self.encoding.encode([observation.configuration for observation in observations])
+
     def _inputs(self, rows: Array, sources: NDArray[np.int64] | None = None) -> Inputs:
-        """What the models see of these rows; sources None: of this sweep."""
+        """Rows as inputs of the models. `sources` None: all are of this sweep."""
         inputs = self.encoding.features(rows)
         if not self.problem.prior_observations:
             return inputs
-        names = sorted({prior_observations.source for prior_observations in self.problem.prior_observations})
+        names = sorted({prior.source for prior in self.problem.prior_observations})
         flags = (np.zeros(len(rows)) if sources is None else sources)[:, None] == np.array(names)
         return Inputs(inputs.numbers, np.hstack([inputs.categories, flags.astype(np.int64)]), len(names))
 
-    def _features(self, rows: Array) -> tuple[Inputs, Array]:
-        """`_inputs`, and their known costs (n, known costs)."""
-        inputs = self._inputs(rows)
-        axes = [axis for axis in self.cost_axes if axis is not None]
-        if not axes:
-            return inputs, np.zeros((len(rows), 0))
-        all_costs = [self.problem.costs_of(self.encoding.decode(row)) for row in rows]
-        costs = np.array([[float(costs[axis.name]) for axis in axes] for costs in all_costs]).reshape(
-            len(rows), len(axes)
+    def _fit_objectives(
+        self, complete: Sequence[Observation]
+    ) -> tuple[list[GaussianProcess | None], list[bool], Array]:
+        """Each objective's model (None: a known cost), whether its logarithm is modelled, its reference."""
+        prior = self.problem.prior_observations
+        sources = np.array([0] * len(complete) + [each.source for each in prior])
+        inputs = self._inputs(np.vstack([self._rows(complete), self.prior_rows]), sources)
+        values = np.array(
+            [*(each.values for each in complete), *(each.values for each in prior)], dtype=np.float64
         )
-        return inputs, costs
+        models: list[GaussianProcess | None] = []
+        is_log: list[bool] = []
+        references: list[float] = []
+        for column, (objective, axis) in enumerate(zip(self.problem.space.objectives, self.cost_axes)):
+            if axis is not None:
+                models.append(None)
+                is_log.append(False)
+                references.append(axis.high if objective.reference is None else objective.reference)
+                continue
+            scale, modelled = scale_objective(objective, values[:, column], sources)
+            models.append(GaussianProcess(inputs, modelled))
+            is_log.append(scale.is_log)
+            references.append(scale.reference)
+        return models, is_log, np.array(references)
 
-    def _failure_model(self, history: Sequence[Observation]) -> GaussianProcess | None:
-        """None while nothing failed."""
+    def _fit_failures(self, history: Sequence[Observation]) -> GaussianProcess | None:
+        """The model of whether a training fails; None while none has."""
         ended = [observation for observation in history if observation.state in ("COMPLETE", "FAIL")]
-        labels = np.array(
-            [
-                float(observation.state == "FAIL" or not np.isfinite(observation.values or [np.nan]).all())
-                for observation in ended
-            ]
-        )
-        if not labels.any():
+        failed = [each.state == "FAIL" or not np.isfinite(each.values or [np.nan]).all() for each in ended]
+        if not any(failed):
             return None
-        return GaussianProcess(
-            self.encoding.features(
-                self.encoding.encode([observation.configuration for observation in ended])
-            ),
-            labels,
-        )
+        return GaussianProcess(self.encoding.features(self._rows(ended)), np.array(failed, dtype=np.float64))
+
+    def _expected_points(self, rows: Array) -> Array:
+        """Expected objectives (n, m), minimised, no logarithms."""
+        mean, _ = self._predict(*self._inputs_and_costs(rows), given_running=False)
+        return np.where(self.is_log, np.exp(np.where(self.is_log, mean, 0.0)), mean)
 
     def _loosen_reference(self, points: Array) -> None:
-        """A modelled objective's reference is at least the best believed value less one spread of all: below that nothing would score."""
+        """Makes the reference of each modelled objective at least the best expected value plus one deviation.
+
+        Below that no candidate would have a score.
+        """
         for column, model in enumerate(self.models):
             if model is not None:
                 best = points[:, column].min()
                 nearest = best * np.exp(-model.scale) if self.is_log[column] else best - model.scale
                 self.reference[column] = max(self.reference[column], nearest)
+
+    def _inputs_and_costs(self, rows: Array) -> tuple[Inputs, Array]:
+        """`_inputs` of rows, and their known costs (n, number of known costs)."""
+        names = [axis.name for axis in self.cost_axes if axis is not None]
+        if not names:
+            return self._inputs(rows), np.zeros((len(rows), 0))
+        costs = [self.problem.costs_of(self.encoding.decode(row)) for row in rows]
+        table = np.array([[float(each[name]) for name in names] for each in costs])
+        return self._inputs(rows), table.reshape(len(rows), len(names))
 
     def _predict(self, inputs: Inputs, costs: Array, given_running: bool = True) -> tuple[Array, Array]:
         """Means and deviations (c, m) of the objectives as they are modelled."""
@@ -224,95 +190,45 @@ class _Belief:
         for model in self.models:
             if model is None:
                 columns.append((next(known), np.zeros(len(costs))))
+            elif given_running:
+                columns.append(model.predict_given(inputs, self.running))
             else:
-                columns.append(
-                    model.predict_given(inputs, self.running) if given_running else model.predict(inputs)
-                )
+                columns.append(model.predict(inputs))
         mean, deviation = (np.stack(part, axis=1) for part in zip(*columns))
         return mean, deviation
 
     def candidates(self, rng: np.random.Generator) -> Array:
-        """Feasible rows that were not told: the whole grid where it is small, else random ones and mutations of the believed front."""
+        """Feasible rows that are not in the history.
+
+        They are the whole grid of a small space, else random rows, mutations of the predicted front and the
+        configurations that are known from elsewhere.
+        """
         rows = self.encoding.grid(_GRID_AT_MOST)
         if rows is None:
-            rows = np.vstack(
-                [
-                    self.encoding.draw(rng, _DRAWS),
-                    self.encoding.mutate(self.parents, rng, _MUTANTS),
-                    self.prior_observations,
-                ]
-            )
-        return self.allowed(distinct(rows, self.observation))
+            drawn = self.encoding.draw(rng, _DRAWS)
+            mutants = self.encoding.mutate(self.parents, rng, _MUTANTS)
+            rows = np.vstack([drawn, mutants, self.prior_rows])
+        return self.allowed(distinct(rows, self.history_rows))
 
     def allowed(self, rows: Array) -> Array:
-        """Those inside the cost windows."""
+        """The rows inside the cost windows."""
         if not self.problem.space.constraints or len(rows) == 0:
             return rows
-        return rows[np.array([is_feasible(self.problem, self.encoding.decode(row)) for row in rows])]
+        is_allowed = [is_feasible(self.problem, self.encoding.decode(row)) for row in rows]
+        return np.asarray(rows[np.array(is_allowed)])
 
     def scores(self, rows: Array) -> Array:
-        inputs, costs = self._features(rows)
-        mean, deviation = self._predict(inputs, costs)
+        """Expected hypervolume improvement times the probability not to fail, (n,)."""
+        mean, deviation = self._predict(*self._inputs_and_costs(rows))
         gain = hypervolume_improvement(self.front, self.reference, mean, deviation, self.is_log)
-        if self.failures is not None:
-            gain = gain * (
-                1 - np.clip(self.failures.predict(self.encoding.features(rows))[0], 0.0, _SURE_FAILURE)
-            )
-        return gain
-
-
-def _modelled(objective: Objective, values: Array, sources: NDArray[np.int64]) -> tuple[_Warp, Array]:
-    """How this sweep's values (source 0) are modelled, and all values (n,) as they are: those of other sources are moved to its median.
-
-    Until this sweep has enough values, the first source says whether by the logarithm; while it has none, that source stands for it.
-    """
-    groups = {int(source): sources == source for source in np.unique(sources)}
-    first = min(groups, key=lambda source: (source == 0, source))
-    is_log = _warp(
-        objective, values[groups[0 if groups.get(0, sources < 0).sum() >= _FEWEST else first]]
-    ).is_log
-    is_log = is_log and bool((values > 0).all() and objective.direction == "min")
-    warp = _warp(objective, values[groups[min(groups)]], is_log)
-    out = warp.modelled(values)
-    for source in groups.keys() - {min(groups)}:
-        modelled = _warp(objective, values[groups[source]], is_log).modelled(values[groups[source]])
-        out[groups[source]] = modelled - np.median(modelled) + np.median(out[groups[min(groups)]])
-    return warp, out
-
-
-def _warp(objective: Objective, values: Array, is_log: bool | None = None) -> _Warp:
-    """How an objective is modelled: by its logarithm where that makes positive values more normal (None), or as is said; the bad tail cut.
-
-    The choice is that of Box and Cox (1964) between the powers 0 and 1. The cut lies three robust deviations above the median, so that one
-    diverged training does not flatten all the others.
-    """
-    sign = 1.0 if objective.direction == "min" else -1.0
-    turned = sign * values
-    is_log = bool(turned.min() > 0 and _log_is_more_normal(turned)) if is_log is None else is_log
-    modelled = np.log(turned) if is_log else turned
-    middle = float(np.median(modelled))
-    cut = max(
-        middle + _OUTLIER_SD * _MAD_TO_SD * float(np.median(np.abs(modelled - middle))),
-        float(np.quantile(modelled, 0.75)),
-    )
-    highest = min(float(modelled.max()), cut)
-    reference = float(np.exp(highest)) if is_log else highest
-    return _Warp(
-        sign,
-        is_log,
-        cut,
-        reference if objective.reference is None else min(reference, sign * objective.reference),
-    )
-
-
-def _log_is_more_normal(positive: Array) -> bool:
-    logs = np.log(positive)
-    if logs.std() == 0:
-        return False
-    return float(np.log(logs.std()) + logs.mean()) < float(np.log(positive.std()))
+        if self.failures is None:
+            return gain
+        failure, _ = self.failures.predict(self.encoding.features(rows))
+        return np.asarray(gain * (1 - np.clip(failure, 0.0, _SURE_FAILURE)))
 
 
 def _nondominated(points: Array) -> NDArray[np.bool_]:
+    """Whether each point (n, m), minimised, is on the front, (n,). It takes time with the square of n."""
     no_worse = (points[:, None, :] <= points[None, :, :]).all(axis=2)
     better = (points[:, None, :] < points[None, :, :]).any(axis=2)
     return np.asarray(~(no_worse & better).any(axis=0))

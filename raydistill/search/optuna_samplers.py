@@ -1,6 +1,6 @@
-"""Optuna: its samplers as streams of proposals, and `known-cost` as a sampler of Optuna's own kind.
+"""Optuna's samplers as streams of proposals, and `known-cost` as a sampler for Optuna's studies.
 
-Streams are stateless: the study is rebuilt from the told history, the sampler seeded by (seed, number).
+A stream has no state: the study is built anew from the history, and the sampler is seeded by (seed, number).
 """
 
 import math
@@ -13,30 +13,41 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import Study, StudyDirection
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from raydistill.config.space import Choice, Distribution, SearchSpace, active, depth
+from raydistill.config.space import (
+    Choice,
+    Configuration,
+    Distribution,
+    ParameterValue,
+    SearchSpace,
+    active,
+    depth,
+)
 from raydistill.errors import SpaceError
+from raydistill.search.candidates import new_configurations
 from raydistill.search.known_cost import known_cost_proposals
-from raydistill.search.problem import Configuration, Observation, Problem, new_configurations, new_filter
+from raydistill.search.problem import Observation, Problem, new_filter
 from raydistill.seeds import stream_key
 
 _TRIES = 64
-"""So many proposals of Optuna are looked at before a random one takes their place."""
+"""Number of Optuna's proposals that are looked at before a random one takes their place."""
 _GP_TRIES = 4
-"""The same where one takes a second."""
+"""The same for the Gaussian process, which takes a second for each."""
 _GENERATIONS = 5
+"""Number of NSGA-II's generations in a sweep, within the limits of the population."""
 _SMALLEST_POPULATION, _LARGEST_POPULATION = 8, 50
 
 
 class KnownCostSampler(BaseSampler):
-    """`known-cost` for any study: in `study.optimize`, in ask and tell, through Ray's `OptunaSearch(sampler=...)`.
+    """`known-cost` for any study: by `study.optimize`, ask and tell, or Ray's `OptunaSearch(sampler=...)`.
 
-    It proposes every active parameter of the problem's space; the objective function suggests them by their path, as `suggest` does.
-    The study's objectives are those of the space, costs included, in its order.
+    It proposes every active parameter of the problem's space; the objective function suggests them by their
+    path, as `suggest` does. The study's objectives are those of the space, costs included, in its order.
     """
 
     def __init__(self, problem: Problem, *, exact_cost: bool = True):
+        """`exact_cost`: see `known_cost_proposals`."""
         self.problem, self.exact_cost = problem, exact_cost
         self.distributions = {
             path: to_optuna(distribution) for path, distribution in problem.space.parameters.items()
@@ -44,30 +55,22 @@ class KnownCostSampler(BaseSampler):
         self.random = RandomSampler(seed=problem.seed)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """All parameters of the space.
+
+        Raises:
+            SpaceError: the study's objectives are not those of the space.
+        """
         _require_directions(study, self.problem.space)
         return dict(self.distributions)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        history = []
-        for known in study.get_trials(deepcopy=False):
-            if known.number != trial.number and known.state != TrialState.WAITING:
-                configuration = {
-                    path: value for path, value in known.params.items() if path in self.distributions
-                }
-                if _is_whole(self.problem.space, configuration):
-                    history.append(
-                        Observation(
-                            configuration,
-                            known.state.name,
-                            known.values if known.state == TrialState.COMPLETE else None,
-                        )
-                    )
+        """The configuration for a trial, from all other trials of the study."""
+        history = self._history(study, trial)
         is_new = new_filter(self.problem, history)
-        for configuration in known_cost_proposals(
-            self.problem, history, trial.number, exact_cost=self.exact_cost
-        ):
+        proposals = known_cost_proposals(self.problem, history, trial.number, exact_cost=self.exact_cost)
+        for configuration in proposals:
             if is_new(configuration):
                 return configuration
         return new_configurations(self.problem, history, trial.number)[-1]
@@ -75,33 +78,48 @@ class KnownCostSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        """Parameters that the space does not know: at random."""
+        """A random value, for a parameter that the space does not have."""
         return self.random.sample_independent(study, trial, param_name, param_distribution)
+
+    def _history(self, study: Study, trial: FrozenTrial) -> list[Observation]:
+        """What the other trials of the study say, where they have a whole configuration of the space."""
+        history = []
+        for other in study.get_trials(deepcopy=False):
+            if other.number == trial.number or other.state == TrialState.WAITING:
+                continue
+            configuration = {
+                path: value for path, value in other.params.items() if path in self.distributions
+            }
+            if _is_whole(self.problem.space, configuration):
+                values = other.values if other.state == TrialState.COMPLETE else None
+                history.append(Observation(configuration, other.state.name, values))
+        return history
 
 
 def tpe_proposals(problem: Problem, history: Sequence[Observation], number: int) -> Iterator[Configuration]:
-    """Optuna's TPE; running trials repel."""
+    """Proposals of Optuna's TPE, which keeps away from running trials."""
     return _asked(problem, history, TPESampler(constant_liar=True, seed=_seed(problem, number)), _TRIES)
 
 
 def nsga2_proposals(problem: Problem, history: Sequence[Observation], number: int) -> Iterator[Configuration]:
-    """NSGA-II; the population is a fifth of the trials, between 8 and 50."""
-    wanted = (problem.num_trials or _GENERATIONS * _LARGEST_POPULATION) // _GENERATIONS
-    population = min(_LARGEST_POPULATION, max(_SMALLEST_POPULATION, wanted))
-    return _asked(
-        problem, history, NSGAIISampler(population_size=population, seed=_seed(problem, number)), _TRIES
-    )
+    """Proposals of Optuna's NSGA-II, with a population of a fifth of the trials, between 8 and 50."""
+    fifth = (problem.num_trials or _GENERATIONS * _LARGEST_POPULATION) // _GENERATIONS
+    population = min(_LARGEST_POPULATION, max(_SMALLEST_POPULATION, fifth))
+    sampler = NSGAIISampler(population_size=population, seed=_seed(problem, number))
+    return _asked(problem, history, sampler, _TRIES)
 
 
 def gp_proposals(problem: Problem, history: Sequence[Observation], number: int) -> Iterator[Configuration]:
-    """Optuna's Gaussian process. It models the costs too, and falls back to random where the space is conditional."""
-    return _asked(
-        problem, history, GPSampler(seed=_seed(problem, number), warn_independent_sampling=False), _GP_TRIES
-    )
+    """Proposals of Optuna's Gaussian process.
+
+    It models the costs too, and draws conditional parameters at random.
+    """
+    sampler = GPSampler(seed=_seed(problem, number), warn_independent_sampling=False)
+    return _asked(problem, history, sampler, _GP_TRIES)
 
 
 def sobol_proposals(problem: Problem, history: Sequence[Observation], number: int) -> Iterator[Configuration]:
-    """The first points of one scrambled Sobol sequence that were not proposed before."""
+    """The points of one scrambled Sobol sequence, from its first."""
     study = _study(problem.space)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -116,6 +134,7 @@ def sobol_proposals(problem: Problem, history: Sequence[Observation], number: in
 
 
 def to_optuna(distribution: Distribution) -> BaseDistribution:
+    """A parameter's distribution as Optuna's. The values of a Choice are its keys."""
     if isinstance(distribution, Choice):
         return CategoricalDistribution(list(distribution.options))
     if distribution.kind == "int":
@@ -123,8 +142,8 @@ def to_optuna(distribution: Distribution) -> BaseDistribution:
     return FloatDistribution(distribution.low, distribution.high, log=distribution.log)
 
 
-def suggest(trial: Any, space: SearchSpace) -> Configuration:
-    """Asks an Optuna trial for the active parameters, those that control others first."""
+def suggest(trial: BaseTrial, space: SearchSpace) -> Configuration:
+    """Ask an Optuna trial for the active parameters, those that control others first."""
     configuration: Configuration = {}
     for path in sorted(space.parameters, key=lambda path: depth(space, path)):
         condition = space.when.get(path)
@@ -134,6 +153,7 @@ def suggest(trial: Any, space: SearchSpace) -> Configuration:
 
 
 def directions_of(space: SearchSpace) -> list[StudyDirection]:
+    """The directions of a study whose objectives are those of the space."""
     return [
         StudyDirection.MAXIMIZE if objective.direction == "max" else StudyDirection.MINIMIZE
         for objective in space.objectives
@@ -152,7 +172,7 @@ def _study(space: SearchSpace, sampler: BaseSampler | None = None) -> Study:
 def _asked(
     problem: Problem, history: Sequence[Observation], sampler: BaseSampler, tries: int
 ) -> Iterator[Configuration]:
-    """What a sampler proposes that was told the history; each proposal that is not taken has failed."""
+    """Proposals of a sampler that knows the history. To it, each proposal that is not taken has failed."""
     space = problem.space
     study = _study(space, sampler)
     num_complete = 0
@@ -161,9 +181,8 @@ def _asked(
         attributes = {}
         if isinstance(sampler, NSGAIISampler) and observation.values is not None:
             attributes[sampler._get_generation_key()] = num_complete // (sampler.population_size or 1)
-        state = (
-            TrialState.FAIL if observation.state == "PRUNED" else TrialState[observation.state]
-        )  # without reports a pruned trial says no more
+        # without reports, a pruned trial says to Optuna no more than a failed one
+        state = TrialState["FAIL" if observation.state == "PRUNED" else observation.state]
         study.add_trial(
             optuna.create_trial(
                 state=state,
@@ -180,9 +199,9 @@ def _asked(
         study.tell(trial, state=TrialState.FAIL)
 
 
-def _suggested(trial: Any, path: str, distribution: Distribution) -> Any:
+def _suggested(trial: BaseTrial, path: str, distribution: Distribution) -> ParameterValue:
     if isinstance(distribution, Choice):
-        return trial.suggest_categorical(path, list(distribution.options))
+        return str(trial.suggest_categorical(path, list(distribution.options)))
     if distribution.kind == "int":
         return trial.suggest_int(path, distribution.low, distribution.high, step=distribution.step)
     return trial.suggest_float(path, distribution.low, distribution.high, log=distribution.log)
@@ -190,30 +209,35 @@ def _suggested(trial: Any, path: str, distribution: Distribution) -> Any:
 
 def _require_directions(study: Study, space: SearchSpace) -> None:
     """Raises SpaceError where a study's objectives are not those of the space."""
-    if study.directions != (wanted := directions_of(space)):
+    directions = directions_of(space)
+    if study.directions != directions:
         given = ", ".join(direction.name.lower() for direction in study.directions)
-        names = ", ".join(
-            f"{objective.name} {direction.name.lower()}"
-            for objective, direction in zip(space.objectives, wanted)
-        )
+        pairs = zip(space.objectives, directions)
+        names = ", ".join(f"{objective.name} {direction.name.lower()}" for objective, direction in pairs)
         raise SpaceError(
-            f"the study's directions are {given}; the space's objectives are {names}: create the study with those, in that order"
+            f"the study's directions are {given}; the space's objectives are {names}: "
+            "create the study with those, in that order"
         )
 
 
 def _is_whole(space: SearchSpace, configuration: Configuration) -> bool:
-    """Whether every active parameter is there and inside its range: else another space, or another thread still asks for it."""
+    """Whether every active parameter is there and inside its range.
+
+    Otherwise the trial is of another space, or another thread is still asking for its parameters.
+    """
     for path, distribution in space.parameters.items():
         condition = space.when.get(path)
         is_active = condition is None or configuration.get(condition.parameter) in condition.keys
-        if is_active != (path in configuration) or (
-            is_active and not _contains(distribution, configuration[path])
-        ):
+        if is_active != (path in configuration):
+            return False
+        if is_active and not _contains(distribution, configuration[path]):
             return False
     return True
 
 
-def _contains(distribution: Distribution, value: Any) -> bool:
+def _contains(distribution: Distribution, value: ParameterValue) -> bool:
     if isinstance(distribution, Choice):
         return value in distribution.options
+    if isinstance(value, str):
+        return False
     return bool(math.isfinite(value) and distribution.low <= value <= distribution.high)

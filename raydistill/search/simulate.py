@@ -1,8 +1,9 @@
-"""A sweep without training: recorded results on a virtual clock, asynchronous workers, the proposals of a real sweep.
+"""A sweep without training: results come from a table or a formula, and time passes on a virtual clock.
 
-`outcome_of(picked, number)` says what training a configuration as trial `number` gives; `should_stop(history, number)`, such as a
-`search.EarlyStopping`, is asked at every evaluation before the last, in the order of the virtual clock. A stopped trial is PRUNED and frees
-its worker at once. To go on with a killed sweep, pass its trials; so equality of a killed and an unkilled sweep can be asserted.
+The workers are asynchronous, and the proposals are those of a real sweep. `should_stop`, such as a
+`search.EarlyStopping`, is asked at each evaluation but the last, in the order of the virtual clock. A trial
+that is stopped becomes PRUNED and frees its worker at once. To go on with a sweep that was killed, pass its
+trials; so a test can check that a sweep that was killed equals one that was not.
 """
 
 import heapq
@@ -14,7 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from raydistill import search
-from raydistill.config.space import Float, SearchSpace, value_in
+from raydistill.config.space import Float, ParameterValue, SearchSpace, value_in
 from raydistill.errors import BudgetError, SpaceError
 from raydistill.search import Configuration, Observation, Problem, Seeds, identity
 
@@ -25,15 +26,17 @@ class Outcome(NamedTuple):
     values: list[float] | None
     """The objectives at full length, in the order of the space; None: the training fails at its end."""
     wall_sec: float
-    """Of the whole training; images pass evenly."""
+    """Seconds that the whole training takes, the same for each image."""
     steps: int = 1
-    """Images of the whole training."""
+    """Number of images of the whole training."""
     curve: Sequence[tuple[int, list[float]]] = ()
-    """(images seen, objectives there), ascending and below `steps`: the evaluations before the last."""
+    """The evaluations before the last: (images seen, objectives there), ascending and below `steps`."""
 
 
 @dataclass(frozen=True)
 class SimulatedTrial:
+    """A trial of a simulated sweep."""
+
     number: int
     configuration: Configuration
     outcome: Outcome
@@ -41,34 +44,37 @@ class SimulatedTrial:
     status: str = "RUNNING"
     """RUNNING, COMPLETE, PRUNED or FAIL."""
     num_reports: int = 0
-    """So many evaluations of the curve were reported."""
+    """Number of evaluations of the curve that were reported."""
     replicate_of: int | None = None
-    """The trial that this one repeats with another seed; None: it was searched."""
+    """The trial that this one repeats with another seed; None: it was proposed by the search."""
 
     @property
     def steps(self) -> int:
-        """Images seen."""
+        """Number of images seen, as of the last evaluation."""
         if self.status in ("COMPLETE", "FAIL"):
             return self.outcome.steps
         return self.outcome.curve[self.num_reports - 1][0] if self.num_reports else 0
 
     @property
     def ends_sec(self) -> float:
-        """When it ended; of a running one, when it will if nothing stops it."""
+        """When the trial ended; of a running one, when it will end if nothing stops it."""
         return self.at_sec(self.steps if self.status == "PRUNED" else self.outcome.steps)
 
     def at_sec(self, steps: int) -> float:
-        """When it has seen so many images."""
+        """When the trial has seen so many images."""
         return self.started_sec + self.outcome.wall_sec * steps / self.outcome.steps
 
     @property
     def observation(self) -> Observation:
-        curve = [
-            (steps / self.outcome.steps, values) for steps, values in self.outcome.curve[: self.num_reports]
-        ]
-        return Observation(
-            self.configuration, self.status, self.outcome.values if self.status == "COMPLETE" else None, curve
-        )
+        """What the search knows of the trial."""
+        reports = self.outcome.curve[: self.num_reports]
+        curve = [(steps / self.outcome.steps, values) for steps, values in reports]
+        values = self.outcome.values if self.status == "COMPLETE" else None
+        return Observation(self.configuration, self.status, values, curve)
+
+
+ShouldStop = Callable[[Sequence[Observation], int], bool]
+"""(what is known of every searched trial, position of one of them) -> whether to stop it."""
 
 
 def simulate(
@@ -77,20 +83,23 @@ def simulate(
     *,
     num_trials: int,
     num_workers: int,
-    should_stop: Callable[[Sequence[Observation], int], bool] = lambda history, number: False,
+    should_stop: ShouldStop = lambda history, number: False,
     num_replicates: int = 0,
     stability: float | None = None,
     trials: Iterable[SimulatedTrial] = (),
     until_sec: float = math.inf,
 ) -> list[SimulatedTrial]:
-    """All trials by number; those that run at `until_sec`, when the sweep is killed, are RUNNING.
+    """All trials by number. Those that run at `until_sec`, when the sweep is killed, are RUNNING.
 
     Args:
-        outcome_of: (configuration, number of the trial) -> what training it gives. The number may seed the noise of a measurement.
-        should_stop: (what is known of every searched trial, the place there of one that was just evaluated) -> whether to stop it.
-        num_replicates: after the search, so many trainings at most go to front members whose place is uncertain.
-        stability: they end when the front is as stable as this; None: when every place is certain.
-        trials: what a killed sweep left. Its running trials go on from where they were.
+        outcome_of: (configuration, number of the trial) -> what training it gives. The number may be the seed
+            of the noise of a measurement.
+        should_stop: (what is known of every searched trial, the position there of one that was just
+            evaluated) -> whether to stop it.
+        num_replicates: largest number of trainings after the search, of front members whose place is
+            uncertain.
+        stability: these end when the front is as stable as this; None: when every place on it is certain.
+        trials: those of a sweep that was killed. Its running trials go on from where they were.
     """
     ledger = {trial.number: trial for trial in trials}
     running = [_next_event(trial) for trial in ledger.values() if trial.status == "RUNNING"]
@@ -98,32 +107,27 @@ def simulate(
     now_sec = max((trial.ends_sec for trial in ledger.values() if trial.status != "RUNNING"), default=0.0)
     while True:
         while len(running) < num_workers:
-            number, searched = len(ledger), _searched(ledger)
+            number, searched, replicate_of = len(ledger), _searched(ledger), None
             if len(searched) < num_trials:
+                history = [trial.observation for trial in searched]
                 try:
-                    configuration, replicate_of = (
-                        search.propose(problem, [trial.observation for trial in searched], len(searched)),
-                        None,
-                    )
-                except BudgetError:
+                    configuration = search.propose(problem, history, len(searched))
+                except BudgetError:  # the space is exhausted
                     num_trials = len(searched)
                     continue
             elif (replicate_of := _to_repeat(problem, ledger, num_replicates, stability)) is not None:
                 configuration = ledger[replicate_of].configuration
             else:
                 break
+            outcome = outcome_of(configuration, number)
             ledger[number] = SimulatedTrial(
-                number, configuration, outcome_of(configuration, number), now_sec, replicate_of=replicate_of
+                number, configuration, outcome, now_sec, replicate_of=replicate_of
             )
             heapq.heappush(running, _next_event(ledger[number]))
         if not running or running[0][0] > until_sec:
             return [ledger[number] for number in range(len(ledger))]
         now_sec, number = heapq.heappop(running)
-        ledger[number] = _advanced(ledger[number])
-        if ledger[number].status == "RUNNING" and ledger[number].replicate_of is None:
-            searched = _searched(ledger)
-            if should_stop([trial.observation for trial in searched], searched.index(ledger[number])):
-                ledger[number] = replace(ledger[number], status="PRUNED")
+        ledger[number] = _after_event(ledger, number, should_stop)
         if ledger[number].status == "RUNNING":
             heapq.heappush(running, _next_event(ledger[number]))
 
@@ -135,88 +139,86 @@ def _searched(ledger: dict[int, SimulatedTrial]) -> list[SimulatedTrial]:
 def _to_repeat(
     problem: Problem, ledger: dict[int, SimulatedTrial], num_replicates: int, stability: float | None
 ) -> int | None:
-    """The number of the trial to train again; None: none, or not before the search has ended."""
+    """The number of the trial to train again; None: none, or not yet, because a searched trial still runs."""
     searched = _searched(ledger)
     if len(ledger) - len(searched) >= num_replicates or any(trial.status == "RUNNING" for trial in searched):
         return None
     complete = [trial.number for trial in searched if trial.status == "COMPLETE"]
     measured = [seeds_of(ledger.values(), number) for number in complete]
-    index = search.next_to_repeat(
-        measured, [objective.direction for objective in problem.space.objectives], stability
-    )
+    directions = [objective.direction for objective in problem.space.objectives]
+    index = search.next_to_repeat(measured, directions, stability)
     return None if index is None else complete[index]
 
 
 def seeds_of(trials: Iterable[SimulatedTrial], number: int) -> Seeds:
-    """All trainings of the configuration of a trial that is COMPLETE: its own first."""
-    of_it = [trial for trial in trials if number in (trial.number, trial.replicate_of)]
-    values = [
-        trial.outcome.values
-        for trial in of_it
-        if trial.status == "COMPLETE" and trial.outcome.values is not None
-    ]
-    return Seeds(values, sum(trial.status == "RUNNING" for trial in of_it))
+    """All trainings of the configuration of trial `number`, which is COMPLETE; its own is the first."""
+    trainings = [trial for trial in trials if number in (trial.number, trial.replicate_of)]
+    ends = [trial.outcome.values for trial in trainings if trial.status == "COMPLETE"]
+    values = [end for end in ends if end is not None]
+    return Seeds(values, sum(trial.status == "RUNNING" for trial in trainings))
 
 
 def _next_event(trial: SimulatedTrial) -> tuple[float, int]:
-    """(when, number): its next evaluation, or its end."""
+    """When the trial's next evaluation comes, or its end, and its number."""
     curve = trial.outcome.curve
     steps = curve[trial.num_reports][0] if trial.num_reports < len(curve) else trial.outcome.steps
     return trial.at_sec(steps), trial.number
 
 
-def _advanced(trial: SimulatedTrial) -> SimulatedTrial:
-    """The trial after its next event."""
+def _after_event(ledger: dict[int, SimulatedTrial], number: int, should_stop: ShouldStop) -> SimulatedTrial:
+    """Trial `number` after its next event: an evaluation, at which it may be stopped, or its end."""
+    trial = ledger[number]
     if trial.num_reports == len(trial.outcome.curve):
         return replace(trial, status="FAIL" if trial.outcome.values is None else "COMPLETE")
-    return replace(trial, num_reports=trial.num_reports + 1)
+    trial = replace(trial, num_reports=trial.num_reports + 1)
+    if trial.replicate_of is not None:
+        return trial
+    searched = _searched(ledger | {number: trial})
+    history = [each.observation for each in searched]
+    return replace(trial, status="PRUNED") if should_stop(history, searched.index(trial)) else trial
 
 
 def recorded(
     space: SearchSpace, table: pd.DataFrame, wall_sec: str | None = None
 ) -> Callable[[Configuration, int], Outcome]:
-    """Outcomes from a table of results: one column a parameter (choices by key, empty where inactive) and one an objective.
+    """`outcome_of` for `simulate`, from a table of results.
 
-    A configuration with several rows gives them in turn, by the trial's number: measurements by other seeds. Every configuration that
-    may be proposed must be there, so such a space is discrete.
+    A configuration with several rows, which are measurements by different seeds, gives them in turn, by the
+    number of the trial. The table must have every configuration that may be proposed, so the space must be
+    discrete.
 
     Args:
-        wall_sec: the column of training times; None: every training takes 1 s.
+        table: one column per parameter (choices by key, empty where inactive) and per objective.
+        wall_sec: the column of training times in seconds; None: every training takes 1 s.
 
     Raises:
         SpaceError: a column is missing, a parameter is a Float, or a value lies outside its range.
     """
-    wanted = [
-        *space.parameters,
-        *(objective.name for objective in space.objectives),
-        *([wall_sec] if wall_sec else []),
-    ]
-    if missing := [name for name in wanted if name not in table.columns]:
-        raise SpaceError(f"the table of results has no column {missing[0]!r}; it needs {', '.join(wanted)}")
+    names = [objective.name for objective in space.objectives]
+    needed = [*space.parameters, *names, *([wall_sec] if wall_sec else [])]
+    if missing := [name for name in needed if name not in table.columns]:
+        raise SpaceError(f"the table of results has no column {missing[0]!r}; it needs {', '.join(needed)}")
     if floats := [path for path, distribution in space.parameters.items() if isinstance(distribution, Float)]:
         raise SpaceError(
-            f"the table of results: {floats[0]} is a Float, of which no table holds every value; make it an Int or a Choice"
+            f"the table of results: {floats[0]} is a Float, of which no table holds every value; "
+            "make it an Int or a Choice"
         )
-    rows: dict[tuple[tuple[str, object], ...], list[Outcome]] = {}
-    for record in table[wanted].to_dict("records"):
-        configuration = {
-            path: value_in(space, path, record[path])
-            for path in space.parameters
-            if not pd.isna(record[path])
-        }
-        values = [float(record[objective.name]) for objective in space.objectives]
-        outcome = Outcome(
-            None if any(value != value for value in values) else values,
-            float(record[wall_sec]) if wall_sec else 1.0,
-        )
-        rows.setdefault(identity(configuration), []).append(outcome)
+    outcomes: dict[tuple[tuple[str, ParameterValue], ...], list[Outcome]] = {}
+    for record in table[needed].to_dict("records"):
+        active_paths = [path for path in space.parameters if not pd.isna(record[path])]
+        configuration = {path: value_in(space, path, record[path]) for path in active_paths}
+        values = [float(record[name]) for name in names]
+        seconds = float(record[wall_sec]) if wall_sec else 1.0
+        outcome = Outcome(None if any(math.isnan(value) for value in values) else values, seconds)
+        outcomes.setdefault(identity(configuration), []).append(outcome)
 
     def outcome_of(configuration: Configuration, number: int) -> Outcome:
-        found: Sequence[Outcome] = rows.get(identity(configuration), ())
-        if not found:
+        rows = outcomes.get(identity(configuration), [])
+        if not rows:
             raise SpaceError(
-                f"the table of results has no row for {configuration}; it must hold every configuration of the space"
+                f"the table of results has no row for {configuration}; "
+                "it must hold every configuration of the space"
             )
-        return found[number % len(found)]
+        return rows[number % len(rows)]
 
     return outcome_of

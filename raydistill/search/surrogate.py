@@ -1,11 +1,13 @@
 """A Gaussian process over mixed inputs, fitted to few and noisy observations. NumPy and SciPy alone.
 
-Kernel: Matern 5/2 over the numbers times exp(-sum of weights of the categories that differ). Length scales, category weights and noise are
-at the maximum of their posterior; mean and variance follow in closed form. Priors: length scales as in Hvarfner et al. 2024
-(arXiv 2402.02229) but correlated, noise log-normal around 1e-2 of the variance, variance inverse gamma around 1.
+Kernel: Matern 5/2 over the numbers, times exp(-sum of the weights of the categories that differ). Length
+scales, category weights and noise are at the maximum of their posterior; mean and variance of the process
+follow in closed form. Priors: length scales as in Hvarfner et al. 2024 (arXiv 2402.02229), but correlated
+with each other; noise log-normal around 1e-2 of the variance; variance inverse gamma around 1.
 
-Observations may come from several sources, such as earlier sweeps. Each other source is a category, is or is not, so how much it says about
-what is asked for is fitted; and each has a level of its own, normal around the common one with the variance of the process.
+Observations may come from several sources, such as earlier sweeps. For each source there is a category: is
+from it, or is not. So how much a source says about the present sweep is fitted. And each source has a level
+of its own, normal around the common one with the variance of the process.
 """
 
 from typing import NamedTuple
@@ -17,16 +19,18 @@ from scipy.optimize import minimize
 
 Array = NDArray[np.float64]
 _FIT_AT_MOST = 150
-"""Observations that the kernel's numbers are fitted to; the prediction uses all."""
+"""Largest number of observations that the kernel is fitted to. The prediction uses all observations."""
 _LENGTH_SD, _WEIGHT_SD, _NOISE_SD = np.sqrt(3.0), 1.5, 1.5
+"""Prior standard deviations of a log length scale, a log category weight and the log noise."""
 _OWN_SD = 1.0
-"""Of each log length scale, and of each log weight, around the common one: a few observations cannot tell which parameter matters."""
+"""Prior standard deviation of each log length scale, and of each log weight, around the common one. They
+share most of their deviation, because a few observations cannot tell which parameter matters."""
 _NOISE_MEAN = np.log(1e-2)
 _VARIANCE_PRIOR = 2.0
-"""Pseudo observations of variance 1."""
+"""Weight of the prior that the variance is 1, in pseudo observations."""
 _JITTER = 1e-8
 _LEVEL = 1.0
-"""Variance of a source's own level, where there are several."""
+"""Variance of a source's own level, where there are several sources."""
 
 
 class Inputs(NamedTuple):
@@ -37,13 +41,15 @@ class Inputs(NamedTuple):
     categories: NDArray[np.int64]
     """(n, q)"""
     num_sources: int = 0
-    """So many last categories say whether an observation is from that source: 1 in one of them, or in none for what is asked for."""
+    """Number of other sources. The last categories, one per source, say whether an observation is from it: 1
+    in one of them, or 0 in all for an observation of the present sweep."""
 
     def rows(self, index: NDArray[np.int64] | list[int]) -> "Inputs":
+        """The configurations at these indices."""
         return Inputs(self.numbers[index], self.categories[index], self.num_sources)
 
     def __add__(self, other: object) -> "Inputs":
-        """Both, one below the other."""
+        """The configurations of both, those of `other` last."""
         assert isinstance(other, Inputs)
         return Inputs(
             np.vstack([self.numbers, other.numbers]),
@@ -53,19 +59,15 @@ class Inputs(NamedTuple):
 
 
 class GaussianProcess:
-    """Posterior of a function given noisy observations.
-
-    Args:
-        inputs: n >= 2 configurations.
-        values: (n,), finite; standardised inside.
-    """
+    """Posterior of a function given noisy observations."""
 
     def __init__(self, inputs: Inputs, values: Array):
+        """Fit to `values` (n,), finite, observed at n >= 2 configurations. They are standardised inside."""
         self.offset, spread = float(values.mean()), float(values.std())
         self.scale = spread if spread > 1e-12 * max(1.0, abs(self.offset)) else 1.0
         standard = (values - self.offset) / self.scale
-        chosen = _to_fit(inputs)
-        self.theta = _fitted(inputs.rows(chosen), standard[chosen])
+        sample = _to_fit(inputs)
+        self.theta = _fitted(inputs.rows(sample), standard[sample])
         self.inputs = inputs
         self.root = cholesky(_noisy(_kernel(inputs, inputs, self.theta), self.theta), lower=True)
         ones = np.ones(len(values))
@@ -76,13 +78,16 @@ class GaussianProcess:
         self.variance = (rest + _VARIANCE_PRIOR) / (len(values) + _VARIANCE_PRIOR)
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
-        """Mean and standard deviation (n,) of the function itself, without the noise of an observation."""
+        """Mean and standard deviation (n,) of the function at `inputs`, without the noise of observations."""
         cross = _kernel(self.inputs, inputs, self.theta)
         mean = self.mean + self.weights @ cross
         return self.offset + self.scale * mean, self._deviation(inputs, self.root, cross)
 
     def predict_given(self, inputs: Inputs, running: Inputs) -> tuple[Array, Array]:
-        """The same, as if `running` were observed at their predicted means: the mean stays, the deviation shrinks around them."""
+        """`predict`, as if `running` had been observed with their predicted means.
+
+        So the means stay as they are, and the deviations shrink around the running configurations.
+        """
         mean, deviation = self.predict(inputs)
         if len(running.numbers) == 0:
             return mean, deviation
@@ -93,69 +98,76 @@ class GaussianProcess:
     def _deviation(self, inputs: Inputs, root: Array, cross: Array) -> Array:
         explained = (solve_triangular(root, cross, lower=True) ** 2).sum(axis=0)
         prior = 1.0 + _LEVEL * (inputs.num_sources > 0)
-        return self.scale * np.sqrt(self.variance * np.maximum(prior - explained, 1e-12))
+        return np.asarray(self.scale * np.sqrt(self.variance * np.maximum(prior - explained, 1e-12)))
 
 
 def _to_fit(inputs: Inputs) -> NDArray[np.int64]:
-    """Which observations the kernel's numbers are fitted to: evenly spread ones, those from elsewhere last."""
+    """Indices of the observations that the kernel's parameters are fitted to.
+
+    They are spread evenly over all observations; those of other sources only where there is room left.
+    """
     others = inputs.categories[:, inputs.categories.shape[1] - inputs.num_sources :].any(axis=1)
     out = np.empty(0, dtype=np.int64)
     for group in (np.flatnonzero(~others), np.flatnonzero(others)):
         count = min(len(group), _FIT_AT_MOST - len(out))
-        out = np.concatenate(
-            [out, group[np.linspace(0, max(0, len(group) - 1), count).round().astype(np.int64)]]
-        )
+        even = np.linspace(0, max(0, len(group) - 1), count).round().astype(np.int64)
+        out = np.concatenate([out, group[even]])
     return out
 
 
 def _squares(left: Inputs, right: Inputs) -> Array:
     """Squared differences of the numbers, (p, n, m)."""
-    return (left.numbers.T[:, :, None] - right.numbers.T[:, None, :]) ** 2
+    return np.asarray((left.numbers.T[:, :, None] - right.numbers.T[:, None, :]) ** 2)
 
 
 def _differ(left: Inputs, right: Inputs) -> Array:
     """1 where the categories differ, (q, n, m)."""
-    return (left.categories.T[:, :, None] != right.categories.T[:, None, :]).astype(np.float64)
+    is_different = left.categories.T[:, :, None] != right.categories.T[:, None, :]
+    return np.asarray(is_different, dtype=np.float64)
 
 
 def _levels(left: Inputs, right: Inputs) -> Array:
-    """What the sources' own levels add to the kernel, (n, m)."""
+    """What the sources' own levels add to the kernel: (n, m), or a zero (1, 1) for a single source."""
     if not left.num_sources:
         return np.zeros((1, 1))
     flags = [inputs.categories[:, -inputs.num_sources :] for inputs in (left, right)]
-    return _LEVEL * (flags[0][:, None, :] == flags[1][None, :, :]).all(axis=2)
+    is_same_source = (flags[0][:, None, :] == flags[1][None, :, :]).all(axis=2)
+    return np.asarray(_LEVEL * is_same_source)
 
 
 def _kernel(left: Inputs, right: Inputs, theta: Array) -> Array:
-    """Covariances (n, m) in units of the variance. theta: log length scales (p), log category weights (q), log noise."""
+    """Covariances (n, m) in units of the variance.
+
+    Args:
+        theta: (p + q + 1,): p log length scales, q log category weights, log noise.
+    """
     p = left.numbers.shape[1]
     inverse = np.exp(-theta[:p])
     a, b = left.numbers * inverse, right.numbers * inverse
     square = np.maximum((a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * a @ b.T, 0.0)
     root = np.sqrt(5 * square)
     exponent = root
-    for column, weight in enumerate(np.exp(theta[p:-1])):
-        exponent = exponent + weight * (
-            left.categories[:, column][:, None] != right.categories[:, column][None, :]
-        )
-    return (1 + root + 5 / 3 * square) * np.exp(-exponent) + _levels(left, right)
+    for weight, of_left, of_right in zip(np.exp(theta[p:-1]), left.categories.T, right.categories.T):
+        exponent = exponent + weight * (of_left[:, None] != of_right[None, :])
+    return np.asarray((1 + root + 5 / 3 * square) * np.exp(-exponent) + _levels(left, right))
 
 
 def _noisy(kernel: Array, theta: Array) -> Array:
-    return kernel + (np.exp(theta[-1]) + _JITTER) * np.eye(len(kernel))
+    """The covariances of observations, which have noise."""
+    return np.asarray(kernel + (np.exp(theta[-1]) + _JITTER) * np.eye(len(kernel)))
 
 
 def _fitted(inputs: Inputs, standard: Array) -> Array:
-    """theta at the maximum of its posterior, from two starts."""
+    """theta at the maximum of its posterior, searched from two starts.
+
+    Args:
+        standard: (n,), the standardised values.
+    """
     p, q = inputs.numbers.shape[1], inputs.categories.shape[1]
     dimension = max(1, p + q)
-    prior_mean = np.concatenate(
-        [
-            np.full(p, np.sqrt(2.0) + 0.5 * np.log(dimension)),
-            np.full(q, -0.5 * np.log(dimension)),
-            [_NOISE_MEAN],
-        ]
-    )
+    length_means = np.full(p, np.sqrt(2.0) + 0.5 * np.log(dimension))
+    weight_means = np.full(q, -0.5 * np.log(dimension))
+    prior_mean = np.concatenate([length_means, weight_means, [_NOISE_MEAN]])
     blocks = [
         _OWN_SD**2 * np.eye(count) + sd**2 - _OWN_SD**2 for count, sd in ((p, _LENGTH_SD), (q, _WEIGHT_SD))
     ]
@@ -183,7 +195,10 @@ def _negative_log_posterior(
     prior_mean: Array,
     precision: Array,
 ) -> tuple[float, Array]:
-    """With its gradient; mean and variance of the process are at their best for theta."""
+    """The loss that `_fitted` minimises, and its gradient (p + q + 1,).
+
+    Mean and variance of the process are at their best for theta.
+    """
     p, n = len(squares), len(standard)
     inverse_square = np.exp(-2 * theta[:p])
     square = (inverse_square @ squares.reshape(p, n * n)).reshape(n, n) if p else np.zeros((n, n))
@@ -202,9 +217,8 @@ def _negative_log_posterior(
     loss = 0.5 * (n + _VARIANCE_PRIOR) * np.log(variance) + np.log(np.diag(factor)).sum() + 0.5 * away @ pull
     inner = 0.5 * (inverse - np.outer(alpha, alpha) / variance)
     gradient = pull.copy()
-    gradient[:p] += inverse_square * (
-        squares.reshape(p, n * n) @ (inner * 5 / 3 * (1 + root) * decay).ravel()
-    )
+    by_square = (inner * 5 / 3 * (1 + root) * decay).ravel()
+    gradient[:p] += inverse_square * (squares.reshape(p, n * n) @ by_square)
     gradient[p:-1] -= category_weights * (differ.reshape(len(differ), n * n) @ (inner * kernel).ravel())
     gradient[-1] += np.exp(theta[-1]) * np.trace(inner)
     return float(loss), gradient

@@ -23,7 +23,7 @@ from raydistill.config.sweep_options import SweepOptions
 from raydistill.errors import BudgetError, ConfigError, RaydistillError
 from raydistill.planning.checks import check
 from raydistill.planning.plan import Plan
-from raydistill.records import remote, store
+from raydistill.records import mirror, remote, store
 from raydistill.records.budget import Clock, Limits
 from raydistill.records.trials import read_trials
 from raydistill.search import warm_start
@@ -68,7 +68,7 @@ def opened(plan: Plan, terminal: Terminal) -> Iterator[tuple[Path, Tracker]]:
         )
     folder = found or _new_sweep(plan)
     with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
-        if url := remote.url_of(folder):
+        if url := mirror.url_of(folder):
             terminal.say(f"results go to {url}; this machine's copy:")
         terminal.say(f"sweep {folder.name} in {folder}; logs in {folder / 'trials'}/*/log.txt")
         try:

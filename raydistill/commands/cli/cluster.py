@@ -22,6 +22,6 @@ def doctor(
     Exit code 1 where a check fails. Nothing is left behind.
     """
     from raydistill.commands.doctor import run
-    from raydistill.records.remote import folder_of
+    from raydistill.records.mirror import folder_of
 
     return run(folder_of(store), mlflow, as_json=as_json)

@@ -1,0 +1,129 @@
+"""Whether a search space fits the config that it varies: checked before any cost."""
+
+from raydistill.config.experiment import Experiment
+from raydistill.config.paths import leaves, nearest, validated, with_values
+from raydistill.config.space import COSTS, QUALITIES, Choice, Distribution, Float, Int, SearchSpace
+from raydistill.errors import SpaceError
+
+
+def check_space(space: SearchSpace, experiment: Experiment, where: str) -> None:
+    """Every check of a space against the config of a sweep.
+
+    Args:
+        where: where the space comes from, for error messages.
+
+    Raises:
+        SpaceError: the space is not sound, or names what the config does not have.
+        ConfigError: the config refuses a value of the space.
+    """
+    _check_conditions(space, where)
+    if not space.uniform or len(set(space.uniform)) < len(space.uniform):
+        raise SpaceError(
+            f"{where}: uniform {space.uniform}: give one or more different base widths, "
+            "for example (4, 8, 12)."
+        )
+    widths = experiment.student.generator.widths
+    for ngf in space.uniform:
+        validated(type(widths), widths.values_at(ngf), where=f"{where}: uniform {ngf}")
+    for path, distribution in space.parameters.items():
+        if why := _why_not_searched(path):
+            raise SpaceError(f"{where}: {path!r} cannot be searched: {why}")
+        for value in _extremes(distribution, f"{where}: {path}"):
+            with_values(experiment, {path: value}, where=f"{where}: parameters")
+    _check_objectives(space, where)
+    for window in space.constraints:
+        if window.cost not in COSTS:
+            raise SpaceError(f"{where}: constraint on {window.cost!r}. Known costs: {', '.join(COSTS)}.")
+    paths = list(leaves(experiment))
+    if space.fidelity not in paths:
+        raise SpaceError(
+            f"{where}: fidelity {space.fidelity!r} is no config path. "
+            f"Nearest: {nearest(space.fidelity, paths)!r}."
+        )
+
+
+def _why_not_searched(path: str) -> str:
+    """Why a config path cannot be a parameter; empty: it can."""
+    if not path.startswith("student.") or path == "student.seed":
+        return "parameters are paths below 'student.', and the seed is --seed's."
+    if path.startswith("student.execution."):
+        return "it changes no result; give it by --set."
+    if path == "student.generator.family":
+        return "it decides which widths there are; make one space for each family."
+    return ""
+
+
+def _check_conditions(space: SearchSpace, where: str) -> None:
+    paths = list(space.parameters)
+    for path, condition in space.when.items():
+        controller = space.parameters.get(condition.parameter)
+        if path not in paths:
+            raise SpaceError(f"{where}: when[{path!r}] is no parameter. Nearest: {nearest(path, paths)!r}.")
+        if not isinstance(controller, Choice):
+            raise SpaceError(
+                f"{where}: when[{path!r}].parameter is {condition.parameter!r}, "
+                "which is no Choice of this space."
+            )
+        if unknown := set(condition.keys) - set(controller.options):
+            raise SpaceError(
+                f"{where}: when[{path!r}].keys: {sorted(unknown)} are no options. "
+                f"Options: {sorted(controller.options)}."
+            )
+
+
+def _check_objectives(space: SearchSpace, where: str) -> None:
+    known = [*COSTS, *QUALITIES]
+    names = [objective.name for objective in space.objectives]
+    if len(set(names)) < max(2, len(names)):
+        given = ", ".join(names) or "none"
+        raise SpaceError(f"{where}: a frontier needs two or more different objectives, given {given}.")
+    for objective in space.objectives:
+        name = objective.name
+        if name not in known:
+            raise SpaceError(
+                f"{where}: no objective {name!r}. Known: {', '.join(known)}. "
+                f"Nearest: {nearest(name, known)!r}."
+            )
+        if objective.direction != (better := QUALITIES.get(name, "min")):
+            raise SpaceError(
+                f"{where}: objective {name} is better towards {better}, given {objective.direction}."
+            )
+        if objective.reference is None and name not in COSTS:
+            raise SpaceError(
+                f"{where}: objective {name} needs a reference, the worst value that still counts."
+            )
+    if not set(names) & set(QUALITIES):
+        raise SpaceError(
+            f"{where}: objectives name no quality, so nothing needs training. "
+            f"Qualities: {', '.join(QUALITIES)}."
+        )
+
+
+def _extremes(distribution: Distribution, where: str) -> list[object]:
+    """Values with which the config is tried: the ends of a range and, of a Float, one inside; every option.
+
+    Raises:
+        SpaceError: the range has no value, or its ends are not in it.
+    """
+    if isinstance(distribution, Choice):
+        if not distribution.options:
+            raise SpaceError(
+                f"{where}: a Choice without options; give at least one, for example {{'off': 0.0}}."
+            )
+        return list(distribution.options.values())
+    low, high = distribution.low, distribution.high
+    if not low <= high:
+        raise SpaceError(f"{where}: low {low} is above high {high}.")
+    if isinstance(distribution, Float) and distribution.log and low <= 0:
+        raise SpaceError(f"{where}: a log range needs low > 0, given {low}.")
+    if isinstance(distribution, Int) and (high - low) % distribution.step:
+        raise SpaceError(
+            f"{where}: high {high} is not low {low} plus a multiple of step {distribution.step}."
+        )
+    if isinstance(distribution, Int):
+        return [low, high]
+    return [
+        low,
+        high,
+        low + (high - low) * 0.381966,
+    ]  # the last is no integer, so an integer field refuses it
