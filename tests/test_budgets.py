@@ -79,10 +79,10 @@ def test_memory_as_a_function_of_widths_is_the_memory_of_the_modules(family: str
     )
     predict = memory.Predictor(around)
     generator: PictureGenerator = case.config  # type: ignore[assignment]
-    for mi in (plain, experiment.student.mi):
+    for values in ({"mi": plain}, {}, {"mi": plain, "ssim_weight": 0.0}, {"mi": plain, "l1_weight": 0.0}):
         widths = {name: int(rng.integers(1, 64)) for name in type(generator.widths).model_fields}
         other = generator.model_copy(update={"widths": generator.widths.model_copy(update=widths)})
-        training = experiment.student.model_copy(update={"generator": other, "mi": mi})
+        training = experiment.student.model_copy(update={"generator": other, **values})
         assert predict(training) == memory.training_bytes(training, around)
 
 

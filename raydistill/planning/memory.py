@@ -82,9 +82,10 @@ class Predictor:
     def __init__(self, setup: MemorySetup):
         self.setup = setup
         self.affine: dict[Any, tuple[_GeneratorBytes, NDArray[np.int64]] | None] = {}
-        """(generator of width 1, batch size) -> its bytes at width 0 and their slopes, a row for each width.
+        """(generator of width 1, batch size, which losses have a weight) -> bytes at
+        width 0 and their slopes.
 
-        None: they are not affine.
+        The slopes have a row for each width. None: the bytes are not affine in the widths.
         """
         self.others: dict[Any, _OtherBytes] = {}
         """(options of the term, batch size) -> the bytes of everything but the generator."""
@@ -102,13 +103,11 @@ class Predictor:
     def _generator_bytes(self, training: DistillTraining) -> "_GeneratorBytes":
         """The same as the function of this name."""
         generator = training.generator
-        if (
-            GENERATORS[generator.family].takes == "noise"
-        ):  # attention is in eighths of widths; widths may be None
+        if GENERATORS[generator.family].takes == "noise":  # eighths of widths, and widths that are None
             return _generator_bytes(training, self.setup)
         widths = {name: getattr(generator.widths, name) for name in type(generator.widths).model_fields}
         narrow = _with_widths(training, dict.fromkeys(widths, 1))
-        key = (narrow.generator, training.batch_size)
+        key = (narrow.generator, training.batch_size, training.l1_weight > 0, training.ssim_weight > 0)
         if key not in self.affine:
             self.affine[key] = self._fit(narrow)
         if (fit := self.affine[key]) is None:

@@ -105,8 +105,8 @@ class Setup(NamedTuple):
 
 
 def start_of(training: GeneratorTraining, config: Any, setup: Setup) -> nn.Module:
-    """The generator of `config` on the device, with the weights of `training.start`; None
-    there: with random ones.
+    """The generator of `config` on the device, with the weights of `training.start`, or random
+    ones where it is None.
     """
     generator = networks.generator(config, setup.info, training.seed)
     if training.start is not None:

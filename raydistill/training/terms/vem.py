@@ -101,10 +101,10 @@ def uniform_noise(term: Vem, pairs: Pairs) -> Tensor:
 
 
 def other_pictures(term: Vem, pairs: Pairs) -> Tensor:
-    """The teacher's output for another training image, mirrored as this one is, or for the
-    noise of a later one.
+    """The teacher's outputs for other training images, (B, 3, H, W).
 
-    Which one it is depends on the picture's position alone.
+    They are mirrored as these are; from noise, they are those of later images. Which images they are depends
+    on the positions of these alone.
     """
     count, setup = num_inputs(term.setup.info), term.setup
     streams = [numpy_stream(setup.seed, "chain start", int(position)) for position in pairs.positions]
