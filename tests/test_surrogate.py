@@ -10,7 +10,7 @@ from scipy.integrate import quad
 from scipy.stats import lognorm, multivariate_normal, norm
 
 from raydistill.records.pareto import hypervolume
-from raydistill.search import surrogate
+from raydistill.search import acquisition, surrogate
 from raydistill.search.acquisition import expected_below, hypervolume_improvement
 from raydistill.search.surrogate import GaussianProcess, Inputs
 
@@ -227,6 +227,57 @@ def test_four_objectives_are_integrated_by_sampling() -> None:
     expected, error = sampled_gain(front, mean, deviation, 2000)
     got = hypervolume_improvement(front, np.ones(4), mean[None], deviation[None])[0]
     assert got == pytest.approx(expected, rel=0.1) and error < 0.03 * expected
+
+
+def product_of(levels: np.ndarray, mean: np.ndarray, deviation: np.ndarray, logs: list[bool]) -> float:
+    """Of E max(level - y, 0) over the objectives."""
+    return math.prod(
+        float(expected_below(levels[[axis]], mean[[axis]], deviation[[axis]], logs[axis])[0, 0])
+        for axis in range(len(levels))
+    )
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize("spreads", [(0.3, 0.2, 0.5, 0.4), (0.0, 0.3, 0.0, 0.6), (0.05, 0.0, 0.0, 0.0)])
+def test_four_objectives_over_one_point_are_the_difference_of_two_products(
+    is_log: bool, spreads: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """y adds what it dominates below the reference r, less what p does: prod E(r) - prod (E(r) - E(p))."""
+    monkeypatch.setattr(acquisition, "_SOBOL_POINTS", 2**16)
+    logs, reference = [is_log, False, is_log, False], np.array([1.0, 2.0, 1.5, 1.0])
+    point, deviation = np.array([0.6, 1.2, 0.9, 0.8]), np.array(spreads)
+    middle = np.array([[0.5, 1.0, 0.7, 0.4], [0.7, 1.5, 0.4, 0.6]])
+    mean = np.where(logs, np.log(middle), middle)
+    got = hypervolume_improvement(point[None], reference, mean, np.stack([deviation] * 2), logs)
+    empty = hypervolume_improvement(np.empty((0, 4)), reference, mean, np.stack([deviation] * 2), logs)
+    for each, value, whole in zip(mean, got, empty):
+        all_of_it = product_of(reference, each, deviation, logs)
+        above = [
+            product_of(reference[[axis]], each[[axis]], deviation[[axis]], [logs[axis]])
+            - product_of(point[[axis]], each[[axis]], deviation[[axis]], [logs[axis]])
+            for axis in range(4)
+        ]
+        assert whole == pytest.approx(all_of_it, rel=0.01)
+        assert value == pytest.approx(all_of_it - math.prod(above), rel=0.01)
+
+
+def test_four_objectives_beyond_the_reference_add_nothing() -> None:
+    for wrong in range(4):
+        mean = np.full((1, 4), 0.5)
+        mean[0, wrong] = 1.5
+        assert hypervolume_improvement(np.empty((0, 4)), np.ones(4), mean, np.zeros((1, 4)))[0] == 0
+
+
+def test_many_candidates_are_scored_as_each_alone() -> None:
+    """Also where the integral is sampled in parts of 64; a box around all of them is another sample."""
+    rng = np.random.default_rng(0)
+    mean, deviation = rng.random((150, 4)), 0.1 + 0.1 * rng.random((150, 4))
+    mean[0], deviation[0] = 0.0, 0.3  # the lowest of all, so that each pair has the same box
+    front = np.full((1, 4), 0.7)
+    together = hypervolume_improvement(front, np.ones(4), mean, deviation)
+    for index in (1, 63, 64, 149):
+        pair = hypervolume_improvement(front, np.ones(4), mean[[0, index]], deviation[[0, index]])
+        assert together[index] == pytest.approx(pair[1], rel=1e-9)
 
 
 def test_the_volume_that_known_points_add_is_exact_and_dominated_ones_add_nothing() -> None:
