@@ -5,13 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from test_recipes import EXPERIMENTS, SMALL, lengths
+from recipe_kit import begin, phases_of
 from torch import Tensor
 
 from raydistill.config.experiment import Job
-from raydistill.config.paths import with_values
-from raydistill.data import load_split, prepare, read_info
-from raydistill.distributed import Workers
 from raydistill.method.adversarial import (
     least_squares_discriminator,
     least_squares_generator,
@@ -25,10 +22,9 @@ from raydistill.method.penalties import (
     path_lengths,
     r1_penalty,
 )
-from raydistill.models import networks, saved
 from raydistill.models.inputs import latents
-from raydistill.training import loop, recipes
-from raydistill.training.recipes import Recipe, Setup, Step
+from raydistill.training import recipes
+from raydistill.training.recipes import Recipe, Step
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -126,29 +122,8 @@ Begun = Callable[..., tuple[Job, Recipe, Step]]
 
 @pytest.fixture(scope="module")
 def begun(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    """Recipe -> a teacher's job, its recipe and a minibatch whose forward is done; nothing is trained."""
-
-    def begin(name: str, **values: object) -> tuple[Job, Recipe, Step]:
-        folder = tmp_path_factory.mktemp(name)
-        given = SMALL | lengths(4) | {f"teacher.{key}": value for key, value in values.items()}
-        experiment = with_values(EXPERIMENTS[name](folder), given, where="test")
-        data = prepare(experiment.data, folder / "data", recipe=experiment.teacher.recipe)
-        config = experiment.evaluator.network
-        evaluator = saved.save(
-            folder / "evaluator", "evaluator", networks.evaluator(config, read_info(data), 0), config
-        )
-        job = Job(training=experiment.teacher, data=data, evaluator=evaluator)
-        setup = Setup(read_info(data), torch.device("cpu"), Workers(0, 1))
-        recipe = recipes.build(job, setup)
-        step = loop.next_step(load_split(data, "train"), job.training, 0, setup)
-        recipe.forward(step)
-        return job, recipe, step
-
-    return begin
-
-
-def phases_of(recipe: Recipe) -> dict[str, recipes.Phase]:
-    return {phase.name: phase for phase in recipe.phases}
+    """Recipe -> what `recipe_kit.begin` gives, in a folder of its own."""
+    return lambda name, **values: begin(tmp_path_factory.mktemp(name), name, **values)
 
 
 def test_stylegan2_weighs_its_penalties_by_how_seldom_they_come(begun: Begun) -> None:

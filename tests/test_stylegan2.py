@@ -88,7 +88,8 @@ def test_an_equalised_convolution_scales_weights_by_the_fan_in_and_keeps_the_sid
         layer, x = without_zeros(EqualConv(4, 3, kernel)), drawn(2, 4, 7, 6)
         weight = layer.weight / math.sqrt(4 * kernel**2)
         used = kernel // 2 if padding is None else padding
-        expected = each(lambda one: convolved(one, weight, used, stride) + layer.bias[:, None, None], x)
+        expected = torch.stack([convolved(one, weight, used, stride) for one in x])
+        expected = expected + layer.bias[:, None, None]
         torch.testing.assert_close(layer(x, stride=stride, padding=padding), expected)
     assert EqualConv(4, 3, 1, bias=False).bias is None
 
