@@ -1,4 +1,4 @@
-"""The loop's parts on networks of a few numbers: steps, averages, order, reports, workers' shares."""
+"""The loop's parts on networks of a few numbers: steps, averages, reports, workers' shares."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from raydistill.config.training import Training
 from raydistill.data import Batch
 from raydistill.distributed import Workers, average_gradients, gradient_norm, mean_numbers, normal_stream
 from raydistill.errors import DivergenceError
-from raydistill.seeds import numpy_stream, torch_stream
+from raydistill.seeds import torch_stream
 from raydistill.training import loop
 from raydistill.training.recipes import Phase, Recipe, Step
 
@@ -70,20 +70,6 @@ def test_logged_numbers_are_means_over_the_steps_that_had_them() -> None:
         {"a": torch.tensor(6.0)},
     ]
     assert loop.mean_of(seen, ALONE) == {"a": 3.0, "b": 8.0}
-
-
-@pytest.mark.parametrize("flip", [False, True])
-@pytest.mark.parametrize("kind", ["", "/inputs"])
-def test_images_come_in_the_order_of_a_permutation_a_pass(flip: bool, kind: str) -> None:
-    """Ten images; positions 5 to 24 lie in three passes."""
-    given, positions = training(seed=3, flip=flip), np.arange(5, 25)
-    found = loop.in_order(given, kind, positions, 10)
-    for index, mirrored, position in zip(found.indices, found.flips, positions):
-        first = position // 10 * 10
-        assert index == numpy_stream(3, f"order{kind}", int(first)).permutation(10)[position - first]
-        coin = numpy_stream(3, f"flip{kind}", int(first)).random(10)[index]
-        assert mirrored == (flip and coin < 0.5)
-    assert (found.positions == positions).all()
 
 
 # ---- parts of a minibatch ----------------------------------------------------------------------------------

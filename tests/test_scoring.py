@@ -15,7 +15,13 @@ from raydistill.evaluation.extractors import Extractor
 from raydistill.evaluation.metrics import Moments
 from raydistill.evaluation.picture_sets import Pictures
 from raydistill.evaluation.scorer import confusion_counts, require_finite, statistics_digest
-from raydistill.evaluation.scoring import Labels, Real, Score, extracted, require_same_conditions
+from raydistill.evaluation.scoring import (
+    Labels,
+    RealPictures,
+    Score,
+    extract_features,
+    require_same_conditions,
+)
 from raydistill.evaluation.segmenters import Segmenter
 
 NUM, SIDE, RESAMPLES = 9, 12, 40
@@ -46,7 +52,7 @@ REAL, FAKE = pictures(0), pictures(1)
 def scored(
     real: Tensor, fake: Tensor, labels: tuple[Labels, ...] = (), resamples: int = 0, **values: Any
 ) -> dict[str, Score]:
-    side = Real(set_of(real, "real"), "val", [EXTRACTOR], labels)
+    side = RealPictures(set_of(real, "real"), "val", [EXTRACTOR], labels)
     return {
         score.name: score for score in side.score(set_of(fake, "fake", **values), num_resamples=resamples)
     }
@@ -180,7 +186,7 @@ def test_classes_are_counted_over_all_pictures_and_their_ceiling_is_that_of_the_
 def test_a_subset_meets_its_own_labels() -> None:
     part = set_of(REAL, "real")._replace(indices=np.array([1, 4, 8]))
     given = Pictures("fake", "d", np.array([1, 4, 8]), lambda indices: FAKE[indices], in_order_of_split=True)
-    found = {score.name: score for score in Real(part, "val", [], [LABELS]).score(given)}
+    found = {score.name: score for score in RealPictures(part, "val", [], [LABELS]).score(given)}
     expected = metrics.mean_iou(sum(confusion_of(FAKE, index) for index in (1, 4, 8)))
     assert found["val/miou_seg"].value == pytest.approx(expected, rel=1e-12)
     assert found["val/psnr"].num_samples == 3
@@ -220,15 +226,15 @@ def test_grey_pictures_may_be_compared_with_grey_ones_and_two_are_enough() -> No
 def test_features_that_are_not_finite_and_other_classes_are_refused() -> None:
     broken = EXTRACTOR._replace(network=lambda shown: means(shown) / 0)
     with pytest.raises(RunError, match="set: features of means contain NaN or infinity"):
-        extracted(set_of(REAL), [broken])
+        extract_features(set_of(REAL), [broken])
     with pytest.raises(DataError, match="a segmenter: scores of 3 classes, the data has 4"):
-        Real(set_of(REAL), "val", [], [LABELS._replace(num_classes=4)])
-    assert extracted(set_of(REAL), []) == []
+        RealPictures(set_of(REAL), "val", [], [LABELS._replace(num_classes=4)])
+    assert extract_features(set_of(REAL), []) == []
 
 
 def test_features_come_in_the_order_of_the_pictures_over_all_batches() -> None:
     many = pictures(3, num=150, side=2)
-    (found,) = extracted(set_of(many), [EXTRACTOR])
+    (found,) = extract_features(set_of(many), [EXTRACTOR])
     assert torch.equal(found, means(many)) and found.dtype == torch.float32
 
 
