@@ -3,13 +3,13 @@
     python tests/mutate.py [LIST.toml] [--only WORD] [--table FILE.md] [--limit-sec 180]
 
 LIST.toml (tests/mutations.toml) has entries [[mutation]] with `what` (the behaviour, in words), `file`, `old`
-(a text that occurs once in that file), `new` (what replaces it) and `tests` (test files, or single tests of them).
-An entry that changes nothing that matters says in `harmless` why.
+(a text that occurs once in that file), `new` (what replaces it) and `tests` (test files, or single tests of
+them). An entry that changes nothing that matters says in `harmless` why.
 
-Each change is made alone, in a temporary copy of the tree, where the named tests run with `-x` in a process of
-their own. It is forked from this one, which has loaded the large libraries but nothing of raydistill: so a run
-takes hardly longer than its tests. First the tests run in the unchanged copy, where all of them must pass.
-Exit code 1: a mutation was missed, or its entry does not fit the code.
+Each change is made alone, in a temporary copy of the tree, where the named tests run with `-x` in a process
+of their own. It is forked from this one, which has loaded the large libraries but nothing of raydistill: so a
+run takes hardly longer than its tests. First the tests run in the unchanged copy, where all of them must
+pass. Exit code 1: a mutation was missed, or its entry does not fit the code.
 """
 
 import argparse
@@ -125,6 +125,7 @@ def main() -> None:
         tree, log = Path(temporary) / "tree", Path(temporary) / "log"
         shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
         for tests in dict.fromkeys(each.tests for each in chosen):
+            print(f"unchanged: {' '.join(tests)}", flush=True)
             if (code := run_tests(tree, tests, 10 * given.limit_sec, log)) != PASSED:
                 sys.exit(f"{log.read_text()}\n{' '.join(tests)}: exit code {code} in the unchanged tree")
         outcomes = []

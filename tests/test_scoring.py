@@ -151,7 +151,7 @@ LABELS = Labels(
 
 
 def confusion_of(shown: Tensor, index: int) -> Tensor:
-    """[truth, prediction] of one picture, pixel by pixel; scores at the size of labels, without ignored pixels."""
+    """[truth, prediction] of one picture, pixel by pixel; without the ignored ones."""
     scores = torch.nn.functional.interpolate(
         class_scores(shown[index : index + 1]), (SIDE, SIDE), mode="bilinear"
     )[0]

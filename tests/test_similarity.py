@@ -23,7 +23,7 @@ def of_window(a: np.ndarray, b: np.ndarray, weights: np.ndarray, data_range: flo
 
 
 def mirrored(a: np.ndarray, b: np.ndarray, weights: np.ndarray, data_range: float) -> float:
-    """The mean over channels and the windows around all pixels of pictures (3, H, W) with mirrored borders."""
+    """The mean over channels and windows around all pixels of pictures (3, H, W) with mirrored borders."""
     reach = len(weights) // 2
     each = []
     for pair in zip(a, b):
