@@ -145,6 +145,38 @@ def test_the_better_side_is_known_or_said_to_be_none(name, expected):
     assert page.better(name, [("val/psnr", "max")]) == expected
 
 
+def test_an_axis_is_logarithmic_where_its_numbers_are_positive_and_span_more_than_a_factor_of_ten(tmp_path):
+    """Of COMPLETE trials: those that are not drawn decide nothing."""
+
+    def is_log(*values):
+        trials = synthetic_trials()[2:5]
+        for trial, value in zip(trials, values, strict=True):
+            trial["result"]["metrics"]["train/l1"] = value
+        failed = synthetic_trials()[12]
+        failed["result"]["metrics"] = {"train/l1": -1e9}
+        table = tables.trial_table([*trials, failed], sweep_id="demo")
+        (axis,) = (axis for axis in page._axes(table, OBJECTIVES) if axis["name"] == "train/l1")
+        return axis["log"]
+
+    assert is_log(1.0, 3.0, 10.5) and not is_log(1.0, 3.0, 10.0) and not is_log(1.0, 3.0, 9.0)
+    assert not is_log(0.0, 3.0, 99.0) and not is_log(-1.0, 3.0, 99.0) and is_log(1e-9, 3.0, 4.0)
+
+
+def test_curves_are_in_the_order_of_images_and_of_the_trials_of_this_table_alone():
+    trials = synthetic_trials()
+    table = tables.trial_table(trials[5:8], sweep_id="demo")
+    evaluations = tables.evaluation_table(trials, sweep_id="demo")
+    other_seed = evaluations.assign(seed=evaluations["seed"] + 1)
+    mixed = pd.concat([evaluations, other_seed]).sample(frac=1, random_state=0)
+    curves = page._curves(table, mixed)
+    assert set(curves) == set(evaluations["metric"])
+    for number, trial in enumerate(trials[5:8]):
+        (curve,) = (each for each in curves["val/miou"] if each["row"] == number)
+        points = trial["result"]["evaluations"]
+        assert curve["x"] == [point["nimg"] for point in points] == sorted(curve["x"])
+        assert curve["y"] == [point["val/miou"] for point in points]
+
+
 def test_a_pair_of_axes_with_missing_numbers_has_the_front_of_those_that_have_both(tmp_path):
     trials = synthetic_trials()
     for trial in trials[2:5]:

@@ -10,8 +10,10 @@ from raydistill.config.architectures import UnetGenerator, UnetWidths
 from raydistill.config.base import Stored, canonical, digest
 from raydistill.config.data import FolderData, ShapesData
 from raydistill.config.experiment import Experiment, Job
-from raydistill.config.paths import leaves, parse_assignments, validated, with_values
+from raydistill.config.paths import leaves, parse_assignments, validated, with_checked, with_values
 from raydistill.config.presets import PRESETS, shapes32
+from raydistill.config.space import SearchSpace
+from raydistill.config.terms import VariationalInformation
 from raydistill.errors import ConfigError
 
 FIXED = (
@@ -231,6 +233,61 @@ def test_text_that_is_no_assignment_is_refused_with_an_example(given: str) -> No
         str(caught.value)
         == f"--set {given}: give it as dotted.path=value, for example --set student.mi.weight=0.1"
     )
+
+
+def test_a_kind_that_stays_leaves_the_other_fields_of_its_section_alone() -> None:
+    given = {
+        "student.mi.weight": 0.7,
+        "student.mi.optimizer.learning_rate": 0.3,
+        "student.generator.num_blocks": 5,
+    }
+    changed = with_values(shapes32(), given, where="test")
+    same = {"student.mi.kind": changed.student.mi.kind, "student.generator.family": "resnet"}
+    assert with_values(changed, same, where="test") == changed
+    other = with_values(changed, {"student.mi.kind": "vid"}, where="test")
+    assert (
+        other.student.mi == VariationalInformation() and other.student.generator == changed.student.generator
+    )
+
+
+def test_values_checked_before_are_set_as_if_they_were_checked() -> None:
+    """Several of one section and of sections inside of it, and one beside them."""
+    values: dict[str, Any] = {
+        "student.mi.optimizer.learning_rate": 0.3,
+        "student.mi.optimizer.decay_start": 0.5,
+        "student.mi.weight": 0.7,
+        "student.mi.energy.channels": 3,
+        "student.l1_weight": 2.0,
+        "student.generator.widths.stem": 5,
+        "student.generator.widths.head": 6,
+        "data.num_train": 99,
+    }
+    preset = shapes32()
+    assert with_checked(preset, values) == with_values(preset, values, where="test") != preset == shapes32()
+    assert with_checked(preset.student, {"seed": 4}).seed == 4
+
+
+def test_a_message_names_the_path_without_the_kind_of_a_union() -> None:
+    data = {
+        "preset": "p",
+        "parameters": {"student.seed": {"kind": "int", "low": 1, "high": "x"}},
+        "objectives": [],
+        "uniform": [4],
+    }
+    with pytest.raises(ConfigError) as caught:
+        validated(SearchSpace, data, where="here")
+    assert str(caught.value).startswith("here: parameters.student.seed.high: Input should be a valid integer")
+    with pytest.raises(ConfigError, match=r"here: objectives\.1\.direction: "):
+        validated(
+            SearchSpace,
+            data | {"parameters": {}, "objectives": [MACS, MACS | {"direction": "down"}]},
+            where="here",
+        )
+    with pytest.raises(ConfigError, match=r"here: \(whole config\): "):
+        validated(SearchSpace, 3, where="here")
+
+
+MACS = {"name": "cost/macs", "direction": "min"}
 
 
 def test_the_leaves_of_a_config_rebuild_it() -> None:

@@ -138,6 +138,43 @@ def test_members_outside_the_reference_do_not_move_the_knee():
     assert pareto.knee([*front, [-1e6, 12]], MIN2, (11, 11)) == pareto.knee(front, MIN2, (11, 11))
 
 
+def test_a_member_at_the_reference_is_no_knee():
+    """It is not better than the reference, so it adds no volume either."""
+    front = [[0.0, 10.0], [3, 3], [4, 2], [10, 0]]
+    assert pareto.knee(front, MIN2, (10, 10)) == 1
+    assert pareto.knee([[2.0, 10.0], [3, 9], [4, 8]], MIN2, (4, 10)) == 1
+    with pytest.raises(ValueError, match="no knee"):
+        pareto.knee([[4.0, 10.0]], MIN2, (4, 10))
+
+
+def test_an_objective_in_which_all_members_agree_does_not_count():
+    with np.errstate(all="raise"):
+        assert pareto.knee([[0, 10, 7], [4, 1, 7], [1, 4.5, 7], [10, 0, 7]], ("min",) * 3, (11, 11, 11)) == 1
+        assert pareto.knee([[2, 2], [2, 2]], MIN2, (11, 11)) == 0
+
+
+def test_the_knee_is_the_farthest_by_a_loop_over_scaled_members():
+    """Of three objectives: 1 - the sum of what each is scaled to between the front's best and worst."""
+    directions, reference = ("min", "max", "min"), (0.8, 0.2, 0.9)
+    unit = np.abs(np.random.default_rng(5).normal(size=(40, 3)))
+    points = np.abs([1, 0, 1] - unit / np.linalg.norm(unit, axis=1, keepdims=True))
+    inside = [
+        index
+        for index in np.flatnonzero(pareto.members(points, directions))
+        if points[index][0] < 0.8 and points[index][1] > 0.2 and points[index][2] < 0.9
+    ]
+    assert 3 < len(inside) < pareto.members(points, directions).sum()
+    ends = [(min(column), max(column)) for column in points[inside].T]
+
+    def in_front(point):
+        shares = [(value - low) / (high - low) for value, (low, high) in zip(point, ends)]
+        return 1 - (shares[0] + (1 - shares[1]) + shares[2])
+
+    assert pareto.knee(points, directions, reference) == max(
+        inside, key=lambda index: in_front(points[index])
+    )
+
+
 def test_one_member_is_its_own_knee():
     assert pareto.knee([[3, 3], [1, 1]], MIN2, (6, 6)) == 1
 

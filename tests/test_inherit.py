@@ -131,6 +131,51 @@ def test_the_content_score_of_a_channel_that_the_picture_does_not_depend_on_is_z
     assert all(bool((score == 0).all()) for score in nothing.values())
 
 
+def test_a_content_score_is_the_mean_gradient_of_what_takes_a_channel_in() -> None:
+    """Of the sum of |picture - noise| over the places of the content that noise of -1 and 1 replaces."""
+    case = CASES["stylegan2"]
+    assert isinstance(case.config, StyleganGenerator)
+    module = shaken(case)
+
+    def bright(pictures: Tensor) -> Tensor:
+        return (pictures.mean(1, keepdim=True) > 0).float()
+
+    scores = content_scores(
+        case.config, module.state_dict(), torch.Generator().manual_seed(3), bright, number=5, density=0.3
+    )
+    seeded = torch.Generator().manual_seed(3)
+    module.requires_grad_(True)
+    pictures = module(torch.randn(5, 12, generator=seeded))
+    hit = (torch.rand(5, 1, 16, 16, generator=seeded) < 0.3) & (pictures.mean(1, keepdim=True) > 0)
+    noise = torch.randint(0, 2, (5, 1, 16, 16), generator=seeded).float() * 2 - 1
+    changed = torch.where(hit, noise, pictures)
+    (changed.detach() - pictures).abs().sum().backward()
+    taken_in = {
+        "at4": ("convs.0", "convs.1", "rgbs.0"),
+        "at8": ("convs.2", "convs.3", "rgbs.1"),
+        "at16": ("convs.4", "rgbs.2"),
+    }
+    for group, names in taken_in.items():
+        parts = [module.get_parameter(f"{name}.weight").grad for name in names]
+        expected = sum(part.abs().mean((0, 2, 3)) for part in parts)
+        torch.testing.assert_close(scores[group], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_channels_stay_in_their_order() -> None:
+    case = CASES["resnet"]
+    state = shaken(case).state_dict()
+    widths = case.config.widths.model_copy(update={"stem": 2})
+    config = case.config.model_copy(update={"widths": widths})
+    scores = {
+        group: torch.arange(float(len(score))) for group, score in l1_scores(case.config, state).items()
+    }
+    scores["stem"] = torch.tensor([3.0, 0.0, 9.0, 1.0])
+    found = student_state(case.config, state, config, "student", scores)
+    assert torch.equal(found["1.weight"], state["1.weight"][[0, 2]])
+    assert torch.equal(found["4.weight"], state["4.weight"][:, [0, 2]])
+    assert torch.equal(found["7.weight"], state["7.weight"])
+
+
 @pytest.mark.parametrize(
     ("name", "values", "says"),
     [

@@ -175,6 +175,33 @@ def test_precision_and_recall_are_the_balls_worked_out_by_hand(monkeypatch: pyte
         assert precision.tolist() == [True, True, False] and recall.tolist() == [False, False, True]
 
 
+def test_the_border_of_a_ball_belongs_to_it() -> None:
+    """One neighbour: the real balls are [-1, 1] and [0, 2], the fake ones [-4, 2] and [-1, 5]."""
+    real, fake = torch.tensor([[0.0], [1.0]]), torch.tensor([[-1.0], [2.0]])
+    precision, recall = precision_recall(real, fake, num_neighbors=1)
+    assert precision.tolist() == [True, True] and recall.tolist() == [True, True]
+    just_outside = precision_recall(real, fake.double() * (1 + 1e-6), num_neighbors=1)[0]
+    assert just_outside.tolist() == [False, False]
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e7])
+def test_precision_and_recall_are_those_of_a_loop_over_points_wherever_the_features_lie(shift: float) -> None:
+    """Far from the origin, products of features are so large that their differences would be lost."""
+    real, fake = features(0, 20, 3), features(0, 26, 3)[9:] + 0.5
+
+    def inside(point: Tensor, manifold: Tensor) -> bool:
+        for center in manifold:
+            radius = sorted(float((center - other).norm()) for other in manifold)[3]
+            if float((point - center).norm()) <= radius:
+                return True
+        return False
+
+    expected = [inside(point, real) for point in fake], [inside(point, fake) for point in real]
+    found = precision_recall(real + shift, fake + shift)
+    assert (found[0].tolist(), found[1].tolist()) == expected
+    assert all(0 < sum(part) < len(part) for part in expected)
+
+
 def test_precision_and_recall_need_more_samples_than_neighbours() -> None:
     with pytest.raises(RunError, match="at least 4 samples a set, given 3"):
         precision_recall(features(0, 9, 2), features(1, 3, 2))

@@ -164,6 +164,67 @@ def test_the_limit_of_the_command_line_holds():
     assert placed(LAPTOP, max_concurrent=3).trials.max_concurrent == 2
 
 
+def test_floating_point_takes_no_worker_away():
+    """.3 CPUs hold three workers of .1, though .3 / .1 is below 3; so do GPUs' shares and whole GPUs."""
+    assert workers_on(Node("a", 0.3), Group(1, 0.1)) == 3
+    assert workers_on(Node("a", 64, 1), Group(1, 1.0, 1 / 49)) == 49
+    assert workers_on(Node("a", 64, 2), Group(1, 1.0, 1 / 3)) == 6
+    assert workers_on(Node("a", 64, 3.3), Group(1, 1.0, 1.1)) == 3
+    assert workers_on(Node("a", 1.99), Group(1, 1.0)) == 1 and workers_on(Node("a", -1), Group(1, 1.0)) == 0
+    assert workers_on(Node("a", 64, 0), Group(1, 1.0, 0.5)) == 0
+
+
+def test_a_trial_by_ray_train_needs_room_for_its_own_process():
+    """Nine tenths of a CPU for its worker, and a thousandth beside it; inline there is nothing beside it."""
+    assert placed([Node("a", 0.901)], executor="train").trials.max_concurrent == 1
+    assert "0.001 CPUs for its own process" in refused([Node("a", 0.9)], executor="train")
+    assert placed([Node("a", 1.0)]).trials.max_concurrent == 1
+    trials = placed([Node("a", 2)], executor="train").trials
+    assert (trials.trial_cpus, placed([Node("a", 2)]).trials.trial_cpus) == (DRIVER_CPUS, 1.0)
+    assert groups_at_once([Node("a", 10)], Group(1, 1.0), driver_cpus=0.25) == 8
+    assert groups_at_once([Node("a", 4), Node("b", 4)], Group(2, 1.0), driver_cpus=1.0) == 2
+    assert groups_at_once([Node("a", 3)], Group(2, 1.0)) == 1
+
+
+def test_the_recheck_has_the_largest_share_that_fits():
+    assert placed([Node("a", 4)], cpus_per_worker=2).recheck == Group(2, 2.0, 0.0)
+    assert placed([Node("a", 3)], cpus_per_worker=2).recheck == Group(2, 1.0, 0.0)
+    assert placed([Node("a", 16, 2, 80 * GIB)], 50 * GIB).recheck == Group(2, 1.0, 1.0)
+    assert placed([Node("a", 16, 1, 80 * GIB)], 40 * GIB).recheck == Group(2, 0.5, 0.5)
+    assert placed([Node("a", 16, 2, 80 * GIB)], gpus_per_worker=2.0).recheck == Group(2, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("printed", "expected"),
+    [("81559\n24564\n81559\n", 24564 * 2**20), ("[N/A]\n", 0), ("", 0)],
+)
+def test_nvidia_smi_tells_memory_in_mebibytes(monkeypatch, printed, expected):
+    def run(command, **given):
+        assert command[:2] == ["nvidia-smi", "--query-gpu=memory.total"] and "nounits" in command[2]
+        return subprocess.CompletedProcess(command, 0, stdout=printed)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert runtime._smallest_gpu_bytes() == expected
+
+
+def test_without_nvidia_smi_no_memory_is_known(monkeypatch):
+    def absent(command, **given):
+        raise FileNotFoundError(command[0])
+
+    monkeypatch.setattr(subprocess, "run", absent)
+    assert runtime._smallest_gpu_bytes() == 0
+
+
+def test_nine_tenths_of_a_gpus_memory_are_shared_by_at_most_four_trials():
+    for gib, share in ((36.01, 1.0), (35.99, 0.5), (24.0, 1 / 3), (18.0, 0.25), (1.0, 0.25)):
+        found = placed(EIGHT_GPUS, int(gib * GIB)).trials.group.gpus
+        assert found == pytest.approx(share), gib
+    assert placed(EIGHT_GPUS, 72 * GIB).trials.group.gpus == 1.0
+    assert "smallest GPU has 72.00 GiB to use" in refused(EIGHT_GPUS, 72 * GIB + 1)
+    assert placed(EIGHT_GPUS, 36 * GIB, gpus_per_worker=0.5).trials.group.gpus == 0.5
+    assert "give a larger share" in refused(EIGHT_GPUS, 36 * GIB + 1, gpus_per_worker=0.5)
+
+
 def test_a_shortage_is_said_once_and_ends_the_sweep_after_the_wait(monkeypatch):
     printed, clock, nodes = [], itertools.count(step=3), [Node("head", 0)]
     monkeypatch.setattr(runtime, "alive_nodes", lambda: nodes)

@@ -104,6 +104,36 @@ def test_the_least_certain_place_is_chosen_and_running_trainings_count() -> None
     assert next_to_repeat([SURE, LUCKY, crowded, seeds(5.2, cost=4.0)], MIN2) == 3
 
 
+def test_the_variance_of_a_membership_is_shared_among_its_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """p (1 - p) / n, of which the largest is chosen, the first of equals; n counts what runs."""
+    students = [seeds(5.0, 5.0, cost=1.0), seeds(5.0, 5.0, 5.0, cost=2.0), seeds(5.0, cost=3.0)]
+
+    def choice(*probability: float, running: int = 0) -> int | None:
+        monkeypatch.setattr(pareto, "membership", lambda *given: np.array(probability))
+        return next_to_repeat([*students[:2], students[2]._replace(running=running)], MIN2)
+
+    assert choice(0.5, 0.5, 0.5) == 2 and choice(0.5, 0.5, 0.5, running=1) == 0
+    assert choice(0.5, 0.5, 0.5, running=9) == 0 and choice(0.9, 0.5, 1.0) == 1
+    assert choice(1.0, 0.5, 0.95) == 1 and choice(1.0, 0.9, 0.1) == 2
+    assert choice(1.0, 0.0, 1.0) is None
+
+
+def test_the_spread_is_believed_from_three_trainings_beyond_the_first_of_each() -> None:
+    """Before that the cheapest member with the fewest trainings is chosen, though its place is certain."""
+    sure = [seeds(9.0, 9.001, cost=1.0), seeds(5.0, 5.001, cost=2.0), seeds(7.0, cost=3.0)]
+    assert next_to_repeat(sure, MIN2) == 0
+    assert next_to_repeat([*sure[:2], seeds(7.0, 7.001, cost=3.0)], MIN2) is None
+    fewer = [seeds(9.0, 9.001, cost=1.0), seeds(5.0, cost=2.0), seeds(7.0, cost=3.0)]
+    assert next_to_repeat(fewer, MIN2) == 1
+
+
+def test_a_front_is_stable_where_its_members_are_likely_and_the_others_are_not() -> None:
+    points = [[1.0, 3.0], [2.0, 2.0], [3.0, 4.0], [4.0, 2.5]]
+    found = pareto.stability(points, [0.9, 0.8, 0.1, 0.3], MIN2)
+    assert found == pytest.approx((0.9 + 0.8) / (2 + 0.1 + 0.3))
+    assert pareto.stability(np.empty((0, 2)), [], MIN2) == 1.0
+
+
 def test_what_is_certain_is_left_alone_and_a_stable_front_ends_it() -> None:
     apart = [seeds(9.0, 9.001, 9.002, cost=1.0), seeds(5.0, 5.001, cost=2.0), seeds(7.0, cost=3.0)]
     assert next_to_repeat(apart, MIN2) is None

@@ -455,3 +455,67 @@ def test_a_failed_trial_measured_under_other_conditions_does_no_harm():
 def test_a_complete_trial_without_an_objective_is_an_error_that_names_both(table):
     with pytest.raises(RunError, match="no val/psnr in the COMPLETE trials 0001, 0002"):
         tables.with_front(table, [("cost/macs", "min"), ("val/psnr", "max")], REFERENCE)
+
+
+def test_scores_by_another_evaluator_have_no_common_front():
+    trials = synthetic_trials()
+    trials[5]["digests"]["evaluator"] = "another"
+    table = tables.trial_table(trials, sweep_id="demo")
+    with pytest.raises(
+        RunError, match=r"val/miou was measured with digest\.evaluator 0e1f2a3b4c5d6e7f and another"
+    ):
+        tables.with_front(table, OBJECTIVES, REFERENCE)
+    points = tables.objective_points(table, [("cost/macs", "min"), ("time/wall_sec", "min")])
+    assert points[:, 0].tolist() == [1e6 * row[2] for row in TRIALS[1:11]]
+
+
+def test_test_scores_are_checked_by_the_conditions_of_the_test_scores():
+    def table_of(val, test):
+        trials = synthetic_trials()
+        for number, trial in enumerate(trials[:11]):
+            trial["result"] |= {"test": {"test/miou": 0.1}, "context": CONTEXT | (val if number == 5 else {})}
+            trial["result"]["test_context"] = CONTEXT | {"split": "test"} | (test if number == 5 else {})
+        return tables.trial_table(trials, sweep_id="demo")
+
+    objectives, other = [("cost/macs", "min"), ("test/miou", "max")], {"num_samples": 3}
+    assert (tables.objective_points(table_of(other, {}), objectives)[:, 1] == 0.1).all()
+    with pytest.raises(RunError, match="test/miou was measured with test_num_samples 192 and 3"):
+        tables.objective_points(table_of({}, other), objectives)
+    with pytest.raises(RunError, match="val/miou was measured with num_samples 192 and 3"):
+        tables.objective_points(table_of(other, {}), OBJECTIVES)
+    tables.objective_points(table_of({}, other), OBJECTIVES)
+
+
+def test_means_are_over_a_trial_and_its_replicates_that_ended_well():
+    """Replicates of trial 8: two COMPLETE, one failed and one stopped, whose numbers do not count."""
+    trials = synthetic_trials()
+    for number, (miou, status) in enumerate(
+        [(0.6, "COMPLETE"), (0.1, "FAIL"), (0.7, "COMPLETE"), (0.2, "PRUNED")], 14
+    ):
+        again = synthetic_trial(number, "replicate", "", 120, miou, 0.3, 16, "instance", status, "")
+        trials.append(again | {"replicate_of": "0008", "seed": number})
+    table = tables.trial_table(trials, sweep_id="demo")
+    averaged = tables.averaged(table)
+    assert averaged["trial_id"].tolist() == [f"{number:04d}" for number in range(14)]
+    assert averaged["metric.val/miou"].iloc[8] == pytest.approx((0.531 + 0.6 + 0.7) / 3)
+    assert averaged["metric.val/miou"].iloc[[7, 9]].tolist() == [0.455, 0.516]
+    assert averaged["cost.macs"].iloc[8] == 120_000_000 and table["metric.val/miou"].iloc[8] == 0.531
+    front = tables.with_front(table, OBJECTIVES, REFERENCE)
+    assert front["front.seeds"].iloc[[7, 8]].tolist() == [1, 3]
+
+
+def test_what_is_measured_on_the_way_is_every_number_but_images_and_seconds():
+    long = tables.evaluation_table(synthetic_trials(), sweep_id="demo")
+    names = {"val/miou", "val/kd_evaluator", "val/fd_evaluator", "train/l1", "energy/gap"}
+    assert set(long["metric"]) == names
+    row = long[(long["trial_id"] == "0003") & (long["metric"] == "train/l1")].iloc[1]
+    assert (row["nimg"], row["wall_sec"], row["seed"]) == (6144, 23.0, 0)
+    assert row["value"] == pytest.approx(0.31 - 0.2 * 0.503 * (1 - 0.6 * 0.45**2))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("val/miou", "metric.val/miou"), ("cost/macs", "cost.macs"), ("time/wall_sec", "wall_sec")],
+)
+def test_a_number_has_a_column(name, expected):
+    assert tables.column(name) == expected

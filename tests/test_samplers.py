@@ -14,6 +14,7 @@ from search_kit import (
     KD,
     MACS,
     MIOU,
+    MIXED,
     PARAMS,
     SMALL,
     WINDOWS,
@@ -26,7 +27,7 @@ from search_kit import (
 )
 
 from raydistill import search
-from raydistill.config.space import Int, Objective, SearchSpace, active
+from raydistill.config.space import Choice, Int, Objective, SearchSpace, When, active
 from raydistill.errors import SpaceError
 from raydistill.records.pareto import hypervolume
 from raydistill.search import Configuration, Observation, Problem, identity, is_feasible, random_configuration
@@ -276,3 +277,123 @@ def test_a_small_space_is_listed_whole() -> None:
     grid = encoding.grid(100)
     assert grid is not None and len({identity(encoding.decode(row)) for row in grid}) == 12
     assert encoding.grid(11) is None and Encoding(problem().space).grid(10**9) is None
+
+
+def test_rows_are_numbers_that_say_how_far_along_its_range_a_parameter_is() -> None:
+    encoding = Encoding(problem().space)
+    given = {"step": 1.0, "a": 8, "b": 16, "weight": "low", "kind": "y", "rate": 0.5}
+    (row,) = encoding.encode([given])
+    np.testing.assert_allclose(row, [1 / 3, 3, 15, 1, 1, 0.75])
+    (inactive,) = encoding.encode(
+        [{name: given[name] for name in ("a", "b", "kind", "rate")} | {"weight": "off"}]
+    )
+    assert np.isnan(inactive[0]) and not np.isnan(inactive[1:]).any()
+    assert encoding.counts.tolist() == [0, 8, 16, 3, 2, 0]
+    assert encoding.is_ordered.tolist() == [True, True, True, True, False, True]
+
+
+def test_options_that_are_numbers_are_in_their_order() -> None:
+    keys = {"z": 0.5, "a": 2, "m": 1.0}
+    encoding = Encoding(
+        problem(parameters={"x": Choice(options=keys), "y": Choice(options={"t": True, "f": False})}).space
+    )
+    assert encoding.encode([{"x": key, "y": "f"} for key in "zma"])[:, 0].tolist() == [0, 1, 2]
+    assert encoding.decode(np.array([2.0, 0.0])) == {"x": "a", "y": "t"}
+    assert encoding.is_ordered.tolist() == [True, False]
+
+
+def test_features_are_the_log_of_wide_ranges_the_middle_of_inactive_ones_and_categories() -> None:
+    encoding = Encoding(problem().space)
+    active_one = {"step": 1.0, "a": 8, "b": 4, "weight": "high", "kind": "y", "rate": 0.0}
+    passive = {name: value for name, value in active_one.items() if name != "step"} | {
+        "weight": "off",
+        "kind": "x",
+    }
+    features = encoding.features(encoding.encode([active_one, passive]))
+    log_a, log_b = math.log(8 / 2) / math.log(16 / 2), math.log(4) / math.log(16)
+    np.testing.assert_allclose(
+        features.numbers, [[1 / 3, log_a, log_b, 1.0, 0.5], [0.5, log_a, log_b, 0.0, 0.5]]
+    )
+    assert features.categories.tolist() == [[1, 0], [0, 1]]
+
+
+def test_a_range_of_a_factor_of_four_is_wide() -> None:
+    parameters = {
+        "w": Int(low=3, high=12),
+        "n": Int(low=3, high=11),
+        "z": Int(low=0, high=9),
+        "one": Int(low=5, high=5),
+    }
+    encoding = Encoding(problem(parameters=parameters).space)
+    np.testing.assert_allclose(encoding.log_span, [math.log(4), 0, 0, 0])
+    features = encoding.features(encoding.encode([{"w": 6, "n": 7, "z": 3, "one": 5}]))
+    np.testing.assert_allclose(features.numbers, [[0.5, 0.5, 1 / 3, 0.0]])
+
+
+def test_drawn_rows_are_a_third_each_of_lower_upper_and_whole_ranges() -> None:
+    encoding = Encoding(
+        problem(parameters={"a": Int(low=0, high=999), "kind": MIXED["kind"], "rate": MIXED["rate"]}).space
+    )
+    rows = encoding.draw(np.random.default_rng(0), 6000)
+    means = [rows[start::3].mean(axis=0) for start in range(3)]
+    np.testing.assert_allclose([mean[0] / 999 for mean in means], [0.25, 0.75, 0.5], atol=0.02)
+    np.testing.assert_allclose([mean[2] for mean in means], [0.25, 0.75, 0.5], atol=0.02)
+    np.testing.assert_allclose([mean[1] for mean in means], 0.5, atol=0.04)
+    assert rows[:, 0].min() == 0 and rows[:, 0].max() == 999 and (rows[:, 0] % 1 == 0).all()
+    assert abs(np.corrcoef(rows[::3, 0], rows[::3, 2])[0, 1]) > 0.2
+
+
+def test_a_mutant_goes_to_a_neighbour_or_anywhere_in_one_parameter_or_few() -> None:
+    encoding = Encoding(problem(parameters={name: MIXED[name] for name in ("a", "b", "kind", "rate")}).space)
+    parent = encoding.encode([{"a": 8, "b": 1, "kind": "x", "rate": 0.0}])
+    rows = encoding.mutate(parent, np.random.default_rng(0), 8000)
+    moved = rows != parent
+    assert moved.any(axis=1).mean() > 0.8
+    # one parameter for sure, each of the four with probability 1/4 besides: 1 + 3/4 of them are changed
+    assert moved[:, 3].mean() == pytest.approx(1 - (3 / 4) ** 2, abs=0.03)
+    steps = rows[moved[:, 0], 0] - parent[0, 0]
+    near = (np.abs(steps) == 1).mean()
+    assert near == pytest.approx((0.7 + 0.3 * 2 / 8) / (1 - 0.3 / 8), abs=0.03) and abs(steps.mean()) < 0.3
+    assert rows[:, 1].min() == 0 and rows[:, 1].max() == 15 and (rows[:, :3] % 1 == 0).all()
+    small = np.abs(rows[moved[:, 3], 3] - parent[0, 3])
+    of_normal = np.mean([math.erf(0.02 / step / 2**0.5) for step in (0.01, 0.05, 0.2)])
+    assert (small < 0.02).mean() == pytest.approx(0.7 * of_normal + 0.3 * 0.04, abs=0.04)
+    assert rows[:, 3].min() >= 0 and rows[:, 3].max() <= 1
+    assert set(rows[:, 2]) == {0.0, 1.0}
+
+
+def test_a_mutant_whose_condition_comes_to_hold_gets_a_value() -> None:
+    encoding = Encoding(problem().space)
+    parent = encoding.encode([{"a": 8, "b": 8, "weight": "off", "kind": "x", "rate": 0.0}])
+    rows = encoding.mutate(parent, np.random.default_rng(0), 500)
+    steps = rows[rows[:, 3] > 0, 0]
+    assert len(steps) > 50 and not np.isnan(steps).any() and steps.std() > 0.2
+    assert np.isnan(rows[rows[:, 3] == 0, 0]).all()
+
+
+def test_conditions_are_taken_one_after_the_other_from_the_top() -> None:
+    parameters = {
+        "low": Int(low=1, high=2),
+        "middle": Choice(options={"x": "x", "y": "y"}),
+        "top": Choice(options={"on": 1, "off": 0}),
+    }
+    when = {"low": When(parameter="middle", keys=("x",)), "middle": When(parameter="top", keys=("on",))}
+    encoding = Encoding(problem(parameters=parameters, when=when).space)
+    grid = encoding.grid(8)
+    assert grid is not None
+    found = [encoding.decode(row) for row in grid]
+    assert sorted(found, key=repr) == sorted(
+        [
+            {"top": "off"},
+            {"middle": "y", "top": "on"},
+            *({"low": low, "middle": "x", "top": "on"} for low in (1, 2)),
+        ],
+        key=repr,
+    )
+    assert encoding.grid(7) is None
+
+
+def test_distinct_rows_are_the_first_of_each_that_is_not_known() -> None:
+    rows = np.array([[1.0, np.nan], [2.0, 0.0], [1.0, np.nan], [3.0, 1.0]])
+    np.testing.assert_array_equal(distinct(rows), rows[[0, 1, 3]])
+    np.testing.assert_array_equal(distinct(rows, rows[1:2]), rows[[0, 3]])

@@ -1,10 +1,11 @@
 """Proposals: drawn evenly, inside the cost windows and spread over the cost axis."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
-from search_kit import problem, run, space
+from search_kit import KD, MIOU, PARAMS, SMALL, problem, run, space
 
 from raydistill import search
 from raydistill.config.base import digest
@@ -13,7 +14,9 @@ from raydistill.config.presets import shapes32
 from raydistill.config.space import (
     Choice,
     Distribution,
+    Float,
     Int,
+    When,
     Window,
     extreme_configuration,
     load_space,
@@ -25,9 +28,22 @@ from raydistill.search import (
     Configuration,
     Observation,
     Problem,
+    feasible_configurations,
+    identity,
     is_feasible,
     prove_feasible,
     random_configuration,
+)
+from raydistill.search import problem as search_problem
+from raydistill.search.problem import (
+    CostAxis,
+    at_quantile,
+    cost_axis,
+    grid_configurations,
+    new_configurations,
+    new_filter,
+    spread_configurations,
+    stratified_proposals,
 )
 
 
@@ -181,3 +197,149 @@ def test_the_startup_proposals_of_the_default_space_lie_one_in_each_stratum_of_t
 
 def test_with_a_window_the_startup_proposals_cover_the_part_of_the_cost_axis_inside_it() -> None:
     assert strata(*shapes_problem(4, 0, share=0.6)) == [0, 1, 2, 3]
+
+
+# ---- what a proposal is made of -------------------------------------------------------------------------------
+
+
+def test_a_configuration_is_the_same_whatever_the_order_of_its_names() -> None:
+    assert identity({"a": 1, "b": "x"}) == identity({"b": "x", "a": 1})
+    assert len({identity(each) for each in ({"a": 1}, {"a": 2}, {"b": 1}, {"a": 1, "b": 1})}) == 4
+    of = problem(parameters=SMALL)
+    turned = [Observation({"kind": "on", "b": 1, "a": 1}, "COMPLETE", [0.5, 1000.0])]
+    is_new = new_filter(of, turned)
+    assert not is_new({"a": 1, "b": 1, "kind": "on"}) and is_new({"a": 1, "b": 1, "kind": "off"})
+
+
+@pytest.mark.parametrize("axis", [(1.0, 100.0), (1.0, 2.0), (0.0, 8.0)])
+def test_a_startup_proposal_is_the_candidate_nearest_to_the_middle_of_its_stratum(
+    axis: tuple[float, float],
+) -> None:
+    """On a log axis; of a narrow range of costs, or one that begins at 0, on a linear one."""
+    low, high = axis
+    values = np.linspace(low, high, 100).tolist()
+    of = Problem(space({"a": Int(low=0, high=99)}), lambda picked: {"cost/macs": values[picked["a"]]}, 3, 4)
+    scale = math.log if low > 0 and high >= 3 * low else float
+    middles = [scale(low) + (scale(high) - scale(low)) * (place + 0.5) / 4 for place in range(4)]
+    strata = []
+    for number in range(24):
+        candidates = [values[each["a"]] for each in new_configurations(of, [], number)]
+        nearest = [min(candidates, key=lambda value: abs(scale(value) - middle)) for middle in middles]
+        (found,) = stratified_proposals(of, [], number)
+        strata.append(nearest.index(values[found["a"]]))
+    turns = [tuple(strata[start : start + 4]) for start in range(0, 24, 4)]
+    assert all(sorted(turn) == [0, 1, 2, 3] for turn in turns) and len(set(turns)) > 2
+
+
+def test_the_cost_axis_is_the_range_inside_its_own_windows() -> None:
+    of = problem(
+        constraints=(Window(cost="cost/macs", low=9000, high=70_000), Window(cost="cost/params", high=20))
+    )
+    assert cost_axis(of) == ("cost/macs", 9000, 70_000) and cost_axis(of).is_log
+    assert cost_axis(of, "cost/params") == ("cost/params", 3, 20)
+    wide = problem(constraints=(Window(cost="cost/macs", low=1, high=1e9),))
+    assert cost_axis(wide) == ("cost/macs", 2000, 256_000)
+    qualities = problem(objectives=(MIOU, KD))
+    assert cost_axis(qualities).name == "cost/macs"
+    assert cost_axis(problem(objectives=(MIOU, PARAMS))).name == "cost/params"
+
+
+def test_a_cost_has_a_log_axis_from_a_factor_of_three_on() -> None:
+    assert [
+        CostAxis("c", low, high).is_log for low, high in ((1, 3), (1, 2.99), (0, 9), (1, 1e9), (1, 1e10))
+    ] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+    np.testing.assert_allclose(CostAxis("c", 2, 20).scaled([2, 20]), np.log([2, 20]))
+    np.testing.assert_allclose(CostAxis("c", 2, 4).scaled([2, 20]), [2, 20])
+    assert np.isfinite(CostAxis("c", 2, 20).scaled([0.0])).all()
+
+
+def test_a_drawn_value_lies_between_the_quantiles_that_are_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [random_configuration(space(), rng, 0.25, 0.5) for _ in range(400)]
+    assert {each["a"] for each in drawn} == {6, 8} and {each["b"] for each in drawn} == {5, 6, 7, 8}
+    rates = [each["rate"] for each in drawn]
+    assert -0.5 <= min(rates) < -0.49 and -0.01 < max(rates) <= 0
+    steps = [each["step"] for each in drawn if "step" in each]
+    assert 10**-0.25 <= min(steps) < 0.58 and 3.0 < max(steps) <= 10**0.5
+    assert {each["weight"] for each in drawn} == {"off", "low", "high"}
+
+
+def test_quantiles_are_of_the_uniform_or_log_uniform_distribution() -> None:
+    four = Int(low=3, high=12, step=3)
+    at = [at_quantile(four, quantile) for quantile in (0, 0.249, 0.25, 0.5, 0.75, 0.999, 1.0)]
+    assert at == [3, 3, 6, 9, 12, 12, 12]
+    log = Float(low=0.01, high=100, log=True)
+    assert [at_quantile(log, quantile) for quantile in (0, 0.25, 0.5)] == pytest.approx([0.01, 0.1, 1])
+    assert at_quantile(Float(low=-1, high=3), 0.25) == 0 and at_quantile(log, 1.0) == 100
+
+
+def test_the_sample_of_a_space_begins_at_both_ends_and_meets_lower_upper_and_whole_ranges() -> None:
+    wide = space({"a": Int(low=1, high=1000), "b": Int(low=1, high=1000)})
+    sample = list(spread_configurations(wide, np.random.default_rng(0)))
+    assert len(sample) == 5000 and sample[:2] == [{"a": 1, "b": 1}, {"a": 1000, "b": 1000}]
+    thirds = [np.array([[each["a"], each["b"]] for each in sample[2 + start :: 3]]) for start in range(3)]
+    means = [float(part.mean()) for part in thirds]
+    assert means == pytest.approx([250, 750, 500], abs=25)
+    correlation = [float(np.corrcoef(part.T)[0, 1]) for part in thirds]
+    assert correlation[0] > 0.2 and correlation[1] > 0.2 and abs(correlation[2]) < 0.1
+
+
+def test_a_grid_is_every_configuration_once_with_inactive_parameters_left_out() -> None:
+    chosen = space(
+        SMALL | {"step": Float(low=0.1, high=1.0)}, when={"step": When(parameter="kind", keys=("on",))}
+    )
+    grid = grid_configurations(chosen, np.random.default_rng(0))
+    assert [(each["a"], each["b"], each["kind"]) for each in grid] == list(
+        itertools.product((1, 2, 3), (1, 2), ("off", "on"))
+    )
+    assert [set(each) - {"a", "b", "kind"} for each in grid] == [set(), {"step"}] * 6
+    assert len({each["step"] for each in grid if "step" in each}) == 6
+    limit = {"a": Int(low=1, high=200), "b": Int(low=1, high=100)}
+    assert len(grid_configurations(space(limit), np.random.default_rng(0))) == 20_000
+    more = limit | {"b": Int(low=1, high=101)}
+    assert grid_configurations(space(more), np.random.default_rng(0)) == []
+
+
+RARE: dict[str, Distribution] = {"a": Int(low=1, high=60), "b": Int(low=1, high=60)}
+ONE = (Window(cost="cost/macs", low=59 * 47 * 1000, high=59 * 47 * 1000),)
+
+
+@pytest.fixture
+def corners_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples of a space are its cheapest and its most expensive configuration."""
+    monkeypatch.setattr(search_problem, "_TRIES", 2)
+
+
+@pytest.mark.usefixtures("corners_alone")
+def test_where_the_sample_has_nothing_the_whole_grid_is_looked_at() -> None:
+    """59 and 47 are primes: one product of two numbers up to 60, in either order."""
+    of, both = problem(parameters=RARE, constraints=ONE), [{"a": 47, "b": 59}, {"a": 59, "b": 47}]
+    prove_feasible(of)
+    assert list(feasible_configurations(of)) == both
+    assert new_configurations(of, [], 0) == both
+    known = [Observation(both[0], "COMPLETE", [0.5, 1.0])]
+    assert new_configurations(of, known, 1) == both[1:]
+    assert search.propose(of, known, 1) == both[1]
+
+
+@pytest.mark.usefixtures("corners_alone")
+def test_what_lies_inside_the_windows_and_was_not_proposed_is_a_candidate() -> None:
+    of = problem(parameters=RARE)
+    ends = [{"a": 1, "b": 1}, {"a": 60, "b": 60}]
+    assert list(feasible_configurations(of)) == ends == new_configurations(of, [], 0)
+    assert new_configurations(of, [Observation(ends[0], "FAIL", None)], 1) == ends[1:]
+
+
+def test_at_most_two_hundred_candidates_are_looked_at() -> None:
+    assert len(new_configurations(problem(parameters=RARE), [], 0)) == 200
+
+
+def test_a_window_that_only_meets_one_end_of_the_range_is_feasible() -> None:
+    for window in (Window(cost="cost/macs", high=2000), Window(cost="cost/macs", low=256_000, high=1e9)):
+        prove_feasible(problem(constraints=(window,)))

@@ -1,5 +1,6 @@
 """Search spaces: the shipped ones fit their presets, and every mistake in one is refused by name."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ from raydistill.config.space import (
     When,
     Window,
     active,
+    depth,
     extreme_configuration,
+    fitted,
+    is_affordable,
     load_space,
     preset_of,
+    value_in,
     values_of,
 )
 from raydistill.config.space_checks import check_space
@@ -315,6 +320,56 @@ def test_a_parameter_is_inactive_where_the_parameter_that_controls_it_is() -> No
         when={STEP: When(parameter=positive, keys=("t",)), positive: When(parameter=WEIGHT, keys=("on",))},
     )
     assert active(chained, {STEP: 1.0, positive: "t", WEIGHT: "off"}) == {WEIGHT: "off"}
+
+
+def test_a_parameter_that_the_config_has_no_use_for_is_dropped_with_its_condition() -> None:
+    """`step_size` is VEM's; the weight that it depends on stays."""
+    needs = {STEP: When(parameter="student.mi.kind", keys=("vem",))}
+    given = space(needs=needs)
+    kept = fitted(given, shapes32(), "test")
+    assert kept.parameters == given.parameters and kept.when == given.when and kept.needs == {}
+    vid = with_values(shapes32(), {"student.mi.kind": "vid"}, where="test")
+    dropped = fitted(given, vid, "test")
+    assert list(dropped.parameters) == ["student.generator.widths.stem", WEIGHT]
+    assert dropped.when == {} and dropped.needs == {}
+
+
+def test_a_value_of_a_table_is_a_key_an_option_or_a_number_in_its_range() -> None:
+    chosen = space(
+        parameters={
+            "stem": Int(low=2, high=10, step=4),
+            "rate": Float(low=0.5, high=2.0),
+            "kind": Choice(options={"off": 0.0, "1": 3, "betas": [0.5, 0.9]}),
+        },
+        when={},
+    )
+    for value in (2, 6, 10, 6.0, "10"):
+        found = value_in(chosen, "stem", value)
+        assert found == int(value) and isinstance(found, int)
+    for value in (0, 4, 8, 12, 6.5, "x", math.nan, None):
+        with pytest.raises(SpaceError, match=r"stem = .* lies outside 2 to 10 in steps of 4"):
+            value_in(chosen, "stem", value)
+    assert [value_in(chosen, "rate", value) for value in (0.5, 1, 2.0)] == [0.5, 1.0, 2.0]
+    for value in (0.49, 2.01):
+        with pytest.raises(SpaceError, match=r"rate = .* lies outside 0\.5 to 2\.0$"):
+            value_in(chosen, "rate", value)
+    given = {"off": "off", 0.0: "off", "0.0": "off", "1": "1", 1: "1", 3: "1", "[0.5, 0.9]": "betas"}
+    assert {value: value_in(chosen, "kind", value) for value in given} == given
+    for value in ("1", "off"):
+        with pytest.raises(SpaceError, match=f"kind = '{value}' is no option. Options: off, 1, betas"):
+            value_in(chosen, "kind", value, by_option=True)
+    assert value_in(chosen, "kind", 3, by_option=True) == "1"
+
+
+def test_costs_are_affordable_from_one_end_of_every_window_to_the_other() -> None:
+    chosen = space(constraints=(Window(cost="cost/macs", low=5, high=9), Window(cost="cost/params", high=3)))
+    for macs, params, expected in ((5, 3, True), (9, 0, True), (4, 3, False), (10, 3, False), (7, 4, False)):
+        assert is_affordable(chosen, {"cost/macs": macs, "cost/params": params}) is expected
+
+
+def test_a_parameter_is_as_deep_as_conditions_stand_above_it() -> None:
+    chained = {"a": When(parameter="b", keys=("x",)), "b": When(parameter="c", keys=("x",))}
+    assert [depth(space(when=chained), path) for path in "abc"] == [2, 1, 0]
 
 
 def test_the_keys_of_choices_become_their_options() -> None:

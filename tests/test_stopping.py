@@ -4,10 +4,18 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from raydistill.config.space import Float, Objective, SearchSpace
-from raydistill.records.pareto import hypervolume, members
-from raydistill.search import Configuration, EarlyStopping, Observation, Problem, random_configuration
+from raydistill.records.pareto import hypervolume, members, ranks
+from raydistill.search import (
+    Configuration,
+    EarlyStopping,
+    Observation,
+    Problem,
+    random_configuration,
+    stopping,
+)
 from raydistill.search.simulate import Outcome, simulate
 from raydistill.search.stopping import RUNGS, expected_end
 
@@ -213,3 +221,149 @@ def test_the_verdict_does_not_depend_on_what_runs_behind() -> None:
         configuration = random_configuration(problem().space, rng)
         mine = observation(configuration["width"], 1 + 3 * configuration["other"], up_to=1 / 2)
         assert stopping([*history_of_good(), mine, *late], 12) == stopping([*history_of_good(), mine], 12)
+
+
+# ---- what a verdict is made of --------------------------------------------------------------------------------
+
+
+def test_a_trial_is_looked_at_where_it_passes_an_eighth_a_quarter_or_a_half() -> None:
+    """By its newest two evaluations; what lies between two of them is passed at the second."""
+    stopping, cost = EarlyStopping(problem()), costs_of({"width": 0.0})["cost/macs"]
+
+    def stops(*shares: float) -> bool:
+        end = good(0.0) + 1.0
+        curve = [(share, [end + 1 - share, cost]) for share in shares]
+        cheapest = Observation({"width": 0.0, "other": 0.5}, "RUNNING", None, curve)
+        return stopping([*history_of_good(), cheapest], 12)
+
+    assert stops(1 / 8) and stops(0.2) and stops(1 / 8, 1 / 4) and stops(0.2, 0.3) and stops(0.3, 0.9)
+    assert not stops(0.12) and not stops(1 / 8, 0.2) and not stops(1 / 4, 0.49) and not stops(1 / 2, 3 / 4)
+
+
+def test_a_trial_in_the_lower_half_of_its_stratum_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight of hardly different cost, the cheapest one running: four better ones are too many, three are not."""
+    monkeypatch.setattr(stopping, "_without_trend", lambda values, costs: values)
+
+    def stops(end: float, number: int) -> bool:
+        others = [observation(0.5, 1.0 + index) for index in range(1, number)]
+        mine = observation(0.499, end, up_to=1 / 8)
+        verdict = EarlyStopping(problem())
+        return verdict._loses_its_rung([*others, mine], number - 1, np.array([end, mine.curve[0][1][1]]))
+
+    assert stops(5.5, 8) and not stops(4.5, 8)
+    assert stops(5.5, 7) and not stops(4.5, 7)
+    assert stops(3.5, 4) and not stops(2.5, 4)
+    assert not stops(9.0, 3)
+
+
+def test_strata_are_quarters_of_the_cost_range_and_small_ones_join_a_neighbour() -> None:
+    def around(costs: list[float], mine: int) -> list[int]:
+        return sorted(stopping._stratum(np.array(costs), mine).tolist())
+
+    four = [0.0, 0.5, 0.9, 0.99, 1.0, 1.1, 1.5, 1.9, 2.0, 2.2, 2.5, 2.9, 3.0, 3.3, 3.6, 4.0]
+    assert [around(four, mine) for mine in (0, 4, 8, 15)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10, 11],
+        [12, 13, 14, 15],
+    ]
+    few = [0.0, 0.1, 0.2, 0.3, 0.4, 1.1, 2.0, 2.1, 2.2, 2.3, 3.2, 3.3, 3.4, 4.0]
+    assert around(few, 5) == around(few, 6) == [5, 6, 7, 8, 9]
+    assert around(few, 0) == [0, 1, 2, 3, 4] and around(few, 13) == [10, 11, 12, 13]
+    assert around([0.0, 1.0, 2.0], 1) == [0, 1, 2] and around([1.0] * 5, 2) == [0, 1, 2, 3, 4]
+
+
+def test_the_trend_is_the_median_slope_of_all_pairs_of_other_cost() -> None:
+    rng = np.random.default_rng(0)
+    costs = np.array([1.0, 1.0, 2.0, 3.0, 5.0, 8.0])
+    values = 2 - 3 * costs + rng.normal(size=6) + np.array([0, 0, 0, 0, 0, 90])
+    slopes = [
+        (values[j] - values[i]) / (costs[j] - costs[i])
+        for i in range(6)
+        for j in range(i)
+        if costs[i] != costs[j]
+    ]
+    assert len(slopes) == 14
+    np.testing.assert_allclose(stopping._without_trend(values, costs), values - np.median(slopes) * costs)
+    np.testing.assert_array_equal(stopping._without_trend(values, np.ones(6)), values)
+
+
+def test_a_trial_buys_something_where_it_beats_a_cheaper_one_and_no_other_as_cheap_is_as_good() -> None:
+    def buys(mine: float, cost: float, *others: tuple[float, float]) -> bool:
+        points = np.array([[mine], *([value] for value, _ in others)])
+        return stopping._buys_something(points, np.array([cost, *(other for _, other in others)]), 0)
+
+    assert buys(1.0, 2.0, (1.5, 1.0))
+    assert not buys(1.0, 2.0, (1.0, 1.0)) and not buys(1.0, 2.0, (0.5, 1.0))
+    assert not buys(1.0, 2.0, (1.5, 1.0), (0.9, 2.0)) and buys(1.0, 2.0, (1.5, 1.0), (1.1, 2.0))
+    assert not buys(1.0, 2.0, (1.5, 2.0)) and not buys(1.0, 2.0, (0.1, 3.0)), "nothing is cheaper"
+    assert buys(1.0, 2.0, (1.5, 1.0), (0.1, 3.0))
+    points, costs = np.array([[1.0, 1.0], [0.9, 1.1], [1.0, 1.1]]), np.array([2.0, 1.0, 1.0])
+    assert stopping._buys_something(points, costs, 0)
+    assert not stopping._buys_something(np.array([[1.0, 1.0], [0.9, 0.9]]), np.array([2.0, 1.0]), 0)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_better_layers_are_those_of_non_dominated_sorting(columns: int) -> None:
+    points = np.random.default_rng(columns).integers(0, 5, (25, columns)).astype(float)
+    if columns == 1:
+        layers = np.searchsorted(np.unique(points), points[:, 0])
+    else:
+        layers = ranks(points, ("min",) * columns)
+    for index, point in enumerate(points):
+        assert stopping._num_in_better_layers(points, point) == (layers < layers[index]).sum()
+
+
+def test_an_end_is_predicted_by_least_squares_with_its_standard_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Student's t around the line: s^2 (1 + x' (X'X)^-1 x), intercept in X, n - 3 degrees of freedom."""
+    monkeypatch.setattr(stopping, "_SHRINKAGE", 1e-12)
+    rng = np.random.default_rng(0)
+    here, point = rng.normal(3, 2, (9, 2)), np.array([4.0, 2.0])
+    end = here @ np.array([[0.6, -0.2], [0.1, 0.9]]) + [1.0, -2.0] + 0.3 * rng.normal(size=(9, 2))
+    design, mine = np.hstack([np.ones((9, 1)), here]), np.array([1.0, *point])
+    coefficients = np.linalg.lstsq(design, end, rcond=None)[0]
+    squares = ((end - design @ coefficients) ** 2).sum(axis=0) / 6
+    deviation = np.sqrt(squares * (1 + mine @ np.linalg.inv(design.T @ design) @ mine))
+    found = stopping._predicted(point, here, end)
+    assert found.freedom == 6
+    np.testing.assert_allclose(found.mean, mine @ coefficients, rtol=1e-6)
+    np.testing.assert_allclose(found.deviation, deviation, rtol=1e-6)
+    np.testing.assert_allclose(found.best(0.05), found.mean + t.ppf(0.05, 6) * deviation, rtol=1e-6)
+
+
+def test_a_trial_between_the_rungs_is_given_a_smaller_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def best(self: stopping._Prediction, chance: float) -> np.ndarray:
+        asked.append(chance)
+        return self.mean - 100
+
+    monkeypatch.setattr(stopping._Prediction, "best", best)
+    for share in (1 / 8, 3 / 4):
+        EarlyStopping(problem())([*history_of_good(), observation(0.5, 2.0, up_to=share)], 12)
+    assert asked == [0.01, 0.05, 0.01]
+
+
+def test_the_end_of_an_objective_that_is_to_be_high_is_expected_as_high() -> None:
+    def one(end: float, up_to: float = 1.0) -> Observation:
+        curve = [(share, [end * share, 100.0]) for share in SHARES if share <= up_to]
+        done = up_to == 1
+        return Observation(
+            {"width": 0.5}, "COMPLETE" if done else "PRUNED", [end, 100.0] if done else None, curve
+        )
+
+    space, history = problem(MIOU, MACS).space, [one(0.1 * index) for index in range(1, 9)]
+    assert expected_end(space, history, one(0.65, up_to=1 / 2)) == pytest.approx([0.65, 100.0], rel=1e-3)
+    early = one(0.65, up_to=1 / 2)
+    assert expected_end(space, history, early, share=1 / 4) == pytest.approx([0.65, 100.0], rel=1e-3)
+    assert expected_end(space, history, early, share=3 / 4) is None
+
+
+def test_an_evaluation_at_a_share_is_the_first_from_there_on() -> None:
+    running = Observation({}, "RUNNING", None, [(0.25, [1.0]), (0.5, [2.0])])
+    at = [stopping._at(running, share) for share in (0.2, 0.25, 0.26, 0.5, 0.51)]
+    assert at == [[1.0], [1.0], [2.0], [2.0], None]
+    ended = running._replace(values=[3.0])
+    assert stopping._at(ended, 0.51) == [3.0] and stopping._at(ended._replace(curve=()), 0.51) is None

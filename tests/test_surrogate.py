@@ -3,6 +3,8 @@
 import functools
 import itertools
 import math
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from scipy.integrate import quad
 from scipy.stats import lognorm, multivariate_normal, norm
 
 from raydistill.records.pareto import hypervolume
-from raydistill.search import surrogate
+from raydistill.search import acquisition, surrogate
 from raydistill.search.acquisition import expected_below, hypervolume_improvement
 from raydistill.search.surrogate import GaussianProcess, Inputs
 
@@ -108,6 +110,132 @@ def test_inputs_without_numbers_or_without_categories() -> None:
         points = inputs(8, numbers, categories)
         mean, _ = GaussianProcess(points, np.arange(8.0)).predict(points)
         assert np.isfinite(mean).all()
+
+
+Made = Callable[..., Inputs]
+
+
+def with_sources(count: int, seed: int) -> Inputs:
+    """Two numbers, a category, and two sources beside this sweep's own observations."""
+    points, source = inputs(count, seed=seed), np.random.default_rng(seed + 9).integers(3, size=count)
+    flags = (source[:, None] == [1, 2]).astype(np.int64)
+    return Inputs(points.numbers, np.hstack([points.categories, flags]), 2)
+
+
+def covariance(a: Inputs, b: Inputs, theta: np.ndarray, i: int, j: int) -> float:
+    """Matern 5/2 times exp(-weights of what differs), and 1 more where both are of one source."""
+    p = a.numbers.shape[1]
+    r = math.sqrt(sum(((x - y) / math.exp(s)) ** 2 for x, y, s in zip(a.numbers[i], b.numbers[j], theta[:p])))
+    differ = [u != v for u, v in zip(a.categories[i], b.categories[j])]
+    apart = sum(math.exp(weight) for weight, is_other in zip(theta[p:-1], differ) if is_other)
+    same_source = a.num_sources > 0 and not any(differ[-a.num_sources :])
+    return (1 + 5**0.5 * r + 5 / 3 * r**2) * math.exp(-(5**0.5) * r - apart) + float(same_source)
+
+
+def matrix(a: Inputs, b: Inputs, theta: np.ndarray) -> np.ndarray:
+    return np.array(
+        [[covariance(a, b, theta, i, j) for j in range(len(b.numbers))] for i in range(len(a.numbers))]
+    )
+
+
+@pytest.mark.parametrize("made", [inputs, with_sources])
+def test_the_kernel_is_matern_five_halves_times_what_categories_take_away(made: Made) -> None:
+    left, right = made(7, seed=0), made(5, seed=1)
+    theta = np.random.default_rng(2).normal(size=left.numbers.shape[1] + left.categories.shape[1] + 1)
+    np.testing.assert_allclose(surrogate._kernel(left, right, theta), matrix(left, right, theta), rtol=1e-10)
+
+
+@pytest.mark.parametrize("made", [inputs, with_sources])
+def test_what_runs_is_conditioned_on_as_if_it_had_its_predicted_mean(made: Made) -> None:
+    """Mean as without it; deviation from the joint normal of all, with noise on what is observed."""
+    known, running, asked = made(12, seed=0), made(3, seed=1), made(6, seed=2)
+    values = values_at(known)
+    process = GaussianProcess(known, values)
+    noise = math.exp(process.theta[-1]) + 1e-8
+    for given, got in (
+        (known, process.predict(asked)),
+        (known + running, process.predict_given(asked, running)),
+    ):
+        k = matrix(given, given, process.theta) + noise * np.eye(len(given.numbers))
+        cross, own = matrix(given, asked, process.theta), np.diag(matrix(asked, asked, process.theta))
+        variance = process.variance * values.var() * (own - np.diag(cross.T @ np.linalg.solve(k, cross)))
+        np.testing.assert_allclose(got[1], np.sqrt(variance), rtol=1e-5)
+        np.testing.assert_array_equal(got[0], process.predict(asked)[0])
+
+
+def test_the_variance_is_that_of_the_residual_and_of_two_observations_of_variance_one() -> None:
+    known = inputs(12)
+    values = values_at(known)
+    process = GaussianProcess(known, values)
+    k = matrix(known, known, process.theta) + (math.exp(process.theta[-1]) + 1e-8) * np.eye(12)
+    standard, ones = (values - values.mean()) / values.std(), np.ones(12)
+    level = ones @ np.linalg.solve(k, standard) / (ones @ np.linalg.solve(k, ones))
+    residual = standard - level
+    assert process.mean == pytest.approx(level, rel=1e-6)
+    assert process.variance == pytest.approx((residual @ np.linalg.solve(k, residual) + 2) / 14, rel=1e-6)
+
+
+def fitting(points: Inputs, values: np.ndarray, monkeypatch: pytest.MonkeyPatch, best: int = 0) -> dict:
+    """What is minimised and from where; the start number `best` is said to end lowest, where it begins."""
+    seen: dict = {"starts": []}
+
+    def run(loss, start, **given):  # type: ignore[no-untyped-def]
+        seen["loss"], seen["bounds"] = loss, given["bounds"]
+        seen["starts"].append(start)
+        return SimpleNamespace(x=start, fun=float(len(seen["starts"]) - 1 != best))
+
+    monkeypatch.setattr(surrogate, "minimize", run)
+    seen["process"] = GaussianProcess(points, values)
+    return seen
+
+
+def test_the_fit_maximises_the_posterior_of_lengths_weights_and_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Priors of logarithms: lengths around sqrt 2 + log(D) / 2, weights around -log(D) / 2, noise around log .01.
+
+    Lengths share all but a variance of 1 of their variance of 3, weights of their variance of 1.5^2.
+    """
+    points, values = inputs(9, 3, 2), np.random.default_rng(0).normal(size=9)
+    loss = fitting(points, values, monkeypatch)["loss"]
+    standard, half = (values - values.mean()) / values.std(), 0.5 * math.log(5)
+    middle = np.array([2**0.5 + half] * 3 + [-half] * 2 + [math.log(0.01)])
+    spread = np.zeros((6, 6))
+    spread[:3, :3], spread[3:5, 3:5], spread[5, 5] = np.full((3, 3), 2.0), np.full((2, 2), 1.25), 1.5**2
+    spread[range(5), range(5)] += 1.0
+    for seed in range(3):
+        theta = middle + np.random.default_rng(seed).normal(size=6)
+        k = matrix(points, points, theta) + (math.exp(theta[-1]) + 1e-8) * np.eye(9)
+        ones = np.ones(9)
+        residual = standard - ones @ np.linalg.solve(k, standard) / (ones @ np.linalg.solve(k, ones))
+        variance = (residual @ np.linalg.solve(k, residual) + 2) / 11
+        expected = 0.5 * 11 * math.log(variance) + 0.5 * np.linalg.slogdet(k)[1]
+        expected += 0.5 * (theta - middle) @ np.linalg.solve(spread, theta - middle)
+        assert loss(theta)[0] == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("best", [0, 1])
+def test_the_fit_starts_at_the_middle_of_the_prior_and_at_short_lengths_and_keeps_the_better_end(
+    best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = fitting(inputs(9, 3, 2), np.arange(9.0), monkeypatch, best)
+    half = 0.5 * math.log(5)
+    np.testing.assert_allclose(seen["starts"][0], [2**0.5 + half] * 3 + [-half] * 2 + [math.log(0.01)])
+    np.testing.assert_allclose(seen["starts"][1], [math.log(0.5)] * 3 + [-0.5] * 2 + [math.log(0.01)])
+    assert len(seen["starts"]) == 2 and seen["process"].theta is seen["starts"][best]
+    assert seen["bounds"] == [(-4.0, 6.0)] * 3 + [(-8.0, 3.0)] * 2 + [(-14.0, 1.0)]
+
+
+def test_of_many_observations_evenly_spread_ones_are_fitted_to_and_those_from_elsewhere_last() -> None:
+    def chosen(own: int, elsewhere: int) -> list[int]:
+        flags = np.array([[1]] * elsewhere + [[0]] * own)
+        return surrogate._to_fit(Inputs(np.zeros((len(flags), 1)), flags, 1)).tolist()
+
+    assert chosen(4, 3) == [3, 4, 5, 6, 0, 1, 2]
+    assert chosen(150, 3) == list(range(3, 153)) and chosen(149, 3)[-1] == 0 and len(chosen(149, 3)) == 150
+    assert chosen(299, 0) == np.arange(0, 299, 2).tolist()
+    many = chosen(100, 99)
+    assert many[:100] == list(range(99, 199)) and many[100:] == np.linspace(0, 98, 50).round().tolist()
 
 
 # ---- expected improvement -------------------------------------------------------------------------------------------
@@ -227,6 +355,57 @@ def test_four_objectives_are_integrated_by_sampling() -> None:
     expected, error = sampled_gain(front, mean, deviation, 2000)
     got = hypervolume_improvement(front, np.ones(4), mean[None], deviation[None])[0]
     assert got == pytest.approx(expected, rel=0.1) and error < 0.03 * expected
+
+
+def product_of(levels: np.ndarray, mean: np.ndarray, deviation: np.ndarray, logs: list[bool]) -> float:
+    """Of E max(level - y, 0) over the objectives."""
+    return math.prod(
+        float(expected_below(levels[[axis]], mean[[axis]], deviation[[axis]], logs[axis])[0, 0])
+        for axis in range(len(levels))
+    )
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize("spreads", [(0.3, 0.2, 0.5, 0.4), (0.0, 0.3, 0.0, 0.6), (0.05, 0.0, 0.0, 0.0)])
+def test_four_objectives_over_one_point_are_the_difference_of_two_products(
+    is_log: bool, spreads: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """y adds what it dominates below the reference r, less what p does: prod E(r) - prod (E(r) - E(p))."""
+    monkeypatch.setattr(acquisition, "_SOBOL_POINTS", 2**16)
+    logs, reference = [is_log, False, is_log, False], np.array([1.0, 2.0, 1.5, 1.0])
+    point, deviation = np.array([0.6, 1.2, 0.9, 0.8]), np.array(spreads)
+    middle = np.array([[0.5, 1.0, 0.7, 0.4], [0.7, 1.5, 0.4, 0.6]])
+    mean = np.where(logs, np.log(middle), middle)
+    got = hypervolume_improvement(point[None], reference, mean, np.stack([deviation] * 2), logs)
+    empty = hypervolume_improvement(np.empty((0, 4)), reference, mean, np.stack([deviation] * 2), logs)
+    for each, value, whole in zip(mean, got, empty):
+        all_of_it = product_of(reference, each, deviation, logs)
+        above = [
+            product_of(reference[[axis]], each[[axis]], deviation[[axis]], [logs[axis]])
+            - product_of(point[[axis]], each[[axis]], deviation[[axis]], [logs[axis]])
+            for axis in range(4)
+        ]
+        assert whole == pytest.approx(all_of_it, rel=0.01)
+        assert value == pytest.approx(all_of_it - math.prod(above), rel=0.01)
+
+
+def test_four_objectives_beyond_the_reference_add_nothing() -> None:
+    for wrong in range(4):
+        mean = np.full((1, 4), 0.5)
+        mean[0, wrong] = 1.5
+        assert hypervolume_improvement(np.empty((0, 4)), np.ones(4), mean, np.zeros((1, 4)))[0] == 0
+
+
+def test_many_candidates_are_scored_as_each_alone() -> None:
+    """Also where the integral is sampled in parts of 64; a box around all of them is another sample."""
+    rng = np.random.default_rng(0)
+    mean, deviation = rng.random((150, 4)), 0.1 + 0.1 * rng.random((150, 4))
+    mean[0], deviation[0] = 0.0, 0.3  # the lowest of all, so that each pair has the same box
+    front = np.full((1, 4), 0.7)
+    together = hypervolume_improvement(front, np.ones(4), mean, deviation)
+    for index in (1, 63, 64, 149):
+        pair = hypervolume_improvement(front, np.ones(4), mean[[0, index]], deviation[[0, index]])
+        assert together[index] == pytest.approx(pair[1], rel=1e-9)
 
 
 def test_the_volume_that_known_points_add_is_exact_and_dominated_ones_add_nothing() -> None:

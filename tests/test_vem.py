@@ -11,13 +11,14 @@ from torch import Tensor, nn
 
 from raydistill.config.architectures import EnergyNetwork
 from raydistill.config.terms import MutualInformation
-from raydistill.method.langevin import langevin, temperature
+from raydistill.method.langevin import Chains, langevin, temperature
 from raydistill.method.vem import (
     alignment,
     displacement,
     draw_negatives,
     ebm_loss,
     energy_gap,
+    is_within,
     pair_energies,
     student_mi_loss,
 )
@@ -128,6 +129,34 @@ def test_the_sampler_leaves_its_start_alone_and_returns_no_graph() -> None:
     assert not chains.samples.requires_grad and not chains.gradient.requires_grad
 
 
+@pytest.mark.parametrize("num_steps", [0, 1, 3])
+def test_a_start_with_a_graph_is_cut_off_and_a_start_without_one_gets_none(num_steps: int) -> None:
+    def run(start: Tensor) -> Chains:
+        options = {"num_steps": num_steps, "step_size": 0.1, "noise_std": 0.0, "normal": noise(0, 2, 3)}
+        return langevin(lambda t: t.square().sum(1), start, **options)
+
+    start = torch.ones(2, 3)
+    for given in (start, 2 * torch.ones(2, 3, requires_grad=True)):
+        chains = run(given)
+        assert not chains.samples.requires_grad and not chains.gradient.requires_grad
+    assert not start.requires_grad and torch.equal(start, torch.ones(2, 3))
+    assert num_steps or not chains.gradient.any()
+
+
+def test_the_noise_of_a_step_is_added_after_it_times_its_deviation() -> None:
+    draws = torch.randn(2, 4, 3)
+    left = iter(draws)
+    chains = langevin(
+        lambda t: t.sum(1),
+        torch.zeros(4, 3),
+        num_steps=2,
+        step_size=0.25,
+        noise_std=0.5,
+        normal=lambda: next(left),
+    )
+    torch.testing.assert_close(chains.samples, -2 * 0.25 + 0.5 * draws.sum(0))
+
+
 def test_small_steps_without_noise_descend_the_energy_network(
     pictures: tuple[Tensor, Tensor, Tensor],
 ) -> None:
@@ -155,6 +184,22 @@ def test_the_energies_of_pairs_are_those_of_two_forwards(pictures: tuple[Tensor,
     positive, negative = pair_energies(energy, t, negatives, s)
     torch.testing.assert_close(positive, energy(t, s), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(negative, energy(negatives, s), rtol=1e-5, atol=1e-6)
+
+
+def test_no_gradient_of_the_energies_reaches_the_pictures_that_the_student_did_not_make(
+    pictures: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    t, s, negatives = (picture.requires_grad_(True) for picture in pictures)
+    total = sum(part.sum() for part in pair_energies(small_energy(), t, negatives, s))
+    to_t, to_negatives, to_s = torch.autograd.grad(total, (t, negatives, s), allow_unused=True)
+    assert to_t is None and to_negatives is None and float(to_s.norm()) > 0
+
+
+def test_energies_are_within_up_to_the_limit_on_both_sides() -> None:
+    for value, expected in ((1e4, True), (-1e4, True), (1.0001e4, False), (-1.0001e4, False)):
+        assert bool(is_within(torch.tensor([0.0, value]))) is expected
+    for value in (math.nan, math.inf, -math.inf):
+        assert not is_within(torch.tensor([value, 0.0]))
 
 
 LOG_2 = torch.full((7, 1), math.log(2.0), dtype=torch.float64)
@@ -188,6 +233,18 @@ def test_the_students_gradient_flows_through_s_alone_and_leaves_nothing_in_the_e
     assert all(float(gradient.norm()) > 0 for gradient in gradients)
     assert all(parameter.grad is None for parameter in energy.parameters())
     assert torch.autograd.grad(term, (t, negatives), allow_unused=True) == (None, None)
+
+
+def test_the_students_gradient_is_that_of_the_gap_and_not_a_share_of_it(
+    pictures: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    energy, (t, s, negatives) = small_energy(), pictures
+    s = s.requires_grad_(True)
+    gap = energy(t, s).mean() - energy(negatives, s).mean()
+    (expected,) = torch.autograd.grad(gap, s)
+    (found,) = torch.autograd.grad(student_mi_loss(energy, t, negatives, s), s)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
+    assert float(expected.abs().max()) > 1e-6
 
 
 def test_the_students_term_is_the_gap_without_the_l2_term_and_moves_no_power_iteration(
@@ -258,6 +315,26 @@ def test_the_displacement_is_measured_in_distances_between_student_and_teacher(
 ) -> None:
     t, s, _ = pictures
     assert float(displacement(s + share * (t - s), s, t)) == pytest.approx(share, rel=1e-5, abs=1e-7)
+
+
+def test_the_displacement_of_a_student_that_equals_its_teacher_is_a_number(
+    pictures: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    t, s, _ = pictures
+    t[0] = s[0]
+    assert displacement(s, s, t).item() == 0
+    assert float(displacement(t, s, t)) == pytest.approx(0.75, rel=1e-5)
+
+
+def test_the_alignment_is_a_mean_over_the_pictures_and_keeps_the_graph() -> None:
+    """Gradients along t - s, against it and at 60 degrees to it: cosines -1, 1 and -1/2."""
+    s = torch.zeros(3, 2, requires_grad=True)
+    t = torch.tensor([[3.0, 0.0], [3.0, 0.0], [3.0, 0.0]])
+    pull = torch.tensor([[2.0, 0.0], [-5.0, 0.0], [0.5, 0.75**0.5]])
+    term = (s * pull).sum()
+    assert float(alignment(term, s, t)) == pytest.approx((-1 + 1 - 0.5) / 3, abs=1e-6)
+    assert not alignment(term, s, t).requires_grad
+    term.backward()
 
 
 def test_frozen_weights_give_the_energies_and_gradients_of_the_plain_forward(

@@ -205,7 +205,8 @@ def ssim(real: Tensor, fake: Tensor) -> Tensor:
     """SSIM of each pair of uint8 pictures (B, 3, H, W) with H and W >= `SMALLEST_SSIM`:
     float64 (B,), in [-1, 1].
 
-    Source: Wang et al. 2004, with their Gaussian window of deviation 1.5 pixels.
+    Source: Wang et al. 2004, with their Gaussian window of deviation 1.5 pixels. What differs: borders are
+    mirrored, so that there is a window around every pixel.
     """
     # torchmetrics loads matplotlib, too, which takes seconds: only the processes that score pairs pay for it.
     from torchmetrics.functional.image import structural_similarity_index_measure as measure

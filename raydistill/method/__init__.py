@@ -1,3 +1,3 @@
 """The method of the paper: the energy-based bound on mutual information and its sampler, with VID,
-GAN losses and SSIM.
+GAN losses and penalties, and SSIM.
 """

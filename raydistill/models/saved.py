@@ -62,7 +62,7 @@ def stored(folder: Path, *, kind: str | None = None) -> Stored:
     meta = _read_meta(folder)
     if kind is not None and (its_kind := renamed.kind_now(meta["kind"])) != kind:
         raise CheckpointError(
-            f"{folder}: this network is {_with_article(its_kind)}, needed is {_with_article(kind)}; "
+            f"{folder}: this network is {_with_article(str(its_kind))}, needed is {_with_article(kind)}; "
             "give the folder of one"
         )
     return Stored(path=str(folder), digest=digest(meta))

@@ -27,6 +27,7 @@ from raydistill.method.adversarial import (
     logistic_discriminator,
     logistic_generator,
 )
+from raydistill.method.penalties import cycle_loss, identity_loss
 from raydistill.planning.meta_networks import META
 
 
@@ -112,10 +113,10 @@ def _cyclegan(
     back, of_targets, of_inputs = critics
     of_targets.requires_grad_(False), of_inputs.requires_grad_(False)
     fake_b, fake_a = forth(a), back(b)
-    cycle = F.l1_loss(back(fake_b), a) + F.l1_loss(forth(fake_a), b)
+    cycle = cycle_loss(forth, back, a, b, fake_a, fake_b)
     loss = cycle + least_squares_generator(of_targets(fake_b)) + least_squares_generator(of_inputs(fake_a))
     if training.identity_weight:
-        loss = loss + F.l1_loss(forth(b), b) + F.l1_loss(back(a), a)
+        loss = loss + identity_loss(forth, back, a, b)
     loss.backward()
     del loss, cycle
     for critic, fake in ((of_targets, fake_b), (of_inputs, fake_a)):

@@ -5,13 +5,13 @@ together, then the discriminators, which see pictures of a pool. Source: Zhu et 
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raydistill.config.experiment import Job
 from raydistill.config.training import CycleganTraining
 from raydistill.distributed import gather_rows
 from raydistill.method.adversarial import least_squares_discriminator, least_squares_generator
+from raydistill.method.penalties import cycle_loss, identity_loss
 from raydistill.models import networks
 from raydistill.seeds import numpy_stream
 from raydistill.training.recipes.parts import Recipe, Setup, Step, generator_recipe, phase, start_of
@@ -79,15 +79,13 @@ def build(job: Job, setup: Setup) -> Recipe:
         a, b, fake_b = step.batch.inputs, step.batch.target, step.output
         fake_a = back(b)
         step.shared_tensors["fake_a"] = fake_a.detach()
-        cycle = F.l1_loss(back(fake_b), a) + F.l1_loss(forth(fake_a), b)
+        cycle = cycle_loss(forth, back, a, b, fake_a, fake_b)
         gan = least_squares_generator(of_targets(fake_b)) + least_squares_generator(of_inputs(fake_a))
         loss, numbers = gan + training.cycle_weight * cycle, {"train/gan_loss": gan, "train/cycle": cycle}
         if training.identity_weight:
-            identity = F.l1_loss(forth(b), b) + F.l1_loss(back(a), a)
-            loss, numbers = (
-                loss + training.cycle_weight * training.identity_weight * identity,
-                numbers | {"train/identity": identity},
-            )
+            identity = identity_loss(forth, back, a, b)
+            loss = loss + training.cycle_weight * training.identity_weight * identity
+            numbers["train/identity"] = identity
         return loss, numbers
 
     def discriminator_loss(step: Step) -> tuple[Tensor, Numbers]:

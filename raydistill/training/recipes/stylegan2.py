@@ -15,6 +15,7 @@ from raydistill.config.experiment import Job
 from raydistill.config.training import Stylegan2Training
 from raydistill.distributed import total
 from raydistill.method.adversarial import logistic_discriminator, logistic_generator
+from raydistill.method.penalties import path_length_penalty, path_lengths, r1_penalty
 from raydistill.models import networks
 from raydistill.models.inputs import latents
 from raydistill.models.stylegan2 import Generator
@@ -103,10 +104,7 @@ def build(job: Job, setup: Setup) -> Recipe:
         return loss, {"train/discriminator_loss": loss, "train/discriminator_gap": real.mean() - fake.mean()}
 
     def r1_loss(step: Step) -> tuple[Tensor, Numbers]:
-        """r1_weight / 2 * mean |grad D(real)|^2 (Mescheder et al. 2018)."""
-        real = step.batch.target.detach().requires_grad_(True)
-        (gradient,) = torch.autograd.grad(discriminator(real).sum(), real, create_graph=True)
-        penalty = gradient.square().sum((1, 2, 3)).mean()
+        penalty = r1_penalty(discriminator, step.batch.target)
         return training.r1_weight / 2 * training.r1_every * penalty, {"train/r1": penalty}
 
     def generator_loss(step: Step) -> tuple[Tensor, Numbers]:
@@ -114,24 +112,16 @@ def build(job: Job, setup: Setup) -> Recipe:
         return loss, {"train/gan_loss": loss}
 
     def path_loss(step: Step) -> tuple[Tensor, Numbers]:
-        """mean (|J^T y| - a)^2, y ~ N(0, I) / root of the pixels, a the moving mean of |J^T y|; on latents of its own."""
-        styles = draw.mixed(
-            latents(seed, "path", step.positions, training.generator.style, device), step, "path"
-        )
+        """On latents of its own."""
+        z = latents(seed, "path", step.positions, training.generator.style, device)
+        styles = draw.mixed(z, step, "path")
         pictures = draw.pictures(styles, step, "path")
-        numbers = pictures[0].numel()
-        y = (
-            latents(seed, "path direction", step.positions, numbers, device).view_as(pictures)
-            / (pictures.shape[2] * pictures.shape[3]) ** 0.5
-        )
-        (gradient,) = torch.autograd.grad((pictures * y).sum(), styles, create_graph=True)
-        lengths = gradient.square().sum(2).mean(1).sqrt()
+        normal = latents(seed, "path direction", step.positions, pictures[0].numel(), device)
+        lengths = path_lengths(pictures, styles, normal.view_as(pictures))
         path_mean.value.lerp_(total(lengths.detach().mean(), workers) / workers.number, _PATH_SHARE)
-        penalty = (lengths - path_mean.value).square().mean()
-        return training.path_weight * training.path_every * penalty, {
-            "train/path_length": lengths.mean(),
-            "train/path_penalty": penalty,
-        }
+        penalty = path_length_penalty(lengths, path_mean.value)
+        numbers = {"train/path_length": lengths.mean(), "train/path_penalty": penalty}
+        return training.path_weight * training.path_every * penalty, numbers
 
     phases = [
         phase(

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from raydistill.data import DataInfo
+from raydistill.data.augment import SampleIndex
 from raydistill.distributed import Workers
 from raydistill.method.vem import Negatives
-from raydistill.data.augment import SampleIndex
 
 Numbers = dict[str, Tensor]
 """Scalars to log, by name."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from raydistill.config.terms import MutualInformation
+from raydistill.data.augment import SampleIndex
 from raydistill.distributed import gather_rows, normal_stream, total
 from raydistill.errors import ConfigError, DivergenceError
 from raydistill.method.langevin import temperature
@@ -22,7 +23,6 @@ from raydistill.method.vem import (
 )
 from raydistill.models import networks
 from raydistill.models.energy import num_blocks
-from raydistill.data.augment import SampleIndex
 from raydistill.seeds import numpy_stream
 from raydistill.training.terms.parts import MiTerm, Numbers, Pairs, TermSetup, num_inputs
 

@@ -1,0 +1,208 @@
+"""The loop's parts on networks of a few numbers: steps, averages, reports, workers' shares."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from raydistill.config.base import Optimizer
+from raydistill.config.training import Training
+from raydistill.data import Batch
+from raydistill.distributed import Workers, average_gradients, gradient_norm, mean_numbers, normal_stream
+from raydistill.errors import DivergenceError
+from raydistill.seeds import torch_stream
+from raydistill.training import loop
+from raydistill.training.recipes import Phase, Recipe, Step
+
+ALONE = Workers(0, 1)
+
+
+def training(**values: Any) -> Training:
+    given = {"recipe": "r", "budget_nimg": 100, "report_every_nimg": 10, "batch_size": 4}
+    optimizer = Optimizer(learning_rate=0.1, betas=(0.0, 0.9))
+    return Training(**({**given, "optimizer": optimizer} | values))
+
+
+# ---- numbers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decay_start", [0.0, 0.25, 0.5, 0.999])
+def test_the_learning_rate_falls_along_a_line_from_the_start_of_its_decay(decay_start: float) -> None:
+    config = Optimizer(learning_rate=3.0, betas=(0.0, 0.9), decay_start=decay_start)
+    for nimg in range(0, 1001, 50):
+        share = nimg / 1000
+        expected = 3.0 if share <= decay_start else 3.0 * (1 - share) / (1 - decay_start)
+        assert loop.learning_rate(config, nimg, 1000) == pytest.approx(expected, abs=1e-12)
+    constant = config.model_copy(update={"decay_start": 1.0})
+    assert [loop.learning_rate(constant, nimg, 1000) for nimg in (0, 999, 1000)] == [3.0] * 3
+
+
+def test_an_average_moves_by_a_share_and_takes_buffers_as_they_are() -> None:
+    average, network = (nn.BatchNorm1d(2) for _ in range(2))
+    for module, value in ((average, 1.0), (network, 5.0)):
+        for tensor in (module.weight.data, module.bias.data, module.running_mean, module.running_var):
+            tensor.fill_(value)
+    network.num_batches_tracked += 7
+    loop.move_average(average, network, 0.75)
+    assert average.weight.tolist() == [2.0, 2.0] and average.bias.tolist() == [2.0, 2.0]
+    assert average.running_mean.tolist() == [5.0, 5.0] and int(average.num_batches_tracked) == 7
+    assert network.weight.tolist() == [5.0, 5.0]
+
+
+def test_a_report_is_due_where_a_multiple_was_passed_and_at_the_end() -> None:
+    """Batches of 4, a report every 10 images: after 12, 20, 32, 40, ..., and after 100."""
+    given = training()
+    due = [nimg for nimg in range(4, 101, 4) if loop.is_report_due(nimg, given)]
+    assert due == [12, 20, 32, 40, 52, 60, 72, 80, 92, 100]
+    rare = training(report_every_nimg=1000)
+    assert [nimg for nimg in range(4, 109, 4) if loop.is_report_due(nimg, rare)] == [100, 104, 108]
+    often = training(report_every_nimg=1)
+    assert all(loop.is_report_due(nimg, often) for nimg in range(4, 101, 4))
+
+
+def test_logged_numbers_are_means_over_the_steps_that_had_them() -> None:
+    seen = [
+        {"a": torch.tensor(1.0)},
+        {"a": torch.tensor(2.0), "b": torch.tensor(8.0)},
+        {"a": torch.tensor(6.0)},
+    ]
+    assert loop.mean_of(seen, ALONE) == {"a": 3.0, "b": 8.0}
+
+
+# ---- parts of a minibatch ----------------------------------------------------------------------------------
+
+
+def step_of(count: int, nimg: int = 20, offset: int = 0) -> Step:
+    x = torch.arange(float(count))[:, None]
+    labels = torch.arange(count)
+    return Step(
+        Batch(x, 2 * x, labels, None), np.arange(count) + 100, np.arange(count) % 2 == 0, nimg, offset
+    )
+
+
+def test_a_minibatch_is_cut_into_parts_in_order() -> None:
+    step = step_of(7, offset=3)
+    assert step.positions.tolist() == list(range(23, 30))
+    for size in (None, 7, 8):
+        assert loop.microbatches(step, size) == [step]
+    parts = loop.microbatches(step, 3)
+    assert [len(part.indices) for part in parts] == [3, 3, 1]
+    assert [part.offset for part in parts] == [3, 6, 9] and {part.nimg for part in parts} == {20}
+    assert np.concatenate([part.positions for part in parts]).tolist() == step.positions.tolist()
+    assert np.concatenate([part.indices for part in parts]).tolist() == step.indices.tolist()
+    assert np.concatenate([part.flips for part in parts]).tolist() == step.flips.tolist()
+    assert torch.equal(torch.cat([part.batch.inputs for part in parts]), step.batch.inputs)
+    assert torch.equal(torch.cat([part.batch.labels for part in parts]), step.batch.labels)
+
+
+class Line(nn.Module):
+    """k x, and a count of its forwards."""
+
+    def __init__(self, k: float):
+        super().__init__()
+        self.k = nn.Parameter(torch.tensor(k))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += 1
+        return self.k * x
+
+
+def recipe_of(
+    loss: Callable[[Step, dict[str, nn.Module]], Any], learning_rate: float = 0.1, **changes: Any
+) -> Recipe:
+    """Networks `line` (3 x) and `other` (5 x); one phase of plain gradient descent that moves `line`."""
+    networks: dict[str, nn.Module] = {"line": Line(3.0), "other": Line(5.0)}
+    config = Optimizer(learning_rate=learning_rate, betas=(0.0, 0.9), decay_start=0.5)
+    optimizer = torch.optim.SGD(networks["line"].parameters(), lr=99.0)
+    phase = Phase("line", "line", config, optimizer, lambda step: loss(step, networks))._replace(**changes)
+
+    def forward(step: Step) -> None:
+        step.output = networks["line"](step.batch.inputs)
+
+    nothing: Any = None
+    return Recipe("generator", "line", nothing, networks, (phase,), forward, nothing, {}, nothing)
+
+
+def squares(step: Step, networks: dict[str, nn.Module]) -> Any:
+    loss = (step.output + networks["other"](step.batch.inputs)).square().mean()
+    return loss, {"train/loss": loss, "train/last": step.batch.inputs[-1].mean()}
+
+
+@pytest.mark.parametrize("size", [None, 1, 2, 3])
+def test_a_step_of_a_phase_descends_the_mean_over_the_batch_whatever_its_parts(size: int | None) -> None:
+    """mean (8 x)^2 over x = 0, 1, 2, 3 is 64 * 3.5, its derivative 16 * 3.5; the rate is .1 * .8 at 60 %."""
+    recipe, step = recipe_of(squares), step_of(4, nimg=60)
+    for network in recipe.networks.values():
+        network.k.grad = torch.tensor(1e9)
+    parts = loop.microbatches(step, size)
+    if size is None:
+        recipe.forward(step)
+    numbers = loop.advance(recipe.phases[0], recipe, parts, training(), ALONE)
+    line, other = recipe.networks["line"], recipe.networks["other"]
+    assert line.k.item() == pytest.approx(3.0 - 0.1 * 0.8 * 16 * 3.5) and other.k.item() == 5.0
+    assert other.k.grad == 1e9 and not other.k.requires_grad and line.k.requires_grad
+    assert numbers["train/loss"].item() == pytest.approx(64 * 3.5) and not numbers["train/loss"].requires_grad
+    lasts = {None: 3.0, 1: 1.5, 2: 2.0, 3: (2 * 3 + 3 * 1) / 4}
+    assert numbers["train/last"].item() == pytest.approx(lasts[size])
+    assert line.count == 1, "of several parts each starts from the same buffers"
+
+
+def test_networks_that_move_together_both_get_gradients() -> None:
+    recipe, step = recipe_of(squares, also=("other",)), step_of(4)
+    recipe.forward(step)
+    loop.advance(recipe.phases[0], recipe, [step], training(), ALONE)
+    assert recipe.networks["other"].k.grad.item() == pytest.approx(16 * 3.5)
+
+
+def test_a_gradient_that_is_not_finite_is_refused_before_the_step() -> None:
+    recipe, step = (
+        recipe_of(lambda step, networks: (step.output.mean() * float("inf"), {})),
+        step_of(4, nimg=24),
+    )
+    recipe.forward(step)
+    with pytest.raises(DivergenceError, match="phase line: the gradient is not finite at image 24"):
+        loop.advance(recipe.phases[0], recipe, [step], training(), ALONE)
+    assert recipe.networks["line"].k.item() == 3.0
+
+
+def test_a_phase_takes_part_in_every_so_many_th_minibatch() -> None:
+    recipe = recipe_of(squares, every=3)
+    took_part = [
+        bool(loop.take_step(recipe, step_of(4, nimg=nimg), training(), ALONE)) for nimg in range(0, 28, 4)
+    ]
+    assert took_part == [True, False, False, True, False, False, True]
+
+
+# ---- workers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 7])
+def test_the_workers_shares_follow_each_other_and_differ_by_one_at_most(number: int) -> None:
+    for total in (0, 1, 5, 6, 20, 21):
+        parts = [Workers(rank, number).slice(total) for rank in range(number)]
+        assert [index for part in parts for index in range(total)[part]] == list(range(total))
+        sizes = [part.stop - part.start for part in parts]
+        assert max(sizes) - min(sizes) <= 1 and min(sizes) >= 0
+    assert [Workers(rank, 2).is_main for rank in range(2)] == [True, False]
+
+
+def test_the_norm_of_all_gradients_leaves_out_those_that_are_absent() -> None:
+    a, b, c = (nn.Parameter(torch.zeros(2)) for _ in range(3))
+    a.grad, b.grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, -4.0])
+    assert gradient_norm([a, b, c]).item() == 5.0
+    average_gradients([a, b, c], ALONE)
+    assert a.grad.tolist() == [3.0, 0.0] and c.grad is None
+    assert mean_numbers({"x": torch.tensor(0.5), "y": torch.tensor(2)}, ALONE) == {"x": 0.5, "y": 2.0}
+
+
+def test_every_picture_draws_from_a_stream_of_its_own() -> None:
+    like = torch.empty(3, 2, 4)
+    draw = normal_stream(7, "purpose", 5, like)
+    streams = [torch_stream(7, "purpose", number) for number in (5, 6, 7)]
+    for _ in range(2):
+        expected = [torch.empty(2, 4).normal_(generator=stream) for stream in streams]
+        assert torch.equal(draw(), torch.stack(expected))

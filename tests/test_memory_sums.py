@@ -1,0 +1,207 @@
+"""How a prediction of memory is added up, by hand; what lives when is measured in `test_memory.py`."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+from test_recipes import EXPERIMENTS, SMALL, lengths
+
+from raydistill.config.architectures import SaganGenerator
+from raydistill.config.experiment import Experiment
+from raydistill.config.paths import with_values
+from raydistill.config.presets import sagan, shapes32
+from raydistill.data import DataInfo
+from raydistill.models import cost, networks
+from raydistill.planning import memory, rehearsal
+from raydistill.planning.memory import MemorySetup, _live, _Own, _Rest, _sum
+from raydistill.planning.rehearsal import Term
+
+INFO = DataInfo(
+    layout="shapes",
+    height=16,
+    width=16,
+    num_classes=8,
+    class_names=(),
+    palette=(),
+    ignore_index=None,
+    counts={"train": 24, "val": 100, "test": 8},
+    split_rule="",
+)
+PICTURE = 4 * 3 * 16 * 16
+"""Bytes of a float32 picture."""
+
+
+def tiny(**values: Any) -> Experiment:
+    given = {path.replace("__", "."): value for path, value in values.items()}
+    return with_values(with_values(shapes32(), TINY, where="test"), given, where="test")
+
+
+def setup_of(experiment: Experiment, info: DataInfo = INFO, num_workers: int = 1) -> MemorySetup:
+    return MemorySetup(experiment.evaluator.network, info, experiment.teacher.generator, num_workers)
+
+
+PLAIN = INFO.model_copy(update={"num_classes": None})
+"""Pictures whose inputs are pictures."""
+
+
+def small_enhance(**values: Any) -> Experiment:
+    """A student of few operations; `values` are paths below it."""
+    kind = tiny(student__generator__family="enhance", student__generator__num_blocks=1)
+    widths = {f"student.generator.widths.{name}": 4 for name in ("trunk", "hidden", "up")}
+    given = {f"student.{path.replace('__', '.')}": value for path, value in values.items()}
+    return with_values(with_values(kind, widths, where="test"), given, where="test")
+
+
+def test_the_worst_moment_is_the_largest_of_all_that_there_are() -> None:
+    """A minibatch of four moments, the forward ends at 10, the loss is there at 30; an evaluation of two."""
+    own = _Own(np.array([0, 10, 30, 20, 5, 7]), 4, 1, 2)
+    nothing = _Rest(0, 0, Term(), 0, 0)
+    assert _live(own, nothing) == 30
+    for term, expected in (
+        (Term(left=4), 34),
+        (Term(own=100), 110),
+        (Term(student=100), 130),
+        (Term(own=19), 30),
+    ):
+        assert _live(own, nothing._replace(term=term)) == expected
+    assert _live(own, nothing._replace(teacher=50)) == 50 == _live(own, nothing._replace(evaluator=50))
+    late = own._replace(numbers=np.array([0, 10, 30, 20, 5, 70]))
+    assert _live(late, nothing) == 70
+    assert _live(late, nothing._replace(term=Term(left=41))) == 71
+
+
+@pytest.mark.parametrize(("ema_nimg", "each"), [(0.0, 20), (8.0, 24)])
+def test_a_trained_parameter_takes_sixteen_bytes_and_four_for_each_copy(ema_nimg: float, each: int) -> None:
+    """Weight, gradient and two moments; the finished network, and the average where there is one."""
+    training = tiny(student__ema_nimg=ema_nimg).student
+    own, rest = _Own(np.array([0, 1000]), 1, 0, 0), _Rest(7, 500, Term(), 0, 0)
+    assert _sum(training, 100, own, rest) == 7 + each * 100 + int(1.6 * 1500)
+
+
+def test_a_student_without_a_term_has_its_evaluator_and_a_minibatch_beside_it() -> None:
+    """A minibatch is inputs of 8 class planes, targets and the teacher's pictures: 14 planes a picture."""
+    experiment = tiny(student__mi__weight=0.0)
+    rest = memory._rest(experiment.student, setup_of(experiment))
+    evaluator = cost.module_params(networks.evaluator(experiment.evaluator.network, INFO, 0))
+    assert rest.states == 4 * evaluator and rest.term == Term() and rest.teacher == 0
+    assert rest.batch == 4 * (8 + 3 + 3) * 16 * 16 * 4
+    predicted = memory.states_and_tensors(experiment.student, setup_of(experiment))
+    live = memory.live_bytes(experiment.student, setup_of(experiment))
+    params = cost.params(networks.layers(experiment.student.generator, INFO))
+    assert predicted == 4 * evaluator + 24 * params + int(1.6 * (live + rest.batch))
+    whole = memory.training_bytes(experiment.student, setup_of(experiment))
+    assert whole == predicted + 600 * 2**20
+
+
+def test_networks_that_learn_beside_the_generator_and_their_pictures_count() -> None:
+    def beside(training: Any, info: DataInfo = INFO) -> tuple[int, int]:
+        learning, other = rehearsal.others(training, info)
+        return sum(map(cost.module_params, learning)), other
+
+    vem = tiny(student__mi__kind="vem").student
+    energy = cost.module_params(networks.energy(vem.mi.energy, INFO, 0))
+    assert beside(vem) == (energy, 0) and beside(tiny(student__mi__weight=0.0).student) == (0, 0)
+    replay = {"student__mi__kind": "vem", "student__mi__start": "replay"}
+    assert beside(tiny(**replay).student) == (energy, 256 * PICTURE)
+    assert beside(tiny(**replay, student__mi__replay_size=20).student) == (energy, 20 * PICTURE)
+    critic = tiny(student__mi__kind="critic").student
+    assert beside(critic) == (cost.module_params(networks.critic(critic.mi.discriminator, 0)), 0)
+    teacher = tiny().teacher
+    pix2pix = cost.module_params(networks.discriminator(teacher.discriminator, INFO, 0))
+    assert beside(teacher) == (pix2pix, 0)
+    states = memory._rest(vem, setup_of(tiny())).states - memory._rest(critic, setup_of(tiny())).states
+    assert states == 16 * (energy - beside(critic)[0])
+
+
+def test_cyclegan_learns_a_way_back_and_two_discriminators_beside_two_pools(tmp_path: Path) -> None:
+    experiment = with_values(EXPERIMENTS["cyclegan"](tmp_path), SMALL | lengths(4), where="test")
+    info, training = INFO.model_copy(update={"num_classes": None}), experiment.teacher
+    back = cost.params(networks.layers(training.generator, info))
+    critic = cost.module_params(networks.picture_discriminator(training.discriminator, 0))
+    learning, other = rehearsal.others(training, info)
+    assert sum(map(cost.module_params, learning)) == back + 2 * critic and other == 2 * 5 * PICTURE
+
+
+def test_workers_share_the_batch_and_the_evaluation() -> None:
+    experiment = tiny(student__batch_size=6)
+    assert [memory._batch(experiment.student, setup_of(experiment, num_workers=n)) for n in (1, 2, 4, 6)] == [
+        6,
+        3,
+        2,
+        1,
+    ]
+    generator = experiment.student.generator
+    assert [rehearsal.num_evaluated(generator, INFO, number) for number in (1, 2, 3, 50)] == [64, 50, 34, 2]
+    unpaired = INFO.model_copy(update={"input_counts": {"train": 9, "val": 7, "test": 2}})
+    assert rehearsal.num_evaluated(generator, unpaired, 2) == 4
+    assert rehearsal.num_evaluated(SaganGenerator(), unpaired, 2) == 50
+
+
+def test_a_teacher_runs_in_the_loop_where_an_input_never_comes_again() -> None:
+    resnet = tiny().teacher.generator
+    assert not rehearsal.runs_in_the_loop(resnet, INFO)
+    noisy = INFO.model_copy(update={"degrade": INFO.degrade.model_copy(update={"noise_std": 5.0})})
+    cropped = INFO.model_copy(update={"load_size": (20, 20)})
+    assert rehearsal.runs_in_the_loop(resnet, noisy) and rehearsal.runs_in_the_loop(resnet, cropped)
+    assert rehearsal.runs_in_the_loop(SaganGenerator(), INFO)
+    experiment = tiny()
+    stored, computed = (
+        memory._rest(experiment.student, setup_of(experiment, info)) for info in (INFO, cropped)
+    )
+    teacher = cost.params(networks.layers(resnet, INFO))
+    assert computed.states - stored.states == 4 * teacher and stored.teacher == 0 < computed.teacher
+
+
+def test_a_family_that_takes_noise_is_predicted_as_it_is() -> None:
+    """Its widths come in eighths: nothing is affine in them."""
+    base = with_values(sagan(), SMALL | lengths(2), where="test")
+    info = INFO.model_copy(update={"height": 64, "width": 64, "num_classes": None})
+    setup = setup_of(base, info)
+    predict = memory.Predictor(setup)
+    assert predict(base.student) == memory.training_bytes(base.student, setup) and predict.affine == {}
+
+
+def test_a_prediction_that_is_not_affine_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = small_enhance(mi__weight=0.0)
+    predict, setup = memory.Predictor(setup_of(experiment, PLAIN)), setup_of(experiment, PLAIN)
+    own = memory._own
+
+    def crooked(training: Any, setup: MemorySetup) -> _Own:
+        found = own(training, setup)
+        return found._replace(numbers=found.numbers + training.generator.widths.trunk**2)
+
+    monkeypatch.setattr(memory, "_own", crooked)
+    assert predict(experiment.student) == memory.training_bytes(experiment.student, setup)
+    assert list(predict.affine.values()) == [None]
+
+
+def test_students_that_differ_in_batch_or_term_are_predicted_apart() -> None:
+    given = (
+        {"mi__weight": 0.0},
+        {"mi__kind": "critic"},
+        {"mi__energy__channels": 4},
+        {"batch_size": 8, "mi__weight": 0.0},
+        {"generator__widths__trunk": 90, "generator__widths__hidden": 2, "mi__weight": 0.0},
+        {"generator__num_blocks": 2, "mi__weight": 0.0},
+    )
+    setup = setup_of(small_enhance(), PLAIN)
+    predict = memory.Predictor(setup)
+    for values in given:
+        training = small_enhance(**values).student
+        assert predict(training) == memory.training_bytes(training, setup), values
+
+
+def test_the_peak_of_a_process_is_in_gibibytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(
+        Path, "read_text", lambda self: "VmPeak:\t 999 kB\nVmHWM:\t  3145728 kB\nVmRSS:\t 1 kB\n"
+    )
+    assert memory.peak_gb() == 3.0
+    monkeypatch.setattr(Path, "read_text", lambda self: "Name: x\n")
+    assert memory.peak_gb() is None
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 5 * 2**29)
+    assert memory.peak_gb() == 2.5
