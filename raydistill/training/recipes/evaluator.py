@@ -85,9 +85,9 @@ def task_loss(step: Step, task: EvaluatorTask, info: DataInfo, seed: int) -> Ten
 def measure(network: nn.Module, part: Batch, task: EvaluatorTask, info: DataInfo) -> tuple[Tensor, Tensor]:
     """An evaluator's predictions for a part of val, and counts of them that are added up over parts.
 
-    The counts are the confusion (C, C) of pixels, the sum of absolute errors and the number of
-    values of inputs, and the number of right predictions and of all for classes and turns. Every
-    picture is shown in all four turns.
+    For pixel classes the counts are the confusion (C, C); for input pictures, the sum of absolute errors and
+    the number of values; otherwise, the number of right predictions and of all. For rotation, the network
+    sees every picture in all four turns.
     """
     if task == "rotation":
         pictures = [turn_squares(part.target, np.full(len(part.target), turn)) for turn in range(4)]
