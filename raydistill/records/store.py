@@ -167,7 +167,8 @@ def find_sweep(
 
 
 def _require_same_version(folders: Sequence[Path], where: str) -> None:
-    """Raises StoreError with the names of sweeps of an earlier version, whose jobs have other names and keys."""
+    """Raises StoreError with the names of sweeps of an earlier version, whose jobs have other names and
+    keys."""
     older = [folder.name for folder in folders if read_sweep(folder).get("job_version", 2) != JOB_VERSION]
     if older:
         raise StoreError(
