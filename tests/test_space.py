@@ -23,12 +23,12 @@ from raydistill.config.space import (
     active,
     depth,
     extreme_configuration,
-    fitted,
     is_affordable,
     load_space,
     preset_of,
     value_in,
     values_of,
+    without_unmet_needs,
 )
 from raydistill.config.space_checks import check_space
 from raydistill.errors import ConfigError, SpaceError
@@ -326,10 +326,10 @@ def test_a_parameter_that_the_config_has_no_use_for_is_dropped_with_its_conditio
     """`step_size` is VEM's; the weight that it depends on stays."""
     needs = {STEP: When(parameter="student.mi.kind", keys=("vem",))}
     given = space(needs=needs)
-    kept = fitted(given, shapes32(), "test")
+    kept = without_unmet_needs(given, shapes32(), "test")
     assert kept.parameters == given.parameters and kept.when == given.when and kept.needs == {}
     vid = with_values(shapes32(), {"student.mi.kind": "vid"}, where="test")
-    dropped = fitted(given, vid, "test")
+    dropped = without_unmet_needs(given, vid, "test")
     assert list(dropped.parameters) == ["student.generator.widths.stem", WEIGHT]
     assert dropped.when == {} and dropped.needs == {}
 

@@ -201,7 +201,7 @@ def preset_of(space: SearchSpace, where: str) -> Experiment:
     return PRESETS[space.preset]()
 
 
-def fitted(space: SearchSpace, experiment: Experiment, where: str) -> SearchSpace:
+def without_unmet_needs(space: SearchSpace, experiment: Experiment, where: str) -> SearchSpace:
     """The space without the parameters that need another value than this config has.
 
     Raises:
