@@ -282,7 +282,7 @@ def batch_tables(
         row = {"sweep": each.name, **place, "state": states[each.name], "searched": _num_searched(each)}
         if states[each.name] == FINISHED:
             table = tables.read_table(each.folder / "trials.parquet")
-            points = tables.objective_points(tables.averaged(table), plan.objectives)
+            points = tables.objective_points(tables.mean_over_seeds(table), plan.objectives)
             front = table[table["front.member"]]
             row |= {
                 "front_members": len(front),
