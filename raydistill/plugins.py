@@ -115,7 +115,7 @@ def take_in(plugins: str) -> None:
         _take(Plugin(module, {name: Source(*source) for name, source in sources.items()}))
 
 
-def recorded() -> dict[str, Any]:
+def sweep_record() -> dict[str, Any]:
     """What `sweep.json` says of the plug-ins of this process: name -> digest and the text of each file."""
     return {
         plugin.name: {

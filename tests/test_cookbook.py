@@ -166,7 +166,7 @@ def test_of_a_module_the_package_around_it_is_sent(tmp_path: Path, monkeypatch: 
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins.load(["ourpackage.inner.added"])
     ((module, sources),) = json.loads(plugins.shipped())
-    assert module == "ourpackage.inner.added" and list(plugins.recorded()) == [module]
+    assert module == "ourpackage.inner.added" and list(plugins.sweep_record()) == [module]
     assert set(sources) == {"ourpackage", "ourpackage.inner", "ourpackage.inner.added", "ourpackage.network"}
     assert "plain" in plugins.REGISTRIES["GENERATORS"].entries
 
@@ -178,10 +178,10 @@ def test_a_sweeps_definition_has_the_plug_ins_and_a_changed_one_is_refused_with_
     without = check(options).definition
     plugins.load(written(tmp_path, "edges.py"))
     assert check(options).definition != without  # though nothing in the config is the plug-in's
-    facts: dict[str, Any] = {"definition": "abc", "plugins": plugins.recorded()}
+    facts: dict[str, Any] = {"definition": "abc", "plugins": plugins.sweep_record()}
     folder = store.create_sweep(tmp_path / "store", "one", "default", facts)
-    assert store.find_sweep(tmp_path / "store", None, "abc", plugins.recorded()) == folder
-    changed = json.loads(json.dumps(plugins.recorded()).replace("dim=3", "dim=2"))
+    assert store.find_sweep(tmp_path / "store", None, "abc", plugins.sweep_record()) == folder
+    changed = json.loads(json.dumps(plugins.sweep_record()).replace("dim=3", "dim=2"))
     changed["edges.py"]["digest"] = "other"
     for name in ("one", None):
         with pytest.raises(
@@ -192,7 +192,9 @@ def test_a_sweeps_definition_has_the_plug_ins_and_a_changed_one_is_refused_with_
     with pytest.raises(StoreError, match=r"was started with the plug-in edges\.py; add --plugin"):
         store.find_sweep(tmp_path / "store", "one", "abc")
     with pytest.raises(StoreError, match="was started without the plug-in mine; leave that --plugin out"):
-        store.require_same_plugins(folder, plugins.recorded() | {"mine": {"digest": "", "files": {}}}, "here")
+        store.require_same_plugins(
+            folder, plugins.sweep_record() | {"mine": {"digest": "", "files": {}}}, "here"
+        )
 
 
 def test_a_student_of_a_plug_ins_family_cannot_start_from_its_teacher(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def _check_folders(batch: Batch, sweeps: Sequence[Sweep], resume: bool) -> None:
         remote.pull(each.folder)
         if each.folder.exists():
             try:
-                store.find_sweep(root, each.name, each.plan.definition, plugins.recorded())
+                store.find_sweep(root, each.name, each.plan.definition, plugins.sweep_record())
             except StoreError as error:
                 problems.append(str(error))
     if problems:

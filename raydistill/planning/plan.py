@@ -73,7 +73,7 @@ class Plan:
         options = self.options
         parts: list[Any] = [self.space, self.experiment, self.data.digest]
         parts += [options.seed, options.sampler, options.early_stopping]
-        if plugin_digests := {name: plugin["digest"] for name, plugin in plugins.recorded().items()}:
+        if plugin_digests := {name: plugin["digest"] for name, plugin in plugins.sweep_record().items()}:
             parts.append(plugin_digests)
         if options.warm_start:
             parts.append(options.warm_start)

@@ -130,7 +130,7 @@ def find_sweep(
 
     Args:
         definition: digest of everything that makes two sweeps the same.
-        plugins: the plug-ins of this process, as `plugins.recorded` returns them.
+        plugins: the plug-ins of this process, as `plugins.sweep_record` returns them.
 
     Raises:
         StoreError: there is none, or the named one was started with other settings or plug-ins.

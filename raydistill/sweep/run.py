@@ -398,7 +398,7 @@ def _to_recheck(ledger: Ledger) -> Trial:
 
 
 def _find_sweep(plan: Plan) -> Path:
-    folder = store.find_sweep(plan.store, plan.options.name, plan.definition, plugins.recorded())
+    folder = store.find_sweep(plan.store, plan.options.name, plan.definition, plugins.sweep_record())
     read_trials(folder)  # a damaged file is told now, not after the teacher
     return folder
 
@@ -416,7 +416,7 @@ def _new_sweep(plan: Plan) -> Path:
         "space": canonical(plan.space),
         "experiment": canonical(plan.experiment),
     }
-    facts |= {"plugins": plugins.recorded()}
+    facts |= {"plugins": plugins.sweep_record()}
     known, files = (
         warm_start.facts(options.warm_start, plan.warm_start.rows) if options.warm_start else ({}, {})
     )
