@@ -99,13 +99,13 @@ def load(given: Sequence[str]) -> None:
         _take(_read(name))
 
 
-def shipped() -> str:
-    """The plug-ins of this process as JSON, for `take_in` in another process."""
+def to_json() -> str:
+    """The plug-ins of this process as JSON, for `load_json` in another process."""
     return json.dumps(list(LOADED.values()))
 
 
-def take_in(plugins: str) -> None:
-    """Import the plug-ins of another process, from what `shipped` returned there. One that is here is left as
+def load_json(plugins: str) -> None:
+    """Import the plug-ins of another process, from what `to_json` returned there. One that is here is left as
     it is.
 
     Raises:

@@ -148,7 +148,7 @@ def test_another_process_takes_in_the_text_and_needs_no_file(tmp_path: Path) -> 
     code = "import inspect, sys\nfrom raydistill import plugins, models\nplugins.take_in(sys.argv[1])\nplugins.take_in(sys.argv[1])\n"
     code += "print(inspect.getsource(models.GENERATORS['plain'].build).splitlines()[0], list(plugins.LOADED.values())[0].digest)"
     done = subprocess.run(
-        [sys.executable, "-c", code, plugins.shipped()], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", code, plugins.to_json()], cwd=tmp_path, capture_output=True, text=True
     )
     digest = next(iter(plugins.LOADED.values())).digest
     assert done.stdout == f"def build(config: PlainGenerator, in_channels: int) -> nn.Module: {digest}\n", (
@@ -165,7 +165,7 @@ def test_of_a_module_the_package_around_it_is_sent(tmp_path: Path, monkeypatch: 
     (package / "inner" / "added.py").write_text("from ..network import GENERATORS\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins.load(["ourpackage.inner.added"])
-    ((module, sources),) = json.loads(plugins.shipped())
+    ((module, sources),) = json.loads(plugins.to_json())
     assert module == "ourpackage.inner.added" and list(plugins.sweep_record()) == [module]
     assert set(sources) == {"ourpackage", "ourpackage.inner", "ourpackage.inner.added", "ourpackage.network"}
     assert "plain" in plugins.REGISTRIES["GENERATORS"].entries

@@ -86,7 +86,7 @@ def on_ray(sweeps: Sequence[SweepOptions]) -> Iterator[None]:
         with _sigterm_interrupts():  # after Ray, which installs a handler of its own
             if ray_address():  # an embedded cluster is this installation
                 nodes.require_same_versions()
-                nodes.require_plugins(plugins.shipped())
+                nodes.require_plugins(plugins.to_json())
             yield
     finally:
         runtime.stop_ray()
