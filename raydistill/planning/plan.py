@@ -20,7 +20,7 @@ from raydistill.data import DataInfo
 from raydistill.models import cost, networks
 from raydistill.planning import memory
 from raydistill.records import tables
-from raydistill.search.warm_start import NOTHING_KNOWN, WarmStart
+from raydistill.search.warm_start import NO_WARM_START, WarmStart
 
 TEACHER_WORKERS = 2
 """Workers that share the evaluator's and the teacher's training, where no option says how many."""
@@ -61,7 +61,7 @@ class Plan:
     """The prepared data."""
     info: DataInfo
     """What the data are."""
-    warm_start: WarmStart = NOTHING_KNOWN
+    warm_start: WarmStart = NO_WARM_START
     """Prior observations, which a new sweep copies; a resume has its own copy, and none here."""
 
     @property

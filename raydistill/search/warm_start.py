@@ -54,7 +54,7 @@ class WarmStart(NamedTuple):
     """One line per file: what was taken from it, what was not, and why."""
 
 
-NOTHING_KNOWN = WarmStart([], [])
+NO_WARM_START = WarmStart([], [])
 
 
 def read(
