@@ -103,7 +103,7 @@ def read(
     return WarmStart(rows, messages)
 
 
-def facts(
+def sweep_record(
     given: Sequence[str], rows: Sequence[PriorObservation]
 ) -> tuple[dict[str, object], dict[str, object]]:
     """What `sweep.json` says of a warm start, and the files beside it: name -> content."""

@@ -418,7 +418,7 @@ def _new_sweep(plan: Plan) -> Path:
     }
     facts |= {"plugins": plugins.sweep_record()}
     known, files = (
-        warm_start.facts(options.warm_start, plan.warm_start.rows) if options.warm_start else ({}, {})
+        warm_start.sweep_record(options.warm_start, plan.warm_start.rows) if options.warm_start else ({}, {})
     )
     return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts | known, files)
 
