@@ -12,7 +12,7 @@ from raydistill.config import space
 from raydistill.config.architectures import Generator
 from raydistill.config.base import Stored, digest
 from raydistill.config.experiment import Experiment
-from raydistill.config.paths import validated, with_checked, with_values
+from raydistill.config.paths import validated, with_unchecked_values, with_values
 from raydistill.config.space import SearchSpace
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining, GeneratorTraining
@@ -92,7 +92,7 @@ class Plan:
         prefix = "student.generator."
         values = space.values_of(self.space, configuration).items()
         own = {path.removeprefix(prefix): value for path, value in values if path.startswith(prefix)}
-        return self._counts_of(with_checked(self.experiment.student.generator, own))
+        return self._counts_of(with_unchecked_values(self.experiment.student.generator, own))
 
     def student_of(self, configuration: search.Configuration) -> DistillTraining:
         """The student's training with the values of a configuration."""
@@ -100,7 +100,7 @@ class Plan:
         values = {path.removeprefix("student."): value for path, value in paths.items()}
         if "mi.kind" in values:  # it replaces a whole section, which is then validated
             return with_values(self.experiment.student, values, where="search")
-        return with_checked(self.experiment.student, values)
+        return with_unchecked_values(self.experiment.student, values)
 
     @cached_property
     def students(self) -> list[tuple[DistillTraining, float]]:
