@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.page import axis_order, write_page
 from analysis.plots import frontier_csv, frontier_png
-from raydistill.records.tables import NamedDirection, averaged, with_front
+from raydistill.records.tables import NamedDirection, mean_over_seeds, with_front
 
 __all__ = ["Report", "write_report"]
 
@@ -45,7 +45,7 @@ def write_report(
         RunError: a trial that competes lacks an objective, or two were measured under different conditions.
         StoreError: a file cannot be written.
     """
-    table = averaged(with_front(table, objectives, reference))
+    table = mean_over_seeds(with_front(table, objectives, reference))
     report = Report(out_dir / "frontier.html", out_dir / "frontier.png", out_dir / "frontier.csv")
     (x, x_better), (y, y_better) = axis_order(objectives)[:2]
     write_page(

@@ -99,13 +99,13 @@ def load(given: Sequence[str]) -> None:
         _take(_read(name))
 
 
-def shipped() -> str:
-    """The plug-ins of this process as JSON, for `take_in` in another process."""
+def to_json() -> str:
+    """The plug-ins of this process as JSON, for `load_json` in another process."""
     return json.dumps(list(LOADED.values()))
 
 
-def take_in(plugins: str) -> None:
-    """Import the plug-ins of another process, from what `shipped` returned there. One that is here is left as
+def load_json(plugins: str) -> None:
+    """Import the plug-ins of another process, from what `to_json` returned there. One that is here is left as
     it is.
 
     Raises:
@@ -115,7 +115,7 @@ def take_in(plugins: str) -> None:
         _take(Plugin(module, {name: Source(*source) for name, source in sources.items()}))
 
 
-def recorded() -> dict[str, Any]:
+def sweep_record() -> dict[str, Any]:
     """What `sweep.json` says of the plug-ins of this process: name -> digest and the text of each file."""
     return {
         plugin.name: {

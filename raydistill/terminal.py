@@ -1,4 +1,4 @@
-"""What a person sees on the terminal: lines about a sweep as it runs, and tables that fit the terminal's width."""
+"""What a sweep prints on the terminal: lines while it runs, and tables that fit the terminal's width."""
 
 import shutil
 import sys
@@ -61,16 +61,19 @@ class Column(NamedTuple):
 
 
 def columns_of_terminal() -> int | None:
-    """Width of the terminal that stdout is, in columns; None where it is none (a pipe or a file): nothing limits a line there."""
+    """Width in columns of the terminal that stdout is; None where it is a pipe or a file, without limit."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def split_columns(columns: Sequence[Column], width: int | None) -> list[list[Column]]:
     """The tables to print one below the other, so that none is wider than `width` columns of the terminal.
 
-    One table holds everything where it fits, the texts that wrap narrowed if need be. Otherwise the columns are dealt out in their
-    order, and every table begins with the key columns. No column is left out, and of a number no digit: a single number that is wider
-    than the terminal beside its keys stays as wide as it is. `width` None: one table, nothing wraps.
+    One table holds everything where it fits, if need be with texts wrapped. Otherwise the columns are dealt
+    out in their order, and every table begins with the key columns. No column is left out and no number is
+    cut: a number that is wider than the terminal beside its keys stays as wide as it is.
+
+    Args:
+        width: None: one table, in which nothing wraps.
     """
     if width is None or _total([each.width for each in columns]) <= width:
         return [list(columns)]
@@ -99,7 +102,7 @@ def _least_width(each: Column, narrow: int) -> int:
 
 
 def _widened(table: Sequence[Column], least: Mapping[str, int], width: int) -> list[Column]:
-    """The columns with their texts wrapped: what the least widths leave of `width` goes to the texts, from left to right."""
+    """The columns with their texts wrapped; texts share the width that is left over, from left to right."""
     spare = max(0, width - _total([least[each.head] for each in table]))
     out = []
     for each in table:
@@ -112,7 +115,7 @@ def _widened(table: Sequence[Column], least: Mapping[str, int], width: int) -> l
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` columns: broken at spaces, a longer word behind its slashes, and only then anywhere."""
+    """Lines of at most `width` columns, broken at spaces. Longer words break after a slash, else anywhere."""
     pieces: list[str] = []
     for word in text.split(" "):
         parts = word.replace("/", "/\0").split("\0") if cell_len(word) > width else [word]
@@ -132,10 +135,10 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 class Terminal:
-    """Plain lines, one a finished trial: k of n, its numbers, the front so far, the time left; and tables."""
+    """Prints plain lines with the time since the start, and tables."""
 
     def __init__(self) -> None:
-        # Lines and tables come in the width that they shall have; rich looks at neither where both numbers are given.
+        # Lines and tables are laid out here; where both numbers are given, rich wraps nothing of its own.
         self.console = Console(highlight=False, soft_wrap=True, width=sys.maxsize, height=sys.maxsize)
         self.started = time.monotonic()
 
@@ -146,30 +149,24 @@ class Terminal:
         self.console.print(text, markup=False)
 
     def entry(self, lead: str, text: str) -> None:
-        """Prints `lead` and beside it `text`, which wraps at spaces where it is longer than the terminal is wide."""
+        """Prints `lead` and beside it `text`, which wraps at spaces where the terminal is too narrow."""
         width = columns_of_terminal()
-        if width is not None and len(lead) < width // 2:
-            lines = textwrap.wrap(
-                text,
-                width,
-                initial_indent=lead,
-                subsequent_indent=" " * len(lead),
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            self.console.print("\n".join(lines), markup=False)
-        else:
+        if width is None or len(lead) >= width // 2:
             self.console.print(f"{lead}{text}", markup=False)
+            return
+        wrapper = textwrap.TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+        wrapper.initial_indent, wrapper.subsequent_indent = lead, " " * len(lead)
+        self.console.print(wrapper.fill(text), markup=False)
 
     def trial_ended(
         self, trial: Mapping[str, Any], done: int, total: int, front: Sequence[str], left_sec: float
     ) -> None:
-        """One line: which trial, its cost and quality, the front so far, the time left.
+        """Prints one line about a trial that ended: its cost and quality, the front so far, the time left.
 
         Args:
             trial: the content of its trial.json, with its result.
-            done: trials that have ended, this one included; `total`: trials to train.
-            front: trial ids of the members of the front now.
+            done: number of trials that have ended, this one included, of `total` to train.
+            front: ids of the trials that are on the Pareto front now.
             left_sec: seconds that the other trials are expected to take.
         """
         result = trial["result"]
@@ -190,9 +187,10 @@ class Terminal:
         )
 
     def table(self, title: str, rows: pd.DataFrame) -> None:
-        """Prints trials as a table: cost and quality, on val and where it was scored on test.
+        """Prints trials as a table: cost and quality, on val and, where a trial was scored on it, on test.
 
-        `rows`: rows of the trials table (see `records.tables`). A column without any number is left out; members of the front are bold.
+        `rows`: rows of the trials table (see `records.tables`). A column without any number is left out;
+        members of the front are bold.
         """
         columns = [
             Column(
@@ -209,7 +207,7 @@ class Terminal:
         self._print_columns(title, columns, styles)
 
     def rows(self, title: str, rows: pd.DataFrame, *, keys: Sequence[str], texts: Sequence[str] = ()) -> None:
-        """Prints a table as it is: numbers with six digits, absent ones empty.
+        """Prints any table: numbers with six digits, absent ones empty.
 
         Args:
             keys: the columns that say which row this is, repeated where the table is wider than the terminal.
@@ -228,7 +226,7 @@ class Terminal:
         self._print_columns(title, columns, [""] * len(rows))
 
     def _print_columns(self, title: str, columns: Sequence[Column], styles: Sequence[str]) -> None:
-        """One table, or several one below the other, each followed by an empty line; `styles`: of each row."""
+        """Prints one table, or several with an empty line after each. `styles`: the style of each row."""
         width = columns_of_terminal()
         tables = split_columns(columns, width)
         if columns:

@@ -10,7 +10,7 @@ from raydistill.config.architectures import UnetGenerator, UnetWidths
 from raydistill.config.base import Stored, canonical, digest
 from raydistill.config.data import FolderData, ShapesData
 from raydistill.config.experiment import Experiment, Job
-from raydistill.config.paths import leaves, parse_assignments, validated, with_checked, with_values
+from raydistill.config.paths import leaves, parse_assignments, validated, with_unchecked_values, with_values
 from raydistill.config.presets import PRESETS, shapes32
 from raydistill.config.space import SearchSpace
 from raydistill.config.terms import VariationalInformation
@@ -263,8 +263,13 @@ def test_values_checked_before_are_set_as_if_they_were_checked() -> None:
         "data.num_train": 99,
     }
     preset = shapes32()
-    assert with_checked(preset, values) == with_values(preset, values, where="test") != preset == shapes32()
-    assert with_checked(preset.student, {"seed": 4}).seed == 4
+    assert (
+        with_unchecked_values(preset, values)
+        == with_values(preset, values, where="test")
+        != preset
+        == shapes32()
+    )
+    assert with_unchecked_values(preset.student, {"seed": 4}).seed == 4
 
 
 def test_a_message_names_the_path_without_the_kind_of_a_union() -> None:

@@ -148,7 +148,7 @@ def test_another_process_takes_in_the_text_and_needs_no_file(tmp_path: Path) -> 
     code = "import inspect, sys\nfrom raydistill import plugins, models\nplugins.take_in(sys.argv[1])\nplugins.take_in(sys.argv[1])\n"
     code += "print(inspect.getsource(models.GENERATORS['plain'].build).splitlines()[0], list(plugins.LOADED.values())[0].digest)"
     done = subprocess.run(
-        [sys.executable, "-c", code, plugins.shipped()], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-c", code, plugins.to_json()], cwd=tmp_path, capture_output=True, text=True
     )
     digest = next(iter(plugins.LOADED.values())).digest
     assert done.stdout == f"def build(config: PlainGenerator, in_channels: int) -> nn.Module: {digest}\n", (
@@ -165,8 +165,8 @@ def test_of_a_module_the_package_around_it_is_sent(tmp_path: Path, monkeypatch: 
     (package / "inner" / "added.py").write_text("from ..network import GENERATORS\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     plugins.load(["ourpackage.inner.added"])
-    ((module, sources),) = json.loads(plugins.shipped())
-    assert module == "ourpackage.inner.added" and list(plugins.recorded()) == [module]
+    ((module, sources),) = json.loads(plugins.to_json())
+    assert module == "ourpackage.inner.added" and list(plugins.sweep_record()) == [module]
     assert set(sources) == {"ourpackage", "ourpackage.inner", "ourpackage.inner.added", "ourpackage.network"}
     assert "plain" in plugins.REGISTRIES["GENERATORS"].entries
 
@@ -178,10 +178,10 @@ def test_a_sweeps_definition_has_the_plug_ins_and_a_changed_one_is_refused_with_
     without = check(options).definition
     plugins.load(written(tmp_path, "edges.py"))
     assert check(options).definition != without  # though nothing in the config is the plug-in's
-    facts: dict[str, Any] = {"definition": "abc", "plugins": plugins.recorded()}
+    facts: dict[str, Any] = {"definition": "abc", "plugins": plugins.sweep_record()}
     folder = store.create_sweep(tmp_path / "store", "one", "default", facts)
-    assert store.find_sweep(tmp_path / "store", None, "abc", plugins.recorded()) == folder
-    changed = json.loads(json.dumps(plugins.recorded()).replace("dim=3", "dim=2"))
+    assert store.find_sweep(tmp_path / "store", None, "abc", plugins.sweep_record()) == folder
+    changed = json.loads(json.dumps(plugins.sweep_record()).replace("dim=3", "dim=2"))
     changed["edges.py"]["digest"] = "other"
     for name in ("one", None):
         with pytest.raises(
@@ -192,7 +192,9 @@ def test_a_sweeps_definition_has_the_plug_ins_and_a_changed_one_is_refused_with_
     with pytest.raises(StoreError, match=r"was started with the plug-in edges\.py; add --plugin"):
         store.find_sweep(tmp_path / "store", "one", "abc")
     with pytest.raises(StoreError, match="was started without the plug-in mine; leave that --plugin out"):
-        store.require_same_plugins(folder, plugins.recorded() | {"mine": {"digest": "", "files": {}}}, "here")
+        store.require_same_plugins(
+            folder, plugins.sweep_record() | {"mine": {"digest": "", "files": {}}}, "here"
+        )
 
 
 def test_a_student_of_a_plug_ins_family_cannot_start_from_its_teacher(tmp_path: Path) -> None:

@@ -79,9 +79,9 @@ def step_of(name: str, stages: Stages, workers: Workers) -> dict[str, Tensor]:
     return gradients | {name: value.clone() for name, value in module.named_buffers()}
 
 
-def run_worker(rank: int, folder: Path, stages: Stages, shipped: str) -> None:
+def run_worker(rank: int, folder: Path, stages: Stages, plugins_json: str) -> None:
     torch.set_num_threads(1)
-    plugins.take_in(shipped)
+    plugins.load_json(plugins_json)
     dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
     torch.save(
         {name: step_of(name, stages, distributed.current()) for name in (*CASES, "plug-in")},
@@ -93,7 +93,7 @@ def run_worker(rank: int, folder: Path, stages: Stages, shipped: str) -> None:
 def test_two_workers_take_the_step_of_one_in_every_family(stages: Stages, tmp_path: Path) -> None:
     with forgotten_after():
         plugins.load(written(tmp_path, "plain.py"))
-        spawned(run_worker, (tmp_path, stages, plugins.shipped()), 2)
+        spawned(run_worker, (tmp_path, stages, plugins.to_json()), 2)
         found: list[dict[str, Any]] = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
         for name in (*CASES, "plug-in"):
             alone = step_of(name, stages, Workers(0, 1))

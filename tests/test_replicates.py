@@ -314,7 +314,7 @@ def test_the_front_is_that_of_the_means_and_says_how_sure_it_is() -> None:
 
 
 def test_the_averaged_table_has_one_row_a_student() -> None:
-    table = tables.averaged(tables.trial_table(replicated_trials(), sweep_id="demo"))
+    table = tables.mean_over_seeds(tables.trial_table(replicated_trials(), sweep_id="demo"))
     assert table["trial_id"].tolist() == list(MIOUS) and (table["metric.test/miou"] == 0.3).all()
     np.testing.assert_allclose(table["metric.val/miou"], [np.mean(values) for values in MIOUS.values()])
 

@@ -495,7 +495,7 @@ def test_means_are_over_a_trial_and_its_replicates_that_ended_well():
         again = synthetic_trial(number, "replicate", "", 120, miou, 0.3, 16, "instance", status, "")
         trials.append(again | {"replicate_of": "0008", "seed": number})
     table = tables.trial_table(trials, sweep_id="demo")
-    averaged = tables.averaged(table)
+    averaged = tables.mean_over_seeds(table)
     assert averaged["trial_id"].tolist() == [f"{number:04d}" for number in range(14)]
     assert averaged["metric.val/miou"].iloc[8] == pytest.approx((0.531 + 0.6 + 0.7) / 3)
     assert averaged["metric.val/miou"].iloc[[7, 9]].tolist() == [0.455, 0.516]

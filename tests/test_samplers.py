@@ -27,7 +27,7 @@ from search_kit import (
 )
 
 from raydistill import search
-from raydistill.config.space import Choice, Int, Objective, SearchSpace, When, active
+from raydistill.config.space import Choice, Int, Objective, SearchSpace, When, active_parameters
 from raydistill.errors import SpaceError
 from raydistill.records.pareto import hypervolume
 from raydistill.search import Configuration, Observation, Problem, identity, is_feasible, random_configuration
@@ -243,7 +243,7 @@ def test_drawn_and_mutated_rows_are_active_configurations_inside_their_ranges() 
     drawn = encoding.draw(rng, 300)
     for row in np.vstack([drawn, encoding.mutate(drawn[:5], rng, 300)]):
         configuration = encoding.decode(row)
-        assert configuration == active(space, configuration) and ("step" in configuration) == (
+        assert configuration == active_parameters(space, configuration) and ("step" in configuration) == (
             configuration["weight"] != "off"
         )
         assert (

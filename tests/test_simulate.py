@@ -9,7 +9,7 @@ import pytest
 from raydistill.config.space import Choice, Distribution, Float, Int, Objective, SearchSpace
 from raydistill.errors import SpaceError
 from raydistill.search import Configuration, Observation, Problem
-from raydistill.search.simulate import Outcome, recorded, simulate
+from raydistill.search.simulate import Outcome, outcomes_from_table, simulate
 
 PARAMETERS: dict[str, Distribution] = {
     "a": Int(low=1, high=8),
@@ -108,7 +108,7 @@ def test_an_exhausted_space_ends_the_sweep() -> None:
     assert len(simulate(small, outcome_of, num_trials=20, num_workers=3)) == 4
 
 
-# ---- recorded tables ------------------------------------------------------------------------------------------------
+# ---- tables of results --------------------------------------------------------------------------------------
 
 
 def table() -> pd.DataFrame:
@@ -120,7 +120,7 @@ def table() -> pd.DataFrame:
 
 
 def test_a_recorded_table_is_swept_and_seeds_are_taken_in_turn() -> None:
-    lookup = recorded(space(), table(), wall_sec="sec")
+    lookup = outcomes_from_table(space(), table(), wall_sec="sec")
     configuration = {"a": 2, "b": 4, "kind": "y"}
     assert lookup(configuration, 0) == Outcome([0.125, 8.0], 6.0) and lookup(
         configuration, 3
@@ -132,7 +132,7 @@ def test_a_recorded_table_is_swept_and_seeds_are_taken_in_turn() -> None:
 def test_an_empty_measurement_is_a_failed_training() -> None:
     broken = table()
     broken.loc[0, "val/error"] = math.nan
-    assert recorded(space(), broken)({"a": 1, "b": 1, "kind": "x"}, 0).values is None
+    assert outcomes_from_table(space(), broken)({"a": 1, "b": 1, "kind": "x"}, 0).values is None
 
 
 def test_a_table_that_does_not_fit_the_space_is_refused() -> None:
@@ -142,10 +142,10 @@ def test_a_table_that_does_not_fit_the_space_is_refused() -> None:
         (table().assign(a=9), r"a = 9 lies outside 1 to 8"),
     ):
         with pytest.raises(SpaceError, match=message):
-            recorded(space(), broken)
+            outcomes_from_table(space(), broken)
     with pytest.raises(
         SpaceError, match=r"a is a Float, of which no table holds every value; make it an Int or a Choice"
     ):
-        recorded(space(PARAMETERS | {"a": Float(low=1, high=8)}), table())
+        outcomes_from_table(space(PARAMETERS | {"a": Float(low=1, high=8)}), table())
     with pytest.raises(SpaceError, match="must hold every configuration of the space"):
-        recorded(space(), table()[:4])({"a": 8, "b": 8, "kind": "x"}, 0)
+        outcomes_from_table(space(), table()[:4])({"a": 8, "b": 8, "kind": "x"}, 0)

@@ -20,15 +20,15 @@ from raydistill.config.space import (
     SearchSpace,
     When,
     Window,
-    active,
+    active_parameters,
     depth,
     extreme_configuration,
-    fitted,
     is_affordable,
     load_space,
     preset_of,
     value_in,
     values_of,
+    without_unmet_needs,
 )
 from raydistill.config.space_checks import check_space
 from raydistill.errors import ConfigError, SpaceError
@@ -305,8 +305,8 @@ def test_a_name_is_found_in_the_current_folder_before_the_installed_ones(
 
 def test_an_inactive_parameter_is_removed_and_an_active_one_kept() -> None:
     configuration = {"student.generator.widths.stem": 4, WEIGHT: "off", STEP: 1.0}
-    assert active(space(), configuration) == {"student.generator.widths.stem": 4, WEIGHT: "off"}
-    assert active(space(), configuration | {WEIGHT: "on"}) == configuration | {WEIGHT: "on"}
+    assert active_parameters(space(), configuration) == {"student.generator.widths.stem": 4, WEIGHT: "off"}
+    assert active_parameters(space(), configuration | {WEIGHT: "on"}) == configuration | {WEIGHT: "on"}
 
 
 def test_a_parameter_is_inactive_where_the_parameter_that_controls_it_is() -> None:
@@ -319,17 +319,17 @@ def test_a_parameter_is_inactive_where_the_parameter_that_controls_it_is() -> No
         },
         when={STEP: When(parameter=positive, keys=("t",)), positive: When(parameter=WEIGHT, keys=("on",))},
     )
-    assert active(chained, {STEP: 1.0, positive: "t", WEIGHT: "off"}) == {WEIGHT: "off"}
+    assert active_parameters(chained, {STEP: 1.0, positive: "t", WEIGHT: "off"}) == {WEIGHT: "off"}
 
 
 def test_a_parameter_that_the_config_has_no_use_for_is_dropped_with_its_condition() -> None:
     """`step_size` is VEM's; the weight that it depends on stays."""
     needs = {STEP: When(parameter="student.mi.kind", keys=("vem",))}
     given = space(needs=needs)
-    kept = fitted(given, shapes32(), "test")
+    kept = without_unmet_needs(given, shapes32(), "test")
     assert kept.parameters == given.parameters and kept.when == given.when and kept.needs == {}
     vid = with_values(shapes32(), {"student.mi.kind": "vid"}, where="test")
-    dropped = fitted(given, vid, "test")
+    dropped = without_unmet_needs(given, vid, "test")
     assert list(dropped.parameters) == ["student.generator.widths.stem", WEIGHT]
     assert dropped.when == {} and dropped.needs == {}
 

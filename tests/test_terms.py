@@ -18,7 +18,7 @@ from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
 from raydistill.config.experiment import Job
 from raydistill.config.paths import leaves, with_values
 from raydistill.config.presets import shapes32
-from raydistill.config.space import When, fitted, load_space, values_of
+from raydistill.config.space import When, load_space, values_of, without_unmet_needs
 from raydistill.config.terms import MutualInformation, VariationalInformation
 from raydistill.data import load_split
 from raydistill.data.augment import SampleIndex
@@ -485,11 +485,11 @@ def test_fields_of_a_new_kind_may_be_set_beside_it_in_any_order() -> None:
 def test_the_space_drops_what_another_kind_does_not_have() -> None:
     space = load_space("default")
     vid = with_values(shapes32(), {"student.mi.kind": "vid"}, where="--set")
-    dropped = set(space.parameters) - set(fitted(space, vid, "test").parameters)
-    assert dropped == set(space.needs) and set(fitted(space, shapes32(), "test").parameters) == set(
-        space.parameters
-    )
-    assert not set(fitted(space, vid, "test").when) & dropped
+    dropped = set(space.parameters) - set(without_unmet_needs(space, vid, "test").parameters)
+    assert dropped == set(space.needs) and set(
+        without_unmet_needs(space, shapes32(), "test").parameters
+    ) == set(space.parameters)
+    assert not set(without_unmet_needs(space, vid, "test").when) & dropped
 
 
 @pytest.mark.parametrize(
@@ -525,7 +525,7 @@ def test_a_sweep_may_be_given_another_term_and_searches_what_it_has(tmp_path: Pa
 )
 def test_needs_of_something_else_are_refused(needs: dict[str, When], expected: str) -> None:
     with pytest.raises(SpaceError, match=expected):
-        fitted(load_space("default").model_copy(update={"needs": needs}), shapes32(), "test")
+        without_unmet_needs(load_space("default").model_copy(update={"needs": needs}), shapes32(), "test")
 
 
 # ---- refused before training ----------------------------------------------------------------------------------------

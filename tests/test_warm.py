@@ -306,7 +306,7 @@ def test_what_is_not_there_or_no_table_is_refused(tmp_path: Path) -> None:
 def test_the_copy_in_the_sweeps_folder_gives_the_same_rows_and_a_changed_one_is_refused(
     tmp_path: Path,
 ) -> None:
-    record, files = warm_start.facts(["old.csv"], prior_observations(3))
+    record, files = warm_start.sweep_record(["old.csv"], prior_observations(3))
     write_json_atomic(tmp_path / warm_start.FILE, files[warm_start.FILE])
     assert warm_start.load(tmp_path, record) == prior_observations(3) and warm_start.load(tmp_path, {}) == []
     text = (tmp_path / warm_start.FILE).read_text()

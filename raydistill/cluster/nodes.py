@@ -130,16 +130,16 @@ def require_same_versions() -> None:
         )
 
 
-def require_plugins(shipped: str) -> None:
+def require_plugins(plugins_json: str) -> None:
     """Raises ConfigError, with the whole list, where a plug-in of the driver cannot be imported on a node.
 
-    `shipped`: the driver's plug-ins as JSON, see `plugins.shipped`.
+    `shipped`: the driver's plug-ins as JSON, see `plugins.to_json`.
     """
     from raydistill import plugins  # it imports torch, which a node that is asked for its versions need not
 
-    if not json.loads(shipped):
+    if not json.loads(plugins_json):
         return
-    answers = on_every_node(plugins.take_in, shipped)
+    answers = on_every_node(plugins.load_json, plugins_json)
     if wrong := [f"{answer.node}: {answer.error}" for answer in answers if answer.error]:
         raise ConfigError(
             f"a plug-in cannot be imported on every node: {'; '.join(wrong)}. Install there what it imports"

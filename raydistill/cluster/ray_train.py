@@ -82,7 +82,7 @@ def _stages_loop(config: dict[str, Any]) -> None:
 
 
 def _set_up_worker(config: dict[str, Any]) -> None:
-    plugins.take_in(config["plugins"])
+    plugins.load_json(config["plugins"])
     set_up_process(Group(*config["group"]))
     if torch.cuda.is_available():
         torch.cuda.set_device(ray.train.torch.get_device())
@@ -125,7 +125,7 @@ def _fit(
     with_nccl = use_gpu and (group.workers == 1 or group.gpus >= 1)
     trainer = TorchTrainer(
         loop,
-        train_loop_config=config | {"group": list(group), "plugins": plugins.shipped()},
+        train_loop_config=config | {"group": list(group), "plugins": plugins.to_json()},
         scaling_config=ScalingConfig(
             num_workers=group.workers, use_gpu=use_gpu, resources_per_worker=resources
         ),

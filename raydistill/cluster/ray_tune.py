@@ -123,7 +123,7 @@ class _Source(Searcher):
             "job": job.model_dump_json(),
             "folder": str(self.folder_of(trial)),
             "placement": self.placement,
-            "plugins": plugins.shipped(),
+            "plugins": plugins.to_json(),
         }
 
     def on_trial_complete(
@@ -192,7 +192,7 @@ def _ours(result: dict[str, Any]) -> Numbers:
 
 def _trainable(config: dict[str, Any]) -> None:
     """One trial, in a Tune actor that may run others after it."""
-    plugins.take_in(config["plugins"])
+    plugins.load_json(config["plugins"])
     job, folder = Job.model_validate_json(config["job"]), Path(config["folder"])
     placement: Placement = config["placement"]
     try:

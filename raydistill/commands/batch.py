@@ -161,7 +161,7 @@ def _check_folders(batch: Batch, sweeps: Sequence[Sweep], resume: bool) -> None:
         remote.pull(each.folder)
         if each.folder.exists():
             try:
-                store.find_sweep(root, each.name, each.plan.definition, plugins.recorded())
+                store.find_sweep(root, each.name, each.plan.definition, plugins.sweep_record())
             except StoreError as error:
                 problems.append(str(error))
     if problems:
@@ -282,7 +282,7 @@ def batch_tables(
         row = {"sweep": each.name, **place, "state": states[each.name], "searched": _num_searched(each)}
         if states[each.name] == FINISHED:
             table = tables.read_table(each.folder / "trials.parquet")
-            points = tables.objective_points(tables.averaged(table), plan.objectives)
+            points = tables.objective_points(tables.mean_over_seeds(table), plan.objectives)
             front = table[table["front.member"]]
             row |= {
                 "front_members": len(front),

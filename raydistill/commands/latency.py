@@ -62,7 +62,7 @@ def run(options: LatencyOptions) -> int:
 
 def in_own_process(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:
     """`measure` in a new process: its threads and its memory are its own."""
-    with multiprocessing.get_context("spawn").Pool(1, plugins.take_in, (plugins.shipped(),)) as pool:
+    with multiprocessing.get_context("spawn").Pool(1, plugins.load_json, (plugins.to_json(),)) as pool:
         return pool.apply(measure, (given, batch_size, options))
 
 

@@ -69,7 +69,7 @@ def _pull(sweep: Path) -> None:
 def _original(sweep: Path, options: RetrainOptions) -> dict[str, Any]:
     """The trial to train again. Raises StoreError or BudgetError where there is none that could be."""
     trials = {trial["number"]: trial for trial in read_trials(sweep)}
-    store.require_same_plugins(sweep, plugins.recorded(), str(sweep))
+    store.require_same_plugins(sweep, plugins.sweep_record(), str(sweep))
     trial = trials.get(options.trial)
     if trial is None or trial["role"] not in tables.FRONT_ROLES:
         known = ", ".join(

@@ -117,7 +117,7 @@ def _paths(model: type[BaseModel], prefix: str) -> list[str]:
     return out
 
 
-def with_checked(config: Model, values: Mapping[str, Any]) -> Model:
+def with_unchecked_values(config: Model, values: Mapping[str, Any]) -> Model:
     """`with_values` without checks, for paths and values that were checked before: thousands a second."""
     own: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {}
@@ -127,7 +127,7 @@ def with_checked(config: Model, values: Mapping[str, Any]) -> Model:
             inner.setdefault(name, {})[rest] = value
         else:
             own[name] = value
-    sections = {name: with_checked(getattr(config, name), rest) for name, rest in inner.items()}
+    sections = {name: with_unchecked_values(getattr(config, name), rest) for name, rest in inner.items()}
     return config.model_copy(update=own | sections)
 
 

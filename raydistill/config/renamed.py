@@ -5,16 +5,19 @@ the new name. What the version before wrote (trials, tables, networks, reports) 
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from raydistill.errors import say_renamed
+
+Name = TypeVar("Name")
 
 SECTIONS = {"judge": "evaluator"}
 """First part of a config path, old -> new."""
 METRICS = {"kd_judge": "kd_evaluator", "fd_judge": "fd_evaluator"}
 """Last part of a metric's name, old -> new."""
 COLUMNS = ("again",)
-"""Old columns of the trials table: `again` is `replicate_of` now, and `recheck_of` in the row of a recheck."""
+"""Old columns of the trials table: `again` is `replicate_of` now, and `recheck_of` in the row of a
+recheck."""
 
 
 def path_now(path: str) -> str:
@@ -80,6 +83,6 @@ def result_now(result: Mapping[str, Any]) -> dict[str, Any]:
     return now
 
 
-def kind_now(name: object) -> object:
+def kind_now(name: Name) -> Name | str:
     """The present name of a stored network's kind or of a score's extractor; anything else as it is."""
     return SECTIONS.get(name, name) if isinstance(name, str) else name

@@ -201,7 +201,7 @@ def preset_of(space: SearchSpace, where: str) -> Experiment:
     return PRESETS[space.preset]()
 
 
-def fitted(space: SearchSpace, experiment: Experiment, where: str) -> SearchSpace:
+def without_unmet_needs(space: SearchSpace, experiment: Experiment, where: str) -> SearchSpace:
     """The space without the parameters that need another value than this config has.
 
     Raises:
@@ -231,7 +231,7 @@ Configuration = dict[str, ParameterValue]
 """Dotted config path of each active parameter -> value: one point of a search space."""
 
 
-def active(space: SearchSpace, configuration: Configuration) -> Configuration:
+def active_parameters(space: SearchSpace, configuration: Configuration) -> Configuration:
     """The configuration without the parameters whose when-condition does not hold."""
 
     def is_active(path: str) -> bool:
@@ -305,7 +305,7 @@ def extreme_configuration(space: SearchSpace, highest: bool) -> Configuration:
             out[path] = keys[-1] if highest else keys[0]
         else:
             out[path] = distribution.high if highest else distribution.low
-    return active(space, out)
+    return active_parameters(space, out)
 
 
 def _order(value: object) -> tuple[bool, float, str]:

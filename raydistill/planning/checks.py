@@ -34,7 +34,7 @@ def check(options: SweepOptions) -> Plan:
     _check_options(options)
     search_space = space.load_space(options.space)
     experiment = _experiment(options, search_space, where)
-    search_space = space.fitted(_with_options(search_space, options), experiment, where)
+    search_space = space.without_unmet_needs(_with_options(search_space, options), experiment, where)
     check_space(search_space, experiment, where)
     size = experiment.data.height, experiment.data.width
     terms.check(experiment.student.mi, *size, experiment.student.batch_size)

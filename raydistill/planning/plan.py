@@ -12,7 +12,7 @@ from raydistill.config import space
 from raydistill.config.architectures import Generator
 from raydistill.config.base import Stored, digest
 from raydistill.config.experiment import Experiment
-from raydistill.config.paths import validated, with_checked, with_values
+from raydistill.config.paths import validated, with_unchecked_values, with_values
 from raydistill.config.space import SearchSpace
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining, GeneratorTraining
@@ -20,7 +20,7 @@ from raydistill.data import DataInfo
 from raydistill.models import cost, networks
 from raydistill.planning import memory
 from raydistill.records import tables
-from raydistill.search.warm_start import NOTHING_KNOWN, WarmStart
+from raydistill.search.warm_start import NO_WARM_START, WarmStart
 
 TEACHER_WORKERS = 2
 """Workers that share the evaluator's and the teacher's training, where no option says how many."""
@@ -61,7 +61,7 @@ class Plan:
     """The prepared data."""
     info: DataInfo
     """What the data are."""
-    warm_start: WarmStart = NOTHING_KNOWN
+    warm_start: WarmStart = NO_WARM_START
     """Prior observations, which a new sweep copies; a resume has its own copy, and none here."""
 
     @property
@@ -73,7 +73,7 @@ class Plan:
         options = self.options
         parts: list[Any] = [self.space, self.experiment, self.data.digest]
         parts += [options.seed, options.sampler, options.early_stopping]
-        if plugin_digests := {name: plugin["digest"] for name, plugin in plugins.recorded().items()}:
+        if plugin_digests := {name: plugin["digest"] for name, plugin in plugins.sweep_record().items()}:
             parts.append(plugin_digests)
         if options.warm_start:
             parts.append(options.warm_start)
@@ -92,7 +92,7 @@ class Plan:
         prefix = "student.generator."
         values = space.values_of(self.space, configuration).items()
         own = {path.removeprefix(prefix): value for path, value in values if path.startswith(prefix)}
-        return self._counts_of(with_checked(self.experiment.student.generator, own))
+        return self._counts_of(with_unchecked_values(self.experiment.student.generator, own))
 
     def student_of(self, configuration: search.Configuration) -> DistillTraining:
         """The student's training with the values of a configuration."""
@@ -100,7 +100,7 @@ class Plan:
         values = {path.removeprefix("student."): value for path, value in paths.items()}
         if "mi.kind" in values:  # it replaces a whole section, which is then validated
             return with_values(self.experiment.student, values, where="search")
-        return with_checked(self.experiment.student, values)
+        return with_unchecked_values(self.experiment.student, values)
 
     @cached_property
     def students(self) -> list[tuple[DistillTraining, float]]:

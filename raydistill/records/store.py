@@ -130,7 +130,7 @@ def find_sweep(
 
     Args:
         definition: digest of everything that makes two sweeps the same.
-        plugins: the plug-ins of this process, as `plugins.recorded` returns them.
+        plugins: the plug-ins of this process, as `plugins.sweep_record` returns them.
 
     Raises:
         StoreError: there is none, or the named one was started with other settings or plug-ins.
@@ -167,7 +167,8 @@ def find_sweep(
 
 
 def _require_same_version(folders: Sequence[Path], where: str) -> None:
-    """Raises StoreError with the names of sweeps of an earlier version, whose jobs have other names and keys."""
+    """Raises StoreError with the names of sweeps of an earlier version, whose jobs have other names and
+    keys."""
     older = [folder.name for folder in folders if read_sweep(folder).get("job_version", 2) != JOB_VERSION]
     if older:
         raise StoreError(

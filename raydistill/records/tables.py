@@ -116,7 +116,7 @@ def with_front(
             `objective_points`).
     """
     rows, directions = competitors(table), [direction for _, direction in objectives]
-    points = objective_points(averaged(table), objectives)
+    points = objective_points(mean_over_seeds(table), objectives)
     table = table.assign(**_empty_front(table.index))
     table.loc[rows, "front.member"] = pareto.members(points, directions)
     table.loc[rows, "front.rank"] = pareto.ranks(points, directions)
@@ -124,7 +124,7 @@ def with_front(
     return _with_certainty(table, objectives, points) if (table["role"] == "replicate").any() else table
 
 
-def averaged(table: pd.DataFrame) -> pd.DataFrame:
+def mean_over_seeds(table: pd.DataFrame) -> pd.DataFrame:
     """The trials table without replicates; the metrics of a trial that has any are means over its seeds."""
     metrics = [name for name in map(str, table) if name.startswith("metric.")]
     out = table[table["role"] != "replicate"].copy()

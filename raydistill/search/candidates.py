@@ -14,7 +14,7 @@ from raydistill.config.space import (
     Int,
     ParameterValue,
     SearchSpace,
-    active,
+    active_parameters,
     extreme_configuration,
 )
 from raydistill.errors import BudgetError
@@ -34,7 +34,7 @@ def random_configuration(
 ) -> Configuration:
     """A random configuration: ranges are drawn between quantiles `low` and `high`, choices from all keys."""
     values = {path: _draw(distribution, rng, low, high) for path, distribution in space.parameters.items()}
-    return active(space, values)
+    return active_parameters(space, values)
 
 
 def spread_configurations(space: SearchSpace, rng: np.random.Generator) -> Iterator[Configuration]:
@@ -72,7 +72,7 @@ def grid_configurations(space: SearchSpace, rng: np.random.Generator) -> list[Co
     for row in itertools.product(*values.values()):
         discrete = dict(zip(values, row, strict=True))
         drawn = {path: _draw(distribution, rng, 0.0, 1.0) for path, distribution in floats.items()}
-        configuration = active(space, discrete | drawn)
+        configuration = active_parameters(space, discrete | drawn)
         key = tuple(item for item in configuration.items() if item[0] in discrete)
         out.setdefault(key, configuration)
     return list(out.values())

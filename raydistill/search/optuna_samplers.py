@@ -21,7 +21,7 @@ from raydistill.config.space import (
     Distribution,
     ParameterValue,
     SearchSpace,
-    active,
+    active_parameters,
     depth,
 )
 from raydistill.errors import SpaceError
@@ -129,7 +129,7 @@ def sobol_proposals(problem: Problem, history: Sequence[Observation], number: in
     for _ in range(_TRIES + 2 * len(history)):
         trial = study.ask()
         configuration = sampler.sample_relative(study, study.trials[-1], distributions)
-        yield active(problem.space, configuration)
+        yield active_parameters(problem.space, configuration)
         study.tell(trial, state=TrialState.FAIL)
 
 

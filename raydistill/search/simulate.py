@@ -178,7 +178,7 @@ def _after_event(ledger: dict[int, SimulatedTrial], number: int, should_stop: Sh
     return replace(trial, status="PRUNED") if should_stop(history, searched.index(trial)) else trial
 
 
-def recorded(
+def outcomes_from_table(
     space: SearchSpace, table: pd.DataFrame, wall_sec: str | None = None
 ) -> Callable[[Configuration, int], Outcome]:
     """`outcome_of` for `simulate`, from a table of results.

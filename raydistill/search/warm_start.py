@@ -54,7 +54,7 @@ class WarmStart(NamedTuple):
     """One line per file: what was taken from it, what was not, and why."""
 
 
-NOTHING_KNOWN = WarmStart([], [])
+NO_WARM_START = WarmStart([], [])
 
 
 def read(
@@ -103,7 +103,7 @@ def read(
     return WarmStart(rows, messages)
 
 
-def facts(
+def sweep_record(
     given: Sequence[str], rows: Sequence[PriorObservation]
 ) -> tuple[dict[str, object], dict[str, object]]:
     """What `sweep.json` says of a warm start, and the files beside it: name -> content."""

@@ -127,13 +127,13 @@ def rates(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
         found = _measure_all(plan, stage_workers, cpus)
     else:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            found = pool.submit(_measure_apart, plugins.shipped(), plan, stage_workers, cpus).result()
+            found = pool.submit(_measure_apart, plugins.to_json(), plan, stage_workers, cpus).result()
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else "a CPU"
     return Rates(f"up to {_STEPS} real steps of each kind of training on this machine ({where})", found)
 
 
-def _measure_apart(shipped: str, plan: Plan, stage_workers: int, cpus: float) -> dict[str, list[Rate]]:
-    plugins.take_in(shipped)
+def _measure_apart(plugins_json: str, plan: Plan, stage_workers: int, cpus: float) -> dict[str, list[Rate]]:
+    plugins.load_json(plugins_json)
     return _measure_all(plan, stage_workers, cpus)
 
 

@@ -91,7 +91,7 @@ def write_report(
     }
     files = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
     tracker.end_sweep(metrics, [*report, *files])
-    _print(ledger, tables.averaged(table), terminal)
+    _print(ledger, tables.mean_over_seeds(table), terminal)
     terminal.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
     terminal.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
     if facts["stability"]:
@@ -125,7 +125,7 @@ def _samples(ledger: Ledger) -> dict[str, Path]:
 def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
     plan = ledger.plan
     directions = [direction for _, direction in plan.objectives]
-    points = tables.objective_points(tables.averaged(table), plan.objectives)
+    points = tables.objective_points(tables.mean_over_seeds(table), plan.objectives)
     volume, probability = (
         pareto.hypervolume(points, directions, plan.reference),
         table["front.probability"][tables.competitors(table)],

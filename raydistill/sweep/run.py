@@ -86,7 +86,7 @@ def on_ray(sweeps: Sequence[SweepOptions]) -> Iterator[None]:
         with _sigterm_interrupts():  # after Ray, which installs a handler of its own
             if ray_address():  # an embedded cluster is this installation
                 nodes.require_same_versions()
-                nodes.require_plugins(plugins.shipped())
+                nodes.require_plugins(plugins.to_json())
             yield
     finally:
         runtime.stop_ray()
@@ -398,7 +398,7 @@ def _to_recheck(ledger: Ledger) -> Trial:
 
 
 def _find_sweep(plan: Plan) -> Path:
-    folder = store.find_sweep(plan.store, plan.options.name, plan.definition, plugins.recorded())
+    folder = store.find_sweep(plan.store, plan.options.name, plan.definition, plugins.sweep_record())
     read_trials(folder)  # a damaged file is told now, not after the teacher
     return folder
 
@@ -416,9 +416,9 @@ def _new_sweep(plan: Plan) -> Path:
         "space": canonical(plan.space),
         "experiment": canonical(plan.experiment),
     }
-    facts |= {"plugins": plugins.recorded()}
+    facts |= {"plugins": plugins.sweep_record()}
     known, files = (
-        warm_start.facts(options.warm_start, plan.warm_start.rows) if options.warm_start else ({}, {})
+        warm_start.sweep_record(options.warm_start, plan.warm_start.rows) if options.warm_start else ({}, {})
     )
     return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts | known, files)
 

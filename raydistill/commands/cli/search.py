@@ -342,13 +342,13 @@ def config(
     """Print every config path of a search space with its value, and what is searched."""
     from raydistill.config.paths import leaves, parse_assignments, with_values
     from raydistill.config.presets import expanded
-    from raydistill.config.space import fitted, load_space, preset_of
+    from raydistill.config.space import load_space, preset_of, without_unmet_needs
     from raydistill.config.space_checks import check_space
 
     where, chosen = f"--space {space}", load_space(space)
     values = expanded(parse_assignments(set_ or []), "--set")
     experiment = with_values(preset_of(chosen, where), values, where="--set")
-    chosen = fitted(chosen, experiment, where)
+    chosen = without_unmet_needs(chosen, experiment, where)
     check_space(chosen, experiment, where)
     for path, value in leaves(experiment).items():
         searched = f"    searched: {chosen.parameters[path]!r}" if path in chosen.parameters else ""
