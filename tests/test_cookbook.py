@@ -145,7 +145,7 @@ def test_another_process_takes_in_the_text_and_needs_no_file(tmp_path: Path) -> 
     plugins.load(written(tmp_path, "plain.py"))
     for path in tmp_path.iterdir():
         path.unlink()
-    code = "import inspect, sys\nfrom raydistill import plugins, models\nplugins.take_in(sys.argv[1])\nplugins.take_in(sys.argv[1])\n"
+    code = "import inspect, sys\nfrom raydistill import plugins, models\nplugins.load_json(sys.argv[1])\nplugins.load_json(sys.argv[1])\n"
     code += "print(inspect.getsource(models.GENERATORS['plain'].build).splitlines()[0], list(plugins.LOADED.values())[0].digest)"
     done = subprocess.run(
         [sys.executable, "-c", code, plugins.to_json()], cwd=tmp_path, capture_output=True, text=True

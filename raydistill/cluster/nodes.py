@@ -133,7 +133,7 @@ def require_same_versions() -> None:
 def require_plugins(plugins_json: str) -> None:
     """Raises ConfigError, with the whole list, where a plug-in of the driver cannot be imported on a node.
 
-    `shipped`: the driver's plug-ins as JSON, see `plugins.to_json`.
+    `plugins_json`: the driver's plug-ins as JSON, see `plugins.to_json`.
     """
     from raydistill import plugins  # it imports torch, which a node that is asked for its versions need not
 
