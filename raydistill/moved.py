@@ -18,7 +18,7 @@ MOVED = {
     "batch": ("config.batch",),
     "cost": ("models.cost",),
     "finished": ("exchange.generator_file",),
-    "presets": ("config.presets",),
+    "presets": ("config.presets", "config.term_presets"),
     "terms": ("training.terms",),
 }
 """Old module -> the modules that have its names now."""

@@ -12,7 +12,8 @@ import torch
 from raydistill import models
 from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import validated, with_values
-from raydistill.config.presets import PRESETS, recommended_vem
+from raydistill.config.presets import PRESETS
+from raydistill.config.term_presets import recommended_vem
 from raydistill.data import load_split, prepare, read_info, to_uint8
 from raydistill.distributed import Workers
 from raydistill.evaluation.extractors import load_extractor

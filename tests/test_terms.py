@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from raydistill import search
-from raydistill.config import presets
+from raydistill.config import term_presets
 from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
 from raydistill.config.experiment import Job
 from raydistill.config.paths import leaves, with_values
@@ -404,8 +404,10 @@ def test_a_trained_critic_scores_the_teachers_pairs_above_the_students(stages: S
 def test_the_published_terms_have_the_published_values(
     name: str, weight: float, step_size: float, positive: str, clamp: bool, channels: int
 ) -> None:
-    found = with_values(shapes32(), presets.expanded({"student.mi": name}, "--set"), where="--set").student.mi
-    assert isinstance(found, MutualInformation) and found == presets.MI_TERMS[name]()
+    found = with_values(
+        shapes32(), term_presets.with_named_term({"student.mi": name}, "--set"), where="--set"
+    ).student.mi
+    assert isinstance(found, MutualInformation) and found == term_presets.MI_TERMS[name]()
     assert (found.weight, found.step_size, found.positive, found.clamp, found.energy.channels) == (
         weight,
         step_size,
@@ -432,8 +434,8 @@ def test_the_published_terms_have_the_published_values(
 
 
 def test_the_recommended_terms_are_those_that_the_measurements_name() -> None:
-    assert presets.MI_TERMS["recommended"]() == VariationalInformation(weight=0.3)
-    vem = presets.MI_TERMS["recommended_vem"]()
+    assert term_presets.MI_TERMS["recommended"]() == VariationalInformation(weight=0.3)
+    vem = term_presets.MI_TERMS["recommended_vem"]()
     assert (
         isinstance(vem, MutualInformation)
         and (vem.start, vem.num_steps) == ("other", 3)
@@ -446,7 +448,9 @@ def test_a_value_beside_a_named_term_comes_after_it() -> None:
         {"student.mi": "published_cyclegan", "student.mi.num_steps": 3},
         {"student.mi.num_steps": 3, "student.mi": "published_cyclegan"},
     ):
-        found = with_values(shapes32(), presets.expanded(given, "--set"), where="--set").student.mi
+        found = with_values(
+            shapes32(), term_presets.with_named_term(given, "--set"), where="--set"
+        ).student.mi
         assert isinstance(found, MutualInformation) and (found.step_size, found.num_steps) == (100.0, 3)
 
 
@@ -455,7 +459,7 @@ def test_an_unknown_named_term_is_refused_with_the_known_ones() -> None:
         ConfigError,
         match=r"--set: student\.mi: there is no term 'published_cycle'\. Known: .*Nearest: 'published_cyclegan'",
     ):
-        presets.expanded({"student.mi": "published_cycle"}, "--set")
+        term_presets.with_named_term({"student.mi": "published_cycle"}, "--set")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from raydistill.config import presets, space
+from raydistill.config import space, term_presets
 from raydistill.config.base import Frozen
 from raydistill.config.paths import parse_assignments, with_values
 from raydistill.data import prepare, read_info
@@ -31,7 +31,7 @@ def run(options: EvaluatorOptions) -> int:
     where, terminal = f"--space {options.space}", Terminal()
     experiment = with_data(space.preset_of(space.load_space(options.space), where), options.data, where)
     experiment = with_values(
-        experiment, presets.expanded(parse_assignments(list(options.set)), "--set"), where="--set"
+        experiment, term_presets.with_named_term(parse_assignments(list(options.set)), "--set"), where="--set"
     )
     cache = store.open_store(options.store) / "cache"
     data = prepare(experiment.data, cache / "data")

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from raydistill.config.base import Frozen
-from raydistill.config.space import defined_in
+from raydistill.config.definitions import load_definition
 from raydistill.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
@@ -116,4 +116,4 @@ def load_batch(path: Path) -> Batch:
         raise ConfigError(
             f"{path}: no such batch file; give the path of a .py file that defines BATCH = Batch(...)"
         )
-    return defined_in(path, "BATCH", Batch, ConfigError)
+    return load_definition(path, "BATCH", Batch, ConfigError)

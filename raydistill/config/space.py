@@ -9,18 +9,17 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, Field, PositiveInt
 
 from raydistill.config import renamed
 from raydistill.config.base import Frozen
+from raydistill.config.definitions import load_definition
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import leaves, nearest
 from raydistill.config.presets import PRESETS
-from raydistill.errors import InputError, SpaceError
-
-Defined = TypeVar("Defined")
+from raydistill.errors import SpaceError
 
 COSTS = ("cost/macs", "cost/params", "cost/memory_gb")
 """Costs of a student, which are known before training. `cost/memory_gb` is the predicted peak memory in GiB
@@ -148,7 +147,7 @@ def load_space(name: str) -> SearchSpace:
     candidates = [Path(name)] if name.endswith(".py") else [folder / f"{name}.py" for folder in folders]
     for path in candidates:
         if path.is_file():
-            return defined_in(path, "SPACE", SearchSpace, SpaceError)
+            return load_definition(path, "SPACE", SearchSpace, SpaceError)
     known = sorted({path.stem for folder in folders for path in folder.glob("[!_]*.py")})
     raise SpaceError(
         f"--space {name}: no such search space. Known: {', '.join(known)}; or the path of a .py file. "
@@ -159,32 +158,6 @@ def load_space(name: str) -> SearchSpace:
 def _installed() -> list[Path]:
     spec = importlib.util.find_spec("search_spaces")
     return [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
-
-
-def defined_in(path: Path, name: str, kind: type[Defined], error: type[InputError]) -> Defined:
-    """The object `name` of the class `kind` that a Python file defines.
-
-    Raises:
-        `error`: the file fails, or does not define it.
-    """
-    spec = importlib.util.spec_from_file_location(f"defined_in_{path.stem}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except ValidationError as raised:
-        problems = []
-        for item in raised.errors():
-            location = ".".join(map(str, item["loc"]))
-            given = f" (given: {item['input']!r})" if location else ""
-            problems.append(f"{location or name}: {item['msg']}{given}")
-        raise error(f"{path}: {'; '.join(problems)}") from raised
-    except Exception as raised:  # whatever the file does: it is the user's code
-        raise error(f"{path}: {type(raised).__name__}: {raised}") from raised
-    value = getattr(module, name, None)
-    if not isinstance(value, kind):
-        raise error(f"{path}: must define {name} = {kind.__name__}(...), found {type(value).__name__}")
-    return value
 
 
 def preset_of(space: SearchSpace, where: str) -> Experiment:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from raydistill import distributed, models, search
-from raydistill.config import presets, space
+from raydistill.config import space, term_presets
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import nearest, parse_assignments, with_values
 from raydistill.config.space import Objective, SearchSpace, Window
@@ -84,7 +84,7 @@ def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) ->
             raise ConfigError(f"--set {path}: give --seed")
         if path in search_space.parameters:
             raise ConfigError(f"--set {path}: it is searched; narrow it in a search space of your own")
-    return with_values(experiment, presets.expanded(assignments, "--set"), where="--set")
+    return with_values(experiment, term_presets.with_named_term(assignments, "--set"), where="--set")
 
 
 def _check_objectives(plan: Plan, where: str) -> None:

@@ -341,12 +341,12 @@ def config(
 ) -> int:
     """Print every config path of a search space with its value, and what is searched."""
     from raydistill.config.paths import leaves, parse_assignments, with_values
-    from raydistill.config.presets import expanded
     from raydistill.config.space import load_space, preset_of, without_unmet_needs
     from raydistill.config.space_checks import check_space
+    from raydistill.config.term_presets import with_named_term
 
     where, chosen = f"--space {space}", load_space(space)
-    values = expanded(parse_assignments(set_ or []), "--set")
+    values = with_named_term(parse_assignments(set_ or []), "--set")
     experiment = with_values(preset_of(chosen, where), values, where="--set")
     chosen = without_unmet_needs(chosen, experiment, where)
     check_space(chosen, experiment, where)
