@@ -2,7 +2,7 @@
 
 A width is the number of channels of a layer or stage and has its name. `Widths.uniform(ngf)` gives the
 proportions that a family was published with, at base width `ngf`; the uniform baselines of a sweep are such
-networks.
+networks. The file is long because it lists every family; its classes are short.
 """
 
 import math
