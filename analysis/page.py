@@ -1,8 +1,7 @@
-"""The frontier as one HTML file that opens without a network.
+"""The trials and their Pareto front as one HTML file that opens without a network.
 
 The template is `page.html`, its behaviour `page.js`; the numbers are embedded as JSON. The page computes
-nothing about Pareto fronts: for every pair of axes the members are embedded, from
-`raydistill.records.pareto`.
+nothing about fronts: for every pair of axes the members are embedded, from `raydistill.records.pareto`.
 """
 
 import base64

@@ -1,6 +1,6 @@
-"""The frontier as a picture and as a small table.
+"""The trials as a picture, and their Pareto front as a small table.
 
-All numbers about the Pareto front come from `raydistill.records.pareto`.
+All numbers about fronts come from `raydistill.records.pareto`.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""raydistill: frontiers of compressed GAN generators, quality against cost."""
+"""raydistill: Pareto fronts of compressed GAN generators, quality against cost."""
 
 import os
 
