@@ -1,4 +1,5 @@
-"""`python sweep.py ...` is `raydistill sweep ...`, in a single file for `ray submit cluster.yaml sweep.py -- ...`."""
+"""`python sweep.py ...` is `raydistill sweep ...`, in a single file for `ray submit cluster.yaml sweep.py
+-- ...`."""
 
 import sys
 

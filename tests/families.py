@@ -1,4 +1,5 @@
-"""One small and any number of random configs of each generator family, for the tests that hold for all of them."""
+"""One small and any number of random configs of each generator family, for the tests that hold for all of
+them."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,5 @@
-"""Machines for tests: namespaces of this machine with a network, a host name, a home and an sshd each, gone with their first process."""
+"""Machines for tests: namespaces of this machine with a network, a host name, a home and an sshd each,
+gone with their first process."""
 
 import contextlib
 import os
@@ -43,7 +44,9 @@ ip addr add 10.77.0.254/24 dev machines
 ip link set machines up
 for number in $(seq "$2"); do
   unshare --net --mount --uts --pid --fork --mount-proc bash -c "$3" machine "$number" "$4" &
-  until [ -s "/mnt/machine-$number/pid" ]; do cat /proc/$!/task/$!/children > "/mnt/machine-$number/pid"; sleep 0.1; done
+  until [ -s "/mnt/machine-$number/pid" ]; do
+    cat /proc/$!/task/$!/children > "/mnt/machine-$number/pid"; sleep 0.1
+  done
   ip link add name "machine$number" type veth peer name eth0 netns $!
   ip link set "machine$number" master machines up
   until (exec 3<> "/dev/tcp/10.77.0.$number/22") 2> /dev/null; do kill -0 $!; sleep 0.1; done
@@ -77,7 +80,8 @@ def missing() -> str | None:
 
 
 class Machines:
-    """`10.77.0.1` (home `/mnt/machine-1`), `.2` ... and the client, which has a home and an empty folder, too."""
+    """`10.77.0.1` (home `/mnt/machine-1`), `.2` ... and the client, which has a home and an empty folder,
+    too."""
 
     def __init__(self, folder: Path, pid: int):
         self.folder, self.pid = folder, pid
@@ -196,6 +200,7 @@ def bare_environment(folder: Path) -> None:
     for name, module in (("ray", "ray.scripts.scripts"), ("pip", "pip._internal.cli.main")):
         script = folder / "bin" / name
         script.write_text(
-            f'#!/bin/sh\nexec "${{0%/*}}/python" -c "import sys; from {module} import main; sys.exit(main())" "$@"\n'
+            f'#!/bin/sh\nexec "${{0%/*}}/python" -c "import sys; from {module} import main; '
+            'sys.exit(main())" "$@"\n'
         )
         script.chmod(0o755)

@@ -1,6 +1,8 @@
-"""The counts of generators and discriminators that others published or that their own modules give, for tests and `benchmarks/counts.py`.
+"""The counts of generators and discriminators that others published or that their own modules give, for tests
+and `benchmarks/counts.py`.
 
-Parameters exclude buffers; multiply-accumulates are those of one forward of one picture, by convention (`raydistill.models.cost.CONVENTIONS`).
+Parameters exclude buffers; multiply-accumulates are those of one forward of one picture, by convention
+(`raydistill.models.cost.CONVENTIONS`).
 """
 
 from typing import Any, NamedTuple

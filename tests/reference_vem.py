@@ -1,6 +1,8 @@
-"""The method once more, to compare with: plainly from its formulas, in the published way, sharing nothing with raydistill.
+"""The method once more, to compare with: plainly from its formulas, in the published way, sharing nothing
+with raydistill.
 
-The published way: spectral norms are computed in every forward (with a power iteration, Langevin forwards included), the energies of
+The published way: spectral norms are computed in every forward (with a power iteration, Langevin forwards
+included), the energies of
 positives and negatives come from two forwards, and the energy's parameters are tracked while sampling.
 """
 
@@ -12,7 +14,8 @@ from torch import Tensor, nn
 
 
 class ReferenceConv(nn.Module):
-    """conv(x, W / (sigma + 1e-6)), with `capped` conv(x, W / (sigma + 1e-6) * min(sigma + 1e-6, 1)); no gradient through sigma."""
+    """conv(x, W / (sigma + 1e-6)), with `capped` conv(x, W / (sigma + 1e-6) * min(sigma + 1e-6, 1)); no
+    gradient through sigma."""
 
     u: Tensor
 
@@ -57,7 +60,8 @@ class ReferenceBlock(nn.Module):
 
 
 class ReferenceEnergy(nn.Module):
-    """(t, s), each (B, 3, H, W) -> (B,). Parameters and u have the names of raydistill's energy, so that states can be exchanged."""
+    """(t, s), each (B, 3, H, W) -> (B,). Parameters and u have the names of raydistill's energy, so that
+    states can be exchanged."""
 
     def __init__(self, channels: int, num_blocks: int):
         super().__init__()
@@ -118,7 +122,8 @@ def student_term(energy: ReferenceEnergy, t: Tensor, negatives: Tensor, s: Tenso
 
 
 def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
-    """1 - SSIM by a convolution with a 7x7 window, mirrored borders, values in [-1, 1]: the base method's loss."""
+    """1 - SSIM by a convolution with a 7x7 window, mirrored borders, values in [-1, 1]: the base method's
+    loss."""
     window = torch.ones(a.shape[1], 1, 7, 7, dtype=a.dtype, device=a.device) / 49
 
     def mean(x: Tensor) -> Tensor:
@@ -146,7 +151,8 @@ def train_step(
     l2_weight: float,
     mi_weight: float,
 ) -> dict[str, Tensor]:
-    """One minibatch: negatives, energy step, then the student's with the updated energy and the same negatives. s has its graph."""
+    """One minibatch: negatives, energy step, then the student's with the updated energy and the same
+    negatives. s has its graph."""
     negatives = draw_negatives(energy, s, normal, num_steps, step_size, noise_std)
     loss, gap = energy_loss(energy, t, negatives, s, l2_weight)
     energy_optimizer.zero_grad()

@@ -96,7 +96,8 @@ def mixed_outcome(configuration: Configuration, number: int) -> Observation:
 def run(
     of: Problem, count: int, outcome: Callable[[Configuration, int], Observation] | None = None
 ) -> list[Observation]:
-    """So many proposals, each told before the next. Told as `told`, they are kept: many tests begin with the same ones."""
+    """So many proposals, each told before the next. Told as `told`, they are kept: many tests begin with
+    the same ones."""
     history = (
         []
         if outcome or of.costs_of is not costs_of or of.prior_observations
@@ -119,7 +120,8 @@ def training(configuration: Configuration, number: int) -> Outcome:
 
 
 def assert_valid(of: Problem, configurations: Sequence[Configuration]) -> None:
-    """Of `MIXED`: each once, inside ranges and windows, the conditional parameter exactly while it is active."""
+    """Of `MIXED`: each once, inside ranges and windows, the conditional parameter exactly while it is
+    active."""
     assert len({identity(configuration) for configuration in configurations}) == len(configurations)
     for configuration in configurations:
         assert is_feasible(of, configuration)

@@ -25,7 +25,8 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in an empty folder; it must end with exit code 2, and leave the folder as it was. Returns its one line."""
+    """Runs a command in an empty folder; it must end with exit code 2, and leave the folder as it was.
+    Returns its one line."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> str:
@@ -49,7 +50,7 @@ def says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return run
 
 
-# ---- widths and sizes -----------------------------------------------------------------------------------------------
+# ---- widths and sizes --------------------------------------------------------------------------------------
 
 SMALL = (
     "--store",
@@ -110,15 +111,17 @@ def test_a_width_or_a_size_that_cannot_be_ends_a_sweep_before_any_cost(
 def test_a_search_space_with_a_width_of_zero_is_refused(says: Run, tmp_path: Path) -> None:
     (tmp_path / "zero.py").write_text(
         "from raydistill.space import Int, Objective, SearchSpace\n"
-        "SPACE = SearchSpace(preset='shapes32', parameters={'student.generator.widths.stem': Int(low=0, high=4)}, uniform=(4,),\n"
-        "    objectives=(Objective(name='val/miou', direction='max', reference=0.0), Objective(name='cost/macs', direction='min')))\n"
+        "SPACE = SearchSpace(preset='shapes32', parameters={'student.generator.widths.stem': Int(low=0, "
+        "high=4)}, uniform=(4,),\n"
+        "    objectives=(Objective(name='val/miou', direction='max', reference=0.0), "
+        "Objective(name='cost/macs', direction='min')))\n"
     )
     assert "student.generator.widths.stem: Input should be greater than or equal to 1 (given: 0)" in says(
         "sweep", "--space", "zero.py", *SMALL
     )
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+# ---- files -------------------------------------------------------------------------------------------------
 
 
 def test_a_file_that_cannot_be_imported_is_named(says: Run, tmp_path: Path) -> None:
@@ -191,7 +194,8 @@ def test_an_exported_file_that_cannot_be_used_is_named(command: str, says: Run, 
         "short": "not a whole exported file",
         "huge": "not a whole exported file",
         "hostile": "not a whole exported file",
-        "foreign": "not a file that `raydistill export --format safetensors` wrote; use raydistill teacher import",
+        "foreign": "not a file that `raydistill export --format safetensors` wrote; use raydistill teacher "
+        "import",
         "changed": "the weights are not the ones written (digest differs)",
         "list": "a generator of family None. Known: resnet",
         "text": "not a whole exported file",

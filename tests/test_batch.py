@@ -1,4 +1,5 @@
-"""Batches: what is refused before any cost, the order, the budget, and the table; with sweeps that take their numbers from a formula.
+"""Batches: what is refused before any cost, the order, the budget, and the table; with sweeps that take their
+numbers from a formula.
 
 One test, marked slow, runs a whole batch and kills it on the way.
 """
@@ -59,7 +60,8 @@ def exit_code(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 class Pretended:
-    """Sweeps without training: searched trial i of seed s costs 50 (i + 1) million MACs and reaches .1 (i + 1) + .01 s mIoU."""
+    """Sweeps without training: searched trial i of seed s costs 50 (i + 1) million MACs and reaches .1 (i
+    + 1) + .01 s mIoU."""
 
     def __init__(self):
         self.num_ray_starts, self.ran, self.tags = 0, [], []
@@ -112,7 +114,7 @@ def pretended(monkeypatch, tmp_path):
     return out
 
 
-# ---- before any cost ------------------------------------------------------------------------------------------------
+# ---- before any cost ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -197,7 +199,7 @@ def test_the_shipped_example_is_a_batch(monkeypatch, capsys, tmp_path):
     assert not Path("runs/sweeps").exists()
 
 
-# ---- order, budget, failures ----------------------------------------------------------------------------------------
+# ---- order, budget, failures -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,7 @@ def test_the_time_of_earlier_starts_counts(pretended, monkeypatch, capsys, tmp_p
     )
 
 
-# ---- a whole batch --------------------------------------------------------------------------------------------------
+# ---- a whole batch -----------------------------------------------------------------------------------------
 
 COUNTS_RAY_STARTS = """
 import sys

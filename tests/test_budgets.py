@@ -1,4 +1,5 @@
-"""Budgets that a sweep is given: windows on costs, and what is said where they, or what else is given, cannot be."""
+"""Budgets that a sweep is given: windows on costs, and what is said where they, or what else is given,
+cannot be."""
 
 import json
 import sys
@@ -32,7 +33,8 @@ def plan_of(folder: Path, **options: Any) -> Plan:
 
 @pytest.fixture
 def fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """Runs `raydistill sweep` in a folder of its own: it must end in one line with exit code 2, and never start Ray. Returns the line."""
+    """Runs `raydistill sweep` in a folder of its own: it must end in one line with exit code 2, and never
+    start Ray. Returns the line."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         "raydistill.cluster.runtime.start_ray", lambda **options: pytest.fail("Ray was started")
@@ -52,7 +54,7 @@ def fails(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, t
     return run
 
 
-# ---- memory ---------------------------------------------------------------------------------------------------------
+# ---- memory ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("family", ["resnet", "mobile_resnet", "unet", "enhance"])
@@ -99,7 +101,7 @@ def test_no_proposal_and_no_baseline_leaves_a_window_on_memory(tmp_path: Path) -
     assert "cost/memory_gb" not in unbounded.costs_of(unbounded.experiment.student)
 
 
-# ---- wrong input ----------------------------------------------------------------------------------------------------
+# ---- wrong input -------------------------------------------------------------------------------------------
 
 
 def test_windows_that_nothing_fits_are_refused_with_the_reachable_range_of_the_cost_at_fault(
@@ -169,7 +171,7 @@ def test_a_space_with_values_outside_a_networks_limits_is_refused(fails: Any, tm
     )
 
 
-# ---- what is there already ------------------------------------------------------------------------------------------
+# ---- what is there already ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -217,7 +219,8 @@ def test_a_name_that_is_taken_and_one_that_belongs_to_another_space_are_refused(
     )
     assert (
         text
-        == "--resume --name mine: that sweep was started with another space, data, config or seed; use the same command"
+        == "--resume --name mine: that sweep was started with another space, data, config or seed; use the "
+        "same command"
     )
     assert "that sweep was started with another space" in fails(
         "--name", "mine", "--resume", "--max-macs", "9e6"
@@ -258,8 +261,14 @@ def test_a_damaged_tracking_store_is_named(fails: Any, begun: Path) -> None:
 
 
 def test_a_space_of_one_point_is_one_configuration(tmp_path: Path) -> None:
-    source = "from raydistill.space import Int, Objective, SearchSpace\nSPACE = SearchSpace(preset='shapes32', uniform=(4,), "
-    source += "parameters={'student.generator.widths.trunk': Int(low=8, high=8)}, objectives=(Objective(name='val/miou', "
+    source = (
+        "from raydistill.space import Int, Objective, SearchSpace\nSPACE = "
+        "SearchSpace(preset='shapes32', uniform=(4,), "
+    )
+    source += (
+        "parameters={'student.generator.widths.trunk': Int(low=8, high=8)}, "
+        "objectives=(Objective(name='val/miou', "
+    )
     source += "direction='max', reference=0.0), Objective(name='cost/macs', direction='min')))\n"
     (tmp_path / "one.py").write_text(source)
     plan = plan_of(tmp_path, space=str(tmp_path / "one.py"), trials=3)

@@ -1,4 +1,5 @@
-"""What docs/cookbook.md prints runs as printed, from an empty folder; and plug-ins that cannot be used are refused."""
+"""What docs/cookbook.md prints runs as printed, from an empty folder; and plug-ins that cannot be used
+are refused."""
 
 import json
 import os
@@ -42,7 +43,7 @@ def shell(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", lines], cwd=folder, capture_output=True, text=True, env=environment)
 
 
-# ---- the page -------------------------------------------------------------------------------------------------------
+# ---- the page ----------------------------------------------------------------------------------------------
 
 
 def test_every_recipe_of_the_page_has_fewer_than_40_lines_of_code() -> None:
@@ -114,7 +115,7 @@ def test_the_data_of_the_page_are_pairs_of_a_label_map_and_a_picture(tmp_path: P
     assert split.labels is not None and (split.targets[split.labels == 1] == (240, 200, 40)).all()
 
 
-# ---- what a plug-in changes -----------------------------------------------------------------------------------------
+# ---- what a plug-in changes --------------------------------------------------------------------------------
 
 
 def test_a_config_with_a_plug_ins_section_reads_back_and_its_digest_has_the_text(
@@ -145,8 +146,14 @@ def test_another_process_takes_in_the_text_and_needs_no_file(tmp_path: Path) -> 
     plugins.load(written(tmp_path, "plain.py"))
     for path in tmp_path.iterdir():
         path.unlink()
-    code = "import inspect, sys\nfrom raydistill import plugins, models\nplugins.load_json(sys.argv[1])\nplugins.load_json(sys.argv[1])\n"
-    code += "print(inspect.getsource(models.GENERATORS['plain'].build).splitlines()[0], list(plugins.LOADED.values())[0].digest)"
+    code = (
+        "import inspect, sys\nfrom raydistill import plugins, "
+        "models\nplugins.load_json(sys.argv[1])\nplugins.load_json(sys.argv[1])\n"
+    )
+    code += (
+        "print(inspect.getsource(models.GENERATORS['plain'].build).splitlines()[0], "
+        "list(plugins.LOADED.values())[0].digest)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, plugins.to_json()], cwd=tmp_path, capture_output=True, text=True
     )
@@ -212,7 +219,7 @@ def test_a_student_of_a_plug_ins_family_cannot_start_from_its_teacher(tmp_path: 
         check(SweepOptions(store=str(tmp_path / "store"), space=space, set=kinds))
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------
+# ---- what is refused ---------------------------------------------------------------------------------------
 
 BROKEN = FILES["plain.py"]
 

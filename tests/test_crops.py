@@ -27,7 +27,8 @@ HEIGHT, WIDTH, LOAD_HEIGHT, LOAD_WIDTH = 8, 12, 11, 14
 
 
 def coordinates(folder: Path, number: int) -> None:
-    """A|B pictures whose red and green say which row and column a pixel was, and whose blue says which picture."""
+    """A|B pictures whose red and green say which row and column a pixel was, and whose blue says which
+    picture."""
     folder.mkdir(parents=True)
     row, column = np.mgrid[:LOAD_HEIGHT, :LOAD_WIDTH].astype(np.uint8)
     for index in range(number):

@@ -82,7 +82,7 @@ def refused(root: Path | str, tmp_path: Path, *parts: str, **fields: Any) -> Non
     assert not list((tmp_path / "cache").glob("*"))
 
 
-# ---- layouts and splits ---------------------------------------------------------------------------------------------
+# ---- layouts and splits ------------------------------------------------------------------------------------
 
 
 def test_labelled_folders_keep_their_splits_and_the_ignored_class_is_no_class(tmp_path: Path) -> None:
@@ -131,7 +131,8 @@ def test_without_splits_15_percent_each_become_val_and_test_by_the_hash_of_the_s
     assert source.counts == {"train": 14, "val": 3, "test": 3}
     assert (
         source.split_rule
-        == "The data came without val and test: 15 % of the training pictures each, chosen by the hash of the stem."
+        == "The data came without val and test: 15 % of the training pictures each, chosen by the hash of "
+        "the stem."
     )
 
 
@@ -189,7 +190,7 @@ def test_pictures_are_resized_smoothly_and_labels_to_the_nearest(tmp_path: Path)
     assert set(np.unique(split.labels)) == {0, 9}
 
 
-# ---- refusals -------------------------------------------------------------------------------------------------------
+# ---- refusals ----------------------------------------------------------------------------------------------
 
 
 def test_an_empty_root_is_refused(tmp_path: Path) -> None:
@@ -427,7 +428,7 @@ def test_nothing_is_decoded_before_everything_is_paired(tmp_path: Path) -> None:
     refused(root, tmp_path, "test1.png: this picture has no label")
 
 
-# ---- the decoded copy -----------------------------------------------------------------------------------------------
+# ---- the decoded copy --------------------------------------------------------------------------------------
 
 
 def times(stored: Stored) -> dict[str, int]:
@@ -531,7 +532,7 @@ def test_train_and_val_never_open_the_test_files(tmp_path: Path) -> None:
         load_split(stored, "test")
 
 
-# ---- batches --------------------------------------------------------------------------------------------------------
+# ---- batches -----------------------------------------------------------------------------------------------
 
 
 def test_shapes_come_as_drawn(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""A sweep that the version before wrote (jobs of version 2, the words "judge", "again" and "picked") is still of use."""
+"""A sweep that the version before wrote (jobs of version 2, the words "judge", "again" and "picked") is
+still of use."""
 
 import json
 import shutil
@@ -28,7 +29,10 @@ SPACE = SearchSpace(
         "student.generator.widths.trunk": Int(low=2, high=8, step=2),
         "student.mi.weight": Choice(options={"off": 0.0, "published": 0.1}),
     },
-    objectives=(Objective(name="val/kd_judge", direction="min", reference=1.0), Objective(name="cost/macs", direction="min")),
+    objectives=(
+        Objective(name="val/kd_judge", direction="min", reference=1.0),
+        Objective(name="cost/macs", direction="min"),
+    ),
     uniform=(2, 4),
 )
 """
@@ -133,14 +137,14 @@ def test_a_resume_is_refused_by_name(
     assert "old: made by an earlier version of raydistill" in said and "--warm-start old" in said
 
 
-# ---- what a person types ---------------------------------------------------------------------------------------------
+# ---- what a person types -----------------------------------------------------------------------------------
 
 
 def test_an_old_config_path_is_accepted_with_the_new_name() -> None:
     with pytest.warns(RenamedWarning, match=r"judge\.network\.width is called evaluator\.network\.width now"):
         changed = with_values(shapes32(), {"judge.network.width": 7}, where="--set")
     assert changed.evaluator.network.width == 7
-    with pytest.raises(ConfigError, match="evaluator.network.wdith"), pytest.warns(RenamedWarning):
+    with pytest.raises(ConfigError, match=r"evaluator\.network\.wdith"), pytest.warns(RenamedWarning):
         with_values(shapes32(), {"judge.network.wdith": 7}, where="--set")
 
 

@@ -1,4 +1,5 @@
-"""`raydistill export` and `latency`: every family in every format equals PyTorch, what a card says, what is refused."""
+"""`raydistill export` and `latency`: every family in every format equals PyTorch, what a card says, what
+is refused."""
 
 import json
 import re
@@ -179,7 +180,7 @@ def test_pictures_can_be_given_to_check_on(tmp_path: Path) -> None:
     )
 
 
-# ---- latency ----------------------------------------------------------------------------------------------------------
+# ---- latency -----------------------------------------------------------------------------------------------
 
 
 def test_a_larger_network_is_slower(tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_latency_is_measured_in_a_process_of_its_own_and_printed_as_json(
     assert rows[0]["peak_mib"] is None or rows[0]["peak_mib"] > 0
 
 
-# ---- what is refused --------------------------------------------------------------------------------------------------
+# ---- what is refused ---------------------------------------------------------------------------------------
 
 
 def ends_with(

@@ -34,7 +34,7 @@ def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-# ---- published layouts ----------------------------------------------------------------------------------------------
+# ---- published layouts -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -95,14 +95,15 @@ def test_a_network_has_the_published_parameters(
 
 
 def test_the_average_pools_of_inception_leave_out_the_padding() -> None:
-    """A block with unit weights on a constant picture is constant up to its border, as TensorFlow's is and torchvision's is not."""
+    """A block with unit weights on a constant picture is constant up to its border, as TensorFlow's is
+    and torchvision's is not."""
     block = Inception().eval().Mixed_5b
     ones = torch.ones(1, 192, 5, 5)
     along = block._along(("average",), ones)
     assert torch.equal(along, ones)
 
 
-# ---- loaders --------------------------------------------------------------------------------------------------------
+# ---- loaders -----------------------------------------------------------------------------------------------
 
 
 def test_inception_is_loaded_by_its_published_names(inception_file: Path) -> None:
@@ -199,7 +200,7 @@ def test_a_torchscript_file_that_gives_no_rows_is_refused(tmp_path: Path) -> Non
         load_extractor(f"torchscript={tmp_path / 'broken.pt'}", CPU)
 
 
-# ---- resize filters -------------------------------------------------------------------------------------------------
+# ---- resize filters ----------------------------------------------------------------------------------------
 
 
 def test_the_filter_of_tensorflow_samples_from_the_corner() -> None:
@@ -214,7 +215,7 @@ def test_the_filter_of_tensorflow_samples_from_the_corner() -> None:
     )
 
 
-# ---- real weights ---------------------------------------------------------------------------------------------------
+# ---- real weights ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.realdata

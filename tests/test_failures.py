@@ -1,4 +1,5 @@
-"""Trials that fail: a reason each, and the tables all the same. Without Ray; with it: `pytest -m slow tests/test_sweep.py -k diverge`."""
+"""Trials that fail: a reason each, and the tables all the same. Without Ray; with it: `pytest -m slow
+tests/test_sweep.py -k diverge`."""
 
 import sys
 from pathlib import Path

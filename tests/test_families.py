@@ -40,9 +40,16 @@ from raydistill.models import (
 def info_of(case: Case) -> DataInfo:
     channels = {"num_classes": None if case.in_channels == 3 else case.in_channels}
     return DataInfo(
-        layout="aligned", height=case.height, width=case.width, class_names=(), palette=(), ignore_index=None, counts={}, split_rule="",
+        layout="aligned",
+        height=case.height,
+        width=case.width,
+        class_names=(),
+        palette=(),
+        ignore_index=None,
+        counts={},
+        split_rule="",
         **channels,
-    )  # fmt: skip
+    )
 
 
 def built(case: Case, seed: int = 0) -> nn.Module:
@@ -54,7 +61,7 @@ def inputs(case: Case, number: int = 3) -> Tensor:
     return torch.randn(number, *input_shape(*case), generator=generator).clamp(-1, 1)
 
 
-# ---- counts -----------------------------------------------------------------------------------------------------------
+# ---- counts ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("published", published_counts.GENERATORS, ids=lambda published: published.name)
@@ -131,7 +138,7 @@ def test_a_count_is_fast_enough_for_a_search(family: str) -> None:
     assert best >= 5_000
 
 
-# ---- the contract kit -------------------------------------------------------------------------------------------------
+# ---- the contract kit --------------------------------------------------------------------------------------
 
 
 def test_a_generator_gives_pictures_of_its_size_in_range(case: Case) -> None:
@@ -225,7 +232,7 @@ def counts(case: Case) -> tuple[int, int]:
     return found
 
 
-# ---- StyleGAN2 --------------------------------------------------------------------------------------------------------
+# ---- StyleGAN2 ---------------------------------------------------------------------------------------------
 
 
 def modulated(x: Tensor, style: Tensor, layer: stylegan2.StyledConv) -> Tensor:
@@ -292,7 +299,7 @@ def test_the_discriminators_score_each_picture() -> None:
     assert not torch.equal(module(pictures)[:1], module(pictures[:1]))  # it sees the spread of a group
 
 
-# ---- what is refused --------------------------------------------------------------------------------------------------
+# ---- what is refused ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Every family on real pictures: a teacher, then students of three widths by VEM, better than at the start. `pytest -s -m slow`."""
+"""Every family on real pictures: a teacher, then students of three widths by VEM, better than at the
+start. `pytest -s -m slow`."""
 
 import itertools
 import json
@@ -105,7 +106,8 @@ CASES = {
 
 
 LOOKED_AT = {"val/miou": ("val/miou", "val/kd_evaluator"), "val/psnr": ("val/psnr", "val/ssim")}
-"""What must be better than at the start, where it is more than the quality of the front. An untrained enhancement network puts out its
+"""What must be better than at the start, where it is more than the quality of the front. An untrained
+enhancement network puts out its
 input, enlarged: a distance of features starts low."""
 
 
@@ -136,7 +138,8 @@ def scores_at_the_start(job: Job, case: Case) -> dict[str, float]:
 
 @torch.no_grad()
 def seen_by_squeezenet(job: Job, network: Any, case: Case) -> dict[str, float]:
-    """A kernel distance of ImageNet features on the first 128 pictures of val. Our small evaluators have never seen anything but real pictures:
+    """A kernel distance of ImageNet features on the first 128 pictures of val. Our small evaluators have
+    never seen anything but real pictures:
     to them an untrained StyleGAN2 is as near as a trained one."""
     if case.quality != "val/kd_squeezenet":
         return {}
@@ -221,10 +224,12 @@ def print_table(name: str, case: Case, rows: list[Row], evaluator: dict[str, flo
     front = pareto.members([(row.last[case.quality], row.macs) for row in rows[1:]], [direction, "min"])
     names = sorted(rows[0].last)
     print(
-        f"\n{name}: evaluator {evaluator}; teacher in {teacher}\n| network | MACs | params | {' | '.join(names)} | s | front |"
+        f"\n{name}: evaluator {evaluator}; teacher in {teacher}\n| network | MACs | params | "
+        f"{' | '.join(names)} | s | front |"
     )
     for row, member in zip(rows, [False, *front]):
         cells = " | ".join(f"{row.first[key]:.4f} -> {row.last[key]:.4f}" for key in names)
         print(
-            f"| {row.label} | {row.macs:,} | {row.params:,} | {cells} | {row.wall_sec:.0f} | {'*' if member else ''} |"
+            f"| {row.label} | {row.macs:,} | {row.params:,} | {cells} | {row.wall_sec:.0f} | "
+            f"{'*' if member else ''} |"
         )

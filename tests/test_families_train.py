@@ -1,4 +1,5 @@
-"""Every family that takes pictures trains, as a teacher and as a student; two workers take the step of one."""
+"""Every family that takes pictures trains, as a teacher and as a student; two workers take the step of
+one."""
 
 from pathlib import Path
 from typing import Any
@@ -48,13 +49,14 @@ def test_the_error_of_a_family_falls_and_its_scores_are_finite(
     assert all(abs(value) < float("inf") for value in last.values())
 
 
-# ---- two workers equal one ------------------------------------------------------------------------------------------
+# ---- two workers equal one ---------------------------------------------------------------------------------
 
 
 def step_of(name: str, stages: Stages, workers: Workers) -> dict[str, Tensor]:
     """A generator's gradients and buffers after one step on four pictures, shared by the workers.
 
-    StyleGAN2 takes it with the fixed noise of a finished network: in training the noise is drawn by each process.
+    StyleGAN2 takes it with the fixed noise of a finished network: in training the noise is drawn by each
+    process.
     """
     case = plug_in_case() if name == "plug-in" else CASES[name]
     torch.manual_seed(0)

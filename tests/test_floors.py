@@ -16,7 +16,8 @@ PACKAGE = Path(raydistill.__file__).parent
 
 
 class Floor(NamedTuple):
-    """Packages and single files of one height: they import nothing of each other, and of others only what stands below."""
+    """Packages and single files of one height: they import nothing of each other, and of others only what
+    stands below."""
 
     packages: tuple[str, ...]
     frameworks: tuple[str, ...] = ()
@@ -58,7 +59,8 @@ NO_TORCH = ("config", "records", "search", "seeds", "errors", "space")
 """Importing them loads no torch and no Ray, whatever they import."""
 REFUSED = ("torchvision", "yaml")
 LATE = ("torchmetrics", "scipy.stats", "analysis")
-"""Seconds to import, and few processes need them: imported where they are used, never at the top of a file."""
+"""Seconds to import, and few processes need them: imported where they are used, never at the top of a
+file."""
 MOST_FLAT_FILES = 10
 HEIGHT = {package: height for height, floor in enumerate(FLOORS) for package in floor.packages}
 MODULES = {
@@ -102,7 +104,8 @@ def is_part(name: str, package: str) -> bool:
 
 
 def package_of(module: str) -> str:
-    """The package below raydistill that a module belongs to, or its own name where it lies beside the packages."""
+    """The package below raydistill that a module belongs to, or its own name where it lies beside the
+    packages."""
     return module.partition(".")[0]
 
 
@@ -187,7 +190,8 @@ def test_spaces_and_analysis_import_what_needs_no_torch(folder: str) -> None:
 
 
 def test_only_the_report_scores_on_the_test_split() -> None:
-    """Nothing else passes "test" to a function that opens or scores a split; `prepare` writes it and never scores."""
+    """Nothing else passes "test" to a function that opens or scores a split; `prepare` writes it and
+    never scores."""
     readers = {"load_split", "Scorer", "score_network", "score_real", "score_pictures"}
     found = set()
     for module, path in MODULES.items():

@@ -92,7 +92,8 @@ def test_a_given_teacher_is_scored_and_taught_from_as_it_is(
 
 @pytest.mark.parametrize("init", ["teacher", "random"])
 def test_a_student_starts_as_its_config_says(init: str, stages: Stages, tmp_path: Path) -> None:
-    """At full width and almost without learning, a student that starts at its teacher puts out what the teacher does."""
+    """At full width and almost without learning, a student that starts at its teacher puts out what the
+    teacher does."""
     teacher = saved.load_generator(stages.teacher)[0]
     job = stages.student_job(init=init, mi__weight=0.0, optimizer__learning_rate=1e-12, ema_nimg=0.0)
     assert isinstance(job.training, DistillTraining) and job.training.generator == teacher

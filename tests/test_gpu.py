@@ -170,7 +170,7 @@ def test_each_way_to_carry_out_a_training_gives_the_same_on_the_gpu(
     assert apart(quiet(stages.student_job(**SLOW, **values), tmp_path / "run"), plain["distill"]) < TOLERANCE
 
 
-# ---- whole sweeps ---------------------------------------------------------------------------------------------------
+# ---- whole sweeps ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""`raydistill teacher import`: every key layout, written here as its authors' code writes it, and files that are refused."""
+"""`raydistill teacher import`: every key layout, written here as its authors' code writes it, and files
+that are refused."""
 
 import argparse
 import json
@@ -29,7 +30,8 @@ State = dict[str, Tensor]
 
 
 def shaken(case: Case) -> nn.Module:
-    """A generator in which every tensor matters: random statistics, and none of the zeros that hide what is behind them."""
+    """A generator in which every tensor matters: random statistics, and none of the zeros that hide what
+    is behind them."""
     torch.manual_seed(0)
     module = GENERATORS[case.config.family].build(case.config, case.in_channels)
     for name, value in [*module.named_parameters(), *module.named_buffers()]:
@@ -42,7 +44,7 @@ def shaken(case: Case) -> nn.Module:
     return module.eval()
 
 
-# ---- the layouts: our names -> theirs -----------------------------------------------------------------------------------
+# ---- the layouts: our names -> theirs ----------------------------------------------------------------------
 
 
 def as_resnet(state: State, dropout: bool = False) -> State:
@@ -107,9 +109,8 @@ def as_sagan(state: State) -> State:
         elif match := re.match(r"layers\.(\d)\.1\.(.*)", name):
             out[f"l{int(match[1]) + 1}.1.{match[2]}"] = value
         elif match := re.match(r"attention(16|32)\.(gamma|query|key|value)(.*)", name):
-            out[
-                f"attn{1 if match[1] == '16' else 2}.{match[2]}{'' if match[2] == 'gamma' else '_conv'}{match[3]}"
-            ] = value
+            number, suffix = 1 if match[1] == "16" else 2, "" if match[2] == "gamma" else "_conv"
+            out[f"attn{number}.{match[2]}{suffix}{match[3]}"] = value
         else:
             out[name.replace("head", "last.0")] = value
     return out
@@ -307,7 +308,7 @@ def test_a_stylegan2_without_a_mean_style_gets_that_of_seeded_latents(tmp_path: 
     torch.testing.assert_close(found.mean_style, styles.mean(0), rtol=0, atol=0.1 * float(styles.std()))
 
 
-# ---- NVlabs' pickle ---------------------------------------------------------------------------------------------------
+# ---- NVlabs' pickle ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -384,7 +385,7 @@ def test_a_pickle_of_nvlabs_is_read_without_running_the_source_in_it(
     require_same(tmp_path / "out", case, module)
 
 
-# ---- files that are refused -------------------------------------------------------------------------------------------
+# ---- files that are refused --------------------------------------------------------------------------------
 
 
 class Evil:

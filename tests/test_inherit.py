@@ -1,4 +1,5 @@
-"""Students cut out of their teachers: at full width they are the teacher, below it they keep the channels that matter."""
+"""Students cut out of their teachers: at full width they are the teacher, below it they keep the channels
+that matter."""
 
 from typing import Any
 
@@ -55,7 +56,8 @@ def test_a_student_of_any_smaller_widths_is_whole_and_puts_out_pictures(family: 
 
 
 def silent(layer: LayerChannels, full: dict[str, int], lost: dict[str, int]) -> list[int]:
-    """Indices of the first channels of each group that a layer puts out, as many as the narrower student lacks."""
+    """Indices of the first channels of each group that a layer puts out, as many as the narrower student
+    lacks."""
     indices, start = list[int](), 0
     for group in layer.output_groups:
         indices += range(start * layer.per_channel, (start + lost[group]) * layer.per_channel)
@@ -69,7 +71,8 @@ def silent(layer: LayerChannels, full: dict[str, int], lost: dict[str, int]) -> 
     ids=[name for name in CASES if name != "sagan"],
 )
 def test_channels_that_do_nothing_are_the_ones_that_go(case: Case) -> None:
-    """A teacher whose every group has one channel without weights loses just these: the student puts out the same.
+    """A teacher whose every group has one channel without weights loses just these: the student puts out the
+    same.
 
     Not so for SAGAN: what is left of a weight has a spectral norm of its own.
     """
@@ -88,7 +91,8 @@ def test_channels_that_do_nothing_are_the_ones_that_go(case: Case) -> None:
                     gone = silent(layer, full, lost)
                     value[(slice(None), gone) if layer.transposed and value.ndim > 1 else gone] = 0
         for layer in layers if "constant" in state else ():
-            # StyleGAN2's demodulation sees the weights that take a channel in, even where the channel is silent
+            # StyleGAN2's demodulation sees the weights that take a channel in, even where the channel is
+            # silent
             if layer.equalised:
                 state[f"{layer.name}.weight"][:, 0] = 0
         for name, value in state.items():

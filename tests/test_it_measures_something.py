@@ -1,4 +1,5 @@
-"""The default task can tell students apart: three seeds, real training. Run with `pytest -s -m slow`; about 5 minutes on 2 cores."""
+"""The default task can tell students apart: three seeds, real training. Run with `pytest -s -m slow`;
+about 5 minutes on 2 cores."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -61,7 +62,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[str
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         futures = {key: pool.submit(train_one, job, folder / job.key) for key, job in jobs.items()}
         results = {name: [futures[name, seed].result() for seed in SEEDS] for name in kinds}
-        # Distillation's steps are cheaper: with the seconds that the student without a teacher had, it sees more images.
+        # Distillation's steps are cheaper: with the seconds that the student without a teacher had, it sees
+        # more images.
         narrow, alone = results[f"uniform {min(widths)}"], results["no teacher"]
         pace = sum(run["wall_sec"] for run in alone) / sum(run["wall_sec"] for run in narrow)
         budget = int(plain.budget_nimg * pace) // plain.batch_size * plain.batch_size
@@ -74,12 +76,14 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[str
             future.result() for future in [pool.submit(train_one, job, folder / job.key) for job in again]
         ]
     print(
-        f"\nceiling {stages.evaluator_result['metrics']['val/miou']:.4f}, teacher {stages.teacher_result['metrics']['val/miou']:.4f}"
+        f"\nceiling {stages.evaluator_result['metrics']['val/miou']:.4f}, teacher "
+        f"{stages.teacher_result['metrics']['val/miou']:.4f}"
     )
     for name, runs in results.items():
         shown = " ".join(f"{run['miou']:.4f}" for run in runs)
         print(
-            f"{name:12s} val mIoU {shown}  mean {mean(runs):.4f} +- {error(runs):.4f}  {sum(run['wall_sec'] for run in runs) / 3:.1f} s"
+            f"{name:12s} val mIoU {shown}  mean {mean(runs):.4f} +- {error(runs):.4f}  "
+            f"{sum(run['wall_sec'] for run in runs) / 3:.1f} s"
         )
     return stages, results
 

@@ -1,4 +1,5 @@
-"""The launch files: valid for Ray and KubeRay, complete, and in step with each other and with the tested versions."""
+"""The launch files: valid for Ray and KubeRay, complete, and in step with each other and with the tested
+versions."""
 
 import copy
 import re
@@ -82,7 +83,8 @@ def unknown_pod_fields(template: dict[str, Any]) -> set[str]:
 
 
 def unknown_fields(job: dict[str, Any]) -> set[str]:
-    """Field names that are not those of ray.io/v1 (https://github.com/ray-project/kuberay, ray-operator/apis/ray/v1)."""
+    """Field names that are not those of ray.io/v1 (https://github.com/ray-project/kuberay,
+    ray-operator/apis/ray/v1)."""
     spec, cluster = job["spec"], job["spec"]["rayClusterSpec"]
     head, workers = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
     found = set(job) - {"apiVersion", "kind", "metadata", "spec"}
@@ -165,12 +167,14 @@ def test_the_cluster_page_names_files_and_commands_that_exist() -> None:
     [
         (
             "127.0.0.1:1",
-            "RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there .nothing in 1 s at .*:1.; start it, give HEAD:6379",
+            "RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there .nothing in 1 s at .*:1.; start it, "
+            "give HEAD:6379",
         ),
         ("head", "RAY_ADDRESS=head: no Ray cluster answers there .Invalid address format: head."),
         (
             "http://127.0.0.1:8265",
-            "a sweep joins its cluster from one of the cluster's machines; give HEAD:6379, or auto on the head",
+            "a sweep joins its cluster from one of the cluster's machines; give HEAD:6379, or auto on the "
+            "head",
         ),
     ],
 )

@@ -1,4 +1,5 @@
-"""Layouts of data sets beside labelled and aligned folders: what is found, what is decoded, what is refused, and `data inspect`."""
+"""Layouts of data sets beside labelled and aligned folders: what is found, what is decoded, what is
+refused, and `data inspect`."""
 
 import gzip
 import json
@@ -53,7 +54,7 @@ def firsts(array: np.ndarray | None) -> list[int]:
     return array.reshape(len(array), -1)[:, 0].tolist()
 
 
-# ---- unpaired -------------------------------------------------------------------------------------------------------
+# ---- unpaired ----------------------------------------------------------------------------------------------
 
 
 def make_unpaired(root: Path) -> Path:
@@ -86,7 +87,7 @@ def test_a_domain_without_its_mate_is_named(tmp_path: Path) -> None:
     assert f"{root / 'testA'}: this folder cannot be listed" in refusal(root)
 
 
-# ---- labels ---------------------------------------------------------------------------------------------------------
+# ---- labels ------------------------------------------------------------------------------------------------
 
 
 def make_cityscapes(root: Path, ids: Sequence[int] = (7, 0, 33, 26)) -> Path:
@@ -134,7 +135,7 @@ def test_segnets_folders_pair_up_by_stem(tmp_path: Path) -> None:
     assert read_info(stored).layout == "labelled" and firsts(load_split(stored, "test").labels) == [0, 1]
 
 
-# ---- pictures, with or without classes ------------------------------------------------------------------------------
+# ---- pictures, with or without classes ---------------------------------------------------------------------
 
 
 def test_class_folders_give_class_ids_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -221,7 +222,7 @@ def test_nvlabs_names_that_do_not_fit_are_named(tmp_path: Path) -> None:
     assert "dataset.json: KeyError('labels')" in refusal(root)
 
 
-# ---- arrays ---------------------------------------------------------------------------------------------------------
+# ---- arrays ------------------------------------------------------------------------------------------------
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -303,7 +304,7 @@ def test_an_npz_that_would_run_code_is_refused(tmp_path: Path) -> None:
     assert "cannot be read as npz" in refusal(tmp_path / "data.npz")
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+# ---- files -------------------------------------------------------------------------------------------------
 
 
 def test_zip_entries_that_leave_the_folder_are_refused(tmp_path: Path) -> None:
@@ -333,7 +334,7 @@ def test_a_grey_picture_among_coloured_ones_is_refused_and_a_grey_set_has_three_
     assert (targets == targets[..., :1]).all()
 
 
-# ---- data inspect ---------------------------------------------------------------------------------------------------
+# ---- data inspect ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

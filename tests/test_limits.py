@@ -87,7 +87,8 @@ def test_a_sweep_ends_at_its_limit_with_tables_and_a_resume_goes_on(
     code, printed = sweep("--max-hours", "2.5")
     assert (
         code == 0
-        and "ended by --max-hours 2.5: 3 trials and the recheck were not trained; --resume with a higher limit"
+        and "ended by --max-hours 2.5: 3 trials and the recheck were not trained; --resume with a higher "
+        "limit"
         in printed
     )
     table = tables.read_table(folder / "trials.parquet").set_index("label")

@@ -31,7 +31,8 @@ from raydistill.config.experiment import Job
 from raydistill.training.loop import train
 torch.set_num_threads(1)
 jobs = [Job.model_validate_json(Path(path).read_text()) for path in sys.argv[1:3]]
-peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024  # ru_maxrss would begin at the parent's
+def peak():  # ru_maxrss would begin at the parent's
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 for number, job in enumerate(jobs):  # the first, tiny, loads all code
     train(job, report=lambda numbers: None, state_dir=Path(sys.argv[3]) / str(number))
     print(peak())
@@ -39,7 +40,8 @@ for number, job in enumerate(jobs):  # the first, tiny, loads all code
 
 
 def test_what_lives_is_counted_from_when_it_is_made_until_it_is_gone():
-    """100 floats and their sum with themselves, then a product without either; a view is no new bytes, a given tensor none."""
+    """100 floats and their sum with themselves, then a product without either; a view is no new bytes, a
+    given tensor none."""
     with torch.device("meta"):
         given = torch.empty(1000)
         with LiveTensorBytes() as live:
@@ -52,7 +54,8 @@ def test_what_lives_is_counted_from_when_it_is_made_until_it_is_gone():
 
 
 def test_what_a_backward_needs_lives_until_then_and_gradients_of_weights_can_be_left_out():
-    """A linear layer of 3 x 10 to 3 x 7 keeps nothing but its given input; a square keeps the layer's output."""
+    """A linear layer of 3 x 10 to 3 x 7 keeps nothing but its given input; a square keeps the layer's
+    output."""
     with torch.device("meta"):
         linear, x = nn.Linear(10, 7), torch.empty(3, 10)
     with LiveTensorBytes() as live:
@@ -176,7 +179,8 @@ def test_what_is_predicted_to_live_in_tensors_does_while_it_trains(
         live.history().max(),
     )
     print(
-        f"{name}, {stage}, {values}: predicted {predicted / 2**20:.1f} MiB, live {measured / 2**20:.1f}: {predicted / measured:.2f}"
+        f"{name}, {stage}, {values}: predicted {predicted / 2**20:.1f} MiB, live {measured / 2**20:.1f}: "
+        f"{predicted / measured:.2f}"
     )
     assert 0.95 * measured < predicted < 1.08 * measured
 
@@ -210,6 +214,7 @@ def test_a_prediction_is_near_the_memory_that_training_takes(name, stage, tmp_pa
     ]
     predicted, measured = counted[1] - counted[0], after - before
     print(
-        f"{name}, {stage}: predicted {predicted / 2**20:.0f} MiB, measured {measured / 2**20:.0f}: {predicted / measured:.2f}"
+        f"{name}, {stage}: predicted {predicted / 2**20:.0f} MiB, measured {measured / 2**20:.0f}: "
+        f"{predicted / measured:.2f}"
     )
     assert 0.6 * measured < predicted < 1.7 * measured

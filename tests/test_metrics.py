@@ -1,4 +1,5 @@
-"""Distances between sets of features and mIoU, against closed forms, direct sums and SciPy; losses on pictures."""
+"""Distances between sets of features and mIoU, against closed forms, direct sums and SciPy; losses on
+pictures."""
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def gaussian(seed: int, mean: Tensor, root: Tensor, num: int = 50) -> Tensor:
     return white @ root + mean
 
 
-# ---- Frechet distance -----------------------------------------------------------------------------------------------
+# ---- Frechet distance --------------------------------------------------------------------------------------
 
 
 def test_the_frechet_distance_of_axis_aligned_gaussians_is_the_closed_form() -> None:
@@ -75,7 +76,8 @@ def test_the_frechet_distance_is_that_of_scipys_square_root_at_full_rank(size: i
 def test_the_frechet_distance_of_few_samples_is_the_nuclear_norm_of_their_products(
     num_real: int, num_fake: int
 ) -> None:
-    """tr (S_r S_f)^(1/2) = ||X_r X_f^T||_* with X the centered samples over sqrt(N - 1), whatever the rank."""
+    """tr (S_r S_f)^(1/2) = ||X_r X_f^T||_* with X the centered samples over sqrt(N - 1), whatever the
+    rank."""
     real, fake = features(0, num_real, 10), features(1, num_fake, 10)
     roots = [((part - part.mean(0)) / (len(part) - 1) ** 0.5).numpy() for part in (real, fake)]
     traces = sum((root**2).sum() for root in roots)
@@ -121,7 +123,7 @@ def test_the_moments_of_parts_are_merged_into_those_of_all(
     assert frechet_distance(together, other) == pytest.approx(frechet_distance(rows, other), rel=1e-12)
 
 
-# ---- kernel distance ------------------------------------------------------------------------------------------------
+# ---- kernel distance ---------------------------------------------------------------------------------------
 
 
 def test_the_kernel_distance_is_the_direct_double_sum() -> None:
@@ -155,7 +157,7 @@ def test_the_kernel_distance_does_not_depend_on_the_size_of_a_block(monkeypatch:
     assert kernel_distance(real, fake) == pytest.approx(whole, rel=1e-12)
 
 
-# ---- precision and recall -------------------------------------------------------------------------------------------
+# ---- precision and recall ----------------------------------------------------------------------------------
 
 
 def test_fakes_from_one_of_two_real_modes_have_full_precision_and_half_recall() -> None:
@@ -167,7 +169,8 @@ def test_fakes_from_one_of_two_real_modes_have_full_precision_and_half_recall() 
 
 
 def test_precision_and_recall_are_the_balls_worked_out_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One neighbour: the real balls are [-1, 1], [0, 2], [1, 9]; the fake ones [1.5, 2.5], [2, 3], [2.5, 37.5]."""
+    """One neighbour: the real balls are [-1, 1], [0, 2], [1, 9]; the fake ones [1.5, 2.5], [2, 3], [2.5,
+    37.5]."""
     real, fake = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[2.0], [2.5], [20.0]])
     for block in (1, 1024):
         monkeypatch.setattr(metrics, "_BLOCK", block)
@@ -207,7 +210,7 @@ def test_precision_and_recall_need_more_samples_than_neighbours() -> None:
         precision_recall(features(0, 9, 2), features(1, 3, 2))
 
 
-# ---- both -----------------------------------------------------------------------------------------------------------
+# ---- both --------------------------------------------------------------------------------------------------
 
 DISTANCES = pytest.mark.parametrize("distance", [frechet_distance, kernel_distance])
 
@@ -249,7 +252,7 @@ def test_a_distance_of_features_that_are_not_finite_is_refused(distance, value: 
             distance(*pair)
 
 
-# ---- mIoU -----------------------------------------------------------------------------------------------------------
+# ---- mIoU --------------------------------------------------------------------------------------------------
 
 
 def test_the_miou_has_the_value_worked_out_by_hand() -> None:
@@ -286,7 +289,7 @@ def test_a_score_of_no_labelled_pixel_is_refused(score) -> None:
         score(torch.zeros(3, 3))
 
 
-# ---- pairs of pictures ----------------------------------------------------------------------------------------------
+# ---- pairs of pictures -------------------------------------------------------------------------------------
 
 
 def test_psnr_and_ssim_are_scores_of_each_pair() -> None:
@@ -304,7 +307,7 @@ def test_psnr_and_ssim_are_scores_of_each_pair() -> None:
     torch.testing.assert_close(torch.cat([ssim(a[None], b[None]) for a, b in zip(real, fake)]), likeness)
 
 
-# ---- losses ---------------------------------------------------------------------------------------------------------
+# ---- losses ------------------------------------------------------------------------------------------------
 
 
 def test_the_hinge_losses_have_the_values_worked_out_by_hand() -> None:

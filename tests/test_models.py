@@ -39,7 +39,7 @@ def uniform(ngf: int, norm: str = "instance", num_blocks: int = 9) -> ResnetGene
     )
 
 
-# ---- published counts -----------------------------------------------------------------------------------------------
+# ---- published counts --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_the_energy_network_has_the_published_number_of_parameters(
         assert cost.module_params(EnergyModel(EnergyNetwork(channels=channels), height, width)) == params
 
 
-# ---- the layer table ------------------------------------------------------------------------------------------------
+# ---- the layer table ---------------------------------------------------------------------------------------
 
 
 def test_macs_of_a_layer_are_counted_where_its_arithmetic_happens() -> None:
@@ -70,7 +70,7 @@ def test_counting_leaves_a_network_where_and_as_it_is() -> None:
     assert module.weight.device.type == "cpu" and torch.equal(module.weight, before)
 
 
-# ---- shapes and ranges ----------------------------------------------------------------------------------------------
+# ---- shapes and ranges -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
@@ -125,11 +125,12 @@ def test_networks_of_one_seed_are_equal_and_of_two_seeds_are_not() -> None:
         assert torch.equal(torch.get_rng_state(), expected)
 
 
-# ---- spectral norms -------------------------------------------------------------------------------------------------
+# ---- spectral norms ----------------------------------------------------------------------------------------
 
 
 def norm_after(layer: SpectralConv, iterations: int = 300) -> float:
-    """Largest singular value (by SVD) of the weight that is applied, after so many forwards in training mode."""
+    """Largest singular value (by SVD) of the weight that is applied, after so many forwards in training
+    mode."""
     layer.train()
     for _ in range(iterations):
         layer.normalised_weight()

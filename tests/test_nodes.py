@@ -24,7 +24,8 @@ import json, os, sys, tempfile, threading, time
 from pathlib import Path
 os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # every server listens on loopback alone
 os.environ["RAY_AUTH_MODE"] = "disabled"
-os.environ.setdefault("RAY_TMPDIR", tempfile.mkdtemp(prefix="rd-"))  # no other cluster of this machine is asked
+# No other cluster of this machine is asked.
+os.environ.setdefault("RAY_TMPDIR", tempfile.mkdtemp(prefix="rd-"))
 import ray
 from ray.cluster_utils import Cluster
 from raydistill.cluster import runtime
@@ -46,7 +47,8 @@ class Nodes:
 
     def __init__(self, log: Path) -> None:
         text = """
-cluster = Cluster(initialize_head=True, connect=False, head_node_args={"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0})
+head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": 0}
+cluster = Cluster(initialize_head=True, connect=False, head_node_args=head)
 print(cluster.address, flush=True)
 nodes = {}
 for line in sys.stdin:
@@ -99,7 +101,8 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
 
 @contextlib.contextmanager
 def far_node(nodes: Nodes, hidden: Path, num_cpus: int) -> Iterator[None]:
-    """A node in a mount namespace of its own, where an empty folder lies over `hidden`; what it writes there is gone with it."""
+    """A node in a mount namespace of its own, where an empty folder lies over `hidden`; what it writes
+    there is gone with it."""
     if subprocess.run(["unshare", "-rm", "true"]).returncode:
         pytest.skip("no mount namespaces here")
     hidden.mkdir(exist_ok=True)
@@ -186,7 +189,8 @@ def wait_until(
 def test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share(
     credentials, nodes, tmp_path, executor, monkeypatch
 ):
-    """Trials run on a node with a local copy of its own. Both are lost; another driver and another node, with empty copies, go on."""
+    """Trials run on a node with a local copy of its own. Both are lost; another driver and another node,
+    with empty copies, go on."""
     printed = tmp_path / "said.txt"
     options = (*LONG, "--executor", executor, "--max-concurrent", "1", "--teacher-workers", "1")
     with s3.served(tmp_path) as query:
@@ -249,7 +253,8 @@ def running_with_checkpoint(sweep_dir: Path) -> list[Path]:
 
 @pytest.mark.parametrize("executor", ["inline", "train"])
 def test_a_trial_on_a_lost_node_goes_on_from_its_checkpoint_on_a_spare(nodes, tmp_path, executor):
-    """The head has no CPUs and the sweep one trial at a time, so the trial runs on one of two nodes; both are replaced by a third."""
+    """The head has no CPUs and the sweep one trial at a time, so the trial runs on one of two nodes; both
+    are replaced by a third."""
     began = time.monotonic()
     nodes.do("add first 2")
     wait_for_nodes(nodes, tmp_path, 2)
@@ -283,7 +288,8 @@ def test_a_trial_on_a_lost_node_goes_on_from_its_checkpoint_on_a_spare(nodes, tm
         tmp_path,
     )
     print(
-        f"{executor}: node lost {lost - began:.0f} s after the start, next report {time.monotonic() - lost:.0f} s later"
+        f"{executor}: node lost {lost - began:.0f} s after the start, next report "
+        f"{time.monotonic() - lost:.0f} s later"
     )
     wait_until(lambda: (folder / "result.json").exists(), "the trial does not end", driver, tmp_path)
     driver.kill()
@@ -320,7 +326,8 @@ def test_without_a_spare_the_sweep_says_so_and_ends_and_resumes(nodes, tmp_path,
     code = driver.wait(timeout=120)
     ended = time.monotonic() - lost
     print(
-        f"{executor}: said after {told:.0f} s, ended with code {code} after {ended:.0f} s\n{printed.read_text()}"
+        f"{executor}: said after {told:.0f} s, ended with code {code} after {ended:.0f} "
+        f"s\n{printed.read_text()}"
     )
     assert told < 60 and code == 1 and ended < 100
     assert (

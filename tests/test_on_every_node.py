@@ -37,7 +37,8 @@ finally:
 
 
 def on_two_nodes(expression: str, cwd: Path, **second_node: str) -> Any:
-    """What a Python expression gives in a driver on a head without CPUs and a second node with these environment variables."""
+    """What a Python expression gives in a driver on a head without CPUs and a second node with these
+    environment variables."""
     script = ON_TWO_NODES.replace("__TRY__", expression)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", script, json.dumps(second_node)]
@@ -60,7 +61,10 @@ def other_torch(tmp_path_factory: pytest.TempPathFactory) -> str:
 def asked(tmp_path_factory: pytest.TempPathFactory, other_torch: str) -> list[Any]:
     """What two nodes answer to three functions, and what is said of the second one's torch."""
     calls = "(os.getenv, 'WHO', 60), (shutil.rmtree, '/nowhere', 60), (subprocess.run, ['sleep', '60'], 2)"
-    answers = f"[nodes.on_every_node(function, argument, timeout_sec=limit) for function, argument, limit in ({calls})]"
+    answers = (
+        "[nodes.on_every_node(function, argument, timeout_sec=limit) for function, argument, limit "
+        f"in ({calls})]"
+    )
     expression = f"[*{answers}, refusal(nodes.require_same_versions)]"
     return on_two_nodes(expression, tmp_path_factory.mktemp("driver"), WHO="second", PYTHONPATH=other_torch)
 

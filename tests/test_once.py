@@ -1,4 +1,5 @@
-"""The teacher is held once per node: its outputs, and weights where they are needed, are memory-mapped files that processes share."""
+"""The teacher is held once per node: its outputs, and weights where they are needed, are memory-mapped
+files that processes share."""
 
 import json
 import subprocess
@@ -36,7 +37,9 @@ for line in Path("/proc/self/smaps").read_text().splitlines():
     fields = line.split()
     if "-" in fields[0] and not fields[0].endswith(":"):
         name = Path(fields[5]).name if len(fields) > 5 else ""
-    elif name and name.startswith(("weights.", "outputs-")) and fields[0] in ("Rss:", "Pss:", "Private_Dirty:"):
+    elif not (name or "").startswith(("weights.", "outputs-")):
+        continue
+    elif fields[0] in ("Rss:", "Pss:", "Private_Dirty:"):
         sizes[name + " " + fields[0]] = sizes.get(name + " " + fields[0], 0) + int(fields[1])
 print(json.dumps(sizes), flush=True)
 """
@@ -44,7 +47,8 @@ print(json.dumps(sizes), flush=True)
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc")
 def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
-    """PSS divides each page among the processes that map it: two that share everything have half of the RSS each."""
+    """PSS divides each page among the processes that map it: two that share everything have half of the
+    RSS each."""
     info = read_info(stages.data)
     config = ResnetGenerator(widths=ResnetWidths.uniform(48), num_blocks=3)
     teacher = saved.save(tmp_path / "network", "generator", networks.generator(config, info, 0), config)
@@ -80,7 +84,8 @@ def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
 
 
 def test_a_trial_with_stored_outputs_loads_the_teacher_only_for_its_grid(stages, tmp_path, monkeypatch):
-    """Once, after the last step; the evaluator once. Where no outputs are stored, the teacher once more, at the start."""
+    """Once, after the last step; the evaluator once. Where no outputs are stored, the teacher once more,
+    at the start."""
     loaded: list[str] = []
     real = saved.load
 

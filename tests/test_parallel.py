@@ -1,4 +1,5 @@
-"""Several workers against one: the same weights and numbers on the same global batch, by gloo on this machine."""
+"""Several workers against one: the same weights and numbers on the same global batch, by gloo on this
+machine."""
 
 import json
 import shutil
@@ -30,7 +31,8 @@ RTOL, ATOL = 1e-4, 1e-5
 """Of float32 sums in another order, after four steps of Adam at 1e-4 that move a weight by up to 4e-4."""
 RATIOS = ("energy/displacement", "energy/alignment")
 UNDETERMINED = "train/gan_loss"
-"""While the hinge is linear the discriminator's last bias has a gradient of 0, of which Adam makes steps of rounding noise."""
+"""While the hinge is linear the discriminator's last bias has a gradient of 0, of which Adam makes steps
+of rounding noise."""
 
 
 FSDP = {"execution__sharding": "fsdp", "execution__fsdp_min_params": 1}
@@ -126,7 +128,8 @@ def stopped(job: Job, folder: Path) -> bool:
 
 
 def moved_by_phases(job: Job) -> list[tuple[str, set[str], set[str], list[bool]]]:
-    """For each phase: its network, the networks that it changed, those that hold a gradient after it, and which are split."""
+    """For each phase: its network, the networks that it changed, those that hold a gradient after it, and
+    which are split."""
     split = load_split(job.data, "train")
     setup = Setup(split.info, torch.device("cpu"), distributed.current())
     recipe = recipes.build(job, setup)
@@ -183,7 +186,8 @@ def pictures() -> Tensor:
 
 
 def batch_norm_of(norm: nn.Module, x: Tensor, count: int) -> dict[str, Tensor]:
-    """Output, input's gradient, a gradient through that gradient, the weights' gradients and the running statistics."""
+    """Output, input's gradient, a gradient through that gradient, the weights' gradients and the running
+    statistics."""
     nn.init.uniform_(norm.weight, generator=torch.Generator().manual_seed(2))  # type: ignore[arg-type]
     x = x.clone().requires_grad_(True)
     y = norm(x)
@@ -244,7 +248,8 @@ def weights(result: TrialResult) -> dict[str, Tensor]:
 
 
 def determined(given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Without the generator's biases in front of an instance norm: it cancels them, and Adam moves them by rounding noise."""
+    """Without the generator's biases in front of an instance norm: it cancels them, and Adam moves them
+    by rounding noise."""
     last = (
         max(int(name.split(".")[0]) for name in given if name.split(".")[0].isdigit())
         if "1.bias" in given
@@ -258,7 +263,7 @@ def determined(given: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in given.items() if name not in cancelled}
 
 
-# ---- several workers equal one --------------------------------------------------------------------------------------
+# ---- several workers equal one -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -350,7 +355,7 @@ def test_a_checkpoint_of_two_workers_goes_on_with_one_and_with_three(
     )
 
 
-# ---- FSDP2 ----------------------------------------------------------------------------------------------------------
+# ---- FSDP2 -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", ["pix2pix", "distill"])
@@ -395,7 +400,7 @@ def test_a_network_below_the_threshold_is_not_split_and_no_block_of_it(together:
     ] * 2
 
 
-# ---- batch norm over workers ----------------------------------------------------------------------------------------
+# ---- batch norm over workers -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -411,7 +416,7 @@ def test_batch_norm_over_workers_is_that_of_the_global_batch(together: dict, cou
         )
 
 
-# ---- refused --------------------------------------------------------------------------------------------------------
+# ---- refused -----------------------------------------------------------------------------------------------
 
 
 def test_a_batch_that_does_not_divide_is_refused_on_every_worker(together: dict) -> None:
@@ -445,7 +450,8 @@ def test_what_would_change_batch_statistics_is_refused(
 def test_fsdp_without_workers_is_refused(stages: Stages, trained: Callable[..., TrialResult]) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"training\.execution\.sharding: fsdp splits networks over the workers of Ray Train; use --exec",
+        match=r"training\.execution\.sharding: fsdp splits networks over the workers of Ray Train; use "
+        r"--exec",
     ):
         trained(stages.student_job(**FSDP))
 
@@ -459,7 +465,7 @@ def test_divergence_is_raised_on_every_worker(together: dict, count: int) -> Non
         )
 
 
-# ---- the collectives ------------------------------------------------------------------------------------------------
+# ---- the collectives ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", COUNTS)

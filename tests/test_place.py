@@ -233,7 +233,8 @@ def test_a_shortage_is_said_once_and_ends_the_sweep_after_the_wait(monkeypatch):
     watch()
     watch()
     assert printed == [
-        "a node was lost and no spare is there: needed 2 x (1 CPUs, 0 GPUs), each worker on one node; alive: head: 0 CPUs, 0 GPUs; "
+        "a node was lost and no spare is there: needed 2 x (1 CPUs, 0 GPUs), each worker on one node; "
+        "alive: head: 0 CPUs, 0 GPUs; "
         "waiting 10 s for another node"
     ]
     nodes.append(Node("new", 2))
@@ -257,7 +258,8 @@ if len(sys.argv) > 1:
     print("up", flush=True)
     sys.stdin.read()
 else:
-    with subprocess.Popen([sys.executable, __file__, "later"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as later:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, __file__, "later"], **pipes) as later:
         later.stdout.readline()
         asked = ray.get(ray.remote(num_cpus=0)(lambda: canonicalize_bootstrap_address_or_die(None)).remote())
         later.stdin.close()
@@ -268,7 +270,8 @@ runtime.stop_ray()
 
 @pytest.mark.slow
 def test_a_second_sweep_on_this_machine_is_not_taken_for_the_first(tmp_path, monkeypatch):
-    """Ray Train's clean-up asks for its cluster without naming it; a wrong answer would end or leak running trials."""
+    """Ray Train's clean-up asks for its cluster without naming it; a wrong answer would end or leak
+    running trials."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setenv("RAY_TMPDIR", tempfile.mkdtemp(prefix="t-"))
     script = tmp_path / "asks.py"

@@ -90,7 +90,8 @@ def test_time_is_measured_where_the_inputs_are_fewer_than_the_targets(tmp_path: 
 
 
 def test_what_a_given_rate_adds_up_to(tmp_path: Path) -> None:
-    """8 trials and 4 baselines of 6,000 images at 1 ms, two at a time, a recheck by two, evaluator 8,000 and teacher 16,000 images."""
+    """8 trials and 4 baselines of 6,000 images at 1 ms, two at a time, a recheck by two, evaluator 8,000
+    and teacher 16,000 images."""
     plan = check(
         SweepOptions(
             store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")
@@ -135,7 +136,8 @@ def test_what_a_given_rate_adds_up_to(tmp_path: Path) -> None:
 
 
 def test_replicates_count_as_an_upper_bound(tmp_path: Path) -> None:
-    """Five more trainings of at most 6 s, two at a time, three after each other; each as large on disk as the largest student."""
+    """Five more trainings of at most 6 s, two at a time, three after each other; each as large on disk as
+    the largest student."""
 
     def planned(replicates: int) -> Any:
         few = ("data.num_train=48", "data.num_val=16")
@@ -256,9 +258,11 @@ def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: P
         "plan: 2 searched trials; 4 baselines (uniform 3, uniform 5, uniform 8, no teacher 3); 1 recheck",
         "plan: students of 1.4 to ",
         "window: cost/memory_gb 0 to 0.7",
-        "plan: a trial takes 16 to 16 s, 16 s on average; evaluator and teacher 49 s; from --seconds-per-image 0.5",
+        "plan: a trial takes 16 to 16 s, 16 s on average; evaluator and teacher 49 s; from "
+        "--seconds-per-image 0.5",
         "CPU-hours; --max-hours 3 may end it before",
-        "plan: 1 trials at a time, because of --max-concurrent 1, though 2 x 1 x (1 CPUs, 0 GPUs) fit on here: 2 CPUs, 0 GPUs",
+        "plan: 1 trials at a time, because of --max-concurrent 1, though 2 x 1 x (1 CPUs, 0 GPUs) fit on "
+        "here: 2 CPUs, 0 GPUs",
         "plan: of that 0.8 min, 0.01 CPU-hours and ",
         " MiB of disk for 3 replicates: an upper bound, all of them of the most expensive student",
         "GiB in all (a process on the CPU; the window is on that of a GPU, 0.6",

@@ -1,4 +1,5 @@
-"""One contract kit over the recipes of generators: each trains its family as a teacher and as a student, on data of its kind."""
+"""One contract kit over the recipes of generators: each trains its family as a teacher and as a student,
+on data of its kind."""
 
 import json
 from collections.abc import Callable
@@ -260,7 +261,7 @@ def test_several_workers_give_what_one_gives(kits: Callable[[str], Stages], tmp_
             assert numbers_of[0][key] == pytest.approx(numbers_of[1][key], rel=1e-3, abs=1e-4), (name, key)
 
 
-# ---- enhancement ----------------------------------------------------------------------------------------------------
+# ---- enhancement -------------------------------------------------------------------------------------------
 
 
 def test_inputs_are_degraded_anew_in_every_pass_and_the_same_for_the_same_seed_picture_and_pass(
@@ -310,7 +311,7 @@ def test_pictures_that_have_inputs_are_not_degraded(tmp_path: Path) -> None:
         prepare(config, tmp_path / "cache")
 
 
-# ---- noise ----------------------------------------------------------------------------------------------------------
+# ---- noise -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["sagan", "stylegan2"])
@@ -366,7 +367,7 @@ def test_a_generator_that_takes_noise_is_evaluated_as_in_its_training(
     assert "val/psnr" not in scores and "val/miou" not in result.metrics
 
 
-# ---- StyleGAN2 ------------------------------------------------------------------------------------------------------
+# ---- StyleGAN2 ---------------------------------------------------------------------------------------------
 
 
 def test_penalties_come_in_every_so_many_minibatches(
@@ -426,7 +427,7 @@ def test_what_stylegan2_cannot_follow_is_refused(changes: dict[str, Any], printe
         validated(Stylegan2Training, values, where="teacher")
 
 
-# ---- CycleGAN -------------------------------------------------------------------------------------------------------
+# ---- CycleGAN ----------------------------------------------------------------------------------------------
 
 
 def test_a_full_pool_exchanges_half_of_the_pictures_for_older_ones(kits: Callable[[str], Stages]) -> None:

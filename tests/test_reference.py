@@ -1,4 +1,5 @@
-"""The mutual-information term against the plain implementation in `reference_vem.py`: same weights, same noise, u frozen."""
+"""The mutual-information term against the plain implementation in `reference_vem.py`: same weights, same
+noise, u frozen."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -22,7 +23,8 @@ DTYPES = [(torch.float64, 1e-11), (torch.float32, 1e-5)]
 def twins(
     height: int, width: int, dtype: torch.dtype, channels: int = 4
 ) -> tuple[EnergyModel, reference.ReferenceEnergy]:
-    """An energy whose branches take part, as after some training, and the reference with the same parameters and u."""
+    """An energy whose branches take part, as after some training, and the reference with the same
+    parameters and u."""
     torch.manual_seed(0)
     ours = EnergyModel(EnergyNetwork(channels=channels), height, width).to(dtype)
     for block in ours.blocks:

@@ -21,7 +21,7 @@ from raydistill.trials.ledger import Ledger
 
 MIN2 = ("min", "min")
 
-# ---- numbers --------------------------------------------------------------------------------------------------------
+# ---- numbers -----------------------------------------------------------------------------------------------
 
 
 def test_the_probability_is_the_integral_where_the_cost_is_known() -> None:
@@ -71,7 +71,8 @@ def test_standard_errors_by_hand() -> None:
 
 
 def test_standard_errors_are_honest() -> None:
-    """Of 400 configurations with two or three seeds, about 95 % of the means lie within two standard errors."""
+    """Of 400 configurations with two or three seeds, about 95 % of the means lie within two standard
+    errors."""
     rng = np.random.default_rng(0)
     samples = [1 + 0.3 * rng.normal(size=(2 + index % 2, 1)) for index in range(400)]
     errors = pareto.standard_errors([np.hstack([sample, sample]) for sample in samples])[:, 0]
@@ -79,7 +80,7 @@ def test_standard_errors_are_honest() -> None:
     assert 0.92 < inside < 0.98
 
 
-# ---- the choice -----------------------------------------------------------------------------------------------------
+# ---- the choice --------------------------------------------------------------------------------------------
 
 
 def seeds(*values: float, cost: float, running: int = 0) -> Seeds:
@@ -148,7 +149,7 @@ def test_what_is_certain_is_left_alone_and_a_stable_front_ends_it() -> None:
     )
 
 
-# ---- a sweep --------------------------------------------------------------------------------------------------------
+# ---- a sweep -----------------------------------------------------------------------------------------------
 
 
 def noisy(configuration: Configuration, number: int) -> Outcome:
@@ -232,7 +233,7 @@ def test_the_front_of_means_is_nearer_to_the_true_one() -> None:
     assert np.mean(replicated) > np.mean(single)
 
 
-# ---- tables ---------------------------------------------------------------------------------------------------------
+# ---- tables ------------------------------------------------------------------------------------------------
 
 OBJECTIVES, REFERENCE = [("val/miou", "max"), ("cost/macs", "min")], [0.0, 100.0]
 MIOUS = {"0000": (0.50, 0.40, 0.42), "0001": (0.45,), "0002": (0.60, 0.62), "0003": (0.55,)}
@@ -346,7 +347,8 @@ def test_the_report_shows_means_seeds_and_probabilities(tmp_path: Path) -> None:
 
 
 def test_the_ledger_chooses_by_its_trials_and_counts_what_runs() -> None:
-    """As `next_to_repeat` does; a failed replicate costs one of those asked for, and no more than asked for are made."""
+    """As `next_to_repeat` does; a failed replicate costs one of those asked for, and no more than asked
+    for are made."""
     ledger = object.__new__(Ledger)
     ledger.trials = replicated_trials()
     ledger.plan = SimpleNamespace(

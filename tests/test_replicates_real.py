@@ -17,7 +17,8 @@ from raydistill.trials.stages import train_stages
 
 
 def opened(store: Path, name: str, **options: object) -> Ledger:
-    """The sweep of that name, new or gone on with; evaluator and teacher trained here where they are not there."""
+    """The sweep of that name, new or gone on with; evaluator and teacher trained here where they are not
+    there."""
     there = (store / "sweeps" / name).exists()
     values = tuple(
         f"{path}={value}"

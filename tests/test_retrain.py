@@ -1,4 +1,5 @@
-"""A trial of a sweep trained again at full length: where it comes from, what is refused, going on after an interrupt."""
+"""A trial of a sweep trained again at full length: where it comes from, what is refused, going on after
+an interrupt."""
 
 import json
 import shutil

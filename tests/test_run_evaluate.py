@@ -1,4 +1,5 @@
-"""`raydistill evaluate`: anything that gives pictures against any real ones, what travels with a number, and what is refused."""
+"""`raydistill evaluate`: anything that gives pictures against any real ones, what travels with a number,
+and what is refused."""
 
 import json
 import shutil
@@ -95,7 +96,7 @@ def drawn(seed: int, count: int, size: tuple[int, ...] = (8, 8, 3)) -> np.ndarra
     return np.random.default_rng(seed).integers(0, 256, (count, *size), np.uint8)
 
 
-# ---- everything that gives pictures ---------------------------------------------------------------------------------
+# ---- everything that gives pictures ------------------------------------------------------------------------
 
 
 def test_a_trials_folder_gets_the_scores_of_its_own_last_evaluation(trial: Trial) -> None:
@@ -136,7 +137,8 @@ def values(found: dict[str, Score]) -> dict[str, float | None]:
 def test_an_onnx_file_of_a_fixed_batch_is_scored_like_the_function_it_computes(
     stages: Stages, script: str, tmp_path: Path
 ) -> None:
-    """The function: three input channels, so pictures of class scores. 8 pictures are a batch of 5 and one of 3, filled up."""
+    """The function: three input channels, so pictures of class scores. 8 pictures are a batch of 5 and
+    one of 3, filled up."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     split = load_split(stages.data, "val")
@@ -198,7 +200,7 @@ def test_any_data_set_is_decoded_at_the_size_of_the_pictures(
     )
 
 
-# ---- what travels with a number -------------------------------------------------------------------------------------
+# ---- what travels with a number ----------------------------------------------------------------------------
 
 
 def test_count_resize_filter_split_and_digests_stand_beside_every_number(trial: Trial, script: str) -> None:
@@ -277,7 +279,7 @@ def test_random_inception_weights_give_no_fid_and_are_said_to_be_unknown(tmp_pat
     )
 
 
-# ---- JSON and table -------------------------------------------------------------------------------------------------
+# ---- JSON and table ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -315,7 +317,7 @@ def test_json_goes_back_in_and_other_conditions_are_refused(
     assert code == 2 and "num_samples" in err
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------
+# ---- what is refused ---------------------------------------------------------------------------------------
 
 
 def refusal(kind: type[Exception], given: Any, **options: Any) -> str:

@@ -1,4 +1,5 @@
-"""The sampler known-cost: what it finds, alone and as a sampler of Optuna. The contract of all samplers is in `test_search_kit`."""
+"""The sampler known-cost: what it finds, alone and as a sampler of Optuna. The contract of all samplers
+is in `test_search_kit`."""
 
 import math
 import time
@@ -34,7 +35,7 @@ from raydistill.search import Configuration, Observation, Problem, identity, is_
 from raydistill.search.encoding import Encoding, distinct
 from raydistill.search.optuna_samplers import KnownCostSampler, suggest
 
-# ---- known-cost -----------------------------------------------------------------------------------------------------
+# ---- known-cost --------------------------------------------------------------------------------------------
 
 
 def regret(history: Sequence[Observation]) -> float:
@@ -145,7 +146,7 @@ def test_costs_are_exact_or_modelled() -> None:
     )
 
 
-# ---- as a sampler of Optuna -----------------------------------------------------------------------------------------
+# ---- as a sampler of Optuna --------------------------------------------------------------------------------
 
 
 def study_of(of: Problem, **given: Any) -> optuna.Study:
@@ -216,7 +217,7 @@ def test_trials_of_another_space_in_the_study_are_left_aside() -> None:
     assert len(study.trials) == 9
 
 
-# ---- encoding -------------------------------------------------------------------------------------------------------
+# ---- encoding ----------------------------------------------------------------------------------------------
 
 
 def test_encoding_and_back_is_the_same_configuration() -> None:

@@ -63,7 +63,7 @@ def test_random_picks_are_uniform_on_each_range() -> None:
         assert (abs(counts - mean) < 5 * math.sqrt(mean)).all()
 
 
-# ---- cost windows ---------------------------------------------------------------------------------------------------
+# ---- cost windows ------------------------------------------------------------------------------------------
 
 
 def test_the_ends_of_a_window_belong_to_it() -> None:
@@ -89,10 +89,12 @@ def test_an_impossible_window_is_refused_with_the_reachable_range(window: Window
 
 
 def test_windows_that_exclude_each_other_are_refused_with_what_each_cost_reaches_inside_the_other() -> None:
-    """a is even up to 16 and b at most 16: 200,000 MACs need a + b of 29 or more, and a + b of 10 allows 24,000 (4 x 6)."""
+    """a is even up to 16 and b at most 16: 200,000 MACs need a + b of 29 or more, and a + b of 10 allows
+    24,000 (4 x 6)."""
     text = refusal(Window(cost="cost/macs", low=200_000, high=256_000), Window(cost="cost/params", high=10))
     assert text.startswith(
-        "cost/macs between 200,000 and 256,000 and cost/params of at most 10: none of all 768 configurations fits."
+        "cost/macs between 200,000 and 256,000 and cost/params of at most 10: none of all 768 "
+        "configurations fits."
     )
     assert "Reachable inside the window on cost/params: cost/macs 2,000 to 24,000." in text
     assert "Reachable inside the window on cost/macs: cost/params 29 to 32." in text
@@ -152,11 +154,12 @@ def test_a_window_that_passed_the_proof_gives_proposals() -> None:
     assert len({digest(entry.configuration) for entry in run(of, 5)}) == 5
 
 
-# ---- startup --------------------------------------------------------------------------------------------------------
+# ---- startup -----------------------------------------------------------------------------------------------
 
 
 def shapes_problem(num_startup: int, seed: int, share: float = 1.0) -> tuple[Problem, float, float]:
-    """The default space, with the ends of its log cost axis; only the lower `share` of the axis is allowed."""
+    """The default space, with the ends of its log cost axis; only the lower `share` of the axis is
+    allowed."""
     chosen, preset = load_space("default"), shapes32()
 
     def real_costs(configuration: Configuration) -> dict[str, int]:
@@ -199,7 +202,7 @@ def test_with_a_window_the_startup_proposals_cover_the_part_of_the_cost_axis_ins
     assert strata(*shapes_problem(4, 0, share=0.6)) == [0, 1, 2, 3]
 
 
-# ---- what a proposal is made of -------------------------------------------------------------------------------
+# ---- what a proposal is made of ----------------------------------------------------------------------------
 
 
 def test_a_configuration_is_the_same_whatever_the_order_of_its_names() -> None:

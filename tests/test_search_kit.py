@@ -1,4 +1,5 @@
-"""The contract of every sampler and every scheduler: what a new line in `SAMPLERS` or `SCHEDULERS` must hold."""
+"""The contract of every sampler and every scheduler: what a new line in `SAMPLERS` or `SCHEDULERS` must
+hold."""
 
 import math
 import random
@@ -64,7 +65,7 @@ def shaken(number: int) -> None:
     torch.manual_seed(number)
 
 
-# ---- samplers -------------------------------------------------------------------------------------------------------
+# ---- samplers ----------------------------------------------------------------------------------------------
 
 
 @every_sampler
@@ -84,7 +85,8 @@ def test_a_proposal_depends_on_seed_number_and_history_alone(sampler: str) -> No
 
 @every_sampler
 def test_what_was_told_and_what_is_running_count_or_do_not(sampler: str) -> None:
-    """All qualities turned round change a proposal; so does a trial that runs instead of having failed, where samplers look at it."""
+    """All qualities turned round change a proposal; so does a trial that runs instead of having failed,
+    where samplers look at it."""
     history = run(problem("random"), 13)
     turned = [entry._replace(values=[-entry.values[0], entry.values[1]]) for entry in history if entry.values]
     changes = search.propose(problem(sampler), turned, 13) != search.propose(problem(sampler), history, 13)
@@ -155,7 +157,7 @@ def test_the_names_of_the_samplers() -> None:
     }
 
 
-# ---- samplers with schedulers ---------------------------------------------------------------------------------------
+# ---- samplers with schedulers ------------------------------------------------------------------------------
 
 
 @every_sampler
@@ -163,7 +165,8 @@ def test_the_names_of_the_samplers() -> None:
 def test_a_killed_sweep_goes_on_to_the_same_end(
     sampler: str, workers: int, scheduler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That a proposal depends on what is told alone is tested above: here, what was asked before is answered as before."""
+    """That a proposal depends on what is told alone is tested above: here, what was asked before is
+    answered as before."""
     if sampler in SLOW and workers > 1:
         pytest.skip("once is enough")
     propose, answered = search.propose, dict[str, Configuration]()
@@ -196,7 +199,7 @@ def test_a_killed_sweep_goes_on_to_the_same_end(
         assert swept(trials=killed) == whole
 
 
-# ---- schedulers -----------------------------------------------------------------------------------------------------
+# ---- schedulers --------------------------------------------------------------------------------------------
 
 
 def histories() -> list[list[Observation]]:

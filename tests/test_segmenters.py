@@ -1,4 +1,5 @@
-"""Scores by classes at the size of the label files, as published for Cityscapes; an evaluator trained by itself and its ceiling."""
+"""Scores by classes at the size of the label files, as published for Cityscapes; an evaluator trained by
+itself and its ceiling."""
 
 import sys
 from collections.abc import Callable
@@ -96,7 +97,8 @@ def test_scores_are_resized_to_the_label_files_and_the_real_pictures_are_the_cei
         and miou.extractor.startswith("weights of unknown digest")
     )
     assert miou.ceiling == 1.0 and found["test/pixel_accuracy_script_bright"].ceiling == 1.0
-    # the four rows of scores are sky, road, road, road; enlarged eight times, the border is half way between the first two centres
+    # the four rows of scores are sky, road, road, road; enlarged eight times, the border is half way between
+    # the first two centres
     assert miou.value == pytest.approx((8 / 16 + 15 / 23) / 2, abs=1e-12)
     assert found["test/pixel_accuracy_script_bright"].value == pytest.approx((8 + 15) / 31, abs=1e-12)
 
@@ -143,7 +145,7 @@ def test_a_segmenter_that_is_none_is_refused(tmp_path: Path) -> None:
         load_segmenter(f"torchscript={tmp_path / 'text.pt'}", CPU)
 
 
-# ---- evaluator train ------------------------------------------------------------------------------------------------
+# ---- evaluator train ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture

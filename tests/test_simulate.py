@@ -1,5 +1,7 @@
-"""Simulated sweeps: the clock, early stopping, recorded tables. A kill at any time is in `test_search_kit`."""
+"""Simulated sweeps: the clock, early stopping, recorded tables. A kill at any time is in
+`test_search_kit`."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -108,15 +110,16 @@ def test_an_exhausted_space_ends_the_sweep() -> None:
     assert len(simulate(small, outcome_of, num_trials=20, num_workers=3)) == 4
 
 
-# ---- tables of results --------------------------------------------------------------------------------------
+# ---- tables of results -------------------------------------------------------------------------------------
 
 
 def table() -> pd.DataFrame:
     rows = [
-        {"a": a, "b": b, "kind": kind, "val/error": 1 / (a * b) + 0.01 * seed, "cost/macs": a * b, "sec": a + b}
-        for a in range(1, 9) for b in range(1, 9) for kind in "xy" for seed in range(2)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+        {"a": a, "b": b, "kind": kind, "val/error": 1 / (a * b) + 0.01 * seed}
+        for a, b, kind, seed in itertools.product(range(1, 9), range(1, 9), "xy", range(2))
+    ]
+    frame = pd.DataFrame(rows)
+    return frame.assign(**{"cost/macs": frame["a"] * frame["b"], "sec": frame["a"] + frame["b"]})
 
 
 def test_a_recorded_table_is_swept_and_seeds_are_taken_in_turn() -> None:

@@ -71,7 +71,7 @@ def costs(experiment: Experiment, chosen: SearchSpace, configuration: dict[str, 
     return cost.macs(layers), cost.params(layers)
 
 
-# ---- the shipped spaces ---------------------------------------------------------------------------------------------
+# ---- the shipped spaces ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -109,7 +109,7 @@ def test_a_good_space_passes_the_check() -> None:
     assert check_space(space(constraints=(Window(cost="cost/params", high=1e6),)), shapes32(), "mine") is None
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------
+# ---- what is refused ---------------------------------------------------------------------------------------
 
 
 def test_a_typo_in_a_parameters_path_is_refused_with_the_nearest_path() -> None:
@@ -156,7 +156,10 @@ def test_how_a_training_is_carried_out_cannot_be_searched() -> None:
 
 
 def test_an_unknown_objective_is_refused_with_the_known_ones() -> None:
-    known = "Known: cost/macs, cost/params, cost/memory_gb, val/miou, val/kd_evaluator, val/fd_evaluator, val/psnr, val/ssim. Nearest: 'val/miou'."
+    known = (
+        "Known: cost/macs, cost/params, cost/memory_gb, val/miou, val/kd_evaluator, val/fd_evaluator, "
+        "val/psnr, val/ssim. Nearest: 'val/miou'."
+    )
     refused(
         "no objective 'val/mio'", known, objectives=(QUALITY.model_copy(update={"name": "val/mio"}), MACS)
     )
@@ -250,7 +253,7 @@ def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
         preset_of(space(preset="shape32"), "--space mine")
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+# ---- files -------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones_and_the_nearest() -> None:
@@ -300,7 +303,7 @@ def test_a_name_is_found_in_the_current_folder_before_the_installed_ones(
     assert load_space("default").uniform == (5,)
 
 
-# ---- conditions, values, corners ------------------------------------------------------------------------------------
+# ---- conditions, values, corners ---------------------------------------------------------------------------
 
 
 def test_an_inactive_parameter_is_removed_and_an_active_one_kept() -> None:

@@ -42,7 +42,8 @@ def costs_of(configuration: Configuration) -> dict[str, float]:
 def observation(
     width: float, end: float, up_to: float = 1.0, state: str | None = None, gain: float = 1.0
 ) -> Observation:
-    """Error that falls to `end` in a straight line, by `gain` in all; stopped or running at the share `up_to`."""
+    """Error that falls to `end` in a straight line, by `gain` in all; stopped or running at the share
+    `up_to`."""
     cost = costs_of({"width": width})["cost/macs"]
     curve = [(share, [end + gain * (1 - share), cost]) for share in SHARES if share <= up_to]
     values = [end, cost] if up_to == 1 else None
@@ -63,7 +64,7 @@ def history_of_good(count: int = 12) -> list[Observation]:
     ]
 
 
-# ---- rules ----------------------------------------------------------------------------------------------------------
+# ---- rules -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("share", RUNGS)
@@ -99,7 +100,8 @@ def test_nobody_is_stopped_before_whole_trainings_tell_what_an_evaluation_says()
 
 
 def test_where_the_order_still_changes_the_worst_goes_on() -> None:
-    """The whole trainings, of one cost, ended in an order that has nothing to do with that at the first rung."""
+    """The whole trainings, of one cost, ended in an order that has nothing to do with that at the first
+    rung."""
     rng = np.random.default_rng(0)
     cost = costs_of({"width": 0.5})["cost/macs"]
 
@@ -117,7 +119,8 @@ def test_where_the_order_still_changes_the_worst_goes_on() -> None:
 
 
 def test_between_the_rungs_a_trial_is_stopped_only_when_it_cannot_reach_the_front() -> None:
-    """Every training gains 0.25 from the share 3/4 on, so 0.2 above the front is hopeless, were it not cheaper."""
+    """Every training gains 0.25 from the share 3/4 on, so 0.2 above the front is hopeless, were it not
+    cheaper."""
     stopping = EarlyStopping(problem())
     assert stopping([*history_of_good(), observation(0.55, good(0.55) + 0.5, up_to=3 / 4)], 12)
     assert not stopping([*history_of_good(), observation(0.55, good(0.55) - 0.01, up_to=3 / 4)], 12)
@@ -174,7 +177,7 @@ def test_what_a_stopped_trial_would_have_reached() -> None:
     assert expected_end(space, [], history[0]) == history[0].values
 
 
-# ---- a sweep --------------------------------------------------------------------------------------------------------
+# ---- a sweep -----------------------------------------------------------------------------------------------
 
 
 def training(configuration: Configuration, number: int) -> Outcome:
@@ -208,7 +211,8 @@ def test_a_third_of_the_images_is_saved_and_hardly_any_of_the_front_is_lost() ->
         volumes = [hypervolume(points, ["min", "min"], [6.0, 1e3]) for points in (whole, ends)]
         share.append(volumes[0] / volumes[1])
     print(
-        f"{images:.2f} of the images, {lost} of {front} front members stopped, {min(share):.4f} of the hypervolume at least"
+        f"{images:.2f} of the images, {lost} of {front} front members stopped, {min(share):.4f} of the "
+        "hypervolume at least"
     )
     assert images < 0.67 and lost <= 0.05 * front and min(share) > 0.98
 
@@ -223,7 +227,7 @@ def test_the_verdict_does_not_depend_on_what_runs_behind() -> None:
         assert stopping([*history_of_good(), mine, *late], 12) == stopping([*history_of_good(), mine], 12)
 
 
-# ---- what a verdict is made of --------------------------------------------------------------------------------
+# ---- what a verdict is made of -----------------------------------------------------------------------------
 
 
 def test_a_trial_is_looked_at_where_it_passes_an_eighth_a_quarter_or_a_half() -> None:
@@ -241,7 +245,8 @@ def test_a_trial_is_looked_at_where_it_passes_an_eighth_a_quarter_or_a_half() ->
 
 
 def test_a_trial_in_the_lower_half_of_its_stratum_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight of hardly different cost, the cheapest one running: four better ones are too many, three are not."""
+    """Eight of hardly different cost, the cheapest one running: four better ones are too many, three are
+    not."""
     monkeypatch.setattr(stopping, "_without_trend", lambda values, costs: values)
 
     def stops(end: float, number: int) -> bool:

@@ -20,7 +20,8 @@ from raydistill.trials.run_job import perform
 SCRIPT = """
 import json, os, sys, tempfile, time
 from pathlib import Path
-executor, count, stop_at, root, *job_text = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4]), sys.argv[5]
+executor, count, stop_at, root = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
+job_text = sys.argv[5]
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 from raydistill.cluster import runtime  # before Ray: loopback
 import ray
@@ -30,16 +31,17 @@ from raydistill.cluster.placement import Group, Placement
 from raydistill.cluster.ray_tune import run_trials
 
 os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rd-")  # as runtime.start_ray does
-ray.init(address="local", num_cpus=4, num_gpus=2 if executor == "gpu" else 0, include_dashboard=True, dashboard_host="127.0.0.1",
-         log_to_driver=False, logging_level="ERROR")
-for name, value in (("RAY_AIR_NEW_OUTPUT", "0"), ("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1"), ("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")):
-    os.environ[name] = value
-ledger = lambda: {"free": ray.available_resources().get("CPU"), "free_gpus": ray.available_resources().get("GPU", 0.0),
+ray.init(address="local", num_cpus=4, num_gpus=2 if executor == "gpu" else 0, include_dashboard=True,
+         dashboard_host="127.0.0.1", log_to_driver=False, logging_level="ERROR")
+os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+               "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1"}
+ledger = lambda: {"free": ray.available_resources().get("CPU"),
+                  "free_gpus": ray.available_resources().get("GPU", 0.0),
                   "groups": sum(group["state"] != "REMOVED" for group in placement_group_table().values())}
 before = ledger()
-job = Job.model_validate_json(job_text[0])
-left = [{"trial_id": str(i), "job": job.model_copy(update={"training": job.training.model_copy(update={"seed": i})}).model_dump()}
-        for i in range(count)]
+job = Job.model_validate_json(job_text)
+seeded = lambda seed: job.model_copy(update={"training": job.training.model_copy(update={"seed": seed})})
+left = [{"trial_id": str(i), "job": seeded(i).model_dump()} for i in range(count)]
 ended, began, least = [], time.monotonic(), [9.0]
 
 def done(trial, stopped):
@@ -58,8 +60,8 @@ deadline = time.monotonic() + 90
 while (after := ledger()) != before and time.monotonic() < deadline:
     time.sleep(0.5)
 results = [(root / str(i) / "result.json").exists() for i in range(count)]
-print(json.dumps({"before": before, "after": after, "ended": ended, "results": sum(results), "least_free_gpus": least[0],
-                  "seconds": time.monotonic() - began}))
+print(json.dumps({"before": before, "after": after, "ended": ended, "results": sum(results),
+                  "least_free_gpus": least[0], "seconds": time.monotonic() - began}))
 ray.shutdown()
 """
 
@@ -90,7 +92,8 @@ def test_fifty_stopped_trials_with_ray_train_inside_give_everything_back(stages,
 
 @pytest.mark.slow
 def test_two_trials_share_a_gpu_that_ray_believes_in(stages, tmp_path):
-    """Ray is told of two GPUs that are not there: at most four trials at half a GPU run at once, and both GPUs are given back."""
+    """Ray is told of two GPUs that are not there: at most four trials at half a GPU run at once, and both
+    GPUs are given back."""
     ledger = run(stages, tmp_path, "gpu", 6, 10**9, budget_nimg=32)
     assert ledger["ended"] == [False] * 6 and ledger["results"] == 6
     assert (

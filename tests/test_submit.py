@@ -24,7 +24,8 @@ OPTIONS = "--space mine --trials 2 --nimg 160 " + " ".join(
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Machines]:
-    """Two machines whose virtual environments have the dependencies, and a client with the wheel installed in an empty folder."""
+    """Two machines whose virtual environments have the dependencies, and a client with the wheel
+    installed in an empty folder."""
     folder = tmp_path_factory.mktemp("machines")
     with machines(folder, 2) as running:
         for place in ("machine-1/raydistill/venv", "machine-2/raydistill/venv", "client/venv"):
@@ -113,8 +114,10 @@ def test_ray_submit_runs_a_sweep_on_two_machines(two: Machines) -> None:
 SRUN = """#!/bin/bash
 # srun: a command on a machine, by ssh, with this environment in this folder; it ends with this process.
 while [[ $1 == --* ]]; do case $1 in --nodelist) node=$2; shift 2;; --overlap) shift;; *) shift 2;; esac; done
-reach=(ssh -tt -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -i /mnt/client/.ssh/id_ed25519 "root@$node")
-exec "${reach[@]}" "$(export -p | grep -v -e _OLDPWD= -e ' SHLVL='); cd $(printf %q "$PWD") && exec $(printf '%q ' "$@")"
+reach=(ssh -tt -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null)
+reach+=(-i /mnt/client/.ssh/id_ed25519 "root@$node")
+settings=$(export -p | grep -v -e _OLDPWD= -e ' SHLVL=')
+exec "${reach[@]}" "$settings; cd $(printf %q "$PWD") && exec $(printf '%q ' "$@")"
 """
 SCONTROL = (
     '#!/bin/bash\n[ "$1 $2 $3" = "show hostnames machine-[1-2]" ] && printf "machine-1\\nmachine-2\\n"\n'

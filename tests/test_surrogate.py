@@ -26,7 +26,7 @@ def values_at(points: Inputs) -> np.ndarray:
     return np.sin(3 * points.numbers[:, 0]) + points.numbers[:, 1] ** 2 + 0.5 * points.categories[:, 0]
 
 
-# ---- Gaussian process -----------------------------------------------------------------------------------------------
+# ---- Gaussian process --------------------------------------------------------------------------------------
 
 
 def test_mean_and_deviation_are_those_of_conditioning_the_joint_normal() -> None:
@@ -192,7 +192,8 @@ def fitting(points: Inputs, values: np.ndarray, monkeypatch: pytest.MonkeyPatch,
 def test_the_fit_maximises_the_posterior_of_lengths_weights_and_noise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Priors of logarithms: lengths around sqrt 2 + log(D) / 2, weights around -log(D) / 2, noise around log .01.
+    """Priors of logarithms: lengths around sqrt 2 + log(D) / 2, weights around -log(D) / 2, noise around log
+    .01.
 
     Lengths share all but a variance of 1 of their variance of 3, weights of their variance of 1.5^2.
     """
@@ -238,7 +239,7 @@ def test_of_many_observations_evenly_spread_ones_are_fitted_to_and_those_from_el
     assert many[:100] == list(range(99, 199)) and many[100:] == np.linspace(0, 98, 50).round().tolist()
 
 
-# ---- expected improvement -------------------------------------------------------------------------------------------
+# ---- expected improvement ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("is_log", [False, True])
@@ -299,7 +300,8 @@ def test_with_one_uncertain_objective_it_is_the_integral_to_1e_6(
 
 
 def integrated(front: np.ndarray, mean: np.ndarray, deviation: np.ndarray, is_log: list[bool]) -> float:
-    """The integral of P(y <= z) over the z below 1 that nothing dominates, by brute force: Gauss and Legendre in every cell of a grid."""
+    """The integral of P(y <= z) over the z below 1 that nothing dominates, by brute force: Gauss and
+    Legendre in every cell of a grid."""
     nodes, weights, axes = *np.polynomial.legendre.leggauss(16), []
     for axis, (middle, spread, log) in enumerate(zip(mean, deviation, is_log)):
         low, high = (

@@ -1,4 +1,5 @@
-"""One contract kit over all mutual-information terms, then what is particular to one of them, and what is refused before training."""
+"""One contract kit over all mutual-information terms, then what is particular to one of them, and what is
+refused before training."""
 
 import math
 from collections.abc import Callable
@@ -104,7 +105,7 @@ def parts_of(name: str) -> set[str]:
     }.get(name, {"energy"})
 
 
-# ---- the kit --------------------------------------------------------------------------------------------------------
+# ---- the kit -----------------------------------------------------------------------------------------------
 
 
 def test_the_kit_covers_every_kind_and_every_start() -> None:
@@ -227,7 +228,8 @@ def slow(stages: Stages, name: str) -> Job:
 
 
 def determined(weights: dict[str, Tensor]) -> list[str]:
-    """Without the biases that Adam moves by rounding noise: an instance norm behind them, or the linear part of the hinge, cancels them."""
+    """Without the biases that Adam moves by rounding noise: an instance norm behind them, or the linear
+    part of the hinge, cancels them."""
     return [
         name for name in weights if not (name.startswith(("generator.", "critic.")) and name.endswith("bias"))
     ]
@@ -258,7 +260,7 @@ def test_microbatches_give_what_the_whole_batch_gives(stages: Stages, tmp_path: 
         )
 
 
-# ---- VEM's starts ---------------------------------------------------------------------------------------------------
+# ---- VEM's starts ------------------------------------------------------------------------------------------
 
 
 def starts(stages: Stages, name: str, nimg: int = 0) -> tuple[Tensor, Pairs, Any]:
@@ -340,13 +342,14 @@ def test_an_energy_out_of_range_is_a_named_failure_before_the_optimiser_step(
     nn.init.constant_(energy.head.bias, value)  # type: ignore[union-attr,arg-type]
     with pytest.raises(
         DivergenceError,
-        match=r"phase energy: an energy is not finite or beyond 10,000 at image 0 .*lower student\.mi\.optimizer",
+        match=r"phase energy: an energy is not finite or beyond 10,000 at image 0 .*lower "
+        r"student\.mi\.optimizer",
     ):
         loop.advance(recipe.phases[0], recipe, [step], stages.student_job().training, Workers(0, 1))
     assert not recipe.phases[0].optimizer.state
 
 
-# ---- VID and the critic ---------------------------------------------------------------------------------------------
+# ---- VID and the critic ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variance", [1e-3, 0.2, 5.0, 200.0])
@@ -390,7 +393,7 @@ def test_a_trained_critic_scores_the_teachers_pairs_above_the_students(stages: S
     assert float(loss.detach()) < 0.5 and float(logged["train/critic_gap"]) > 1
 
 
-# ---- presets, --set and the search ----------------------------------------------------------------------------------
+# ---- presets, --set and the search -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -457,7 +460,8 @@ def test_a_value_beside_a_named_term_comes_after_it() -> None:
 def test_an_unknown_named_term_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"--set: student\.mi: there is no term 'published_cycle'\. Known: .*Nearest: 'published_cyclegan'",
+        match=r"--set: student\.mi: there is no term 'published_cycle'\. Known: .*Nearest: "
+        r"'published_cyclegan'",
     ):
         term_presets.with_named_term({"student.mi": "published_cycle"}, "--set")
 
@@ -532,7 +536,7 @@ def test_needs_of_something_else_are_refused(needs: dict[str, When], expected: s
         without_unmet_needs(load_space("default").model_copy(update={"needs": needs}), shapes32(), "test")
 
 
-# ---- refused before training ----------------------------------------------------------------------------------------
+# ---- refused before training -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -647,7 +651,8 @@ def picture(*shape: int, value: float = 0.5) -> Tensor:
         (picture(2, 1, 16, 16), r"teacher\.generator: puts out pictures \(1, 16, 16\)"),
         (
             picture(2, 3, 16, 16, value=1.5),
-            r"teacher\.generator: puts out values from 1\.5 to 1\.5, allowed -1 to 1; end the generator with tanh",
+            r"teacher\.generator: puts out values from 1\.5 to 1\.5, allowed -1 to 1; end the generator "
+            r"with tanh",
         ),
         (picture(2, 3, 16, 16, value=float("nan")), r"teacher\.generator: puts out values from nan to nan"),
     ],

@@ -51,7 +51,7 @@ def stop_after_first_report(job: Job, folder: Path) -> None:
         train(job, report=stop, state_dir=folder)
 
 
-# ---- replay ---------------------------------------------------------------------------------------------------------
+# ---- replay ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -118,7 +118,7 @@ def test_a_batch_over_the_end_of_a_pass_takes_from_both_passes(stages: Stages) -
     np.testing.assert_array_equal(over.indices, np.concatenate(before)[:10])
 
 
-# ---- refused --------------------------------------------------------------------------------------------------------
+# ---- refused -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -242,7 +242,7 @@ def networks_state(recipe: recipes.Recipe) -> dict[str, Tensor]:
     }
 
 
-# ---- what is read, built and moved ----------------------------------------------------------------------------------
+# ---- what is read, built and moved -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -365,16 +365,18 @@ def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_sam
     assert torch.equal(negatives(4), negatives(4)) and not torch.equal(negatives(4), negatives(8))
 
 
-# ---- how a training is carried out ----------------------------------------------------------------------------------
+# ---- how a training is carried out -------------------------------------------------------------------------
 
 SLOW = {"ema_nimg": 0, "optimizer__learning_rate": 1e-4}
 """Steps so short that rounding stays rounding; the whole network is compared, not its average."""
 
 
 def assert_same(given: TrialResult, expected: TrialResult, tolerance: float) -> None:
-    """||w - w'|| / ||w'|| of all weights but the biases that an instance norm cancels, and the logged numbers, within `tolerance`.
+    """||w - w'|| / ||w'|| of all weights but the biases that an instance norm cancels, and the logged
+    numbers, within `tolerance`.
 
-    Without the generator's hinge loss: the discriminator's last bias, which has a gradient of 0 at first, is moved by rounding noise.
+    Without the generator's hinge loss: the discriminator's last bias, which has a gradient of 0 at first, is
+    moved by rounding noise.
     """
     first, second = (
         load_file(Path(result.network.path) / "weights.safetensors") for result in (given, expected)
@@ -433,7 +435,8 @@ def test_a_microbatch_of_the_whole_batch_or_more_is_the_whole_batch(stages: Stag
 def test_the_student_meets_the_negatives_that_the_energy_met_in_every_microbatch(
     stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both phases go over all parts before their optimiser step, and the power iteration happens once a step."""
+    """Both phases go over all parts before their optimiser step, and the power iteration happens once a
+    step."""
     pairs, met = vem.pair_energies, []
 
     def kept(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,5 @@
-"""The bound where the truth is known: quadrature and annealing against closed forms, the gap's gradient, and trained energies."""
+"""The bound where the truth is known: quadrature and annealing against closed forms, the gap's gradient,
+and trained energies."""
 
 import math
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def springs(stiffness: Tensor, std: Tensor) -> tuple[Density, Callable[[Tensor],
     return Density(lambda t, s: (stiffness * (t - s) ** 2).sum(1) / 2, std), closed_form
 
 
-# ---- the pairs ------------------------------------------------------------------------------------------------------
+# ---- the pairs ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("correlations", [[0.3], [0.9, 0.9], [0.1, 0.5, 0.95]])
@@ -107,7 +108,7 @@ def test_no_factorised_gaussian_reaches_more_than_the_truth(pairs: Pairs) -> Non
         assert pairs.vid_best < 0.8 * pairs.truth
 
 
-# ---- log Z ----------------------------------------------------------------------------------------------------------
+# ---- log Z -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("stiffness", "std"), [([2.0], [1.0]), ([0.5, 8.0], [1.5, 0.7])])
@@ -176,7 +177,7 @@ def test_a_corrected_step_leaves_its_density_alone_where_a_plain_one_does_not() 
     assert float(plain_chain.var()) - variance > 50 * error
 
 
-# ---- the bound ------------------------------------------------------------------------------------------------------
+# ---- the bound ---------------------------------------------------------------------------------------------
 
 
 def test_the_gaps_gradient_at_stationarity_is_minus_that_of_log_q_by_quadrature() -> None:
@@ -280,7 +281,7 @@ def test_on_pairs_that_are_not_gaussian_the_energy_gets_most_of_what_the_factori
     assert 0 <= left < missed / 3
 
 
-# ---- the temperature ------------------------------------------------------------------------------------------------
+# ---- the temperature ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])

@@ -1,4 +1,5 @@
-"""The mutual-information term: Langevin against closed forms, the gap's gradient against log q, signs and shares."""
+"""The mutual-information term: Langevin against closed forms, the gap's gradient against log q, signs and
+shares."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -69,7 +70,7 @@ def pictures() -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     yield t, s, negatives
 
 
-# ---- Langevin -------------------------------------------------------------------------------------------------------
+# ---- Langevin ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("step_size", "curvature"), [(0.5, 1.0), (1.5, 1.0), (0.02, 10.0)])
@@ -169,7 +170,7 @@ def test_small_steps_without_noise_descend_the_energy_network(
         assert bool((after < before).all())
 
 
-# ---- losses ---------------------------------------------------------------------------------------------------------
+# ---- losses ------------------------------------------------------------------------------------------------
 
 
 def test_the_losses_have_the_values_worked_out_by_hand() -> None:
@@ -205,7 +206,8 @@ def test_energies_are_within_up_to_the_limit_on_both_sides() -> None:
 LOG_2 = torch.full((7, 1), math.log(2.0), dtype=torch.float64)
 OUTCOMES = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
 EXACT_NEGATIVES = torch.tensor([[1.0]] * 4 + [[2.0]] * 2 + [[3.0]], dtype=torch.float64)
-"""E(t, s) = theta t s with theta = 1 and s = log 2 gives q = 4/7, 2/7, 1/7: these seven are its exact expectation."""
+"""E(t, s) = theta t s with theta = 1 and s = log 2 gives q = 4/7, 2/7, 1/7: these seven are its exact
+expectation."""
 
 
 @pytest.mark.parametrize("outcome", [1.0, 2.0, 3.0])
@@ -258,7 +260,7 @@ def test_the_students_term_is_the_gap_without_the_l2_term_and_moves_no_power_ite
     assert all(torch.equal(value, old) for value, old in zip(energy.buffers(), before, strict=True))
 
 
-# ---- negatives ------------------------------------------------------------------------------------------------------
+# ---- negatives ---------------------------------------------------------------------------------------------
 
 
 def test_negatives_are_clamped_once_at_the_end_and_the_clamped_share_is_right() -> None:
@@ -289,7 +291,7 @@ def test_drawing_negatives_moves_no_power_iteration(pictures: tuple[Tensor, Tens
     assert all(torch.equal(value, old) for value, old in zip(energy.buffers(), before, strict=True))
 
 
-# ---- what is logged -------------------------------------------------------------------------------------------------
+# ---- what is logged ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("sign", "expected"), [(1.0, 1.0), (-1.0, -1.0)])

@@ -1,4 +1,5 @@
-"""What is known before the first trial: how the models take it, what is read from where, what a resume reads."""
+"""What is known before the first trial: how the models take it, what is read from where, what a resume
+reads."""
 
 import json
 from pathlib import Path
@@ -22,7 +23,7 @@ from raydistill.search.simulate import simulate
 from raydistill.search.surrogate import GaussianProcess, Inputs
 from raydistill.sweep.run import _find_sweep, _new_sweep
 
-# ---- the models -----------------------------------------------------------------------------------------------------
+# ---- the models --------------------------------------------------------------------------------------------
 
 
 def with_source(numbers: np.ndarray, source: int) -> Inputs:
@@ -44,8 +45,9 @@ def test_another_source_helps_whatever_its_level() -> None:
     alone = GaussianProcess(Inputs(own, np.zeros((3, 0), dtype=np.int64)), truth(own))
     inputs = with_source(own, 0) + with_source(elsewhere, 1)
     both = GaussianProcess(inputs, np.append(truth(own), truth(elsewhere) + 5 + 0.1 * elsewhere[:, 0]))
-    errors = [np.sqrt(((mean - truth(asked)) ** 2).mean()) for mean in (
-        alone.predict(Inputs(asked, np.zeros((50, 0), dtype=np.int64)))[0], both.predict(with_source(asked, 0))[0])]  # fmt: skip
+    without_source = Inputs(asked, np.zeros((50, 0), dtype=np.int64))
+    means = alone.predict(without_source)[0], both.predict(with_source(asked, 0))[0]
+    errors = [np.sqrt(((mean - truth(asked)) ** 2).mean()) for mean in means]
     assert errors[1] < 0.3 * errors[0] and errors[1] < 0.15
 
 
@@ -139,7 +141,7 @@ def test_a_killed_sweep_with_a_warm_start_goes_on_to_the_same_end(share: float) 
     assert simulate(of, training, num_trials=12, num_workers=3, trials=killed) == whole
 
 
-# ---- tables ---------------------------------------------------------------------------------------------------------
+# ---- tables ------------------------------------------------------------------------------------------------
 
 
 def plain(count: int = 12) -> pd.DataFrame:
@@ -300,7 +302,7 @@ def test_what_is_not_there_or_no_table_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "old.json", tmp_path)
 
 
-# ---- the copy -------------------------------------------------------------------------------------------------------
+# ---- the copy ----------------------------------------------------------------------------------------------
 
 
 def test_the_copy_in_the_sweeps_folder_gives_the_same_rows_and_a_changed_one_is_refused(
