@@ -1,4 +1,4 @@
-"""The rules of the sampler known-cost: how objectives are modelled, what is believed, how it scores."""
+"""The rules of the sampler known-cost: how objectives are modelled, what the models say, how it scores."""
 
 import math
 
@@ -11,16 +11,11 @@ from raydistill.config.space import Objective, Window
 from raydistill.records import pareto
 from raydistill.search import Observation, Problem, known_cost
 from raydistill.search.acquisition import hypervolume_improvement
+from raydistill.search.candidates import stratified_proposals, uniform_proposals
 from raydistill.search.encoding import Encoding
-from raydistill.search.known_cost import (
-    _Belief,
-    _log_is_more_normal,
-    _modelled,
-    _nondominated,
-    _warp,
-    known_cost_proposals,
-)
-from raydistill.search.problem import PriorObservation, stratified_proposals, uniform_proposals
+from raydistill.search.known_cost import _nondominated, _SearchModel, known_cost_proposals
+from raydistill.search.objective_scale import _log_is_more_normal, _scale, scale_objective
+from raydistill.search.problem import PriorObservation
 
 OPEN = Objective(name="val/kd_evaluator", direction="min")
 RNG = np.random.default_rng(0)
@@ -42,54 +37,54 @@ def test_the_logarithm_is_taken_where_the_likelihood_of_box_and_cox_prefers_it(p
 
 
 def test_only_positive_values_that_are_to_be_small_are_modelled_by_their_logarithm() -> None:
-    assert _warp(OPEN, SKEWED).is_log and not _warp(OPEN, BELL).is_log
-    assert not _warp(OPEN, SKEWED - SKEWED.min()).is_log
-    assert not _warp(MIOU, SKEWED).is_log
-    assert _warp(OPEN, BELL, True).is_log and not _warp(OPEN, SKEWED, False).is_log
+    assert _scale(OPEN, SKEWED).is_log and not _scale(OPEN, BELL).is_log
+    assert not _scale(OPEN, SKEWED - SKEWED.min()).is_log
+    assert not _scale(MIOU, SKEWED).is_log
+    assert _scale(OPEN, BELL, True).is_log and not _scale(OPEN, SKEWED, False).is_log
 
 
 def test_a_bad_tail_is_cut_three_robust_deviations_above_the_median() -> None:
     """Median 2, and the median distance from it is 1: the cut is 2 + 3 * 1.4826."""
     values = np.array([0.0, 1.0, 2.0, 3.0, 100.0])
-    warp = _warp(OPEN, values)
-    assert warp.cut == pytest.approx(2 + 3 * 1.4826) and warp.reference == warp.cut
-    np.testing.assert_allclose(warp.modelled(values), [0, 1, 2, 3, warp.cut])
-    turned = _warp(MIOU, -values)
-    np.testing.assert_allclose(turned.modelled(-values), warp.modelled(values))
-    assert (turned.sign, turned.cut, turned.reference) == (-1.0, warp.cut, 0.0)
-    assert _warp(OPEN, np.array([0.0, 0.0, 0.0, 4.0, 4.0])).cut == 4.0, "never below the upper quartile"
-    assert _warp(OPEN, np.array([0.0, 1.0, 2.0, 3.0])).reference == 3.0, "nothing is cut: the worst value"
+    scale = _scale(OPEN, values)
+    assert scale.cut == pytest.approx(2 + 3 * 1.4826) and scale.reference == scale.cut
+    np.testing.assert_allclose(scale.modelled(values), [0, 1, 2, 3, scale.cut])
+    turned = _scale(MIOU, -values)
+    np.testing.assert_allclose(turned.modelled(-values), scale.modelled(values))
+    assert (turned.sign, turned.cut, turned.reference) == (-1.0, scale.cut, 0.0)
+    assert _scale(OPEN, np.array([0.0, 0.0, 0.0, 4.0, 4.0])).cut == 4.0, "never below the upper quartile"
+    assert _scale(OPEN, np.array([0.0, 1.0, 2.0, 3.0])).reference == 3.0, "nothing is cut: the worst value"
 
 
 def test_a_reference_is_the_worst_modelled_value_or_the_one_that_is_given_where_that_is_better() -> None:
     values = np.array([0.5, 1.0, 1.5, 2.0])
     for reference, expected in ((1.25, 1.25), (9.0, 2.0)):
-        assert _warp(KD.model_copy(update={"reference": reference}), values, False).reference == expected
-        assert _warp(KD.model_copy(update={"reference": reference}), values, True).reference == pytest.approx(
-            expected
-        )
-    assert _warp(MIOU.model_copy(update={"reference": 1.75}), values).reference == -1.75
-    warp = _warp(OPEN, values, True)
-    np.testing.assert_allclose(warp.modelled(values), np.log(values))
-    assert warp.reference == pytest.approx(2.0)
+        assert _scale(KD.model_copy(update={"reference": reference}), values, False).reference == expected
+        assert _scale(
+            KD.model_copy(update={"reference": reference}), values, True
+        ).reference == pytest.approx(expected)
+    assert _scale(MIOU.model_copy(update={"reference": 1.75}), values).reference == -1.75
+    scale = _scale(OPEN, values, True)
+    np.testing.assert_allclose(scale.modelled(values), np.log(values))
+    assert scale.reference == pytest.approx(2.0)
 
 
 def test_values_of_other_sources_are_moved_to_the_median_of_this_sweep() -> None:
     sources = np.array([0] * 5 + [1] * 5 + [2] * 3)
     values = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 101.0, 102.0, 103.0, 104.0, 105.0, 7.0, 8.0, 9.0])
-    warp, modelled = _modelled(MIOU, values, sources)
+    scale, modelled = scale_objective(MIOU, values, sources)
     np.testing.assert_allclose(modelled[:5], -values[:5])
     np.testing.assert_allclose(modelled[5:10], [-1, -2, -3, -4, -5])
     np.testing.assert_allclose(modelled[10:], [-2, -3, -4])
-    assert warp.reference == -1.0
+    assert scale.reference == -1.0
     outlier = np.where(np.arange(13) == 9, 1e6, values)
-    assert _modelled(OPEN, outlier, sources)[1][9] < 20, "each source is cut by its own spread"
+    assert scale_objective(OPEN, outlier, sources)[1][9] < 20, "each source is cut by its own spread"
 
 
 def test_until_this_sweep_has_three_values_the_first_source_says_whether_by_the_logarithm() -> None:
     def is_log(own: np.ndarray, elsewhere: np.ndarray) -> bool:
         sources = np.array([0] * len(own) + [1] * len(elsewhere))
-        return _modelled(OPEN, np.concatenate([own, elsewhere]), sources)[0].is_log
+        return scale_objective(OPEN, np.concatenate([own, elsewhere]), sources)[0].is_log
 
     assert is_log(BELL[:2], SKEWED) and not is_log(SKEWED[:2], BELL)
     assert is_log(SKEWED, BELL) and not is_log(BELL, SKEWED)
@@ -101,9 +96,9 @@ def test_until_this_sweep_has_three_values_the_first_source_says_whether_by_the_
 
 def test_without_values_of_this_sweep_the_first_source_stands_for_it() -> None:
     sources, values = np.array([1, 1, 1, 2, 2, 2]), np.array([1.0, 2.0, 3.0, 11.0, 12.0, 13.0])
-    warp, modelled = _modelled(MIOU, values, sources)
+    scale, modelled = scale_objective(MIOU, values, sources)
     np.testing.assert_allclose(modelled, [-1, -2, -3, -1, -2, -3])
-    assert warp.reference == -1.0
+    assert scale.reference == -1.0
 
 
 @pytest.mark.parametrize("columns", [2, 3])
@@ -141,8 +136,8 @@ def test_what_is_known_from_elsewhere_takes_the_place_of_the_start() -> None:
 # ---- what is believed --------------------------------------------------------------------------------------
 
 
-def believed(of: Problem, history: list[Observation], exact_cost: bool = True) -> _Belief:
-    return _Belief(of, history, [entry for entry in history if entry.values is not None], exact_cost)
+def believed(of: Problem, history: list[Observation], exact_cost: bool = True) -> _SearchModel:
+    return _SearchModel(of, history, [entry for entry in history if entry.values is not None], exact_cost)
 
 
 def test_known_costs_are_not_modelled_and_their_reference_is_the_end_of_their_axis() -> None:
@@ -156,7 +151,7 @@ def test_known_costs_are_not_modelled_and_their_reference_is_the_end_of_their_ax
     assert [model is None for model in belief.models] == [True, False, True]
     assert belief.reference[0] == 256_000 and belief.reference[2] == 20.0
     rows = belief.encoding.encode([entry.configuration for entry in history[:3]])
-    mean, deviation = belief._predict(*belief._features(rows))
+    mean, deviation = belief._predict(*belief._inputs_and_costs(rows))
     costs = [costs_of(entry.configuration) for entry in history[:3]]
     np.testing.assert_allclose(mean[:, 0], [each["cost/macs"] for each in costs])
     np.testing.assert_allclose(mean[:, 2], [each["cost/params"] for each in costs])
@@ -169,7 +164,7 @@ def test_known_costs_are_not_modelled_and_their_reference_is_the_end_of_their_ax
 def test_the_front_is_of_believed_means_of_what_was_told_and_what_runs() -> None:
     history = run(problem(), 8)
     belief = believed(problem(), history)
-    mean, _ = belief._predict(*belief._features(belief.observation), given_running=False)
+    mean, _ = belief._predict(*belief._inputs_and_costs(belief.history_rows), given_running=False)
     expected = mean[pareto.members(mean, ("min", "min"))]
     np.testing.assert_allclose(np.sort(belief.front, axis=0), np.sort(expected, axis=0))
     running = Observation({"a": 2, "b": 1, "weight": "off", "kind": "x", "rate": 0.3}, "RUNNING", None)
@@ -234,13 +229,13 @@ def test_failures_are_learnt_from_ended_trials(monkeypatch: pytest.MonkeyPatch) 
         history[4]._replace(state="PRUNED", values=None),
         history[5],
     ]
-    assert belief._failure_model(changed) is not None and labels == [[0.0, 1.0, 1.0, 0.0]]
+    assert belief._fit_failures(changed) is not None and labels == [[0.0, 1.0, 1.0, 0.0]]
 
 
 def test_a_score_is_the_expected_gain_times_the_chance_not_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     belief = believed(problem(), run(problem(), 10))
     rows = belief.encoding.draw(np.random.default_rng(0), 40)
-    mean, deviation = belief._predict(*belief._features(rows))
+    mean, deviation = belief._predict(*belief._inputs_and_costs(rows))
     plain = hypervolume_improvement(belief.front, belief.reference, mean, deviation, belief.is_log)
     np.testing.assert_allclose(belief.scores(rows), plain)
     assert (plain > 0).sum() > 5

@@ -28,23 +28,22 @@ from raydistill.search import (
     Configuration,
     Observation,
     Problem,
+    candidates,
     feasible_configurations,
     identity,
     is_feasible,
     prove_feasible,
     random_configuration,
 )
-from raydistill.search import problem as search_problem
-from raydistill.search.problem import (
-    CostAxis,
+from raydistill.search.candidates import (
     at_quantile,
     cost_axis,
     grid_configurations,
     new_configurations,
-    new_filter,
     spread_configurations,
     stratified_proposals,
 )
+from raydistill.search.problem import CostAxis, new_filter
 
 
 def test_random_picks_are_uniform_on_each_range() -> None:
@@ -316,7 +315,7 @@ ONE = (Window(cost="cost/macs", low=59 * 47 * 1000, high=59 * 47 * 1000),)
 @pytest.fixture
 def corners_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples of a space are its cheapest and its most expensive configuration."""
-    monkeypatch.setattr(search_problem, "_TRIES", 2)
+    monkeypatch.setattr(candidates, "_TRIES", 2)
 
 
 @pytest.mark.usefixtures("corners_alone")

@@ -316,7 +316,7 @@ def test_better_layers_are_those_of_non_dominated_sorting(columns: int) -> None:
     else:
         layers = ranks(points, ("min",) * columns)
     for index, point in enumerate(points):
-        assert stopping._num_in_better_layers(points, point) == (layers < layers[index]).sum()
+        assert stopping._num_in_better_fronts(points, point) == (layers < layers[index]).sum()
 
 
 def test_an_end_is_predicted_by_least_squares_with_its_standard_error(
