@@ -1,4 +1,4 @@
-"""What a sweep prints on the terminal: lines while it runs, and tables that fit the terminal's width."""
+"""What a person sees on the terminal: lines about a sweep as it runs, and tables that fit its width."""
 
 import shutil
 import sys
@@ -61,19 +61,17 @@ class Column(NamedTuple):
 
 
 def columns_of_terminal() -> int | None:
-    """Width in columns of the terminal that stdout is; None where it is a pipe or a file, without limit."""
+    """Columns of the terminal that stdout is; None where it is a pipe or a file: nothing limits a line."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def split_columns(columns: Sequence[Column], width: int | None) -> list[list[Column]]:
     """The tables to print one below the other, so that none is wider than `width` columns of the terminal.
 
-    One table holds everything where it fits, if need be with texts wrapped. Otherwise the columns are dealt
-    out in their order, and every table begins with the key columns. No column is left out and no number is
-    cut: a number that is wider than the terminal beside its keys stays as wide as it is.
-
-    Args:
-        width: None: one table, in which nothing wraps.
+    One table holds everything where it fits, the texts that wrap narrowed if need be. Otherwise the columns
+    are dealt out in their order, and every table begins with the key columns. No column is left out, and of a
+    number no digit: a single number that is wider than the terminal beside its keys stays as wide as it is.
+    `width` None: one table, nothing wraps.
     """
     if width is None or _total([each.width for each in columns]) <= width:
         return [list(columns)]
@@ -102,7 +100,7 @@ def _least_width(each: Column, narrow: int) -> int:
 
 
 def _widened(table: Sequence[Column], least: Mapping[str, int], width: int) -> list[Column]:
-    """The columns with their texts wrapped; texts share the width that is left over, from left to right."""
+    """The columns with their texts wrapped: from left to right these get what the least widths leave."""
     spare = max(0, width - _total([least[each.head] for each in table]))
     out = []
     for each in table:
@@ -115,7 +113,7 @@ def _widened(table: Sequence[Column], least: Mapping[str, int], width: int) -> l
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` columns, broken at spaces. Longer words break after a slash, else anywhere."""
+    """Lines of at most `width` columns: broken at spaces, longer words behind slashes, else anywhere."""
     pieces: list[str] = []
     for word in text.split(" "):
         parts = word.replace("/", "/\0").split("\0") if cell_len(word) > width else [word]
@@ -138,7 +136,8 @@ class Terminal:
     """Prints plain lines with the time since the start, and tables."""
 
     def __init__(self) -> None:
-        # Lines and tables are laid out here; where both numbers are given, rich wraps nothing of its own.
+        # Lines and tables come in the width that they shall have; rich looks at neither where both numbers
+        # are given.
         self.console = Console(highlight=False, soft_wrap=True, width=sys.maxsize, height=sys.maxsize)
         self.started = time.monotonic()
 
@@ -226,7 +225,7 @@ class Terminal:
         self._print_columns(title, columns, [""] * len(rows))
 
     def _print_columns(self, title: str, columns: Sequence[Column], styles: Sequence[str]) -> None:
-        """Prints one table, or several with an empty line after each. `styles`: the style of each row."""
+        """Prints one table, or several of them with an empty line after each. `styles`: of each row."""
         width = columns_of_terminal()
         tables = split_columns(columns, width)
         if columns:

@@ -14,7 +14,7 @@ from test_on_every_node import ROOT, on_two_nodes, other_torch  # noqa: F401  (a
 
 from raydistill.cluster import nodes
 from raydistill.cluster.nodes import Answer
-from raydistill.commands import doctor
+from raydistill.commands import doctor, doctor_checks, doctor_facts
 from raydistill.errors import StoreError
 from raydistill.sweep import tracking
 
@@ -140,7 +140,7 @@ def test_what_is_said_of_the_token_of_a_cluster(environment, state, printed, mon
         monkeypatch.delenv(name, raising=False)
     for name, value in (environment | {"HOME": str(tmp_path)}).items():
         monkeypatch.setenv(name, value)
-    finding = doctor.check_authentication(embedded=False)
+    finding = doctor_checks.check_authentication(embedded=False)
     assert finding.state == state and printed in finding.what and "secret" not in finding.what
     assert bool(finding.advice) == (state != "ok")
 
@@ -148,39 +148,51 @@ def test_what_is_said_of_the_token_of_a_cluster(environment, state, printed, mon
 @pytest.mark.parametrize(
     ("finding", "state", "printed"),
     [
-        (doctor.check_clock(Answer("node", "", 1.0, ""), 0.1), "ok", "+1.00 s"),
-        (doctor.check_clock(Answer("node", "", -9.0, ""), 8.0), "ok", "to within 8.00 s"),
-        (doctor.check_clock(Answer("node", "", -9.0, ""), 0.1), "warn", "-9.00 s"),
-        (doctor.check_clock(Answer("node", "", 3600.0, ""), 0.1), "fail", "+3600.00 s"),
+        (doctor_checks.check_clock(Answer("node", "", 1.0, ""), 0.1), "ok", "+1.00 s"),
+        (doctor_checks.check_clock(Answer("node", "", -9.0, ""), 8.0), "ok", "to within 8.00 s"),
+        (doctor_checks.check_clock(Answer("node", "", -9.0, ""), 0.1), "warn", "-9.00 s"),
+        (doctor_checks.check_clock(Answer("node", "", 3600.0, ""), 0.1), "fail", "+3600.00 s"),
         (
-            doctor.check_clock(Answer("node", "", None, "no answer within 9 s"), 0.1),
+            doctor_checks.check_clock(Answer("node", "", None, "no answer within 9 s"), 0.1),
             "fail",
             "no answer within 9 s",
         ),
-        (doctor.check_gpus(answer())[0], "ok", "no GPUs"),
-        (doctor.check_gpus(answer(1, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0], "ok", "H100"),
-        (doctor.check_gpus(answer(1, gpus=[GPU]))[0], "fail", "torch sees 0"),
+        (doctor_checks.check_gpus(answer())[0], "ok", "no GPUs"),
         (
-            doctor.check_gpus(answer(2, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0],
+            doctor_checks.check_gpus(answer(1, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0],
+            "ok",
+            "H100",
+        ),
+        (doctor_checks.check_gpus(answer(1, gpus=[GPU]))[0], "fail", "torch sees 0"),
+        (
+            doctor_checks.check_gpus(answer(2, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0],
             "fail",
             "Ray was told of 2 GPUs",
         ),
         (
-            doctor.check_gpus(answer(0, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0],
+            doctor_checks.check_gpus(answer(0, gpus=[GPU], torch=FACTS["torch"] | {"num_gpus": 1}))[0],
             "warn",
             "Ray was told of 0 GPUs",
         ),
         (
-            doctor.check_gpus(answer(torch={"error": "No module named 'torch'"}))[0],
+            doctor_checks.check_gpus(answer(torch={"error": "No module named 'torch'"}))[0],
             "fail",
             "No module named 'torch'",
         ),
-        (doctor.check_space(answer(disk_gb=0.1))[0], "fail", "0.1 GiB free for the store"),
-        (doctor.check_space(answer(temporary_gb=3.0))[1], "warn", "3.0 GiB free for the temporary folder"),
-        (doctor.check_space(answer(shm_gb=0.06))[2], "warn", "/dev/shm of 0.1 GiB"),
-        (doctor.check_ports(answer(listening=["127.0.0.1:1", "::1:2"]), False)[0], "ok", "on loopback alone"),
+        (doctor_checks.check_space(answer(disk_gb=0.1))[0], "fail", "0.1 GiB free for the store"),
         (
-            doctor.check_ports(answer(listening=["127.0.0.1:1", "0.0.0.0:2"]), True)[0],
+            doctor_checks.check_space(answer(temporary_gb=3.0))[1],
+            "warn",
+            "3.0 GiB free for the temporary folder",
+        ),
+        (doctor_checks.check_space(answer(shm_gb=0.06))[2], "warn", "/dev/shm of 0.1 GiB"),
+        (
+            doctor_checks.check_ports(answer(listening=["127.0.0.1:1", "::1:2"]), False)[0],
+            "ok",
+            "on loopback alone",
+        ),
+        (
+            doctor_checks.check_ports(answer(listening=["127.0.0.1:1", "0.0.0.0:2"]), True)[0],
             "warn",
             "1 of Ray's 2 ports",
         ),
@@ -196,15 +208,15 @@ def test_a_folder_that_a_node_does_not_share_is_found(tmp_path):
         folder.mkdir()
     (here / "probe").write_text("probe")
     (there / "probe").write_text("probe")  # as if it were there, too
-    facts = doctor.node_facts(str(here), "probe", "")
-    assert states(doctor.check_storage(answer(storage=facts["storage"]), here), "storage") == ["ok"]
+    facts = doctor_facts.node_facts(str(here), "probe", "")
+    assert states(doctor_checks.check_storage(answer(storage=facts["storage"]), here), "storage") == ["ok"]
     assert (
         "does not see what this node writes"
-        in doctor.check_storage(answer(storage=facts["storage"]), there)[0].what
+        in doctor_checks.check_storage(answer(storage=facts["storage"]), there)[0].what
     )
     (there / "probe").unlink()
-    facts = doctor.node_facts(str(there), "probe", "")
-    assert "No such file" in doctor.check_storage(answer(storage=facts["storage"]), there)[0].what
+    facts = doctor_facts.node_facts(str(there), "probe", "")
+    assert "No such file" in doctor_checks.check_storage(answer(storage=facts["storage"]), there)[0].what
 
 
 def test_a_build_of_torch_and_a_patch_of_python_are_no_difference():
@@ -219,11 +231,11 @@ def test_a_build_of_torch_and_a_patch_of_python_are_no_difference():
 
 def test_a_store_that_cannot_be_used_fails_and_is_left_alone(tmp_path):
     (tmp_path / "file").write_text("")
-    with doctor._probed(tmp_path / "file/runs") as (_, trouble):
+    with doctor._probe(tmp_path / "file/runs") as (_, trouble):
         assert "file/runs" in trouble
     (tmp_path / "home").mkdir()
     (tmp_path / "home/letter.txt").write_text("dear")
-    with doctor._probed(tmp_path / "home") as (_, trouble):
+    with doctor._probe(tmp_path / "home") as (_, trouble):
         assert "not a raydistill store" in trouble
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["letter.txt"]
 

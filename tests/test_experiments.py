@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from raydistill.commands.cli import main
-from raydistill.sweep.forecast import Rate, Rates
+from raydistill.sweep.rates import Rate, Rates
 
 TEXT = (Path(__file__).parent.parent / "docs" / "experiments.md").read_text()
 COMMANDS = {
@@ -97,7 +97,7 @@ def run(
     given = Rates(
         "a test", {kind: [Rate(0, 0.5)] for kind in kinds}
     )  # at 256x256 the steps to measure take minutes
-    monkeypatch.setattr("raydistill.sweep.forecast.rates", lambda plan, **rest: given)
+    monkeypatch.setattr("raydistill.sweep.plan_report.rates_of", lambda plan, **rest: given)
 
     def call(command: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", shlex.split(command))

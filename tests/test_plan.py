@@ -19,7 +19,8 @@ from raydistill.errors import StoreError
 from raydistill.planning.checks import check
 from raydistill.records import tables
 from raydistill.sweep import forecast
-from raydistill.sweep.forecast import Rate, Rates, makespan
+from raydistill.sweep.forecast import makespan
+from raydistill.sweep.rates import Rate, Rates, rates_of
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def test_time_is_measured_where_the_inputs_are_fewer_than_the_targets(tmp_path: 
         )
     )
     assert plan.info.counts["train"] == 11 and plan.info.input_counts == {"train": 9, "val": 3, "test": 3}
-    assert forecast.rates(plan, stage_workers=1, cpus=1).of("student with MI", 1e6).image_sec > 0
+    assert rates_of(plan, stage_workers=1, cpus=1).of("student with MI", 1e6).image_sec > 0
 
 
 def test_what_a_given_rate_adds_up_to(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_what_a_given_rate_adds_up_to(tmp_path: Path) -> None:
             store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")
         )
     )
-    rates = forecast.rates(plan, stage_workers=2, cpus=1)
+    rates = rates_of(plan, stage_workers=2, cpus=1)
     found = forecast.forecast(
         plan,
         rates,
@@ -150,7 +151,7 @@ def test_replicates_count_as_an_upper_bound(tmp_path: Path) -> None:
                 max_concurrent=2,
             )
         )
-        rates = forecast.rates(plan, stage_workers=2, cpus=1)
+        rates = rates_of(plan, stage_workers=2, cpus=1)
         how = {
             "at_a_time": 2,
             "devices": 0.5,
@@ -204,7 +205,7 @@ def kept(tmp_path: Path) -> tuple[Any, Path]:
             store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")
         )
     )
-    rates = forecast.rates(plan, stage_workers=2, cpus=1)
+    rates = rates_of(plan, stage_workers=2, cpus=1)
     how = {
         "at_a_time": 2,
         "devices": 1,

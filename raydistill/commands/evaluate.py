@@ -1,4 +1,4 @@
-"""`raydistill evaluate`: any generator, ONNX file or folder of pictures against any real pictures, as a table and as JSON."""
+"""`raydistill evaluate`: scores generators, ONNX files and folders of pictures against real pictures."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,10 +38,11 @@ from raydistill.records import store
 from raydistill.terminal import Terminal
 
 VERSION = 1
+"""Of the JSON that `--json` prints."""
 
 
 class EvaluateOptions(Frozen):
-    """What the command line gives. See `raydistill evaluate --help`."""
+    """The options of the command line; see `raydistill evaluate --help`."""
 
     given: tuple[str, ...]
     data: str | None = None
@@ -64,35 +65,37 @@ class Report(Frozen):
 
     version: int = VERSION
     scores: dict[str, list[Score]]
-    """What was given -> its scores."""
+    """What was given, as it was typed -> its scores."""
 
 
 def run(options: EvaluateOptions) -> int:
-    """Prints the scores; 0. Raises InputError before anything is computed, RunError for outputs that are no pictures."""
-    before = None if options.against is None else _read_report(Path(options.against))
+    """Prints the scores; returns the exit code, 0.
+
+    Raises:
+        InputError: something is wrong with what was given; raised before anything is computed, where that is
+            possible.
+        RunError: the outputs of a network are no pictures.
+    """
+    earlier = {} if options.against is None else _read_report(Path(options.against)).scores
     scores = evaluate(options, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if before is not None:
-        for given, found in scores.items():
-            for other in before.scores.values():
-                require_same_conditions(found, other, f"{given} against {options.against}")
+    for given, own in scores.items():
+        for other in earlier.values():
+            require_same_conditions(own, other, f"{given} against {options.against}")
     if options.as_json:
         print(Report(scores=scores).model_dump_json(indent=1))
     else:
-        _print(
-            _short(scores)
-            | (
-                {}
-                if before is None
-                else {f"before: {name}": found for name, found in _short(before.scores).items()}
-            )
-        )
+        _print(_short(scores) | {f"before: {name}": own for name, own in _short(earlier).items()})
     return 0
 
 
 def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[Score]]:
-    """All scores of everything that was given."""
-    generators = {given: find_generator(Path(given)) for given in options.given}
-    trained = {given: generator for given, generator in generators.items() if generator is not None}
+    """All scores of everything that was given: what was given, as it was typed -> its scores.
+
+    Raises:
+        InputError, RunError: see `run`.
+    """
+    networks = {given: find_generator(Path(given)) for given in options.given}
+    trained = {given: network for given, network in networks.items() if network is not None}
     split, real = _real(options, trained, device)
     extractors = [load_extractor(text, device) for text in options.extractors]
     labels = [_full_size_labels(options, load_segmenter(text, device), split) for text in options.segmenters]
@@ -103,20 +106,20 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
             labels.insert(0, _labels(evaluator_segmenter(network, evaluator.digest), split))
     if not extractors and not labels and not options.paired:
         raise ConfigError(
-            "nothing to score with: give --extractor KIND=FILE, --evaluator FOLDER, --segmenter KIND=FILE, or --paired"
+            "nothing to score with: "
+            "give --extractor KIND=FILE, --evaluator FOLDER, --segmenter KIND=FILE, or --paired"
         )
     fakes = {given: _pictures(given, trained.get(given), split, options, device) for given in options.given}
     if options.num is not None:
         for name, part in {"the real pictures": real, **fakes}.items():
             if part.num < options.num:
                 raise DataError(f"--num {options.num}: {name}: there are {part.num}. Give at most that.")
-        real, fakes = (
-            real.subset(options.num),
-            {given: fake.subset(options.num) for given, fake in fakes.items()},
-        )
+        real = real.subset(options.num)
+        fakes = {given: fake.subset(options.num) for given, fake in fakes.items()}
     if len(numbers := {fake.num for fake in fakes.values()}) > 1:
         raise DataError(
-            f"these have {sorted(numbers)} pictures; distances are compared at one number only. Give --num {min(numbers)}."
+            f"these have {sorted(numbers)} pictures; distances are compared at one number only. "
+            f"Give --num {min(numbers)}."
         )
     reference = RealPictures(real, "all" if options.real else options.split, extractors, labels)
     return {given: reference.score(fake, num_resamples=options.resamples) for given, fake in fakes.items()}
@@ -132,12 +135,14 @@ def _pictures(
     options: EvaluateOptions,
     device: torch.device,
 ) -> Pictures:
+    """The pictures of one that was given: from files, or put out by a generator for the split's inputs."""
     path = Path(given)
     if trained is None and path.suffix.lower() != ".onnx":
         return picture_sets.of_files(path, in_order_of_split=options.paired, device=device)
     if split is None:
         raise ConfigError(
-            f"{given}: a generator needs inputs, and --real has pictures only. Give --data, whose inputs it gets."
+            f"{given}: a generator needs inputs, and --real has pictures only. "
+            "Give --data, whose inputs it gets."
         )
     if trained is None:
         return picture_sets.of_onnx(path, split, device)
@@ -148,40 +153,42 @@ def _pictures(
 # ---- what it is compared with ------------------------------------------------------------------------------
 
 
-class _Given(Frozen):
+class _DataConfig(Frozen):
     data: Data
 
 
 def _real(
     options: EvaluateOptions, trained: Mapping[str, TrainedGenerator], device: torch.device
 ) -> tuple[Split | None, Pictures]:
+    """The real pictures, and the split that they are; None where they are files without one."""
     if options.real is not None:
         if options.data is not None or options.set:
             raise ConfigError(
                 "--real takes the pictures of a folder as they are: no --data or --set beside it"
             )
-        return None, picture_sets.of_files(
-            Path(options.real), in_order_of_split=options.paired, device=device
-        )
+        path = Path(options.real)
+        return None, picture_sets.of_files(path, in_order_of_split=options.paired, device=device)
     stored = _data(options, trained)
     split = load_split(stored, options.split)
     return split, picture_sets.of_split(split, stored, device)
 
 
 def _data(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> Stored:
-    """Prepared data, a data set's folder, or what all the given trials were trained on."""
+    """The data of --data, prepared now where they are not; else what all the given trials were trained on."""
     if options.data is None:
-        jobs = [generator.job for generator in trained.values() if generator.job is not None]
-        known = {job.data.digest: job.data for job in jobs}
-        if len(known) > 1:
+        jobs = [network.job for network in trained.values() if network.job is not None]
+        by_digest = {job.data.digest: job.data for job in jobs}
+        if len(by_digest) > 1:
             raise DataError(
-                f"mixed digests: the given networks were trained on the data {', '.join(known)}. Give --data."
+                f"mixed digests: the given networks were trained on the data {', '.join(by_digest)}. "
+                "Give --data."
             )
-        if not known:
+        if not by_digest:
             raise ConfigError(
-                "no data to compare with: give --data FOLDER (a data set) or --real FOLDER (pictures as they are)"
+                "no data to compare with: "
+                "give --data FOLDER (a data set) or --real FOLDER (pictures as they are)"
             )
-        return next(iter(known.values()))
+        return next(iter(by_digest.values()))
     path = Path(options.data)
     if _is_prepared(options.data):
         info = DataInfo.model_validate_json((path / INFO).read_text())
@@ -192,18 +199,19 @@ def _data(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> 
     else:
         height, width = _size(options, trained, values)
         source = {"kind": "folder", "root": str(path.absolute()), "height": height, "width": width}
-    config = with_values(validated(_Given, {"data": source}, where="--data"), values, where="--set").data
-    return prepare(config, store.open_store(options.store) / "cache" / "data")
+    config = with_values(validated(_DataConfig, {"data": source}, where="--data"), values, where="--set")
+    return prepare(config.data, store.open_store(options.store) / "cache" / "data")
 
 
 def _is_prepared(data: str) -> bool:
+    """Whether a folder has data as raydistill prepares them."""
     return (Path(data) / INFO).is_file()
 
 
 def _size(
     options: EvaluateOptions, trained: Mapping[str, TrainedGenerator], values: Mapping[str, Any]
 ) -> tuple[int, int]:
-    """Height and width to decode a folder at: as given, or those of what is scored."""
+    """Height and width that a folder is decoded at: as --set says, or those of what is scored."""
     if {"data.height", "data.width"} <= set(values):
         return int(values["data.height"]), int(values["data.width"])
     for given in options.given:
@@ -214,54 +222,50 @@ def _size(
             width, height = picture_sets.list_pictures(Path(given))[0].image().size
             return height, width
     raise ConfigError(
-        f"--data {options.data}: at which size? Give --set data.height=H --set data.width=W, as the network was trained."
+        f"--data {options.data}: at which size? "
+        "Give --set data.height=H --set data.width=W, as the network was trained."
     )
 
 
 def _evaluator(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> Stored | None:
-    """The named evaluator, or the one that all the given trials were scored by. Raises CheckpointError where it gives a loss."""
-    jobs = [generator.job for generator in trained.values() if generator.job is not None]
+    """The named evaluator, or the one that all the given trials were scored by; None without one.
+
+    Raises:
+        CheckpointError: the named folder has no evaluator.
+    """
     if options.evaluator is not None:
         folder = Path(options.evaluator)
-        evaluator = saved.stored(
-            folder / "network" if (folder / "network").is_dir() else folder, kind="evaluator"
-        )
-    else:
-        evaluators = {job.evaluator.digest: job.evaluator for job in jobs if job.evaluator is not None}
-        if len(evaluators) != 1:
-            return None
-        evaluator = next(iter(evaluators.values()))
-    return evaluator
+        inner = folder / "network"
+        return saved.stored(inner if inner.is_dir() else folder, kind="evaluator")
+    jobs = [network.job for network in trained.values() if network.job is not None]
+    evaluators = {job.evaluator.digest: job.evaluator for job in jobs if job.evaluator is not None}
+    return next(iter(evaluators.values())) if len(evaluators) == 1 else None
 
 
 def _labels(segmenter: Segmenter, split: Split) -> Labels:
-    """Scored at the size of the pictures."""
+    """The labels of a split, for scores at the size of its pictures."""
     labels, number = split.labels, split.info.num_classes
     assert labels is not None and number is not None
-    return Labels(
-        segmenter,
-        lambda index: torch.from_numpy(np.array(labels[index])).long(),
-        number,
-        split.info.ignore_index,
-    )
+
+    def truth(index: int) -> Tensor:
+        return torch.from_numpy(np.array(labels[index])).long()
+
+    return Labels(segmenter, truth, number, split.info.ignore_index)
 
 
 def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None) -> Labels:
-    """Scored at the size of the label files, as published for Cityscapes: 19 classes at 2048x1024.
+    """The label files of --data, for scores at their own size, as published for Cityscapes: 2048x1024.
 
     Raises:
-        ConfigError: no data set whose label files could be read.
+        ConfigError: there is no data set whose label files could be read.
     """
-    if (
-        split is None
-        or options.data is None
-        or not split.info.has_labels
-        or split.info.layout == "shapes"
-        or _is_prepared(options.data)
-    ):
-        raise ConfigError(
-            "--segmenter scores against label files at their own size: give --data FOLDER with them"
-        )
+    refusal = ConfigError(
+        "--segmenter scores against label files at their own size: give --data FOLDER with them"
+    )
+    if split is None or options.data is None or _is_prepared(options.data):
+        raise refusal
+    if split.info.layout == "shapes" or not split.info.has_labels:
+        raise refusal
     root = Path(options.data)
     on_disk = find(root, split.info.layout)
     samples, classes = carve(on_disk.splits)[0][options.split], label_classes(on_disk, root)()
@@ -273,15 +277,15 @@ def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Spl
         return torch.from_numpy(classes.encode(np.asarray(label_of(label)), label.where)).long()
 
     height, width = truth(0).shape
-    return Labels(
-        segmenter, truth, len(classes.names), classes.ignore_index, f"scores bilinear to {width}x{height}"
-    )
+    resize = f"scores bilinear to {width}x{height}"
+    return Labels(segmenter, truth, len(classes.names), classes.ignore_index, resize)
 
 
 # ---- JSON and table ----------------------------------------------------------------------------------------
 
 
 def _read_report(path: Path) -> Report:
+    """What `--json` printed into a file. Raises DataError where it is something else."""
     try:
         return Report.model_validate_json(path.read_text())
     except (OSError, ValueError) as error:
@@ -289,14 +293,15 @@ def _read_report(path: Path) -> Report:
 
 
 def _short(scores: Mapping[str, list[Score]]) -> dict[str, list[Score]]:
-    """Under the last part of each path, where they differ in it."""
+    """The scores by the last part of each path, where no two paths have the same."""
     names = [Path(given).name for given in scores]
     return dict(zip(names if len(set(names)) == len(names) else scores, scores.values()))
 
 
 def _print(scores: Mapping[str, list[Score]]) -> None:
+    """Prints a row for each score, without columns that are empty, then what the extractors' weights are."""
     terminal = Terminal()
-    every = [(given, score) for given, found in scores.items() for score in found]
+    every = [(given, score) for given, own in scores.items() for score in own]
     rows = [
         {
             "given": given,
@@ -319,7 +324,6 @@ def _print(scores: Mapping[str, list[Score]]) -> None:
         keys=["given", "score"],
         texts=["given", "resize", ""],
     )
-    for name, digest in dict.fromkeys(
-        (score.extractor, score.extractor_digest) for _, score in every if score.extractor
-    ):
+    extractors = [(score.extractor, score.extractor_digest) for _, score in every if score.extractor]
+    for name, digest in dict.fromkeys(extractors):
         terminal.entry("extractor: ", f"{name}, SHA-256 {digest}")

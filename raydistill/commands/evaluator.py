@@ -1,4 +1,4 @@
-"""`raydistill evaluator train`: a space's evaluator by itself, on data of one's own, in one process."""
+"""`raydistill evaluator train`: trains the evaluator of a search space by itself, in one process."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from raydistill.trials.stages import train_evaluator
 
 
 class EvaluatorOptions(Frozen):
-    """What the command line gives. See `raydistill evaluator train --help`."""
+    """The options of the command line; see `raydistill evaluator train --help`."""
 
     space: str = "default"
     data: str | None = None
@@ -23,31 +23,30 @@ class EvaluatorOptions(Frozen):
 
 
 def run(options: EvaluatorOptions) -> int:
-    """Trains the evaluator where sweeps in this store look for it, or finds it there; says its ceiling. Returns 0.
+    """Trains the evaluator where sweeps of this store look for it, or finds it there, and says its ceiling.
+
+    Returns:
+        the exit code, 0.
 
     Raises:
-        InputError: before any cost. RunError: the training diverged.
+        InputError: something is wrong with the options or the data; raised before any cost.
+        RunError: the training diverged.
     """
     where, terminal = f"--space {options.space}", Terminal()
     experiment = with_data(space.preset_of(space.load_space(options.space), where), options.data, where)
-    experiment = with_values(
-        experiment, term_presets.with_named_term(parse_assignments(list(options.set)), "--set"), where="--set"
-    )
+    values = term_presets.with_named_term(parse_assignments(list(options.set)), "--set")
+    experiment = with_values(experiment, values, where="--set")
     cache = store.open_store(options.store) / "cache"
     data = prepare(experiment.data, cache / "data")
     info = read_info(data)
 
     def report(numbers: dict[str, float]) -> None:
-        terminal.say(
-            ", ".join(
-                f"{name} {value:,.4g}" for name, value in numbers.items() if name.startswith(("nimg", "val/"))
-            )
-        )
+        shown = [(name, value) for name, value in numbers.items() if name.startswith(("nimg", "val/"))]
+        terminal.say(", ".join(f"{name} {value:,.4g}" for name, value in shown))
 
     evaluator, result = train_evaluator(experiment, data, cache, report)
-    ceiling = ", ".join(
-        f"{name} {value:.4f}" for name, value in result["metrics"].items() if name.startswith("val/")
-    )
+    scores = [(name, value) for name, value in result["metrics"].items() if name.startswith("val/")]
+    ceiling = ", ".join(f"{name} {value:.4f}" for name, value in scores)
     what = {
         "pixel_class": f"{info.num_classes} classes",
         "input_picture": "the input picture, where lower is better",

@@ -1,4 +1,4 @@
-"""`raydistill export`: a finished generator as ONNX, TorchScript or safetensors."""
+"""`raydistill export`: writes a trained generator as ONNX, TorchScript or safetensors."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from raydistill.exchange.generator_file import inputs_for, open_generator
 
 
 class ExportOptions(Frozen):
-    """What the command line gives. See `raydistill export --help`."""
+    """The options of the command line; see `raydistill export --help`."""
 
     given: str
     format: Literal["onnx", "torchscript", "safetensors"]
@@ -21,18 +21,24 @@ class ExportOptions(Frozen):
 
 
 def run(options: ExportOptions) -> int:
-    """Writes the file and its card, prints where; 0. Raises InputError, CheckpointError, or RunError where outputs differ."""
+    """Writes the file and its model card, and prints where they are; returns the exit code, 0.
+
+    Raises:
+        InputError: something is wrong with what was given.
+        RunError: the outputs differ from PyTorch's, or a checkpoint is damaged; no file is left.
+    """
     generator = open_generator(Path(options.given), options.size)
-    file_format = FORMATS[options.format]
+    chosen = FORMATS[options.format]
     name = generator.path.parent.name if generator.path.name == "network" else generator.path.stem
-    out = Path(options.out or f"{name}{file_format.suffix}")
-    if out.suffix != file_format.suffix:
-        raise ConfigError(f"--out {out}: a file of format {options.format} ends in {file_format.suffix}")
-    inputs, what = inputs_for(generator, None if options.pictures is None else Path(options.pictures))
-    difference = export(generator, inputs, file_format, out)
+    out = Path(options.out or f"{name}{chosen.suffix}")
+    if out.suffix != chosen.suffix:
+        raise ConfigError(f"--out {out}: a file of format {options.format} ends in {chosen.suffix}")
+    pictures = None if options.pictures is None else Path(options.pictures)
+    inputs, what = inputs_for(generator, pictures)
+    difference = export(generator, inputs, chosen, out)
     card = out.with_suffix(out.suffix + ".md")
-    card.write_text(model_card(generator, file_format, out.name, difference, what, licence=options.licence))
-    print(
-        f"{out}: {out.stat().st_size:,} bytes; largest difference to PyTorch {difference:.2g} on {what}\n{card}: its card"
-    )
+    card.write_text(model_card(generator, chosen, out.name, difference, what, licence=options.licence))
+    size = out.stat().st_size
+    print(f"{out}: {size:,} bytes; largest difference to PyTorch {difference:.2g} on {what}")
+    print(f"{card}: its card")
     return 0

@@ -1,4 +1,4 @@
-"""`raydistill latency`: seconds and memory of finished generators, each measured alone in a process of its own."""
+"""`raydistill latency`: measures time and memory of generators, each in a process of its own."""
 
 import json
 import multiprocessing
@@ -20,10 +20,11 @@ from raydistill.models import cost
 from raydistill.terminal import Terminal
 
 _WARM_UP = 5
+"""Forwards before the first that is timed."""
 
 
 class LatencyOptions(Frozen):
-    """What the command line gives. See `raydistill latency --help`."""
+    """The options of the command line; see `raydistill latency --help`."""
 
     given: tuple[str, ...]
     batch_sizes: tuple[PositiveInt, ...] = (1,)
@@ -35,7 +36,12 @@ class LatencyOptions(Frozen):
 
 
 def run(options: LatencyOptions) -> int:
-    """Prints a row for each generator and batch size; 0. Raises InputError before anything is measured."""
+    """Prints a row for each generator and batch size; returns the exit code, 0.
+
+    Raises:
+        InputError: a generator cannot be opened, or there is no such device; raised before anything is
+            measured.
+    """
     if options.device != "cpu" and not torch.cuda.is_available():
         raise ConfigError(f"--device {options.device}: there is no CUDA device here; use cpu")
     for given in options.given:
@@ -49,34 +55,33 @@ def run(options: LatencyOptions) -> int:
     if options.as_json:
         print(json.dumps({"load_average_before": busy, "rows": rows}, indent=1))
     else:
-        Terminal().rows(
-            f"latency, {options.device}, {options.threads} threads, {options.repeats} forwards",
-            pd.DataFrame(rows),
-            keys=["network", "batch_size"],
-            texts=["network"],
-        )
+        title = f"latency, {options.device}, {options.threads} threads, {options.repeats} forwards"
+        Terminal().rows(title, pd.DataFrame(rows), keys=["network", "batch_size"], texts=["network"])
         if busy > 0.5:
             print(f"The machine was not idle (load average {busy:.1f}): these times are too long.")
     return 0
 
 
 def in_own_process(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:
-    """`measure` in a new process: its threads and its memory are its own."""
+    """Runs `measure` in a new process, so that its threads and its memory are its own."""
     with multiprocessing.get_context("spawn").Pool(1, plugins.load_json, (plugins.to_json(),)) as pool:
         return pool.apply(measure, (given, batch_size, options))
 
 
 def measure(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:
-    """`repeats` forwards of one batch after a warm-up: median and 95th percentile of milliseconds, and the peak of memory.
+    """Times `options.repeats` forwards of one minibatch, after a warm-up.
 
-    `peak_mib` on a CPU: by how much this process grew above what it had before the first forward, weights left out; None where the
-    system does not tell. On a GPU: the allocator's peak, weights included.
+    Returns:
+        the row of the table. `cost/latency_ms_p50` and `_p95`: median and 95th percentile of a forward, in
+        milliseconds. `peak_mib`: on a CPU by how much this process grew above what it had before the first
+        forward, without weights, or None where the system does not tell; on a GPU the allocator's peak, with
+        weights.
     """
     torch.set_num_threads(options.threads)
     generator, device = open_generator(Path(given), options.size), torch.device(options.device)
     module = plain(generator).to(device)
-    one = inputs_for(generator, number=1)[0]
-    inputs = one.expand(batch_size, *generator.input_shape).contiguous().to(device)
+    example = inputs_for(generator, number=1)[0]
+    inputs = example.expand(batch_size, *generator.input_shape).contiguous().to(device)
     milliseconds, before = [], _resident_bytes("VmRSS", reset=True)
     with torch.inference_mode():
         for index in range(_WARM_UP + options.repeats):
@@ -104,7 +109,10 @@ def measure(given: str, batch_size: int, options: LatencyOptions) -> dict[str, A
 
 
 def _resident_bytes(name: str, reset: bool = False) -> int | None:
-    """A line of /proc/self/status, after the peak has been set back to now; None where there is none."""
+    """A memory line of /proc/self/status, in bytes; None where there is none.
+
+    `reset`: first sets the peak (VmHWM) back to what the process has now.
+    """
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")

@@ -1,6 +1,7 @@
-"""`raydistill retrain`: a trial of a sweep trained again, at full length, with its lineage kept.
+"""`raydistill retrain`: trains a student of a sweep again, on more images, and records where it comes from.
 
-It lies in SWEEP/retrained/<trial>-<key>/ as a trial of its own: trial.json, result.json, network, checkpoints. The sweep stays as it is.
+It is in SWEEP/retrained/<trial>-<key>/, as a trial of its own: trial.json, result.json, network, checkpoints.
+The sweep stays as it is.
 """
 
 from pathlib import Path
@@ -20,18 +21,25 @@ from raydistill.trials.run_job import perform
 
 
 class RetrainOptions(Frozen):
-    """What the command line gives. See `raydistill retrain --help`."""
+    """The options of the command line; see `raydistill retrain --help`."""
 
     sweep: str
-    """STORE/sweeps/NAME; of an object store the URL of the same."""
+    """STORE/sweeps/NAME, or the URL of it in an object store."""
     trial: NonNegativeInt
     nimg: PositiveInt
     seed: NonNegativeInt | None = None
-    """None: the trial's own."""
+    """None: the trial's own seed."""
 
 
 def run(options: RetrainOptions) -> int:
-    """Trains, or goes on with, that trial; returns the exit code: 0, or 1 where the training failed."""
+    """Trains that trial, or goes on with it.
+
+    Returns:
+        the exit code: 0, 1 where the training failed, 130 where it was interrupted.
+
+    Raises:
+        InputError: there is no such student, or it had as many images already.
+    """
     terminal, sweep = Terminal(), mirror.sweep_of(options.sweep)
     _pull(sweep)
     original = _original(sweep, options)
@@ -58,7 +66,7 @@ def run(options: RetrainOptions) -> int:
 
 
 def _pull(sweep: Path) -> None:
-    """Brings what tells which trials there are; what the training needs follows once it is known to be possible."""
+    """Brings what says which trials there are; the rest follows when the training is known to be possible."""
     remote.require_bucket(sweep)
     remote.pull(sweep / "sweep.json")
     for trial in remote.folders(sweep / "trials"):
@@ -67,30 +75,32 @@ def _pull(sweep: Path) -> None:
 
 
 def _original(sweep: Path, options: RetrainOptions) -> dict[str, Any]:
-    """The trial to train again. Raises StoreError or BudgetError where there is none that could be."""
+    """The trial to train again.
+
+    Raises:
+        StoreError: it is no student of the sweep, has no result yet, or failed.
+        BudgetError: it had as many images already.
+    """
     trials = {trial["number"]: trial for trial in read_trials(sweep)}
     store.require_same_plugins(sweep, plugins.sweep_record(), str(sweep))
-    trial = trials.get(options.trial)
-    if trial is None or trial["role"] not in tables.FRONT_ROLES:
-        known = ", ".join(
-            str(number) for number, known in trials.items() if known["role"] in tables.FRONT_ROLES
-        )
-        raise StoreError(f"--trial {options.trial}: no student of {sweep}. Students: {known or 'none'}.")
-    if trial["result"] is None or trial["result"]["status"] == "FAIL":
-        why = (
-            "has no result yet; let the sweep end first"
-            if trial["result"] is None
-            else f"failed: {trial['result']['reason']}"
-        )
-        raise StoreError(f"--trial {options.trial}: {why}")
-    if options.nimg <= (before := trial["result"]["nimg"]):
+    students = {number: trial for number, trial in trials.items() if trial["role"] in tables.FRONT_ROLES}
+    if (trial := students.get(options.trial)) is None:
+        numbers = ", ".join(map(str, students)) or "none"
+        raise StoreError(f"--trial {options.trial}: no student of {sweep}. Students: {numbers}.")
+    if (result := trial["result"]) is None:
+        raise StoreError(f"--trial {options.trial}: has no result yet; let the sweep end first")
+    if result["status"] == "FAIL":
+        raise StoreError(f"--trial {options.trial}: failed: {result['reason']}")
+    if options.nimg <= (before := result["nimg"]):
         raise BudgetError(
-            f"--nimg {options.nimg:,}: trial {options.trial} was trained on {before:,} images already; give more"
+            f"--nimg {options.nimg:,}: trial {options.trial} was trained on {before:,} images already; "
+            "give more"
         )
     return trial
 
 
 def _lengthened(job: Job, options: RetrainOptions) -> Job:
+    """The same job on more images. Raises StoreError where the data or a network that it needs is gone."""
     changes = {"budget_nimg": options.nimg} | ({} if options.seed is None else {"seed": options.seed})
     for what, needed in (("data", job.data), ("evaluator", job.evaluator), ("teacher", job.teacher)):
         if needed is None:
@@ -98,24 +108,23 @@ def _lengthened(job: Job, options: RetrainOptions) -> Job:
         remote.pull(Path(needed.path))
         if not Path(needed.path).exists():
             raise StoreError(
-                f"{what} {needed.digest} is no longer at {needed.path}; put the results folder back where the sweep ran"
+                f"{what} {needed.digest} is no longer at {needed.path}; "
+                "put the results folder back where the sweep ran"
             )
     return job.model_copy(update={"training": job.training.model_copy(update=changes)})
 
 
 def _descendant(original: dict[str, Any], job: Job, sweep: Path) -> dict[str, Any]:
     """The trial.json of the new training: what it is, and where it comes from."""
-    trial = {
-        name: value
-        for name, value in original.items()
-        if name not in ("result", "schema_version", "configuration")
-    }
+    left_out = ("result", "schema_version", "configuration")
+    trial = {name: value for name, value in original.items() if name not in left_out}
     lineage = {
         "sweep_id": store.read_sweep(sweep)["sweep_id"],
         "sweep": sweep.name,
         "trial_key": original["trial_key"],
+        "trial_id": original["trial_id"],
+        "nimg": original["result"]["nimg"],
     }
-    lineage |= {"trial_id": original["trial_id"], "nimg": original["result"]["nimg"]}
     return trial | {
         "trial_id": f"{original['trial_id']}-{job.key}",
         "role": "retrain",
@@ -133,8 +142,9 @@ def _line(numbers: dict[str, Any]) -> str:
 
 
 def _comparison(before: dict[str, Any], after: dict[str, Any]) -> pd.DataFrame:
-    rows = [
-        {"images": result["nimg"], **{k: v for k, v in result["metrics"].items() if k.startswith("val/")}}
-        for result in (before, after)
-    ]
+    """Two results as rows: images, and the scores on val."""
+    rows = []
+    for result in (before, after):
+        scores = {name: value for name, value in result["metrics"].items() if name.startswith("val/")}
+        rows.append({"images": result["nimg"], **scores})
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""The end of a sweep: test scores, tables, page, MLflow and the terminal. Everything comes from the ledger."""
+"""The end of a sweep: test scores, tables, page, MLflow and terminal. Everything comes from the ledger."""
 
 import shlex
 from functools import partial
@@ -18,32 +18,31 @@ from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import network_of
 
 BASELINES = ("teacher", "uniform", "no_teacher")
+"""Roles of the trials that are shown beside the searched ones."""
 
 
 def score_on_test(ledger: Ledger) -> dict[str, float]:
-    """The only reader of the test split: front members, baselines and teacher, once each, after the search.
+    """Scores front members, baselines and teacher on the test split, each once, into their results.
 
-    Returns the scores of the real test pictures: the ceiling.
+    It is called after the search, and is the only reader of that split.
+
+    Returns:
+        the scores that the real pictures of the split get, which are the ceiling: metric -> value.
     """
-    members = [trial["trial_id"] for trial in ledger.front()]
+    members = {trial["trial_id"] for trial in ledger.front()}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for trial in ledger.trials:
         result = trial["result"]
-        if (
-            result is not None
-            and result["status"] == "COMPLETE"
-            and "test" not in result
-            and (trial["trial_id"] in members or trial["role"] in BASELINES)
-        ):
-            network = (
-                ledger.stages.teacher
-                if trial["role"] == "teacher"
-                else network_of(ledger.folder_of(trial), result)
-            )
-            result["test"], result["test_context"] = score_network(
-                network, ledger.plan.data, ledger.stages.evaluator, "test", device
-            )
-            write_result(ledger.folder_of(trial), result)
+        if trial["trial_id"] not in members and trial["role"] not in BASELINES:
+            continue
+        if result is None or result["status"] != "COMPLETE" or "test" in result:
+            continue
+        folder = ledger.folder_of(trial)
+        network = ledger.stages.teacher if trial["role"] == "teacher" else network_of(folder, result)
+        result["test"], result["test_context"] = score_network(
+            network, ledger.plan.data, ledger.stages.evaluator, "test", device
+        )
+        write_result(folder, result)
     return score_real(ledger.plan.data, ledger.stages.evaluator, "test", device)
 
 
@@ -56,11 +55,14 @@ def write_report(
     *,
     ended_by: str,
 ) -> None:
-    """Tables and page into the sweep's folder, front membership into MLflow, tables and places onto the terminal.
+    """Writes tables and page into the sweep's folder, the front into MLflow, and all of it onto the terminal.
 
-    `planned`: what was predicted, against what it took.
+    Args:
+        real_test: what `score_on_test` returned.
+        planned: what was predicted, beside what the sweep took.
+        ended_by: which limit ended the sweep, in words.
     """
-    plan, folder = ledger.plan, ledger.folder
+    folder = ledger.folder
     table = ledger.table()
     evaluations = tables.evaluation_table(ledger.trials, sweep_id=folder.name)
     tables.write_tables(folder, table, evaluations)
@@ -71,13 +73,13 @@ def write_report(
     }
     import analysis  # matplotlib and plotly: a second, and only who draws needs them
 
-    report = analysis.write_report(
+    drawn = analysis.write_report(
         table,
         evaluations,
         folder,
         title=f"raydistill: {folder.name}",
-        objectives=plan.objectives,
-        reference=plan.reference,
+        objectives=ledger.plan.objectives,
+        reference=ledger.plan.reference,
         facts=facts,
         ceiling=ledger.stages.evaluator_result["metrics"].get("val/miou"),
         samples=_samples(ledger),
@@ -85,33 +87,36 @@ def write_report(
     for (_, row), trial in zip(table.iterrows(), ledger.trials, strict=True):
         if trial["trial_id"] in tracker.run_ids:  # a limit may have come before it started
             tracker.log_front(row, trial)
-    metrics = {
-        "front/hypervolume": float(facts["hypervolume"]),
-        "front/num_members": int(table["front.member"].sum()),
-    }
+    members = table["trial_id"][table["front.member"]].tolist()
+    metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": len(members)}
     files = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
-    tracker.end_sweep(metrics, [*report, *files])
+    tracker.end_sweep(metrics, [*drawn, *files])
     _print(ledger, tables.mean_over_seeds(table), terminal)
     terminal.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
     terminal.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
     if facts["stability"]:
         terminal.say(f"qualities are means over seeds; the front's stability: {facts['stability']}")
-    terminal.rows("predicted before the sweep, and what it took", planned, keys=["what"], texts=["what"])
+    title = "predicted before the sweep, and what it took"
+    terminal.rows(title, planned, keys=["what"], texts=["what"])
     terminal.say(f"ended by {ended_by}")
-    terminal.say(f"page: {report.html}")
-    front = table["trial_id"][table["front.member"]].tolist()
-    if tracker.uri.startswith("http"):
-        server = tracker.uri
-    else:
+    terminal.say(f"page: {drawn.html}")
+    _say_links(tracker, members, terminal)
+
+
+def _say_links(tracker: Tracker, members: list[str], terminal: Terminal) -> None:
+    """Says where MLflow shows the sweep: its server, or the command that starts one."""
+    server = tracker.uri
+    if not server.startswith("http"):
         server = "http://127.0.0.1:5000"
         terminal.say(
             f"MLflow: mlflow ui --backend-store-uri {shlex.quote(tracker.uri)} --host 127.0.0.1 --port 5000"
         )
     terminal.say(f"then all trials, the front first: {tracker.table_link(server)}")
-    terminal.say(f"and the front compared: {tracker.compare_link(server, front)}")
+    terminal.say(f"and the front compared: {tracker.compare_link(server, members)}")
 
 
 def _samples(ledger: Ledger) -> dict[str, Path]:
+    """Trial id -> its grid of samples, where there is one."""
     paths = {
         trial["trial_id"]: ledger.folder_of(trial) / "samples.png"
         for trial in ledger.trials
@@ -123,26 +128,24 @@ def _samples(ledger: Ledger) -> dict[str, Path]:
 
 
 def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
+    """What the page says about the sweep: name -> text. "stability" is "" without replicates."""
     plan = ledger.plan
     directions = [direction for _, direction in plan.objectives]
     points = tables.objective_points(tables.mean_over_seeds(table), plan.objectives)
-    volume, probability = (
-        pareto.hypervolume(points, directions, plan.reference),
-        table["front.probability"][tables.competitors(table)],
-    )
-    repeated = int((table["role"] == "replicate").sum())
-    stable = (
-        f"{pareto.stability(points, probability, directions):.3f} after {repeated} replicates"
-        if probability.notna().all()
-        else ""
-    )
+    probability = table["front.probability"][tables.competitors(table)]
+    stable = ""
+    if probability.notna().all():
+        num_replicates = int((table["role"] == "replicate").sum())
+        stability = pareto.stability(points, probability, directions)
+        stable = f"{stability:.3f} after {num_replicates} replicates"
+    reference = [
+        f"{name} {value:g}" for (name, _), value in zip(plan.objectives, plan.reference, strict=True)
+    ]
     return {
         "sweep": ledger.folder.name,
         "data": f"{plan.data.digest}: {plan.info.split_rule}",
-        "reference point": ", ".join(
-            f"{name} {value:g}" for (name, _), value in zip(plan.objectives, plan.reference, strict=True)
-        ),
-        "hypervolume": f"{volume:.6g}",
+        "reference point": ", ".join(reference),
+        "hypervolume": f"{pareto.hypervolume(points, directions, plan.reference):.6g}",
         "stability": stable,
         "MACs convention": cost.MACS_CONVENTION,
         "evaluator features": str(ledger.stages.teacher_result["context"]["num_features"]),
@@ -150,19 +153,16 @@ def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
 
 
 def _print(ledger: Ledger, table: pd.DataFrame, terminal: Terminal) -> None:
+    """Prints the trials as tables: the front, the baselines, the recheck, the others; and what failed."""
     front = table[table["front.member"]].sort_values("cost.macs")
+    num_students = int(tables.competitors(table).sum())
     terminal.console.print()
-    terminal.table(
-        f"frontier of {ledger.folder.name}: {len(front)} of {int(tables.competitors(table).sum())} students",
-        front,
-    )
+    terminal.table(f"frontier of {ledger.folder.name}: {len(front)} of {num_students} students", front)
     terminal.table("baselines (* on the frontier)", table[table["role"].isin(BASELINES)])
     for trial in ledger.trials:
         if trial["role"] == "recheck":
-            terminal.table(
-                "the same trial inline and by 2 workers",
-                table[table["trial_id"].isin([trial["recheck_of"], trial["trial_id"]])],
-            )
+            both = table["trial_id"].isin([trial["recheck_of"], trial["trial_id"]])
+            terminal.table("the same trial inline and by 2 workers", table[both])
     terminal.table("other searched trials", table[(table["role"] == "search") & ~table["front.member"]])
     for trial in ledger.trials:
         if trial["result"] is not None and trial["result"]["status"] == "FAIL":

@@ -1,4 +1,7 @@
-"""MLflow: one parent run a sweep, one child a trial. A mirror of the ledger: it can be brought up to date at any time."""
+"""MLflow: one parent run for each sweep, one child for each trial.
+
+It mirrors the ledger, so it can be brought up to date at any time.
+"""
 
 import contextlib
 import functools
@@ -20,7 +23,7 @@ from raydistill.errors import StoreError
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault(
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
-)  # a dead server is told of in seconds, not minutes
+)  # a dead server is noticed in seconds, not minutes
 
 import mlflow
 import pandas as pd
@@ -32,9 +35,12 @@ from sqlalchemy.exc import SQLAlchemyError
 P = ParamSpec("P")
 R = TypeVar("R")
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
+"""Status of a trial -> status of its run."""
 _PARENT = "mlflow.parentRunId"
 _ANSWER_SEC = 5.0
+"""Seconds that a tracking server may take to answer."""
 _VIEW = "raydistill"
+"""Name of the view `_FRONT_FIRST`."""
 _COLUMNS = (
     "front/member",
     "final/miou",
@@ -55,30 +61,37 @@ _FRONT_FIRST = {
         "params.`student.mi.weight`",
     ],
 }
-"""A view of the run table for the UI: students, the front first, the columns that matter. Opened by `Tracker.table_link`."""
+"""A view of the run table in MLflow's UI: students, the front first, with the columns that matter.
+
+`Tracker.table_link` opens it.
+"""
 
 
 def _named(method: Callable[P, R]) -> Callable[P, R]:
-    """Trouble with the tracking store becomes a StoreError that names it."""
+    """The method; an error of the tracking store becomes a StoreError that names the store."""
 
     @functools.wraps(method)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return method(*args, **kwargs)
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise StoreError(
-                f"the tracking store failed: {str(error).splitlines()[0]}; results are kept, go on with --resume"
-            ) from error
+            reason = str(error).splitlines()[0]
+            message = f"the tracking store failed: {reason}; results are kept, go on with --resume"
+            raise StoreError(message) from error
 
     return wrapped
 
 
 def default_uri(store: Path) -> str:
+    """Tracking URI of a results folder where none is given: an sqlite file in it."""
     return f"sqlite:///{store / 'mlflow.db'}"
 
 
 def require_reachable(uri: str | None) -> None:
-    """Raises StoreError where no server answers at an http address within seconds; MLflow itself would try again for minutes."""
+    """Raises StoreError where no server answers at an http address within seconds.
+
+    MLflow itself would try again for minutes. None, or another kind of URI: nothing is asked.
+    """
     if uri is None or not uri.startswith(("http:", "https:")):
         return
     try:
@@ -88,13 +101,16 @@ def require_reachable(uri: str | None) -> None:
     except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
         raise StoreError(
-            f"--mlflow {uri}: the tracking server cannot be reached ({why}); start it, correct the address, or leave --mlflow out "
-            "to track in the store"
+            f"--mlflow {uri}: the tracking server cannot be reached ({why}); "
+            "start it, correct the address, or leave --mlflow out to track in the store"
         ) from error
 
 
 def probe(uri: str) -> None:
-    """Asks a tracking store without writing to it. Raises StoreError where it cannot be used."""
+    """Asks a tracking store without writing to it. Raises StoreError where it cannot be used.
+
+    `uri`: its tracking URI.
+    """
     require_reachable(uri)
     try:
         if uri.startswith("sqlite:///"):
@@ -114,49 +130,59 @@ def probe(uri: str) -> None:
 
 
 class Tracker:
-    """Writes to one experiment of a tracking server. Only the driver has one, so a fresh store is initialised once."""
+    """Writes one sweep to an experiment of a tracking store. Its methods raise StoreError where that fails.
+
+    The driver alone has a tracker, so that a fresh store is initialised once.
+    """
 
     def __init__(self, uri: str, experiment: str, artifacts: Path):
-        """Raises StoreError where the tracking store cannot be reached or written."""
+        """Opens the experiment, or makes it.
+
+        Args:
+            uri: tracking URI of a server or an sqlite file.
+            experiment: name of the experiment.
+            artifacts: folder of its artifacts where the store is an sqlite file.
+        """
         logging.getLogger("mlflow").setLevel(logging.ERROR)
         logging.getLogger("alembic").setLevel(logging.ERROR)
         self.uri = uri
         try:
             mlflow.set_tracking_uri(uri)
             self.client = MlflowClient(uri)
-            found = self.client.get_experiment_by_name(experiment)
-            location = artifacts.as_uri() if uri.startswith("sqlite:") else None
-            self.experiment_id = (
-                found.experiment_id
-                if found
-                else self.client.create_experiment(experiment, artifact_location=location)
-            )
-            self.client.set_experiment_tag(
-                self.experiment_id, "mlflow.experimentKind", "custom_model_development"
-            )
-            self.client.set_experiment_tag(
-                self.experiment_id, f"mlflow.sharedViewState.{_VIEW}", json.dumps(_FRONT_FIRST)
-            )
+            if existing := self.client.get_experiment_by_name(experiment):
+                self.experiment_id = existing.experiment_id
+            else:
+                location = artifacts.as_uri() if uri.startswith("sqlite:") else None
+                self.experiment_id = self.client.create_experiment(experiment, artifact_location=location)
+            for tag, value in (
+                ("mlflow.experimentKind", "custom_model_development"),
+                (f"mlflow.sharedViewState.{_VIEW}", json.dumps(_FRONT_FIRST)),
+            ):
+                self.client.set_experiment_tag(self.experiment_id, tag, value)
         except (MlflowException, SQLAlchemyError, OSError) as error:
             raise StoreError(
                 f"--mlflow {uri}: the tracking store cannot be used: {str(error).splitlines()[0]}"
             ) from error
         self.parent_id = ""
         self.run_ids: dict[str, str] = {}
-        """trial_id -> child run"""
+        """Trial id -> id of its child run."""
         self.ended: set[str] = set()
-        """The trials whose runs have ended with a result."""
+        """Ids of the trials whose runs have ended with a result."""
 
     @_named
     def start_sweep(
         self, name: str, sweep_id: str, tags: Mapping[str, str], params: Mapping[str, Any]
     ) -> None:
-        """The parent run: the one that carries the sweep's id, or a new one. `tags`: what a resume may change; MLflow keeps params."""
-        found = self.client.search_runs(
-            [self.experiment_id], f"tags.`raydistill.sweep_id` = '{sweep_id}'", max_results=1
-        )
-        if found:
-            self.parent_id = found[0].info.run_id
+        """Starts the parent run, or goes on with the one that has the sweep's id.
+
+        Args:
+            name: what MLflow shows as the run's name.
+            tags: what a resume may change.
+            params: what stays the same; MLflow refuses a change.
+        """
+        same_sweep = f"tags.`raydistill.sweep_id` = '{sweep_id}'"
+        if earlier := self.client.search_runs([self.experiment_id], same_sweep, max_results=1):
+            self.parent_id = earlier[0].info.run_id
         else:
             tags = {"raydistill.role": "sweep", "raydistill.sweep_id": sweep_id, **tags}
             self.parent_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
@@ -170,7 +196,10 @@ class Tracker:
 
     @_named
     def start_trial(self, trial: Mapping[str, Any]) -> None:
-        """A child run with what is known before training: params, widths, costs, digests, resolved config. An interrupted one goes on."""
+        """Starts the child run of a trial, or goes on with it after an interrupt.
+
+        It gets what is known before training: params, widths, costs, digests and the resolved config.
+        """
         tags = {
             _PARENT: self.parent_id,
             "raydistill.trial_id": trial["trial_id"],
@@ -179,39 +208,38 @@ class Tracker:
             **{f"raydistill.digest.{name}": str(value) for name, value in trial["digests"].items()},
             "raydistill.macs_convention": trial["costs"]["macs_convention"],
         }
-        name = f"{trial['trial_id']} {trial['label']}"
-        if trial["trial_id"] not in self.run_ids:
-            self.run_ids[trial["trial_id"]] = self.client.create_run(
-                self.experiment_id, run_name=name, tags=tags
-            ).info.run_id
-        run_id = self.run_ids[trial["trial_id"]]
+        trial_id = trial["trial_id"]
+        if trial_id not in self.run_ids:
+            name = f"{trial_id} {trial['label']}"
+            run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
+            self.run_ids[trial_id] = run.info.run_id
+        run_id = self.run_ids[trial_id]
         self.client.update_run(run_id, status="RUNNING")
         costs = {f"cost/{name}": value for name, value in trial["costs"].items() if name != "macs_convention"}
-        self._log(
-            run_id, metrics=costs, params=trial["params"] | {"widths": trial["widths"], "seed": trial["seed"]}
-        )
+        params = trial["params"] | {"widths": trial["widths"], "seed": trial["seed"]}
+        self._log(run_id, metrics=costs, params=params)
         self.client.log_dict(run_id, trial["job"], "config.json")
 
     @_named
     def log_report(self, trial_id: str, numbers: Mapping[str, float]) -> None:
-        """Numbers of one evaluation, at step nimg."""
+        """Writes the numbers of one evaluation, at the step `nimg`: the images seen."""
         measured = {name: value for name, value in numbers.items() if "/" in name}
         self._log(self.run_ids[trial_id], metrics=measured, step=int(numbers["nimg"]))
 
     @_named
     def end_trial(self, trial: Mapping[str, Any], trial_dir: Path) -> None:
-        """Final numbers, sample grid and status of a trial with a result; evaluations that were never reported."""
+        """Ends the run of a trial that has a result, with its final numbers, sample grid and status.
+
+        Evaluations that were never reported are written, too. `trial_dir`: the trial's folder.
+        """
         trial_id, result = trial["trial_id"], trial["result"]
         run_id = self.run_ids[trial_id]
         reported = self._steps(run_id)
         for numbers in result["evaluations"]:
             if numbers["nimg"] not in reported:
                 self.log_report(trial_id, numbers)
-        finals = {
-            name.replace("val/", "final/"): value
-            for name, value in result["metrics"].items()
-            if name.startswith("val/")
-        }
+        scores = [(name, value) for name, value in result["metrics"].items() if name.startswith("val/")]
+        finals = {name.replace("val/", "final/"): value for name, value in scores}
         times = {"time/wall_sec": result["wall_sec"], "time/gpu_hours": result["gpu_sec"] / 3600}
         tags = {"raydistill.git_revision": result["git_revision"]}
         if result["reason"]:
@@ -221,52 +249,46 @@ class Tracker:
         if (trial_dir / "samples.png").exists():
             self.client.log_artifact(run_id, str(trial_dir / "samples.png"))
         self.client.set_terminated(run_id, _STATUS[result["status"]])
-        self.client.set_tag(
-            run_id, "raydistill.status", result["status"]
-        )  # last: it says that nothing of this trial is missing here
+        # This comes last, because it says that nothing of this trial is missing here.
+        self.client.set_tag(run_id, "raydistill.status", result["status"])
 
     @_named
     def log_front(self, row: pd.Series, trial: Mapping[str, Any]) -> None:
-        """Front membership, so that sorting a column shows the frontier; test scores with their context.
+        """Writes whether a trial is on the front, for the UI to sort by, and test scores with their context.
 
-        `row`: the trial's row of the result table. Only competitors for the front have a rank.
+        `row`: the trial's row of the trials table. Only competitors for the front have a rank.
         """
         metrics = {"front/member": float(row["front.member"])}
         if not pd.isna(row["front.rank"]):
-            metrics |= {
-                "front/rank": float(row["front.rank"]),
-                "front/hv_contribution": float(row["front.hv_contribution"]),
-            }
+            metrics |= {f"front/{name}": float(row[f"front.{name}"]) for name in ("rank", "hv_contribution")}
         if not pd.isna(row["front.probability"]):
-            metrics |= {
-                "front/probability": float(row["front.probability"]),
-                "front/seeds": float(row["front.seeds"]),
-            }
+            metrics |= {f"front/{name}": float(row[f"front.{name}"]) for name in ("probability", "seeds")}
         result = trial["result"] or {}
-        tags = {
-            f"raydistill.test.{name}": str(value) for name, value in result.get("test_context", {}).items()
-        }
+        context = result.get("test_context", {})
+        tags = {f"raydistill.test.{name}": str(value) for name, value in context.items()}
         self._log(self.run_ids[trial["trial_id"]], metrics=metrics | result.get("test", {}), tags=tags)
 
     @_named
     def end_sweep(self, metrics: Mapping[str, float], artifacts: list[Path]) -> None:
+        """Ends the parent run, with the sweep's own numbers and files."""
         self._log(self.parent_id, metrics=metrics)
         for path in artifacts:
             self.client.log_artifact(self.parent_id, str(path))
         self.client.set_terminated(self.parent_id, "FINISHED")
 
     def table_link(self, server: str) -> str:
-        """The page of the UI at `server` with the run table as `_FRONT_FIRST` says."""
+        """Address of the run table in the UI at `server`, in the view `_FRONT_FIRST`."""
         return f"{server}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={_VIEW}"
 
     def compare_link(self, server: str, trial_ids: Sequence[str]) -> str:
-        """The UI's comparison of these trials."""
+        """Address of the comparison of these trials in the UI at `server`."""
         runs = urllib.parse.quote(json.dumps([self.run_ids[trial_id] for trial_id in trial_ids]))
-        return f"{server}/#/compare-runs?runs={runs}&experiments={urllib.parse.quote(json.dumps([self.experiment_id]))}"
+        experiments = urllib.parse.quote(json.dumps([self.experiment_id]))
+        return f"{server}/#/compare-runs?runs={runs}&experiments={experiments}"
 
     @_named
     def close(self) -> None:
-        """No run stays RUNNING: what has not ended is KILLED, until a resume goes on with it."""
+        """Marks runs that have not ended as KILLED, until a resume goes on with them; none stays RUNNING."""
         if not self.parent_id:
             return
         parent = self.client.get_run(self.parent_id)
@@ -275,19 +297,15 @@ class Tracker:
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def _steps(self, run_id: str) -> set[int]:
-        """The images seen at which this run has an evaluation."""
-        reported = {
-            metric
-            for metric in self.client.get_run(run_id).data.metrics
-            if metric.startswith(("train/", "val/"))
-        }
-        return {
-            metric.step
-            for name in sorted(reported)[:1]
-            for metric in self.client.get_metric_history(run_id, name)
-        }
+        """The numbers of images seen at which this run has an evaluation."""
+        metrics = self.client.get_run(run_id).data.metrics
+        reported = sorted(name for name in metrics if name.startswith(("train/", "val/")))
+        if not reported:
+            return set()
+        return {metric.step for metric in self.client.get_metric_history(run_id, reported[0])}
 
     def _children(self) -> list[Any]:
+        """The runs of the sweep's trials, as MLflow has them."""
         runs: list[Any] = []
         token = None
         while token != "":

@@ -1,4 +1,4 @@
-"""The trials of one sweep: on disk and in memory, with the front over them. Knows no framework."""
+"""The ledger of a sweep: its trials on disk and in memory, and the front over them. It knows no framework."""
 
 import shutil
 from pathlib import Path
@@ -22,15 +22,21 @@ from raydistill.trials.run_job import NOTHING_MEASURED
 from raydistill.trials.stages import Stages
 
 Trial = dict[str, Any]
-"""The content of a trial.json, and under "result" that of its result.json or None."""
+"""The content of a trial.json, and under "result" the content of its result.json, or None without one."""
 Numbers = dict[str, Any]
+"""What an evaluation measured: name -> number, "nimg" and "wall_sec" among them."""
 StudentTraining = DistillTraining | GeneratorTraining
 
 
 class Ledger:
-    """Every trial proposed, by number. What is changed here is on disk first."""
+    """Every trial that was proposed, in the order of their numbers. A change is on disk before it is here."""
 
     def __init__(self, plan: Plan, folder: Path, stages: Stages):
+        """Reads the trials of the sweep in `folder`, and adds teacher and baselines where they are missing.
+
+        Raises:
+            StoreError: a file is damaged, or the trials there were made with another evaluator or teacher.
+        """
         self.plan, self.folder, self.stages = plan, folder, stages
         for trial_folder in remote.folders(folder / "trials"):
             remote.pull(trial_folder)
@@ -39,7 +45,7 @@ class Ledger:
             prior_observations=warm_start.load(folder, store.read_sweep(folder))
         )
         self._reports: dict[str, dict[int, Numbers]] = {}
-        """Trial -> images seen -> what was measured there, of trials without a result."""
+        """Trial id -> images seen -> what was measured there, for trials without a result."""
         self._require_same_stages()
         self._add_missing()
         for trial in self.unfinished:
@@ -47,19 +53,21 @@ class Ledger:
                 self.take_in(trial, evaluation)
 
     def folder_of(self, trial: Trial) -> Path:
+        """Folder of a trial, which exists once the trial was proposed."""
         return self.folder / "trials" / trial["trial_id"]
 
     @property
     def searched(self) -> list[Trial]:
+        """The trials that the search has proposed, without baselines, replicates and recheck."""
         return [trial for trial in self.trials if trial["role"] == "search"]
 
     @property
     def unfinished(self) -> list[Trial]:
-        """Students to train before new ones are proposed: baselines, and what an interrupt left."""
+        """Students to train before new ones are proposed: baselines, and those that an interrupt ended."""
         return [trial for trial in self.trials if trial["result"] is None and trial["role"] != "recheck"]
 
     def propose(self) -> Trial:
-        """The next searched trial. Raises BudgetError where the space is exhausted."""
+        """Adds the next searched trial. Raises BudgetError where the space has no further configuration."""
         configuration = search.propose(self.problem, self.history(), len(self.searched))
         values = values_of(self.plan.space, configuration)
         training = with_values(self.plan.experiment, values, where="search").student
@@ -67,36 +75,30 @@ class Ledger:
         return self._add("search", label, values, training, configuration=configuration)
 
     def history(self) -> list[search.Observation]:
-        """What the search knows: the searched trials in their order."""
+        """What the search knows: an observation of each searched trial, in their order."""
         return [self._observation(trial) for trial in self.searched]
 
     def _observation(self, trial: Trial) -> search.Observation:
         result, budget = trial["result"], trial["job"]["training"]["budget_nimg"]
-        evaluations = (
-            list(self._reports.get(trial["trial_id"], {}).values())
-            if result is None
-            else result["evaluations"]
-        )
         names = [name for name, _ in self.plan.objectives]
+        if result is None:
+            evaluations, state = list(self._reports.get(trial["trial_id"], {}).values()), "RUNNING"
+        else:
+            evaluations, state = result["evaluations"], result["status"]
         curve = [
             (point["nimg"] / budget, [_value(trial["costs"], point, name) for name in names])
             for point in evaluations
             if point["nimg"] < budget
         ]
-        state = "RUNNING" if result is None else result["status"]
-        return search.Observation(
-            trial["configuration"],
-            state,
-            [self.value(trial, name) for name in names] if state == "COMPLETE" else None,
-            curve,
-        )
+        values = [self.value(trial, name) for name in names] if state == "COMPLETE" else None
+        return search.Observation(trial["configuration"], state, values, curve)
 
     def take_in(self, trial: Trial, numbers: Numbers) -> None:
-        """An evaluation of a trial without a result."""
+        """Takes an evaluation of a trial without a result into its learning curve."""
         self._reports.setdefault(trial["trial_id"], {})[int(numbers["nimg"])] = numbers
 
     def add_recheck(self, original: Trial) -> Trial:
-        """The same job once more; never a competitor for the front."""
+        """Adds the same job once more, as a trial that never competes for the front."""
         training = Job.model_validate(original["job"]).training
         assert isinstance(training, StudentTraining)
         label = f"{original['trial_id']} again, 2 workers"
@@ -104,44 +106,49 @@ class Ledger:
 
     @property
     def replicates(self) -> list[Trial]:
+        """The trials that repeat a student with another seed."""
         return [trial for trial in self.trials if trial["role"] == "replicate"]
 
     def to_replicate(self) -> Trial | None:
-        """The student to train again with another seed: see `search.next_to_repeat`. None: enough, or certain, or stable enough."""
+        """The student to train again with another seed: see `search.next_to_repeat`.
+
+        None: as many replicates as --replicates allows, every place on the front certain, or the front as
+        stable as --stability asks for.
+        """
         options, objectives = self.plan.options, self.plan.objectives
         if len(self.replicates) >= options.replicates:
             return None
-        competitors = [
-            trial for trial in self.trials if trial["role"] in tables.FRONT_ROLES and _is_complete(trial)
-        ]
+        students = [trial for trial in self.trials if trial["role"] in tables.FRONT_ROLES]
+        competitors = [trial for trial in students if _is_complete(trial)]
         measured = []
         for trial in competitors:
-            replicates = [other for other in self.replicates if other["replicate_of"] == trial["trial_id"]]
-            values = [
-                [self.value(each, name) for name, _ in objectives]
-                for each in (trial, *replicates)
-                if _is_complete(each)
-            ]
+            replicates = self._replicates_of(trial)
+            complete = [each for each in (trial, *replicates) if _is_complete(each)]
+            values = [[self.value(each, name) for name, _ in objectives] for each in complete]
             measured.append(search.Seeds(values, sum(each["result"] is None for each in replicates)))
         index = search.next_to_repeat(measured, [direction for _, direction in objectives], options.stability)
         return None if index is None else competitors[index]
 
     def add_replicate(self, original: Trial) -> Trial:
-        """The same training by the next seed that it has not had; it counts for the front by the mean."""
-        seed = (
-            original["seed"]
-            + 1
-            + sum(other["replicate_of"] == original["trial_id"] for other in self.replicates)
-        )
+        """Adds the same training with the next seed; the front then takes the mean over the seeds."""
+        seed = original["seed"] + 1 + len(self._replicates_of(original))
         training = Job.model_validate(original["job"]).training.model_copy(update={"seed": seed})
         label = f"{original['trial_id']} again, seed {seed}"
-        return self._add("replicate", label, original["params"], training, replicate_of=original["trial_id"])  # type: ignore[arg-type]
+        assert isinstance(training, StudentTraining)
+        return self._add("replicate", label, original["params"], training, replicate_of=original["trial_id"])
+
+    def _replicates_of(self, original: Trial) -> list[Trial]:
+        return [each for each in self.replicates if each["replicate_of"] == original["trial_id"]]
 
     def end(self, trial: Trial, *, stopped: bool = False, num_gpus: float = 0.0) -> None:
-        """Takes in the result that is in the trial's folder. `num_gpus`: what it held while it ran.
+        """Takes in the result that is in the trial's folder.
 
-        Without one, a trial that was stopped is PRUNED, with what it had reached: that is kept. Any other has FAILed, which is not
-        kept: a resume tries it again.
+        A stopped trial without a result gets one on disk, PRUNED, with what it had reached. Any other trial
+        without a result counts as FAIL; that is not written, so that a resume tries it again.
+
+        Args:
+            stopped: whether early stopping ended the trial.
+            num_gpus: GPUs that it held while it ran.
         """
         folder = self.folder_of(trial)
         remote.pull(folder)
@@ -150,26 +157,22 @@ class Ledger:
             result = write_result(folder, self._pruned(trial, num_gpus))
             remote.push(folder)
         if result is None:
-            error = folder / "error.txt"
-            reason = (
-                error.read_text().strip().splitlines()[-1]
-                if error.exists()
-                else "the worker process died (killed, or out of memory)"
-            )
+            error, reason = folder / "error.txt", "the worker process died (killed, or out of memory)"
+            if error.exists():
+                reason = error.read_text().strip().splitlines()[-1]
             result = NOTHING_MEASURED | self._unfinished(trial, "FAIL", reason)
         trial["result"] = result
 
     def _pruned(self, trial: Trial, num_gpus: float) -> dict[str, Any]:
-        """The result of a stopped trial, from its last checkpoint, which was written before the report that stopped it."""
+        """The result of a stopped trial, from its last checkpoint; the report that stopped it came later."""
         evaluations = checkpoint.read_history(self.folder_of(trial))
-        nimg, wall_sec = evaluations[-1]["nimg"], evaluations[-1]["wall_sec"]
+        last = evaluations[-1]
+        nimg, wall_sec = last["nimg"], last["wall_sec"]
         budget = trial["job"]["training"]["budget_nimg"]
         return self._unfinished(trial, "PRUNED", f"stopped after {nimg:,} of {budget:,} images") | {
             "trial_key": trial["trial_key"],
             "nimg": nimg,
-            "metrics": {
-                name: value for name, value in evaluations[-1].items() if name not in ("nimg", "wall_sec")
-            },
+            "metrics": {name: value for name, value in last.items() if name not in ("nimg", "wall_sec")},
             "evaluations": evaluations,
             "wall_sec": wall_sec,
             "gpu_sec": wall_sec * num_gpus,
@@ -181,72 +184,65 @@ class Ledger:
         return {"status": status, "reason": reason, "budget_nimg": budget, "hardware": "", "git_revision": ""}
 
     def gpu_sec(self) -> float:
-        """GPU-seconds of every trial with a result, but for the teacher, which other sweeps share."""
-        return float(
-            sum(
-                trial["result"]["gpu_sec"]
-                for trial in self.trials
-                if trial["result"] is not None and trial["role"] != "teacher"
-            )
-        )
+        """GPU-seconds of all trials with a result. The teacher's are left out: other sweeps share it."""
+        own = [trial["result"] for trial in self.trials if trial["role"] != "teacher"]
+        return float(sum(result["gpu_sec"] for result in own if result is not None))
 
     def value(self, trial: Trial, name: str) -> float:
-        """A cost, or a quality of a trial that is COMPLETE."""
+        """A number of a trial by name: a cost ("cost/macs") or, of a COMPLETE trial, a score ("val/miou")."""
         return _value(trial["costs"], trial["result"]["metrics"], name)
 
     def table(self) -> pd.DataFrame:
+        """The trials table (see `records.tables`) with the front's columns."""
         table = tables.trial_table(self.trials, sweep_id=self.folder.name)
         return tables.with_front(table, self.plan.objectives, self.plan.reference)
 
     def front(self) -> list[Trial]:
-        """Members of the front over all trained students."""
+        """The members of the front over all trained students."""
         table = self.table()
         members = set(table["trial_id"][table["front.member"]])
         return [trial for trial in self.trials if trial["trial_id"] in members]
 
     def _require_same_stages(self) -> None:
-        """Raises StoreError where evaluator or teacher are not those of the trials there: their numbers would not compare."""
+        """Raises StoreError where the trials had another evaluator or teacher: numbers would not compare."""
+        digests = {"evaluator": self.stages.evaluator.digest, "teacher": self.stages.teacher.digest}
         for trial in self.trials:
-            for name, now in (
-                ("evaluator", self.stages.evaluator.digest),
-                ("teacher", self.stages.teacher.digest),
-            ):
-                if trial["digests"][name] not in ("", now):
+            for name, now in digests.items():
+                before = trial["digests"][name]
+                if before not in ("", now):
                     raise StoreError(
-                        f"{self.folder}: trial {trial['trial_id']} was made with {name} {trial['digests'][name]}, there is {now} now "
-                        "(trained again, with another result); start a new sweep"
+                        f"{self.folder}: trial {trial['trial_id']} was made with {name} {before}, there is "
+                        f"{now} now (trained again, with another result); start a new sweep"
                     )
 
     def _add_missing(self) -> None:
-        """Teacher and baselines, where an earlier start has not added them."""
-        known = {trial["label"] for trial in self.trials}
-        if "teacher" not in known:
+        """Adds teacher and baselines, where an earlier start of the sweep has not done it."""
+        labels = {trial["label"] for trial in self.trials}
+        if "teacher" not in labels:
             self._add("teacher", "teacher", {}, self.plan.experiment.teacher)
         teacher = next(trial for trial in self.trials if trial["role"] == "teacher")
         if teacher["result"] is None:
-            shutil.copyfile(
-                Path(self.stages.teacher.path).parent / "samples.png", self.folder_of(teacher) / "samples.png"
-            )
+            samples = Path(self.stages.teacher.path).parent / "samples.png"
+            shutil.copyfile(samples, self.folder_of(teacher) / "samples.png")
             teacher["result"] = write_result(self.folder_of(teacher), self.stages.teacher_result)
             remote.push(self.folder_of(teacher))
         for role, label, training in self.plan.baselines:
-            if label not in known:
-                params = {
-                    f"student.generator.widths.{name}": width
-                    for name, width in leaves(training.generator.widths).items()
-                }
-                self._add(
-                    role, label, params | ({"student.mi.weight": 0.0} if role == "uniform" else {}), training
-                )
+            if label not in labels:
+                widths = leaves(training.generator.widths)
+                params = {f"student.generator.widths.{name}": width for name, width in widths.items()}
+                if role == "uniform":
+                    params["student.mi.weight"] = 0.0
+                self._add(role, label, params, training)
 
     def _add(
         self, role: str, label: str, params: dict[str, Any], training: StudentTraining, **extra: Any
     ) -> Trial:
+        """Writes a new trial to disk, without a result. `extra`: further fields of its trial.json."""
         if role not in ("teacher", "replicate"):
             training = training.model_copy(update={"seed": self.plan.options.seed})
         teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
         job = Job(training=training, data=self.plan.data, evaluator=self.stages.evaluator, teacher=teacher)
-        costs = self.plan.costs_of(training)
+        costs = {name.removeprefix("cost/"): value for name, value in self.plan.costs_of(training).items()}
         number = max((trial["number"] for trial in self.trials), default=-1) + 1
         trial = {
             "number": number,
@@ -255,8 +251,7 @@ class Ledger:
             "label": label,
             "params": params,
             "widths": "-".join(str(width) for width in leaves(training.generator.widths).values()),
-            "costs": {name.removeprefix("cost/"): value for name, value in costs.items()}
-            | {"macs_convention": cost.MACS_CONVENTION},
+            "costs": costs | {"macs_convention": cost.MACS_CONVENTION},
             "trial_key": job.key,
             "seed": training.seed,
             "job": job.model_dump(mode="json"),

@@ -1,6 +1,7 @@
-"""One job: the ledger's promise around `train`, and evaluator and teacher as jobs that are trained once.
+"""One job, trained with the promise that the ledger relies on.
 
-The promise: `result.json` is in the job's folder before its end is reported; a folder that has one is never trained again.
+The promise: `result.json` is in the job's folder before the end of the job is reported, and a folder that has
+one is never trained again.
 """
 
 import functools
@@ -24,23 +25,32 @@ _SOURCE = Path(raydistill.__file__).parent
 
 
 def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[str, Any]:
-    """Trains `job` in `folder`, or returns the result that is there. With a process group, called on every worker.
+    """Trains `job` in `folder`, or returns the result that is there. All workers of a process group call it.
 
-    `gpus`: what each worker has where there is a GPU.
+    A divergence, which every worker sees alike, is a result, too: FAIL with a reason. So is the lack of
+    memory of a single worker.
 
-    Divergence, which every worker sees alike, and one worker's lack of memory are results too (FAIL with a reason); any other error
-    is raised.
+    Args:
+        report: is given the numbers of each evaluation; the last one after the result is on disk.
+        gpus: GPUs of each worker, where there are any; a fraction is a share of one.
+
+    Returns:
+        the content of result.json.
+
+    Raises:
+        CheckpointError: the folder has the result of another job, or a damaged checkpoint.
     """
     for needed in (job.data, job.evaluator, job.teacher):
         if needed is not None:
             remote.pull(Path(needed.path))
     remote.pull(folder)
-    if (found := read_result(folder)) is not None:
-        if found["trial_key"] != job.key:
+    if (earlier := read_result(folder)) is not None:
+        if earlier["trial_key"] != job.key:
             raise CheckpointError(
-                f"{folder}: holds the result of job {found['trial_key']}, not of {job.key}; remove the folder"
+                f"{folder}: holds the result of job {earlier['trial_key']}, not of {job.key}; "
+                "remove the folder"
             )
-        return found
+        return earlier
     workers = distributed.current()
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -51,41 +61,44 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[s
             remote.push(folder)
         report(numbers)
 
-    result: dict[str, Any] = {
+    result = {
         "trial_key": job.key,
         "budget_nimg": job.training.budget_nimg,
         "hardware": _hardware(workers.number),
         "git_revision": git_revision(),
+        **_outcome(job, folder, log_and_report, workers.number, gpus),
     }
-    memory.start_peak()
-    try:
-        trained = train(job, report=log_and_report, state_dir=folder)
-    except (DivergenceError, MemoryError, torch.OutOfMemoryError) as error:
-        if workers.number > 1 and not isinstance(error, DivergenceError):
-            raise  # the others wait for this worker: Ray Train ends them all
-        result |= {"status": "FAIL", "reason": f"{type(error).__name__}: {error}"} | NOTHING_MEASURED
-    else:
-        result |= {
-            "status": "COMPLETE",
-            "reason": "",
-            "nimg": trained.nimg,
-            "metrics": trained.metrics,
-            "evaluations": trained.evaluations,
-            "wall_sec": trained.wall_sec,
-            "gpu_sec": trained.wall_sec * workers.number * gpus if torch.cuda.is_available() else 0.0,
-            "peak_memory_gb": memory.peak_gb(),
-            "context": trained.context,
-            "network": trained.network.model_dump() | {"path": "network"},
-        }
-    if (
-        workers.is_main and read_result(folder) is None
-    ):  # one that was stopped too late to notice is PRUNED, and stays so
+    # A trial that was stopped too late to notice it is PRUNED by now, and stays so.
+    if workers.is_main and read_result(folder) is None:
         write_result(folder, result)
     if result["evaluations"]:
         log_and_report(result["evaluations"][-1])
     else:
-        report({"nimg": result["nimg"]})  # Tune wants something of every trial
+        report({"nimg": result["nimg"]})  # Ray Tune demands a report of every trial
     return result
+
+
+def _outcome(job: Job, folder: Path, report: Report, num_workers: int, gpus: float) -> dict[str, Any]:
+    """How the training ended: its part of the result."""
+    memory.start_peak()
+    try:
+        trained = train(job, report=report, state_dir=folder)
+    except (DivergenceError, MemoryError, torch.OutOfMemoryError) as error:
+        if num_workers > 1 and not isinstance(error, DivergenceError):
+            raise  # the other workers wait for this one: Ray Train ends them all
+        return {"status": "FAIL", "reason": f"{type(error).__name__}: {error}"} | NOTHING_MEASURED
+    return {
+        "status": "COMPLETE",
+        "reason": "",
+        "nimg": trained.nimg,
+        "metrics": trained.metrics,
+        "evaluations": trained.evaluations,
+        "wall_sec": trained.wall_sec,
+        "gpu_sec": trained.wall_sec * num_workers * gpus if torch.cuda.is_available() else 0.0,
+        "peak_memory_gb": memory.peak_gb(),
+        "context": trained.context,
+        "network": trained.network.model_dump() | {"path": "network"},
+    }
 
 
 NOTHING_MEASURED: dict[str, Any] = {
@@ -96,11 +109,12 @@ NOTHING_MEASURED: dict[str, Any] = {
     "gpu_sec": 0.0,
     "context": {},
 }
+"""Part of the result of a job that ended before its first evaluation."""
 
 
 @functools.cache
 def git_revision() -> str:
-    """Commit of the checkout that the package runs from, with `+` where the package has changes; "" outside a checkout."""
+    """Commit of the checkout that the package runs from, `+` where it has changes; "" outside a checkout."""
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
         changes = _git("status", "--porcelain", "--", ".")
@@ -115,9 +129,7 @@ def _git(*arguments: str) -> str:
 
 
 def _hardware(num_workers: int) -> str:
-    device = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
-    )
+    device = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
     return f"{num_workers} x {device}"

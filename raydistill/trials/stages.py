@@ -1,4 +1,4 @@
-"""What every trial of a sweep shares: the evaluator and the teacher, each trained once and kept in the cache."""
+"""What all trials of a sweep share: evaluator and teacher, each trained once and kept in the cache."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from raydistill.trials.run_job import perform
 
 
 class Stages(NamedTuple):
-    """What every trial of a sweep shares."""
+    """The trained evaluator and teacher, with the content of their result.json."""
 
     evaluator: Stored
     teacher: Stored
@@ -37,7 +37,14 @@ def network_of(folder: Path, result: dict[str, Any]) -> Stored:
 def train_stages(
     experiment: Experiment, data: Stored, cache: Path, report: Report, outputs_gb: float = LIMIT_GB
 ) -> Stages:
-    """Evaluator, then teacher, then the teacher's outputs where they need no more than `outputs_gb`: each once, under the key of what made it.
+    """Trains the evaluator, then the teacher, then stores the teacher's outputs.
+
+    What is in the cache is taken from there.
+
+    Args:
+        cache: folder whose subfolders are named after the keys of the jobs.
+        report: is given the numbers of each evaluation.
+        outputs_gb: the teacher's outputs on the training pictures are stored where they need no more GiB.
 
     Raises:
         RunError: one of them failed.
@@ -54,7 +61,11 @@ def train_stages(
 def train_evaluator(
     experiment: Experiment, data: Stored, cache: Path, report: Report
 ) -> tuple[Stored, dict[str, Any]]:
-    """The evaluator and its result: trained once and cached, as `train_stages` does. Raises RunError where it failed."""
+    """Trains the evaluator, or takes it from the cache, as `train_stages` does; with its result.
+
+    Raises:
+        RunError: it failed.
+    """
     job = Job(training=experiment.evaluator, data=data)
     folder = cache / "evaluator" / job.key
     result = _completed(perform(job, folder, report), folder)
@@ -62,7 +73,7 @@ def train_evaluator(
 
 
 def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
-    """Whether `train_stages` would find everything there."""
+    """Whether evaluator and teacher are in the cache, so that `train_stages` would train nothing."""
     evaluator_job = Job(training=experiment.evaluator, data=data)
     evaluator_folder = cache / "evaluator" / evaluator_job.key
     remote.pull(evaluator_folder)
@@ -78,17 +89,14 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
 def _store_outputs_once(
     teacher: Stored, data: Stored, student: DistillTraining, limit_gb: float = LIMIT_GB
 ) -> None:
+    """Stores the teacher's outputs on the training pictures, where inputs repeat, up to `limit_gb` GiB."""
     workers, flip, chunk = distributed.current(), student.flip, chunk_of(student.batch_size)
     latent = latent_size(saved.generator_config(teacher))
-    if (
-        workers.is_main
-        and repeats(load_split(data, "train"), latent)
-        and load_outputs(teacher, data, flip, chunk) is None
-    ):
+    can_repeat = workers.is_main and repeats(load_split(data, "train"), latent)
+    if can_repeat and load_outputs(teacher, data, flip, chunk) is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        store_outputs(
-            teacher, data, saved.load(teacher, read_info(data), device), flip, device, limit_gb, chunk=chunk
-        )
+        network = saved.load(teacher, read_info(data), device)
+        store_outputs(teacher, data, network, flip, device, limit_gb, chunk=chunk)
         remote.push(Path(teacher.path))
     distributed.barrier(workers)
 

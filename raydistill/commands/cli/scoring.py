@@ -88,6 +88,7 @@ def train_evaluator(
     return run(validated(EvaluatorOptions, options, where="command line"))
 
 
+# The function is long because it declares every option.
 def evaluate(
     given: Annotated[
         list[str],

@@ -11,6 +11,7 @@ SEARCHED, BUDGET, STUDENT = "What is searched", "Budget", "Student"
 TEACHER, PLACE, RESULTS = "Teacher and evaluator", "Where it runs", "Results and tracking"
 
 
+# The function is long because it declares every option, and they are declared here alone.
 def sweep(
     space: Annotated[
         str,

@@ -1,0 +1,243 @@
+"""How long trainings take: rates measured by a few real steps, or one that is given.
+
+They are measured on this machine, on the first pictures of the data, by networks of random weights, as the
+time of a step does not depend on the weights. Of the students the cheapest and the most expensive are
+measured, with the mutual-information term and without it where the space has both; between them time is taken
+to be linear in MACs.
+"""
+
+import copy
+import math
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from raydistill import distributed, plugins
+from raydistill.config.base import Stored
+from raydistill.config.experiment import Job
+from raydistill.config.training import DistillTraining, GeneratorTraining, Training
+from raydistill.data import load_split, read_info
+from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
+from raydistill.models import cost, networks, saved
+from raydistill.models.inputs import latent_size, repeats
+from raydistill.planning.plan import Plan
+from raydistill.training import checkpoint, loop, recipes
+from raydistill.training.recipes import Setup
+
+_STEPS = 3
+"""Steps that are timed, after one that is not; fewer where they take longer than `_ENOUGH_SEC` together."""
+_ENOUGH_SEC = 1.0
+_NUM_VAL = 64
+"""Pictures of val that a timed evaluation scores, at most."""
+WITHOUT_TEACHER = "without a teacher"
+TRAININGS = ("evaluator", "teacher", "student", "student with MI", WITHOUT_TEACHER)
+"""Kinds of training that have a rate each."""
+
+StudentTraining = DistillTraining | GeneratorTraining
+
+
+class Rate(NamedTuple):
+    """How long a training takes on one worker among those that share it."""
+
+    macs: float
+    """Multiply-accumulates of the generator for one image; 0 where the training has no generator."""
+    image_sec: float
+    """Seconds for an image of the whole batch, with its share of the optimiser step."""
+    report_sec: float = 0.0
+    """Seconds of an evaluation on all of val, with its checkpoint."""
+    start_sec: float = 0.0
+    """Seconds until the first step."""
+
+    def job_sec(self, training: Training) -> float:
+        """Seconds of the whole training."""
+        reports = math.ceil(training.budget_nimg / training.report_every_nimg)
+        return self.start_sec + training.budget_nimg * self.image_sec + reports * self.report_sec
+
+
+class Rates(NamedTuple):
+    """The rates of every kind of training in a sweep."""
+
+    source: str
+    """Where they come from, as a sentence's end."""
+    rates: dict[str, list[Rate]]
+    """Kind of training, one of `TRAININGS` -> rates in the order of their MACs."""
+
+    def of(self, kind: str, macs: float) -> Rate:
+        """The rate at so many MACs: on a line through the first and the last; never negative."""
+        first, last = self.rates[kind][0], self.rates[kind][-1]
+        part = 0.0 if last.macs == first.macs else (macs - first.macs) / (last.macs - first.macs)
+        return Rate(macs, *(max(0.0, a + part * (b - a)) for a, b in zip(first[1:], last[1:], strict=True)))
+
+    def trial_sec(self, training: StudentTraining, macs: float) -> float:
+        """Seconds of a trial whose generator has so many MACs."""
+        return self.of(kind_of(training), macs).job_sec(training)
+
+
+def kind_of(training: StudentTraining) -> str:
+    """Which of `TRAININGS` the training of a student is."""
+    if not isinstance(training, DistillTraining):
+        return WITHOUT_TEACHER
+    return "student with MI" if training.mi.weight else "student"
+
+
+def rates_of(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
+    """The rates of a plan's trainings: the one that --seconds-per-image gives, or measured here and now.
+
+    On a GPU a process of its own measures them, whose memory is free again afterwards.
+
+    Args:
+        stage_workers: workers that share the training of evaluator and teacher.
+        cpus: CPUs of a worker of a trial.
+    """
+    given = plan.options.seconds_per_image
+    if given is not None:
+        source = f"--seconds-per-image {given:g}, for every network"
+        return Rates(source, {kind: [Rate(0, given)] for kind in TRAININGS})
+    has_gpu = torch.cuda.is_available()
+    if has_gpu:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            by_kind = pool.submit(_measure_apart, plugins.to_json(), plan, stage_workers, cpus).result()
+    else:
+        by_kind = _measure_all(plan, stage_workers, cpus)
+    where = torch.cuda.get_device_name() if has_gpu else "a CPU"
+    return Rates(f"up to {_STEPS} real steps of each kind of training on this machine ({where})", by_kind)
+
+
+def teacher_outputs_bytes(plan: Plan) -> int:
+    """Bytes of the teacher's outputs on disk; 0 where they are not stored, see --teacher-cache-gb."""
+    split = load_split(plan.data, "train")
+    latent = latent_size(plan.experiment.teacher.generator)
+    needed = outputs_bytes(split, plan.experiment.student.flip) if repeats(split, latent) else 0
+    return needed if needed <= plan.options.teacher_cache_gb * 2**30 else 0
+
+
+# ---- measuring ---------------------------------------------------------------------------------------------
+
+
+def _measure_apart(shipped: str, plan: Plan, stage_workers: int, cpus: float) -> dict[str, list[Rate]]:
+    plugins.load_json(shipped)
+    return _measure_all(plan, stage_workers, cpus)
+
+
+def _measure_all(plan: Plan, stage_workers: int, cpus: float) -> dict[str, list[Rate]]:
+    """Kind of training -> rates in the order of their MACs."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, math.ceil(cpus - 1e-9)))
+    try:
+        with tempfile.TemporaryDirectory(prefix="raydistill-") as temporary:
+            folder, num_val, by_kind = Path(temporary), plan.info.counts["val"], dict[str, list[Rate]]()
+            for kind, (jobs, workers) in _jobs(plan, stage_workers, folder).items():
+                folders = [folder / f"{kind}-{number}" for number in range(len(jobs))]
+                by_kind[kind] = sorted(
+                    _measure(job, workers, num_val, own) for job, own in zip(jobs, folders, strict=True)
+                )
+            return by_kind
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[Job], int]]:
+    """Kind of training -> (jobs to measure, workers that share each)."""
+    experiment, options = plan.experiment, plan.options
+    data = _first_pictures(plan, folder / "data")
+    info = read_info(data)
+    evaluator_config, generator_config = experiment.evaluator.network, experiment.teacher.generator
+    network = networks.evaluator(evaluator_config, info, 0)
+    evaluator = saved.save(folder / "evaluator", "evaluator", network, evaluator_config)
+    generator = networks.generator(generator_config, info, 0)
+    teacher = saved.save(folder / "teacher", "generator", generator, generator_config)
+    if teacher_outputs_bytes(plan):
+        device, student = torch.device("cuda" if torch.cuda.is_available() else "cpu"), experiment.student
+        loaded, chunk = saved.load(teacher, info, device), chunk_of(student.batch_size)
+        store_outputs(teacher, data, loaded, student.flip, device, chunk=chunk)
+    jobs: dict[str, tuple[list[Job], int]] = {
+        "evaluator": ([Job(training=experiment.evaluator, data=data)], stage_workers)
+    }
+    if experiment.teacher.budget_nimg:
+        jobs["teacher"] = ([Job(training=experiment.teacher, data=data, evaluator=evaluator)], stage_workers)
+    for training in _extreme_trainings(plan):
+        needed = teacher if isinstance(training, DistillTraining) else None
+        jobs.setdefault(kind_of(training), ([], options.workers_per_trial))[0].append(
+            Job(training=training, data=data, evaluator=evaluator, teacher=needed)
+        )
+    return jobs
+
+
+def _extreme_trainings(plan: Plan) -> list[StudentTraining]:
+    """Of each kind of training of students the cheapest and the most expensive that there may be."""
+    pairs: list[tuple[StudentTraining, float]] = [*plan.students]
+    pairs += [(training, plan.costs_of(training)["cost/macs"]) for _, _, training in plan.baselines]
+    extremes: list[StudentTraining] = []
+    for kind in dict.fromkeys(kind_of(training) for training, _ in pairs):
+        by_macs = sorted((pair for pair in pairs if kind_of(pair[0]) == kind), key=lambda pair: pair[1])
+        (cheapest, low), (most_expensive, high) = by_macs[0], by_macs[-1]
+        extremes += [cheapest, most_expensive] if low < high else [cheapest]
+    return extremes
+
+
+def _first_pictures(plan: Plan, folder: Path) -> Stored:
+    """A copy of the data that ends after a batch of training pictures and 64 of val."""
+    info, stages = plan.info, ("evaluator", "teacher", "student")
+    largest_batch = max(getattr(plan.experiment, stage).batch_size for stage in stages)
+    counts: dict[Any, int] = {
+        "train": min(largest_batch, info.counts["train"]),
+        "val": min(_NUM_VAL, info.counts["val"]),
+        "test": 1,
+    }
+    folder.mkdir()
+    for split in ("train", "val"):
+        for path in Path(plan.data.path).glob(f"{split}_*.npy"):
+            np.save(folder / path.name, np.load(path, mmap_mode="r")[: counts[split]])
+    inputs = info.input_counts and {
+        split: min(number, info.input_counts[split]) for split, number in counts.items()
+    }
+    few = info.model_copy(update={"counts": counts, "input_counts": inputs, "digest": "calibration"})
+    (folder / "info.json").write_text(few.model_dump_json())
+    return Stored(path=str(folder), digest="calibration")
+
+
+def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
+    """Times steps of one worker's share of the batch, an evaluation and a checkpoint, as `train` has them."""
+    started = time.perf_counter()
+    batch = job.training.batch_size
+    training = job.training.model_copy(update={"batch_size": max(1, batch // num_workers)})
+    job = job.model_copy(update={"training": training})
+    split = load_split(job.data, "train")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    setup = Setup(split.info, device, distributed.Workers(0, 1))
+    recipe = recipes.build(job, setup)
+    eval_network = copy.deepcopy(recipe.networks[recipe.network]).requires_grad_(False).eval()
+    loop.apply_execution(recipe, training, setup)
+    start_sec = time.perf_counter() - started
+
+    def step() -> None:
+        loop.take_step(recipe, loop.next_step(split, training, 0, setup), training, setup.workers)
+
+    steps: list[float] = []
+    while len(steps) <= _STEPS and (len(steps) < 2 or sum(steps) < _ENOUGH_SEC):
+        steps.append(_timed(step))
+    recipe.evaluate(eval_network)
+    evaluation_sec = _timed(lambda: recipe.evaluate(eval_network)) * num_val / split.info.counts["val"]
+    optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
+    state = distributed.gather_state(recipe.networks, optimizers)
+    checkpoint_sec = _timed(lambda: checkpoint.save(folder, job.key, checkpoint.Progress(0, []), state))
+    generator = getattr(training, "generator", None)
+    macs = 0 if generator is None else cost.macs(networks.layers(generator, split.info))
+    return Rate(macs, statistics.median(steps[1:]) / batch, evaluation_sec + checkpoint_sec, start_sec)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    """Seconds that a call takes, until the GPU has done its part, too."""
+    started = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
