@@ -1,8 +1,13 @@
-"""Which way the energy's term pulls a student: `python benchmarks/alignment.py --out FILE.jsonl [--data CAMVID] [--plot FILE.png]`.
+"""Which way the energy network's term pulls a student.
 
-A student trained a little by plain distillation is frozen and an energy learns beside it. Then, on pairs that the energy has not seen, the
-term mean E(t, s_a) - mean E(t~, s_a) is taken along s_a = s + a (t - s), with the cosine of its negative gradient at s with t - s.
-One line of FILE a cell: data x chain start x Langevin steps x positive x seed. Cells that are in FILE are not computed again; one thread.
+    python benchmarks/alignment.py --out FILE.jsonl [--data CAMVID] [--plot FILE.png]
+
+A student is trained a little by plain distillation and then frozen, and an energy network learns beside it.
+Then, on pairs that the energy network has not seen, the term mean E(t, s_a) - mean E(t~, s_a) is taken along
+s_a = s + a (t - s), with the cosine between its negative gradient at s and t - s.
+
+FILE has one line for each cell: data x chain start x Langevin steps x positive x seed. Cells that are in FILE
+are not computed again. One thread.
 """
 
 import argparse
@@ -35,6 +40,7 @@ from raydistill.method.vem import (
     student_mi_loss,
 )
 from raydistill.models import saved
+from raydistill.models.inputs import SampleIndex
 from raydistill.seeds import numpy_stream
 from raydistill.training.terms import STARTS, Pairs, TermSetup, Vem
 from raydistill.trials.run_job import perform
@@ -50,7 +56,10 @@ BATCH, HELD_OUT, CPU = 8, 64, torch.device("cpu")
 
 
 class Frozen(NamedTuple):
-    """A student at rest, with its teacher, on the training pictures; the last `HELD_OUT` are not for the energy."""
+    """A frozen student and its teacher on the training pictures, (N, 3, H, W) each, in [-1, 1].
+
+    The energy network does not see the last `HELD_OUT` pictures.
+    """
 
     info: DataInfo
     s: Tensor
@@ -59,7 +68,11 @@ class Frozen(NamedTuple):
 
 
 def experiment_of(name: str, folder: Path | None) -> Experiment:
-    """shapes32 as it is; CamVid at 64x48 with fewer images, as its teacher only has to be better than the student."""
+    """The preset of a data set, as far as this benchmark needs it.
+
+    shapes32 stays as it is. CamVid is taken at 64x48 with fewer images, as its teacher only has to be better
+    than the student. `folder`: of CamVid; None for shapes32.
+    """
     values: dict[str, Any] = {
         "evaluator.budget_nimg": 1_000,
         "evaluator.report_every_nimg": 1_000,
@@ -77,6 +90,10 @@ def experiment_of(name: str, folder: Path | None) -> Experiment:
 
 
 def freeze(name: str, folder: Path | None, seed: int, nimg: int, cache: Path) -> Frozen:
+    """Trains evaluator, teacher and student, or takes them from `cache`, and runs it on all pictures.
+
+    `nimg`: images that the student is trained on, without a mutual-information term.
+    """
     experiment = experiment_of(name, folder)
     data = prepare(experiment.data, cache / "data")
     stages = train_stages(experiment, data, cache, lambda numbers: None)
@@ -104,13 +121,18 @@ def freeze(name: str, folder: Path | None, seed: int, nimg: int, cache: Path) ->
 
 
 def term_of(frozen: Frozen, config: MutualInformation, seed: int) -> Vem:
+    """The term VEM on the pictures that its energy network may see."""
     seen = len(frozen.s) - HELD_OUT
     info = frozen.info.model_copy(update={"counts": frozen.info.counts | {"train": seen}})
-    teacher = lambda indices, flips: frozen.t[torch.from_numpy(indices)]  # noqa: E731
+
+    def teacher(shown: SampleIndex) -> Tensor:
+        return frozen.t[torch.from_numpy(shown.indices)]
+
     return Vem(config, TermSetup(seed, info, CPU, Workers(0, 1), teacher))
 
 
 def pairs_of(frozen: Frozen, config: MutualInformation, indices: np.ndarray, nimg: int) -> Pairs:
+    """The pairs of a minibatch. `indices`: which pictures; `nimg`: images seen before it."""
     s, t, target = (pictures[torch.from_numpy(indices)] for pictures in (frozen.s, frozen.t, frozen.target))
     return Pairs(
         s, t, t if config.positive == "teacher" else target, indices, np.zeros(len(indices), bool), nimg
@@ -118,7 +140,12 @@ def pairs_of(frozen: Frozen, config: MutualInformation, indices: np.ndarray, nim
 
 
 def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) -> dict[str, Any]:
-    """Trains the energy for `steps` minibatches, then looks at the pairs it has not seen."""
+    """Trains the energy network for `steps` minibatches, then looks at the pairs that it has not seen.
+
+    Returns:
+        term: its value at each of `PLACES` on the way from s to t; cosine, gap and displacement: see
+            `method.vem`.
+    """
     term, seen = term_of(frozen, config, seed), len(frozen.s) - HELD_OUT
     parameters = list(term.energy.parameters())
     optimizer = torch.optim.Adam(parameters, lr=config.optimizer.learning_rate, betas=config.optimizer.betas)
@@ -149,6 +176,7 @@ def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) ->
 
 
 def cells(names: list[str]) -> list[dict[str, Any]]:
+    """Every cell for these data sets."""
     keys = ("seed", "data", "start", "num_steps", "positive")
     return [
         dict(zip(keys, cell, strict=True)) for cell in product(SEEDS, names, STARTS, NUM_STEPS, POSITIVES)
@@ -156,7 +184,7 @@ def cells(names: list[str]) -> list[dict[str, Any]]:
 
 
 def config_of(cell: dict[str, Any], frozen: Frozen, learning_rate: float) -> MutualInformation:
-    """The published settings, with c = 8 and a step size in proportion to the number of pixels: 100 at 256x256."""
+    """The published settings, but c = 8 and a step size in proportion to the pixels: 100 at 256x256."""
     return MutualInformation(
         start=cell["start"],
         num_steps=cell["num_steps"],
@@ -168,27 +196,31 @@ def config_of(cell: dict[str, Any], frozen: Frozen, learning_rate: float) -> Mut
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Means over seeds, with the cosine's smallest and largest."""
+    """A Markdown table of means over the seeds, with the cosine's smallest and largest value."""
     lines = [
-        "| data | start | K | positive | term at 0, .25, .5, .75, 1 | cosine (lowest to highest seed) | t~ - s |",
+        "| data | start | K | positive | term at 0, .25, .5, .75, 1 | cosine (lowest to highest seed) | t~ "
+        "- s |",
         "|---|---|---|---|---|---|---|",
     ]
-    for data, start, steps, positive in product(
-        dict.fromkeys(row["data"] for row in rows), STARTS, NUM_STEPS, POSITIVES
-    ):
-        here = [
-            r
-            for r in rows
-            if (r["data"], r["start"], r["num_steps"], r["positive"]) == (data, start, steps, positive)
-        ]
-        if here:
+    names = dict.fromkeys(row["data"] for row in rows)
+    for data, start, steps, positive in product(names, STARTS, NUM_STEPS, POSITIVES):
+        if here := rows_of(rows, data, start, steps, positive):
             term, cosines = np.mean([row["term"] for row in here], 0), [row["cosine"] for row in here]
             moved = np.mean([row["displacement"] for row in here])
             spread = f"{np.mean(cosines):+.2f} ({min(cosines):+.2f} to {max(cosines):+.2f})"
             lines.append(
-                f"| {data} | {start} | {steps} | {positive} | {' '.join(f'{x:+.2f}' for x in term)} | {spread} | {moved:.2f} |"
+                f"| {data} | {start} | {steps} | {positive} | {' '.join(f'{x:+.2f}' for x in term)} | "
+                f"{spread} | {moved:.2f} |"
             )
     return "\n".join(lines)
+
+
+def rows_of(
+    rows: list[dict[str, Any]], data: str, start: str, steps: int, positive: str
+) -> list[dict[str, Any]]:
+    """The rows of all seeds of a cell."""
+    key = (data, start, steps, positive)
+    return [row for row in rows if (row["data"], row["start"], row["num_steps"], row["positive"]) == key]
 
 
 def plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -199,17 +231,10 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     )
     for (i, data), (j, start) in product(enumerate(names), enumerate(STARTS)):
         for (k, steps), positive in product(enumerate(NUM_STEPS), POSITIVES):
-            here = [
-                r["term"]
-                for r in rows
-                if (r["data"], r["start"], r["num_steps"], r["positive"]) == (data, start, steps, positive)
-            ]
-            if here:
-                curve = np.mean(here, 0)
-                style = "-" if positive == "teacher" else "--"
-                axes[i][j].plot(
-                    FRACTIONS, curve - curve[0], style, color=f"C{k}", label=f"K {steps}, {positive}"
-                )
+            if here := rows_of(rows, data, start, steps, positive):
+                curve = np.mean([row["term"] for row in here], 0)
+                style, label = "-" if positive == "teacher" else "--", f"K {steps}, {positive}"
+                axes[i][j].plot(FRACTIONS, curve - curve[0], style, color=f"C{k}", label=label)
         axes[i][j].axhline(0, color="0.7", lw=0.8)
         axes[i][j].set_title(f"{data}: start {start}", fontsize=9)
     axes[-1][0].set_xlabel("share of the way from s to t")
@@ -219,6 +244,7 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
+    """Computes the cells that the file lacks, then prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -244,14 +270,13 @@ def main() -> None:
             continue
         key = (cell["data"], cell["seed"])
         if key not in frozen:
-            frozen = {
-                key: freeze(*key[:1], given.data, key[1], given.student_nimg, given.out.with_suffix(".cache"))
-            }
+            name, seed = key
+            cache = given.out.with_suffix(".cache")
+            frozen = {key: freeze(name, given.data, seed, given.student_nimg, cache)}
         started = time.monotonic()
-        found = measure(
-            frozen[key], config_of(cell, frozen[key], given.learning_rate), cell["seed"], given.steps
-        )
-        rows.append(cell | settings | found | {"sec": time.monotonic() - started})
+        config = config_of(cell, frozen[key], given.learning_rate)
+        measured = measure(frozen[key], config, cell["seed"], given.steps)
+        rows.append(cell | settings | measured | {"sec": time.monotonic() - started})
         with given.out.open("a") as file:
             file.write(json.dumps(rows[-1]) + "\n")
         print(json.dumps(rows[-1]), flush=True)

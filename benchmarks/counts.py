@@ -1,8 +1,9 @@
 """Parameters and multiply-accumulates: `python benchmarks/counts.py`.
 
-First every generator family and discriminator, beside what is published of it. Then the terms' networks: one forward of one pair,
-convention `true`; the power iteration of the spectral norm is not counted. "published" is the plain network of
-tests/reference_vem.py; "here" is the same function with the 2x2 means folded into the kernels before them.
+First every generator family and discriminator, beside what is published of it. Then the networks of the
+terms: one forward of one pair by the convention `true`, without the power iteration of the spectral norm.
+"published" is the plain network of tests/reference_vem.py; "here" is the same function with the 2x2 means
+folded into the kernels before them.
 """
 
 import sys
@@ -45,9 +46,10 @@ class _OnPairs(nn.Module):
 
 
 def families() -> None:
-    """Our counts, and how many of the published ones they differ from."""
+    """Prints our counts, and how many of the published ones they differ from."""
     print(
-        f"| network | parameters | {' | '.join(CONVENTIONS)} | published counts, of which differ |\n|{'---|' * (len(CONVENTIONS) + 3)}"
+        f"| network | parameters | {' | '.join(CONVENTIONS)} | published counts, of which differ "
+        f"|\n|{'---|' * (len(CONVENTIONS) + 3)}"
     )
     for row in published_counts.GENERATORS:
         table = GENERATORS[row.config.family].layers(row.config, 3, row.side, row.side)
@@ -69,6 +71,7 @@ def families() -> None:
 
 
 def main() -> None:
+    """Prints both tables."""
     families()
     print()
     rows: list[tuple[str, tuple[int, int], nn.Module, nn.Module]] = []

@@ -1,11 +1,15 @@
-"""What early stopping saves, on RECORDED curves of real students: `python benchmarks/curves.py --record FILE`, then `--curves FILE`.
+"""What early stopping saves, on RECORDED curves of real students.
 
-The students are random configurations of the space `default` (its step size as in the preset), so many as --students says: 1,536 images, an
-evaluation after each eighth, all of the preset's other numbers of images in proportion, seed 0, one thread. FILE gets one line a student,
-when it is trained; the same command goes on where it stopped.
+    python benchmarks/curves.py --record FILE
+    python benchmarks/curves.py --curves FILE
 
-A simulated sweep proposes recorded students at random, none twice. What was recorded counts as true, so one seed's luck is part of
-the front. The columns are those of `stopping.py`.
+The students are random configurations of the space `default`, with the preset's step size, as many as
+--students says. Each is trained on 1,536 images with an evaluation after each eighth; all other numbers of
+images of the preset shrink in proportion. Seed 0, one thread. FILE gets one line for each student when it is
+trained; the same command goes on where it stopped.
+
+A simulated sweep proposes recorded students at random, none twice. What was recorded counts as true, so the
+luck of one seed is part of the front. The columns are those of `stopping.py`.
 """
 
 import argparse
@@ -47,7 +51,7 @@ SPACE = SearchSpace(
 
 
 def shortened() -> Experiment:
-    """The preset with students of so few images."""
+    """The preset, with students that are trained on `NIMG` images."""
     preset = shapes32()
     ema_nimg = preset.student.ema_nimg * NIMG / preset.student.budget_nimg
     values = {
@@ -60,7 +64,7 @@ def shortened() -> Experiment:
 
 @cache
 def _info() -> DataInfo:
-    """Of the preset's data; fewer pictures say the same of its sizes."""
+    """Facts of the preset's data. Fewer pictures give the same sizes."""
     with tempfile.TemporaryDirectory() as folder:
         few = shapes32().data.model_copy(update={"num_train": 2, "num_val": 2, "num_test": 2})
         return read_info(prepare(few, Path(folder)))
@@ -68,17 +72,17 @@ def _info() -> DataInfo:
 
 @cache
 def _macs(widths: tuple[tuple[str, Any], ...]) -> int:
-    return cost.macs(
-        networks.layers(with_values(shapes32(), dict(widths), where="benchmark").student.generator, _info())
-    )
+    generator = with_values(shapes32(), dict(widths), where="benchmark").student.generator
+    return cost.macs(networks.layers(generator, _info()))
 
 
 def macs_of(configuration: Configuration) -> int:
+    """Multiply-accumulates of a configuration, for one image."""
     return _macs(tuple(item for item in configuration.items() if ".widths." in item[0]))
 
 
 def record(file: Path, count: int) -> None:
-    """Trains the students that `file` lacks."""
+    """Trains the students that `file` lacks. `count`: how many there shall be."""
     torch.set_num_threads(1)
     experiment, folder = shortened(), file.with_suffix(".cache")
     data = prepare(experiment.data, folder / "data")
@@ -92,10 +96,8 @@ def record(file: Path, count: int) -> None:
         if identity(configuration) in done:
             continue
         training = with_values(experiment, values_of(SPACE, configuration), where="benchmark").student
-        job, started = (
-            Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher),
-            time.process_time(),
-        )
+        job = Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher)
+        started = time.process_time()
         result = perform(job, folder / "students" / job.key, lambda numbers: None)
         curve = [(evaluation["nimg"], evaluation["val/miou"]) for evaluation in result["evaluations"]]
         line = {
@@ -111,7 +113,7 @@ def record(file: Path, count: int) -> None:
 
 
 class Table:
-    """The recorded students; a simulated sweep searches their rows."""
+    """The recorded students as a search problem, whose only parameter is the row."""
 
     def __init__(self, file: Path):
         self.lines = [line for line in read(file) if line["status"] == "COMPLETE"]
@@ -126,31 +128,32 @@ class Table:
         return [miou, float(line["macs"])]
 
     def costs_of(self, configuration: Configuration) -> dict[str, float]:
+        """What the search knows of a row before its training."""
         return {"cost/macs": self.lines[configuration["row"]]["macs"]}
 
     def regret(self, points: Point) -> float:
+        """Share of the best hypervolume that is missing. `points`: (n, 2), mIoU and MACs."""
         return (self.best - hypervolume(points, self.directions, self.reference)) / self.best
 
     def outcome_of(self, configuration: Configuration, number: int) -> Outcome:
+        """The recorded training of a row."""
         line = self.lines[configuration["row"]]
         *curve, end = [self._values(line, miou) for _, miou in line["curve"]]
         return Outcome(end, line["cpu_sec"], EVALUATIONS, list(enumerate(curve, start=1)))
 
     def cell(self, seed: int) -> dict[str, Any]:
-        """Two simulated sweeps, each as long as it may be."""
+        """Two simulated sweeps, with and without early stopping, each as long as it can be."""
         sweep = Problem(self.space, self.costs_of, seed, NUM_STARTUP, "random", len(self.lines))
-        found = compared(
-            sweep,
-            sweep,
-            self.outcome_of,
-            lambda configuration: self.points[configuration["row"]],
-            self.regret,
-            MARKS,
-        )
-        return {"problem": f"{len(self.lines)} students", "sampler": "random", "seed": seed} | found
+
+        def true(configuration: Configuration) -> Point:
+            return self.points[configuration["row"]]
+
+        numbers = compared(sweep, sweep, self.outcome_of, true, self.regret, MARKS)
+        return {"problem": f"{len(self.lines)} students", "sampler": "random", "seed": seed} | numbers
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

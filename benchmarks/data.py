@@ -1,8 +1,9 @@
-"""What data cost: a minibatch's share of the step that uses it, decoding and the teacher's outputs, which happen once, and what those save.
+"""What data cost: their share of a step, what happens once, and what stored outputs of the teacher save.
 
     python benchmarks/data.py [--data FOLDER --height 192 --width 256] [--batches 50]
 
-Without a folder: the embedded set at 32x32. One thread; a step is a student's of the preset, with its MI term; --no-mi: without it.
+Without a folder it is the embedded set at 32x32. One thread. A step is that of a student of the preset, with
+its mutual-information term; --no-mi takes it without.
 """
 
 import argparse
@@ -29,6 +30,7 @@ CPU = torch.device("cpu")
 
 
 def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
+    """Prints the table. `cache`: an empty folder; `num_batches`: steps of each way, taken in turns."""
     started = time.perf_counter()
     data = prepare(experiment.data, cache / "data")
     decoding = time.perf_counter() - started
@@ -74,11 +76,13 @@ def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
     count = training.batch_size
     size = f"{info.width}x{info.height}"
     print(
-        f"batch of {count} at {size}: data {1e3 * data_sec:.2f} ms of {1e3 * stored_sec:.1f} ms, {data_sec / stored_sec:.1%}"
+        f"batch of {count} at {size}: data {1e3 * data_sec:.2f} ms of {1e3 * stored_sec:.1f} ms, "
+        f"{data_sec / stored_sec:.1%}"
     )
     print(f"pictures a second: data alone {count / data_sec:,.0f}, training {count / stored_sec:,.0f}")
     print(
-        f"teacher in the loop: {1e3 * loop_sec:.1f} ms a step, with stored outputs {stored_sec / loop_sec:.2f} of that"
+        f"teacher in the loop: {1e3 * loop_sec:.1f} ms a step, with stored outputs "
+        f"{stored_sec / loop_sec:.2f} of that"
     )
     pays = storing / max(loop_sec - stored_sec, 1e-9) * count
     print(

@@ -1,9 +1,10 @@
-"""Features and distances of 1,000 pictures: processor seconds, memory and values, beside torchmetrics' own path on the same network.
+"""Features and distances of 1,000 pictures: processor seconds, memory and values, beside torchmetrics.
 
     python benchmarks/metrics.py --pictures FOLDER_OR_ZIP --extractor squeezenet=FILE [--num 1000]
 
-So many pictures are the real ones; the others are the same with noise. Each path runs in a process of its own, one thread; memory is
-the peak of that process above what it held with the network loaded.
+Both run the same network. That many pictures are the real ones; the others are the same with noise. Each way
+runs in a process of its own with one thread; memory is the peak of that process above what it had with the
+network loaded.
 """
 
 import argparse
@@ -27,6 +28,8 @@ CPU = torch.device("cpu")
 
 
 def noisy(real: Pictures) -> Pictures:
+    """The same pictures with uniform noise of up to 40 of 255."""
+
     def read(indices: np.ndarray) -> Tensor:
         pictures, generator = real.read(indices), torch.Generator().manual_seed(int(indices[0]))
         return (
@@ -39,7 +42,7 @@ def noisy(real: Pictures) -> Pictures:
 
 
 def ours(extractor: Extractor, real: Pictures, fake: Pictures) -> tuple[float, dict[str, float]]:
-    """When the features were there, and the values."""
+    """raydistill's way: processor seconds at which the features were there, and the values."""
     ((one,), (two,)) = (extract_features(part, [extractor]) for part in (real, fake))
     done = time.process_time()
     precise, recalled = metrics.precision_recall(one, two)
@@ -53,16 +56,22 @@ def ours(extractor: Extractor, real: Pictures, fake: Pictures) -> tuple[float, d
 
 
 class AsModule(nn.Module):
+    """An extractor as torchmetrics wants it."""
+
     def __init__(self, extractor: Extractor):
         super().__init__()
         self.extractor, self.num_features = extractor, extractor.num_features
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """uint8 pictures (B, 3, H, W) -> features (B, D)."""
         return self.extractor.network(pictures)
 
 
 def torchmetrics(extractor: Extractor, real: Pictures, fake: Pictures) -> tuple[float, dict[str, float]]:
-    """Its float32 default; it has no precision and recall, and its kernel distance is a mean over random subsets."""
+    """The way of torchmetrics, in its default float32: processor seconds of the features, and the values.
+
+    It has no precision and recall, and its kernel distance is a mean over random subsets.
+    """
     from torchmetrics.image.fid import FrechetInceptionDistance
     from torchmetrics.image.kid import KernelInceptionDistance
 
@@ -76,10 +85,8 @@ def torchmetrics(extractor: Extractor, real: Pictures, fake: Pictures) -> tuple[
             for shown in part.batches():
                 frechet.update(shown, real=is_real)
         done = time.process_time()
-        for part, is_real in (
-            (real, True),
-            (fake, False),
-        ):  # a second pass: the two metrics do not share features
+        # a second pass, as the two metrics do not share features
+        for part, is_real in ((real, True), (fake, False)):
             for shown in part.batches():
                 kernel.update(shown, real=is_real)
         kernel_sec = time.process_time() - done
@@ -95,7 +102,7 @@ PATHS = {"ours": ours, "torchmetrics": torchmetrics}
 
 
 def peak_mb() -> float:
-    """Of this process so far."""
+    """Peak memory of this process so far, MiB."""
     (line,) = [
         line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
     ]
@@ -103,6 +110,7 @@ def peak_mb() -> float:
 
 
 def run_path(given: argparse.Namespace) -> None:
+    """Runs one way in this process, and prints what it took as JSON."""
     torch.set_num_threads(1)
     extractor = load_extractor(given.extractor, CPU)
     real = of_files(Path(given.pictures), in_order_of_split=False, device=CPU)
@@ -112,16 +120,8 @@ def run_path(given: argparse.Namespace) -> None:
     before, started = peak_mb(), time.process_time()
     done, values = PATHS[given.path](extractor, real, noisy(real))
     ended = time.process_time()
-    print(
-        json.dumps(
-            {
-                "features_sec": done - started,
-                "statistics_sec": ended - done,
-                "memory_mb": peak_mb() - before,
-                **values,
-            }
-        )
-    )
+    seconds = {"features_sec": done - started, "statistics_sec": ended - done}
+    print(json.dumps({**seconds, "memory_mb": peak_mb() - before, **values}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
-"""What Ray and several workers cost: `python benchmarks/overhead.py frameworks`, `workers` or `ceiling`. One thread a worker.
+"""What Ray and several workers cost: `python benchmarks/overhead.py frameworks`, `workers` or `ceiling`.
 
-The same student is trained in several lanes at once that take turns, a chunk of images each, so that a machine that slows down slows
-all of them. frameworks: a plain loop over the phases; a trial in a reused Tune actor; a TorchTrainer of one worker. workers: a
-TorchTrainer of one worker and one of two, the batch per worker the same. A chunk ends with an evaluation in every lane, and with
-checkpoint and report in all but the plain loop; the first chunk of a lane is not counted. Start-up, imports included, lasts until the first
-step: for Tune's later trials from the end of the trial before.
+The same student is trained in several lanes at once that take turns, a chunk of images each, so that a
+machine that slows down slows all of them. One thread for each worker.
+
+frameworks  a plain loop over the phases; a trial in a reused Tune actor; a TorchTrainer of one worker
+workers     a TorchTrainer of one worker and one of two, with the same batch for each worker
+ceiling     two processes without Ray: one alone, both at once, both as a group
+
+A chunk ends with an evaluation in every lane, and with a checkpoint and a report in all but the plain loop.
+The first chunk of a lane is not counted. Start-up, imports included, lasts until the first step; for the
+later trials of Tune it begins at the end of the trial before.
 """
 
 import json
@@ -44,7 +49,7 @@ CHUNK_NIMG = 512
 
 
 class Lane:
-    """One training among several: notes what happens and waits for its turn. Lives in the training's process."""
+    """One training among several, in its own process: it notes what happens, and waits for its turns."""
 
     def __init__(self, folder: Path, name: str):
         self.folder, self.name, self.resumed = folder, name, time.perf_counter()
@@ -52,16 +57,19 @@ class Lane:
         loop.next_step = self.first_step
 
     def first_step(self, *args: Any) -> Any:
+        """Stands in for `loop.next_step` once, to note when training begins."""
         loop.next_step = self.next_step
         self.note("first step")
         return self.next_step(*args)
 
     def note(self, event: str, sec: float = 0.0) -> None:
+        """Appends an event to the file of the lane. `sec`: how long it took, where it has a length."""
         if distributed.current().is_main:
             with (self.folder / f"{self.name}.jsonl").open("a") as file:
                 file.write(json.dumps({"event": event, "time": time.time(), "sec": sec}) + "\n")
 
     def chunk_ended(self) -> None:
+        """Gives the turn back, and waits for the next one."""
         if (
             distributed.current().is_main and (self.folder / "turn").read_text() == self.name
         ):  # at the end the turn is everybody's
@@ -74,7 +82,7 @@ class Lane:
 
 
 def bare(folder: Path, name: str, text: str) -> None:
-    """The plain loop: no `train`, no checkpoint, no report."""
+    """The plain loop: no `train`, no checkpoint, no report. `text`: the job as JSON."""
     torch.set_num_threads(1)
     lane, job = Lane(folder, name), Job.model_validate_json(text)
     split = load_split(job.data, "train")
@@ -95,12 +103,14 @@ def bare(folder: Path, name: str, text: str) -> None:
 
 
 def in_tune(config: dict[str, Any]) -> None:
+    """A trial of Ray Tune."""
     from ray import tune
 
     _perform(config["lane"], tune.report)
 
 
 def in_train(config: dict[str, Any]) -> None:
+    """A worker of a TorchTrainer."""
     import ray.train
 
     _perform(config, ray.train.report)
@@ -120,22 +130,24 @@ def _perform(config: dict[str, Any], report: Any) -> None:
 
 
 class Referee:
-    """Starts lanes and gives them their turns."""
+    """Starts lanes and gives them their turns, by files in a folder."""
 
     def __init__(self, folder: Path):
         self.folder, self.pool, self.lanes = folder, ThreadPoolExecutor(4), list[Future[None]]()
         self.turn("nobody")
 
     def turn(self, name: str) -> None:
+        """Says whose turn it is: the name of a lane, "nobody" or "everybody"."""
         (self.folder / "turn").write_text(name)
 
     def start(self, call: Callable[..., None], *args: Any) -> float:
+        """Starts a lane in a thread; returns when, as Unix time."""
         asked = time.time()
         self.lanes.append(self.pool.submit(call, self.folder, *args))
         return asked
 
     def events(self, name: str, event: str, count: int = 1) -> list[dict[str, Any]]:
-        """Those of a lane so far, once there are `count` of them."""
+        """Events of a lane so far, once there are `count` of them. Raises what a lane has raised."""
         path = self.folder / f"{name}.jsonl"
         while True:
             lines = path.read_text().splitlines() if path.exists() else []
@@ -149,10 +161,14 @@ class Referee:
             time.sleep(0.02)
 
     def when(self, name: str, event: str) -> float:
+        """Unix time of the first such event of a lane, once there is one."""
         return float(self.events(name, event)[0]["time"])
 
     def take_turns(self, names: list[str], rounds: int) -> dict[str, list[float]]:
-        """Seconds of each lane's chunks, the first one, which each had alone, left out; lets all lanes run to their ends then."""
+        """Seconds of the chunks of each lane, which take turns; then lets all lanes run to their ends.
+
+        The first chunk of each lane is left out: it ran alone.
+        """
         seconds: dict[str, list[float]] = {name: [] for name in names}
         for number in range(2, rounds + 2):
             for name in names:
@@ -166,6 +182,7 @@ class Referee:
 
 
 def bare_lane(folder: Path, job: Job) -> None:
+    """The plain loop in a process of its own."""
     process = multiprocessing.get_context("spawn").Process(
         target=bare, args=(folder, "bare", job.model_dump_json())
     )
@@ -190,6 +207,7 @@ def tune_lane(folder: Path, job: Job, short: Job) -> None:
 
 
 def train_lane(folder: Path, name: str, job: Job, num_workers: int) -> None:
+    """A TorchTrainer of `num_workers` workers."""
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -208,7 +226,7 @@ def train_lane(folder: Path, name: str, job: Job, num_workers: int) -> None:
 
 
 def jobs_of(folder: Path, rounds: int) -> list[Job]:
-    """The lanes' job for one worker and for two, and a short one."""
+    """The lanes' job for one worker, the one for two, and a short one. `rounds`: turns of each lane."""
     experiment = with_values(shapes32(), {"student.ema_nimg": 0}, where="overhead")
     data = prepare(ShapesData(num_train=1024, num_val=64), folder / "data")
     info = read_info(data)
@@ -242,6 +260,7 @@ def jobs_of(folder: Path, rounds: int) -> list[Job]:
 
 
 def main() -> None:
+    """The command line: one argument, the part."""
     part = sys.argv[1]
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
@@ -257,6 +276,7 @@ def main() -> None:
 
 
 def frameworks(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
+    """Prints start-up and speed of the plain loop, of Tune and of a TorchTrainer."""
     referee.turn("bare")
     asked = referee.start(bare_lane, job)
     started = {"bare": referee.when("bare", "first step") - asked}
@@ -281,11 +301,13 @@ def frameworks(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
             chunk / plain for chunk, plain in zip(chunks, seconds["bare"], strict=True)
         )
         print(
-            f"steady    {name:22} {CHUNK_NIMG / statistics.median(chunks):6.1f} images/s   time / bare: {against:.3f}"
+            f"steady    {name:22} {CHUNK_NIMG / statistics.median(chunks):6.1f} images/s   time / bare: "
+            f"{against:.3f}"
         )
 
 
 def workers(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
+    """Prints start-up and speed of one worker and of two, and the efficiency of two."""
     for name, given, number in (("1 worker", job, 1), ("2 workers", job_of_two, 2)):
         referee.turn(name)
         asked = referee.start(train_lane, name, given, number)
@@ -299,7 +321,10 @@ def workers(referee: Referee, job: Job, job_of_two: Job, short: Job) -> None:
 
 
 def ceiling(rank: int, folder: Path, jobs: list[str]) -> None:
-    """Two processes without Ray: the first alone, both at once with nothing in common, both as a group; steps only, in turn."""
+    """Two processes without Ray: the first alone, both at once with nothing in common, both as a group.
+
+    They take steps only, in turns. `rank`: of this process; `jobs`: JSON, for one worker and for two.
+    """
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
     runs: dict[str, Callable[[], None]] = {}
@@ -321,13 +346,15 @@ def ceiling(rank: int, folder: Path, jobs: list[str]) -> None:
     for name in runs if rank == 0 else ():
         shares = [one / two for one, two in zip(seconds["alone"][1:], seconds[name][1:], strict=True)]
         print(
-            f"{name:12} {statistics.median(seconds[name][1:]):6.2f} s   efficiency: median {statistics.median(shares):.3f}",
+            f"{name:12} {statistics.median(seconds[name][1:]):6.2f} s   efficiency: median "
+            f"{statistics.median(shares):.3f}",
             shares,
         )
     dist.destroy_process_group()
 
 
 def steps_of(job: Job, group: Workers) -> Callable[[], None]:
+    """A function that takes `STEPS` steps of a training."""
     split = load_split(job.data, "train")
     setup = Setup(split.info, torch.device("cpu"), group)
     recipe = recipes.build(job, setup)

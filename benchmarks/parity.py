@@ -1,8 +1,12 @@
-"""Parity of all ways to carry out one training: `python benchmarks/parity.py`. gloo on this machine, one thread a worker.
+"""Parity of all ways to carry out one training: `python benchmarks/parity.py`.
 
-The same global batches by 1, 2 and 3 workers, data-parallel, by FSDP2 (every network and block split), in microbatches, with activation
-checkpointing, compiled, and in bfloat16. For each: the last report's numbers, and ||w - w1|| / ||w1 - w0||: the distance of the finished
-weights to those of one worker, in units of how far training moved them. Adam turns rounding of a gradient near 0 into a whole step.
+The same global batches are trained by 1, 2 and 3 workers, data-parallel, by FSDP2 with every network and
+block split, in microbatches, with activation checkpointing, compiled, and in bfloat16. gloo on this machine,
+one thread for each worker.
+
+For each way it prints numbers of the last report, and ||w - w1|| / ||w1 - w0||: how far the final weights w
+are from those of one worker, w1, in units of how far training moved them from the start, w0. Adam turns the
+rounding of a gradient near 0 into a whole step.
 """
 
 import tempfile
@@ -55,6 +59,7 @@ LOSSES = {"pix2pix": "train/l1", "distill": "train/l1"}
 
 
 def worker(rank: int, number: int, folder: Path, jobs: list[str]) -> None:
+    """One of `number` workers: trains each job, given as "NAME JSON", in a folder of that name."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{folder}/init-{number}", rank=rank, world_size=number
@@ -67,6 +72,7 @@ def worker(rank: int, number: int, folder: Path, jobs: list[str]) -> None:
 
 
 def main() -> None:
+    """Trains everything, and prints the table."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         jobs = all_jobs(folder)
@@ -84,30 +90,25 @@ def main() -> None:
                 for number in workers:
                     key = next(keys)
                     metrics = torch.load(folder / key / "metrics.pt")
-                    alone = (
-                        folder
-                        / f"{recipe}-{'batch-norm' if 'generator.norm' in values else 'data_parallel'}-1"
-                    )
+                    norm = "batch-norm" if "generator.norm" in values else "data_parallel"
+                    apart = difference(folder / key, folder / f"{recipe}-{norm}-1", jobs[key][0])
                     gap = f"{metrics['energy/gap']:12.7f}" if "energy/gap" in metrics else " " * 12
-                    apart = difference(folder / key, alone, jobs[key][0])
-                    print(
-                        f"{recipe:8} {mode:46} {number:7} {metrics[LOSSES[recipe]]:12.7f} {gap} {apart:10.1e}"
-                    )
+                    loss = metrics[LOSSES[recipe]]
+                    print(f"{recipe:8} {mode:46} {number:7} {loss:12.7f} {gap} {apart:10.1e}")
 
 
 def difference(folder: Path, alone: Path, job: Job) -> float:
-    """||w - w1|| / ||w1 - w0|| over the weights that the loss determines."""
+    """||w - w1|| / ||w1 - w0|| over the weights that the loss determines. `alone`: folder of one worker."""
     first, second = (load_file(place / "network" / "weights.safetensors") for place in (folder, alone))
-    start = networks.generator(job.training.generator, read_info(job.data), job.training.seed).state_dict()  # type: ignore[union-attr]
-    names = [
-        name for name in first if name.endswith("weight")
-    ]  # an instance norm cancels the biases in front of it
+    config: Any = job.training
+    start = networks.generator(config.generator, read_info(job.data), config.seed).state_dict()
+    names = [name for name in first if name.endswith("weight")]  # an instance norm cancels biases before it
     w, w1, w0 = (torch.cat([state[name].flatten() for name in names]) for state in (first, second, start))
     return float((w - w1).norm() / (w1 - w0).norm())
 
 
 def all_jobs(folder: Path) -> dict[str, tuple[Job, int]]:
-    """Folder name -> job and its number of workers, in the order of the table."""
+    """Folder name -> (job, number of its workers), in the order of the table."""
     experiment = shapes32()
     data = prepare(ShapesData(num_train=96, num_val=12, num_test=2), folder)
     info = read_info(data)
@@ -123,14 +124,13 @@ def all_jobs(folder: Path) -> dict[str, tuple[Job, int]]:
     for recipe in LOSSES:
         for mode, workers, values in MODES:
             for number in workers:
-                jobs[f"{recipe}-{mode.replace(', ', '-').replace(' ', '-')}-{number}"] = (
-                    job_of(recipe, values, data, evaluator, teacher),
-                    number,
-                )
+                name = f"{recipe}-{mode.replace(', ', '-').replace(' ', '-')}-{number}"
+                jobs[name] = (job_of(recipe, values, data, evaluator, teacher), number)
     return jobs
 
 
 def job_of(recipe: str, values: dict[str, Any], data: Stored, evaluator: Stored, teacher: Stored) -> Job:
+    """The job of a recipe with some config paths set, below `teacher` or `student`."""
     stage, shared = ("teacher", TEACHER) if recipe == "pix2pix" else ("student", STUDENT)
     given = {f"{stage}.{name}": value for name, value in (shared | values).items()}
     training = getattr(with_values(shapes32(), given, where="parity"), stage)

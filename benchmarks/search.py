@@ -1,13 +1,18 @@
-"""How fast samplers reach a known frontier: `python benchmarks/search.py --out cells.jsonl [--tables FOLDER]`, then `--report`.
+"""How fast samplers reach a front that is known.
 
-One cell is (problem, sampler, seed): a sweep in the simulator with 8 asynchronous workers. Each is one line of the output, written when
-it is done; the same command goes on where it stopped. Everything is scaled to [0, 1] by an ideal and a nadir: the cheapest and most expensive
-configuration, the best quality there is and the median one; the reference is 1.1 in each objective. regret = (HV* - HV) / HV* of the TRUE
-values of all evaluated configurations ("searched"), and of those that the measured front names ("reported").
+    python benchmarks/search.py --out cells.jsonl [--tables FOLDER]
+    python benchmarks/search.py --out cells.jsonl --report
 
-Problems: the two FCNet tables where their folder is given (log10 of validation error of really trained networks, one of four seeds a trial,
-against log10 of the parameters); ZDT1-3 with 10 numbers and DTLZ2 with 7, f1 the known cost; `widths`, a formula of five widths, a
-learning rate and a choice, whose cost is the sum of products of neighbouring widths, with 2 % of noise.
+One cell is (problem, sampler, seed): a sweep in the simulator with 8 asynchronous workers. Each is one line
+of the output, written when it is done; the same command goes on where it stopped. Everything is scaled to [0,
+1] by an ideal and a nadir: the cheapest and the most expensive configuration, the best quality there is and
+the median one. The reference is 1.1 in each objective. regret = (HV* - HV) / HV* of the TRUE values of all
+evaluated configurations ("searched"), and of those that the measured front names ("reported").
+
+Problems: the two FCNet tables where their folder is given (log10 of the validation error of really trained
+networks, one of four seeds for a trial, against log10 of the parameters); ZDT1-3 with 10 numbers and DTLZ2
+with 7, whose f1 is the known cost; and `widths`, a formula of five widths, a learning rate and a choice,
+whose cost is the sum of products of neighbouring widths, with 2 % of noise.
 """
 
 import argparse
@@ -37,8 +42,8 @@ GP_TRIALS, GP_SEEDS = 60, 5
 Point = NDArray[np.float64]
 
 
-class Bench(NamedTuple):
-    """Every objective is minimised; the cost comes first and has no noise."""
+class KnownProblem(NamedTuple):
+    """A problem whose front is known. Every objective is minimised; the cost comes first and has no noise."""
 
     name: str
     parameters: dict[str, Distribution]
@@ -49,32 +54,35 @@ class Bench(NamedTuple):
     """Hypervolume of the true front."""
 
     def problem(self, sampler: str, seed: int, num_startup: int, num_trials: int) -> Problem:
+        """The problem as a sampler gets it. `num_startup`: proposals of the stratified start."""
         count = len(self.true(random_configuration(self.space(1), np.random.default_rng(0))))
         return Problem(self.space(count), self.costs_of, seed, num_startup, sampler, num_trials)
 
     def space(self, count: int) -> SearchSpace:
+        """The search space. `count`: objectives."""
         names = ["cost/known", *(f"val/{index}" for index in range(1, count))]
         objectives = tuple(Objective(name=name, direction="min", reference=REFERENCE) for name in names)
         return SearchSpace(preset="none", parameters=self.parameters, objectives=objectives, uniform=(1,))
 
     def costs_of(self, configuration: Configuration) -> dict[str, float]:
+        """What the search knows of a configuration before its training."""
         return {"cost/known": float(self.true(configuration)[0])}
 
 
 def volume(points: Point) -> float:
+    """Hypervolume of points (n, m) against the reference."""
     return hypervolume(points, ["min"] * points.shape[1], [REFERENCE] * points.shape[1])
 
 
 # ---- problems ----------------------------------------------------------------------------------------------
 
 
-def fcnet(name: str, folder: Path) -> Bench:
+def fcnet(name: str, folder: Path) -> KnownProblem:
+    """A problem out of a table of trained networks. `folder`: has fcnet_space.json and fcnet_NAME.npz."""
     axes: dict[str, list[Any]] = json.loads((folder / "fcnet_space.json").read_text())
     with np.load(folder / f"fcnet_{name}.npz") as stored:
-        errors, params = (
-            np.log10(stored["valid_mse"].astype(np.float64)),
-            np.log10(stored["params"].astype(np.float64)),
-        )
+        errors = np.log10(stored["valid_mse"].astype(np.float64))
+        params = np.log10(stored["params"].astype(np.float64))
         means = np.log10(stored["valid_mse"].astype(np.float64).mean(axis=-1))
     low, high = np.array([params.min(), means.min()]), np.array([params.max(), np.median(means)])
     widths = [list(axes).index(f"n_units_{layer}") for layer in (1, 2)]
@@ -86,12 +94,8 @@ def fcnet(name: str, folder: Path) -> Bench:
     }
 
     def at(configuration: Configuration) -> tuple[int, ...]:
-        return tuple(
-            axes[path].index(configuration[path])
-            if isinstance(configuration[path], str)
-            else configuration[path]
-            for path in axes
-        )
+        values = [(path, configuration[path]) for path in axes]
+        return tuple(axes[path].index(value) if isinstance(value, str) else value for path, value in values)
 
     def point(configuration: Configuration, error: float) -> Point:
         index = at(configuration)
@@ -101,7 +105,7 @@ def fcnet(name: str, folder: Path) -> Bench:
         [params.shape[widths.index(axis)] if axis in widths else 1 for axis in range(means.ndim)]
     )
     table = np.stack([np.broadcast_to(cost, means.shape).ravel(), means.ravel()], axis=1)
-    return Bench(
+    return KnownProblem(
         name,
         parameters,
         lambda configuration: point(configuration, means[at(configuration)]),
@@ -118,8 +122,14 @@ def formula(
     raw: Callable[[Configuration], Point],
     front: Point,
     noise: float = 0.0,
-) -> Bench:
-    """A problem by formula: the nadir's qualities are the medians of 5,000 random configurations."""
+) -> KnownProblem:
+    """A problem by formula, with the medians of 5,000 random configurations as the nadir's qualities.
+
+    Args:
+        raw: the objectives (m,) of a configuration, not scaled.
+        front: points (n, m) of the true front.
+        noise: standard deviation of the logarithm of a measured quality.
+    """
     any_space = SearchSpace(preset="none", parameters=parameters, objectives=(), uniform=(1,))
     rng = numpy_stream(0, f"benchmark/{name}")
     sample = np.array([raw(random_configuration(any_space, rng)) for _ in range(5_000)])
@@ -134,10 +144,11 @@ def formula(
         values[1:] *= np.exp(noise * rng.normal(size=len(values) - 1))
         return (values - low) / (high - low)
 
-    return Bench(name, parameters, true, measured, volume((front - low) / (high - low)))
+    return KnownProblem(name, parameters, true, measured, volume((front - low) / (high - low)))
 
 
-def zdt(number: int, dimension: int = 10) -> Bench:
+def zdt(number: int, dimension: int = 10) -> KnownProblem:
+    """ZDT1, 2 or 3 of Zitzler, Deb and Thiele, "Comparison of Multiobjective Evolutionary Algorithms", 2000."""
     parameters: dict[str, Distribution] = {f"x{index}": Float(low=0, high=1) for index in range(dimension)}
 
     def second(first: Any, g: Any) -> Any:
@@ -154,7 +165,11 @@ def zdt(number: int, dimension: int = 10) -> Bench:
     return formula(f"zdt{number}", parameters, raw, np.stack([first, second(first, 1.0)], axis=1))
 
 
-def dtlz2(dimension: int = 7) -> Bench:
+def dtlz2(dimension: int = 7) -> KnownProblem:
+    """DTLZ2 with three objectives.
+
+    Deb, Thiele, Laumanns and Zitzler, "Scalable Multi-Objective Optimization Test Problems", 2002.
+    """
     parameters: dict[str, Distribution] = {f"x{index}": Float(low=0, high=1) for index in range(dimension)}
 
     def raw(configuration: Configuration) -> Point:
@@ -170,7 +185,8 @@ def dtlz2(dimension: int = 7) -> Bench:
     )
 
 
-def width_space() -> Bench:
+def width_space() -> KnownProblem:
+    """A formula that looks like a search over widths: the cheap parts are not those that matter most."""
     options = np.arange(4, 49, 4)
     positions, needs = np.array([16.0, 4.0, 1.0, 4.0]), np.array([0.15, 0.35, 0.8, 0.5, 0.2])
     parameters: dict[str, Distribution] = {f"width{index}": Int(low=4, high=48, step=4) for index in range(5)}
@@ -199,7 +215,8 @@ def width_space() -> Bench:
     return formula("widths", parameters, raw, every[members(every, ["min", "min"])], noise=0.02)
 
 
-def problems(tables: Path | None) -> list[Bench]:
+def problems(tables: Path | None) -> list[KnownProblem]:
+    """Every problem. `tables`: folder of the FCNet tables; None: without these two."""
     trained = [fcnet(name, tables) for name in ("protein_structure", "slice_localization")] if tables else []
     return [*trained, zdt(1), zdt(2), zdt(3), dtlz2(), width_space()]
 
@@ -207,8 +224,8 @@ def problems(tables: Path | None) -> list[Bench]:
 # ---- cells -------------------------------------------------------------------------------------------------
 
 
-def outcomes(bench: Bench, seed: int) -> Callable[[Configuration, int], Outcome]:
-    """What trials measure, and how long they take."""
+def outcomes(bench: KnownProblem, seed: int) -> Callable[[Configuration, int], Outcome]:
+    """What a trial of a configuration measures, and how long it takes."""
 
     def outcome_of(configuration: Configuration, number: int) -> Outcome:
         rng = numpy_stream(seed, f"benchmark/{bench.name}", number)
@@ -218,8 +235,8 @@ def outcomes(bench: Bench, seed: int) -> Callable[[Configuration, int], Outcome]
     return outcome_of
 
 
-def cell(bench: Bench, sampler: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any]:
-    """One simulated sweep."""
+def cell(bench: KnownProblem, sampler: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any]:
+    """One simulated sweep: the line of its cell."""
     problem = bench.problem(sampler, seed, num_startup, num_trials)
 
     started, cpu = time.perf_counter(), time.process_time()
@@ -248,12 +265,19 @@ def command(
     out: str,
     trials: int,
     samplers: Sequence[str],
-    wanted: Callable[[Bench, dict[str, Bench], str, int, int, int], dict[str, Any] | None],
+    wanted: Callable[[KnownProblem, dict[str, KnownProblem], str, int, int, int], dict[str, Any] | None],
     report: Callable[[list[dict[str, Any]]], None],
 ) -> None:
-    """The command line of a benchmark over problems, samplers and seeds: runs the cells that `out` lacks, or reports what it has.
+    """The command line of a benchmark over problems, samplers and seeds.
 
-    `wanted`: (problem, all problems by name, sampler, seed, trials, startup) -> the line of a cell, or None where the cell is left out.
+    It runs the cells that the file lacks, or reports those that it has.
+
+    Args:
+        doc: text of --help.
+        out, trials, samplers: default file, default number of trials, and what may be chosen.
+        wanted: (problem, all problems by name, sampler, seed, trials, startup) -> the line of a cell, or None
+            where the cell is left out.
+        report: prints the lines of the finished cells.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(out))
@@ -283,16 +307,21 @@ def command(
 
 
 def wanted_cell(
-    bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_trials: int, startup: int
+    bench: KnownProblem,
+    benches: dict[str, KnownProblem],
+    sampler: str,
+    seed: int,
+    num_trials: int,
+    startup: int,
 ) -> dict[str, Any] | None:
-    """Optuna's Gaussian process is slow: fewer seeds and trials."""
+    """A cell; fewer seeds and trials for Optuna's Gaussian process, which is slow."""
     if sampler != "gp":
         return cell(bench, sampler, seed, num_trials, startup)
     return cell(bench, sampler, seed, min(GP_TRIALS, num_trials), startup) if seed < GP_SEEDS else None
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The finished cells; a last line that a kill cut off does not count."""
+    """The lines of the finished cells. A last line that a kill cut off does not count."""
     lines = path.read_text().splitlines() if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("}")]
 
@@ -301,7 +330,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def report(lines: list[dict[str, Any]]) -> None:
-    """Medians (quartiles) of the regret x 1e-3, and the geometric mean over problems of peers' median regret by ours."""
+    """Prints medians (quartiles) of the regret x 1e-3, and geometric means of peers' medians by ours."""
     by_cell = {(line["problem"], line["sampler"], line["seed"]): line for line in lines}
     names = list(dict.fromkeys(line["problem"] for line in lines))
     for what, mark in itertools.product(("searched", "reported"), MARKS):
@@ -337,7 +366,8 @@ def report(lines: list[dict[str, Any]]) -> None:
             ]
             if ratios:
                 print(
-                    f"{label} / known-cost: {math.exp(np.mean(np.log(ratios))):.2f} (geometric mean of {len(ratios)} problems)"
+                    f"{label} / known-cost: {math.exp(np.mean(np.log(ratios))):.2f} (geometric mean of "
+                    f"{len(ratios)} problems)"
                 )
         if what == "searched":
             for name, peer in itertools.product(names, STRONG):
@@ -349,7 +379,7 @@ def report(lines: list[dict[str, Any]]) -> None:
 
 
 def _worse(by_cell: dict[tuple[str, str, int], dict[str, Any]], name: str, peer: str, key: str) -> None:
-    """Prints where ours is worse than a peer beyond the paired 95 % bootstrap interval of the mean difference."""
+    """Prints where ours is worse than a peer: beyond the paired 95 % bootstrap interval of the difference."""
     pairs = [
         line[key] - by_cell[name, peer, seed][key]
         for (problem, sampler, seed), line in by_cell.items()

@@ -1,10 +1,16 @@
-"""What a distillation step costs, ours against the published way: `python benchmarks/step.py --part shapes64 [--device cuda]`.
+"""What a distillation step costs, ours against the published way.
 
-One interleaved run of whole steps (next minibatch, teacher, student, Langevin, energy step, student step): raydistill's recipe, and the
-plain `tests/reference_vem.py` around the same data, teacher, student and base loss. Before timing, both are checked to give the same
-losses and gradients from the same weights, noise and u. Parts: shapes32, shapes64, camvid (64x48; real pictures with --data FOLDER),
-unet256 (pix2pix U-Net, teacher ngf 64, student ngf 16, energy c = 32, batch 1). Peak memory: resident memory of a process of its own
-above what it held before its first step (on a GPU: what the allocator held). `--curves 200`: both trained freely from one start.
+    python benchmarks/step.py --part shapes64 [--device cuda]
+
+Whole steps (next minibatch, teacher, student, Langevin, energy step, student step) are taken in turns by
+raydistill's recipe and by the plain `tests/reference_vem.py` around the same data, teacher, student and base
+loss. Before timing, both are checked to give the same losses and gradients from the same weights, noise and
+u.
+
+Parts: shapes32, shapes64, camvid (64x48; real pictures with --data FOLDER) and unet256 (pix2pix U-Net,
+teacher ngf 64, student ngf 16, energy c = 32, batch 1). Peak memory is the resident memory of a process of
+its own above what it had before its first step; on a GPU it is what the allocator held. `--curves 200` trains
+both freely from one start instead.
 """
 
 import argparse
@@ -45,13 +51,18 @@ import reference_vem as reference
 
 PARTS = ("shapes32", "shapes64", "camvid", "unet256")
 LIMIT = 1e-9
-"""Largest allowed difference before timing, as a share, in float64: in float32 an activation at its kink is a difference of 1e-3."""
+"""Largest allowed difference before timing, as a share, in float64.
+
+In float32 an activation at its kink makes a difference of 1e-3.
+"""
 
 
 # ---- one part: its data, networks and the two ways of a step -----------------------------------------------
 
 
 class Measured(NamedTuple):
+    """What is trained: config, data and job, and where it runs."""
+
     training: DistillTraining
     split: Split
     setup: Setup
@@ -59,10 +70,12 @@ class Measured(NamedTuple):
 
 
 def set_up(options: argparse.Namespace, folder: Path) -> Measured:
-    """Data and an untrained teacher in `folder`. At 256 pixels it runs in the step; elsewhere both ways read its stored outputs."""
-    experiment = with_values(
-        shapes32(), {"student.mi.start": "student", "student.mi.num_steps": 10}, where="benchmark"
-    )  # as published
+    """Data and an untrained teacher in `folder`.
+
+    At 256 pixels the teacher runs in every step; elsewhere both ways read its stored outputs.
+    """
+    published = {"student.mi.start": "student", "student.mi.num_steps": 10}
+    experiment = with_values(shapes32(), published, where="benchmark")
     training, teacher = experiment.student, experiment.teacher.generator
     if options.part == "unet256":
         teacher = UnetGenerator(widths=UnetWidths.uniform(64))
@@ -83,22 +96,19 @@ def set_up(options: argparse.Namespace, folder: Path) -> Measured:
         small = FolderData(root=options.data, height=height, width=width)
     data = prepare(small, folder / "data")  # type: ignore[arg-type]
     setup = Setup(read_info(data), torch.device(options.device), Workers(0, 1))
-    split, evaluator = (
-        load_split(data, "train"),
-        networks.evaluator(experiment.evaluator.network, setup.info, 0),
-    )
+    split = load_split(data, "train")
+    evaluator = networks.evaluator(experiment.evaluator.network, setup.info, 0)
     network = networks.generator(teacher, setup.info, 0)
     stored = saved.save(folder / "teacher", "generator", network, teacher)
     if options.part != "unet256":
         store_outputs(stored, data, network, False, torch.device("cpu"), chunk=chunk_of(training.batch_size))
     evaluated: Stored = saved.save(folder / "evaluator", "evaluator", evaluator, experiment.evaluator.network)
-    return Measured(
-        training, split, setup, Job(training=training, data=data, evaluator=evaluated, teacher=stored)
-    )
+    job = Job(training=training, data=data, evaluator=evaluated, teacher=stored)
+    return Measured(training, split, setup, job)
 
 
 class Way:
-    """A way of training: `step(nimg)` is one whole step."""
+    """A way of training: `step(nimg)` is one whole step, after which `numbers` has what it logged."""
 
     recipe: Recipe
     energy: Any
@@ -110,19 +120,24 @@ class Way:
         self.energy = self.recipe.networks["energy"]
 
     def minibatch(self, nimg: int) -> Step:
+        """The minibatch after `nimg` images."""
         return next_step(self.measured.split, self.measured.training, nimg, self.measured.setup)
 
     def normal(self, nimg: int, s: Tensor) -> Callable[[], Tensor]:
+        """Gives the standard normal noise of the Langevin chains after `nimg` images, shaped as `s`."""
         return normal_stream(self.measured.training.seed, "langevin", nimg, s)
 
 
 class Ours(Way):
+    """raydistill's recipe."""
+
     def __init__(self, measured: Measured):
         super().__init__(measured)
         setup = measured.setup
         distributed.prepare(self.recipe.networks, measured.training, setup.device, setup.workers)
 
     def step(self, nimg: int, clock: "Clock | None" = None) -> None:
+        """One step. `clock`: gets a lap for each part."""
         clock = clock or Clock(self.measured.setup.device)
         minibatch = self.minibatch(nimg)
         clock.lap("data")
@@ -136,24 +151,15 @@ class Ours(Way):
             clock.lap({"energy": "Langevin and energy step", "generator": "student step"}[phase.name])
 
     def chains(self) -> Callable[[], object]:
-        """The Langevin part of a step alone."""
+        """A function that takes the Langevin part of a step alone."""
         info = self.measured.setup.info
-        s = (
-            torch.rand(
-                self.measured.training.batch_size,
-                3,
-                info.height,
-                info.width,
-                device=self.measured.setup.device,
-            )
-            * 2
-            - 1
-        )
+        shape = (self.measured.training.batch_size, 3, info.height, info.width)
+        s = torch.rand(*shape, device=self.measured.setup.device) * 2 - 1
         return lambda: draw_negatives(self.energy, s, self.measured.training.mi, self.normal(0, s))
 
 
 class Published(Way):
-    """The reference's step; its SSIM is a convolution, as published."""
+    """The reference's step. Its SSIM is a convolution, as published."""
 
     dissimilarity = staticmethod(reference.dissimilarity)
 
@@ -171,6 +177,7 @@ class Published(Way):
         ]
 
     def step(self, nimg: int) -> None:
+        """One step."""
         minibatch, training, mi = self.minibatch(nimg), self.measured.training, self.measured.training.mi
         self.recipe.forward(minibatch)
         s, t = minibatch.output, minibatch.teacher
@@ -192,7 +199,10 @@ class Published(Way):
 
 
 def check(measured: Measured) -> float:
-    """Largest difference of losses and gradients in float64, as a share; u is frozen and both have the same weights and noise."""
+    """The largest difference of losses and gradients in float64, as a share.
+
+    u is frozen, and both ways have the same weights and noise. Ends the process where it is above `LIMIT`.
+    """
     ours, published = Ours(measured), Published(measured)
     energy, plain, mi = ours.energy.eval().double(), published.energy.double(), measured.training.mi
     for block in energy.blocks:  # as after some training: the branches take part
@@ -205,23 +215,24 @@ def check(measured: Measured) -> float:
     negatives = draw_negatives(energy, s, mi, ours.normal(0, s)).samples
     expected = reference.draw_negatives(plain, s, ours.normal(0, s), mi.num_steps, mi.step_size, mi.noise_std)
     pos, neg = pair_energies(energy, t, negatives, s.detach())
-    pairs = [(negatives, expected)]
+    pairs: list[Any] = [(negatives, expected)]
     losses = ebm_loss(pos, neg, mi.l2_weight), reference.energy_loss(plain, t, expected, s, mi.l2_weight)[0]
     by_name = dict(plain.named_parameters())
-    gradients = (
+    gradients: tuple[Any, Any] = (
         torch.autograd.grad(losses[0], list(energy.parameters())),
         torch.autograd.grad(losses[1], [by_name[name] for name, _ in energy.named_parameters()]),
     )
-    pairs.append(tuple(torch.cat([part.flatten() for part in parts]) for parts in gradients))  # type: ignore[arg-type]
+    pairs += [tuple(torch.cat([part.flatten() for part in parts]) for parts in gradients)]
     terms = student_mi_loss(energy, t, negatives, s), reference.student_term(plain, t, expected, s)
-    pairs.append(tuple(torch.autograd.grad(term, s, retain_graph=True)[0] for term in terms))  # type: ignore[arg-type]
+    pairs += [tuple(torch.autograd.grad(term, s, retain_graph=True)[0] for term in terms)]
     scale = pos.detach().abs().mean()
     pairs.append((dissimilarity(s.detach(), t), reference.dissimilarity(s.detach(), t)))
     shares = [float((a - b).norm() / b.norm()) for a, b in pairs]
     shares += [float((a - b).detach().abs() / scale) for a, b in (losses, terms)]
     if not max(shares) < LIMIT:
         raise SystemExit(
-            f"the two ways differ by {max(shares):.1e}, more than {LIMIT:.0e}: not the same step, so not timed"
+            f"the two ways differ by {max(shares):.1e}, more than {LIMIT:.0e}: not the same step, so not "
+            "timed"
         )
     return max(shares)
 
@@ -230,6 +241,8 @@ def check(measured: Measured) -> float:
 
 
 class Clock:
+    """Measures laps, in seconds; on a GPU until it has done its part."""
+
     of_cpu = False
     """Seconds that this process computed, instead of those that passed."""
 
@@ -238,18 +251,20 @@ class Clock:
         self.at = self.now()
 
     def now(self) -> float:
+        """Seconds since some moment."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.process_time() if Clock.of_cpu else time.perf_counter()
 
     def lap(self, name: str) -> float:
+        """Seconds since the last lap, stored under a name."""
         before, self.at = self.at, self.now()
         self.laps[name] = self.at - before
         return self.laps[name]
 
 
 def timed(measured: Measured, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each, run in turn."""
+    """Name -> seconds of each repeat, taken in turns."""
     ours, published, but_ssim = Ours(measured), Published(measured), PublishedButSsim(measured)
     chains = ours.chains()
     seconds: dict[str, list[float]] = {}
@@ -272,7 +287,7 @@ def timed(measured: Measured, repeats: int) -> dict[str, list[float]]:
 
 
 def peak_mib(options: argparse.Namespace, name: str) -> float:
-    """MiB that three steps needed above what the process held before; in a process of its own."""
+    """MiB that three steps of a way need above what the process had before; runs in a process of its own."""
     torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
         measured = set_up(options, Path(folder))
@@ -290,7 +305,7 @@ def peak_mib(options: argparse.Namespace, name: str) -> float:
 
 
 def _resident(field: str) -> int:
-    """KiB, of this process (Linux)."""
+    """A memory line of /proc/self/status, KiB (Linux)."""
     return next(
         int(line.split()[1])
         for line in Path("/proc/self/status").read_text().splitlines()
@@ -311,13 +326,14 @@ class Macs(TorchDispatchMode):
 
 
 def step_macs(way: Any) -> float:
+    """Multiply-accumulates of one step, backward passes included."""
     with Macs() as counted:
         way.step(0)
     return counted.total
 
 
 def peak_macs_per_sec(device: torch.device) -> float:
-    """The best of plain matrix products of this machine."""
+    """Multiply-accumulates a second of the best of 30 plain matrix products on this machine."""
     a, b = torch.rand(2, 1024, 1024, device=device)
     clock, best = Clock(device), 0.0
     for _ in range(30):
@@ -328,7 +344,7 @@ def peak_macs_per_sec(device: torch.device) -> float:
 
 
 class PublishedButSsim(Published):
-    """With raydistill's SSIM: what the mutual-information term alone makes of the difference."""
+    """The reference with raydistill's SSIM: the rest of the difference is that of the term alone."""
 
     dissimilarity = staticmethod(dissimilarity)
 
@@ -340,6 +356,7 @@ WAYS: dict[str, Any] = {"ours": Ours, "published": Published}
 
 
 def report(options: argparse.Namespace, folder: Path) -> None:
+    """Checks, measures and prints one part."""
     measured = set_up(options, folder)
     difference = check(measured)
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
@@ -349,20 +366,24 @@ def report(options: argparse.Namespace, folder: Path) -> None:
     info = measured.setup.info
     clock = "CPU" if Clock.of_cpu else "wall"
     print(
-        f"{options.part}: {info.width}x{info.height}, batch {batch}, K = {measured.training.mi.num_steps}, {options.device}"
+        f"{options.part}: {info.width}x{info.height}, batch {batch}, K = {measured.training.mi.num_steps}, "
+        f"{options.device}"
     )
     print(
-        f"{options.threads} thread(s), {options.repeats} interleaved repeats, medians of {clock} time; equal to {difference:.0e}"
+        f"{options.threads} thread(s), {options.repeats} interleaved repeats, medians of {clock} time; "
+        f"equal to {difference:.0e}"
     )
     print("way         ms a step  images/s  peak MiB  GMAC a step  floor ms  share of the peak")
     for name in WAYS:
         macs = step_macs(WAYS[name](measured))
         floor = macs / peak
-        line = f"{name:10}  {seconds[name] * 1e3:9.1f}  {batch / seconds[name]:8.2f}  {memory[name]:8.0f}  {macs / 1e9:11.2f}"
-        print(f"{line}  {floor * 1e3:8.1f}  {floor / seconds[name]:17.0%}")
+        sec = seconds[name]
+        line = f"{name:10}  {sec * 1e3:9.1f}  {batch / sec:8.2f}  {memory[name]:8.0f}  {macs / 1e9:11.2f}"
+        print(f"{line}  {floor * 1e3:8.1f}  {floor / sec:17.0%}")
     ratio, term_alone = (seconds[name] / seconds["ours"] for name in ("published", "published, our SSIM"))
     print(
-        f"published / ours: {ratio:.2f} times; with our SSIM in both: {term_alone:.2f}; matrix products: {peak / 1e9:.0f} GMAC/s"
+        f"published / ours: {ratio:.2f} times; with our SSIM in both: {term_alone:.2f}; matrix products: "
+        f"{peak / 1e9:.0f} GMAC/s"
     )
     seconds["energy step"] = seconds.pop("Langevin and energy step") - seconds["Langevin"]
     parts = ("data", "teacher and student forward", "Langevin", "energy step", "student step")
@@ -370,7 +391,7 @@ def report(options: argparse.Namespace, folder: Path) -> None:
 
 
 def curves(options: argparse.Namespace, folder: Path) -> None:
-    """Both ways trained freely from one start on the same minibatches and noise: a table and a picture."""
+    """Trains both ways from one start on the same minibatches and noise: a table and a picture."""
     from matplotlib.figure import Figure
 
     measured = set_up(options, folder)
@@ -398,6 +419,7 @@ def curves(options: argparse.Namespace, folder: Path) -> None:
 
 
 def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,13 +1,19 @@
-"""What early stopping saves, on SYNTHETIC curves: `python benchmarks/stopping.py --out cells.jsonl [--tables FOLDER]`, then `--report`.
+"""What early stopping saves, on SYNTHETIC curves.
 
-The problems and their final values are those of `search.py`; the way there is a model. A quality of final value v is at the share s of
-its training v + a (s^-p - 1) + e, with a = 0.15 (0.5 + cost) exp(0.3 n1), p = 0.5 exp(0.2 n2), e = 0.02 (1 - s) n3, all n standard normal
-and the cost scaled to [0, 1]: what is dear learns more slowly, and curves cross. All is scaled as in `search.py`; 8 evaluations a training.
+    python benchmarks/stopping.py --out cells.jsonl [--tables FOLDER]
+    python benchmarks/stopping.py --out cells.jsonl --report
 
-One cell is (problem, sampler, seed): two simulated sweeps, with whole trainings and with early stopping. `images_N`: the images, in whole
-trainings and divided by N, after which the finished trainings of the stopped sweep leave no more regret than N whole trainings do; "inf"
-where they do not within the cell's trials. `lost`: of the members of the front over all that the stopped sweep proposed, those that were
-stopped; by true values, and by the values that each would have measured at its end.
+The problems and their final values are those of `search.py`; the way there is a model. A quality of final
+value v is, at the share s of its training, v + a (s^-p - 1) + e, with a = 0.15 (0.5 + cost) exp(0.3 n1), p =
+0.5 exp(0.2 n2) and e = 0.02 (1 - s) n3, where all n are standard normal and the cost is scaled to [0, 1]. So
+what is expensive learns more slowly, and curves cross. All is scaled as in `search.py`, with 8 evaluations in
+a training.
+
+One cell is (problem, sampler, seed): two simulated sweeps, one with whole trainings and one with early
+stopping. `images_N`: images, in whole trainings and divided by N, after which the finished trainings of the
+stopped sweep leave no more regret than N whole trainings do; "inf" where they do not within the trials of the
+cell. `lost`: of the members of the front over all that the stopped sweep proposed, how many were stopped; by
+true values, and by the values that each would have measured at its end.
 """
 
 import math
@@ -15,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from search import NUM_WORKERS, Bench, Point, command, volume
+from search import NUM_WORKERS, KnownProblem, Point, command, volume
 
 from raydistill.records.pareto import members
 from raydistill.search import Configuration, EarlyStopping, Problem
@@ -28,9 +34,14 @@ SAMPLERS = ("known-cost", "random")
 
 
 def cell(
-    bench: Bench, benches: dict[str, Bench], sampler: str, seed: int, num_trials: int, num_startup: int
+    bench: KnownProblem,
+    benches: dict[str, KnownProblem],
+    sampler: str,
+    seed: int,
+    num_trials: int,
+    num_startup: int,
 ) -> dict[str, Any]:
-    """Two simulated sweeps."""
+    """Two simulated sweeps: the line of their cell."""
 
     def outcome_of(configuration: Configuration, number: int) -> Outcome:
         rng = numpy_stream(seed, f"benchmark/{bench.name}", number)
@@ -44,15 +55,12 @@ def cell(
         return Outcome(end.tolist(), 0.5 + float(end[0]), EVALUATIONS, curve)
 
     whole, stopped = (bench.problem(sampler, seed, num_startup, num) for num in (max(MARKS), num_trials))
-    found = compared(
-        whole,
-        stopped,
-        outcome_of,
-        bench.true,
-        lambda points: (bench.best - volume(points)) / bench.best,
-        MARKS,
-    )
-    return {"problem": bench.name, "sampler": sampler, "seed": seed} | found
+
+    def regret(points: Point) -> float:
+        return (bench.best - volume(points)) / bench.best
+
+    numbers = compared(whole, stopped, outcome_of, bench.true, regret, MARKS)
+    return {"problem": bench.name, "sampler": sampler, "seed": seed} | numbers
 
 
 def compared(
@@ -63,22 +71,20 @@ def compared(
     regret: Callable[[Point], float],
     marks: Sequence[int],
 ) -> dict[str, Any]:
-    """A cell's numbers: sweeps of as many trials as the problems say, the second one with early stopping.
+    """The numbers of a cell: two sweeps of as many trials as the problems say, the second one with stopping.
 
     Args:
-        true: the objectives (m,) of a configuration. `regret`: of finished configurations, (n, m).
+        true: the objectives (m,) of a configuration, without noise.
+        regret: of finished configurations (n, m).
+        marks: the numbers N of whole trainings that the stopped sweep is compared with.
     """
     directions = [objective.direction for objective in stopped.space.objectives]
-    goals = _regrets(
-        simulate(whole, outcome_of, num_trials=whole.num_trials or 0, num_workers=NUM_WORKERS), true, regret
-    )
-    num_trials = stopped.num_trials or 0
+    num_whole, num_trials = whole.num_trials or 0, stopped.num_trials or 0
+    unstopped = simulate(whole, outcome_of, num_trials=num_whole, num_workers=NUM_WORKERS)
+    goals = _regrets(unstopped, true, regret)
+    stopping = EarlyStopping(stopped)
     trials = simulate(
-        stopped,
-        outcome_of,
-        num_trials=num_trials,
-        num_workers=NUM_WORKERS,
-        should_stop=EarlyStopping(stopped),
+        stopped, outcome_of, num_trials=num_trials, num_workers=NUM_WORKERS, should_stop=stopping
     )
     reached = _regrets(trials, true, regret)
     out: dict[str, Any] = {}
@@ -103,7 +109,7 @@ def compared(
 def _regrets(
     trials: list[SimulatedTrial], true: Callable[[Configuration], Point], regret: Callable[[Point], float]
 ) -> list[tuple[float, float]]:
-    """(images so far in whole trainings, regret of the finished configurations' true values), by the order in which trials ended."""
+    """(images so far in whole trainings, regret by true values of what has finished), as trials end."""
     out, points, images = [], np.zeros((0, len(true(trials[0].configuration)))), 0.0
     for trial in sorted(trials, key=lambda trial: trial.ends_sec):
         images += trial.steps / trial.outcome.steps
@@ -114,6 +120,7 @@ def _regrets(
 
 
 def report(lines: list[dict[str, Any]], what: str = "synthetic curves", marks: Sequence[int] = MARKS) -> None:
+    """Prints a table for each sampler. `what`: the kind of curves, for the title."""
     for sampler in dict.fromkeys(line["sampler"] for line in lines):
         print(f"\n{what}, {sampler}: median (quartiles) over seeds, every one where they are fewer than five")
         print(

@@ -1,8 +1,9 @@
-"""Mutual-information terms against none at equal time: `python benchmarks/terms.py --out FILE.jsonl`. Embedded set, one thread.
+"""Mutual-information terms against none at equal time: `python benchmarks/terms.py --out FILE.jsonl`.
 
-Every candidate gets the seconds that a student without a term needs for --nimg images: a step's cost is measured first, in turns, and
-gives the number of images. Seconds are the process's own (CPU time), so that other work on the machine takes nothing from a candidate.
-One line of FILE a candidate and seed; what is in FILE is not trained again.
+Every candidate gets the seconds that a student without a term needs for --nimg images. The cost of a step is
+measured first, in turns, and gives the number of images. Seconds are those that the process computes (CPU
+time), so that other work on the machine takes nothing from a candidate. Embedded set, one thread. FILE has
+one line for each candidate and seed; what is in FILE is not trained again.
 """
 
 import argparse
@@ -66,12 +67,13 @@ SEEDS, ROUNDS, STEPS = (0, 1, 2), 5, 6
 
 
 def training_of(name: str, **values: Any) -> DistillTraining:
+    """The config of a candidate. `values`: config paths below `student`."""
     extra = {f"student.{key}": value for key, value in values.items()}
     return with_values(shapes32(), CANDIDATES[name] | extra, where="benchmark").student
 
 
 def seconds_a_step(data: Stored, stages: Stages) -> dict[str, float]:
-    """Medians over rounds in which every candidate has its turn."""
+    """Candidate -> CPU seconds of a step: medians over rounds in which every candidate has its turn."""
     split = load_split(data, "train")
     setup = Setup(split.info, torch.device("cpu"), Workers(0, 1))
     jobs = {
@@ -92,6 +94,7 @@ def seconds_a_step(data: Stored, stages: Stages) -> dict[str, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
+    """A Markdown table of means over the seeds."""
     heads = (
         "term",
         "images",
@@ -106,28 +109,28 @@ def table(rows: list[dict[str, Any]]) -> str:
     for name in CANDIDATES:
         here = [row for row in rows if row["name"] == name]
         if here:
-            miou, mean = (
-                [row["val/miou"] for row in here],
-                lambda key, here=here: float(np.mean([row[key] for row in here])),
-            )
-            error = f"{np.std(miou, ddof=1) / len(miou) ** 0.5:.4f}" if len(miou) > 1 else ""
+            mean = {
+                key: float(np.mean([row[key] for row in here]))
+                for key in ("sec", "val/fd_evaluator", "alignment")
+                if key in here[0]
+            }
+            miou = [row["val/miou"] for row in here]
             cells = [
                 name,
                 f"{here[0]['nimg']:,}",
-                f"{mean('sec'):.0f}",
+                f"{mean['sec']:.0f}",
                 " ".join(f"{value:.4f}" for value in miou),
                 f"{np.mean(miou):.4f}",
-            ]
-            cells += [
-                error,
-                f"{mean('val/fd_evaluator'):.4f}",
-                f"{mean('alignment'):+.3f}" if "alignment" in here[0] else "",
+                f"{np.std(miou, ddof=1) / len(miou) ** 0.5:.4f}" if len(miou) > 1 else "",
+                f"{mean['val/fd_evaluator']:.4f}",
+                f"{mean['alignment']:+.3f}" if "alignment" in mean else "",
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
+    """Trains what the file lacks, then prints the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -150,31 +153,17 @@ def main() -> None:
             if any((row["name"], row["seed"], row["nimg"]) == (name, seed, nimg) for row in rows):
                 continue
             training = training_of(name, seed=seed, budget_nimg=nimg, report_every_nimg=nimg)
-            job, started = (
-                Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher),
-                time.process_time(),
-            )
+            job = Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher)
+            started = time.process_time()
             result = perform(job, cache / "students" / job.key, lambda numbers: None)
             if result["status"] != "COMPLETE":
                 raise SystemExit(f"{name}, seed {seed}: {result['reason']}")
-            found = {
-                key: result["metrics"][key] for key in ("val/miou", "val/fd_evaluator", "val/kd_evaluator")
-            }
-            aligned = (
-                {"alignment": result["metrics"]["energy/alignment"]}
-                if "energy/alignment" in result["metrics"]
-                else {}
-            )
-            rows.append(
-                {
-                    "name": name,
-                    "seed": seed,
-                    "nimg": nimg,
-                    "sec": time.process_time() - started,
-                    **found,
-                    **aligned,
-                }
-            )
+            metrics = result["metrics"]
+            row = {"name": name, "seed": seed, "nimg": nimg, "sec": time.process_time() - started}
+            row |= {key: metrics[key] for key in ("val/miou", "val/fd_evaluator", "val/kd_evaluator")}
+            if "energy/alignment" in metrics:
+                row["alignment"] = metrics["energy/alignment"]
+            rows.append(row)
             with given.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(json.dumps(rows[-1]), flush=True)

@@ -1,12 +1,14 @@
-"""How tight the bound is where the truth is known: `python benchmarks/truth.py`. One thread, float64, nats; a few minutes.
+"""How tight the bound is where the truth is known: `python benchmarks/truth.py`.
 
-Gaussian and non-Gaussian pairs: an energy without spectral norm against the true mutual information and the best factorised Gaussian
-(VID). published: the temperature that the published sampler realises on the published energy network; no bound is claimed for it.
+One thread, float64, nats; a few minutes. Gaussian and other pairs: an energy network without spectral norm
+against the true mutual information and the best factorised Gaussian (VID). Then the temperature that the
+published sampler realises on the published energy network; no bound is claimed for it.
 """
 
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +30,14 @@ from raydistill.models.energy import EnergyModel
 from raydistill.seeds import torch_stream
 
 HELD_OUT = 512
-HEADER = f"{'dims':>4}  {'pairs':28}  {'VID, best':>9}  {'bound_lower':>16}  {'grid':>16}  {'bound_upper':>16}  {'plain':>15}  {'truth':>7}"
-HEADER += f"  {'error %':>14}  {'s':>4}"
+HEADER = (
+    f"{'dims':>4}  {'pairs':28}  {'VID, best':>9}  {'bound_lower':>16}  {'grid':>16}  {'bound_upper':>16}"
+)
+HEADER += f"  {'plain':>15}  {'truth':>7}  {'error %':>14}  {'s':>4}"
 
 
 def shown(estimate: Estimate) -> str:
+    """An estimate with its standard error."""
     return f"{estimate.value:7.4f} +-{estimate.error:6.4f}"
 
 
@@ -52,14 +57,15 @@ def row(pairs: Pairs, config: Fit) -> None:
         exact, bare = controlled_bound(pairs, values, t, s, normalised=True), plain_bound(pairs, values)
         on_grid, errors = shown(exact), [exact.value]
     percent = " to ".join(f"{100 * (value / pairs.truth - 1):+.2f}" for value in errors)
-    line = f"{pairs.dims:4}  {pairs.name:28}  {pairs.vid_best:9.4f}  {shown(lower):>16}  {on_grid:>16}  {shown(upper):>16}  {shown(bare):>15}"
-    print(f"{line}  {pairs.truth:7.4f}  {percent:>14}  {time.monotonic() - started:4.0f}", flush=True)
+    line = f"{pairs.dims:4}  {pairs.name:28}  {pairs.vid_best:9.4f}  {shown(lower):>16}  {on_grid:>16}"
+    line += f"  {shown(upper):>16}  {shown(bare):>15}  {pairs.truth:7.4f}  {percent:>14}"
+    print(f"{line}  {time.monotonic() - started:4.0f}", flush=True)
 
 
 def trained_energy(
     t: Tensor, s: Tensor, config: MutualInformation, num_updates: int, generator: torch.Generator
 ) -> EnergyModel:
-    """The published network after so many of its steps on these pairs; chains start at s."""
+    """The published network after so many of its steps on these pairs. Chains start at s."""
     torch.manual_seed(0)
     energy = EnergyModel(config.energy, *t.shape[2:])
     optimizer = torch.optim.Adam(
@@ -79,6 +85,7 @@ def trained_energy(
 def chains(
     energy: EnergyModel, s: Tensor, config: MutualInformation, num_steps: int, generator: torch.Generator
 ) -> Tensor:
+    """Ends of chains that start at s, with the power iteration of the spectral norm frozen."""
     with energy.frozen():
         return run(lambda t: energy(t, s), s, config, num_steps, generator)
 
@@ -90,6 +97,8 @@ def run(
     num_steps: int,
     generator: torch.Generator,
 ) -> Tensor:
+    """Ends of chains that start at s. `energy`: t (B, 3, H, W) -> (B,)."""
+
     def normal() -> Tensor:
         return torch.randn(s.shape, generator=generator)
 
@@ -106,6 +115,7 @@ def temperature_row(
     num_steps: int,
     generator: torch.Generator,
 ) -> None:
+    """Prints nominal and measured temperature of a sampler on an energy. `s`: where its chains start."""
     samples = run(energy, s, config, num_steps, generator)
     signs = 2.0 * torch.randint(0, 2, s.shape, generator=generator) - 1
     squares, laplacians = slopes_and_curvatures(energy, samples, width=config.noise_std, signs=signs)
@@ -114,12 +124,14 @@ def temperature_row(
     slope = float((squares.mean() / s[0].numel()).sqrt())
     nominal = temperature(config.step_size, config.noise_std)
     print(
-        f"{name:34}  {num_steps:5}  {nominal:9.2e}  {measured.value:10.2e} +-{measured.error:8.1e}  {slope:9.1e}  {moved:14.3f}",
+        f"{name:34}  {num_steps:5}  {nominal:9.2e}  {measured.value:10.2e} +-{measured.error:8.1e}  "
+        f"{slope:9.1e}  {moved:14.3f}",
         flush=True,
     )
 
 
 def published() -> None:
+    """Prints the temperature that the published sampler realises."""
     config = MutualInformation(step_size=100.0, energy=EnergyNetwork(channels=8))
     generator = torch_stream(0, "truth-published")
     with tempfile.TemporaryDirectory() as folder:
@@ -128,7 +140,8 @@ def published() -> None:
     s = F.avg_pool2d(F.pad(t, (1, 1, 1, 1), mode="replicate"), 3, 1)
     some = s[:32]
     print(
-        f"\n{'energy':34}  {'steps':>5}  {'nominal T':>9}  {'measured T':>21}  {'RMS slope':>9}  {'moved / free':>14}"
+        f"\n{'energy':34}  {'steps':>5}  {'nominal T':>9}  {'measured T':>21}  {'RMS slope':>9}  "
+        f"{'moved / free':>14}"
     )
     stiff = 0.5 / config.step_size
     temperature_row(
@@ -144,10 +157,12 @@ def published() -> None:
         for num_steps in (10, 500):
             name = f"published, after {num_updates} energy steps"
             with energy.frozen():
-                temperature_row(name, lambda x: energy(x, some), some, config, num_steps, generator)  # noqa: B023
+                on_some = partial(energy, s=some)
+                temperature_row(name, on_some, some, config, num_steps, generator)
 
 
 def main() -> None:
+    """Prints both tables."""
     torch.set_num_threads(1)
     started = time.monotonic()
     print(HEADER)

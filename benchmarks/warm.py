@@ -1,15 +1,21 @@
-"""What an earlier sweep is worth: `python benchmarks/warm.py --tables FOLDER --out cells.jsonl`, then `--report`.
+"""What an earlier sweep is worth.
 
-The problems, noise and regret are those of `search.py`; the sampler is known-cost, with 8 asynchronous workers. What is known before the
-first trial, 40 random configurations each:
+    python benchmarks/warm.py --tables FOLDER --out cells.jsonl
+    python benchmarks/warm.py --tables FOLDER --out cells.jsonl --report
+
+The problems, noise and regret are those of `search.py`; the sampler is known-cost, with 8 asynchronous
+workers. What is known before the first trial are 40 random configurations:
 
 none        nothing: the stratified start
 same        the same problem, measured by other seeds
-quarter     the same after a quarter of the images, by the model of curves in `stopping.py` (synthetic): worse, more so what is dear
+quarter     the same after a quarter of the images, by the model of curves in `stopping.py` (synthetic):
+worse, and more
+            so what is expensive
 other       the other FCNet table: another data set, the same space
 shuffled    the right configurations with each other's values: it misleads
 
-One cell is (problem, what is known, seed). `searched_N`: regret of the true values of the first N trials to end.
+One cell is (problem, what is known, seed). `searched_N`: regret of the true values of the first N trials to
+end.
 """
 
 import itertools
@@ -17,7 +23,7 @@ import math
 from typing import Any
 
 import numpy as np
-from search import NUM_WORKERS, Bench, Point, command, outcomes, volume
+from search import NUM_WORKERS, KnownProblem, Point, command, outcomes, volume
 
 from raydistill.search import PriorObservation, random_configuration
 from raydistill.search.simulate import simulate
@@ -29,8 +35,10 @@ OTHER = {"protein_structure": "slice_localization", "slice_localization": "prote
 NUM_KNOWN = 40
 
 
-def earlier(bench: Bench, benches: dict[str, Bench], known: str, seed: int) -> list[PriorObservation] | None:
-    """What is known; None: there is no such cell."""
+def earlier(
+    bench: KnownProblem, benches: dict[str, KnownProblem], known: str, seed: int
+) -> list[PriorObservation] | None:
+    """The prior observations of a cell; None: there is no such cell."""
     if known == "none":
         return []
     measured_on = benches.get(OTHER.get(bench.name, "")) if known == "other" else bench
@@ -52,9 +60,14 @@ def earlier(bench: Bench, benches: dict[str, Bench], known: str, seed: int) -> l
 
 
 def cell(
-    bench: Bench, benches: dict[str, Bench], known: str, seed: int, num_trials: int, num_startup: int
+    bench: KnownProblem,
+    benches: dict[str, KnownProblem],
+    known: str,
+    seed: int,
+    num_trials: int,
+    num_startup: int,
 ) -> dict[str, Any] | None:
-    """One simulated sweep."""
+    """One simulated sweep: the line of its cell; None: there is no such cell."""
     if (prior_observations := earlier(bench, benches, known, seed)) is None:
         return None
     problem = bench.problem("known-cost", seed, num_startup, num_trials)._replace(
@@ -74,6 +87,7 @@ def cell(
 
 
 def report(lines: list[dict[str, Any]]) -> None:
+    """Prints medians (quartiles) of the regret x 1e-3, and how it compares with that of no warm start."""
     for mark in MARKS:
         print(
             f"\nregret x 1e-3 after {mark} trials: median (quartiles) over seeds\n| problem | "
@@ -103,7 +117,8 @@ def report(lines: list[dict[str, Any]]) -> None:
         if ratios:
             better = sum(ratio < 1 for ratio in ratios)
             print(
-                f"{known}, {mark} trials: {math.exp(np.mean(np.log(ratios))):.2f} of the regret of none; less in {better} of {len(ratios)}"
+                f"{known}, {mark} trials: {math.exp(np.mean(np.log(ratios))):.2f} of the regret of none; "
+                f"less in {better} of {len(ratios)}"
             )
 
 
