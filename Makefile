@@ -1,9 +1,11 @@
-# make sweep: set up, then the main job.   make test: set up, then the tests.
+# make sweep: set up, then the main job.   make test: set up, then the tests.   make slow: the slow tests that have not
+# passed on this commit (docs/slow-tests.md); make slow GROUP="sweeps nodes": of these groups.
 # An active virtual environment is used as it is; else .venv is made, which sees a torch that the system's Python already has.
 PYTHON ?= python3
 VENV   ?= $(or $(VIRTUAL_ENV),$(CURDIR)/.venv)
 RUN     = $(VENV)/bin
 ARGS   ?=
+GROUP  ?=
 # Test files at a time; each on one core.
 JOBS   ?= 2
 # Where a CPU build of torch is found if pip's own sources have none.
@@ -21,7 +23,7 @@ test: setup
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 slow: setup
-	$(RUN)/python -m pytest -s -m slow $(ARGS)
+	$(RUN)/python tests/slow_groups.py $(GROUP) $(ARGS)
 
 # What clusters install: wheels/raydistill-*.whl (docs/cluster.md).
 wheel: setup

@@ -120,11 +120,11 @@ def _fronts(table: pd.DataFrame, axes: Sequence[_Axis]) -> dict[str, list[int]]:
     """Row numbers of the front's members, under "x|y" for each ordered pair of axes that have a better
     side."""
     directions = {axis["name"]: axis["better"] for axis in axes if axis["better"]}
-    out = {}
-    for x, y in itertools.permutations(directions, 2):
-        members = pair_members(table, (x, y), (directions[x], directions[y]))
-        out[f"{x}|{y}"] = members.nonzero()[0].tolist()
-    return out
+    members = {  # the same for (x, y) and (y, x)
+        frozenset((x, y)): pair_members(table, (x, y), (directions[x], directions[y])).nonzero()[0].tolist()
+        for x, y in itertools.combinations(directions, 2)
+    }
+    return {f"{x}|{y}": members[frozenset((x, y))] for x, y in itertools.permutations(directions, 2)}
 
 
 def _rows(

@@ -143,7 +143,7 @@ def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) ->
     """Trains the energy network for `steps` minibatches, then looks at the pairs that it has not seen.
 
     Returns:
-        term: its value at each of `PLACES` on the way from s to t; cosine, gap and displacement: see
+        term: its value at each of `FRACTIONS` on the way from s to t; cosine, gap and displacement: see
             `method.vem`.
     """
     term, seen = term_of(frozen, config, seed), len(frozen.s) - HELD_OUT

@@ -148,7 +148,7 @@ def formula(
 
 
 def zdt(number: int, dimension: int = 10) -> KnownProblem:
-    """ZDT1, 2 or 3 of Zitzler, Deb and Thiele, "Comparison of Multiobjective Evolutionary Algorithms", 2000."""
+    """ZDT1, 2 or 3 (Zitzler, Deb and Thiele 2000, "Comparison of Multiobjective Evolutionary Algorithms")."""
     parameters: dict[str, Distribution] = {f"x{index}": Float(low=0, high=1) for index in range(dimension)}
 
     def second(first: Any, g: Any) -> Any:

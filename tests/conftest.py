@@ -15,6 +15,8 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from cookbook import forgotten_after, written
 from families import CASES, Case, plug_in_case
+from head import Head, started
+from slow_groups import groups_of
 
 from raydistill import plugins
 from raydistill.config.base import Stored
@@ -59,13 +61,23 @@ SLOWEST = (
     "recipes",
     "cookbook",
 )
-"""Test files that take longest: `make test` runs two files at a time, and a long one at the end would run alone."""
+"""Test files that take longest: `make test` runs two files at a time, and a long one at the end would run
+alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The most expensive files first, whole."""
+    """The most expensive files first, whole. Refuses a slow test that is in no group of `slow_groups`, or
+    in two."""
     first = {f"test_{name}": place for place, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: first.get(item.path.stem, len(first)))
+    for item in items:
+        if (
+            item.get_closest_marker("slow")
+            and len(found := groups_of(item.nodeid.removeprefix("tests/"))) != 1
+        ):
+            raise pytest.UsageError(
+                f"{item.nodeid} is slow, and in {found or 'no group'} of slow_groups.GROUPS"
+            )
 
 
 class Stages(NamedTuple):
@@ -106,7 +118,8 @@ class Stages(NamedTuple):
 
 @pytest.fixture(params=[*CASES, "plug-in"])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Case]:
-    """A small generator of every family, and of one that is a plug-in, for the contract that holds for all."""
+    """A small generator of every family, and of one that is a plug-in, for the contract that holds for
+    all."""
     if request.param in CASES:
         yield CASES[request.param]
     else:
@@ -144,6 +157,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A Ray cluster of one node that wants a token."""
+    with started(tmp_path_factory.mktemp("head")) as running:
+        yield running
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -166,6 +186,25 @@ def stages(tiny: Experiment, one_thread: None, tmp_path_factory: pytest.TempPath
     return Stages(tiny, data, evaluator, teacher)
 
 
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Job], TrialResult]:
+    """Trains a job from beginning to end, each job once a session: a run to compare with another, or to look
+    at.
+
+    The key is the job's own, a digest of its config, data, evaluator and teacher. The network lies in the
+    folder of the
+    run; who changes what is there takes a copy.
+    """
+    made: dict[str, TrialResult] = {}
+
+    def run(job: Job) -> TrialResult:
+        if job.key not in made:
+            made[job.key] = quiet(job, tmp_path_factory.mktemp("whole"))
+        return made[job.key]
+
+    return run
+
+
 @pytest.fixture
 def trained(tmp_path: Path) -> Callable[..., TrialResult]:
     """Trains a job, each time in a folder of its own or in the one named."""
@@ -186,7 +225,8 @@ def numbers(result: TrialResult) -> list[dict[str, Any]]:
 
 
 def spawned(function: Callable[..., None], args: tuple[Any, ...], nprocs: int) -> None:
-    """`function(rank, *args)` in so many processes, each a copy of one that has imported everything and done nothing else."""
+    """`function(rank, *args)` in so many processes, each a copy of one that has imported everything and
+    done nothing else."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(
         ["raydistill.training.loop", "torch._dynamo"]
     )

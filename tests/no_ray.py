@@ -1,14 +1,25 @@
-"""Whole sweeps in this process, without Ray: for the tests of what happens around the trials. One trial at a time, on one core."""
+"""Whole sweeps in this process, without Ray: for the tests of what happens around the trials.
 
+One trial at a time, on one core. Two things that are the same for each sweep, and at which other tests look,
+are
+made once: what a training is predicted to hold in memory, and the tables of an empty tracking store.
+"""
+
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from raydistill.cluster import ray_train, ray_tune, runtime
 from raydistill.cluster.placement import Group, Node
 from raydistill.config.experiment import Job
+from raydistill.planning import memory
+from raydistill.sweep import run, tracking
 from raydistill.trials.run_job import perform
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
@@ -46,3 +57,33 @@ def without_ray(
     )  # `train_stages`, which follows, does it
     monkeypatch.setattr(ray_train, "perform_sharded", recheck)
     monkeypatch.setattr(ray_tune, "run_trials", run_trials)
+    monkeypatch.setattr(memory, "states_and_tensors", states_and_tensors)
+    monkeypatch.setattr(run, "Tracker", tracker)
+
+
+_PREDICTED: dict[tuple[str, str], int] = {}
+_PREDICT = memory.states_and_tensors
+
+
+def states_and_tensors(training: Any, setup: memory.MemorySetup) -> int:
+    """`memory.states_and_tensors`, once for each training: a rehearsal takes half a second."""
+    key = (repr(training), repr(setup))
+    if key not in _PREDICTED:
+        _PREDICTED[key] = _PREDICT(training, setup)
+    return _PREDICTED[key]
+
+
+@functools.cache
+def empty_tracking_store() -> Path:
+    """An SQLite file with MLflow's tables, and nothing in them: some thirty migrations, a second."""
+    file = Path(tempfile.mkdtemp()) / "mlflow.db"
+    MlflowClient(f"sqlite:///{file}").search_experiments(max_results=1)
+    return file
+
+
+def tracker(uri: str, experiment: str, artifacts: Path) -> tracking.Tracker:
+    """A tracker; where its SQLite file is new, it begins with the tables."""
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not file.exists():
+        shutil.copy(empty_tracking_store(), file)
+    return tracking.Tracker(uri, experiment, artifacts)

@@ -23,18 +23,18 @@ CPU, ALONE = torch.device("cpu"), Workers(0, 1)
 
 
 def test_a_network_scored_again_after_training_gets_the_scores_of_its_last_evaluation(
-    stages: Stages, trained: Callable[..., TrialResult]
+    stages: Stages, whole: Callable[[Job], TrialResult]
 ) -> None:
     job = stages.student_job()
-    result = trained(job)
+    result = whole(job)
     scores, context = score_network(result.network, job.data, stages.evaluator, "val", CPU)
     assert scores == {name: value for name, value in result.metrics.items() if name.startswith("val/")}
     assert context == result.context
 
 
-def test_scores_and_context_name_their_split(stages: Stages, trained: Callable[..., TrialResult]) -> None:
+def test_scores_and_context_name_their_split(stages: Stages, whole: Callable[[Job], TrialResult]) -> None:
     scores, context = score_network(
-        trained(stages.student_job()).network, stages.data, stages.evaluator, "test", CPU
+        whole(stages.student_job()).network, stages.data, stages.evaluator, "test", CPU
     )
     assert set(scores) == {"test/miou", "test/kd_evaluator", "test/fd_evaluator"}
     assert (context["split"], context["extractor"], context["num_samples"], context["num_features"]) == (
@@ -46,11 +46,11 @@ def test_scores_and_context_name_their_split(stages: Stages, trained: Callable[.
 
 
 def test_the_real_pictures_have_no_frechet_distance_and_the_evaluators_own_miou(
-    stages: Stages, trained: Callable[..., TrialResult]
+    stages: Stages, whole: Callable[[Job], TrialResult]
 ) -> None:
     scorer = Scorer(stages.data, stages.evaluator, "val", CPU, ALONE)
     scores = scorer.score(lambda real: real.target)
-    assert scores["val/miou"] == trained(stages.evaluator_job()).metrics["val/miou"]
+    assert scores["val/miou"] == whole(stages.evaluator_job()).metrics["val/miou"]
     assert abs(scores["val/fd_evaluator"]) <= 1e-9 * float(scorer.real_features.double().var(0).sum())
 
 

@@ -1,15 +1,21 @@
-"""Trials that fail: a reason each, and the tables all the same. Without Ray; with it: `pytest -m slow
-tests/test_sweep.py -k diverge`."""
+"""Trials that fail: a reason each, and the tables all the same; and a sweep that is told to end. Without Ray.
 
+With it: the slow tests of tests/test_sweep.py.
+"""
+
+import os
+import signal
 import sys
 from pathlib import Path
 
+import mlflow
 import pytest
 from no_ray import SETTINGS, without_ray
 
 from raydistill.cluster.placement import Node
 from raydistill.commands.cli import main
 from raydistill.records.trials import read_trials
+from raydistill.sweep.tracking import default_uri
 
 
 def test_students_that_diverge_are_failures_with_a_reason(
@@ -32,3 +38,27 @@ def test_students_that_diverge_are_failures_with_a_reason(
         not exit_info.value.code and "DivergenceError" in printed.out
     )  # the student without a teacher was trained: there is a front
     assert "Traceback" not in printed.out + printed.err
+
+
+def test_sigterm_ends_a_sweep_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sent as the first trial ends."""
+    monkeypatch.chdir(tmp_path)
+    without_ray(monkeypatch, [Node("here", 2)], after_trial=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    options = ["--nimg", "32", "--trials", "2", "--seconds-per-image", "0.01", *SETTINGS]
+    monkeypatch.setattr(sys, "argv", ["raydistill", "sweep", *options])
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    printed = capsys.readouterr()
+    assert exit_info.value.code == 130 and signal.getsignal(signal.SIGTERM) == before
+    assert (
+        "interrupted; finished trials are kept. Go on: the same command with --resume --name" in printed.out
+    )
+    assert "Traceback" not in printed.out + printed.err
+    trials = read_trials(tmp_path / "runs/sweeps/default-001")
+    assert [bool(trial["result"]) for trial in trials[:3]] == [True, True, False]
+    mlflow.set_tracking_uri(default_uri(tmp_path / "runs"))
+    runs = mlflow.search_runs(experiment_names=["raydistill"])
+    assert "RUNNING" not in set(runs["status"]) and "KILLED" in set(runs["status"])

@@ -1,86 +1,22 @@
-"""`ray job submit` on a head of its own: log following, stop and resume, and what a wrong token does."""
+"""`ray job submit` on a head of its own: log following, stop and resume, and what a wrong token does.
+
+A job that is killed, its sweep gone on with: tests/test_sweep.py, in every run of the tests.
+"""
 
 import json
-import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from head import Head, free_ports, job_command
 from test_sweep import TINY
 
 from raydistill.records import tables
 
 pytestmark = pytest.mark.slow
-RAY = Path(sys.executable).parent / "ray"
-
-
-class Head(NamedTuple):
-    address: str
-    dashboard: str
-    environment: dict[str, str]
-    """A shell that has the cluster's token."""
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [taken.getsockname()[1] for taken in sockets]
-    for taken in sockets:
-        taken.close()
-    return ports
-
-
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    """A head with a token, on loopback; it ends with its own process."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "token").write_text("the-token-of-the-cluster")
-    temp_dir = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # short: paths of Unix sockets are
-    gcs, dashboard, client, agent = free_ports(4)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(home / "token"), "NO_COLOR": "1"}
-    # Head and drivers: else Ray takes the machine's address for 127.0.0.1, where this head does not listen.
-    environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    start = [
-        *(
-            str(RAY),
-            "start",
-            "--head",
-            "--block",
-            "--node-ip-address=127.0.0.1",
-            "--num-cpus=2",
-            "--disable-usage-stats",
-        ),
-        *(
-            f"--port={gcs}",
-            f"--dashboard-port={dashboard}",
-            f"--ray-client-server-port={client}",
-            f"--temp-dir={temp_dir}",
-        ),
-        *(f"--dashboard-agent-listen-port={agent}", "--min-worker-port=0", "--max-worker-port=0"),
-    ]
-    patient = environment | {"RAY_JOB_STOP_WAIT_TIME_S": "60"}
-    with (
-        (home / "log").open("w") as log,
-        subprocess.Popen(start, env=patient, stdout=log, stderr=log) as process,
-    ):
-        try:
-            deadline = time.monotonic() + 120
-            while "Ray runtime started" not in (home / "log").read_text():
-                assert process.poll() is None and time.monotonic() < deadline, (home / "log").read_text()
-                time.sleep(0.5)
-            yield Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment)
-        finally:
-            process.terminate()
-            process.wait(timeout=60)
-            shutil.rmtree(temp_dir, ignore_errors=True)
 
 
 def sweep(store: Path, *options: str) -> list[str]:
@@ -103,9 +39,8 @@ def sweep(store: Path, *options: str) -> list[str]:
 
 
 def job(head: Head, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [str(RAY), "job", arguments[0], "--address", head.dashboard, *arguments[1:]]
     done = subprocess.run(
-        command,
+        job_command(head, *arguments),
         env=head.environment | env,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -197,9 +197,10 @@ def test_the_disk_of_a_trial_is_that_of_all_that_moves_in_it(tmp_path: Path) -> 
         assert 0.9 * left < predicted < 1.02 * left
 
 
-@pytest.fixture
-def kept(tmp_path: Path) -> tuple[Any, Path]:
+@pytest.fixture(scope="module")
+def estimate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """A plan, and a file with its forecast."""
+    tmp_path = tmp_path_factory.mktemp("forecast")
     plan = check(
         SweepOptions(
             store=str(tmp_path / "runs"), seconds_per_image=1e-3, set=("data.num_train=48", "data.num_val=16")
@@ -230,9 +231,12 @@ def kept(tmp_path: Path) -> tuple[Any, Path]:
         ('"student with MI"', '"student with IM"', "no rate of 'student with MI'"),
     ],
 )
-def test_a_damaged_forecast_is_named(kept: tuple[Any, Path], old: str, new: str, printed: str) -> None:
-    plan, file = kept
-    file.write_text(file.read_text().replace(old, new, 1))
+def test_a_damaged_forecast_is_named(
+    estimate: tuple[Any, Path], tmp_path: Path, old: str, new: str, printed: str
+) -> None:
+    plan, whole = estimate
+    file = tmp_path / "forecast.json"
+    file.write_text(whole.read_text().replace(old, new, 1))
     with pytest.raises(StoreError) as raised:
         forecast.read(file, plan)
     assert str(raised.value).startswith(f"{file}: damaged or of another version: ") and printed in str(

@@ -1,17 +1,26 @@
-"""Whole sweeps, tiny, as a user starts them: a process, an empty folder, the command line."""
+"""Whole sweeps, tiny, as a user starts them: a process, an empty folder, the command line.
+
+One sweep serves most of these tests: submitted as a job to a cluster that wants a token, killed there, and
+gone on with on this
+machine alone. What starts it is the longest part of the short suite.
+"""
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import mlflow
 import numpy as np
+import psutil
 import pytest
+from head import Head, job_command
 from no_ray import without_ray
 
 from raydistill.cluster.placement import Node
@@ -52,13 +61,114 @@ def run(arguments: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, cwd=cwd, capture_output=True, text=True, timeout=400)
 
 
+class Killed(NamedTuple):
+    """A sweep whose driver, a submitted job, was killed once two students had a result."""
+
+    store: Path
+    command: list[str]
+    """Of the sweep, without --resume."""
+    exit_code: int
+    """Of `ray job submit`, which follows the job to its end."""
+    printed: str
+    results: list[Path]
+    """Of the trials that had ended when the driver was killed."""
+    proposed: dict[Path, Any]
+    """The file of each trial that was there when the driver was killed, and what was in it."""
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """A store with one finished sweep, and what it printed."""
-    cwd = tmp_path_factory.mktemp("sweep")
-    done = run(command(cwd / "runs", "--trials", "3"), cwd)
+def killed(head: Head, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    store = tmp_path_factory.mktemp("sweep") / "runs"
+    sweep, sweep_dir = command(store, "--trials", "3"), store / "sweeps/default-001"
+    submit = job_command(head, "submit", "--submission-id", "killed", "--", *sweep)
+    with subprocess.Popen(
+        submit, env=head.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as job:
+        wait_for_results(sweep_dir, 2, job)
+        (driver,) = (
+            process
+            for process in psutil.Process(head.pid).children(recursive=True)
+            if process.cmdline()[1:4] == sweep[1:4]
+        )
+        driver.kill()
+        printed, _ = job.communicate(timeout=120)
+    return Killed(store, sweep, job.returncode, printed, *ledger_of(sweep_dir))
+
+
+def wait_for_results(sweep_dir: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Returns once so many students have a result; `process` must run until then."""
+    deadline = time.monotonic() + 400
+    while len(list(sweep_dir.glob("trials/000[1-9]/result.json"))) < count:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def ledger_of(sweep_dir: Path) -> tuple[list[Path], dict[Path, Any]]:
+    """The results of students, and the content of every trial's file."""
+    results = list(sweep_dir.glob("trials/000[1-9]/result.json"))
+    return results, {path: json.loads(path.read_text()) for path in sweep_dir.glob("trials/*/trial.json")}
+
+
+@pytest.fixture(scope="module")
+def finished(killed: Killed) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A store with one finished sweep, the killed one, and what was printed as it went on."""
+    done = run([*killed.command, "--resume"], killed.store.parent)
     assert done.returncode == 0, done.stdout + done.stderr
-    return cwd / "runs", done
+    return killed.store, done
+
+
+def test_a_submitted_job_is_followed_and_fails_where_its_driver_is_killed(killed):
+    assert killed.exit_code == 1 and "Job 'killed' failed" in killed.printed
+    for part in ("training once, by a TorchTrainer of 2 workers", "7 trials to train, 2 at a time, inline"):
+        assert part in killed.printed
+    assert "Traceback" not in killed.printed
+    assert 2 <= len(killed.results) < 7 and len(killed.proposed) > len(killed.results)
+
+
+def test_doctor_says_that_a_token_is_wrong_and_what_to_do(head, tmp_path):
+    (tmp_path / "token").write_text("another-token-of-another-cluster")
+    (tmp_path / "token").chmod(0o600)
+    environment = {"RAY_ADDRESS": head.address, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    doctor = subprocess.run(
+        [sys.executable, "-m", "raydistill", "doctor", "--store", "runs"],
+        cwd=tmp_path,
+        env=head.environment | environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert doctor.returncode == 1
+    for part in (
+        f"RAY_ADDRESS={head.address}: the cluster refuses the token",
+        "RAY_AUTH_TOKEN_PATH to a file with the cluster's token",
+        "this machine",
+    ):
+        assert part in doctor.stdout
+    assert "Traceback" not in doctor.stdout + doctor.stderr
+
+
+def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(killed, finished):
+    folder, done = finished
+    assert_nothing_was_repeated_or_lost(folder / "sweeps/default-001", killed.results, killed.proposed)
+    assert "RUNNING" not in statuses(folder) and "KILLED" not in statuses(folder)
+    assert "training once, by a TorchTrainer" not in done.stdout
+
+
+def assert_nothing_was_repeated_or_lost(
+    sweep_dir: Path, results: list[Path], proposed: dict[Path, Any]
+) -> None:
+    """A sweep that has gone on to its end keeps the trials and the results, of students, that were there
+    before."""
+    assert {path: json.loads(path.read_text()) for path in proposed} == proposed
+    table = tables.read_table(sweep_dir / "trials.parquet")
+    assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 3
+    for path in results:  # trained again, its log would have grown: two reports a trial
+        assert len((path.parent / "log.txt").read_text().splitlines()) == 2
+
+
+def statuses(folder: Path) -> set[str]:
+    mlflow.set_tracking_uri(default_uri(folder))
+    return set(mlflow.search_runs(experiment_names=["raydistill"])["status"])
 
 
 def test_a_sweep_trains_everything_it_promises(finished):
@@ -130,31 +240,26 @@ def test_what_is_printed_ends_with_the_frontier_the_page_and_the_mlflow_line(fin
     assert "frontier of default-001" in text
     assert f"page: {folder}/sweeps/default-001/frontier.html" in text
     assert f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db" in text
-    assert "ceiling" in text and "trial 7 of 7" in text
+    last, all_trials = re.findall(r"trial (\d) of (\d): ", text)[-1]
+    assert "ceiling" in text and last == all_trials and "all trained" in text
     assert "Warning" not in text + done.stderr and "Traceback" not in text + done.stderr
 
 
 def stop_after_results(
     arguments: list[str], cwd: Path, sweep_dir: Path, count: int, signal_number: int
 ) -> tuple[int, str]:
-    """Starts a sweep, sends it a signal once it has so many students' results; its exit code and what it said."""
+    """Starts a sweep, sends it a signal once it has so many students' results; its exit code and what it
+    said."""
     with subprocess.Popen(
         arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as driver:
-        deadline = time.monotonic() + 200
-        while len(list(sweep_dir.glob("trials/000[1-9]/result.json"))) < count:
-            assert driver.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for_results(sweep_dir, count, driver)
         os.kill(driver.pid, signal_number)
         printed, _ = driver.communicate(timeout=60)
     return driver.returncode, printed
 
 
-def statuses(folder: Path) -> set[str]:
-    mlflow.set_tracking_uri(default_uri(folder))
-    return set(mlflow.search_runs(experiment_names=["raydistill"])["status"])
-
-
+@pytest.mark.slow  # of every run: the killed job above, and SIGTERM without Ray in tests/test_failures.py
 def test_an_interrupted_and_a_killed_sweep_resume_without_repeating_or_losing_a_trial(finished, tmp_path):
     folder, _ = finished
     sweep_dir = folder / "sweeps/stopped"
@@ -163,15 +268,10 @@ def test_an_interrupted_and_a_killed_sweep_resume_without_repeating_or_losing_a_
     assert code == 130 and "--resume --name stopped" in printed and "RUNNING" not in statuses(folder)
     code, _ = stop_after_results([*first, "--resume"], tmp_path, sweep_dir, 3, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    finished_before = list(sweep_dir.glob("trials/000[1-9]/result.json"))
-    proposed_before = {path: json.loads(path.read_text()) for path in sweep_dir.glob("trials/*/trial.json")}
+    before = ledger_of(sweep_dir)
     done = run([*first, "--resume"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {path: json.loads(path.read_text()) for path in proposed_before} == proposed_before
-    table = tables.read_table(sweep_dir / "trials.parquet")
-    assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 3
-    for path in finished_before:  # trained again, its log would have grown: two reports a trial
-        assert len((path.parent / "log.txt").read_text().splitlines()) == 2
+    assert_nothing_was_repeated_or_lost(sweep_dir, *before)
     assert "RUNNING" not in statuses(folder) and "KILLED" not in statuses(folder)
 
 
@@ -221,31 +321,6 @@ def test_students_that_diverge_are_failures_with_a_reason(finished, tmp_path):
         done.returncode == 0 and "DivergenceError" in done.stdout
     )  # the student without a teacher was trained: there is a front
     assert "Traceback" not in done.stdout + done.stderr
-
-
-def test_every_server_of_the_embedded_cluster_listens_on_loopback_alone(tmp_path):
-    script = """
-import json, psutil
-from raydistill.cluster import runtime
-from raydistill.sweep import run
-runtime.start_ray(dashboard=True)
-ours = {psutil.Process().pid, *(child.pid for child in psutil.Process().children(recursive=True))}
-print(json.dumps([c.laddr.ip for c in psutil.net_connections("tcp") if c.status == "LISTEN" and c.pid in ours]))
-runtime.stop_ray()
-"""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("RAY_")
-    }  # other tests set it in this process
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    addresses = json.loads(done.stdout.strip().splitlines()[-1])
-    assert len(addresses) >= 5 and {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ TERMS: dict[str, dict[str, Any]] = {
 all_terms = pytest.mark.parametrize("name", TERMS)
 RTOL, ATOL = 1e-4, 1e-5
 """Of float32 sums in another order, after four steps of Adam."""
-Trained = Callable[..., TrialResult]
+Whole = Callable[[Job], TrialResult]
 
 
 class Stopped(Exception):
@@ -176,21 +176,21 @@ def test_each_phase_moves_its_own_network_alone(stages: Stages, name: str) -> No
 
 @all_terms
 def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
-    stages: Stages, tmp_path: Path, name: str
+    stages: Stages, whole: Whole, tmp_path: Path, name: str
 ) -> None:
     job = job_of(stages, name)
-    whole = quiet(job, tmp_path / "whole")
     with pytest.raises(Stopped):
         train(job, report=stop, state_dir=tmp_path / "stopped")
     resumed = quiet(job, tmp_path / "stopped")
-    assert resumed.network.digest == whole.network.digest and numbers(resumed) == numbers(whole)
-    once, again = kept(tmp_path / "whole", name), kept(tmp_path / "stopped", name)
+    reference = whole(job)
+    assert resumed.network.digest == reference.network.digest and numbers(resumed) == numbers(reference)
+    once, again = kept(Path(reference.network.path).parent, name), kept(tmp_path / "stopped", name)
     assert once.keys() == again.keys() and all(torch.equal(once[key], again[key]) for key in once)
 
 
 @all_terms
-def test_the_alignment_is_logged_in_every_run(stages: Stages, trained: Trained, name: str) -> None:
-    for evaluation in trained(job_of(stages, name)).evaluations:
+def test_the_alignment_is_logged_in_every_run(stages: Stages, whole: Whole, name: str) -> None:
+    for evaluation in whole(job_of(stages, name)).evaluations:
         assert -1 <= evaluation["energy/alignment"] <= 1
         assert ("energy/gap" in evaluation) == name.startswith("vem")
 

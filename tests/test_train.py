@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ ENERGY_NAMES = {
     for name in ("pos", "neg", "gap", "grad_norm", "temperature", "displacement", "clamped", "alignment")
 }
 Trained = Callable[..., TrialResult]
+Whole = Callable[[Job], TrialResult]
 
 
 class Stopped(Exception):
@@ -57,15 +58,14 @@ def stop_after_first_report(job: Job, folder: Path) -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("ema_nimg", [0, 16])
 def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
-    stages: Stages, trained: Trained, tmp_path: Path, recipe: str, ema_nimg: float
+    stages: Stages, trained: Trained, whole: Whole, tmp_path: Path, recipe: str, ema_nimg: float
 ) -> None:
     job = job_of(stages, recipe, flip=True, ema_nimg=ema_nimg)
-    whole = trained(job)
     stop_after_first_report(job, tmp_path / "stopped")
     resumed = trained(job, "stopped")
-    assert resumed.network.digest == whole.network.digest
-    assert [evaluation["nimg"] for evaluation in whole.evaluations] == [16, 32]
-    assert numbers(resumed) == numbers(whole)
+    assert resumed.network.digest == whole(job).network.digest
+    assert [evaluation["nimg"] for evaluation in resumed.evaluations] == [16, 32]
+    assert numbers(resumed) == numbers(whole(job))
 
 
 def test_a_checkpoint_holds_all_that_moves(stages: Stages, tmp_path: Path) -> None:
@@ -121,12 +121,20 @@ def test_a_batch_over_the_end_of_a_pass_takes_from_both_passes(stages: Stages) -
 # ---- refused -----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def stopped_once(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a student's run that was stopped at its first report."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    stop_after_first_report(stages.student_job(), folder)
+    return folder
+
+
 @pytest.fixture
-def stopped(stages: Stages, tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    """A run's folder and the one checkpoint in it."""
-    stop_after_first_report(stages.student_job(), tmp_path / "run")
+def stopped(stopped_once: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A stopped run's folder and the one checkpoint in it."""
+    shutil.copytree(stopped_once, tmp_path / "run")
     (found,) = (tmp_path / "run").glob("checkpoint-*")
-    yield tmp_path / "run", found
+    return tmp_path / "run", found
 
 
 @pytest.mark.parametrize("name", ["energy.safetensors", "optimizers.pt", "generator.safetensors"])
@@ -247,7 +255,7 @@ def networks_state(recipe: recipes.Recipe) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_training_reads_nothing_of_the_test_split(
-    stages: Stages, trained: Trained, tmp_path: Path, recipe: str
+    stages: Stages, trained: Trained, whole: Whole, tmp_path: Path, recipe: str
 ) -> None:
     shutil.copytree(stages.data.path, tmp_path / "data")
     removed = list((tmp_path / "data").glob("test_*"))
@@ -256,7 +264,7 @@ def test_training_reads_nothing_of_the_test_split(
     job = job_of(stages, recipe)
     without = job.model_copy(update={"data": Stored(path=str(tmp_path / "data"), digest=stages.data.digest)})
     assert len(removed) == 2 and without.key == job.key
-    assert trained(without).network.digest == trained(job).network.digest
+    assert trained(without).network.digest == whole(job).network.digest
 
 
 def test_with_a_weight_of_zero_no_energy_network_is_built(
@@ -306,8 +314,8 @@ def test_a_student_without_any_loss_stays_as_it_is(stages: Stages, trained: Trai
     assert all(torch.equal(before[f"generator.{name}"], value) for name, value in after.items())
 
 
-def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, trained: Trained) -> None:
-    for evaluation in trained(stages.student_job()).evaluations:
+def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, whole: Whole) -> None:
+    for evaluation in whole(stages.student_job()).evaluations:
         assert {name for name in evaluation if name.startswith("energy/")} == ENERGY_NAMES
         assert {
             "val/miou",
@@ -415,21 +423,20 @@ def test_the_evaluators_loss_of_a_batch_is_the_mean_of_its_parts_where_pixels_ar
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("microbatch", [1, 3])
 def test_microbatches_give_what_the_whole_batch_gives(
-    stages: Stages, trained: Trained, recipe: str, microbatch: int
+    stages: Stages, trained: Trained, whole: Whole, recipe: str, microbatch: int
 ) -> None:
     """Four images in four parts, and in parts of three and one."""
-    parts, whole = (
-        trained(job_of(stages, recipe, execution__microbatch=size, **SLOW)) for size in (microbatch, None)
-    )
-    assert_same(parts, whole, 1e-4)
-    assert parts.network.digest != whole.network.digest
+    parts = trained(job_of(stages, recipe, execution__microbatch=microbatch, **SLOW))
+    together = whole(job_of(stages, recipe, **SLOW))
+    assert_same(parts, together, 1e-4)
+    assert parts.network.digest != together.network.digest
 
 
-def test_a_microbatch_of_the_whole_batch_or_more_is_the_whole_batch(stages: Stages, trained: Trained) -> None:
-    digests = {
-        trained(stages.student_job(execution__microbatch=size)).network.digest for size in (4, 5, None)
-    }
-    assert len(digests) == 1
+def test_a_microbatch_of_the_whole_batch_or_more_is_the_whole_batch(
+    stages: Stages, trained: Trained, whole: Whole
+) -> None:
+    digests = {trained(stages.student_job(execution__microbatch=size)).network.digest for size in (4, 5)}
+    assert digests == {whole(stages.student_job()).network.digest}
 
 
 def test_the_student_meets_the_negatives_that_the_energy_met_in_every_microbatch(
@@ -464,9 +471,9 @@ def test_the_student_meets_the_negatives_that_the_energy_met_in_every_microbatch
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_activation_checkpointing_changes_no_bit_and_computes_blocks_again(
-    stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch, recipe: str
+    stages: Stages, trained: Trained, whole: Whole, monkeypatch: pytest.MonkeyPatch, recipe: str
 ) -> None:
-    plain = trained(job_of(stages, recipe))
+    plain = whole(job_of(stages, recipe))
     again: list[int] = []
     forward = nn.Sequential.forward
     monkeypatch.setattr(nn.Sequential, "forward", lambda self, x: again.append(1) or forward(self, x))
@@ -481,12 +488,11 @@ def test_activation_checkpointing_changes_no_bit_and_computes_blocks_again(
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_bfloat16_stays_close_and_keeps_weights_energies_and_losses_in_float32(
-    stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch, recipe: str
+    stages: Stages, trained: Trained, whole: Whole, monkeypatch: pytest.MonkeyPatch, recipe: str
 ) -> None:
     """bfloat16 has 8 bits: each number is off by up to 0.4 %."""
-    half, full = (
-        trained(job_of(stages, recipe, precision=precision, **SLOW)) for precision in ("bfloat16", "float32")
-    )
+    half = trained(job_of(stages, recipe, precision="bfloat16", **SLOW))
+    full = whole(job_of(stages, recipe, **SLOW))
     assert half.network.digest != full.network.digest
     assert_same(half, full, 0.02)
     job = job_of(stages, recipe, precision="bfloat16")

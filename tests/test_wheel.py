@@ -57,3 +57,4 @@ def test_sweep_py_alone_finds_the_installed_package_and_its_spaces(installed: Pa
         text=True,
     )
     assert done.returncode == 2 and "data.root is empty" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,212 @@
+"""The slow tests, in groups of less than 30 minutes each.
+
+`make slow` runs all groups, `make slow GROUP="sweeps nodes"` runs these two. A group that has passed on
+what is checked out is not run again, so `make slow` can be stopped and started again at any time.
+`docs/slow-tests.md` says when each group passed last, and on which commit: this script writes it.
+"""
+
+import datetime
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+TABLE = Path("docs/slow-tests.md")
+FAMILIES = "test_families_real.py::test_a_family_trains_as_teacher_and_as_students_on_real_pictures"
+
+
+class Group(NamedTuple):
+    what: str
+    """What its tests show, for the page."""
+    places: tuple[str, ...]
+    """Its files below tests/, or its tests. Files may have tests that are not slow: these are not run."""
+
+
+GROUPS: dict[str, Group] = {
+    "parts": Group(
+        "further families, terms and options; a proposal's time; replicates after a kill",
+        (
+            *("test_families.py", "test_memory.py", "test_recipes.py", "test_replicates_real.py"),
+            *("test_samplers.py", "test_train.py"),
+        ),
+    ),
+    "truth": Group("the bound against the known truth, one to eight dimensions", ("test_truth.py",)),
+    "sweeps": Group(
+        "whole sweeps: SIGTERM and SIGKILL, divergence, early stopping, replicates, warm start",
+        ("test_sweep.py",),
+    ),
+    "clusters": Group(
+        "submitted jobs, wrong tokens, two sweeps on one machine, a killed batch, the cookbook",
+        ("test_batch.py", "test_cookbook.py", "test_doctor.py", "test_jobs.py", "test_place.py"),
+    ),
+    "stops": Group("stopped trials give everything back; shares of a GPU", ("test_stops.py",)),
+    "nodes": Group(
+        "nodes that are lost, and a node that does not see the results",
+        (
+            "test_nodes.py::test_a_results_folder_that_a_node_does_not_see_is_refused",
+            "test_nodes.py::test_a_trial_on_a_lost_node_goes_on_from_its_checkpoint_on_a_spare",
+            "test_nodes.py::test_without_a_spare_the_sweep_says_so_and_ends_and_resumes",
+        ),
+    ),
+    "object-store": Group(
+        "results on an object store, which is all that driver and nodes share",
+        ("test_nodes.py::test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share",),
+    ),
+    "machines": Group("`ray submit` and SLURM on two machines; needs root", ("test_submit.py",)),
+    "default-task": Group(
+        "the default task tells students apart, three seeds", ("test_it_measures_something.py",)
+    ),
+    "pix2pix": Group("on CamVid: teacher and three students", (f"{FAMILIES}[pix2pix]",)),
+    "enhance": Group("on CamVid: teacher and three students", (f"{FAMILIES}[enhance]",)),
+    "sagan": Group("on Fashion-MNIST: teacher and three students", (f"{FAMILIES}[sagan]",)),
+    "stylegan2": Group("on emoji: teacher and three students", (f"{FAMILIES}[stylegan2]",)),
+    "cyclegan": Group("on CamVid, day to dusk: teacher and three students", (f"{FAMILIES}[cyclegan]",)),
+}
+"""Each slow test is in one group: `conftest.py` refuses one that is not."""
+LIMIT_SEC = 1800
+HEADER = f"""\
+# Slow tests
+
+`make slow` runs these groups, `make slow GROUP="sweeps nodes"` runs two of them. Each takes less than
+{LIMIT_SEC // 60} minutes on two idle cores. `tests/slow_groups.py` says which tests are in which group; it
+writes this page after each group that it runs. The page began with the move into packages: "never" means
+not since then.
+
+A group that passed is not run again while the tree is that of the commit where it passed, apart from this
+page. A `+` after a commit says that there were changes which were not committed; such a group is run again.
+"Failed since" is empty where the last run passed.
+
+
+"""
+COLUMNS = ("group", "what", "last passed", "commit", "seconds", "tests", "failed since")
+NEVER = "never"
+
+
+class Row(NamedTuple):
+    """One group in the table; a field for each of `COLUMNS`."""
+
+    group: str
+    what: str
+    passed: str = NEVER
+    commit: str = ""
+    seconds: str = ""
+    tests: str = ""
+    failed: str = ""
+
+
+class Counts(NamedTuple):
+    """Of the tests of one run of a group."""
+
+    passed: int
+    failed: int
+    skipped: int
+
+    def __str__(self) -> str:
+        parts = [f"{number} {name}" for name, number in self._asdict().items() if number]
+        return ", ".join(parts) or "no test"
+
+
+def groups_of(test: str) -> list[str]:
+    """Names of the groups that a test belongs to; `test` is its pytest id below tests/."""
+    return [
+        name
+        for name, group in GROUPS.items()
+        if any(test == place or test.startswith((f"{place}::", f"{place}[")) for place in group.places)
+    ]
+
+
+def read(table: Path) -> dict[str, Row]:
+    """The rows of the page by group; a group that the page does not have has never passed."""
+    lines = table.read_text().splitlines() if table.exists() else []
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")]
+    rows = {row[0]: row[2:] for row in cells[1:]}
+    return {name: Row(name, group.what, *rows.get(name, ())) for name, group in GROUPS.items()}
+
+
+def write(table: Path, rows: dict[str, Row]) -> None:
+    lines = [f"| {' | '.join(row)} |".replace("  ", " ") for row in (COLUMNS, *rows.values())]
+    lines.insert(1, "|" + "---|" * len(COLUMNS))
+    table.write_text(HEADER + "\n".join(lines) + "\n")
+
+
+def git(*arguments: str) -> str:
+    """What git prints about this checkout."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def changes(since: str) -> bool:
+    """Whether the tree differs from that of a commit, apart from the page."""
+    if git("status", "--porcelain", "--", ".", f":!{TABLE}"):
+        return True
+    known = subprocess.run(["git", "cat-file", "-e", f"{since}^{{commit}}"], cwd=ROOT, capture_output=True)
+    return known.returncode != 0 or bool(git("diff", "--name-only", since, "--", ".", f":!{TABLE}"))
+
+
+def is_done(row: Row) -> bool:
+    """Whether the group passed on what is checked out."""
+    return row.passed != NEVER and not row.failed and not row.commit.endswith("+") and not changes(row.commit)
+
+
+def counts(report: Path) -> Counts:
+    """Of a report in JUnit's form."""
+    suites = [suite.attrib for suite in ElementTree.parse(report).iter("testsuite")]
+    number = {
+        name: sum(int(suite[name]) for suite in suites) for name in ("tests", "failures", "errors", "skipped")
+    }
+    failed = number["failures"] + number["errors"]
+    return Counts(number["tests"] - failed - number["skipped"], failed, number["skipped"])
+
+
+def run(name: str, options: Sequence[str] = ()) -> tuple[Counts, float]:
+    """Runs a group; its counts and the seconds it took."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-s", "-m", "slow", f"--junitxml={report}", *options]
+        began = time.monotonic()
+        subprocess.run(
+            [*command, *(f"tests/{place}" for place in GROUPS[name].places)], cwd=ROOT, check=False
+        )
+        seconds = time.monotonic() - began
+        return (counts(report) if report.exists() else Counts(0, 1, 0)), seconds
+
+
+def after(row: Row, result: Counts, seconds: float, commit: str, date: str) -> Row:
+    """The row after a run."""
+    if result.failed or not result.passed:
+        return row._replace(failed=f"{date}, {commit}: {result}")
+    return Row(row.group, row.what, date, commit, f"{seconds:.0f}", str(result))
+
+
+def main(arguments: Sequence[str]) -> int:
+    names = [argument for argument in arguments if not argument.startswith("-")] or list(GROUPS)
+    if unknown := [name for name in names if name not in GROUPS]:
+        print(f"no group {', '.join(unknown)}; there are: {', '.join(GROUPS)}", file=sys.stderr)
+        return 2
+    options = [argument for argument in arguments if argument.startswith("-")]
+    table, failed = ROOT / TABLE, []
+    for name in names:
+        rows = read(table)
+        if is_done(rows[name]):
+            print(f"{name}: passed on {rows[name].commit} on {rows[name].passed}; nothing has changed since")
+            continue
+        commit = git("rev-parse", "--short=12", "HEAD") + ("+" if changes("HEAD") else "")
+        result, seconds = run(name, options)
+        rows[name] = after(rows[name], result, seconds, commit, datetime.date.today().isoformat())
+        write(table, rows)
+        failed += [name] if rows[name].failed else []
+        print(f"{name}: {result} in {seconds:.0f} s")
+        if seconds > LIMIT_SEC:
+            print(f"{name} took more than {LIMIT_SEC} s: on idle cores, split it in tests/slow_groups.py")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
