@@ -116,8 +116,8 @@ def _lengthened(job: Job, options: RetrainOptions) -> Job:
 
 def _descendant(original: dict[str, Any], job: Job, sweep: Path) -> dict[str, Any]:
     """The trial.json of the new training: what it is, and where it comes from."""
-    left_out = ("result", "schema_version", "configuration")
-    trial = {name: value for name, value in original.items() if name not in left_out}
+    dropped = ("result", "schema_version", "configuration")
+    trial = {name: value for name, value in original.items() if name not in dropped}
     lineage = {
         "sweep_id": store.read_sweep(sweep)["sweep_id"],
         "sweep": sweep.name,
