@@ -229,7 +229,7 @@ def test_all_sweeps_run_on_one_ray_and_the_tables_have_the_frontiers_numbers(
     assert exit_code(monkeypatch, batch_file(tmp_path)) == 0
     names = [f"night-default-{method}-s{seed}" for seed in (0, 1) for method in ("paper", "short")]
     assert pretended.ran == names and pretended.num_ray_starts == 1
-    assert pretended.tags == [{"raydistill.config.batch": "night"}] * 4
+    assert pretended.tags == [{"raydistill.batch": "night"}] * 4
     sweeps, summary, fronts = (
         pd.read_csv(f"runs/batches/night/{name}.csv") for name in ("sweeps", "summary", "fronts")
     )
@@ -368,7 +368,7 @@ def test_a_batch_killed_on_the_way_goes_on_and_trains_one_teacher(tmp_path):
     assert set(sweeps["state"]) == {"finished"} and sweeps["hypervolume"].gt(0).all()
     mlflow.set_tracking_uri(default_uri(tmp_path / "runs"))
     parents = mlflow.search_runs(
-        experiment_names=["raydistill"], filter_string="tags.`raydistill.config.batch` = 'night'"
+        experiment_names=["raydistill"], filter_string="tags.`raydistill.batch` = 'night'"
     )
     assert set(parents["tags.mlflow.runName"]) == set(sweeps["sweep"]) and set(parents["status"]) == {
         "FINISHED"

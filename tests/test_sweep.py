@@ -211,6 +211,7 @@ def test_the_tables_read_back_from_mlflow(finished):
     mlflow.set_tracking_uri(default_uri(folder))
     runs = mlflow.search_runs(experiment_names=["raydistill"])
     parents = runs[runs["tags.raydistill.role"] == "sweep"]
+    assert parents["tags.raydistill.space"].tolist() == ["default"]
     children = runs[runs["tags.mlflow.parentRunId"] == parents.iloc[0]["run_id"]].set_index(
         "tags.raydistill.trial_id"
     )

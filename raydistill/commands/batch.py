@@ -137,7 +137,7 @@ def _run_one(batch: Batch, each: Sweep, meter: Meter, terminal: Terminal) -> str
     """Runs one sweep; returns its state afterwards. What makes it fail stops no other sweep."""
     try:
         with sweep_run.opened(each.plan, terminal) as (folder, tracker):
-            tags = {"raydistill.config.batch": batch.name}
+            tags = {"raydistill.batch": batch.name}
             code = sweep_run.run_one(
                 each.plan, folder, tracker, terminal, tags=tags, may_start=meter.may_start
             )
@@ -234,6 +234,4 @@ def _report(
         title = "mean and standard deviation over seeds"
         terminal.rows(title, written.summary, keys=["space", "method"])
     terminal.say(f"tables: {folder}/sweeps.csv, summary.csv and fronts.csv (every front member)")
-    terminal.say(
-        f"in MLflow: tags.`raydistill.config.batch` = '{batch.name}' in experiment {batch.experiment}"
-    )
+    terminal.say(f"in MLflow: tags.`raydistill.batch` = '{batch.name}' in experiment {batch.experiment}")

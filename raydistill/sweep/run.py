@@ -166,7 +166,7 @@ def _start_tracking(plan: Plan, folder: Path, tracker: Tracker, tags: Mapping[st
     """Starts, or goes on with, the sweep's run in MLflow."""
     options = plan.options
     facts = {
-        "raydistill.config.space": options.space,
+        "raydistill.space": options.space,
         "raydistill.definition": plan.definition,
         "raydistill.data": plan.data.digest,
         "raydistill.trials": str(options.trials),
