@@ -77,6 +77,14 @@ EXPECTED: list[tuple[str, str, str]] = [
         "an old word is accepted for one release, with a line that says the new one",
     ),
     ("*/ledger.json", r"^\+ sweep\.json\.job_version = \d+$", "sweeps say the version of their jobs"),
+    *(
+        (f"sweeps/enhance/{name}", pattern, "a loss of weight 0 is neither computed nor logged")
+        for name, pattern in (
+            ("*", r"^- .*train/dissimilarity.*$"),
+            ("ledger.json", r"^[+] trials/\d+/log\[\d+\] = .*$"),
+            ("page.json", r"^[+-] data\.axes\[\d+\]\..*$"),
+        )
+    ),
 ]
 """(pattern of the file as PART/NAME, with * and ?, pattern of the line as `compare` prints it, why). A line
 that is gone begins with "- ", a new one with "+ "; a file that is there once only is the line "- (file)" or
