@@ -68,7 +68,7 @@ def test_a_job_is_followed_stopped_and_resumed_by_a_second_job(head: Head, tmp_p
 
     second = job(head, "submit", "--submission-id", "second", "--", *sweep(store, "--resume"))
     assert second.returncode == 0 and "Traceback" not in second.stdout, second.stdout
-    assert re.search(r"frontier of default-001[\s\S]*Job 'second' succeeded", second.stdout)
+    assert re.search(r"Pareto front of default-001[\s\S]*Job 'second' succeeded", second.stdout)
     for path, result in kept.items():  # trained once; only the scores on test have come
         assert {key: value for key, value in json.loads(path.read_text()).items() if key in result} == result
     table = tables.read_table(sweep_dir / "trials.parquet")

@@ -69,7 +69,7 @@ def check_sweep(sweep_dir: Path, printed: str) -> None:
         "recheck": 1,
     }
     assert set(table["status"]) == {"COMPLETE"} and table["front.member"].any()
-    assert f"frontier of {sweep_dir.name}" in printed and "Traceback" not in printed
+    assert f"Pareto front of {sweep_dir.name}" in printed and "Traceback" not in printed
 
 
 def test_ray_submit_runs_a_sweep_on_two_machines(two: Machines) -> None:

@@ -238,7 +238,7 @@ def test_a_child_run_has_few_metrics_with_the_settled_names(finished):
 def test_what_is_printed_ends_with_the_frontier_the_page_and_the_mlflow_line(finished):
     folder, done = finished
     text = done.stdout
-    assert "frontier of default-001" in text
+    assert "Pareto front of default-001" in text
     assert f"page: {folder}/sweeps/default-001/frontier.html" in text
     assert f"mlflow ui --backend-store-uri sqlite:///{folder}/mlflow.db" in text
     last, all_trials = re.findall(r"trial (\d) of (\d): ", text)[-1]

@@ -118,7 +118,7 @@ def require_fit(narrow: str, wide: str, width: int) -> None:
 def test_a_sweeps_table_fits_and_keeps_every_number(sweep, monkeypatch, capsys, width):
     table = tables.read_table(sweep / "trials.parquet")
     narrow, wide = (
-        printed(monkeypatch, capsys, each, lambda: Terminal().table("frontier of default-001", table))
+        printed(monkeypatch, capsys, each, lambda: Terminal().table("Pareto front of default-001", table))
         for each in (width, None)
     )
     require_fit(narrow, wide, width)

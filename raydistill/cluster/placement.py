@@ -150,26 +150,26 @@ def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, trial_bytes: 
     """GPUs of each worker of a trial: as asked for, else the share of one that its predicted memory needs."""
     with_gpus = [node for node in nodes if node.gpus >= 1]
     smallest = min((node.gpu_bytes for node in with_gpus), default=0)
-    asked, usable = options.gpus_per_worker, int(smallest * _USABLE_GPU)
-    if asked == 0 or (asked is None and not with_gpus):
+    option, usable = options.gpus_per_worker, int(smallest * _USABLE_GPU)
+    if option == 0 or (option is None and not with_gpus):
         return 0.0
     if not with_gpus:
         raise ConfigError(
-            f"--gpus-per-worker {asked:g}: no node has a GPU ({listed(nodes)}); "
+            f"--gpus-per-worker {option:g}: no node has a GPU ({listed(nodes)}); "
             "leave the option out or add a node with GPUs"
         )
-    if not smallest or (asked is not None and asked >= 1):
-        return 1.0 if asked is None else asked
+    if not smallest or (option is not None and option >= 1):
+        return 1.0 if option is None else option
     needed = trial_bytes()
     memory = f"a trial's worker is predicted to take {needed / 2**30:.2f} GiB"
-    if asked is not None:
-        if usable < needed / asked:
+    if option is not None:
+        if usable < needed / option:
             raise ConfigError(
-                f"--gpus-per-worker {asked:g}: {memory}, {asked:g} of the usable {usable / 2**30:.2f} GiB of "
-                f"the smallest GPU is {asked * usable / 2**30:.2f} GiB; give a larger share or a smaller "
+                f"--gpus-per-worker {option:g}: {memory}, {option:g} of the usable {usable / 2**30:.2f} GiB of "
+                f"the smallest GPU is {option * usable / 2**30:.2f} GiB; give a larger share or a smaller "
                 "student.batch_size"
             )
-        return asked
+        return option
     if needed > usable:
         raise ConfigError(
             f"student.batch_size: {memory}, the smallest GPU has {usable / 2**30:.2f} GiB to use; "

@@ -81,12 +81,12 @@ def check_start(error: Exception, embedded: bool) -> Finding:
 def check_versions(answers: Sequence[Answer]) -> list[Finding]:
     """The driver's versions, and every node that has others. `answers`: facts of the nodes."""
     expected = nodes.versions()
-    asked = [
+    versions = [
         answer if answer.error else answer._replace(value=answer.value["versions"]) for answer in answers
     ]
     shown = ", ".join(f"{name} {version}" for name, version in expected.items())
     findings = [Finding("versions", "driver", "ok", shown)]
-    for node, name, what in nodes.differences(expected, asked):
+    for node, name, what in nodes.differences(expected, versions):
         state: State = "fail" if name in nodes.MUST_MATCH else "warn"
         advice = "only the driver uses it; a driver on that node would differ"
         if state == "fail":

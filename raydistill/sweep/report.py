@@ -157,8 +157,8 @@ def _print(ledger: Ledger, table: pd.DataFrame, terminal: Terminal) -> None:
     front = table[table["front.member"]].sort_values("cost.macs")
     num_students = int(tables.competitors(table).sum())
     terminal.console.print()
-    terminal.table(f"frontier of {ledger.folder.name}: {len(front)} of {num_students} students", front)
-    terminal.table("baselines (* on the frontier)", table[table["role"].isin(BASELINES)])
+    terminal.table(f"Pareto front of {ledger.folder.name}: {len(front)} of {num_students} students", front)
+    terminal.table("baselines (* on the Pareto front)", table[table["role"].isin(BASELINES)])
     for trial in ledger.trials:
         if trial["role"] == "recheck":
             both = table["trial_id"].isin([trial["recheck_of"], trial["trial_id"]])

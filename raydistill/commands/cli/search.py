@@ -374,6 +374,6 @@ def frontier(
         )
     table, terminal = read_table(sweep_dir / "trials.parquet"), Terminal()
     members, others = table[table["front.member"]], table[~table["front.member"]]
-    terminal.table(f"frontier of {sweep_dir.name}", members.sort_values("cost.macs"))
+    terminal.table(f"Pareto front of {sweep_dir.name}", members.sort_values("cost.macs"))
     terminal.table("all other trials", others.sort_values("cost.macs"))
     return 0
