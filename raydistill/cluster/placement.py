@@ -165,8 +165,8 @@ def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, trial_bytes: 
     if option is not None:
         if usable < needed / option:
             raise ConfigError(
-                f"--gpus-per-worker {option:g}: {memory}, {option:g} of the usable {usable / 2**30:.2f} GiB of "
-                f"the smallest GPU is {option * usable / 2**30:.2f} GiB; give a larger share or a smaller "
+                f"--gpus-per-worker {option:g}: {memory}, {option:g} of the usable {usable / 2**30:.2f} GiB "
+                f"of the smallest GPU is {option * usable / 2**30:.2f} GiB; give a larger share or a smaller "
                 "student.batch_size"
             )
         return option
