@@ -1,5 +1,4 @@
-"""`python sweep.py ...` is `raydistill sweep ...`, in a single file for `ray submit cluster.yaml sweep.py
--- ...`."""
+"""`python sweep.py ...` is `raydistill sweep ...`, in one file: `ray submit cluster.yaml sweep.py -- ...`."""
 
 import sys
 

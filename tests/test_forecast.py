@@ -10,7 +10,8 @@ from conftest import TINY
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
 from raydistill.sweep import forecast
-from raydistill.sweep.forecast import Disk, Rate, Rates, kind_of, makespan
+from raydistill.sweep.forecast import Disk, makespan
+from raydistill.sweep.rates import Rate, Rates, kind_of
 
 
 def by_the_second(seconds: list[int], at_a_time: int) -> int:

@@ -16,8 +16,15 @@ from raydistill.config.presets import sagan, shapes32
 from raydistill.data import DataInfo
 from raydistill.models import cost, networks
 from raydistill.planning import memory, rehearsal
-from raydistill.planning.memory import MemorySetup, _live, _Own, _Rest, _sum
-from raydistill.planning.rehearsal import Term
+from raydistill.planning.memory import (
+    MemorySetup,
+    _GeneratorBytes,
+    _OtherBytes,
+    _peak_bytes,
+    _total_bytes,
+)
+from raydistill.planning.meta_networks import other_networks
+from raydistill.planning.rehearsal import TermBytes
 
 INFO = DataInfo(
     layout="shapes",
@@ -57,39 +64,43 @@ def small_enhance(**values: Any) -> Experiment:
 
 def test_the_worst_moment_is_the_largest_of_all_that_there_are() -> None:
     """A minibatch of four moments, the forward ends at 10, the loss is there at 30; an evaluation of two."""
-    own = _Own(np.array([0, 10, 30, 20, 5, 7]), 4, 1, 2)
-    nothing = _Rest(0, 0, Term(), 0, 0)
-    assert _live(own, nothing) == 30
+    own = _GeneratorBytes(np.array([0, 10, 30, 20, 5, 7]), 4, 1, 2)
+    nothing = _OtherBytes(0, 0, TermBytes(), 0, 0)
+    assert _peak_bytes(own, nothing) == 30
     for term, expected in (
-        (Term(left=4), 34),
-        (Term(own=100), 110),
-        (Term(student=100), 130),
-        (Term(own=19), 30),
+        (TermBytes(backward=4), 34),
+        (TermBytes(own_phase=100), 110),
+        (TermBytes(student_loss=100), 130),
+        (TermBytes(own_phase=19), 30),
     ):
-        assert _live(own, nothing._replace(term=term)) == expected
-    assert _live(own, nothing._replace(teacher=50)) == 50 == _live(own, nothing._replace(evaluator=50))
-    late = own._replace(numbers=np.array([0, 10, 30, 20, 5, 70]))
-    assert _live(late, nothing) == 70
-    assert _live(late, nothing._replace(term=Term(left=41))) == 71
+        assert _peak_bytes(own, nothing._replace(term=term)) == expected
+    assert (
+        _peak_bytes(own, nothing._replace(teacher=50))
+        == 50
+        == _peak_bytes(own, nothing._replace(evaluator=50))
+    )
+    late = own._replace(history=np.array([0, 10, 30, 20, 5, 70]))
+    assert _peak_bytes(late, nothing) == 70
+    assert _peak_bytes(late, nothing._replace(term=TermBytes(backward=41))) == 71
 
 
 @pytest.mark.parametrize(("ema_nimg", "each"), [(0.0, 20), (8.0, 24)])
 def test_a_trained_parameter_takes_sixteen_bytes_and_four_for_each_copy(ema_nimg: float, each: int) -> None:
     """Weight, gradient and two moments; the finished network, and the average where there is one."""
     training = tiny(student__ema_nimg=ema_nimg).student
-    own, rest = _Own(np.array([0, 1000]), 1, 0, 0), _Rest(7, 500, Term(), 0, 0)
-    assert _sum(training, 100, own, rest) == 7 + each * 100 + int(1.6 * 1500)
+    own, rest = _GeneratorBytes(np.array([0, 1000]), 1, 0, 0), _OtherBytes(7, 500, TermBytes(), 0, 0)
+    assert _total_bytes(training, 100, own, rest) == 7 + each * 100 + int(1.6 * 1500)
 
 
 def test_a_student_without_a_term_has_its_evaluator_and_a_minibatch_beside_it() -> None:
     """A minibatch is inputs of 8 class planes, targets and the teacher's pictures: 14 planes a picture."""
     experiment = tiny(student__mi__weight=0.0)
-    rest = memory._rest(experiment.student, setup_of(experiment))
+    rest = memory._other_bytes(experiment.student, setup_of(experiment))
     evaluator = cost.module_params(networks.evaluator(experiment.evaluator.network, INFO, 0))
-    assert rest.states == 4 * evaluator and rest.term == Term() and rest.teacher == 0
+    assert rest.states == 4 * evaluator and rest.term == TermBytes() and rest.teacher == 0
     assert rest.batch == 4 * (8 + 3 + 3) * 16 * 16 * 4
     predicted = memory.states_and_tensors(experiment.student, setup_of(experiment))
-    live = memory.live_bytes(experiment.student, setup_of(experiment))
+    live = memory.live_tensor_bytes(experiment.student, setup_of(experiment))
     params = cost.params(networks.layers(experiment.student.generator, INFO))
     assert predicted == 4 * evaluator + 24 * params + int(1.6 * (live + rest.batch))
     whole = memory.training_bytes(experiment.student, setup_of(experiment))
@@ -98,7 +109,7 @@ def test_a_student_without_a_term_has_its_evaluator_and_a_minibatch_beside_it() 
 
 def test_networks_that_learn_beside_the_generator_and_their_pictures_count() -> None:
     def beside(training: Any, info: DataInfo = INFO) -> tuple[int, int]:
-        learning, other = rehearsal.others(training, info)
+        learning, other = other_networks(training, info)
         return sum(map(cost.module_params, learning)), other
 
     vem = tiny(student__mi__kind="vem").student
@@ -112,7 +123,10 @@ def test_networks_that_learn_beside_the_generator_and_their_pictures_count() -> 
     teacher = tiny().teacher
     pix2pix = cost.module_params(networks.discriminator(teacher.discriminator, INFO, 0))
     assert beside(teacher) == (pix2pix, 0)
-    states = memory._rest(vem, setup_of(tiny())).states - memory._rest(critic, setup_of(tiny())).states
+    states = (
+        memory._other_bytes(vem, setup_of(tiny())).states
+        - memory._other_bytes(critic, setup_of(tiny())).states
+    )
     assert states == 16 * (energy - beside(critic)[0])
 
 
@@ -121,35 +135,43 @@ def test_cyclegan_learns_a_way_back_and_two_discriminators_beside_two_pools(tmp_
     info, training = INFO.model_copy(update={"num_classes": None}), experiment.teacher
     back = cost.params(networks.layers(training.generator, info))
     critic = cost.module_params(networks.picture_discriminator(training.discriminator, 0))
-    learning, other = rehearsal.others(training, info)
+    learning, other = other_networks(training, info)
     assert sum(map(cost.module_params, learning)) == back + 2 * critic and other == 2 * 5 * PICTURE
 
 
 def test_workers_share_the_batch_and_the_evaluation() -> None:
     experiment = tiny(student__batch_size=6)
-    assert [memory._batch(experiment.student, setup_of(experiment, num_workers=n)) for n in (1, 2, 4, 6)] == [
+    assert [
+        memory._worker_batch_size(experiment.student, setup_of(experiment, num_workers=n))
+        for n in (1, 2, 4, 6)
+    ] == [
         6,
         3,
         2,
         1,
     ]
     generator = experiment.student.generator
-    assert [rehearsal.num_evaluated(generator, INFO, number) for number in (1, 2, 3, 50)] == [64, 50, 34, 2]
+    assert [rehearsal.evaluation_batch_size(generator, INFO, number) for number in (1, 2, 3, 50)] == [
+        64,
+        50,
+        34,
+        2,
+    ]
     unpaired = INFO.model_copy(update={"input_counts": {"train": 9, "val": 7, "test": 2}})
-    assert rehearsal.num_evaluated(generator, unpaired, 2) == 4
-    assert rehearsal.num_evaluated(SaganGenerator(), unpaired, 2) == 50
+    assert rehearsal.evaluation_batch_size(generator, unpaired, 2) == 4
+    assert rehearsal.evaluation_batch_size(SaganGenerator(), unpaired, 2) == 50
 
 
 def test_a_teacher_runs_in_the_loop_where_an_input_never_comes_again() -> None:
     resnet = tiny().teacher.generator
-    assert not rehearsal.runs_in_the_loop(resnet, INFO)
+    assert not rehearsal.teacher_runs_in_loop(resnet, INFO)
     noisy = INFO.model_copy(update={"degrade": INFO.degrade.model_copy(update={"noise_std": 5.0})})
     cropped = INFO.model_copy(update={"load_size": (20, 20)})
-    assert rehearsal.runs_in_the_loop(resnet, noisy) and rehearsal.runs_in_the_loop(resnet, cropped)
-    assert rehearsal.runs_in_the_loop(SaganGenerator(), INFO)
+    assert rehearsal.teacher_runs_in_loop(resnet, noisy) and rehearsal.teacher_runs_in_loop(resnet, cropped)
+    assert rehearsal.teacher_runs_in_loop(SaganGenerator(), INFO)
     experiment = tiny()
     stored, computed = (
-        memory._rest(experiment.student, setup_of(experiment, info)) for info in (INFO, cropped)
+        memory._other_bytes(experiment.student, setup_of(experiment, info)) for info in (INFO, cropped)
     )
     teacher = cost.params(networks.layers(resnet, INFO))
     assert computed.states - stored.states == 4 * teacher and stored.teacher == 0 < computed.teacher
@@ -167,13 +189,13 @@ def test_a_family_that_takes_noise_is_predicted_as_it_is() -> None:
 def test_a_prediction_that_is_not_affine_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = small_enhance(mi__weight=0.0)
     predict, setup = memory.Predictor(setup_of(experiment, PLAIN)), setup_of(experiment, PLAIN)
-    own = memory._own
+    own = memory._generator_bytes
 
-    def crooked(training: Any, setup: MemorySetup) -> _Own:
+    def crooked(training: Any, setup: MemorySetup) -> _GeneratorBytes:
         found = own(training, setup)
-        return found._replace(numbers=found.numbers + training.generator.widths.trunk**2)
+        return found._replace(history=found.history + training.generator.widths.trunk**2)
 
-    monkeypatch.setattr(memory, "_own", crooked)
+    monkeypatch.setattr(memory, "_generator_bytes", crooked)
     assert predict(experiment.student) == memory.training_bytes(experiment.student, setup)
     assert list(predict.affine.values()) == [None]
 

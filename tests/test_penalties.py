@@ -211,7 +211,7 @@ def test_cyclegan_adds_up_both_ways_with_their_weights(begun: Begun) -> None:
     ):
         expected = least_squares_discriminator(critic(real), critic(fake))
         torch.testing.assert_close(phases[name].loss(step)[0], expected)
-    assert phases["generator"].also == ("back",) and not step.left["fake_a"].requires_grad
+    assert phases["generator"].also == ("back",) and not step.shared_tensors["fake_a"].requires_grad
 
 
 def test_cyclegan_without_identity_logs_none(begun: Begun) -> None:

@@ -18,7 +18,7 @@ from raydistill.method.vem import alignment
 from raydistill.models import saved
 from raydistill.seeds import numpy_stream
 from raydistill.training.recipes import Recipe, Step
-from raydistill.training.recipes.evaluator import turned, turns_of
+from raydistill.training.recipes.evaluator import turn_squares, turns_of
 
 Begun = Callable[..., tuple[Job, Recipe, Step]]
 
@@ -167,7 +167,7 @@ def test_turns_are_of_the_middle_square_and_as_likely_each() -> None:
         picture = torch.arange(3.0 * height * width).view(1, 3, height, width)
         square = picture[:, :, :, 1:5] if width > height else picture[:, :, 1:5]
         for turn in range(4):
-            found, expected = turned(picture, np.array([turn])), square
+            found, expected = turn_squares(picture, np.array([turn])), square
             for _ in range(turn):
                 expected = expected.transpose(2, 3).flip(2)
             assert torch.equal(found, expected)
