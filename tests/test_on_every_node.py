@@ -29,7 +29,7 @@ def refusal(call):
         return str(error)
 
 try:
-    print(json.dumps(__TRY__))
+    print("answer:", json.dumps(__TRY__), flush=True)
 finally:
     runtime.stop_ray()
     cluster.shutdown()
@@ -44,7 +44,9 @@ def on_two_nodes(expression: str, cwd: Path, **second_node: str) -> Any:
     command = [sys.executable, "-c", script, json.dumps(second_node)]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    # Ray may print lines of its own before and after it.
+    (answer,) = [line for line in done.stdout.splitlines() if line.startswith("answer: ")]
+    return json.loads(answer.removeprefix("answer: "))
 
 
 @pytest.fixture(scope="module")
