@@ -65,6 +65,7 @@ RENAMES: list[tuple[str, str]] = [
     (r"\bas dear\b", "as expensive"),
     (r"^(trials\[\d+\]|(?:trials/)?\d{4}[ /]trial)\.picked\b", r"\1.configuration"),
     (r"^(trials\[\d+\])\.again\b", r"\1.replicate_of"),
+    (r"^(warm_start\.json\.rows\[\d+\])\.picked\b", r"\1.configuration"),
 ]
 """(pattern of the old word, new word), applied in order to the record before; more words are more lines here.
 They are applied to the record after, too, where a line is not the same without: such lines still have an old
