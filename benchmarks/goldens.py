@@ -45,7 +45,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -971,8 +971,7 @@ def part_plans(recorder: Recorder) -> None:
 
 def part_outputs(recorder: Recorder) -> None:
     if "default" not in recorder.stores:
-        run_sweep("default", recorder)
-        shutil.rmtree(recorder.out / "sweeps", ignore_errors=True)
+        run_sweep("default", replace(recorder, out=recorder.work / "unused"))
     calls = (record_of_default, record_evaluators, record_doctor, record_imports, record_inspections)
     recorder.each(partial(call, recorder) for call in (*calls, record_configs, record_fetch))
 
