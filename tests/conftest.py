@@ -16,7 +16,7 @@ import torch.multiprocessing as mp
 from cookbook import forgotten_after, written
 from families import CASES, Case, plug_in_case
 from head import Head, started
-from slow_groups import groups_of
+from slow_groups import groups_of, is_further_case
 
 from raydistill import plugins
 from raydistill.config.base import Stored
@@ -66,18 +66,16 @@ alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The most expensive files first, whole. Refuses a slow test that is in no group of `slow_groups`, or
-    in two."""
+    """The most expensive files first, whole. Marks the slow cases of `slow_groups`; refuses a slow test that
+    is in no group of it, or in two."""
     first = {f"test_{name}": place for place, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: first.get(item.path.stem, len(first)))
     for item in items:
-        if (
-            item.get_closest_marker("slow")
-            and len(found := groups_of(item.nodeid.removeprefix("tests/"))) != 1
-        ):
-            raise pytest.UsageError(
-                f"{item.nodeid} is slow, and in {found or 'no group'} of slow_groups.GROUPS"
-            )
+        test = item.nodeid.removeprefix("tests/")
+        if is_further_case(test):
+            item.add_marker("slow")
+        if item.get_closest_marker("slow") and len(groups := groups_of(test)) != 1:
+            raise pytest.UsageError(f"{test} is slow, and in {groups or 'no group'} of slow_groups.GROUPS")
 
 
 class Stages(NamedTuple):

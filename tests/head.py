@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 RAY = Path(sys.executable).parent / "ray"
 TOKEN = "the-token-of-the-cluster"
 
@@ -65,8 +67,10 @@ def started(home: Path) -> Iterator[Head]:
                 time.sleep(0.5)
             yield Head(process.pid, f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment)
         finally:
-            process.terminate()
-            process.wait(timeout=60)
+            # All at once: asked to end, it would wait for its processes for half a minute.
+            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
             shutil.rmtree(temp_dir, ignore_errors=True)
 
 

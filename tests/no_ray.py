@@ -1,8 +1,8 @@
 """Whole sweeps in this process, without Ray: for the tests of what happens around the trials.
 
-One trial at a time, on one core. Two things that are the same for each sweep, and at which other tests look,
-are
-made once: what a training is predicted to hold in memory, and the tables of an empty tracking store.
+One trial at a time, on one core. What takes long and is the same for each sweep is not done each time: the
+memory of a training is predicted where a test looks at it, and the tables of an empty tracking store are made
+once.
 """
 
 import functools
@@ -34,9 +34,18 @@ SETTINGS = [text for path, value in TINY.items() for text in ("--set", f"{path}=
 
 
 def without_ray(
-    monkeypatch: pytest.MonkeyPatch, nodes: list[Node], after_trial: Callable[[], None] = lambda: None
+    monkeypatch: pytest.MonkeyPatch,
+    nodes: list[Node],
+    after_trial: Callable[[], None] = lambda: None,
+    *,
+    predicts_memory: bool = False,
 ) -> None:
-    """`raydistill sweep` trains here, as if on `nodes`; `after_trial` is called as each ends."""
+    """`raydistill sweep` trains here, as if on `nodes`.
+
+    Args:
+        after_trial: called as each trial ends.
+        predicts_memory: False: every training is said to hold 64 MiB, which saves half a second each.
+    """
 
     def run_trials(next_trial: Any, reported: Any, ended: Any, *, folder_of: Any, **rest: Any) -> None:
         while (following := next_trial()) is not None:
@@ -57,20 +66,9 @@ def without_ray(
     )  # `train_stages`, which follows, does it
     monkeypatch.setattr(ray_train, "perform_sharded", recheck)
     monkeypatch.setattr(ray_tune, "run_trials", run_trials)
-    monkeypatch.setattr(memory, "states_and_tensors", states_and_tensors)
+    if not predicts_memory:
+        monkeypatch.setattr(memory, "states_and_tensors", lambda training, setup: 64 * 2**20)
     monkeypatch.setattr(run, "Tracker", tracker)
-
-
-_PREDICTED: dict[tuple[str, str], int] = {}
-_PREDICT = memory.states_and_tensors
-
-
-def states_and_tensors(training: Any, setup: memory.MemorySetup) -> int:
-    """`memory.states_and_tensors`, once for each training: a rehearsal takes half a second."""
-    key = (repr(training), repr(setup))
-    if key not in _PREDICTED:
-        _PREDICTED[key] = _PREDICT(training, setup)
-    return _PREDICTED[key]
 
 
 @functools.cache

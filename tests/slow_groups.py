@@ -22,17 +22,19 @@ FAMILIES = "test_families_real.py::test_a_family_trains_as_teacher_and_as_studen
 
 class Group(NamedTuple):
     what: str
-    """What its tests show, for the page."""
+    """What its slow tests show, for the page."""
     places: tuple[str, ...]
     """Its files below tests/, or its tests. Files may have tests that are not slow: these are not run."""
 
 
 GROUPS: dict[str, Group] = {
     "parts": Group(
-        "further families, terms and options; a proposal's time; replicates after a kill",
+        "further cases of tests of every run; a proposal's time and regret; replicates after a kill",
         (
-            *("test_families.py", "test_memory.py", "test_recipes.py", "test_replicates_real.py"),
-            *("test_samplers.py", "test_train.py"),
+            *("test_budgets.py", "test_cli.py", "test_experiments.py", "test_export.py", "test_families.py"),
+            *("test_families_train.py", "test_memory.py", "test_place.py::test_placing_needs_no_ray"),
+            *("test_recipes.py", "test_replicates_real.py", "test_samplers.py", "test_search.py"),
+            *("test_search_kit.py", "test_terminal.py", "test_train.py"),
         ),
     ),
     "truth": Group("the bound against the known truth, one to eight dimensions", ("test_truth.py",)),
@@ -41,8 +43,11 @@ GROUPS: dict[str, Group] = {
         ("test_sweep.py",),
     ),
     "clusters": Group(
-        "submitted jobs, wrong tokens, two sweeps on one machine, a killed batch, the cookbook",
-        ("test_batch.py", "test_cookbook.py", "test_doctor.py", "test_jobs.py", "test_place.py"),
+        "submitted jobs, wrong tokens, two nodes, two sweeps on one machine, a killed batch, the cookbook",
+        (
+            *("test_batch.py", "test_cookbook.py", "test_doctor.py", "test_jobs.py", "test_on_every_node.py"),
+            "test_place.py::test_a_second_sweep_on_this_machine_is_not_taken_for_the_first",
+        ),
     ),
     "stops": Group("stopped trials give everything back; shares of a GPU", ("test_stops.py",)),
     "nodes": Group(
@@ -68,6 +73,40 @@ GROUPS: dict[str, Group] = {
     "cyclegan": Group("on CamVid, day to dusk: teacher and three students", (f"{FAMILIES}[cyclegan]",)),
 }
 """Each slow test is in one group: `conftest.py` refuses one that is not."""
+FURTHER_CASES: dict[str, tuple[str, ...]] = {
+    "test_budgets.py::test_memory_as_a_function_of_widths_is_the_memory_of_the_modules": (
+        *("resnet", "mobile_resnet", "unet"),
+    ),
+    "test_experiments.py::test_a_documented_command_checks_the_real_layout_and_trains_nothing": (
+        *("pix2pix, edges2shoes", "CycleGAN, summer2winter", "SAGAN, CelebA", "StyleGAN2, FFHQ"),
+    ),
+    "test_export.py::test_an_exported_generator_puts_out_what_pytorch_does_at_any_batch_size": (
+        *("mobile_resnet-torchscript", "unet-deep-torchscript", "sagan-torchscript", "stylegan2-torchscript"),
+    ),
+    "test_families_train.py::test_the_error_of_a_family_falls_and_its_scores_are_finite": (
+        *("mobile_resnet-teacher", "unet-student", "unet-batch-teacher", "unet-deep-student"),
+    ),
+    "test_memory.py::test_what_is_predicted_to_live_in_tensors_does_while_it_trains": (
+        *("sagan-teacher", "stylegan2-teacher"),
+    ),
+    "test_recipes.py::test_a_stopped_and_resumed_training_equals_one_that_never_stopped": (
+        *("student-enhance", "student-sagan", "student-stylegan2", "student-cyclegan"),
+    ),
+    "test_samplers.py::test_two_to_four_objectives_with_none_to_two_known_costs": ("objectives3",),
+    "test_search.py::test_the_startup_proposals_of_the_default_space"
+    "_lie_one_in_each_stratum_of_the_cost_axis": ("8-0",),
+    "test_search_kit.py::test_a_space_is_proposed_to_its_last_configuration_and_then_refused": (
+        *("COMPLETE-gp", "COMPLETE-tpe"),
+    ),
+    "test_search_kit.py::test_what_was_told_and_what_is_running_count_or_do_not": ("gp",),
+    "test_search_kit.py::test_where_every_trial_is_alike_proposals_go_on": ("measures the same-gp",),
+    "test_search_kit.py::test_stopped_trials_count_as_proposed_and_windows_hold": ("known-cost-threshold",),
+    "test_terminal.py::test_frontier_on_a_real_terminal_fits_it_and_a_pipe_gets_one_wide_table": ("100",),
+    "test_train.py::test_microbatches_give_what_the_whole_batch_gives": (
+        *("1-evaluator", "1-pix2pix", "1-distill"),
+    ),
+}
+"""Tests of many cases, and the cases that are slow: those that take most, and whose code other cases meet."""
 LIMIT_SEC = 1800
 HEADER = f"""\
 # Slow tests
@@ -109,6 +148,12 @@ class Counts(NamedTuple):
     def __str__(self) -> str:
         parts = [f"{number} {name}" for name, number in self._asdict().items() if number]
         return ", ".join(parts) or "no test"
+
+
+def is_further_case(test: str) -> bool:
+    """Whether a test, by its pytest id below tests/, is one of `FURTHER_CASES`."""
+    name, _, case = test.partition("[")
+    return case.removesuffix("]") in FURTHER_CASES.get(name, ())
 
 
 def groups_of(test: str) -> list[str]:

@@ -1,7 +1,6 @@
 """Wrong input ends in one clear message and exit code 2, before any cost: no Ray, no training.
 
-In this process. A process of its own that ends so: here on a read-only folder, in tests/test_wheel.py by
-`sweep.py`.
+In this process. A process of its own that ends so: `sweep.py` in tests/test_wheel.py.
 """
 
 import inspect
@@ -208,6 +207,7 @@ def test_another_kind_of_store_is_refused_and_no_folder_of_that_name_made(fails,
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # of every run: a store that cannot be written, above, and a process in tests/test_wheel.py
 def test_a_read_only_results_folder_is_named(tmp_path):
     if subprocess.run(["unshare", "-rm", "true"], check=False).returncode:
         pytest.skip("no mount namespaces here")

@@ -14,6 +14,7 @@ from conftest import Stages, numbers, quiet
 from cookbook import FILES, forgotten_after, written
 
 from raydistill import plugins
+from raydistill.commands.cli import main
 from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import validated, with_values
 from raydistill.config.presets import shapes32
@@ -52,17 +53,28 @@ def test_every_recipe_of_the_page_has_fewer_than_40_lines_of_code() -> None:
     assert {name: number for name, number in lines.items() if number >= 40} == {}
 
 
-def test_the_first_command_of_the_page_checks_everything_from_an_empty_folder(tmp_path: Path) -> None:
+def test_the_first_command_of_the_page_checks_everything_from_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In this process, with the words that a shell makes of the page; the slow test runs it in processes."""
     written(tmp_path, *FILES)
-    lines = [
+    lines = ["raydistill() { printf '%s\\n' raydistill \"$@\"; }"]
+    lines += [
         line
         for line in FILES["tiny.sh"].splitlines()
         if not line.startswith("raydistill") or "--plan" in line
     ]
-    done = shell(tmp_path, "\n".join(lines))
-    assert done.returncode == 0 and not done.stderr, done.stderr
-    printed = ("train 64, val 8, test 8", "plan: 2 searched trials; 2 baselines", "nothing was trained")
-    assert all(part in done.stdout for part in printed), done.stdout
+    words = subprocess.run(
+        ["bash", "-c", "\n".join(lines)], check=True, capture_output=True, text=True
+    ).stdout
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", words.splitlines())
+    with pytest.raises(SystemExit) as exit_info:
+        main()
+    printed = capsys.readouterr()
+    assert not exit_info.value.code and not printed.err, printed.err
+    for part in ("train 64, val 8, test 8", "plan: 2 searched trials; 2 baselines", "nothing was trained"):
+        assert part in printed.out
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # of every run: one node, which the job of tests/test_sweep.py joins
 ROOT = Path(__file__).parent.parent
 ON_TWO_NODES = """
 import json, os, shutil, subprocess, sys

@@ -281,6 +281,7 @@ def test_a_second_sweep_on_this_machine_is_not_taken_for_the_first(tmp_path, mon
     assert not list(Path(os.environ["RAY_TMPDIR"]).iterdir())
 
 
+@pytest.mark.slow  # of every run: that the file names no Ray, in tests/test_floors.py
 def test_placing_needs_no_ray():
     code = "import sys, raydistill.cluster.placement; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

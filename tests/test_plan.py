@@ -27,7 +27,7 @@ from raydistill.sweep.rates import Rate, Rates, rates_of
 def raydistill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     """Runs a command on two cores without Ray; (exit code, what it said)."""
     monkeypatch.chdir(tmp_path)
-    without_ray(monkeypatch, [Node("here", 2)])
+    without_ray(monkeypatch, [Node("here", 2)], predicts_memory=True)
     monkeypatch.setattr(runtime, "this_machine", lambda: Node("here", 2))
 
     def run(*arguments: str) -> tuple[int, str]:

@@ -46,6 +46,7 @@ def regret(history: Sequence[Observation]) -> float:
     return 1 - hypervolume(points, directions, reference) / hypervolume(grid, directions, reference)
 
 
+@pytest.mark.slow  # of every run: the sampler's parts one by one, in tests/test_known_cost.py
 def test_known_cost_leaves_less_than_half_of_the_regret_of_random_search() -> None:
     ours, theirs = (
         [regret(run(problem(sampler, seed=seed), 30)) for seed in range(3)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import slow_groups
-from slow_groups import GROUPS, Counts, Row, after, counts, groups_of, is_done, read, write
+from slow_groups import FURTHER_CASES, GROUPS, Counts, Row, after, counts, groups_of, is_done, read, write
 
 TESTS = Path(__file__).parent
 
@@ -14,6 +14,12 @@ def test_every_group_names_files_that_exist_and_the_page_has_every_group() -> No
     files = {place.split("::")[0] for group in GROUPS.values() for place in group.places}
     assert [name for name in files if not (TESTS / name).is_file()] == []
     assert read(TESTS.parent / slow_groups.TABLE).keys() == GROUPS.keys()
+
+
+def test_every_test_with_slow_cases_exists() -> None:
+    for test in FURTHER_CASES:
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (TESTS / file).read_text()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ import mlflow
 import numpy as np
 import psutil
 import pytest
-from head import Head, job_command
+from head import Head, job_command, plain_environment
 from no_ray import without_ray
 
 from raydistill.cluster.placement import Node
@@ -112,7 +112,7 @@ def ledger_of(sweep_dir: Path) -> tuple[list[Path], dict[Path, Any]]:
 @pytest.fixture(scope="module")
 def finished(killed: Killed) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A store with one finished sweep, the killed one, and what was printed as it went on."""
-    done = run([*killed.command, "--resume"], killed.store.parent)
+    done = run([*killed.command, "--resume", "--max-concurrent", "1"], killed.store.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     return killed.store, done
 
@@ -125,6 +125,7 @@ def test_a_submitted_job_is_followed_and_fails_where_its_driver_is_killed(killed
     assert 2 <= len(killed.results) < 7 and len(killed.proposed) > len(killed.results)
 
 
+@pytest.mark.slow  # of every run: what doctor says of each token, in tests/test_doctor.py
 def test_doctor_says_that_a_token_is_wrong_and_what_to_do(head, tmp_path):
     (tmp_path / "token").write_text("another-token-of-another-cluster")
     (tmp_path / "token").chmod(0o600)
@@ -322,6 +323,29 @@ def test_students_that_diverge_are_failures_with_a_reason(finished, tmp_path):
         done.returncode == 0 and "DivergenceError" in done.stdout
     )  # the student without a teacher was trained: there is a front
     assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow  # of every run: the ports that doctor finds, without a dashboard, in tests/test_doctor.py
+def test_every_server_of_the_embedded_cluster_listens_on_loopback_alone(tmp_path):
+    script = """
+import json, psutil
+from raydistill.cluster import runtime
+runtime.start_ray(dashboard=True)
+ours = {psutil.Process().pid, *(child.pid for child in psutil.Process().children(recursive=True))}
+connections = psutil.net_connections("tcp")
+print(json.dumps([c.laddr.ip for c in connections if c.status == "LISTEN" and c.pid in ours]))
+runtime.stop_ray()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=plain_environment(),  # other tests set Ray's variables in this process
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    addresses = json.loads(done.stdout.strip().splitlines()[-1])
+    assert len(addresses) >= 5 and {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
 
 
 @pytest.fixture
