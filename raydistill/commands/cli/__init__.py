@@ -188,7 +188,7 @@ def main() -> None:
     """Runs the command line; errors of ours end in one message and their exit code."""
     warnings.filterwarnings("ignore")
     warnings.filterwarnings("default", category=RenamedWarning)
-    warnings.formatwarning = lambda message, *place, **more: f"raydistill: {message}\n"
+    warnings.showwarning = lambda message, *place, **more: typer.echo(f"raydistill: {message}", err=True)
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     try:
         app()
