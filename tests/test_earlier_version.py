@@ -117,6 +117,15 @@ def test_its_networks_are_exported(store: Path, monkeypatch: pytest.MonkeyPatch)
     assert "* evaluator: f66110fafe494068" in Path("a.safetensors.md").read_text()
 
 
+def test_its_students_are_trained_on_more_images(
+    store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "retrain", str(store / "sweeps" / "old"), "--trial", "6", "--nimg", "64") == 0
+    assert "trial 0006 at both lengths" in capsys.readouterr().out
+    (result,) = store.glob("sweeps/old/retrained/*/result.json")
+    assert json.loads(result.read_text())["nimg"] == 64
+
+
 def test_a_new_sweep_begins_with_what_it_knows(
     store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
