@@ -17,6 +17,7 @@ Warnings
 Every message says what was given, what is allowed, where, and what to do.
 """
 
+import re
 import warnings
 
 
@@ -73,3 +74,11 @@ def say_renamed(old: str, new: str) -> None:
     """Warn that a name has changed, once for each place in the code that uses it."""
     message = f"{old} is called {new} now; the old name goes with the next release"
     warnings.warn(message, RenamedWarning, stacklevel=3)
+
+
+_PASSWORD = re.compile(r"(?<=//)([^/\s:@]*):[^/\s]*@")
+
+
+def without_passwords(text: str) -> str:
+    """The text with `***` in place of the password of every address in it: `http://user:***@host`."""
+    return _PASSWORD.sub(r"\1:***@", text)

@@ -144,8 +144,8 @@ class Terminal:
     def say(self, text: str) -> None:
         """Prints a line with the time since the start before it, as minutes:seconds."""
         elapsed = int(time.monotonic() - self.started)
-        self.console.print(f"[dim]{elapsed // 60:3d}:{elapsed % 60:02d}[/dim]  ", end="")
-        self.console.print(text, markup=False)
+        # In one call, as more than one thread may say something.
+        self.console.print(Text.assemble((f"{elapsed // 60:3d}:{elapsed % 60:02d}", "dim"), f"  {text}"))
 
     def entry(self, lead: str, text: str) -> None:
         """Prints `lead` and beside it `text`, which wraps at spaces where the terminal is too narrow."""

@@ -19,7 +19,7 @@ from raydistill.cluster import ray_train, ray_tune, runtime
 from raydistill.cluster.placement import Group, Node
 from raydistill.config.experiment import Job
 from raydistill.planning import memory
-from raydistill.sweep import run, tracking
+from raydistill.sweep import tracking_store
 from raydistill.trials.run_job import perform
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
@@ -68,7 +68,7 @@ def without_ray(
     monkeypatch.setattr(ray_tune, "run_trials", run_trials)
     if not predicts_memory:
         monkeypatch.setattr(memory, "states_and_tensors", lambda training, setup: 64 * 2**20)
-    monkeypatch.setattr(run, "Tracker", tracker)
+    monkeypatch.setattr(tracking_store, "make_file", copy_tracking_store)
 
 
 @functools.cache
@@ -79,9 +79,7 @@ def empty_tracking_store() -> Path:
     return file
 
 
-def tracker(uri: str, experiment: str, artifacts: Path) -> tracking.Tracker:
-    """A tracker; where its SQLite file is new, it begins with the tables."""
-    file = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not file.exists():
+def copy_tracking_store(file: Path, artifacts: Path) -> None:
+    """In place of `tracking_store.make_file`: begins with the tables."""
+    if not file.exists():
         shutil.copy(empty_tracking_store(), file)
-    return tracking.Tracker(uri, experiment, artifacts)

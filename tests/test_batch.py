@@ -24,7 +24,7 @@ from raydistill.commands.cli import main
 from raydistill.config.batch import Batch, load_batch
 from raydistill.records import pareto, store, tables
 from raydistill.records.trials import read_trials, write_result, write_trial
-from raydistill.sweep.tracking import default_uri
+from raydistill.sweep.tracking_store import default_uri
 
 ROOT = Path(__file__).parent.parent
 SOURCE = """

@@ -254,12 +254,6 @@ def test_a_damaged_ledger_is_named_before_any_cost_and_nothing_else_is_touched(
     assert {path: path.read_bytes() for path in others} == others
 
 
-def test_a_damaged_tracking_store_is_named(fails: Any, begun: Path) -> None:
-    (begun.parent.parent / "mlflow.db").write_bytes(b"no database" * 100)
-    assert "the tracking store cannot be used" in fails("--name", "mine", "--resume")
-    assert (begun / "trials/0001/result.json").exists()
-
-
 def test_a_space_of_one_point_is_one_configuration(tmp_path: Path) -> None:
     source = (
         "from raydistill.space import Int, Objective, SearchSpace\nSPACE = "

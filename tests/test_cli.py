@@ -5,10 +5,8 @@ In this process. A process of its own that ends so: `sweep.py` in tests/test_whe
 
 import inspect
 import shlex
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -240,22 +238,10 @@ def test_resume_without_a_sweep_says_so(fails):
     assert "no sweep" in fails("sweep", *FEW, "--resume")
 
 
-def test_an_unreachable_tracking_store_is_named(fails, tmp_path):
-    (tmp_path / "file").write_text("")
-    assert "--mlflow sqlite" in fails("sweep", *FEW, "--mlflow", f"sqlite:///{tmp_path}/file/mlflow.db")
-
-
-def test_a_tracking_server_that_does_not_answer_is_named_in_one_line_within_seconds(fails, monkeypatch):
+@pytest.mark.parametrize("uri", ["nowhere", "htp://127.0.0.1:5000", "http//127.0.0.1", "http://[::1"])
+def test_what_is_no_address_of_a_tracking_store_is_named_before_anything_is_prepared(fails, monkeypatch, uri):
     monkeypatch.setattr("raydistill.sweep.run.check", lambda options: pytest.fail("something was prepared"))
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    started = time.monotonic()
-    text = fails("sweep", "--mlflow", f"http://127.0.0.1:{port}")  # nobody listens there any more
-    assert time.monotonic() - started < 10
-    assert (
-        text.count("\n") == 1
-        and f"--mlflow http://127.0.0.1:{port}: the tracking server cannot be reached" in text
-    )
+    assert f"--mlflow {uri}: " in fails("sweep", "--mlflow", uri)
 
 
 def test_an_objective_that_needs_labels_is_refused_without_them(fails, tmp_path):

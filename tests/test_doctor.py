@@ -17,7 +17,7 @@ from raydistill.cluster import nodes
 from raydistill.cluster.nodes import Answer
 from raydistill.commands import doctor, doctor_checks, doctor_facts
 from raydistill.errors import StoreError
-from raydistill.sweep import tracking
+from raydistill.sweep import tracking_store
 
 FACTS = {
     **{"versions": {}, "gpus": [], "torch": {"num_gpus": 0, "version": "2.13.0", "cuda": None, "error": ""}},
@@ -69,7 +69,7 @@ def test_a_healthy_machine_alone_passes_and_nothing_is_left_behind(tmp_path):
 @pytest.mark.slow  # a sweep that refuses such a node: tests/test_on_every_node.py
 def test_a_node_of_other_versions_is_named_and_the_others_are_not(tmp_path, other_torch):  # noqa: F811
     expression = (
-        "[place.stop_ray(), [finding._asdict() for finding in doctor.examine(Path('runs'), None)]][1]"
+        "[runtime.stop_ray(), [finding._asdict() for finding in doctor.examine(Path('runs'), None)]][1]"
     )
     findings = [
         doctor.Finding(**finding) for finding in on_two_nodes(expression, tmp_path, PYTHONPATH=other_torch)
@@ -221,13 +221,13 @@ def web_server():
 
 def test_a_tracking_store_is_asked_and_not_changed(tmp_path):
     with web_server() as uri, pytest.raises(StoreError, match="cannot be used"):
-        tracking.probe(uri)  # a server, but none of MLflow
-    with pytest.raises(StoreError, match="cannot be reached"):
-        tracking.probe(uri)  # it has ended
+        tracking_store.probe(uri)  # a server, but none of MLflow
+    with pytest.raises(StoreError, match=r"it cannot be reached: \[Errno 111\] Connection refused"):
+        tracking_store.probe(uri)  # it has ended
     with pytest.raises(StoreError, match="cannot be written"):
-        tracking.probe(f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+        tracking_store.probe(f"sqlite:///{tmp_path}/nowhere/mlflow.db")
     (tmp_path / "mlflow.db").write_bytes(b"no database at all, but long enough to look like one" * 4)
     with pytest.raises(StoreError, match="not a database"):
-        tracking.probe(f"sqlite:///{tmp_path}/mlflow.db")
-    tracking.probe(f"sqlite:///{tmp_path}/new.db")
+        tracking_store.probe(f"sqlite:///{tmp_path}/mlflow.db")
+    tracking_store.probe(f"sqlite:///{tmp_path}/new.db")
     assert not Path(tmp_path / "new.db").exists()

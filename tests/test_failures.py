@@ -15,7 +15,7 @@ from no_ray import SETTINGS, without_ray
 from raydistill.cluster.placement import Node
 from raydistill.commands.cli import main
 from raydistill.records.trials import read_trials
-from raydistill.sweep.tracking import default_uri
+from raydistill.sweep.tracking_store import default_uri
 
 
 def test_students_that_diverge_are_failures_with_a_reason(

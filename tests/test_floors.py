@@ -49,7 +49,7 @@ FLOORS = (
 """From the lowest to the highest. A new package, or a new file beside the packages, needs a place here."""
 CONFINED = {
     "optuna": {"search.optuna_samplers"},
-    "mlflow": {"sweep.tracking"},
+    "mlflow": {"sweep.tracking", "sweep.tracking_store"},
     "torch.distributed": {"distributed"},
     "typer": {"commands.cli", "commands.cli.options"},
     "ray": {"cluster.join", "cluster.nodes", "cluster.ray_train", "cluster.ray_tune", "cluster.runtime"},

@@ -27,7 +27,7 @@ from raydistill.cluster.placement import Node
 from raydistill.commands.cli import main
 from raydistill.records import store, tables
 from raydistill.records.trials import read_trials
-from raydistill.sweep.tracking import default_uri
+from raydistill.sweep.tracking_store import default_uri
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 TINY = {

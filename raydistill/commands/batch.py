@@ -21,7 +21,7 @@ from raydistill.records import pareto, remote, store, tables
 from raydistill.records.budget import Clock
 from raydistill.records.files import write_atomic
 from raydistill.sweep import run as sweep_run
-from raydistill.sweep import tracking
+from raydistill.sweep import tracking_store
 from raydistill.terminal import Terminal
 
 
@@ -40,7 +40,7 @@ def run(path: Path, *, resume: bool, plan_only: bool) -> int:
         InputError: something is wrong with the file, a sweep's options, the data or the store.
     """
     batch = load_batch(path)
-    tracking.require_reachable(batch.mlflow)
+    tracking_store.require_known_scheme(batch.mlflow)
     sweeps = check_all(batch, resume)
     folder = sweeps[0].plan.store / "batches" / batch.name
     terminal = Terminal()

@@ -18,7 +18,7 @@ from raydistill.commands.doctor_checks import Finding
 from raydistill.commands.doctor_facts import FACTS_SEC, node_facts
 from raydistill.errors import StoreError
 from raydistill.records import remote, store
-from raydistill.sweep import tracking
+from raydistill.sweep import tracking_store
 from raydistill.terminal import Terminal
 
 
@@ -72,7 +72,7 @@ def examine(folder: Path, mlflow: str | None) -> list[Finding]:
                 findings += doctor_checks.check_gpus(answer) + doctor_checks.check_space(answer)
                 findings += doctor_checks.check_ports(answer, embedded)
                 findings += [] if trouble else doctor_checks.check_storage(answer, folder)
-    uri, its_folder = (mlflow, None) if mlflow else (tracking.default_uri(folder), folder)
+    uri, its_folder = (mlflow, None) if mlflow else (tracking_store.default_uri(folder), folder)
     findings.append(doctor_checks.check_tracking(uri, its_folder))
     if embedded:
         findings.append(doctor_checks.check_dashboard_port())

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 
 from raydistill.cluster import nodes
 from raydistill.cluster.nodes import Answer
-from raydistill.errors import ConfigError, StoreError
+from raydistill.errors import ConfigError, StoreError, without_passwords
 from raydistill.records import remote, store
-from raydistill.sweep import tracking
+from raydistill.sweep import tracking_store
 
 _DASHBOARD_PORT = 8265
 _SKEW_WARN_SEC, _SKEW_FAIL_SEC = 2.0, 60.0
@@ -203,7 +203,7 @@ def check_tracking(uri: str, folder: Path | None) -> Finding:
     if folder is not None and not folder.exists():
         return finding("ok", f"{uri} will be made with the store")
     try:
-        tracking.probe(uri)
+        tracking_store.probe(uri)
     except StoreError as error:
-        return finding("fail", str(error))
-    return finding("ok", uri)
+        return finding("fail", without_passwords(str(error)))
+    return finding("ok", without_passwords(uri))

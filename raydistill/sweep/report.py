@@ -12,7 +12,8 @@ from raydistill.models import cost
 from raydistill.records import pareto, tables
 from raydistill.records.files import write_atomic
 from raydistill.records.trials import write_result
-from raydistill.sweep.tracking import Tracker
+from raydistill.sweep import tracking_record
+from raydistill.sweep.tracker import Tracker
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import network_of
@@ -84,13 +85,14 @@ def write_report(
         ceiling=ledger.stages.evaluator_result["metrics"].get("val/miou"),
         samples=_samples(ledger),
     )
-    for (_, row), trial in zip(table.iterrows(), ledger.trials, strict=True):
-        if trial["trial_id"] in tracker.run_ids:  # a limit may have come before it started
-            tracker.log_front(row, trial)
     members = table["trial_id"][table["front.member"]].tolist()
     metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": len(members)}
     files = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
-    tracker.end_sweep(metrics, [*drawn, *files])
+    artifacts = [*drawn, *files]
+    record = tracking_record.read(folder)
+    changes = {"metrics": metrics, "artifacts": tuple(path.name for path in artifacts)}
+    tracking_record.write(folder, record.model_copy(update=changes))
+    tracker.end_sweep(table, metrics, artifacts)
     _print(ledger, tables.mean_over_seeds(table), terminal)
     terminal.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
     terminal.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
@@ -100,19 +102,19 @@ def write_report(
     terminal.rows(title, planned, keys=["what"], texts=["what"])
     terminal.say(f"ended by {ended_by}")
     terminal.say(f"page: {drawn.html}")
-    _say_links(tracker, members, terminal)
+    if tracker.flush():
+        _say_links(tracker, members, terminal)
 
 
 def _say_links(tracker: Tracker, members: list[str], terminal: Terminal) -> None:
     """Says where MLflow shows the sweep: its server, or the command that starts one."""
-    server = tracker.uri
+    server, runs = tracker.address, tracker.runs
+    assert runs is not None
     if not server.startswith("http"):
-        server = "http://127.0.0.1:5000"
-        terminal.say(
-            f"MLflow: mlflow ui --backend-store-uri {shlex.quote(tracker.uri)} --host 127.0.0.1 --port 5000"
-        )
-    terminal.say(f"then all trials, the front first: {tracker.table_link(server)}")
-    terminal.say(f"and the front compared: {tracker.compare_link(server, members)}")
+        uri, server = server, "http://127.0.0.1:5000"
+        terminal.say(f"MLflow: mlflow ui --backend-store-uri {shlex.quote(uri)} --host 127.0.0.1 --port 5000")
+    terminal.say(f"then all trials, the front first: {runs.table_link(server)}")
+    terminal.say(f"and the front compared: {runs.compare_link(server, members)}")
 
 
 def _samples(ledger: Ledger) -> dict[str, Path]:

@@ -25,9 +25,10 @@ from raydistill.records import mirror, remote, store
 from raydistill.records.budget import Clock, Limits
 from raydistill.records.trials import read_trials
 from raydistill.search import warm_start
-from raydistill.sweep import plan_report, report, tracking
+from raydistill.sweep import plan_report, report, tracking, tracking_record, tracking_store
 from raydistill.sweep.students import MayStart, Students
-from raydistill.sweep.tracking import Tracker, default_uri
+from raydistill.sweep.tracker import Tracker
+from raydistill.sweep.tracking_record import TrackingRecord
 from raydistill.sweep.watch import log_watcher, sigterm_interrupts, watcher
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
@@ -44,7 +45,7 @@ def run(options: SweepOptions) -> int:
         InputError: something is wrong with the options, the data, the store or the cluster.
         RunError: evaluator or teacher could not be trained, or a lost node did not come back.
     """
-    tracking.require_reachable(options.mlflow)
+    tracking_store.require_known_scheme(options.mlflow)
     plan, terminal = check(options), Terminal()
     if options.plan:
         with on_ray([options]) if ray_address() else nullcontext():
@@ -68,9 +69,8 @@ def opened(plan: Plan, terminal: Terminal) -> Iterator[tuple[Path, Tracker]]:
     """The sweep's folder, held by this process alone, and its tracker, closed at the end."""
     options = plan.options
     earlier = _find_sweep(plan) if options.resume else None
-    uri = options.mlflow or default_uri(plan.store)
-    with store.locked(plan.store / "mlflow.lock", what="the tracking store", wait=True):
-        tracker = Tracker(uri, options.experiment, plan.store / "mlartifacts")
+    tracking.require_tracking_server(options.mlflow, options.experiment, plan.store / "mlartifacts")
+    tracker = Tracker(options.mlflow, options.experiment, plan.store, terminal)
     folder = earlier or _new_sweep(plan)
     with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
         if url := mirror.url_of(folder):
@@ -171,21 +171,27 @@ def _start_tracking(plan: Plan, folder: Path, tracker: Tracker, tags: Mapping[st
         "raydistill.data": plan.data.digest,
         "raydistill.trials": str(options.trials),
     }
-    params = {
+    params: dict[str, str | int | bool] = {
         "space": options.space,
         "preset": plan.space.preset,
         "seed": options.seed,
         "sampler": options.sampler,
         "early_stopping": options.early_stopping,
     }
-    tracker.start_sweep(folder.name, store.read_sweep(folder)["sweep_id"], facts | dict(tags), params)
+    record = TrackingRecord(
+        uri=options.mlflow and tracking_record.without_user(options.mlflow),
+        experiment=options.experiment,
+        tags=facts | dict(tags),
+        params=params,
+    )
+    tracking_record.write(folder, record)
+    tracker.start_sweep(folder, tracking_record.facts(folder, record))
 
 
 def _catch_up(ledger: Ledger, tracker: Tracker) -> None:
-    """Writes into MLflow the trials whose results it lacks."""
+    """Has MLflow hold every trial that has a result."""
     for trial in ledger.trials:
-        if trial["result"] is not None and trial["trial_id"] not in tracker.ended:
-            tracker.start_trial(trial)
+        if trial["result"] is not None:
             tracker.end_trial(trial, ledger.folder_of(trial))
 
 

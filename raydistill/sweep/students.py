@@ -10,7 +10,7 @@ from raydistill.cluster.placement import DRIVER_CPUS, Placement, Placements
 from raydistill.config.experiment import Job
 from raydistill.errors import BudgetError, RaydistillError
 from raydistill.records import remote
-from raydistill.sweep.tracking import Tracker
+from raydistill.sweep.tracker import Tracker
 from raydistill.sweep.watch import watcher
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger, Trial
@@ -70,8 +70,8 @@ class Students:
         self.terminal.say(
             f"trial {recheck['recheck_of']} again, by a TorchTrainer of {group.workers} workers"
         )
-        self.tracker.start_trial(recheck)
         folder = ledger.folder_of(recheck)
+        self.tracker.start_trial(recheck, folder)
         try:
             watch = watcher(group, 0.0, ledger.plan, self.terminal)
             ray_train.perform_sharded(Job.model_validate(recheck["job"]), folder, group, watch)
@@ -149,7 +149,7 @@ class _Queue:
             if (proposed := self.propose()) is None:
                 return None
             trial = proposed
-        self.students.tracker.start_trial(trial)
+        self.students.tracker.start_trial(trial, self.students.ledger.folder_of(trial))
         return trial
 
     def should_stop(self, trial: Trial, numbers: ray_tune.Numbers) -> bool:

@@ -1,44 +1,29 @@
-"""MLflow: one parent run for each sweep, one child for each trial.
+"""The runs of one sweep in MLflow: a parent, and a child for each trial.
 
-It mirrors the ledger, so it can be brought up to date at any time.
+Whatever is called here waits for the tracking store, and raises StoreError where that fails. `sweep.tracker`
+calls it on a thread of its own, and again until all is sent.
 """
 
-import contextlib
-import functools
-import http.client
 import json
 import logging
-import os
-import sqlite3
 import time
-import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple
 
-from raydistill.errors import StoreError
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault(
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"
-)  # a dead server is noticed in seconds, not minutes
-
-import mlflow
 import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
-from sqlalchemy.exc import SQLAlchemyError
 
-P = ParamSpec("P")
-R = TypeVar("R")
+from raydistill.errors import StoreError
+from raydistill.sweep import tracking_store
+from raydistill.trials.ledger import Numbers, Trial
+
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """Status of a trial -> status of its run."""
 _PARENT = "mlflow.parentRunId"
-_ANSWER_SEC = 5.0
-"""Seconds that a tracking server may take to answer."""
 _VIEW = "raydistill"
 """Name of the view `_FRONT_FIRST`."""
 _COLUMNS = (
@@ -63,152 +48,174 @@ _FRONT_FIRST = {
 }
 """A view of the run table in MLflow's UI: students, the front first, with the columns that matter.
 
-`Tracker.table_link` opens it.
+`SweepRuns.table_link` opens it.
 """
 
 
-def _named(method: Callable[P, R]) -> Callable[P, R]:
-    """The method; an error of the tracking store becomes a StoreError that names the store."""
+class SweepFacts(NamedTuple):
+    """What the parent run shows of a sweep from its start."""
 
-    @functools.wraps(method)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return method(*args, **kwargs)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            message = f"the tracking store failed: {reason}; results are kept, go on with --resume"
-            raise StoreError(message) from error
-
-    return wrapped
+    name: str
+    """What MLflow shows as the run's name."""
+    sweep_id: str
+    tags: Mapping[str, str]
+    """What a resume may change."""
+    params: Mapping[str, Any]
+    """What stays the same; MLflow refuses a change."""
 
 
-def default_uri(store: Path) -> str:
-    """Tracking URI of a results folder where none is given: an sqlite file in it."""
-    return f"sqlite:///{store / 'mlflow.db'}"
+@dataclass
+class SentTrial:
+    """A trial whose run MLflow shall have, with all that is known of it."""
+
+    trial: Trial
+    """Its result is in it as soon as there is one."""
+    folder: Path
+    reports: list[tuple[int, Numbers]] = field(default_factory=list)
+    """Evaluations while it ran: milliseconds since 1970 and the numbers."""
+    front_row: pd.Series | None = None
+    """Its row of the trials table at the end of the sweep; None: the sweep has not ended."""
+
+    def is_behind(self, runs: "SweepRuns") -> bool:
+        """Whether MLflow lacks something of it."""
+        trial_id = self.trial["trial_id"]
+        if trial_id not in runs.ended:
+            reported = runs.reported.get(trial_id)
+            if reported is None or self.trial["result"] is not None:
+                return True
+            if any(numbers["nimg"] not in reported for _, numbers in self.reports):
+                return True
+        return self.front_row is not None and trial_id not in runs.with_front
 
 
-def require_reachable(uri: str | None) -> None:
-    """Raises StoreError where no server answers at an http address within seconds.
+def require_tracking_server(uri: str | None, experiment: str, artifacts: Path) -> None:
+    """Opens the experiment, or makes it, where `uri` is the address of a server.
 
-    MLflow itself would try again for minutes. None, or another kind of URI: nothing is asked.
+    Raises NotATrackingServer where that will not change by itself. A server that does not answer may do so
+    later: nothing is raised then.
     """
-    if uri is None or not uri.startswith(("http:", "https:")):
-        return
-    try:
-        urllib.request.urlopen(uri, timeout=_ANSWER_SEC).close()
-    except urllib.error.HTTPError:
-        pass  # it answers; whether it is a tracking server is told by MLflow's first request
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        why = getattr(error, "reason", error)
-        raise StoreError(
-            f"--mlflow {uri}: the tracking server cannot be reached ({why}); "
-            "start it, correct the address, or leave --mlflow out to track in the store"
-        ) from error
+    if uri is not None and uri.startswith("http"):
+        with tracking_store.answers_soon():
+            try:
+                open_experiment(uri, experiment, artifacts)
+            except tracking_store.NotATrackingServer:
+                raise
+            except StoreError:
+                pass  # `sweep.tracker` says it, and tries again
 
 
-def probe(uri: str) -> None:
-    """Asks a tracking store without writing to it. Raises StoreError where it cannot be used.
+def open_experiment(uri: str, experiment: str, artifacts: Path) -> tuple[MlflowClient, str]:
+    """A client of the tracking store, and the id of the experiment, which is made where it is missing.
 
-    `uri`: its tracking URI.
+    Args:
+        uri: tracking URI of a server or a database.
+        experiment: its name.
+        artifacts: folder of its artifacts where the store is an sqlite file.
+
+    Raises:
+        StoreError: the tracking store cannot be used, or the experiment was deleted there.
     """
-    require_reachable(uri)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    if (file := tracking_store.sqlite_file(uri)) is not None:
+        tracking_store.make_file(file, artifacts)
+        tracking_store.forget_connections(uri)
     try:
-        if uri.startswith("sqlite:///"):
-            path = Path(uri.removeprefix("sqlite:///"))
-            if not os.access(path if path.exists() else path.parent, os.W_OK):
-                raise PermissionError(f"{path} cannot be written")
-            if path.exists():
-                with contextlib.closing(sqlite3.connect(path, timeout=_ANSWER_SEC)) as connection:
-                    connection.execute("BEGIN IMMEDIATE")  # takes the lock of a writer and gives it back
-                    connection.rollback()
+        client = MlflowClient(uri)
+        if (existing := client.get_experiment_by_name(experiment)) is None:
+            location = None if file is None else artifacts.as_uri()
+            experiment_id = str(client.create_experiment(experiment, artifact_location=location))
+        elif existing.lifecycle_stage == "deleted":
+            raise StoreError(
+                f"--experiment {experiment}: deleted in MLflow; restore it with `mlflow experiments restore "
+                f"--experiment-id {existing.experiment_id}`, or give another --experiment"
+            )
         else:
-            MlflowClient(uri).search_experiments(max_results=1)
-    except (MlflowException, sqlite3.Error, OSError) as error:
-        raise StoreError(
-            f"--mlflow {uri}: the tracking store cannot be used: {str(error).splitlines()[0]}"
-        ) from error
+            experiment_id = str(existing.experiment_id)
+        for tag, value in (
+            ("mlflow.experimentKind", "custom_model_development"),
+            (f"mlflow.sharedViewState.{_VIEW}", json.dumps(_FRONT_FIRST)),
+        ):
+            client.set_experiment_tag(experiment_id, tag, value)
+    except tracking_store.ERRORS as error:
+        raise tracking_store.unusable(uri, error) from error
+    return client, experiment_id
 
 
-class Tracker:
-    """Writes one sweep to an experiment of a tracking store. Its methods raise StoreError where that fails.
+class SweepRuns:
+    """One sweep in an experiment of a tracking store. What has failed can be called again."""
 
-    The driver alone has a tracker, so that a fresh store is initialised once.
-    """
-
-    def __init__(self, uri: str, experiment: str, artifacts: Path):
-        """Opens the experiment, or makes it.
+    def __init__(self, uri: str, experiment: str, artifacts: Path, facts: SweepFacts):
+        """Opens the experiment, or makes it, and starts the parent run, or goes on with it.
 
         Args:
-            uri: tracking URI of a server or an sqlite file.
+            uri: tracking URI of a server or a database.
             experiment: name of the experiment.
             artifacts: folder of its artifacts where the store is an sqlite file.
+            facts: of the sweep; the parent run is found again by its id.
         """
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        logging.getLogger("alembic").setLevel(logging.ERROR)
-        self.uri = uri
-        try:
-            mlflow.set_tracking_uri(uri)
-            self.client = MlflowClient(uri)
-            if existing := self.client.get_experiment_by_name(experiment):
-                self.experiment_id = existing.experiment_id
-            else:
-                location = artifacts.as_uri() if uri.startswith("sqlite:") else None
-                self.experiment_id = self.client.create_experiment(experiment, artifact_location=location)
-            for tag, value in (
-                ("mlflow.experimentKind", "custom_model_development"),
-                (f"mlflow.sharedViewState.{_VIEW}", json.dumps(_FRONT_FIRST)),
-            ):
-                self.client.set_experiment_tag(self.experiment_id, tag, value)
-        except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise StoreError(
-                f"--mlflow {uri}: the tracking store cannot be used: {str(error).splitlines()[0]}"
-            ) from error
-        self.parent_id = ""
+        self.client, self.experiment_id = open_experiment(uri, experiment, artifacts)
+        self.uri, self.identity = uri, tracking_store.identity(uri)
         self.run_ids: dict[str, str] = {}
         """Trial id -> id of its child run."""
         self.ended: set[str] = set()
         """Ids of the trials whose runs have ended with a result."""
+        self.with_front: set[str] = set()
+        """Ids of the trials whose runs say whether they are on the front."""
+        self.reported: dict[str, set[int]] = {}
+        """Trial id -> the images seen at which its run has an evaluation."""
+        self.parent_id = self._start(facts)
 
-    @_named
-    def start_sweep(
-        self, name: str, sweep_id: str, tags: Mapping[str, str], params: Mapping[str, Any]
-    ) -> None:
-        """Starts the parent run, or goes on with the one that has the sweep's id.
-
-        Args:
-            name: what MLflow shows as the run's name.
-            tags: what a resume may change.
-            params: what stays the same; MLflow refuses a change.
-        """
-        same_sweep = f"tags.`raydistill.sweep_id` = '{sweep_id}'"
+    def _start(self, facts: SweepFacts) -> str:
+        """Starts the parent run, or goes on with the one that has the sweep's id, and finds its children."""
+        same_sweep = f"tags.`raydistill.sweep_id` = '{facts.sweep_id}'"
         if earlier := self.client.search_runs([self.experiment_id], same_sweep, max_results=1):
-            self.parent_id = earlier[0].info.run_id
+            parent_id = earlier[0].info.run_id
         else:
-            tags = {"raydistill.role": "sweep", "raydistill.sweep_id": sweep_id, **tags}
-            self.parent_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-        self._log(self.parent_id, params=params, tags=tags)
-        self.client.update_run(self.parent_id, status="RUNNING")
-        for run in self._children():
+            tags = {"raydistill.role": "sweep", "raydistill.sweep_id": facts.sweep_id, **facts.tags}
+            parent_id = self.client.create_run(self.experiment_id, run_name=facts.name, tags=tags).info.run_id
+        self._log(parent_id, params=facts.params, tags=facts.tags)
+        self.client.update_run(parent_id, status="RUNNING")
+        for run in self._children(parent_id):
             trial_id = run.data.tags["raydistill.trial_id"]
             self.run_ids[trial_id] = run.info.run_id
             if "raydistill.status" in run.data.tags:
                 self.ended.add(trial_id)
+        return str(parent_id)
 
-    @_named
-    def start_trial(self, trial: Mapping[str, Any]) -> None:
+    def is_replaced(self) -> bool:
+        """Whether the tracking store is a file that was removed, or another one by now."""
+        return tracking_store.identity(self.uri) != self.identity
+
+    def send(self, sent: SentTrial) -> None:
+        """Brings the run of a trial to what is known of it. Nothing is sent twice."""
+        trial, trial_id = sent.trial, sent.trial["trial_id"]
+        if trial_id not in self.ended:
+            self._start_trial(trial)
+            for time_ms, numbers in list(sent.reports):
+                self._report(trial_id, numbers, time_ms)
+            if trial["result"] is not None:
+                self._end_trial(trial, sent.folder)
+        if sent.front_row is not None and trial_id not in self.with_front:
+            self._send_front(sent.front_row, trial)
+            self.with_front.add(trial_id)
+
+    def _start_trial(self, trial: Trial) -> None:
         """Starts the child run of a trial, or goes on with it after an interrupt.
 
         It gets what is known before training: params, widths, costs, digests and the resolved config.
         """
+        trial_id = trial["trial_id"]
+        if trial_id in self.reported:
+            return
         tags = {
             _PARENT: self.parent_id,
-            "raydistill.trial_id": trial["trial_id"],
+            "raydistill.trial_id": trial_id,
             "raydistill.trial_key": trial["trial_key"],
             "raydistill.role": trial["role"],
             **{f"raydistill.digest.{name}": str(value) for name, value in trial["digests"].items()},
             "raydistill.macs_convention": trial["costs"]["macs_convention"],
         }
-        trial_id = trial["trial_id"]
         if trial_id not in self.run_ids:
             name = f"{trial_id} {trial['label']}"
             run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
@@ -219,25 +226,28 @@ class Tracker:
         params = trial["params"] | {"widths": trial["widths"], "seed": trial["seed"]}
         self._log(run_id, metrics=costs, params=params)
         self.client.log_dict(run_id, trial["job"], "config.json")
+        self.reported[trial_id] = self._steps(run_id)
 
-    @_named
-    def log_report(self, trial_id: str, numbers: Mapping[str, float]) -> None:
-        """Writes the numbers of one evaluation, at the step `nimg`: the images seen."""
-        measured = {name: value for name, value in numbers.items() if "/" in name}
-        self._log(self.run_ids[trial_id], metrics=measured, step=int(numbers["nimg"]))
+    def _report(self, trial_id: str, numbers: Numbers, time_ms: int | None = None) -> None:
+        """Writes the numbers of one evaluation, at the step `nimg`: the images seen.
 
-    @_named
-    def end_trial(self, trial: Mapping[str, Any], trial_dir: Path) -> None:
+        `time_ms`: when it was reported, in milliseconds since 1970; None: now.
+        """
+        nimg = int(numbers["nimg"])
+        if nimg not in self.reported[trial_id]:
+            measured = {name: value for name, value in numbers.items() if "/" in name}
+            self._log(self.run_ids[trial_id], metrics=measured, step=nimg, time_ms=time_ms)
+            self.reported[trial_id].add(nimg)
+
+    def _end_trial(self, trial: Trial, folder: Path) -> None:
         """Ends the run of a trial that has a result, with its final numbers, sample grid and status.
 
-        Evaluations that were never reported are written, too. `trial_dir`: the trial's folder.
+        Evaluations that were never reported are written, too. `folder`: the trial's.
         """
         trial_id, result = trial["trial_id"], trial["result"]
         run_id = self.run_ids[trial_id]
-        reported = self._steps(run_id)
         for numbers in result["evaluations"]:
-            if numbers["nimg"] not in reported:
-                self.log_report(trial_id, numbers)
+            self._report(trial_id, numbers)
         scores = [(name, value) for name, value in result["metrics"].items() if name.startswith("val/")]
         finals = {name.replace("val/", "final/"): value for name, value in scores}
         times = {"time/wall_sec": result["wall_sec"], "time/gpu_hours": result["gpu_sec"] / 3600}
@@ -246,14 +256,14 @@ class Tracker:
             tags["raydistill.reason"] = result["reason"][:4000]
         context = {f"raydistill.val.{name}": str(value) for name, value in result["context"].items()}
         self._log(run_id, metrics=finals | times, tags=tags | context)
-        if (trial_dir / "samples.png").exists():
-            self.client.log_artifact(run_id, str(trial_dir / "samples.png"))
+        if (folder / "samples.png").exists():
+            self.client.log_artifact(run_id, str(folder / "samples.png"))
         self.client.set_terminated(run_id, _STATUS[result["status"]])
         # This comes last, because it says that nothing of this trial is missing here.
         self.client.set_tag(run_id, "raydistill.status", result["status"])
+        self.ended.add(trial_id)
 
-    @_named
-    def log_front(self, row: pd.Series, trial: Mapping[str, Any]) -> None:
+    def _send_front(self, row: pd.Series, trial: Trial) -> None:
         """Writes whether a trial is on the front, for the UI to sort by, and test scores with their context.
 
         `row`: the trial's row of the trials table. Only competitors for the front have a rank.
@@ -268,13 +278,25 @@ class Tracker:
         tags = {f"raydistill.test.{name}": str(value) for name, value in context.items()}
         self._log(self.run_ids[trial["trial_id"]], metrics=metrics | result.get("test", {}), tags=tags)
 
-    @_named
-    def end_sweep(self, metrics: Mapping[str, float], artifacts: list[Path]) -> None:
+    def end(self, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """Ends the parent run, with the sweep's own numbers and files."""
         self._log(self.parent_id, metrics=metrics)
         for path in artifacts:
             self.client.log_artifact(self.parent_id, str(path))
         self.client.set_terminated(self.parent_id, "FINISHED")
+
+    def mark_killed(self) -> None:
+        """Marks runs that have not ended as KILLED, until a resume goes on with them; none stays RUNNING."""
+        for run in [*self._children(self.parent_id), self.client.get_run(self.parent_id)]:
+            if run.info.status == "RUNNING":
+                self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def is_there(self) -> bool:
+        """Whether the tracking store answers and still has the parent run."""
+        try:
+            return bool(self.client.get_run(self.parent_id).info.lifecycle_stage == "active")
+        except Exception:  # whatever it was
+            return False
 
     def table_link(self, server: str) -> str:
         """Address of the run table in the UI at `server`, in the view `_FRONT_FIRST`."""
@@ -286,16 +308,6 @@ class Tracker:
         experiments = urllib.parse.quote(json.dumps([self.experiment_id]))
         return f"{server}/#/compare-runs?runs={runs}&experiments={experiments}"
 
-    @_named
-    def close(self) -> None:
-        """Marks runs that have not ended as KILLED, until a resume goes on with them; none stays RUNNING."""
-        if not self.parent_id:
-            return
-        parent = self.client.get_run(self.parent_id)
-        for run in [*self._children(), parent]:
-            if run.info.status == "RUNNING":
-                self.client.set_terminated(run.info.run_id, "KILLED")
-
     def _steps(self, run_id: str) -> set[int]:
         """The numbers of images seen at which this run has an evaluation."""
         metrics = self.client.get_run(run_id).data.metrics
@@ -304,14 +316,14 @@ class Tracker:
             return set()
         return {metric.step for metric in self.client.get_metric_history(run_id, reported[0])}
 
-    def _children(self) -> list[Any]:
+    def _children(self, parent_id: str) -> list[Any]:
         """The runs of the sweep's trials, as MLflow has them."""
         runs: list[Any] = []
         token = None
         while token != "":
             page = self.client.search_runs(
                 [self.experiment_id],
-                f"tags.`{_PARENT}` = '{self.parent_id}'",
+                f"tags.`{_PARENT}` = '{parent_id}'",
                 max_results=1000,
                 page_token=token,
             )
@@ -327,11 +339,12 @@ class Tracker:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, str] | None = None,
         step: int = 0,
+        time_ms: int | None = None,
     ) -> None:
-        now = int(time.time() * 1000)
+        when = int(time.time() * 1000) if time_ms is None else time_ms
         self.client.log_batch(
             run_id,
-            metrics=[Metric(name, float(value), now, step) for name, value in (metrics or {}).items()],
+            metrics=[Metric(name, float(value), when, step) for name, value in (metrics or {}).items()],
             params=[Param(name, str(value)) for name, value in (params or {}).items()],
             tags=[RunTag(name, value) for name, value in (tags or {}).items()],
         )

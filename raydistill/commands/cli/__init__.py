@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from raydistill import __version__
 from raydistill.commands.cli import cluster, networks, scoring, search
 from raydistill.commands.cli.options import Plugins
-from raydistill.errors import RaydistillError, RenamedWarning
+from raydistill.errors import RaydistillError, RenamedWarning, without_passwords
 
 SEARCH, DATA, NETWORKS, CLUSTER = "Search", "Data and evaluator", "Networks", "Cluster"
 """Headings of `raydistill --help`."""
@@ -45,6 +45,7 @@ COMMANDS = (
     ),
     Command("config", search.config, SEARCH, "raydistill config --space default --set student.batch_size=32"),
     Command("frontier", search.frontier, SEARCH, "raydistill frontier runs/sweeps/default-001"),
+    Command("track", search.track, SEARCH, "raydistill track runs/sweeps/default-001"),
     Command("data inspect", scoring.inspect_data, DATA, "raydistill data inspect pictures.zip --num 500"),
     Command("data fetch", scoring.fetch_data, DATA, "raydistill data fetch edges2shoes --to data"),
     Command(
@@ -193,5 +194,5 @@ def main() -> None:
     try:
         app()
     except RaydistillError as error:
-        typer.echo(f"raydistill: {error}", err=True)
+        typer.echo(f"raydistill: {without_passwords(str(error))}", err=True)
         sys.exit(error.exit_code)

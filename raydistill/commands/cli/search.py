@@ -1,4 +1,4 @@
-"""Commands that search: sweep, plan, batch, retrain, config and frontier. Each returns its exit code."""
+"""Commands about sweeps: sweep, plan, batch, retrain, config, frontier, track. Each returns its exit code."""
 
 import inspect
 from pathlib import Path
@@ -377,3 +377,26 @@ def frontier(
     terminal.table(f"Pareto front of {sweep_dir.name}", members.sort_values("cost.macs"))
     terminal.table("all other trials", others.sort_values("cost.macs"))
     return 0
+
+
+def track(
+    sweep: Annotated[
+        str,
+        argument("SWEEP", "Folder of a sweep, STORE/sweeps/NAME; also s3://bucket/prefix/sweeps/NAME."),
+    ],
+    mlflow: Annotated[
+        str | None,
+        option("URI", "Tracking server or store. Default: where the sweep was tracked, without a password."),
+    ] = None,
+    experiment: Annotated[
+        str | None, option("NAME", "MLflow experiment. Default: that of the sweep.")
+    ] = None,
+) -> int:
+    """Send to MLflow what it lacks of a sweep, from the files in the sweep's folder.
+
+    Nothing is sent twice. A server's user name and password are taken from MLFLOW_TRACKING_USERNAME and
+    MLFLOW_TRACKING_PASSWORD, too.
+    """
+    from raydistill.commands.track import run
+
+    return run(sweep, mlflow, experiment)

@@ -1,0 +1,51 @@
+"""`raydistill track`: brings MLflow to what the ledger of a sweep says."""
+
+from raydistill.records import mirror, remote, store, tables
+from raydistill.records.trials import read_trials
+from raydistill.sweep import tracking, tracking_record, tracking_store
+from raydistill.sweep.tracker import Tracker
+from raydistill.terminal import Terminal
+from raydistill.training import checkpoint
+
+
+def run(sweep: str, mlflow: str | None, experiment: str | None) -> int:
+    """Sends what MLflow lacks of a sweep; what it has is not sent again.
+
+    Args:
+        sweep: STORE/sweeps/NAME, or the URL of it in an object store.
+        mlflow: tracking URI; None: where the sweep was tracked.
+        experiment: name of the experiment; None: that of the sweep.
+
+    Returns:
+        the exit code: 0 where MLflow has everything afterwards, else 1.
+
+    Raises:
+        StoreError: there is no such sweep, it is running, or the tracking store does not answer.
+    """
+    terminal, folder = Terminal(), mirror.sweep_of(sweep)
+    results = folder.parent.parent
+    remote.require_bucket(folder)
+    remote.pull(folder)
+    trials, record = read_trials(folder), tracking_record.read(folder)
+    uri, experiment = mlflow or record.uri, experiment or record.experiment
+    tracking_store.require_known_scheme(uri)
+    with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
+        tracker = Tracker(uri, experiment, results, terminal)
+        with tracking_store.answers_soon():
+            tracking.open_experiment(tracker.uri, experiment, tracker.artifacts)
+        tracker.start_sweep(folder, tracking_record.facts(folder, record))
+        for trial in trials:
+            its_folder = folder / "trials" / trial["trial_id"]
+            reported = [] if trial["result"] else checkpoint.read_history(its_folder)
+            if trial["result"] or reported:
+                tracker.start_trial(trial, its_folder)
+            for numbers in reported:
+                tracker.log_report(trial["trial_id"], numbers)
+        if record.metrics:
+            table = tables.read_table(folder / "trials.parquet")
+            tracker.end_sweep(table, record.metrics, [folder / name for name in record.artifacts])
+        if not tracker.close():
+            return 1
+    num_ended = sum(trial["result"] is not None for trial in trials)
+    terminal.say(f"MLflow at {tracker.address}, experiment {experiment}: {num_ended} trials of {folder.name}")
+    return 0

@@ -1,0 +1,196 @@
+"""Where MLflow keeps the runs of sweeps: its address, the default file, and whether it answers.
+
+Everything is asked through MLflow's own client, so that its environment variables (user name and password,
+certificates, proxies) mean here what they mean elsewhere.
+"""
+
+import contextlib
+import os
+import re
+import secrets
+import sqlite3
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracking import MlflowClient
+from sqlalchemy.exc import SQLAlchemyError
+
+from raydistill.errors import StoreError, without_passwords
+from raydistill.records import store
+from raydistill.sweep import DEFAULTS
+
+FILE = "mlflow.db"
+"""Name of the default tracking store in a results folder."""
+ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
+"""What MLflow raises where a tracking store cannot be used."""
+_ASK_SEC = 5
+"""Seconds that a tracking store may take to answer `probe`."""
+_SQLITE = "sqlite:///"
+_CONNECTION = re.compile(
+    r"\[Errno -?\d+\] [\w ,.-]+|Read timed out|CERTIFICATE_VERIFY_FAILED[^'\")]*|\[SSL[^'\")]*|timed out"
+)
+"""The reason in what the HTTP library says of a server that it cannot reach."""
+_TRY_LATER = (408, 429)
+"""Statuses of HTTP below 500 that say nothing about the request."""
+
+
+class NotATrackingServer(StoreError):
+    """A server answers at the address, but it is none of MLflow, or wants another password."""
+
+
+def default_uri(results: Path) -> str:
+    """Tracking URI of a results folder where none is given: an sqlite file in it."""
+    return f"{_SQLITE}{results / FILE}"
+
+
+def require_known_scheme(uri: str | None) -> None:
+    """Raises StoreError where `uri` is no address of a tracking store. Nothing is asked. None: no address."""
+    if uri is None:
+        return
+    try:
+        scheme = urllib.parse.urlsplit(uri).scheme
+        if scheme and not uri.startswith(("http:", "https:", "sqlite:")):
+            MlflowClient(uri)
+    except (ValueError, MlflowException) as error:
+        raise StoreError(
+            f"--mlflow {uri}: no address of a tracking store ({first_line(error)}); "
+            "give http(s)://HOST:PORT, sqlite:///FILE or another address that MLflow takes"
+        ) from None
+    if not scheme:
+        raise StoreError(f"--mlflow {uri}: without a scheme; give http(s)://HOST:PORT or sqlite:///FILE")
+
+
+def probe(uri: str) -> None:
+    """Asks a tracking store what a sweep will ask, without writing to it.
+
+    Raises:
+        StoreError: it cannot be used: it does not answer, is locked, has another schema, or wants a password.
+    """
+    require_known_scheme(uri)
+    try:
+        if (path := sqlite_file(uri)) is not None:
+            if not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise PermissionError(f"{path} cannot be written")
+            if not path.exists() or is_half_made(path):
+                return  # the sweep makes it
+            with contextlib.closing(sqlite3.connect(path, timeout=_ASK_SEC)) as connection:
+                connection.execute("BEGIN IMMEDIATE")  # takes the lock of a writer and gives it back
+                connection.rollback()
+        with answers_soon():
+            MlflowClient(uri).search_experiments(max_results=1)
+    except ERRORS as error:
+        raise unusable(uri, error) from error
+
+
+def unusable(uri: str, error: Exception) -> StoreError:
+    """The error that says why the tracking store at `uri` cannot be used."""
+    message = f"--mlflow {uri}: the tracking store cannot be used: {first_line(error)}"
+    status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
+    if uri.startswith("http") and 400 <= status < 500 and status not in _TRY_LATER:
+        return NotATrackingServer(
+            f"{message}; a server answers there: is it MLflow's, and are MLFLOW_TRACKING_USERNAME and "
+            "MLFLOW_TRACKING_PASSWORD right?"
+        )
+    return StoreError(message)
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error, without passwords and at most 300 characters long.
+
+    Where a server could not be reached it says only that and the reason.
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = without_passwords(lines[0])
+    if "failed with exception" in line and (found := _CONNECTION.search(line)):
+        return f"it cannot be reached: {found[0]}"
+    return line[:300]
+
+
+@contextlib.contextmanager
+def answers_soon() -> Iterator[None]:
+    """Inside, MLflow asks a server once and waits a few seconds, unless the user has set its variables."""
+    ours = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_ASK_SEC)}
+    before = {name: os.environ[name] for name in ours if os.environ[name] == DEFAULTS[name]}
+    os.environ.update({name: ours[name] for name in before})
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
+# ---- the default store -------------------------------------------------------------------------------------
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an sqlite URI; None: it is another kind of URI."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def make_file(file: Path, artifacts: Path) -> None:
+    """Makes an sqlite tracking store where there is none, or only a part of one.
+
+    MLflow makes its tables in some thirty steps, and cannot go on with what a kill has left of them. So they
+    are made in a file beside it, which is renamed.
+
+    Args:
+        file: the store.
+        artifacts: folder of the artifacts of its experiment "Default".
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    try:
+        with store.locked(file.with_suffix(".lock"), what="the tracking store", wait=True):
+            for left in file.parent.glob(f".{file.name}-*"):
+                left.unlink()  # whoever made it is dead: this process has the lock
+            if not file.exists() or is_half_made(file):
+                _make(file, artifacts)
+    except ERRORS as error:
+        raise StoreError(f"{file}: cannot be made: {first_line(error)}") from error
+
+
+def _make(file: Path, artifacts: Path) -> None:
+    new = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
+    try:
+        SqlAlchemyStore(f"{_SQLITE}{new}", artifacts.as_uri()).engine.dispose()
+        with new.open("rb") as written:
+            os.fsync(written.fileno())
+        for journal in file.parent.glob(f"{file.name}-*"):
+            journal.unlink()  # of the half-made file
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def forget_connections(uri: str) -> None:
+    """Has MLflow open an sqlite file again, which may have been put in the place of the one it knows."""
+    if uri.startswith(_SQLITE):
+        SqlAlchemyStore._get_or_create_engine(uri).dispose()
+
+
+def identity(uri: str) -> tuple[int, int] | None:
+    """What stays the same while an sqlite file is the same one; None: it is gone, or no such URI."""
+    if (file := sqlite_file(uri)) is None or not file.exists():
+        return None
+    status = file.stat()
+    return status.st_dev, status.st_ino
+
+
+def is_half_made(file: Path) -> bool:
+    """Whether MLflow was ended while it made this sqlite file: it has neither an experiment nor a run.
+
+    A finished one has the experiment "Default". False, too, where the file is damaged or locked.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(file, timeout=_ASK_SEC)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            return not any(
+                connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone()
+                for table in ("experiments", "runs")
+                if table in tables
+            )
+    except sqlite3.Error:
+        return False
