@@ -49,6 +49,22 @@ GROUPS: dict[str, Group] = {
             "test_place.py::test_a_second_sweep_on_this_machine_is_not_taken_for_the_first",
         ),
     ),
+    "tracking": Group(
+        "an MLflow server that stops for three minutes or never answers, a lock for a minute",
+        (
+            "test_tracking_real.py::test_a_server_that_is_away_for_three_minutes_has_everything_at_the_end",
+            "test_tracking_real.py::test_a_file_that_another_program_locks_for_a_minute_holds_nothing_up",
+            "test_tracking_real.py"
+            "::test_without_a_server_to_the_end_the_command_that_is_said_sends_everything",
+        ),
+    ),
+    "first-seconds": Group(
+        "twelve kills while a results folder is made, and a sweep after each",
+        (
+            "test_tracking_real.py"
+            "::test_a_kill_in_the_first_seconds_of_a_first_sweep_leaves_a_store_that_works",
+        ),
+    ),
     "stops": Group("stopped trials give everything back; shares of a GPU", ("test_stops.py",)),
     "nodes": Group(
         "nodes that are lost, and a node that does not see the results",
