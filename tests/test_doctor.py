@@ -16,7 +16,7 @@ from test_on_every_node import ROOT, on_two_nodes, other_torch  # noqa: F401  (a
 from raydistill.cluster import nodes
 from raydistill.cluster.nodes import Answer
 from raydistill.commands import doctor, doctor_checks, doctor_facts
-from raydistill.errors import StoreError
+from raydistill.errors import ConfigError, StoreError
 from raydistill.sweep import tracking_store
 
 FACTS = {
@@ -231,3 +231,20 @@ def test_a_tracking_store_is_asked_and_not_changed(tmp_path):
         tracking_store.probe(f"sqlite:///{tmp_path}/mlflow.db")
     tracking_store.probe(f"sqlite:///{tmp_path}/new.db")
     assert not Path(tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize(("plugins_json", "asked"), [("[]", []), ('[{"name": "mine"}]', ["mine"])])
+def test_nodes_are_asked_for_plug_ins_where_there_are_any(monkeypatch, plugins_json, asked):
+    seen = []
+
+    def on_every_node(function, given):
+        seen.extend(each["name"] for each in json.loads(given))
+        return [Answer("a", "id", None, "No module named 'mine'")]
+
+    monkeypatch.setattr(nodes, "on_every_node", on_every_node)
+    if asked:
+        with pytest.raises(ConfigError, match="a plug-in cannot be imported on every node: a: No module"):
+            nodes.require_plugins(plugins_json)
+    else:
+        nodes.require_plugins(plugins_json)
+    assert seen == asked

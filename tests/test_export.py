@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from families import CASES, Case
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from raydistill.commands import latency
 from raydistill.commands.cli import main
 from raydistill.commands.export import ExportOptions, run
 from raydistill.commands.latency import LatencyOptions, measure
@@ -199,6 +201,17 @@ def test_a_larger_network_is_slower(tmp_path: Path) -> None:
     )
     for row in rows:
         assert 0 < row["cost/latency_ms_p50"] <= row["cost/latency_ms_p95"] and row["size"] == "64x64"
+
+
+def test_latencies_are_the_median_and_the_95th_percentile_of_the_forwards_after_the_warm_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = network(CASES["resnet"], tmp_path / "small")
+    forwards = [9.0] * latency._WARM_UP + [number / 1000 for number in range(1, 22)]
+    clock = iter([time for sec in forwards for time in (100.0, 100.0 + sec)])
+    monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    row = measure(str(folder), 1, LatencyOptions(given=("",), size=(16, 16), repeats=21))
+    assert row["cost/latency_ms_p50"] == pytest.approx(11) and row["cost/latency_ms_p95"] == pytest.approx(20)
 
 
 def test_latency_is_measured_in_a_process_of_its_own_and_printed_as_json(

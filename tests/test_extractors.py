@@ -230,3 +230,13 @@ def test_the_compressed_squeezenet_has_the_published_number_of_weights_and_tells
         torch.cat([noise(1, 64, 64), torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)])
     )
     assert bool((features >= 0).all()) and float(features.norm(dim=1).min()) > 0.1
+
+
+def test_squeezenet_gives_the_average_of_its_last_fire_over_positions() -> None:
+    torch.manual_seed(0)
+    network = SqueezeNet().eval()
+    pictures = noise(2, 64, 96).float()
+    with torch.no_grad():
+        positions, features = network.layers(pictures), network(pictures)
+    torch.testing.assert_close(features, positions.flatten(2).sum(2) / positions[0, 0].numel())
+    assert features.shape == (2, 512) and positions.shape[2:] != (1, 1)

@@ -171,3 +171,12 @@ def test_a_store_that_is_down_is_refused(tmp_path, monkeypatch):
             mirror.folder_of("s3://results/runs?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1")
         )
     assert os.listdir(tmp_path)  # the local copy's folder, which a next try uses
+
+
+def test_the_address_of_a_sweep_names_its_folder_in_the_copy(tmp_path, monkeypatch):
+    monkeypatch.setenv(mirror.FOLDER, str(tmp_path))
+    query = "endpoint_override=http://127.0.0.1:9"
+    store_folder = mirror.folder_of(f"s3://bucket/prefix?{query}")
+    assert mirror.sweep_of(f"s3://bucket/prefix/sweeps/mine?{query}") == store_folder / "sweeps" / "mine"
+    with pytest.raises(StoreError, match="give the sweep as"):
+        mirror.sweep_of(f"s3://bucket/prefix/mine?{query}")

@@ -19,6 +19,7 @@ from raydistill.cluster.placement import (
     Placements,
     groups_at_once,
     place_stages,
+    why,
     workers_on,
 )
 from raydistill.cluster.runtime import ShortageWatch
@@ -32,7 +33,7 @@ TWO_BY_FOUR = [Node("a", 32, 4, 24 * GIB), Node("b", 32, 4, 80 * GIB)]
 
 
 def placed(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> Placements:
-    return place_stages(nodes, SweepOptions(**request), lambda: trial_bytes)
+    return place_stages(nodes, SweepOptions(**request), lambda gpus: trial_bytes)
 
 
 def refused(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> str:
@@ -286,3 +287,52 @@ def test_placing_needs_no_ray():
     code = "import sys, raydistill.cluster.placement; print('ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# ---- memory of machines without GPUs -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("nodes", "trial_bytes", "request_", "trials"),
+    [
+        ([Node("a", 8, memory_bytes=16 * GIB)], 2 * GIB, {}, 7),
+        ([Node("a", 8, memory_bytes=64 * GIB)], 2 * GIB, {}, 8),
+        ([Node("a", 8, memory_bytes=16 * GIB)], 2 * GIB, {"max_concurrent": 3}, 3),
+        ([Node("a", 4, memory_bytes=8 * GIB), Node("b", 4, memory_bytes=4 * GIB)], 3 * GIB, {}, 3),
+        ([Node("a", 8, memory_bytes=16 * GIB)], 2 * GIB, {"workers_per_trial": 2}, 3),
+        ([Node("a", 8, memory_bytes=0)], 900 * GIB, {}, 8),
+    ],
+)
+def test_no_more_trials_run_at_a_time_than_memory_holds(nodes, trial_bytes, request_, trials):
+    assert placed(nodes, trial_bytes, **request_).trials.max_concurrent == trials
+
+
+def test_memory_that_limits_is_said():
+    nodes = [Node("a", 8, memory_bytes=16 * GIB)]
+    said = why(nodes, SweepOptions(), placed(nodes, 2 * GIB).trials)
+    assert said.startswith("no more fit into 90% of 16.0 GiB of memory, though 8 x ")
+    assert "--max-concurrent 2" in why(
+        nodes, SweepOptions(max_concurrent=2), placed(nodes, 2 * GIB, max_concurrent=2).trials
+    )
+
+
+@pytest.mark.parametrize(
+    ("trial_bytes", "request_", "printed"),
+    [
+        (
+            12 * GIB,
+            {"max_concurrent": 4},
+            "--max-concurrent 4: a trial's worker is predicted to take 12.00 GiB",
+        ),
+        (12 * GIB, {"max_concurrent": 4}, "4 x 1 of them 48.0 GiB, and 90% may be used on a: 23.00 GiB"),
+        (12 * GIB, {"max_concurrent": 4}, "give --max-concurrent 1"),
+        (22 * GIB, {}, "student.batch_size: a trial's worker is predicted to take 22.00 GiB of memory"),
+        (12 * GIB, {"workers_per_trial": 2}, "student.batch_size: a trial's worker"),
+    ],
+)
+def test_a_concurrency_that_memory_cannot_hold_is_refused(trial_bytes, request_, printed):
+    assert printed in refused([Node("a", 8, memory_bytes=23 * GIB)], trial_bytes, **request_)
+
+
+def test_a_whole_gpu_that_is_asked_for_is_given_whatever_memory_is_predicted():
+    assert placed([Node("a", 8, 1, 4 * GIB)], 6 * GIB, gpus_per_worker=1).trials.group.gpus == 1

@@ -120,7 +120,9 @@ def test_label_files_are_needed_and_their_classes(
         scores(fakes, streets, f"torchscript={tmp_path / 'three.pt'}", paired=True, num=8)
 
 
-def test_drn_takes_normalised_pictures_and_gives_log_probabilities_of_19_classes(tmp_path: Path) -> None:
+def test_drn_takes_normalised_pictures_and_gives_log_probabilities_of_19_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     network = drn.DRN105()
     torch.save(network.state_dict(), tmp_path / "drn.pth")
@@ -132,6 +134,10 @@ def test_drn_takes_normalised_pictures_and_gives_log_probabilities_of_19_classes
     with torch.no_grad():
         normal = torch.stack([(pictures[:, i] / 255.0 - drn.MEAN[i]) / drn.STD[i] for i in range(3)], 1)
         torch.testing.assert_close(found, network.eval()(normal).log_softmax(1), rtol=1e-4, atol=1e-4)
+    taken: list[Tensor] = []
+    monkeypatch.setattr(drn.DRN105, "forward", lambda self, inputs: taken.append(inputs) or inputs)
+    segmenter.scores(pictures)
+    torch.testing.assert_close(taken[0], normal, rtol=0, atol=1e-5)
 
 
 def test_a_segmenter_that_is_none_is_refused(tmp_path: Path) -> None:

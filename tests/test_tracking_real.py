@@ -121,10 +121,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def test_a_server_that_is_away_for_three_minutes_has_everything_at_the_end(tmp_path: Path) -> None:
-    port = free_port()
+    port, nimg = free_port(), 12_000  # some minutes of training after the first trial
     uri, log = f"http://127.0.0.1:{port}", tmp_path / "log"
     with server(tmp_path / "mlflow", port):
-        process = start(sweep(tmp_path, "--mlflow", uri, nimg=4000), log)
+        process = start(sweep(tmp_path, "--mlflow", uri, nimg=nimg), log)
         wait_for("trial 1 of", log, process)
     time.sleep(OUTAGE_SEC)
     assert process.poll() is None, "the sweep was too short: " + log.read_text()
@@ -133,7 +133,7 @@ def test_a_server_that_is_away_for_three_minutes_has_everything_at_the_end(tmp_p
         found = rows(tmp_path, uri)
     assert said.count("Training goes on") == said.count("MLflow has everything again") == 1
     calm = tmp_path / "calm"
-    ended_well(start(sweep(calm, nimg=4000), calm / "log"), calm / "log")
+    ended_well(start(sweep(calm, nimg=nimg), calm / "log"), calm / "log")
     pd.testing.assert_frame_equal(without_times(found), without_times(rows(calm / "runs")))
 
 

@@ -21,6 +21,8 @@ _WORKER_SHARE = 0.9
 """Share of its CPUs that a worker of Ray Train reserves; the rest is room for the trials' own processes."""
 _USABLE_GPU = 0.9
 """Share of a GPU's memory that trials are packed into, because allocators fragment it."""
+_USABLE_MEMORY = 0.9
+"""Share of a machine's memory that trials on CPUs may take; from 0.95 on Ray ends workers."""
 _MOST_TRIALS_PER_GPU = 4
 
 
@@ -32,6 +34,8 @@ class Node(NamedTuple):
     gpus: float = 0.0
     gpu_bytes: int = 0
     """Memory of its smallest GPU in bytes; 0 where it is not known."""
+    memory_bytes: int = 0
+    """Memory of the machine in bytes; 0 where it is not known."""
 
     def __str__(self) -> str:
         return f"{self.address}: {self.cpus:g} CPUs, {self.gpus:g} GPUs"
@@ -79,19 +83,22 @@ class Placements(NamedTuple):
 # ---- what fits ---------------------------------------------------------------------------------------------
 
 
-def place_stages(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[], int]) -> Placements:
+def place_stages(
+    nodes: Sequence[Node], options: SweepOptions, worker_bytes: Callable[[float], int]
+) -> Placements:
     """Places evaluator and teacher, trials and recheck on the nodes.
 
     Args:
-        trial_bytes: predicts the GPU memory, in bytes, of a worker of the most expensive trial. It is called
-            only where the memory of a GPU decides.
+        worker_bytes: predicts the memory, in bytes, of a worker of the most expensive trial that has so many
+            GPUs; 0: that of its process on a CPU. It is called only where memory decides.
 
     Raises:
-        ConfigError: a stage does not fit; the message has the arithmetic.
+        ConfigError: a stage does not fit, or --max-concurrent asks for more than memory holds; the message
+            has the arithmetic.
     """
     inline = options.executor == "inline" or (options.executor == "auto" and options.workers_per_trial == 1)
     cpus = options.cpus_per_worker * (1.0 if inline else _WORKER_SHARE)
-    group = Group(options.workers_per_trial, cpus, _gpus_per_worker(nodes, options, trial_bytes))
+    group = Group(options.workers_per_trial, cpus, _gpus_per_worker(nodes, options, worker_bytes))
     driver_cpus = 0.0 if inline else DRIVER_CPUS
     fits = groups_at_once(nodes, group, driver_cpus)
     if fits < 1:
@@ -103,7 +110,36 @@ def place_stages(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Call
             "use fewer workers or more machines",
         )
     concurrent = fits if options.max_concurrent is None else min(options.max_concurrent, fits)
+    if group.gpus == 0 and all(node.memory_bytes for node in nodes):
+        concurrent = _held_by_memory(nodes, options, group, concurrent, worker_bytes(0.0))
     return Placements(_stages(nodes, options), Placement(inline, group, concurrent), _recheck(nodes, group))
+
+
+def _held_by_memory(
+    nodes: Sequence[Node], options: SweepOptions, group: Group, concurrent: int, worker_bytes: int
+) -> int:
+    """How many of `concurrent` trials on CPUs the memory of the nodes holds at a time.
+
+    Raises:
+        ConfigError: it holds none, or fewer than --max-concurrent asks for.
+    """
+    workers = sum(int(_USABLE_MEMORY * node.memory_bytes / worker_bytes) for node in nodes)
+    held = workers // group.workers
+    memory = ", ".join(f"{node.address}: {node.memory_bytes / 2**30:.2f} GiB" for node in nodes)
+    room = f"{_USABLE_MEMORY:.0%} may be used on {memory}"
+    needs = f"a trial's worker is predicted to take {worker_bytes / 2**30:.2f} GiB of memory"
+    if held < 1:
+        raise ConfigError(
+            f"student.batch_size: {needs}, and {room}; give a smaller batch, narrower students "
+            "(--max-memory-gb) or a larger machine"
+        )
+    if options.max_concurrent is not None and held < concurrent:
+        all_bytes = concurrent * group.workers * worker_bytes
+        raise ConfigError(
+            f"--max-concurrent {options.max_concurrent}: {needs}, {concurrent} x {group.workers} of them "
+            f"{all_bytes / 2**30:.1f} GiB, and {room}; give --max-concurrent {held}"
+        )
+    return min(concurrent, held)
 
 
 def why(nodes: Sequence[Node], options: SweepOptions, placement: Placement) -> str:
@@ -111,6 +147,9 @@ def why(nodes: Sequence[Node], options: SweepOptions, placement: Placement) -> s
     group, driver_cpus = placement.group, 0.0 if placement.inline else DRIVER_CPUS
     fits = groups_at_once(nodes, group, driver_cpus)
     room = f"{fits} x {group} fit on {listed(nodes)}"
+    if placement.max_concurrent < min(fits, options.max_concurrent or fits):
+        memory = sum(node.memory_bytes for node in nodes) / 2**30
+        return f"no more fit into {_USABLE_MEMORY:.0%} of {memory:.1f} GiB of memory, though {room}"
     if placement.max_concurrent < fits:
         return f"of --max-concurrent {options.max_concurrent}, though {room}"
     if options.gpus_per_worker is None and 0 < group.gpus < 1:
@@ -146,7 +185,9 @@ def workers_on(node: Node, group: Group) -> int:
     return max(0, min(by_cpus, by_gpus))
 
 
-def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, trial_bytes: Callable[[], int]) -> float:
+def _gpus_per_worker(
+    nodes: Sequence[Node], options: SweepOptions, worker_bytes: Callable[[float], int]
+) -> float:
     """GPUs of each worker of a trial: as asked for, else the share of one that its predicted memory needs."""
     with_gpus = [node for node in nodes if node.gpus >= 1]
     smallest = min((node.gpu_bytes for node in with_gpus), default=0)
@@ -160,7 +201,7 @@ def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, trial_bytes: 
         )
     if not smallest or (option is not None and option >= 1):
         return 1.0 if option is None else option
-    needed = trial_bytes()
+    needed = worker_bytes(1.0)
     memory = f"a trial's worker is predicted to take {needed / 2**30:.2f} GiB"
     if option is not None:
         if usable < needed / option:

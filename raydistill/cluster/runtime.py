@@ -1,5 +1,6 @@
 """Ray itself: how it is started or joined, what its nodes have, and the wait for a node that was lost."""
 
+import contextlib
 import logging
 import math
 import os
@@ -11,12 +12,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raydistill import ray_address
 from raydistill.cluster import join
+from raydistill.cluster.guard import Guard
 from raydistill.cluster.placement import Group, Node, groups_at_once, listed
 from raydistill.errors import RunError, StoreError
 from raydistill.records import mirror, remote
@@ -28,6 +31,8 @@ _LOOK_SEC = 2.0
 _TEMPORARY = "RAY_TMPDIR"
 _OWN_FOLDERS: list[tuple[Path, str | None]] = []
 """The temporary folder of the embedded Ray that runs, with the value of `_TEMPORARY` before it."""
+_GUARDS: list[Guard] = []
+"""What watches the embedded Ray that runs."""
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -77,12 +82,21 @@ def start_ray(*, dashboard: bool) -> None:
         ) from error
     # Ray Train's clean-up asks the cluster that this file names, or any of the machine, about its trial.
     (own / "ray" / "ray_current_cluster").write_text(str(ray.get_runtime_context().gcs_address))
+    _GUARDS.append(Guard(own))
+
+
+def require_alive() -> None:
+    """Raises RunError where a process of the embedded Ray that runs has ended."""
+    for guard in _GUARDS:
+        guard.require_alive()
 
 
 def stop_ray() -> None:
     """Leaves the cluster, or ends the embedded Ray and removes its folder. Does nothing where none runs."""
     if ray.is_initialized():
         ray.shutdown()
+    while _GUARDS:
+        _GUARDS.pop().stop()
     while _OWN_FOLDERS:
         own, before = _OWN_FOLDERS.pop()
         shutil.rmtree(own, ignore_errors=True)
@@ -100,7 +114,8 @@ def alive_nodes() -> list[Node]:
 def this_machine() -> Node:
     """The one node that an embedded Ray would have, without starting it."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    return Node("this machine", os.cpu_count() or 1, gpus, _smallest_gpu_bytes() if gpus else 0)
+    gpu_bytes = _smallest_gpu_bytes() if gpus else 0
+    return Node("this machine", os.cpu_count() or 1, gpus, gpu_bytes, memory_bytes())
 
 
 def probe_nodes(store: Path) -> list[Node]:
@@ -114,7 +129,8 @@ def probe_nodes(store: Path) -> list[Node]:
     """
     raws = [raw for raw in ray.nodes() if raw["Alive"]]
     if len(raws) == 1 and not raws[0]["Resources"].get("GPU"):
-        return [_node(raw) for raw in raws]  # this process has written to the folder already
+        # this process has written to the folder already, and runs on that node
+        return [_node(raw)._replace(memory_bytes=memory_bytes()) for raw in raws]
     token = secrets.token_hex(8)
     folder = store / f"nodes-{token}"
     folder.mkdir()
@@ -132,9 +148,10 @@ def probe_nodes(store: Path) -> list[Node]:
         remote.pull(folder)
         nodes = []
         for raw, answer in zip(raws, answers, strict=True):
-            node, problem, gpu_bytes = _node(raw), f"it did not answer within {_PROBE_SEC:.0f} s", 0
+            node, problem = _node(raw), f"it did not answer within {_PROBE_SEC:.0f} s"
             if answer in done:
-                problem, gpu_bytes = ray.get(answer)
+                problem, gpu_bytes, its_memory = ray.get(answer)
+                node = node._replace(gpu_bytes=gpu_bytes, memory_bytes=its_memory)
             if not problem and not _reads(folder / raw["NodeID"], token):
                 problem = "what it writes there cannot be read here"
             if problem:
@@ -143,24 +160,24 @@ def probe_nodes(store: Path) -> list[Node]:
                     "Every node must see the same folder: give one on a shared file system, mounted at the "
                     "same path everywhere"
                 )
-            nodes.append(node._replace(gpu_bytes=gpu_bytes))
+            nodes.append(node)
         return nodes
     finally:
         remote.remove(folder)
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def _answer(folder: str, token: str, name: str) -> tuple[str, int]:
-    """On a node: (what is wrong with the folder, or "", memory of the node's smallest GPU in bytes)."""
+def _answer(folder: str, token: str, name: str) -> tuple[str, int, int]:
+    """On a node: (what is wrong with the folder, or "", memory of its smallest GPU in bytes, its memory)."""
     remote.pull(Path(folder))
     if not _reads(Path(folder) / "driver", token):
-        return "a file written by the driver is not there", 0
+        return "a file written by the driver is not there", 0, 0
     try:
         (Path(folder) / name).write_text(token)
         remote.push(Path(folder))
     except OSError as error:
-        return f"not writable ({error.strerror or error})", 0
-    return "", _smallest_gpu_bytes()
+        return f"not writable ({error.strerror or error})", 0, 0
+    return "", _smallest_gpu_bytes(), memory_bytes()
 
 
 def _reads(path: Path, token: str) -> bool:
@@ -173,6 +190,15 @@ def _reads(path: Path, token: str) -> bool:
             pass
         time.sleep(0.1)
     return False
+
+
+def memory_bytes() -> int:
+    """Memory of this machine in bytes, or of the container that this process runs in."""
+    total = psutil.virtual_memory().total
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            total = min(total, int((Path("/sys/fs/cgroup") / name).read_text()))
+    return total
 
 
 def _smallest_gpu_bytes() -> int:

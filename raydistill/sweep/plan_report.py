@@ -33,19 +33,29 @@ class PlanEstimate(NamedTuple):
 
     rates: Rates | None
     forecast: Forecast | None
+    why_not: str = ""
+    """Why time cannot be predicted."""
+    fails: bool = False
+    """Whether the reason is that a training of the plan failed."""
 
 
-def say_plan(plan: Plan, nodes: list[Node], terminal: Terminal) -> None:
-    """Says all that `raydistill plan` says. Nothing is trained."""
+def say_plan(plan: Plan, nodes: list[Node], terminal: Terminal) -> int:
+    """Says all that `raydistill plan` says. Nothing is trained.
+
+    Returns:
+        the exit code: 0; 1 where a step of a training of the plan failed.
+    """
     info, counts = plan.info, ", ".join(f"{split} {count:,}" for split, count in plan.info.counts.items())
     classes = f", {info.num_classes} classes" if info.has_labels else ""
     for line in plan.warm_start.messages:
         terminal.say(line)
     size = f"{info.width}x{info.height}"
     terminal.say(f"data {plan.data.digest}: {info.layout} at {size}{classes}: {counts}. {info.split_rule}")
-    placements = place_stages(nodes, plan.options, lambda: plan.trial_bytes)
-    say(plan, placements, nodes, estimate(plan, placements, terminal), terminal)
+    placements = place_stages(nodes, plan.options, plan.worker_bytes)
+    estimated = estimate(plan, placements)
+    say(plan, placements, nodes, estimated, terminal)
     terminal.say("nothing was trained: leave --plan out, or `sweep` for `plan`")
+    return int(estimated.fails)
 
 
 def say(
@@ -59,7 +69,7 @@ def say(
     terminal.say(_costs_line(plan))
     trials = placements.trials
     if estimated.forecast is None:
-        terminal.say("plan: no time: the trials use GPUs and this machine has none; give --seconds-per-image")
+        terminal.say(f"plan: no time: {estimated.why_not}")
     else:
         for line in _time_lines(plan, estimated.forecast, "GPU" if trials.group.gpus else "CPU"):
             terminal.say(line)
@@ -130,16 +140,17 @@ def _window(window: space.Window) -> str:
     return f"{window.cost} {window.low:,.6g}{high}"
 
 
-def estimate(plan: Plan, placements: Placements, terminal: Terminal) -> PlanEstimate:
-    """The rates, measured now or given, and what follows from them; a line on the terminal where it fails."""
+def estimate(plan: Plan, placements: Placements) -> PlanEstimate:
+    """The rates, measured now or given, and what follows from them."""
     group, stages = placements.trials.group, placements.stages
     if plan.options.seconds_per_image is None and group.gpus and not torch.cuda.is_available():
-        return PlanEstimate(None, None)
+        why_not = "the trials use GPUs and this machine has none; give --seconds-per-image"
+        return PlanEstimate(None, None, why_not)
     try:
         rates = rates_of(plan, stage_workers=stages.workers, cpus=group.cpus)
-    except (RaydistillError, RuntimeError, MemoryError) as error:  # the sweep may work all the same
-        terminal.say(f"plan: no time: the steps to measure failed: {str(error).splitlines()[0]}")
-        return PlanEstimate(None, None)
+    except (RaydistillError, RuntimeError, MemoryError) as error:
+        why_not = f"a training of this plan failed at its first steps: {str(error).splitlines()[0]}"
+        return PlanEstimate(None, None, why_not, fails=True)
     per_worker, per_stage = group.gpus or group.cpus, stages.gpus or stages.cpus
     expected = forecast.forecast(
         plan,
@@ -168,7 +179,7 @@ def for_sweep(
     num_searched = sum(trial["role"] == "search" for trial in trials)
     if num_searched >= plan.options.trials and all(trial["result"] for trial in trials):
         return PlanEstimate(None, None)  # nothing is left to do
-    estimated = estimate(plan, placements, terminal)
+    estimated = estimate(plan, placements)
     say(plan, placements, nodes, estimated, terminal)
     if estimated.rates is not None and estimated.forecast is not None:
         forecast.write(file, estimated.rates, estimated.forecast)

@@ -23,9 +23,11 @@ import torch
 from raydistill import distributed, plugins
 from raydistill.config.base import Stored
 from raydistill.config.experiment import Job
+from raydistill.config.paths import leaves
 from raydistill.config.training import DistillTraining, GeneratorTraining, Training
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
+from raydistill.errors import RaydistillError, RunError
 from raydistill.models import cost, networks, saved
 from raydistill.models.inputs import latent_size, repeats
 from raydistill.planning.plan import Plan
@@ -137,7 +139,8 @@ def _measure_all(plan: Plan, stage_workers: int, cpus: float) -> dict[str, list[
             for kind, (jobs, workers) in _jobs(plan, stage_workers, folder).items():
                 folders = [folder / f"{kind}-{number}" for number in range(len(jobs))]
                 by_kind[kind] = sorted(
-                    _measure(job, workers, num_val, own) for job, own in zip(jobs, folders, strict=True)
+                    _measure_or_name(kind, job, workers, num_val, own)
+                    for job, own in zip(jobs, folders, strict=True)
                 )
             return by_kind
     finally:
@@ -202,6 +205,17 @@ def _first_pictures(plan: Plan, folder: Path) -> Stored:
     few = info.model_copy(update={"counts": counts, "input_counts": inputs, "digest": "calibration"})
     (folder / "info.json").write_text(few.model_dump_json())
     return Stored(path=str(folder), digest="calibration")
+
+
+def _measure_or_name(kind: str, job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
+    """What `_measure` returns. Raises RunError, with what it was that failed."""
+    try:
+        return _measure(job, num_workers, num_val, folder)
+    except (RaydistillError, RuntimeError, MemoryError) as error:
+        widths = getattr(getattr(job.training, "generator", None), "widths", None)
+        of_widths = "" if widths is None else f" of widths {'-'.join(map(str, leaves(widths).values()))}"
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise RunError(f"{kind}{of_widths}: {reason[0]}") from error
 
 
 def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:

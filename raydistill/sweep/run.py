@@ -39,7 +39,8 @@ def run(options: SweepOptions) -> int:
     """Runs, resumes or, with `options.plan`, only plans a sweep.
 
     Returns:
-        the exit code: 0; 1 where no student could be trained; 130 where it was interrupted.
+        the exit code: 0; 1 where no student could be trained, or a part of the space could not; 130 where it
+        was interrupted.
 
     Raises:
         InputError: something is wrong with the options, the data, the store or the cluster.
@@ -50,8 +51,7 @@ def run(options: SweepOptions) -> int:
     if options.plan:
         with on_ray([options]) if ray_address() else nullcontext():
             nodes = runtime.probe_nodes(plan.store) if ray_address() else [runtime.this_machine()]
-            plan_report.say_plan(plan, nodes, terminal)
-        return 0
+            return plan_report.say_plan(plan, nodes, terminal)
     with opened(plan, terminal) as (folder, tracker):
         try:
             with on_ray([options]):
@@ -125,7 +125,7 @@ def run_one(
     options, clock = plan.options, Clock(folder / "spent.json")
     _start_tracking(plan, folder, tracker, tags)
     nodes = runtime.probe_nodes(plan.store)
-    placements = place_stages(nodes, options, lambda: plan.trial_bytes)
+    placements = place_stages(nodes, options, plan.worker_bytes)
     gpus = placements.trials.group.gpus
     if options.max_gpu_hours is not None and not gpus:
         raise ConfigError(

@@ -34,14 +34,15 @@ def sigterm_interrupts() -> Iterator[None]:
 def watcher(group: Group, driver_cpus: float, plan: Plan, terminal: Terminal) -> Callable[[], None]:
     """A function to call again and again while `group` runs.
 
-    It raises KeyboardInterrupt after SIGTERM, and RunError where the nodes have lacked room for
-    --wait-for-nodes.
+    It raises KeyboardInterrupt after SIGTERM, and RunError where an embedded Ray has died or the nodes have
+    lacked room for --wait-for-nodes.
     """
     watch_nodes = runtime.ShortageWatch(group, driver_cpus, plan.options.wait_for_nodes, terminal.say)
 
     def watch() -> None:
         if _SIGTERM_CAME.is_set():
             raise KeyboardInterrupt
+        runtime.require_alive()
         watch_nodes()
 
     return watch
