@@ -54,7 +54,7 @@ def without_ray(
                 job, folder_of(following), lambda numbers, following=following: reported(following, numbers)
             )
             after_trial()
-            ended(following, False)
+            ended(following, False, "")
 
     def recheck(job: Job, folder: Path, group: Group, watch: Any, *, in_tune: bool = False) -> None:
         perform(job, folder, lambda numbers: None)

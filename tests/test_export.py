@@ -207,8 +207,8 @@ def test_latencies_are_the_median_and_the_95th_percentile_of_the_forwards_after_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = network(CASES["resnet"], tmp_path / "small")
-    forwards = [9.0] * latency._WARM_UP + [number / 1000 for number in range(1, 22)]
-    clock = iter([time for sec in forwards for time in (100.0, 100.0 + sec)])
+    durations = [number / 1000 for number in range(1, 22)]
+    clock = iter([0.0] * latency._WARM_UP + [time for sec in durations for time in (100.0, 100.0 + sec)])
     monkeypatch.setattr(latency, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     row = measure(str(folder), 1, LatencyOptions(given=("",), size=(16, 16), repeats=21))
     assert row["cost/latency_ms_p50"] == pytest.approx(11) and row["cost/latency_ms_p95"] == pytest.approx(20)

@@ -11,11 +11,13 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
+from ray.exceptions import RayError
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from raydistill import plugins
+from raydistill.cluster import causes
 from raydistill.cluster.placement import Group
 from raydistill.config.base import Stored
 from raydistill.config.experiment import Experiment, Job
@@ -144,14 +146,16 @@ def _fit(
         while not wait([fit], timeout=2).done:
             watch()
         fit.result()
-    except TrainingFailedError as error:
+    except (TrainingFailedError, RayError) as error:
         message = f"{storage.parent}: Ray Train gave up: {_cause(error)}; see log.txt and {storage}"
         raise RunError(message) from error
     finally:
         pool.shutdown(wait=False)
 
 
-def _cause(error: TrainingFailedError) -> str:
-    """The last line of what the first worker raised."""
+def _cause(error: TrainingFailedError | RayError) -> str:
+    """Why the first worker failed, or the process that leads them, in one line."""
+    if isinstance(error, RayError):
+        return f"of the process that leads the workers: {causes.reason(error)}"
     failures = list(getattr(error, "worker_failures", {}).values()) or [error]
     return str(failures[0]).strip().splitlines()[-1]

@@ -14,6 +14,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from raydistill import plugins
+from raydistill.cluster import causes
 from raydistill.cluster.placement import Placement
 from raydistill.cluster.ray_train import perform_sharded, set_up_process
 from raydistill.config.experiment import Job
@@ -31,7 +32,7 @@ _LOST_PROCESSES = 2
 def run_trials(
     next_trial: Callable[[], Trial | None],
     reported: Callable[[Trial, Numbers], None],
-    ended: Callable[[Trial, bool], None],
+    ended: Callable[[Trial, bool, str], None],
     *,
     should_stop: Callable[[Trial, Numbers], bool] = lambda trial, numbers: False,
     watch: Callable[[], None] = lambda: None,
@@ -47,8 +48,8 @@ def run_trials(
     Args:
         next_trial: gives the next trial to run; None: there is none.
         reported: is given each evaluation of a running trial.
-        ended: is given each trial that has ended, with or without a result in its folder, and whether it
-            ended because `should_stop` said so.
+        ended: is given each trial that has ended, with or without a result in its folder; whether it ended
+            because `should_stop` said so; and in one line why it failed, "" where Ray knows of no failure.
         should_stop: asked after each evaluation of a running trial but its last, which has a result by then.
         watch: called several times a second; what it raises ends all trials at once.
         folder_of: the folder of a trial.
@@ -91,7 +92,7 @@ class _Source(Searcher):
     def __init__(
         self,
         next_trial: Callable[[], Trial | None],
-        ended: Callable[[Trial, bool], None],
+        ended: Callable[[Trial, bool, str], None],
         folder_of: Callable[[Trial], Path],
         placement: Placement,
     ):
@@ -101,6 +102,8 @@ class _Source(Searcher):
         """Tune's trial id -> our trial."""
         self.stopped: set[str] = set()
         """Tune's ids of the trials that `should_stop` ended."""
+        self.reasons: dict[str, str] = {}
+        """Tune's id of a trial that failed -> why, in one line."""
         self.failure: Exception | None = None
         """What a callback raised first. It ends the sweep; Tune would take it for a failure of the trial."""
 
@@ -118,6 +121,7 @@ class _Source(Searcher):
         if trial is None:
             return Searcher.FINISHED
         self.running[trial_id] = trial
+        (self.folder_of(trial) / "error.txt").unlink(missing_ok=True)  # of an earlier start
         job = Job.model_validate(trial["job"])
         return {
             "job": job.model_dump_json(),
@@ -129,7 +133,8 @@ class _Source(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        self.guarded(self.ended, self.running[trial_id], trial_id in self.stopped)
+        reason = self.reasons.get(trial_id, "")
+        self.guarded(self.ended, self.running[trial_id], trial_id in self.stopped, reason)
 
     def save(self, checkpoint_path: str) -> None:
         """The ledger is the truth: there is nothing to save."""
@@ -142,7 +147,7 @@ class _Source(Searcher):
 
 
 class _Stops(FIFOScheduler):
-    """Ends a trial early where `should_stop` says so."""
+    """Ends a trial early where `should_stop` says so, and notes why one failed."""
 
     def __init__(self, source: _Source, should_stop: Callable[[Trial, Numbers], bool]):
         super().__init__()
@@ -154,6 +159,12 @@ class _Stops(FIFOScheduler):
             self.source.stopped.add(trial.trial_id)
             return FIFOScheduler.STOP
         return FIFOScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """Tune calls it before it tells the searcher that the trial has ended."""
+        if (error := trial.get_error()) is not None:
+            self.source.reasons[trial.trial_id] = causes.reason(error)
+        super().on_trial_error(tune_controller, trial)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

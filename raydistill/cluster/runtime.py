@@ -59,6 +59,8 @@ def start_ray(*, dashboard: bool) -> None:
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
+    # Ray says a lost process in a hundred lines on stdout, whatever `log_to_driver` is; we say it in one.
+    ray._private.worker.print_to_stdstream = lambda *given, **named: None
     if address := ray_address():
         join.join_ray(address)
         return

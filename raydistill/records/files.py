@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,3 +45,17 @@ def write_json_atomic(path: Path, data: object) -> None:
     """
     text = json.dumps(data, indent=1, allow_nan=False) + "\n"
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+_FULL = ("No space left", "StorageFull", "Disk quota exceeded", "file write failed")
+"""What the system, safetensors and PyTorch say of a disk that takes no more."""
+_FULL_BYTES = 2**20
+"""A disk with less free space is full: what was written in part has been removed by the time it is asked."""
+
+
+def disk_is_full(folder: Path, reason: str) -> bool:
+    """Whether a failure is the disk's: its reason says so, or hardly anything is left free in `folder`."""
+    with contextlib.suppress(OSError):
+        if shutil.disk_usage(folder).free < _FULL_BYTES:
+            return True
+    return any(text in reason for text in _FULL)

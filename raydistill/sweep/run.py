@@ -159,6 +159,10 @@ def run_one(
     report.write_report(ledger, real_test, tracker, terminal, planned, ended_by=_ended_by(ledger, limits))
     clock.sec()
     remote.push(folder, skip=("trials",))
+    if ledger.unfinished and not limits.reached:
+        lost = ", ".join(f"{trial['trial_id']} ({trial['label']})" for trial in ledger.unfinished)
+        terminal.say(f"not trained: {lost}; --resume trains what is left")
+        return 1
     return 0
 
 

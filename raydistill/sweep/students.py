@@ -162,10 +162,10 @@ class _Queue:
         index = [searched["number"] for searched in ledger.searched].index(trial["number"])
         return self.early_stopping(ledger.history(), index)
 
-    def trial_ended(self, trial: Trial, stopped: bool) -> None:
-        """Takes the result of a trial into the ledger and MLflow, and says it."""
+    def trial_ended(self, trial: Trial, stopped: bool, reason: str = "") -> None:
+        """Takes the result of a trial into the ledger and MLflow, and says it. `reason`: why it failed."""
         ledger, group = self.students.ledger, self.students.placements.trials.group
-        ledger.end(trial, stopped=stopped, num_gpus=group.workers * group.gpus)
+        ledger.end(trial, stopped=stopped, num_gpus=group.workers * group.gpus, reason=reason)
         self.students.tracker.end_trial(trial, ledger.folder_of(trial))
         self.num_ended += 1
         left_sec = (time.monotonic() - self.started) / self.num_ended * (self.total - self.num_ended)

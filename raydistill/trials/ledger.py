@@ -15,6 +15,7 @@ from raydistill.errors import StoreError
 from raydistill.models import cost
 from raydistill.planning.plan import Plan
 from raydistill.records import remote, store, tables
+from raydistill.records.files import disk_is_full
 from raydistill.records.trials import read_result, read_trials, write_result, write_trial
 from raydistill.search import warm_start
 from raydistill.training import checkpoint
@@ -140,7 +141,7 @@ class Ledger:
     def _replicates_of(self, original: Trial) -> list[Trial]:
         return [each for each in self.replicates if each["replicate_of"] == original["trial_id"]]
 
-    def end(self, trial: Trial, *, stopped: bool = False, num_gpus: float = 0.0) -> None:
+    def end(self, trial: Trial, *, stopped: bool = False, num_gpus: float = 0.0, reason: str = "") -> None:
         """Takes in the result that is in the trial's folder.
 
         A stopped trial without a result gets one on disk, PRUNED, with what it had reached. Any other trial
@@ -149,6 +150,7 @@ class Ledger:
         Args:
             stopped: whether early stopping ended the trial.
             num_gpus: GPUs that it held while it ran.
+            reason: why it failed, in one line; "": what the worker wrote into the trial's folder says it.
         """
         folder = self.folder_of(trial)
         remote.pull(folder)
@@ -157,9 +159,9 @@ class Ledger:
             result = write_result(folder, self._pruned(trial, num_gpus))
             remote.push(folder)
         if result is None:
-            error, reason = folder / "error.txt", "the worker process died (killed, or out of memory)"
-            if error.exists():
-                reason = error.read_text().strip().splitlines()[-1]
+            reason = _failure(folder) or reason or "it ended without a result and without an error"
+            if disk_is_full(folder, reason):
+                reason = f"the disk of {folder} is full ({reason})"
             result = NOTHING_MEASURED | self._unfinished(trial, "FAIL", reason)
         trial["result"] = result
 
@@ -265,6 +267,14 @@ class Ledger:
         self.trials.append(write_trial(self.folder_of(trial), trial) | {"result": None})
         remote.push(self.folder_of(trial))
         return self.trials[-1]
+
+
+def _failure(folder: Path) -> str:
+    """The last line of what a worker wrote of its error; "": it wrote nothing."""
+    try:
+        return (folder / "error.txt").read_text().strip().splitlines()[-1]
+    except (OSError, IndexError):
+        return ""
 
 
 def _is_complete(trial: Trial) -> bool:
