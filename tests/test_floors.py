@@ -52,7 +52,14 @@ CONFINED = {
     "mlflow": {"sweep.tracking", "sweep.tracking_store"},
     "torch.distributed": {"distributed"},
     "typer": {"commands.cli", "commands.cli.options"},
-    "ray": {"cluster.join", "cluster.nodes", "cluster.ray_train", "cluster.ray_tune", "cluster.runtime"},
+    "ray": {
+        "cluster.causes",
+        "cluster.join",
+        "cluster.nodes",
+        "cluster.ray_train",
+        "cluster.ray_tune",
+        "cluster.runtime",
+    },
 }
 """Framework -> the only modules that import it."""
 NO_TORCH = ("config", "records", "search", "seeds", "errors", "space")

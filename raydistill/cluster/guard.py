@@ -31,7 +31,8 @@ class Guard:
         self.dead = ""
         """What the first process that ended is called; "" while all run."""
         self._stopped = threading.Event()
-        threading.Thread(target=self._watch, name="guard", daemon=True).start()
+        self.thread = threading.Thread(target=self._watch, name="guard", daemon=True)
+        self.thread.start()
 
     def require_alive(self) -> None:
         """Raises RunError where one of the processes has ended."""

@@ -1,0 +1,161 @@
+"""Why a worker failed is said as it was: by its own error, a lost node, a full disk, or a dead Ray."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from ray.exceptions import (
+    OutOfDiskError,
+    OutOfMemoryError,
+    RayActorError,
+    RaySystemError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+from raydistill.cluster import causes, guard
+from raydistill.cluster.guard import Guard
+from raydistill.errors import RunError
+from raydistill.records.files import disk_is_full
+from raydistill.trials.ledger import Ledger
+
+CREATION = """The actor died because of an error raised in its creation task, ray::TrainController.__init__()
+ray.exceptions.RaySystemError: System error: libcudart.so.13: cannot open shared object file
+traceback: Traceback (most recent call last):
+  File "a.py", line 3, in <module>
+    import torch
+ImportError: libcudart.so.13: cannot open shared object file"""
+KILLED = """The actor died unexpectedly before finishing this task.
+The actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail:
+Worker unexpectedly exits with a connection error code 2. End of file."""
+LOST = "The actor died unexpectedly. The actor is dead because its node has died. Node Id: 5f"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RayActorError(error_msg=CREATION), "ImportError: libcudart.so.13: cannot open shared object file"),
+        (RayActorError(error_msg=KILLED), causes.DIED),
+        (RayActorError(error_msg=LOST), "its node was lost"),
+        (WorkerCrashedError(), causes.DIED),
+        (
+            OutOfMemoryError("Task was killed due to the node running low on memory"),
+            "out of memory: Ray ended",
+        ),
+        (OutOfDiskError("Local disk is full"), "the disk is full"),
+        (RayTaskError("f", "Traceback\nKeyError: 'a'", KeyError("a")), "KeyError: 'a'"),
+        (
+            RayTaskError("f", "tb", OSError(28, "No space left on device")),
+            "OSError: [Errno 28] No space left",
+        ),
+        (
+            RayTaskError("f", "tb", ImportError("one\ncannot import name 'x'")),
+            "ImportError: cannot import name",
+        ),
+        (RaySystemError("System error: x", "Traceback\n  at 3\nmine.BrokenError: x"), "mine.BrokenError: x"),
+        (RuntimeError("one\ntwo"), "two"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)
+def test_the_reason_is_what_happened_in_one_line(error: BaseException, reason: str) -> None:
+    found = causes.reason(error)
+    assert found.startswith(reason) and "\n" not in found
+    assert ("killed" in found) == (reason == causes.DIED)
+
+
+class Disk(NamedTuple):
+    free: int
+
+
+@pytest.mark.parametrize(
+    ("reason", "free", "is_full"),
+    [
+        (
+            "StoreError: a: the checkpoint could not be written ([enforce fail] file write failed)",
+            2**30,
+            True,
+        ),
+        (
+            "SafetensorError: Error while serializing: I/O error: Os { code: 28, kind: StorageFull }",
+            2**30,
+            True,
+        ),
+        ("OSError: [Errno 122] Disk quota exceeded: 'a'", 2**30, True),
+        ("ValueError: out of range", 2**30, False),
+        ("RuntimeError: anything at all", 4096, True),
+    ],
+)
+def test_a_full_disk_is_called_one(
+    reason: str, free: int, is_full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Disk(free))
+    assert disk_is_full(tmp_path, reason) == is_full
+
+
+@pytest.mark.parametrize(
+    ("written", "told", "said"),
+    [
+        ("Traceback\nValueError: its own", "RayTaskError: of Ray's", "ValueError: its own"),
+        (None, "ImportError: of Ray's", "ImportError: of Ray's"),
+        (None, "", "it ended without a result and without an error"),
+        ("", "its node was lost", "its node was lost"),
+        ("OSError: [Errno 28] No space left on device", "", "the disk of "),
+    ],
+)
+def test_the_ledger_takes_the_trials_own_words_first(
+    written: str | None, told: str, said: str, tmp_path: Path
+) -> None:
+    ledger: Any = object.__new__(Ledger)
+    ledger.folder = tmp_path
+    trial = {"trial_id": "0001", "job": {"training": {"budget_nimg": 8}}, "result": None}
+    folder = ledger.folder_of(trial)
+    folder.mkdir(parents=True)
+    if written is not None:
+        (folder / "error.txt").write_text(written)
+    ledger.end(trial, reason=told)
+    result: Any = trial["result"]
+    assert result["status"] == "FAIL" and result["reason"].startswith(said)
+
+
+# ---- an embedded Ray that dies -----------------------------------------------------------------------------
+
+
+def test_a_process_that_ends_is_noticed_and_one_that_is_ended_on_purpose_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "_NAMES", ("sleep",))
+    monkeypatch.setattr(guard, "_LOOK_SEC", 0.01)
+    with subprocess.Popen(["sleep", "60"]) as process:
+        watched, stopped = Guard(tmp_path), Guard(tmp_path)
+        watched.require_alive()
+        stopped.stop()
+        process.kill()
+    watched.thread.join(0.2)
+    with pytest.raises(RunError, match=r"Ray's process sleep on this machine has ended.*--resume"):
+        watched.require_alive()
+    watched.stop()
+    stopped.thread.join(5)
+    stopped.require_alive()
+
+
+def test_a_main_thread_that_hangs_in_a_dead_ray_is_ended_with_the_same_line(tmp_path: Path) -> None:
+    script = """
+import subprocess, sys, time
+from pathlib import Path
+from raydistill.cluster import guard
+guard._NAMES, guard._LOOK_SEC, guard._END_SEC = ("sleep",), 0.01, 0.05
+dies, left = subprocess.Popen(["sleep", "60"]), subprocess.Popen(["sleep", "61"])
+print(left.pid, flush=True)
+guard.Guard(Path(sys.argv[1]))
+dies.kill()
+time.sleep(60)
+"""
+    (tmp_path / "rd").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "rd")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("raydistill: Ray's process sleep on this machine has ended")
+    assert not (tmp_path / "rd").exists() and not Path(f"/proc/{done.stdout.strip()}/cwd").exists()
