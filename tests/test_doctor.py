@@ -221,15 +221,15 @@ def web_server():
 
 def test_a_tracking_store_is_asked_and_not_changed(tmp_path):
     with web_server() as uri, pytest.raises(StoreError, match="cannot be used"):
-        tracking_store.probe(uri)  # a server, but none of MLflow
+        tracking_store.probe(uri, "mine")  # a server, but none of MLflow
     with pytest.raises(StoreError, match=r"it cannot be reached: \[Errno 111\] Connection refused"):
-        tracking_store.probe(uri)  # it has ended
+        tracking_store.probe(uri, "mine")  # it has ended
     with pytest.raises(StoreError, match="cannot be written"):
-        tracking_store.probe(f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+        tracking_store.probe(f"sqlite:///{tmp_path}/nowhere/mlflow.db", "mine")
     (tmp_path / "mlflow.db").write_bytes(b"no database at all, but long enough to look like one" * 4)
     with pytest.raises(StoreError, match="not a database"):
-        tracking_store.probe(f"sqlite:///{tmp_path}/mlflow.db")
-    tracking_store.probe(f"sqlite:///{tmp_path}/new.db")
+        tracking_store.probe(f"sqlite:///{tmp_path}/mlflow.db", "mine")
+    tracking_store.probe(f"sqlite:///{tmp_path}/new.db", "mine")
     assert not Path(tmp_path / "new.db").exists()
 
 

@@ -246,6 +246,8 @@ def test_an_experiment_that_is_deleted_is_said_once_and_sent_when_it_is_restored
     sweep = Sweep(tmp_path)
     sweep.run()
     sweep.tracker.close()
+    with pytest.raises(StoreError, match="deleted in MLflow; restore it"):
+        tracking_store.probe(tracking_store.default_uri(tmp_path), "raydistill")
     said = capsys.readouterr().out
     assert said.count("`mlflow experiments restore --experiment-id") == 1
     assert said.splitlines()[-1].endswith(
@@ -329,7 +331,7 @@ def test_a_file_with_an_experiment_or_a_run_is_never_made_again(tmp_path: Path) 
     file.rename(older := tmp_path / "older.db")  # MLflow looks at the schema of a file only once
     before = older.stat().st_ino
     with pytest.raises(StoreError, match="mlflow db upgrade"):
-        tracking_store.probe(f"sqlite:///{older}")
+        tracking_store.probe(f"sqlite:///{older}", "mine")
     with pytest.raises(StoreError, match="mlflow db upgrade"):
         tracking.open_experiment(f"sqlite:///{older}", "mine", tmp_path)
     assert older.stat().st_ino == before

@@ -22,14 +22,15 @@ from raydistill.sweep import tracking_store
 from raydistill.terminal import Terminal
 
 
-def run(folder: Path, mlflow: str | None, *, as_json: bool) -> int:
+def run(folder: Path, mlflow: str | None, experiment: str, *, as_json: bool) -> int:
     """Prints every finding; returns the exit code: 1 where a check fails, else 0.
 
     Args:
         folder: the results folder that sweeps will be given.
         mlflow: tracking URI that they will be given; None: the default, in the results folder.
+        experiment: name of the MLflow experiment that they will be given.
     """
-    findings = examine(folder, mlflow)
+    findings = examine(folder, mlflow, experiment)
     states = [finding.state for finding in findings]
     if as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=1))
@@ -44,7 +45,7 @@ def run(folder: Path, mlflow: str | None, *, as_json: bool) -> int:
     return int("fail" in states)
 
 
-def examine(folder: Path, mlflow: str | None) -> list[Finding]:
+def examine(folder: Path, mlflow: str | None, experiment: str = "raydistill") -> list[Finding]:
     """Every finding, on the cluster that RAY_ADDRESS names or else on an embedded one; see `run`."""
     folder, embedded = folder.absolute(), ray_address() is None
     findings = [doctor_checks.check_authentication(embedded)]
@@ -73,7 +74,7 @@ def examine(folder: Path, mlflow: str | None) -> list[Finding]:
                 findings += doctor_checks.check_ports(answer, embedded)
                 findings += [] if trouble else doctor_checks.check_storage(answer, folder)
     uri, its_folder = (mlflow, None) if mlflow else (tracking_store.default_uri(folder), folder)
-    findings.append(doctor_checks.check_tracking(uri, its_folder))
+    findings.append(doctor_checks.check_tracking(uri, its_folder, experiment))
     if embedded:
         findings.append(doctor_checks.check_dashboard_port())
     return findings

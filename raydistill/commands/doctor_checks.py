@@ -193,8 +193,8 @@ def check_dashboard_port() -> Finding:
     return finding("ok", f"127.0.0.1:{_DASHBOARD_PORT} is free")
 
 
-def check_tracking(uri: str, folder: Path | None) -> Finding:
-    """Whether the tracking store at `uri` can be used.
+def check_tracking(uri: str, folder: Path | None, experiment: str) -> Finding:
+    """Whether a sweep can be tracked in that experiment of the tracking store at `uri`.
 
     `folder`: the results folder where the default tracking store will be made. While it does not exist there
     is nothing to look at: the store itself is checked. None: the tracking store is another one.
@@ -203,7 +203,7 @@ def check_tracking(uri: str, folder: Path | None) -> Finding:
     if folder is not None and not folder.exists():
         return finding("ok", f"{uri} will be made with the store")
     try:
-        tracking_store.probe(uri)
+        tracking_store.probe(uri, experiment)
     except StoreError as error:
         return finding("fail", without_passwords(str(error)))
     return finding("ok", without_passwords(uri))

@@ -122,16 +122,9 @@ def open_experiment(uri: str, experiment: str, artifacts: Path) -> tuple[MlflowC
         tracking_store.forget_connections(uri)
     try:
         client = MlflowClient(uri)
-        if (existing := client.get_experiment_by_name(experiment)) is None:
+        if (experiment_id := tracking_store.find_experiment(client, experiment)) is None:
             location = None if file is None else artifacts.as_uri()
             experiment_id = str(client.create_experiment(experiment, artifact_location=location))
-        elif existing.lifecycle_stage == "deleted":
-            raise StoreError(
-                f"--experiment {experiment}: deleted in MLflow; restore it with `mlflow experiments restore "
-                f"--experiment-id {existing.experiment_id}`, or give another --experiment"
-            )
-        else:
-            experiment_id = str(existing.experiment_id)
         for tag, value in (
             ("mlflow.experimentKind", "custom_model_development"),
             (f"mlflow.sharedViewState.{_VIEW}", json.dumps(_FRONT_FIRST)),

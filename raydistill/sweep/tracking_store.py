@@ -63,11 +63,12 @@ def require_known_scheme(uri: str | None) -> None:
         raise StoreError(f"--mlflow {uri}: without a scheme; give http(s)://HOST:PORT or sqlite:///FILE")
 
 
-def probe(uri: str) -> None:
-    """Asks a tracking store what a sweep will ask, without writing to it.
+def probe(uri: str, experiment: str) -> None:
+    """Asks a tracking store what a sweep in that experiment will ask, without writing to it.
 
     Raises:
-        StoreError: it cannot be used: it does not answer, is locked, has another schema, or wants a password.
+        StoreError: it cannot be used: it does not answer, is locked, has another schema, or wants a password;
+            or the experiment was deleted there.
     """
     require_known_scheme(uri)
     try:
@@ -80,9 +81,23 @@ def probe(uri: str) -> None:
                 connection.execute("BEGIN IMMEDIATE")  # takes the lock of a writer and gives it back
                 connection.rollback()
         with answers_soon():
-            MlflowClient(uri).search_experiments(max_results=1)
+            client = MlflowClient(uri)
+            client.search_experiments(max_results=1)
+            find_experiment(client, experiment)
     except ERRORS as error:
         raise unusable(uri, error) from error
+
+
+def find_experiment(client: MlflowClient, name: str) -> str | None:
+    """The id of an experiment; None: there is none of that name. Raises StoreError where it was deleted."""
+    if (found := client.get_experiment_by_name(name)) is None:
+        return None
+    if found.lifecycle_stage == "deleted":
+        raise StoreError(
+            f"--experiment {name}: deleted in MLflow; restore it with `mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}`, or give another --experiment"
+        )
+    return str(found.experiment_id)
 
 
 def unusable(uri: str, error: Exception) -> StoreError:

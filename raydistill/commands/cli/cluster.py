@@ -15,6 +15,7 @@ def doctor(
             "URI", "Tracking server or store that sweeps will be given. Default: an sqlite file in --store."
         ),
     ] = None,
+    experiment: Annotated[str, option("NAME", "MLflow experiment that sweeps will be given.")] = "raydistill",
     as_json: Annotated[bool, flag("--json", "Print the findings as JSON.")] = False,
 ) -> int:
     """Look at this machine, or at every node of the cluster that RAY_ADDRESS names, and say what to do.
@@ -24,4 +25,4 @@ def doctor(
     from raydistill.commands.doctor import run
     from raydistill.records.mirror import folder_of
 
-    return run(folder_of(store), mlflow, as_json=as_json)
+    return run(folder_of(store), mlflow, experiment, as_json=as_json)
