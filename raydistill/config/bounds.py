@@ -47,24 +47,28 @@ MOST_OPTIONS = 1000
 """Options of a Choice; sets, spaces, methods, seeds of a batch."""
 MOST_DEPTH = 16
 """How deep lists and dictionaries are nested in a value."""
+_MOST_ITEMS = 10_000
+"""Items of a value; one list many times in another counts each time."""
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    """`value`, if it is JSON data or a tuple. Raises ValueError where it is not, or is nested too deeply."""
-    if depth > MOST_DEPTH:
-        raise ValueError(f"nested more than {MOST_DEPTH} deep")
-    if isinstance(value, dict):
-        for item in value.values():
-            _plain(item, depth + 1)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _plain(item, depth + 1)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("no finite number")
-    elif isinstance(value, int) and abs(value) >= 2**63:
-        raise ValueError("a whole number of more than 63 bits")
-    elif value is not None and not isinstance(value, str | int | float):
-        raise ValueError(f"a {type(value).__name__}; give numbers, text, lists and dictionaries of them")
+def _plain(value: Any) -> Any:
+    """`value`, if it is JSON data or has tuples beside. Raises ValueError where it is not, or is too much."""
+    left, num_items = [(value, 0)], 0
+    while left:
+        item, depth = left.pop()
+        num_items += 1
+        if depth > MOST_DEPTH or num_items > _MOST_ITEMS:
+            raise ValueError(f"nested more than {MOST_DEPTH} deep, or of more than {_MOST_ITEMS:,} items")
+        if isinstance(item, dict):
+            left += [(each, depth + 1) for each in item.values()]
+        elif isinstance(item, list | tuple):
+            left += [(each, depth + 1) for each in item]
+        elif isinstance(item, float) and not math.isfinite(item):
+            raise ValueError("no finite number")
+        elif isinstance(item, int) and abs(item) >= 2**63:
+            raise ValueError("a whole number of more than 63 bits")
+        elif item is not None and not isinstance(item, str | int | float):
+            raise ValueError(f"a {type(item).__name__}; give numbers, text, lists and dictionaries of them")
     return value
 
 
