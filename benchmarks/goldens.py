@@ -431,7 +431,9 @@ def of_picture(content: Path | bytes) -> str:
     import numpy as np
     from PIL import Image
 
-    with Image.open(io.BytesIO(content) if isinstance(content, bytes) else content) as image:
+    with Image.open(
+        io.BytesIO(content) if isinstance(content, bytes) else content, formats=("PNG",)
+    ) as image:
         return f"{image.mode} {image.size} {fingerprint(np.asarray(image).tobytes())}"
 
 

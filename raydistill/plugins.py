@@ -27,6 +27,7 @@ from raydistill.config.data import DATA_VARIANTS, DataSet
 from raydistill.config.terms import TERM_VARIANTS, Term
 from raydistill.config.variants import PLUGIN_DIGESTS, Variants
 from raydistill.errors import ConfigError
+from raydistill.reading import read_text
 from raydistill.training import terms
 
 _MOST_BYTES = 2_000_000
@@ -181,7 +182,7 @@ def _read_module(given: str, where: str) -> Plugin:
 
 def _text(path: Path, where: str) -> str:
     try:
-        return path.read_text()
+        return read_text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{where}: {path} cannot be read ({error})") from None
 
@@ -241,7 +242,7 @@ def _import(plugin: Plugin) -> None:
         sys.meta_path.remove(finder)
         for name in plugin.sources:
             sys.modules.pop(name, None)
-        if isinstance(error, ConfigError) or not isinstance(error, Exception):
+        if isinstance(error, ConfigError | KeyboardInterrupt):
             raise
         raise ConfigError(f"{where}: {type(error).__name__}: {error}{_line(error, plugin)}") from error
     for registry, name, entry in entries:

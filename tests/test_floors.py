@@ -26,7 +26,7 @@ class Floor(NamedTuple):
 
 FRAMEWORKS = ("torch", "ray", "optuna", "mlflow", "typer", "rich")
 FLOORS = (
-    Floor(("errors",)),
+    Floor(("errors", "reading")),
     Floor(("moved",)),
     Floor(("",)),
     Floor(("seeds",), ("torch",)),

@@ -2,22 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import Field
 from torch import Tensor
 
 from raydistill.config.base import Frozen, Stored
+from raydistill.config.bounds import NumPictures
 from raydistill.config.data import Data
 from raydistill.config.paths import parse_assignments, validated, with_values
-from raydistill.data import DataInfo, Split, load_split, prepare, read_info
+from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.classes import label_of
 from raydistill.data.detect import find
 from raydistill.data.folder import label_classes
-from raydistill.data.prepared import INFO
+from raydistill.data.prepared import INFO, info_of
 from raydistill.data.source import SplitName
 from raydistill.data.split import carve
 from raydistill.errors import ConfigError, DataError
@@ -34,6 +35,7 @@ from raydistill.evaluation.scoring import (
 from raydistill.evaluation.segmenters import Segmenter, evaluator_segmenter, load_segmenter
 from raydistill.exchange.trained_generator import TrainedGenerator, find_generator
 from raydistill.models import saved
+from raydistill.reading import read_text
 from raydistill.records import store
 from raydistill.terminal import Terminal
 
@@ -53,8 +55,8 @@ class EvaluateOptions(Frozen):
     segmenters: tuple[str, ...] = ()
     evaluator: str | None = None
     paired: bool = False
-    num: PositiveInt | None = None
-    resamples: NonNegativeInt = 200
+    num: NumPictures | None = None
+    resamples: Annotated[int, Field(ge=0, le=100_000)] = 200
     against: str | None = None
     store: str = "runs"
     as_json: bool = False
@@ -191,8 +193,7 @@ def _data(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> 
         return next(iter(by_digest.values()))
     path = Path(options.data)
     if _is_prepared(options.data):
-        info = DataInfo.model_validate_json((path / INFO).read_text())
-        return Stored(path=str(path.absolute()), digest=info.digest)
+        return Stored(path=str(path.absolute()), digest=info_of(path).digest)
     values = parse_assignments(list(options.set))
     if options.data == "shapes":
         source: dict[str, Any] = {"kind": "shapes"}
@@ -213,7 +214,7 @@ def _size(
 ) -> tuple[int, int]:
     """Height and width that a folder is decoded at: as --set says, or those of what is scored."""
     if {"data.height", "data.width"} <= set(values):
-        return int(values["data.height"]), int(values["data.width"])
+        return values["data.height"], values["data.width"]
     for given in options.given:
         if given in trained and (job := trained[given].job) is not None:
             info = read_info(job.data)
@@ -287,7 +288,7 @@ def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Spl
 def _read_report(path: Path) -> Report:
     """What `--json` printed into a file. Raises DataError where it is something else."""
     try:
-        return Report.model_validate_json(path.read_text())
+        return Report.model_validate_json(read_text(path))
     except (OSError, ValueError) as error:
         raise DataError(f"--against {path}: not what `raydistill evaluate --json` prints: {error}") from None
 

@@ -1,6 +1,7 @@
 """`raydistill latency`: measures time and memory of generators, each in a process of its own."""
 
 import json
+import math
 import multiprocessing
 import os
 import time
@@ -10,13 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import PositiveInt
 
 from raydistill import plugins
 from raydistill.config.base import Frozen
+from raydistill.config.bounds import BatchSize, Interval, NumWorkers, Side
 from raydistill.errors import ConfigError
 from raydistill.exchange.generator_file import inputs_for, open_generator, plain
 from raydistill.models import cost
+from raydistill.reading import MOST_BYTES
 from raydistill.terminal import Terminal
 
 _WARM_UP = 5
@@ -27,11 +29,11 @@ class LatencyOptions(Frozen):
     """The options of the command line; see `raydistill latency --help`."""
 
     given: tuple[str, ...]
-    batch_sizes: tuple[PositiveInt, ...] = (1,)
-    threads: PositiveInt = 1
+    batch_sizes: tuple[BatchSize, ...] = (1,)
+    threads: NumWorkers = 1
     device: str = "cpu"
-    repeats: PositiveInt = 30
-    size: tuple[int, int] | None = None
+    repeats: Interval = 30
+    size: tuple[Side, Side] | None = None
     as_json: bool = False
 
 
@@ -45,7 +47,13 @@ def run(options: LatencyOptions) -> int:
     if options.device != "cpu" and not torch.cuda.is_available():
         raise ConfigError(f"--device {options.device}: there is no CUDA device here; use cpu")
     for given in options.given:
-        open_generator(Path(given), options.size)
+        generator = open_generator(Path(given), options.size)
+        claimed = 4 * max(options.batch_sizes) * math.prod(generator.input_shape)
+        if claimed > MOST_BYTES:
+            raise ConfigError(
+                f"--batch-size {max(options.batch_sizes)}: {given}: its inputs alone would take {claimed:,} "
+                f"bytes, at most {MOST_BYTES:,}; give a smaller one"
+            )
     busy = os.getloadavg()[0]
     rows = [
         in_own_process(given, batch_size, options)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import NonNegativeInt, PositiveInt
 
 from raydistill import plugins
 from raydistill.config.base import Frozen
+from raydistill.config.bounds import NumImages, NumTrials, Seed
 from raydistill.config.experiment import Job
 from raydistill.errors import BudgetError, StoreError
 from raydistill.records import mirror, remote, store, tables
@@ -25,9 +25,9 @@ class RetrainOptions(Frozen):
 
     sweep: str
     """STORE/sweeps/NAME, or the URL of it in an object store."""
-    trial: NonNegativeInt
-    nimg: PositiveInt
-    seed: NonNegativeInt | None = None
+    trial: NumTrials
+    nimg: NumImages
+    seed: Seed | None = None
     """None: the trial's own seed."""
 
 

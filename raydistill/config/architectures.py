@@ -8,9 +8,10 @@ networks. The file is long because it lists every family; its classes are short.
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from raydistill.config.base import Frozen
+from raydistill.config.bounds import NumHalvings
 from raydistill.config.variants import Variants
 
 Width = Annotated[int, Field(ge=1, le=4096)]
@@ -308,7 +309,7 @@ class PatchDiscriminator(Frozen):
     """PatchGAN's discriminator, which gives one score for each patch; with `num_layers` 0, for each pixel."""
 
     width: Width = 64
-    num_layers: Annotated[int, Field(ge=0)] = 3
+    num_layers: Annotated[int, Field(ge=0, le=16)] = 3
     norm: Norm = "instance"
 
 
@@ -317,7 +318,7 @@ class EnergyNetwork(Frozen):
 
     channels: Width = 8
     """Width of the first convolution; the blocks after it have two and then four times as many channels."""
-    num_blocks: PositiveInt | None = None
+    num_blocks: NumHalvings | None = None
     """Number of residual blocks. None: floor(log2(min(height, width))) - 1."""
 
 

@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import BaseModel, ConfigDict, Field
 
+from raydistill.config.bounds import AmountAboveZero
 from raydistill.config.variants import PLUGIN_DIGESTS
 
 
@@ -29,7 +30,7 @@ Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, 
 class Optimizer(Frozen):
     """An Adam optimizer."""
 
-    learning_rate: PositiveFloat
+    learning_rate: AmountAboveZero
     betas: Betas
     decay_start: Annotated[float, Field(ge=0, le=1)] = 1.0
     """The learning rate is constant up to this share of the budget, then falls linearly to 0 at its end; 1.0:

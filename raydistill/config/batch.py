@@ -9,14 +9,16 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from raydistill.config.base import Frozen
+from raydistill.config.bounds import MOST_OPTIONS, AmountAboveZero, Plain, Seed
 from raydistill.config.definitions import load_definition
 from raydistill.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 """Letters, digits, '.', '_' and '-', because it becomes part of a folder's name."""
+_MOST_SWEEPS = 10_000
 Axis = Literal["seed", "space", "method"]
 """What the sweeps of a batch differ in."""
 
@@ -25,9 +27,9 @@ class Method(Frozen):
     """One way to train students: what it changes in the spaces' configs and in the batch's own values."""
 
     name: Name
-    set: dict[str, Any] = {}
+    set: dict[str, Plain] = {}
     """Dotted config path -> value, as for `--set`."""
-    options: dict[str, Any] = {}
+    options: dict[str, Plain] = {}
     """Option of `raydistill sweep` -> value, such as {"trials": 16, "max_macs": 8e6}."""
 
 
@@ -37,9 +39,9 @@ class Budget(Frozen):
     When it is spent, no further trial starts, and those that run go on to their end.
     """
 
-    hours: PositiveFloat | None = None
+    hours: AmountAboveZero | None = None
     """Wall-clock time of the command."""
-    trials: PositiveInt | None = None
+    trials: Annotated[int, Field(gt=0, le=10**8)] | None = None
     """Number of searched trials, without baselines."""
 
 
@@ -47,19 +49,19 @@ class Batch(Frozen):
     """Several sweeps: one for each combination of a space, a method and a seed."""
 
     name: Name
-    spaces: Annotated[tuple[str, ...], Field(min_length=1)]
+    spaces: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_OPTIONS)]
     """Search spaces: names or paths, as for `--space`."""
-    methods: Annotated[tuple[Method, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+    methods: Annotated[tuple[Method, ...], Field(min_length=1, max_length=MOST_OPTIONS)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_OPTIONS)]
     order: tuple[Axis, Axis, Axis] = ("seed", "space", "method")
     """Order of the loops, the outermost first. By default all sweeps with the first seed come before any with
     the second."""
     budget: Budget = Budget()
     data: dict[str, str] = {}
     """Space -> folder of pictures, as for `--data`, for spaces that read one."""
-    set: dict[str, Any] = {}
+    set: dict[str, Plain] = {}
     """Dotted config path -> value, for all sweeps."""
-    options: dict[str, Any] = {}
+    options: dict[str, Plain] = {}
     """Option of `raydistill sweep` -> value, for all sweeps."""
     store: str = "runs"
     """Results folder, or the URL of an object store."""
@@ -83,6 +85,8 @@ class Batch(Frozen):
                 )
         if unknown := sorted(set(self.data) - set(self.spaces)):
             raise ValueError(f"data: {', '.join(unknown)} is none of the spaces {', '.join(self.spaces)}")
+        if (num := len(self.spaces) * len(self.methods) * len(self.seeds)) > _MOST_SWEEPS:
+            raise ValueError(f"{num:,} sweeps, at most {_MOST_SWEEPS:,}; give fewer spaces, methods or seeds")
         return self
 
     def sweeps(self) -> Iterator["Entry"]:

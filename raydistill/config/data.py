@@ -1,11 +1,13 @@
 """Configs of data sets."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, model_validator
 
 from raydistill.config.base import Frozen, Location
+from raydistill.config.bounds import NumPictures, Side, WholeNumber
 from raydistill.config.variants import Variants
+from raydistill.reading import MOST_BYTES
 
 
 class Degradation(Frozen):
@@ -29,13 +31,13 @@ class DataSet(Frozen):
     """What the configs of all data sets have: the size in pixels to which pictures are decoded."""
 
     kind: str
-    height: PositiveInt
-    width: PositiveInt
-    load_height: PositiveInt | None = None
+    height: Side
+    width: Side
+    load_height: Side | None = None
     """Training pictures are decoded at load_height x load_width, and a crop of height x width is shown,
     another one in each pass; the published experiments load at 286 for crops of 256. None for both: whole
     pictures are shown."""
-    load_width: PositiveInt | None = None
+    load_width: Side | None = None
     degrade: Degradation = Degradation()
     """Not for aligned and unpaired pictures, which come with inputs."""
 
@@ -44,12 +46,22 @@ class ShapesData(DataSet):
     """The embedded data set: label maps and pictures that raydistill draws itself."""
 
     kind: Literal["shapes"] = "shapes"
-    height: PositiveInt = 32
-    width: PositiveInt = 32
-    num_train: PositiveInt = 4096
-    num_val: Annotated[int, Field(ge=2)] = 192
-    num_test: Annotated[int, Field(ge=2)] = 192
-    seed: int = 0
+    height: Side = 32
+    width: Side = 32
+    num_train: NumPictures = 4096
+    num_val: Annotated[int, Field(ge=2, le=10**8)] = 192
+    num_test: Annotated[int, Field(ge=2, le=10**8)] = 192
+    seed: WholeNumber = 0
+
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> Self:
+        num = max(self.num_train, self.num_val, self.num_test)
+        if (drawn := 4 * num * self.height * self.width) > MOST_BYTES:
+            raise ValueError(
+                f"{num:,} pictures of {self.height}x{self.width} are drawn in memory, in {drawn:,} bytes, at "
+                f"most {MOST_BYTES:,}; give smaller num_train, num_val, num_test, height or width"
+            )
+        return self
 
 
 FolderLayout = Literal[

@@ -4,15 +4,17 @@ A path that does not exist is refused with the nearest one that does.
 """
 
 import difflib
-import json
+import reprlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from raydistill.config import renamed
 from raydistill.config.variants import Variants
 from raydistill.errors import ConfigError
+from raydistill.reading import parse_json
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -31,7 +33,7 @@ def leaves(model: BaseModel, prefix: str = "") -> dict[str, Any]:
 
 def nearest(given: str, valid: list[str]) -> str:
     """The valid name that is most like `given`, for error messages."""
-    close = difflib.get_close_matches(given, valid, n=1, cutoff=0.0)
+    close = difflib.get_close_matches(given[:200], valid, n=1, cutoff=0.0)
     return close[0] if close else "(there is none)"
 
 
@@ -54,9 +56,9 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
         if not classes or value == _holder(data, path)[name]:
             continue
         if not isinstance(value, str) or value not in classes:
-            close = nearest(str(value), list(classes))
+            close = nearest(shown(value), list(classes))
             known = f"Known: {', '.join(classes)}. Nearest: {close!r}. One of a plug-in needs --plugin."
-            raise ConfigError(f"{where}: {path}: there is no {value!r}. {known}")
+            raise ConfigError(f"{where}: {path}: there is no {shown(value)}. {known}")
         _holder(data, section)[section.rpartition(".")[2]] = _defaults(classes[value]) | {name: value}
         outside = [each for each in valid if not each.startswith(f"{section}.")]
         valid = outside + _paths(classes[value], f"{section}.")
@@ -145,8 +147,8 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
                 f"--set {item}: give it as dotted.path=value, for example --set student.mi.weight=0.1"
             )
         try:
-            out[path] = json.loads(text)
-        except json.JSONDecodeError:
+            out[path] = parse_json(text)
+        except ValueError:
             out[path] = text
     return out
 
@@ -163,6 +165,31 @@ def _dotted(location: tuple[int | str, ...], data: object) -> str:
     return ".".join(parts) or "(whole config)"
 
 
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 4, 20, 20, 20
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 200
+
+
+def shown(value: object) -> str:
+    """A value as an error message shows it, in 200 characters; it never fails or takes long."""
+    try:
+        text = _REPR.repr(value)
+    except Exception as error:  # thousands of digits, an object of the user's
+        return f"a {type(value).__name__} that cannot be shown: {type(error).__name__}"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def joined(problems: list[str]) -> str:
+    """The first eight problems in a line, and how many others there are."""
+    return "; ".join(problems[:8] + [f"and {len(problems) - 8} more"] * (len(problems) > 8))
+
+
+def message_of(item: ErrorDetails) -> str:
+    """What pydantic says is wrong, in words that say what is allowed."""
+    too_long = item["type"] == "int_parsing_size"
+    return "Input should be a whole number of at most 63 bits" if too_long else item["msg"]
+
+
 def validated(model: type[Model], data: object, *, where: str) -> Model:
     """`data` as an object of the class `model`.
 
@@ -175,5 +202,5 @@ def validated(model: type[Model], data: object, *, where: str) -> Model:
         problems = []
         for item in error.errors():
             path = _dotted(item["loc"], data)
-            problems.append(f"{path}: {item['msg']} (given: {item['input']!r})")
-        raise ConfigError(f"{where}: " + "; ".join(problems)) from None
+            problems.append(f"{path}: {message_of(item)} (given: {shown(item['input'])})")
+        raise ConfigError(f"{where}: {joined(problems)}") from None

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PositiveInt
+from pydantic import AfterValidator, Field
 
 from raydistill.config import renamed
 from raydistill.config.base import Frozen
+from raydistill.config.bounds import MOST_OPTIONS, MOST_PARAMETERS, Cost, Number, Plain, WholeNumber
 from raydistill.config.definitions import load_definition
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import leaves, nearest
@@ -42,17 +43,17 @@ class Int(Frozen):
     """The integers low, low + step, ..., high."""
 
     kind: Literal["int"] = "int"
-    low: int
-    high: int
-    step: PositiveInt = 1
+    low: WholeNumber
+    high: WholeNumber
+    step: Annotated[WholeNumber, Field(gt=0)] = 1
 
 
 class Float(Frozen):
     """The numbers from low to high, uniform in the value or, with `log`, in its logarithm."""
 
     kind: Literal["float"] = "float"
-    low: float
-    high: float
+    low: Number
+    high: Number
     log: bool = False
 
 
@@ -60,7 +61,7 @@ class Choice(Frozen):
     """Options by string key: the key is what is searched and shown, the value is what the config gets."""
 
     kind: Literal["choice"] = "choice"
-    options: dict[str, Any]
+    options: Annotated[dict[str, Plain], Field(max_length=MOST_OPTIONS)]
 
 
 Distribution = Annotated[Int | Float | Choice, Field(discriminator="kind")]
@@ -82,7 +83,7 @@ class Objective(Frozen):
 
     name: Annotated[str, AfterValidator(renamed.objective_now)]
     direction: Literal["min", "max"]
-    reference: float | None = None
+    reference: Number | None = None
     """The worst value that still counts in a hypervolume, fixed before the sweep. None (costs only): the cost
     of the widest network of the space."""
 
@@ -91,8 +92,8 @@ class Window(Frozen):
     """A hard window on a cost: a configuration outside never becomes a trial."""
 
     cost: str
-    low: float = 0
-    high: float
+    low: Cost = 0
+    high: Cost
 
 
 class SearchSpace(Frozen):
@@ -100,17 +101,20 @@ class SearchSpace(Frozen):
 
     preset: str
     """The base config, a key of `PRESETS`."""
-    parameters: dict[Annotated[str, AfterValidator(renamed.path_now)], Distribution]
+    parameters: Annotated[
+        dict[Annotated[str, AfterValidator(renamed.path_now)], Distribution],
+        Field(max_length=MOST_PARAMETERS),
+    ]
     """Dotted config path -> distribution."""
     when: dict[str, When] = {}
     """Parameter -> the keys of another parameter, a Choice, under which it exists."""
     needs: dict[str, When] = {}
     """Parameter -> the value that the config, which `--set` may change, must have at another path."""
-    objectives: tuple[Objective, ...]
+    objectives: Annotated[tuple[Objective, ...], Field(max_length=MOST_PARAMETERS)]
     constraints: tuple[Window, ...] = ()
     fidelity: str = "student.budget_nimg"
     """The config path of the training budget that a trial gets; `--nimg` sets it."""
-    uniform: tuple[PositiveInt, ...]
+    uniform: Annotated[tuple[Annotated[WholeNumber, Field(gt=0)], ...], Field(max_length=MOST_PARAMETERS)]
     """Base widths (ngf) of the uniform baselines, which are trained by plain distillation."""
 
     def of_widths(
@@ -131,7 +135,7 @@ class SearchSpace(Frozen):
             if ".generator." not in path:
                 parameters[path] = distribution
         fields = {"preset": preset, "parameters": parameters, "uniform": uniform, **others}
-        return self.model_copy(update=fields)
+        return SearchSpace(**(dict(self) | fields))
 
 
 # ---- reading -----------------------------------------------------------------------------------------------

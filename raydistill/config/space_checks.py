@@ -70,6 +70,14 @@ def _check_conditions(space: SearchSpace, where: str) -> None:
                 f"Options: {sorted(controller.options)}."
             )
 
+    for path in space.when:
+        chain = [path]
+        while chain[-1] in space.when:
+            chain.append(space.when[chain[-1]].parameter)
+            if chain[-1] in chain[:-1]:
+                circle = " -> ".join(chain)
+                raise SpaceError(f"{where}: when[{path!r}]: a circle of conditions, {circle}; leave one out.")
+
 
 def _check_objectives(space: SearchSpace, where: str) -> None:
     known = [*COSTS, *QUALITIES]

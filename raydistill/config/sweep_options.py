@@ -1,10 +1,20 @@
 """The options of a sweep, as the command line gives them."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field
 
 from raydistill.config.base import Frozen
+from raydistill.config.bounds import (
+    Amount,
+    AmountAboveZero,
+    Cost,
+    CostAboveZero,
+    NumImages,
+    NumTrials,
+    NumWorkers,
+    Seed,
+)
 
 
 class SweepOptions(Frozen):
@@ -22,57 +32,57 @@ class SweepOptions(Frozen):
     """Go on with a sweep of the same settings."""
     plan: bool = False
     """Check everything, print what the sweep will take, and stop."""
-    seconds_per_image: PositiveFloat | None = None
+    seconds_per_image: AmountAboveZero | None = None
     """Plan with this training time of one image, in every training; None: it is measured."""
-    trials: int = 8
+    trials: NumTrials = 8
     """Number of students to search, beside the baselines."""
-    max_hours: PositiveFloat | None = None
+    max_hours: AmountAboveZero | None = None
     """Limit on the time over every start of the sweep, evaluator and teacher included; None: no limit."""
-    max_gpu_hours: PositiveFloat | None = None
+    max_gpu_hours: AmountAboveZero | None = None
     """Limit on the GPU time of the trials that have ended, without evaluator and teacher; None: no limit."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of search and students."""
     sampler: str = "known-cost"
     """What proposes configurations: a key of `search.SAMPLERS`."""
     early_stopping: bool = False
     """Stop students that are bad for their cost, or that can no longer reach the front."""
-    replicates: NonNegativeInt = 0
+    replicates: NumTrials = 0
     """Largest number of trainings by further seeds that follow the search."""
-    stability: float | None = Field(None, gt=0, le=1)
+    stability: Annotated[float, Field(gt=0, le=1)] | None = None
     """End the replicates when so much of the front is expected to stay; None: when all of it is certain."""
     warm_start: tuple[str, ...] = ()
     """Sweeps and tables that are known before the first trial. See `search/warm_start.py`."""
-    nimg: PositiveInt | None = None
+    nimg: NumImages | None = None
     """Images that a student is trained on; None: as the space's preset says."""
     set: tuple[str, ...] = ()
     """Assignments dotted.path=value that change the config."""
     objectives: tuple[str, ...] = ()
     """Objectives NAME:min|max[:WORST] that replace those of the space; empty: those of the space."""
-    max_macs: PositiveFloat | None = None
-    min_macs: NonNegativeFloat | None = None
-    max_params: PositiveFloat | None = None
-    min_params: NonNegativeFloat | None = None
-    max_memory_gb: PositiveFloat | None = None
+    max_macs: CostAboveZero | None = None
+    min_macs: Cost | None = None
+    max_params: CostAboveZero | None = None
+    min_params: Cost | None = None
+    max_memory_gb: AmountAboveZero | None = None
     """Limit on the predicted memory of one worker of a trial, in GiB; None: no limit."""
     executor: Literal["auto", "inline", "train"] = "auto"
     """inline: a trial runs in a Tune actor. train: it runs by a TorchTrainer, which several workers need.
     auto: inline for one worker a trial, else train."""
-    workers_per_trial: PositiveInt = 1
-    cpus_per_worker: PositiveInt = 1
-    gpus_per_worker: NonNegativeFloat | None = None
+    workers_per_trial: NumWorkers = 1
+    cpus_per_worker: NumWorkers = 1
+    gpus_per_worker: Amount | None = None
     """None: a whole GPU, or a half, third or fourth of one where the predicted memory allows it."""
-    max_concurrent: PositiveInt | None = None
+    max_concurrent: NumWorkers | None = None
     """Largest number of trials at a time; None: as many as fit."""
     teacher: str | None = None
     """Folder of a trained or imported generator that is used as the teacher; None: one is trained."""
-    teacher_workers: PositiveInt | None = None
+    teacher_workers: NumWorkers | None = None
     """None: `TEACHER_WORKERS` of `planning/plan.py`, or 1 where only one fits."""
-    teacher_gpus: NonNegativeFloat | None = None
+    teacher_gpus: Amount | None = None
     """GPUs of each of these workers; None: 1 where there are GPUs."""
-    teacher_cache_gb: NonNegativeFloat = 2.0
+    teacher_cache_gb: Amount = 2.0
     """The teacher's outputs on the training pictures are stored if they need at most so many GiB; else the
     teacher runs in every trial."""
-    wait_for_nodes: NonNegativeFloat = 120.0
+    wait_for_nodes: Amount = 120.0
     """Seconds to wait for another node when too few are left."""
     mlflow: str | None = None
     """Tracking URI; None: an sqlite file in the store."""

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
 from raydistill.config.base import Frozen, Optimizer
+from raydistill.config.bounds import Amount, AmountAboveZero, BatchSize
 from raydistill.config.variants import Variants
 
 
@@ -13,7 +14,7 @@ class Term(Frozen):
     """What the configs of all mutual-information terms have."""
 
     kind: str
-    weight: NonNegativeFloat
+    weight: Amount
     """Factor of the term in the student's loss. 0 switches the term off: nothing of it is built."""
     positive: Literal["teacher", "target"] = "teacher"
     """The picture that the student's output is paired with: the teacher's output, or the real picture as in
@@ -34,19 +35,19 @@ class MutualInformation(LearntTerm):
     """
 
     kind: Literal["vem"] = "vem"
-    weight: NonNegativeFloat = 0.1
+    weight: Amount = 0.1
     start: Literal["student", "other", "noise", "replay"] = "student"
     """Where the Langevin chains start: at the student's own output (published), at the teacher's output for
     another picture of the batch, at uniform noise, or where older chains ended."""
-    num_steps: NonNegativeInt = 10
+    num_steps: Annotated[int, Field(ge=0, le=10_000)] = 10
     """Langevin steps of a chain; 0: the start itself is the negative."""
-    step_size: PositiveFloat = 1.0
-    noise_std: NonNegativeFloat = 0.005
+    step_size: AmountAboveZero = 1.0
+    noise_std: Amount = 0.005
     clamp: bool = True
     """Clamp the negatives to [-1, 1] once, after the last step."""
-    replay_size: PositiveInt | None = None
+    replay_size: BatchSize | None = None
     """Number of pictures in the buffer of `start: replay`; None: 256."""
-    l2_weight: NonNegativeFloat = 0.05
+    l2_weight: Amount = 0.05
     """Weight of the squared energies in the loss of the energy network."""
     energy: EnergyNetwork = EnergyNetwork()
     optimizer: Optimizer = Optimizer(learning_rate=1e-4, betas=(0.0, 0.999))
@@ -69,8 +70,8 @@ class VariationalInformation(LearntTerm):
     """
 
     kind: Literal["vid"] = "vid"
-    weight: NonNegativeFloat = 1.0
-    initial_variance: PositiveFloat = 5.0
+    weight: Amount = 1.0
+    initial_variance: AmountAboveZero = 5.0
     optimizer: Optimizer = Optimizer(learning_rate=1e-2, betas=(0.9, 0.999))
 
 
@@ -78,7 +79,7 @@ class PairCritic(LearntTerm):
     """A discriminator of the pairs (teacher's output, student's output) and (student's output, itself)."""
 
     kind: Literal["critic"] = "critic"
-    weight: NonNegativeFloat = 0.1
+    weight: Amount = 0.1
     discriminator: PatchDiscriminator = PatchDiscriminator(width=24, num_layers=2)
     optimizer: Optimizer = Optimizer(learning_rate=1e-3, betas=(0.5, 0.999))
 

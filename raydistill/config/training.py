@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from raydistill.config.architectures import (
     STYLEGAN_GROUP,
@@ -16,6 +16,7 @@ from raydistill.config.architectures import (
     StyleganGenerator,
 )
 from raydistill.config.base import EXECUTION, Frozen, Optimizer, Stored
+from raydistill.config.bounds import Amount, BatchSize, Cost, Interval, NumImages, WholeNumber
 from raydistill.config.terms import AnyTerm, MutualInformation
 from raydistill.config.variants import Variants
 
@@ -26,10 +27,10 @@ class Execution(Frozen):
     sharding: Literal["data_parallel", "fsdp"] = "data_parallel"
     """data_parallel: every worker holds whole networks. fsdp: each worker holds a part of the large networks'
     weights, gradients and optimizer moments."""
-    fsdp_min_params: PositiveInt = 1_000_000
+    fsdp_min_params: NumImages = 1_000_000
     """Networks, and blocks within them, with fewer parameters are not split: gathering them would cost more
     than they weigh."""
-    microbatch: PositiveInt | None = None
+    microbatch: BatchSize | None = None
     """Largest number of images in one forward pass of a worker; gradients are summed over the batch. None:
     the worker's whole share of the batch at once."""
     activation_checkpointing: bool = False
@@ -42,16 +43,16 @@ class Training(Frozen):
     """What the configs of all recipes have. Progress counts images (nimg), over all workers."""
 
     recipe: str
-    seed: int = 0
-    batch_size: PositiveInt = 16
+    seed: WholeNumber = 0
+    batch_size: BatchSize = 16
     """Images of a minibatch over all workers; must be divisible by their number."""
-    budget_nimg: PositiveInt
+    budget_nimg: NumImages
     """Length of the training in images."""
-    report_every_nimg: PositiveInt
+    report_every_nimg: NumImages
     """A checkpoint and an evaluation on val follow after every so many images, and at the end."""
     flip: bool = False
     """Mirror each training pair with probability 1/2, drawn anew in every pass."""
-    ema_nimg: NonNegativeFloat = 0.0
+    ema_nimg: Cost = 0.0
     """Half-life in images of the moving average of the generator, which is what is evaluated and stored; 0:
     no average is taken."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -96,7 +97,7 @@ class GeneratorTraining(Training):
     Each recipe is a subclass that says which generators it can train.
     """
 
-    budget_nimg: NonNegativeInt
+    budget_nimg: Annotated[int, Field(ge=0, le=10**12)]
     """Length of the training in images. 0: the network in `start` is used as it is."""
     start: Stored | None = None
     """A stored network of the same config to start from, such as an imported one; None: random weights."""
@@ -119,8 +120,8 @@ class Pix2pixTraining(GeneratorTraining):
     generator: PictureGenerator
     discriminator: PatchDiscriminator
     discriminator_optimizer: Optimizer
-    l1_weight: NonNegativeFloat = 100.0
-    gan_weight: NonNegativeFloat = 1.0
+    l1_weight: Amount = 100.0
+    gan_weight: Amount = 1.0
 
 
 class EnhanceTraining(GeneratorTraining):
@@ -149,11 +150,11 @@ class Stylegan2Training(GeneratorTraining):
     generator: StyleganGenerator
     discriminator: StyleganDiscriminator
     discriminator_optimizer: Optimizer
-    r1_weight: NonNegativeFloat = 10.0
-    r1_every: PositiveInt = 16
+    r1_weight: Amount = 10.0
+    r1_every: Interval = 16
     """The R1 penalty is computed in one of so many minibatches, and multiplied by that number."""
-    path_weight: NonNegativeFloat = 2.0
-    path_every: PositiveInt = 4
+    path_weight: Amount = 2.0
+    path_every: Interval = 4
     """The same for the path length penalty."""
     mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Share of images whose styles come from two latents: from a random layer on, the second one's."""
@@ -192,10 +193,10 @@ class CycleganTraining(GeneratorTraining):
     discriminator: PatchDiscriminator
     """Architecture of the discriminators of both domains, which see pictures without a condition."""
     discriminator_optimizer: Optimizer
-    cycle_weight: NonNegativeFloat = 10.0
-    identity_weight: NonNegativeFloat = 0.5
+    cycle_weight: Amount = 10.0
+    identity_weight: Amount = 0.5
     """The identity loss is multiplied by this and by `cycle_weight`."""
-    pool_size: NonNegativeInt = 50
+    pool_size: Annotated[int, Field(ge=0, le=2**16)] = 50
     """Number of pictures in each pool; 0: the discriminators see the newest pictures only."""
 
     @model_validator(mode="after")
@@ -213,8 +214,8 @@ class DistillTraining(Training):
     init: Literal["random", "teacher"] = "random"
     """teacher: the student starts with the teacher's channels of the largest L1 norm. It must then have the
     teacher's family and depth, and no width above the teacher's."""
-    l1_weight: NonNegativeFloat = 10.0
-    ssim_weight: NonNegativeFloat = 1.0
+    l1_weight: Amount = 10.0
+    ssim_weight: Amount = 1.0
     mi: AnyTerm = MutualInformation()
 
 

@@ -1,15 +1,25 @@
 """Layouts whose pictures lie in arrays: IDX and npz."""
 
 import gzip
+import io
+import math
 import struct
+import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from raydistill.data.classes import numbered_names
 from raydistill.data.files import Row, entries
 from raydistill.data.sample import FileLayout, Sample, Splits, SplitsOnDisk
 from raydistill.data.source import SplitName
 from raydistill.errors import DataError
+from raydistill.reading import MOST_BYTES, read_block, read_entry, regular, require_claim, require_entries
+
+_SAMPLE_BYTES = 1024
+"""Bytes of memory that a picture of an array takes beside its pixels, at most: its names and its place."""
 
 
 def find_idx(root: Path) -> SplitsOnDisk | None:
@@ -42,23 +52,39 @@ def _read_idx(path: Path, num_dimensions: int) -> np.ndarray:
     Raises DataError where it is not whole or of another kind.
     """
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+        with regular(path).open("rb") as file:
+            read = gzip.GzipFile(fileobj=file).read if path.suffix == ".gz" else file.read
+            return _idx_array(path, read, num_dimensions)
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}. Replace it.") from None
-    header = 4 + 4 * num_dimensions
-    if len(content) < header or content[:4] != bytes([0, 0, 8, num_dimensions]):
+
+
+def _idx_array(path: Path, read: Callable[[int], bytes], num_dimensions: int) -> np.ndarray:
+    """The array in the unpacked bytes of an IDX file, of which no more are read than its header says.
+
+    Raises OSError where it claims too much, and DataError where it is not whole or of another kind.
+    """
+    header = read_block(read, 4 + 4 * num_dimensions)
+    if len(header) < 4 + 4 * num_dimensions or header[:4] != bytes([0, 0, 8, num_dimensions]):
         raise DataError(
             f"{path}: not an IDX file of unsigned bytes in {num_dimensions} dimensions. Replace it."
         )
-    shape = struct.unpack(f">{num_dimensions}I", content[4:header])
-    if len(content) - header != int(np.prod(shape)):
-        raise DataError(
-            f"{path}: {len(content) - header} bytes after a header that says {shape}. "
-            "It is cut off: replace it."
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    shape = struct.unpack(f">{num_dimensions}I", header[4:])
+    require_claim(math.prod(shape), f"its header {shape}")
+    content = read_block(read, math.prod(shape) + 1)
+    if len(content) != math.prod(shape):
+        number, why = str(len(content)), "It is cut off"
+        if len(content) > math.prod(shape):
+            number, why = f"more than {math.prod(shape)}", "Some belong to nothing"
+        raise DataError(f"{path}: {number} bytes after a header that says {shape}. {why}: replace it.")
+    return np.frombuffer(content, np.uint8).reshape(shape)
 
 
+_NPZ_ERRORS = (
+    *(OSError, ValueError, OverflowError, RuntimeError, EOFError, KeyError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What reading a damaged npz file may raise."""
 _NPZ_NAMES: dict[SplitName, tuple[tuple[str, str], ...]] = {
     "train": (("images", "labels"), ("x_train", "y_train"), ("arr_0", "arr_1")),
     "val": (("x_val", "y_val"),),
@@ -79,10 +105,14 @@ def find_npz(root: Path) -> SplitsOnDisk | None:
     if root.suffix.lower() != ".npz" or not root.is_file():
         return None
     try:
-        # arrays of Python objects raise ValueError here: unpickling them could run code
-        with np.load(root) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
+        with zipfile.ZipFile(regular(root)) as archive:
+            require_entries(archive.infolist())
+            arrays = {
+                entry.filename.removesuffix(".npy"): _npy_array(read_entry(archive, entry))
+                for entry in archive.infolist()
+                if entry.filename.endswith(".npy")
+            }
+    except _NPZ_ERRORS as error:
         raise DataError(f"{root}: cannot be read as npz: {error}. Replace it.") from None
     splits = Splits()
     for split, names in _NPZ_NAMES.items():
@@ -96,6 +126,25 @@ def find_npz(root: Path) -> SplitsOnDisk | None:
     return _splits_of("npz", splits, [root])
 
 
+def _npy_array(content: bytes) -> np.ndarray:
+    """The array in a .npy file. Raises ValueError where it is none, or its header and its size differ.
+
+    Arrays of Python objects are refused: unpickling them could run code.
+    """
+    stream = io.BytesIO(content)
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        shape, is_fortran, dtype = readers[np.lib.format.read_magic(stream)](stream)
+    except Exception as error:  # the header is a Python literal, whose reader may raise anything
+        raise ValueError(f"the header of an array is damaged: {type(error).__name__}") from None
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects")
+    if math.prod(shape) * dtype.itemsize != len(content) - stream.tell():
+        raise ValueError(f"{len(content) - stream.tell():,} bytes of an array {dtype} {shape}")
+    array = np.frombuffer(content, dtype, offset=stream.tell())
+    return array.reshape(shape, order="F" if is_fortran else "C")
+
+
 def _samples(where: str, images: np.ndarray, labels: np.ndarray | None) -> list[Sample]:
     """A sample for each picture of an array that comes from `where`.
 
@@ -105,7 +154,7 @@ def _samples(where: str, images: np.ndarray, labels: np.ndarray | None) -> list[
         labels: class ids, integers from 0, (N,) or (N, 1); None: pictures have no classes.
 
     Raises:
-        DataError: an array has another shape or type, or an id is negative.
+        DataError: an array has another shape or type, there are too many pictures, or an id is negative.
     """
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
@@ -113,6 +162,12 @@ def _samples(where: str, images: np.ndarray, labels: np.ndarray | None) -> list[
         raise DataError(
             f"{where}: {images.dtype} {images.shape}. "
             "Allowed: uint8 (N, H, W) or (N, H, W, 3), values 0 to 255."
+        )
+    if 0 in images.shape[1:] or len(images) * _SAMPLE_BYTES > MOST_BYTES:
+        raise DataError(
+            f"{where}: {len(images):,} pictures of {' x '.join(map(str, images.shape[1:]))}. "
+            f"Allowed: at most {MOST_BYTES // _SAMPLE_BYTES:,} pictures, of 1 x 1 pixel or more. "
+            "Give more as a folder or zip file of pictures."
         )
     ids: list[int | None] = [None] * len(images)
     if labels is not None:
@@ -138,6 +193,6 @@ def _splits_of(layout: FileLayout, splits: Splits, files: list[Path]) -> SplitsO
         raise DataError(
             f"{files[0]}: some splits have labels and others have none. Add them or leave all out."
         )
-    num_classes = max((index + 1 for index in ids if index is not None), default=0)
-    names = tuple(f"class_{index}" for index in range(num_classes))
+    where = str(files[0].parent if len(files) > 1 else files[0])
+    names = numbered_names([index for index in ids if index is not None], where)
     return SplitsOnDisk(layout, splits, tuple(files), class_names=names)

@@ -1,7 +1,7 @@
 """Classes of label maps: those that classes.json lists, those whose ids occur, or those of Cityscapes."""
 
 import colorsys
-import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +10,14 @@ from PIL import Image
 
 from raydistill.config.base import Frozen
 from raydistill.config.paths import validated
-from raydistill.data.files import File, text_of
+from raydistill.data.files import File, is_there, text_of
 from raydistill.errors import ConfigError, DataError
+from raydistill.reading import parse_json
 
 Color = tuple[int, int, int]
 """RGB, each 0..255."""
+MOST_CLASSES = 100_000
+"""Classes that whole pictures may have; ImageNet-21k has 21,841."""
 IGNORED_ID = 255
 """The id of ignored pixels in label files, unless classes.json names another one."""
 
@@ -81,6 +84,19 @@ def label_of(file: File) -> Image.Image:
     return image
 
 
+def numbered_names(ids: Collection[int], where: str) -> tuple[str, ...]:
+    """Names for the classes of whole pictures, class_0 to the largest of `ids`; none where there are no ids.
+
+    Raises DataError, which says `where` the ids are, for one of `MOST_CLASSES` or more.
+    """
+    if (largest := max(ids, default=-1)) >= MOST_CLASSES:
+        raise DataError(
+            f"{where}: the class id {largest:,}. Allowed: 0 to {MOST_CLASSES - 1:,}. "
+            "Number the classes from 0."
+        )
+    return tuple(f"class_{index}" for index in range(largest + 1))
+
+
 # ---- classes that classes.json lists -----------------------------------------------------------------------
 
 
@@ -100,13 +116,13 @@ def listed_classes(path: Path) -> Classes | None:
     Raises:
         DataError: it is not JSON, lacks classes, or has ids or colours out of range.
     """
-    if not path.is_file():
+    if not is_there(path):
         return None
     try:
-        content = json.loads(text_of(path))
+        content = parse_json(text_of(path))
         values = {key: content[key] for key in ClassesFile.model_fields if key in content}
         file = validated(ClassesFile, values, where="content")
-    except (json.JSONDecodeError, TypeError, ConfigError) as error:
+    except (ValueError, TypeError, ConfigError) as error:
         raise DataError(
             f"{path}: {error}. "
             'Allowed: {"classes": [names], "ignore_index": id, "palette": [[r, g, b], ...]}.'

@@ -10,6 +10,9 @@ from raydistill.data.sample import FileLayout, Sample
 
 _CELL = 96
 """Length of the longer side of a picture on the sheet, in pixels."""
+_WIDEST = 16
+"""A picture is shown at most so many cells wide, squeezed where it is wider: one line of 65,536 pixels would
+else fill a sheet of gigabytes."""
 _COLUMNS = 6
 
 
@@ -57,4 +60,5 @@ def _scale(image: Image.Image, height: int) -> Image.Image:
     Small pictures are enlarged without smoothing, so that pixels can be seen.
     """
     resampling = Image.Resampling.NEAREST if max(image.size) <= _CELL else Image.Resampling.LANCZOS
-    return image.resize((max(1, round(image.width * height / image.height)), height), resampling)
+    width = max(1, round(image.width * height / image.height))
+    return image.resize((min(width, _WIDEST * _CELL), height), resampling)

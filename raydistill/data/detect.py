@@ -15,18 +15,19 @@ pictures    <split>/ or the folder or zip file itself with pictures
 """
 
 import itertools
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from raydistill.data.arrays import find_idx, find_npz
+from raydistill.data.classes import numbered_names
 from raydistill.data.files import PICTURES, File, by_stem, entries, few, file_at, files_of
 from raydistill.data.labelled import find_cityscapes, find_labelled
 from raydistill.data.sample import FileLayout, Sample, Splits, SplitsOnDisk
 from raydistill.data.source import SPLITS, SplitName
 from raydistill.errors import DataError
+from raydistill.reading import MOST_TEXT_BYTES, parse_json
 
 
 def find(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> SplitsOnDisk:
@@ -187,7 +188,7 @@ def _find_nvlabs(root: Path) -> SplitsOnDisk | None:
                 "Add the picture or remove the label."
             )
         samples = [Sample(file.name, file, class_id=labels[file.name]) for file in pictures]
-        names = tuple(f"class_{index}" for index in range(max(labels.values(), default=-1) + 1))
+        names = numbered_names(labels.values(), files["dataset.json"].where)
     paths = _files_on_disk(root, [*pictures, files["dataset.json"]])
     return SplitsOnDisk("nvlabs", {"train": samples}, paths, class_names=names)
 
@@ -196,7 +197,7 @@ def _nvlabs_labels(files: dict[str, File]) -> dict[str, int] | None:
     """Name -> class id, of dataset.json; None where it says that there are no labels."""
     where = files["dataset.json"].where
     try:
-        content = json.loads(files["dataset.json"].read())["labels"]
+        content = parse_json(_text_of(files["dataset.json"]))["labels"]
         labels: dict[str, Any] | None = (
             None if content is None else {str(name): label for name, label in content}
         )
@@ -210,6 +211,15 @@ def _nvlabs_labels(files: dict[str, File]) -> dict[str, int] | None:
                 f"{where}: {name} has the label {label!r}. Allowed: one class id, a whole number from 0."
             )
     return labels
+
+
+def _text_of(file: File) -> bytes:
+    """The content of a file of text. Raises DataError where it is too large for one."""
+    if len(content := file.read()) > MOST_TEXT_BYTES:
+        raise DataError(
+            f"{file.where}: {len(content):,} bytes, at most {MOST_TEXT_BYTES:,} are read as text."
+        )
+    return content
 
 
 def _files_on_disk(root: Path, files: list[File]) -> tuple[Path, ...]:

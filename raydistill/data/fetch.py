@@ -11,7 +11,7 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -243,14 +243,31 @@ def _unpack(parts: Path, final: Path, sums: list[str]) -> None:
         folder.rename(final)
 
 
+def _require_space(path: Path, folder: Path, sizes: Iterable[int]) -> None:
+    """Raises DataError where files of an archive, of these sizes in bytes, take more than the disk has free.
+
+    It is raised at the first file that is too much: finding the next one may take an hour of unpacking.
+    """
+    free, total = shutil.disk_usage(folder).free, 0
+    for size in sizes:
+        total += size
+        if total > free:
+            raise DataError(
+                f"{path.name}: its files take {total / 2**30:,.2f} GiB or more, "
+                f"{free / 2**30:,.2f} GiB are free. Free some space, or give another --to."
+            )
+
+
 def _unpack_archive(path: Path, folder: Path) -> None:
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
                 refuse_unsafe(path, archive.namelist())
+                _require_space(path, folder, (entry.file_size for entry in archive.infolist()))
                 archive.extractall(folder)
         else:
             with tarfile.open(path) as tar:
+                _require_space(path, folder, (member.size for member in tar))
                 refuse_unsafe(path, tar.getnames())
                 tar.extractall(folder, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:

@@ -17,6 +17,7 @@ from raydistill.data.sample import SplitsOnDisk
 from raydistill.data.source import Source
 from raydistill.data.split import carve, counts_of
 from raydistill.errors import DataError
+from raydistill.reading import MOST_BYTES, regular
 
 
 def folder_source(config: FolderData) -> Source:
@@ -94,9 +95,18 @@ def label_classes(on_disk: SplitsOnDisk, root: Path) -> Callable[[], Classes | N
 
 
 def _identity(root: Path, on_disk: SplitsOnDisk) -> list[tuple[str, int, int]]:
-    """(path below the root, size in bytes, mtime in ns) of each file that the data depend on."""
+    """(path below the root, size in bytes, mtime in ns) of each file that the data depend on.
+
+    Raises DataError where one is no file that can be read.
+    """
     base = root.parent if root.is_file() else root
-    return [
-        (path.relative_to(base).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
-        for path in sorted(on_disk.files)
-    ]
+    identity = []
+    for path in sorted(on_disk.files):
+        try:
+            status = regular(
+                path, None if path == root else MOST_BYTES
+            ).stat()  # a zip file is not read whole
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}. Replace or remove it.") from None
+        identity.append((path.relative_to(base).as_posix(), status.st_size, status.st_mtime_ns))
+    return identity

@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import PositiveInt
 
 from raydistill.config.base import Frozen
+from raydistill.config.bounds import NumPictures
 from raydistill.config.data import FolderLayout
 from raydistill.data.classes import Classes, ids_in, label_of
 from raydistill.data.contact_sheet import contact_sheet, views
@@ -69,7 +69,7 @@ class InspectOptions(Frozen):
 
     path: Path
     layout: FolderLayout = "auto"
-    num: PositiveInt | None = None
+    num: NumPictures | None = None
     """Decode at most so many pictures, evenly spread; None: all."""
     sheet: Path = Path("contact-sheet.png")
     """The file to write; where several data sets are inspected, each name is added to it."""

@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path, PurePosixPath
 
-from raydistill.data.files import PICTURES, by_stem, few, file_at, text_of
+from raydistill.data.files import PICTURES, by_stem, few, file_at, is_there, text_of
 from raydistill.data.sample import FileLayout, Sample, SplitsOnDisk
 from raydistill.data.source import SPLITS, SplitName
 from raydistill.errors import DataError
@@ -74,7 +74,7 @@ def _splits_of(layout: FileLayout, root: Path, pairs: _Pairs) -> SplitsOnDisk:
 
     The content also depends on classes.json and on the lists, if they are there.
     """
-    extras = filter(Path.is_file, [root / "classes.json", *(root / f"{split}.txt" for split in SPLITS)])
+    extras = filter(is_there, [root / "classes.json", *(root / f"{split}.txt" for split in SPLITS)])
     files = (*itertools.chain(*itertools.chain(*pairs.values())), *extras)
     samples = {
         split: [Sample(picture.stem, file_at(picture), file_at(label)) for picture, label in listed]
@@ -111,7 +111,7 @@ def _listed_pairs(root: Path) -> _Pairs:
     Where there is no list, all of them are "train".
     """
     lists: dict[SplitName, Path] = {
-        split: root / f"{split}.txt" for split in SPLITS if (root / f"{split}.txt").is_file()
+        split: root / f"{split}.txt" for split in SPLITS if is_there(root / f"{split}.txt")
     }
     if not lists:
         return {"train": _pair_up(root / "images", root / "labels")}

@@ -11,20 +11,25 @@ The fingerprint changes when the source may have changed. The digest in info.jso
 
 import contextlib
 import hashlib
+import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Annotated
 
 import numpy as np
+from pydantic import Field
 
 from raydistill.config.base import Frozen, Stored, digest
+from raydistill.config.bounds import NumPictures, Side
 from raydistill.config.data import DataSet, Degradation
 from raydistill.data.classes import Color
 from raydistill.data.source import Layout, Pairing, Source, SplitName, pairing_of
 from raydistill.errors import DataError, StoreError
+from raydistill.reading import read_text, regular
 from raydistill.records import remote
 
 FORMAT = 3
@@ -36,28 +41,28 @@ class DataInfo(Frozen):
     """What `info.json` says of a prepared data set."""
 
     layout: Layout
-    height: int
+    height: Side
     """Height and width of the targets, in pixels."""
-    width: int
-    num_classes: int | None
+    width: Side
+    num_classes: Annotated[int, Field(ge=1, le=256)] | None
     """Number of pixel classes, without the ignored one; None: the targets have no label maps."""
     class_names: tuple[str, ...]
     """Names of the pixel classes."""
     palette: tuple[Color, ...]
     """Colours of the pixel classes."""
-    ignore_index: int | None
+    ignore_index: Annotated[int, Field(ge=0, le=256)] | None
     """The id of ignored pixels, which is always `num_classes`; None: no pixel is ignored."""
-    counts: dict[SplitName, int]
+    counts: dict[SplitName, NumPictures]
     """Number of targets of each split."""
     split_rule: str
     """The sentence that says how the splits came about."""
-    input_counts: dict[SplitName, int] | None = None
+    input_counts: dict[SplitName, NumPictures] | None = None
     """Number of inputs of each split, for unpaired data; None: there are as many as targets, or none."""
     picture_classes: tuple[str, ...] = ()
     """Names of the classes that whole pictures belong to."""
     degrade: Degradation = Degradation()
     """How inputs are made of the targets, if it is on."""
-    load_size: tuple[int, int] | None = None
+    load_size: tuple[Side, Side] | None = None
     """(height, width) of training pictures on disk, of which crops are shown; None: they are shown whole."""
     digest: str = ""
     """Digest of all the other fields and of the arrays."""
@@ -114,8 +119,9 @@ def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".preparing-", dir=cache_dir) as temporary:
-                complete = Path(temporary) / "data"
-                _write(source, _describe(source, config), complete)
+                info, complete = _describe(source, config), Path(temporary) / "data"
+                _require_space(info, cache_dir)
+                _write(source, info, complete)
                 _move(complete, folder)
         except OSError as error:
             needed = 1e-6 * 6 * sum(source.counts.values()) * config.height * config.width
@@ -124,7 +130,7 @@ def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
                 f"with {needed:.0f} MB free. Free some space or choose another folder."
             ) from error
     remote.push(folder)
-    return Stored(path=str(folder), digest=_info_of(folder).digest)
+    return Stored(path=str(folder), digest=info_of(folder).digest)
 
 
 def _describe(source: Source, config: DataSet) -> DataInfo:
@@ -168,13 +174,7 @@ def _write(source: Source, info: DataInfo, folder: Path) -> None:
     """Streams the arrays, so that memory does not grow with the data. `info.json` is written last."""
     folder.mkdir()
     content = hashlib.sha256(digest(info).encode())
-    names = ["targets"]
-    if info.has_labels:
-        names.append("labels")
-    if info.layout == "aligned":
-        names.append("inputs")
-    if info.picture_classes:
-        names.append("classes")
+    names = _names(info)
     for split, count in info.counts.items():
         _write_arrays(folder, split, names, count, source.read(split), info, content)
         if source.read_inputs is not None and info.input_counts is not None:
@@ -184,9 +184,46 @@ def _write(source: Source, info: DataInfo, folder: Path) -> None:
     (folder / INFO).write_text(complete.model_dump_json(indent=1))
 
 
+def _require_space(info: DataInfo, folder: Path) -> None:
+    """Raises StoreError where the disk of a folder has no room for the arrays of this data set."""
+    free, needed = shutil.disk_usage(folder).free, 0
+    for counts, names in ((info.counts, _names(info)), (info.input_counts or {}, ["inputs"])):
+        for split, count in counts.items():
+            formats = _formats(info, split)
+            needed += count * sum(math.prod(formats[name][1]) * int(formats[name][0][-1]) for name in names)
+    if needed > free:
+        raise StoreError(
+            f"{folder}: the decoded data take {needed / 2**30:,.2f} GiB, {free / 2**30:,.2f} GiB are free. "
+            "Free some space, choose another folder, or take fewer or smaller pictures "
+            "(data.height, data.width; data.num_train of the embedded set)."
+        )
+
+
+def _names(info: DataInfo) -> list[str]:
+    """The arrays that a split has, one row for each of its targets."""
+    is_there = {
+        "targets": True,
+        "labels": info.has_labels,
+        "inputs": info.layout == "aligned",
+        "classes": bool(info.picture_classes),
+    }
+    return [name for name in is_there if is_there[name]]
+
+
+def _formats(info: DataInfo, split: SplitName) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Array of a split -> type and shape of a row."""
+    size = info.load_size if split == "train" and info.load_size else (info.height, info.width)
+    return {
+        "targets": ("|u1", (*size, 3)),
+        "inputs": ("|u1", (*size, 3)),
+        "labels": ("|u1", size),
+        "classes": ("<i4", ()),
+    }
+
+
 def _write_arrays(
     folder: Path,
-    split: str,
+    split: SplitName,
     names: list[str],
     count: int,
     rows: Iterable[tuple[np.ndarray, ...]],
@@ -194,13 +231,7 @@ def _write_arrays(
     content: "hashlib._Hash",
 ) -> None:
     """Writes `count` rows, each with one array for each of `names`, and adds their bytes to `content`."""
-    size = info.load_size if split == "train" and info.load_size else (info.height, info.width)
-    formats: dict[str, tuple[str, tuple[int, ...]]] = {
-        "targets": ("|u1", (*size, 3)),
-        "inputs": ("|u1", (*size, 3)),
-        "labels": ("|u1", size),
-        "classes": ("<i4", ()),
-    }
+    formats = _formats(info, split)
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context((folder / f"{split}_{name}.npy").open("wb")) for name in names]
         for file, name in zip(files, names):
@@ -232,7 +263,7 @@ def read_info(stored: Stored) -> DataInfo:
     Raises:
         StoreError: nothing is there, another version wrote it, or the data are not those that `stored` means.
     """
-    info = _info_of(Path(stored.path))
+    info = info_of(Path(stored.path))
     if info.digest != stored.digest:
         raise StoreError(
             f"{stored.path}: these data have the digest {info.digest}, not {stored.digest}. "
@@ -241,9 +272,9 @@ def read_info(stored: Stored) -> DataInfo:
     return info
 
 
-def _info_of(folder: Path) -> DataInfo:
+def info_of(folder: Path) -> DataInfo:
     try:
-        return DataInfo.model_validate_json((folder / INFO).read_text())
+        return DataInfo.model_validate_json(read_text(folder / INFO))
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{folder / INFO}: missing, or not from this version. Delete {folder} and prepare again."
@@ -283,11 +314,21 @@ def load_split(stored: Stored, split: SplitName) -> Split:
     def opened(name: str) -> np.ndarray:
         path = Path(stored.path) / f"{split}_{name}.npy"
         try:
-            return np.load(path, mmap_mode="r")
+            array = np.load(regular(path, most=None), mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:
             raise StoreError(
                 f"{path}: cannot be read: {error}. Delete {stored.path} and prepare again."
             ) from error
+        dtype, shape = _formats(info, split)[name]
+        counts = info.input_counts if name == "inputs" and info.input_counts else info.counts
+        if not isinstance(array, np.ndarray) or (array.dtype.str, array.shape) != (
+            dtype,
+            (counts[split], *shape),
+        ):
+            raise StoreError(
+                f"{path}: holds another array than {INFO} says. Delete {stored.path} and prepare again."
+            )
+        return array
 
     on_disk = Split(
         targets=opened("targets"),

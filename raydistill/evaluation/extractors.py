@@ -12,12 +12,13 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from raydistill.data.files import LFS_POINTER
 from raydistill.errors import DataError
 from raydistill.models.backbones import inception, squeezenet, vgg
+from raydistill.models.tensor_files import load_safetensors, load_torch, require_tensors
+from raydistill.reading import read_bytes, regular
 
 Network = TypeVar("Network", bound=nn.Module)
 Resize = Literal["none", "tf_bilinear", "bilinear"]
@@ -93,7 +94,7 @@ def sha256_of(path: Path) -> str:
         DataError: the file cannot be read, or is a git-LFS pointer instead of the file.
     """
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             if file.read(len(LFS_POINTER)) == LFS_POINTER:
                 raise DataError(
                     f"{path}: this is a git-LFS pointer, not weights. Run `git lfs pull` where the file lies."
@@ -118,9 +119,10 @@ def load_weights(path: Path, network: Network, what: str) -> Network:
     """
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            state = load_safetensors(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            state = load_torch(read_bytes(path))
+            require_tensors(value for value in state.values() if isinstance(value, Tensor))
         network.load_state_dict({name.removeprefix("module."): value for name, value in state.items()})
     except Exception as error:  # zip, pickle, key and runtime errors: torch.load has no common one
         reason = " ".join(str(error).split())[:300]
@@ -131,7 +133,7 @@ def load_weights(path: Path, network: Network, what: str) -> Network:
 
 
 def load_script(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The network of a TorchScript file, in eval mode.
+    """The network of a TorchScript file, in eval mode. The file is code, which is run.
 
     Raises:
         DataError: the file is not a TorchScript file.
@@ -226,5 +228,5 @@ EXTRACTORS: dict[str, _Kind] = {
     "torchscript": _Kind("none", 0, load_script),
 }
 """Kind -> how it is loaded. torchscript: any network that takes uint8 pictures and resizes them itself; it
-is named after its file.
+is named after its file, and its code is run. The others run nothing of their file.
 """

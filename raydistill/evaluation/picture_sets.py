@@ -21,6 +21,7 @@ from raydistill.data.files import Picture, pictures_of
 from raydistill.errors import DataError, RunError
 from raydistill.evaluation.extractors import sha256_of
 from raydistill.models.inputs import BATCH, evaluation_batch, num_inputs
+from raydistill.reading import require_claim
 from raydistill.seeds import numpy_stream
 
 
@@ -171,6 +172,10 @@ def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pi
     for file in files:
         content.update(file.name.encode() + hashlib.sha256(file.read()).digest())
     first = files[0].image()
+    try:
+        require_claim(BATCH * 3 * first.width * first.height, f"a batch of {BATCH} pictures like it")
+    except OSError as error:
+        raise DataError(f"{files[0].where}: {error.strerror}. Give smaller pictures.") from None
 
     def read(indices: np.ndarray) -> Tensor:
         images = []

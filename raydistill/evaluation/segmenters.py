@@ -73,7 +73,10 @@ def _drn105(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], T
 
 
 def _torchscript(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """Any network that takes uint8 pictures (B, 3, H, W) and gives class scores (B, C, h, w)."""
+    """Any network that takes uint8 pictures (B, 3, H, W) and gives class scores (B, C, h, w).
+
+    The file is code, which is run.
+    """
     return f"_script_{path.stem}", load_script(path, device)
 
 

@@ -9,22 +9,26 @@ import argparse
 import hashlib
 import io
 import pickle
+import pickletools
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from raydistill.errors import DataError
+from raydistill.models.tensor_files import load_safetensors, load_torch, require_tensors
+from raydistill.reading import UnusableFile, read_bytes
 
 State = dict[str, Tensor]
 """Parameters and buffers by name."""
 _NETWORKS = ("g_ema", "G_ema", "params_ema", "netG", "g", "G", "generator", "state_dict", "params", "model")
 """Under which names files keep their generators. The first one counts, so averaged ones are before others."""
+_MOST_MODULES = 10_000
+"""Modules of a network in an NVlabs pickle; StyleGAN2 for 1024 pixels has 68."""
 _WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that PyTorch's wrappers of a module put before all names."""
 
@@ -33,12 +37,21 @@ def read_weights(path: Path) -> State:
     """The tensors of the generator in a checkpoint file, on the CPU, without the prefixes of wrappers.
 
     Raises:
-        DataError: there is no such file; or it is empty, truncated, of no known kind, holds no tensors, or
-            could be read only by running code.
+        DataError: there is no such file; or it is empty, truncated, of no known kind, holds no tensors,
+            claims more than `reading.MOST_BYTES`, or could be read only by running code.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: there is no such file")
-    content = path.read_bytes()
+    try:
+        return _read_weights(path)
+    except FileNotFoundError:
+        raise DataError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise DataError(
+            f"{path}: refused: {error.strerror}; give the checkpoint file of a generator"
+        ) from None
+
+
+def _read_weights(path: Path) -> State:
+    content = read_bytes(path)
     if not content:
         raise DataError(f"{path}: the file is empty; download it again")
     if content.startswith(b"version https://git-lfs"):
@@ -51,18 +64,19 @@ def read_weights(path: Path) -> State:
         state = _nvlabs(path, content)
     else:
         state = _torch(path, content)
-    tensors = _generator_of(path, state)
-    return {name: value.detach().clone() for name, value in _without_wrappers(tensors).items()}
+    tensors = _without_wrappers(_generator_of(path, state))
+    require_tensors(tensors.values())
+    return {name: value.detach().clone() for name, value in tensors.items()}
 
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file as hex digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def _safetensors(path: Path) -> State:
     try:
-        return load_file(path)
+        return load_safetensors(path)
     except SafetensorError as error:
         raise DataError(f"{path}: not a whole safetensors file ({error}); download it again") from None
 
@@ -70,7 +84,9 @@ def _safetensors(path: Path) -> State:
 def _torch(path: Path, content: bytes) -> Any:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return load_torch(content)
+    except UnusableFile:
+        raise
     except pickle.UnpicklingError as error:
         # PyTorch's message has a line with "GLOBAL NAME" for a name that is not allowed
         lines = [line for line in str(error).splitlines() if "GLOBAL " in line]
@@ -108,10 +124,12 @@ def _generator_of(path: Path, content: Any) -> State:
 
 def _without_wrappers(state: State) -> State:
     """The same tensors, without the prefixes that all names have because of wrappers."""
-    wrapper = next((prefix for prefix in _WRAPPERS if all(name.startswith(prefix) for name in state)), None)
-    if wrapper is None or not state:
-        return state
-    return _without_wrappers({name.removeprefix(wrapper): value for name, value in state.items()})
+    while state:
+        wrapper = next((each for each in _WRAPPERS if all(name.startswith(each) for name in state)), None)
+        if wrapper is None:
+            break
+        state = {name.removeprefix(wrapper): value for name, value in state.items()}
+    return state
 
 
 # ---- NVlabs' pickles ---------------------------------------------------------------------------------------
@@ -144,7 +162,7 @@ def _module(meta: Any) -> _Inert:
 
 def _storage(content: bytes) -> Any:
     """In place of PyTorch's function, which would unpickle anything."""
-    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    return load_torch(content)
 
 
 def _tensor(
@@ -189,24 +207,44 @@ class _Refused(Exception):
 def _nvlabs(path: Path, content: bytes) -> dict[str, State]:
     """Network name -> its tensors by their dotted names."""
     try:
+        _require_short_memo(content)
         networks = _Reader(io.BytesIO(content)).load()
+        if isinstance(networks, dict):
+            return {name: _tensors(value) for name, value in networks.items() if isinstance(value, _Inert)}
+    except UnusableFile:
+        raise
     except _Refused as error:
         raise DataError(
             f"{path}: refused, nothing was run: the pickle asks for {error}, which no network of NVlabs needs"
         ) from None
     except Exception:  # a damaged file may make the reader raise anything
         raise DataError(f"{path}: not a whole NVlabs pickle; download it again") from None
-    if not isinstance(networks, dict):
-        raise DataError(f"{path}: holds a {type(networks).__name__}, needed is a dictionary with G_ema")
-    return {name: dict(_tensors(value)) for name, value in networks.items() if isinstance(value, _Inert)}
+    raise DataError(f"{path}: holds a {type(networks).__name__}, needed is a dictionary with G_ema")
 
 
-def _tensors(module: _Inert, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yields the dotted names and the values of all parameters and buffers of a module."""
-    for kind in ("_parameters", "_buffers"):
-        for name, value in (module.state.get(kind) or {}).items():
-            if isinstance(value, Tensor):
-                yield f"{prefix}{name}", value
-    for name, child in (module.state.get("_modules") or {}).items():
-        if isinstance(child, _Inert):
-            yield from _tensors(child, f"{prefix}{name}.")
+def _require_short_memo(content: bytes) -> None:
+    """Raises ValueError where a pickle numbers an object beyond its own size: each number takes memory."""
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name in ("PUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+            raise ValueError(f"an object has the number {argument:,}")
+
+
+def _tensors(network: _Inert) -> dict[str, Tensor]:
+    """The parameters and buffers of a network by their dotted names.
+
+    Raises OSError where it has too many modules: modules that hold each other have no end.
+    """
+    tensors, modules, num_modules = dict[str, Tensor](), [("", network)], 0
+    while modules:
+        prefix, module = modules.pop()
+        num_modules += 1
+        if num_modules > _MOST_MODULES:
+            raise UnusableFile(f"a network of more than {_MOST_MODULES:,} modules")
+        for kind in ("_parameters", "_buffers"):
+            for name, value in (module.state.get(kind) or {}).items():
+                if isinstance(value, Tensor):
+                    tensors[f"{prefix}{name}"] = value
+        for name, child in (module.state.get("_modules") or {}).items():
+            if isinstance(child, _Inert):
+                modules.append((f"{prefix}{name}.", child))
+    return tensors

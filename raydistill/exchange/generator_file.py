@@ -4,7 +4,6 @@ It is in the folder of a trial, a checkpoint or a network, or in an exported saf
 """
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -27,6 +25,8 @@ from raydistill.exchange.trained_generator import find_generator, generator_file
 from raydistill.models import GENERATORS, check, input_channels, input_shape, saved
 from raydistill.models.cost import Table
 from raydistill.models.inputs import evaluation_batch, num_inputs
+from raydistill.models.tensor_files import load_safetensors
+from raydistill.reading import parse_json, regular
 from raydistill.records.trials import read_result
 from raydistill.seeds import torch_stream
 
@@ -120,7 +120,7 @@ def _read_checkpoint(folder: Path, job: Job | None) -> tuple[Generator, dict[str
         raise CheckpointError(f"{folder}: not the checkpoint of a generator")
     file = generator_file_of(folder, job)
     try:
-        return config, load_file(file)
+        return config, load_safetensors(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file}: not a whole file of a checkpoint ({error})") from None
 
@@ -206,15 +206,15 @@ def read_exported(path: Path) -> tuple[Generator, dict[str, Tensor]]:
         CheckpointError: it is another file, damaged or changed.
     """
     try:
-        with safe_open(path, "pt") as file:
+        with safe_open(regular(path), "pt") as file:
             metadata = file.metadata() or {}
         if metadata.get("format") != _FORMAT:
             raise CheckpointError(
                 f"{path}: not a file that `raydistill export --format safetensors` wrote; "
                 "use raydistill teacher import"
             )
-        config = saved.config_of(json.loads(metadata["config"]), str(path))
-        state = load_file(path)
+        config = saved.config_of(parse_json(metadata["config"]), str(path))
+        state = load_safetensors(path)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a whole exported file ({error}); export it again") from None
     if digest_of(config, state) != metadata.get("digest"):

@@ -129,6 +129,10 @@ def _convert(layout: Layout, state: State) -> ConvertedGenerator:
         with_weights(config, converted, "its shapes")
     except (CheckpointError, ConfigError, DataError) as error:
         raise DataError(f"looks like {layout.name}, but: {error}") from None
+    except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(
+            f"looks like {layout.name}, but its tensors have other shapes ({type(error).__name__}: {error})"
+        ) from None
     if keys.left:
         raise DataError(
             f"looks like {layout.name}, but {len(keys.left)} tensors are not understood: "

@@ -21,6 +21,8 @@ from raydistill.seeds import torch_stream
 
 _NUM_STYLES = 4096
 """How many styles the mean style is taken of."""
+_MOST_CONVS = 16
+"""Convolutions after the first, two for each side from 8 to 1024 pixels."""
 
 # ---- SAGAN -------------------------------------------------------------------------------------------------
 
@@ -65,6 +67,8 @@ def convert_rosinality(keys: Keys) -> tuple[Generator, State]:
         state |= keys.layer(f"style.{theirs}", f"mapping.{index}")
     state["constant"] = keys.take("input.input")
     number = len(keys.numbers(r"convs\.(\d+)\.conv\.weight"))
+    if number > _MOST_CONVS:  # noise of twice the side is drawn for every second one
+        raise DataError(f"{number} convolutions; a network for 1024 pixels has {_MOST_CONVS}")
     for index, source in enumerate(("conv1", *(f"convs.{theirs}" for theirs in range(number)))):
         target, noise = f"convs.{index}", f"noises.noise_{index}"
         state[f"{target}.weight"] = keys.take(f"{source}.conv.weight")[0]

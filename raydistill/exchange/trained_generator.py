@@ -1,20 +1,21 @@
 """Generators that raydistill has trained: the folder of a trial, of a checkpoint or of a network."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from raydistill.config.experiment import Job
 from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError
 from raydistill.evaluation.extractors import sha256_of
-from raydistill.models import networks, saved
+from raydistill.models import saved
 from raydistill.models.inputs import latent_size
+from raydistill.models.tensor_files import load_safetensors
+from raydistill.reading import parse_json, read_text
 from raydistill.training import checkpoint
 
 
@@ -62,9 +63,11 @@ class TrainedGenerator(NamedTuple):
                 "give a generator's"
             )
         file = generator_file_of(self.path, self.job)
-        network = networks.generator(config, info, 0)
-        network.load_state_dict(load_file(file))
-        network = network.to(device).eval().requires_grad_(False)
+        try:
+            state = load_safetensors(file)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{file}: not a whole file of a checkpoint ({error})") from None
+        network = saved.generator_for(config, state, info, device, str(self.path))
         return EvalGenerator(network, sha256_of(file)[:16], latent_size(config))
 
 
@@ -97,7 +100,7 @@ def find_generator(path: Path) -> TrainedGenerator | None:
 def _generator_of_trial(trial: Path) -> TrainedGenerator:
     job = _job_of(trial)
     # the key that the trial recorded: that of an older version's job is another one now
-    key = json.loads((trial / "trial.json").read_text()).get("trial_key", job.key)
+    key = parse_json(read_text(trial / "trial.json")).get("trial_key", job.key)
     cached = trial.absolute().parents[3] / "cache" / "teacher" / key / "network"
     for folder in (trial / "network", cached):
         if (folder / "meta.json").is_file():
@@ -110,7 +113,7 @@ def _generator_of_trial(trial: Path) -> TrainedGenerator:
 def _job_of(trial: Path) -> Job:
     """The job of a trial. Raises CheckpointError where its trial.json cannot be read."""
     try:
-        return Job.model_validate(json.loads((trial / "trial.json").read_text())["job"])
+        return Job.model_validate(parse_json(read_text(trial / "trial.json"))["job"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from raydistill.config import renamed
@@ -21,6 +21,8 @@ from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError
 from raydistill.models import GENERATORS, input_channels
 from raydistill.models.networks import evaluator
+from raydistill.models.tensor_files import load_safetensors
+from raydistill.reading import parse_json, read_bytes, read_text
 
 NETWORK_VERSION = 1
 """Version of the folder's format."""
@@ -88,21 +90,37 @@ def load(stored: Stored, info: DataInfo, device: torch.device) -> Any:
     """
     meta, state = _read(stored)
     where = f"{stored.path}/meta.json"
+    if renamed.kind_now(meta["kind"]) != "evaluator":
+        return generator_for(config_of(meta["config"], where), state, info, device, stored.path)
     with torch.device("meta"):  # the weights are those of the file
-        if renamed.kind_now(meta["kind"]) == "evaluator":
-            module: nn.Module = evaluator(validated(EvaluatorNetwork, meta["config"], where=where), info, 0)
-        else:
-            config = config_of(meta["config"], where)
-            module = GENERATORS[config.family].build(config, info.input_channels)
+        module = evaluator(validated(EvaluatorNetwork, meta["config"], where=where), info, 0)
+    return _filled(module, state, info, stored.path).to(device).eval().requires_grad_(False)
+
+
+def generator_for(
+    config: Generator, state: dict[str, Tensor], info: DataInfo, device: torch.device, where: str
+) -> nn.Module:
+    """A generator with given weights for data of `info`, in eval mode and without gradients.
+
+    Raises:
+        CheckpointError: the weights are not those of this config for this data. The message says `where` they
+            were.
+    """
+    with torch.device("meta"):  # so that no memory is taken for what the config says and the weights are not
+        module = GENERATORS[config.family].build(config, info.input_channels)
+    return _filled(module, state, info, where).to(device).eval().requires_grad_(False)
+
+
+def _filled(module: nn.Module, state: dict[str, Tensor], info: DataInfo, where: str) -> nn.Module:
     try:
         module.load_state_dict(state, assign=True)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{stored.path}: does not fit data of {info.input_channels} input channels; "
+            f"{where}: does not fit data of {info.input_channels} input channels; "
             f"use those of its training ({reason})"
         ) from None
-    return module.to(device).eval().requires_grad_(False)
+    return module
 
 
 def generator_config(stored: Stored) -> Generator:
@@ -137,7 +155,7 @@ def with_weights(config: Generator, state: dict[str, Tensor], where: str) -> nn.
         with torch.device("meta"):
             module = GENERATORS[config.family].build(config, input_channels(config, state))
         module.load_state_dict(state, assign=True)
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, IndexError) as error:
         raise CheckpointError(
             f"{where}: the weights are not those of its config ({' '.join(str(error).split())[:200]})"
         ) from None
@@ -151,14 +169,17 @@ def _read(stored: Stored) -> tuple[dict[str, Any], dict[str, Tensor]]:
     meta = _read_meta(folder)
     if not weights.exists():
         raise CheckpointError(f"{weights} is missing; remove the folder to have the network trained again")
-    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    try:
+        sha256 = hashlib.sha256(read_bytes(weights)).hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{weights}: cannot be read: {error.strerror}") from None
     if sha256 != meta["weights_sha256"] or digest(meta) != stored.digest:
         raise CheckpointError(
             f"{folder}: the weights are not the ones written (digest differs); "
             "remove the folder to have it trained again"
         )
     try:
-        return meta, load_file(weights)
+        return meta, load_safetensors(weights)
     except SafetensorError as error:
         raise CheckpointError(f"{weights}: not a safetensors file ({error})") from None
 
@@ -182,7 +203,7 @@ def config_of(values: Any, where: str) -> Generator:
 
 def _read_meta(folder: Path) -> dict[str, Any]:
     try:
-        meta = json.loads((folder / "meta.json").read_text())
+        meta = parse_json(read_text(folder / "meta.json"))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{folder}: not a readable network folder ({error}); remove it to have it trained again"

@@ -7,7 +7,7 @@ from typing import Any
 from raydistill import distributed, models, search
 from raydistill.config import space, term_presets
 from raydistill.config.experiment import Experiment
-from raydistill.config.paths import nearest, parse_assignments, with_values
+from raydistill.config.paths import nearest, parse_assignments, validated, with_values
 from raydistill.config.space import Objective, SearchSpace, Window
 from raydistill.config.space_checks import check_space
 from raydistill.config.sweep_options import SweepOptions
@@ -224,4 +224,5 @@ def _parse_objective(text: str) -> Objective:
             f"--objective {text}: "
             "give it as name:min or name:max, and :worst for qualities, for example val/kd_evaluator:min:1.0"
         )
-    return Objective(name=name, direction="min" if direction == "min" else "max", reference=worst)
+    values = {"name": name, "direction": direction, "reference": worst}
+    return validated(Objective, values, where=f"--objective {text}")

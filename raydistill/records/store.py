@@ -8,7 +8,6 @@ STORE/store.json          version
 
 import contextlib
 import fcntl
-import json
 import re
 import secrets
 import shutil
@@ -21,6 +20,7 @@ from typing import Any
 
 from raydistill.config.experiment import JOB_VERSION
 from raydistill.errors import StoreError
+from raydistill.reading import parse_json, read_text
 from raydistill.records import mirror, remote
 from raydistill.records.files import write_json_atomic
 
@@ -56,7 +56,7 @@ def open_store(given: str | Path) -> Path:
                 )
             write_json_atomic(version_file, {"store_version": STORE_VERSION})
             remote.push(version_file)
-        version = json.loads(version_file.read_text()).get("store_version")
+        version = parse_json(read_text(version_file)).get("store_version")
     except (OSError, ValueError) as error:
         raise StoreError(
             f"--store {store}: cannot be used: {error}; give a folder that can be written"
@@ -223,7 +223,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         StoreError: the file cannot be read, or has another version.
     """
     try:
-        facts: dict[str, Any] = json.loads((folder / "sweep.json").read_text())
+        facts: dict[str, Any] = parse_json(read_text(folder / "sweep.json"))
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder}/sweep.json: not readable ({error})") from error
     if (version := facts.get("store_version")) != STORE_VERSION:

@@ -4,7 +4,6 @@ The ledger (`records/trials.py`) is the truth: the tables can be made again from
 are on the Pareto front is computed here too, by `with_front`.
 """
 
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from raydistill.config import renamed
 from raydistill.errors import RunError, StoreError
+from raydistill.reading import MOST_TEXT_BYTES, parse_json, read_text, regular, require_claim
 from raydistill.records import pareto
 from raydistill.records.files import write_atomic
 from raydistill.records.schema import (
@@ -31,6 +31,8 @@ from raydistill.records.trials import ENDING_KEYS, SCHEMA_VERSION, read_trials
 
 FRONT_ROLES = ("search", "uniform", "no_teacher")
 """Roles that compete for the front. Other seeds of a trial do so through its mean, the teacher does not."""
+_CELL_BYTES = 256
+"""Memory that a cell of a table may take."""
 
 NamedDirection = tuple[str, pareto.Direction]
 """A name such as "val/miou" or "cost/macs", and which way is better."""
@@ -263,12 +265,23 @@ def _checked(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def _read_file(path: Path) -> pd.DataFrame:
     try:
         if path.suffix == ".json":
-            table = pd.DataFrame(json.loads(path.read_text(encoding="utf-8")))
+            table = pd.DataFrame(parse_json(read_text(path)))
+        elif path.suffix == ".csv":
+            table = _read_csv(regular(path, MOST_TEXT_BYTES))
         else:
-            table = _read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+            table = _read_parquet(regular(path))
         return _by_present_names(table)
     except (OSError, ValueError, AttributeError) as error:
         raise StoreError(f"{path}: damaged or unreadable: {error}") from error
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """A table from .parquet, where equal values take next to no bytes. Raises OSError: it claims too much."""
+    import pyarrow.parquet
+
+    facts = pyarrow.parquet.read_metadata(path)
+    require_claim(facts.num_rows * facts.num_columns * _CELL_BYTES, f"a table of {facts.num_rows:,} rows")
+    return pd.read_parquet(path)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -4,13 +4,13 @@ Each trial has a folder `trials/<trial_id>/` with `trial.json`, which is written
 and `result.json`, which is written by atomic rename when it ends.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from raydistill.config import renamed
 from raydistill.errors import StoreError
+from raydistill.reading import parse_json, read_text
 from raydistill.records.files import write_json_atomic
 
 SCHEMA_VERSION = 1
@@ -86,7 +86,7 @@ def _require(data: Mapping[str, object], keys: Sequence[str], what: str) -> None
 
 def _read_json(path: Path, keys: Sequence[str]) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{path}: damaged or unreadable: {error}. Remove the file to run the trial again."

@@ -10,7 +10,6 @@ The rows are copied into the sweep's folder (`warm_start.json`, with a digest). 
 the originals may change or go.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from raydistill.config.base import digest
 from raydistill.config.paths import nearest
 from raydistill.config.space import Configuration, SearchSpace, depth, value_in
 from raydistill.errors import ConfigError, SpaceError, StoreError
+from raydistill.reading import parse_json, read_text
 from raydistill.records import pareto, remote, tables
 from raydistill.search.problem import CostsOf, PriorObservation
 
@@ -125,7 +125,7 @@ def load(folder: Path, record: Mapping[str, Any]) -> list[PriorObservation]:
     path = folder / FILE
     remote.pull(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        data = parse_json(read_text(path))["rows"]
         if digest(data) != record["warm_start"]["digest"]:
             raise ValueError("the digest is not that in sweep.json")
         return [PriorObservation(row["configuration"], row["values"], row["source"]) for row in data]

@@ -19,7 +19,7 @@ from typer.core import TyperCommand, TyperGroup
 from raydistill import __version__
 from raydistill.commands.cli import cluster, networks, scoring, search
 from raydistill.commands.cli.options import Plugins
-from raydistill.errors import RaydistillError, RenamedWarning, without_passwords
+from raydistill.errors import InputError, RaydistillError, RenamedWarning, without_passwords
 
 SEARCH, DATA, NETWORKS, CLUSTER = "Search", "Data and evaluator", "Networks", "Cluster"
 """Headings of `raydistill --help`."""
@@ -145,11 +145,18 @@ def _callback(run: Callable[..., int]) -> Callable[..., None]:
 
     @functools.wraps(run)
     def wrapped(*args: Any, plugin: list[str] | None = None, **given: Any) -> None:
-        if plugin:
-            from raydistill import plugins
+        try:
+            if plugin:
+                from raydistill import plugins
 
-            plugins.load(plugin)
-        raise typer.Exit(run(*args, **given))
+                plugins.load(plugin)
+            code = run(*args, **given)
+        except (SystemExit, GeneratorExit) as error:  # our own code returns its exit code
+            raise InputError(
+                f"{type(error).__name__} {error}: a plug-in, a search space or a batch file ended the "
+                "command; take that out of it"
+            ) from None
+        raise typer.Exit(code)
 
     own = inspect.signature(run).parameters.values()
     option = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugins)

@@ -5,9 +5,6 @@ from typing import Annotated
 from raydistill.commands.cli.options import argument, flag, option
 from raydistill.errors import ConfigError
 
-_LARGEST = 8192
-"""Pixels of a side."""
-
 Size = Annotated[
     str | None,
     option(
@@ -25,10 +22,12 @@ def size_of(text: str | None) -> tuple[int, int] | None:
     """
     if text is None:
         return None
+    from raydistill.config.bounds import LARGEST_SIDE
+
     sides = text.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and 1 <= int(side) <= _LARGEST for side in sides):
+    if len(sides) != 2 or not all(side.isdecimal() and 1 <= int(side) <= LARGEST_SIDE for side in sides):
         raise ConfigError(
-            f"--size {text}: give it as HEIGHTxWIDTH, each 1 to {_LARGEST}, for example --size 256x256"
+            f"--size {text}: give it as HEIGHTxWIDTH, each 1 to {LARGEST_SIDE}, for example --size 256x256"
         )
     return int(sides[0]), int(sides[1])
 

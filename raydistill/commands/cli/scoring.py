@@ -134,7 +134,7 @@ def evaluate(
         option(
             "KIND=FILE",
             "Network for Frechet and kernel distances, and its weights: inception, vgg16, squeezenet or "
-            "torchscript. Repeatable.",
+            "torchscript. Repeatable. torchscript=FILE RUNS the code in the file; the others run nothing.",
             panel=SCORERS,
         ),
     ] = None,
@@ -143,7 +143,7 @@ def evaluate(
         option(
             "KIND=FILE",
             "Network for mIoU at the size of the label files, and its weights: drn105 or torchscript. "
-            "Repeatable.",
+            "Repeatable. torchscript=FILE RUNS the code in the file; drn105 runs nothing.",
             panel=SCORERS,
         ),
     ] = None,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from raydistill.errors import DataError
+from raydistill.reading import read_bytes
 
 _FIRES = {
     2: (16, 64),
@@ -78,7 +79,7 @@ def read_compressed(path: Path) -> SqueezeNet:
     Raises:
         DataError: the file ends early, is too long, or has an entry outside of a layer.
     """
-    network, reader = SqueezeNet(), _Reader(path.read_bytes())
+    network, reader = SqueezeNet(), _Reader(_content(path))
     layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     try:
         for layer, count in zip(layers, reader.take(np.uint32, len(layers)).tolist(), strict=True):
@@ -103,6 +104,15 @@ def read_compressed(path: Path) -> SqueezeNet:
             "Give the deep-compressed SqueezeNet 1.0 as it was published."
         )
     return network
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return read_bytes(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}. Give the file as it was published."
+        ) from None
 
 
 class _Reader:
