@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from raydistill.cluster import causes, guard
+from raydistill.cluster import causes, guard, runtime
 from raydistill.cluster.guard import Guard
 from raydistill.errors import RunError
 from raydistill.records.files import disk_is_full
@@ -129,6 +130,8 @@ def test_a_process_that_ends_is_noticed_and_one_that_is_ended_on_purpose_is_not(
     monkeypatch.setattr(guard, "_LOOK_SEC", 0.01)
     with subprocess.Popen(["sleep", "60"]) as process:
         watched, stopped = Guard(tmp_path), Guard(tmp_path)
+        while not (watched.processes and stopped.processes):
+            time.sleep(0.01)
         watched.require_alive()
         stopped.stop()
         process.kill()
@@ -145,10 +148,12 @@ def test_a_main_thread_that_hangs_in_a_dead_ray_is_ended_with_the_same_line(tmp_
 import subprocess, sys, time
 from pathlib import Path
 from raydistill.cluster import guard
-guard._NAMES, guard._LOOK_SEC, guard._END_SEC = ("sleep",), 0.01, 0.05
+guard._NAMES, guard._LOOK_SEC, guard._END_SEC = ("sleep", "none"), 0.01, 0.05
 dies, left = subprocess.Popen(["sleep", "60"]), subprocess.Popen(["sleep", "61"])
 print(left.pid, flush=True)
-guard.Guard(Path(sys.argv[1]))
+watched = guard.Guard(Path(sys.argv[1]))
+while len(watched.processes) < 2:
+    time.sleep(0.01)
 dies.kill()
 time.sleep(60)
 """
@@ -159,3 +164,28 @@ time.sleep(60)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("raydistill: Ray's process sleep on this machine has ended")
     assert not (tmp_path / "rd").exists() and not Path(f"/proc/{done.stdout.strip()}/cwd").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("raise ImportError('libcudart.so.13: no such file')", "ImportError: libcudart.so.13: no such file"),
+        (
+            "import a_module_that_is_not_there",
+            "ModuleNotFoundError: No module named 'a_module_that_is_not_there'",
+        ),
+        ("import os; os._exit(7)", "exit code 7"),
+    ],
+)
+def test_a_python_that_cannot_import_ray_is_said_before_ray_starts_its_processes(
+    module: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ray.py").write_text(module)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(runtime.ray, "init", lambda **options: pytest.fail("Ray was started"))
+    try:
+        with pytest.raises(RunError) as refused:
+            runtime.start_ray(dashboard=False)
+    finally:
+        runtime.stop_ray()
+    assert str(refused.value).startswith(f"Ray's worker processes cannot start here: {said}; ")

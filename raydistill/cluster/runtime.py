@@ -5,8 +5,10 @@ import logging
 import math
 import os
 import secrets
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -64,12 +66,14 @@ def start_ray(*, dashboard: bool) -> None:
     if address := ray_address():
         join.join_ray(address)
         return
+    _require_that_workers_start()
     # A process for each trainer that watches for nodes that are taken away; here is a single one.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     before = os.environ.get(_TEMPORARY)
     own = Path(tempfile.mkdtemp(prefix="rd-", dir=before or tempfile.gettempdir()))
     _OWN_FOLDERS.append((own, before))
     os.environ[_TEMPORARY] = str(own)
+    _GUARDS.append(Guard(own))
     try:
         ray.init(
             address="local",
@@ -84,7 +88,20 @@ def start_ray(*, dashboard: bool) -> None:
         ) from error
     # Ray Train's clean-up asks the cluster that this file names, or any of the machine, about its trial.
     (own / "ray" / "ray_current_cluster").write_text(str(ray.get_runtime_context().gcs_address))
-    _GUARDS.append(Guard(own))
+
+
+def _require_that_workers_start() -> None:
+    """Raises RunError where a process of this Python cannot import Ray, which then starts one after another.
+
+    It would never return from that, and nothing else of this process would run.
+    """
+    command = [sys.executable, "-c", "import ray"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise RunError(
+            f"Ray's worker processes cannot start here: {lines[-1]}; `{shlex.join(command)}` says where"
+        )
 
 
 def require_alive() -> None:
