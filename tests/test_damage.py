@@ -113,7 +113,7 @@ FOREIGN: dict[str, Callable[[Path], Any]] = {
     r"0006: a result\.json without the trial\.json of its trial": lambda trials: (
         trials / "0006/trial.json"
     ).unlink(),
-    r"0006/trial\.json: damaged or unreadable: no regular file": lambda trials: (
+    r"0006/trial\.json: damaged or unreadable: it is a FIFO": lambda trials: (
         (trials / "0006/trial.json").unlink(),
         os.mkfifo(trials / "0006/trial.json"),
     ),

@@ -172,7 +172,7 @@ def _read_trial(folder: Path) -> dict[str, Any] | None:
     if trial["trial_id"] != folder.name:
         raise StoreError(
             f"{path}: the trial of another folder, {trial['trial_id']}. "
-            f"Give the folder its name again, or: {another_in_its_place(folder)}"
+            + another_in_its_place(folder, "Give the folder its name again")
         )
     if (key := _key_of(written["job"], path)) not in (None, trial["trial_key"]):
         raise StoreError(
@@ -225,16 +225,14 @@ def _require_originals(sweep_dir: Path, trials: Mapping[int, dict[str, Any]]) ->
                 folder = sweep_dir / "trials" / trial["trial_id"]
                 raise StoreError(
                     f"{folder / 'trial.json'}: {name}: there is no trial {trial[name]}. "
-                    f"Put its folder back, or: {another_in_its_place(folder)}"
+                    + another_in_its_place(folder, "Put its folder back")
                 )
 
 
-def another_in_its_place(folder: Path) -> str:
-    """What to do about a trial.json that cannot be used."""
-    return (
-        f"Put back the file that was there, or remove {_named(folder)}: the sweep with --resume then trains "
-        "another trial in its place"
-    )
+def another_in_its_place(folder: Path, otherwise: str = "Put back the file that was there") -> str:
+    """What to do about a trial.json that cannot be used. `otherwise`: what to do instead."""
+    then = "the sweep with --resume then trains another trial in its place"
+    return f"{otherwise}, or remove {_named(folder)}: {then}"
 
 
 def _named(path: Path) -> str:

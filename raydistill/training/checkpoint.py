@@ -23,6 +23,7 @@ from torch import nn
 
 from raydistill.distributed import State, restore_state
 from raydistill.errors import CheckpointError, StoreError, say_notice
+from raydistill.reading import parse_json, read_text
 from raydistill.records import owners
 from raydistill.records.files import to_disk
 from raydistill.records.trials import Evaluation
@@ -193,7 +194,7 @@ def _whole(path: Path, needed: Collection[str]) -> dict[str, Any]:
         CheckpointError: it is of another version.
     """
     try:
-        content = json.loads((path / "meta.json").read_text(encoding="utf-8"))
+        content = parse_json(read_text(path / "meta.json"))
         version = content.get("version") if isinstance(content, dict) else None
         if isinstance(version, int) and version != CHECKPOINT_VERSION:
             raise CheckpointError(
