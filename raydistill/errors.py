@@ -13,6 +13,7 @@ RaydistillError
 
 Warnings
   RenamedWarning      an old name was used, which the next release does not understand
+  NoticeWarning       nothing is stopped, but a person should know: what was damaged and is made again
 
 Every message says what was given, what is allowed, where, and what to do.
 """
@@ -70,6 +71,10 @@ class RenamedWarning(FutureWarning):
     """An old name was used; the message says the new one."""
 
 
+class NoticeWarning(UserWarning):
+    """Nothing is stopped, but a person should know it: what was damaged and is made again, where files go."""
+
+
 def say_renamed(old: str, new: str) -> None:
     """Warn that a name has changed, once for each place in the code that uses it."""
     message = f"{old} is called {new} now; the old name goes with the next release"
@@ -82,3 +87,8 @@ _PASSWORD = re.compile(r"(?<=//)([^/\s:@]*):[^/\s]*@")
 def without_passwords(text: str) -> str:
     """The text with `***` in place of the password of every address in it: `http://user:***@host`."""
     return _PASSWORD.sub(r"\1:***@", text)
+
+
+def say_notice(message: str) -> None:
+    """Warn about what stops nothing. The message says what it is, and what is done instead."""
+    warnings.warn(message, NoticeWarning, stacklevel=2)

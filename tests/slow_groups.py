@@ -49,6 +49,10 @@ GROUPS: dict[str, Group] = {
             "test_place.py::test_a_second_sweep_on_this_machine_is_not_taken_for_the_first",
         ),
     ),
+    "cases": Group(
+        "the scripts of tests/cases on places and terminals; a kill; advice that is followed in whole sweeps",
+        ("test_cases.py",),
+    ),
     "tracking": Group(
         "an MLflow server that stops for three minutes or never answers, a lock for a minute",
         (

@@ -15,6 +15,7 @@ from raydistill.commands.cli import main
 from raydistill.config import space
 from raydistill.config.architectures import PictureGenerator
 from raydistill.config.base import canonical
+from raydistill.config.experiment import Job
 from raydistill.config.presets import shapes32
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.data import DataInfo
@@ -181,6 +182,7 @@ def begun(tmp_path: Path) -> Path:
     folder = store.create_sweep(
         plan.store, "mine", "default", {"definition": plan.definition, "space": canonical(plan.space)}
     )
+    job = Job(training=plan.experiment.student, data=plan.data)
     for number in (0, 1):
         trial = {
             "number": number,
@@ -189,10 +191,14 @@ def begun(tmp_path: Path) -> Path:
             "label": "",
             "params": {},
             "costs": {},
-            "trial_key": "",
+            "trial_key": job.key,
         }
-        write_trial(folder / "trials" / trial["trial_id"], trial | {"seed": 0, "job": {}, "digests": {}})
+        write_trial(
+            folder / "trials" / trial["trial_id"],
+            trial | {"seed": 0, "job": job.model_dump(mode="json"), "digests": {}},
+        )
     nothing = {
+        "trial_key": job.key,
         "nimg": 0,
         "budget_nimg": 1,
         "wall_sec": 1.0,
@@ -235,14 +241,14 @@ def test_a_name_that_is_taken_and_one_that_belongs_to_another_space_are_refused(
         (
             "trials/0001/result.json",
             json.dumps({"schema_version": 1}),
-            "trials/0001/result.json: damaged: without status, reason",
+            "trials/0001/result.json: damaged: status: Field required",
         ),
         (
             "trials/0000/trial.json",
             json.dumps({"schema_version": 99}),
             "trials/0000/trial.json: not written by schema version 1",
         ),
-        ("sweep.json", "[1", "sweep.json: not readable"),
+        ("sweep.json", "[1", "sweep.json: damaged or unreadable"),
     ],
 )
 def test_a_damaged_ledger_is_named_before_any_cost_and_nothing_else_is_touched(

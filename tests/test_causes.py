@@ -109,7 +109,7 @@ def test_the_ledger_takes_the_trials_own_words_first(
     written: str | None, told: str, said: str, tmp_path: Path
 ) -> None:
     ledger: Any = object.__new__(Ledger)
-    ledger.folder = tmp_path
+    ledger.folder, ledger._without_network = tmp_path, set()
     trial = {"trial_id": "0001", "job": {"training": {"budget_nimg": 8}}, "result": None}
     folder = ledger.folder_of(trial)
     folder.mkdir(parents=True)

@@ -511,14 +511,14 @@ def test_an_unwritable_place_is_reported(tmp_path: Path) -> None:
 
 def test_a_damaged_or_foreign_copy_is_refused(tmp_path: Path) -> None:
     stored = prepare(ShapesData(num_train=1, num_val=2, num_test=2), tmp_path)
-    with pytest.raises(StoreError, match="Prepare the data again"):
+    with pytest.raises(StoreError, match="Put the data back that were there"):
         read_info(stored.model_copy(update={"digest": "0" * 16}))
     (Path(stored.path) / "val_labels.npy").write_bytes(b"")
-    with pytest.raises(StoreError, match=r"val_labels.npy: cannot be read"):
+    with pytest.raises(StoreError, match=r"val_labels.npy: missing or damaged"):
         load_split(stored, "val")
     (Path(stored.path) / "info.json").write_text("{}")
     with pytest.raises(
-        StoreError, match=r"info.json: missing, or not from this version. Delete .* and prepare again"
+        StoreError, match=r"info.json: missing, damaged or not from this version. `raydistill plan` with"
     ):
         load_split(stored, "train")
 

@@ -6,6 +6,7 @@ With it: the slow tests of tests/test_sweep.py.
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import mlflow
@@ -16,6 +17,7 @@ from raydistill.cluster.placement import Node
 from raydistill.commands.cli import main
 from raydistill.records.trials import read_trials
 from raydistill.sweep.tracking_store import default_uri
+from raydistill.sweep.watch import signals_interrupt
 
 
 def test_students_that_diverge_are_failures_with_a_reason(
@@ -23,7 +25,7 @@ def test_students_that_diverge_are_failures_with_a_reason(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     without_ray(monkeypatch, [Node("here", 2)])
-    diverging = ("--set", "student.optimizer.learning_rate=1e30", "--seconds-per-image", "0.01")
+    diverging = ("--set", "student.optimizer.learning_rate=1e9", "--seconds-per-image", "0.01")
     monkeypatch.setattr(
         sys, "argv", ["raydistill", "sweep", "--nimg", "64", "--trials", "2", *SETTINGS, *diverging]
     )
@@ -62,3 +64,31 @@ def test_sigterm_ends_a_sweep_as_ctrl_c_does(
     mlflow.set_tracking_uri(default_uri(tmp_path / "runs"))
     runs = mlflow.search_runs(experiment_names=["raydistill"])
     assert "RUNNING" not in set(runs["status"]) and "KILLED" in set(runs["status"])
+
+
+def test_a_closed_terminal_ends_a_sweep_as_ctrl_c_does_and_nothing_is_printed_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To write to a terminal whose other side is closed is an input/output error."""
+    ours, theirs = os.openpty()
+    before = signal.getsignal(signal.SIGHUP)
+    with os.fdopen(theirs, "w") as terminal, open(os.devnull, "w") as errors:
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setattr(sys, "stderr", errors)
+        with pytest.raises(KeyboardInterrupt), signals_interrupt():
+            os.close(ours)
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(60)
+        print("interrupted", flush=True)
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_where_sighup_is_ignored_it_stays_so() -> None:
+    """As `nohup` starts a command."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

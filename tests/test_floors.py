@@ -56,6 +56,7 @@ CONFINED = {
         "cluster.causes",
         "cluster.join",
         "cluster.nodes",
+        "cluster.places",
         "cluster.ray_train",
         "cluster.ray_tune",
         "cluster.runtime",

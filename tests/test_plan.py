@@ -175,7 +175,8 @@ def test_replicates_count_as_an_upper_bound(tmp_path: Path) -> None:
 
 
 def test_the_disk_of_a_trial_is_that_of_all_that_moves_in_it(tmp_path: Path) -> None:
-    """Both ways of a CycleGAN with their discriminators and pools; a student's replay buffer."""
+    """Both ways of a CycleGAN with their discriminators and pools, a student's replay buffer; the last two
+    checkpoints."""
     small_cyclegan(tmp_path)
     values = {path: value for path, value in SMALL.items() if path != "student.mi.weight"} | lengths(4)
     values |= {"data.height": 16, "data.width": 16, "student.mi.start": "replay"}
@@ -188,11 +189,13 @@ def test_the_disk_of_a_trial_is_that_of_all_that_moves_in_it(tmp_path: Path) -> 
     )
     for stage in ("teacher", "student"):
         job = job_of_random_weights(plan.experiment, stage, tmp_path / stage)
+        training = job.training.model_copy(update={"report_every_nimg": job.training.batch_size})
+        job = job.model_copy(update={"training": training})
         quiet(job, tmp_path / stage / "trained")
         left = sum(
             path.stat().st_size for path in (tmp_path / stage / "trained").rglob("*") if path.is_file()
         )
-        predicted = forecast._trial_bytes(plan, getattr(plan.experiment, stage)) - forecast._FILES_BYTES
+        predicted = forecast._trial_bytes(plan, training) - forecast._FILES_BYTES
         print(f"{stage}: predicted {predicted / 1e6:.2f} MB, left {left / 1e6:.2f}")
         assert 0.9 * left < predicted < 1.02 * left
 

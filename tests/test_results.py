@@ -1,4 +1,5 @@
 import errno
+import functools
 import json
 import os
 
@@ -6,6 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from raydistill.config.base import Stored, digest
+from raydistill.config.experiment import Job
+from raydistill.config.presets import shapes32
 from raydistill.errors import RunError, StoreError
 from raydistill.records import pareto, tables
 from raydistill.records.files import write_json_atomic
@@ -53,6 +57,13 @@ def synthetic_trials():
     return [synthetic_trial(number, *row) for number, row in enumerate(TRIALS)]
 
 
+@functools.cache
+def job_of(number):
+    """A job of its own for each trial; none is trained."""
+    training = shapes32().student.model_copy(update={"seed": number})
+    return Job(training=training, data=Stored(path="cache/data", digest="aa11bb22cc33dd44"))
+
+
 def synthetic_trial(number, role, label, mega_macs, miou, weight, stem, norm, status, reason):
     params = {
         "student.generator.widths.stem": stem,
@@ -75,7 +86,7 @@ def synthetic_trial(number, role, label, mega_macs, miou, weight, stem, norm, st
             "params": {path: value for path, value in params.items() if value is not None},
         },
         "costs": {"macs": mega_macs * 10**6, "params": mega_macs * 2900, "macs_convention": "true"},
-        **{"trial_key": f"{number:016x}", "job": {"training": {"seed": 0}}},
+        **{"trial_key": job_of(number).key, "job": job_of(number).model_dump(mode="json")},
         "digests": {
             "teacher": None if role == "no_teacher" else "1234567890123456",
             "data": "aa11bb22cc33dd44",
@@ -95,6 +106,7 @@ def synthetic_result(number, mega_macs, miou, weight, status, reason):
     return {
         **{
             "schema_version": SCHEMA_VERSION,
+            "trial_key": job_of(number).key,
             "status": status,
             "reason": reason,
             "nimg": 3072 * steps,
@@ -152,19 +164,30 @@ def test_a_ledger_of_the_version_before_is_read_by_present_names(tmp_path):
         "evaluations": [{"nimg": 3072, "wall_sec": 11.5, **old_metrics}],
         "context": CONTEXT | {"extractor": "judge"},
     }
-    old_job = {"training": {"recipe": "judge", "seed": 0}, "judge": {"path": "x", "digest": "y"}}
+    new_job = Job(
+        version=2, training=shapes32().evaluator, data=Stored(path="d", digest="e"), evaluator=job_of(0).data
+    ).model_dump(mode="json")
+    old_job = {name: value for name, value in new_job.items() if name != "evaluator"}
+    old_job |= {"judge": new_job["evaluator"], "training": new_job["training"] | {"recipe": "judge"}}
+    key = digest(  # as the version before computed it: of the names of then
+        old_job
+        | {name: {"digest": old_job[name]["digest"]} for name in ("data", "judge")}
+        | {"training": {name: value for name, value in old_job["training"].items() if name != "execution"}}
+    )
     recheck.pop("result")
-    write_trial(tmp_path / "trials/0005", trial | {"again": "0001", "picked": {"a": 1}, "job": old_job})
+    trial |= {"again": "0004", "picked": {"a": 1}, "job": old_job, "trial_key": key}
+    original = synthetic_trials()[4]
+    del original["result"]
+    write_trial(tmp_path / "trials/0004", original)
+    write_trial(tmp_path / "trials/0005", trial)
+    old_result["trial_key"] = key
     write_result(tmp_path / "trials/0005", old_result)
-    write_trial(tmp_path / "trials/0006", recheck | {"again": "0001"})
-    first, second = read_trials(tmp_path)
+    write_trial(tmp_path / "trials/0006", recheck | {"again": "0004"})
+    _, first, second = read_trials(tmp_path)
     new_metrics = {"val/kd_evaluator": 0.04, "val/fd_evaluator": 6.5, "val/miou": 0.3}
-    assert first["replicate_of"] == "0001" and first["configuration"] == {"a": 1}
-    assert second["recheck_of"] == "0001" and not {"again", "picked"} & {*first, *second}
-    assert first["job"] == {
-        "training": {"recipe": "evaluator", "seed": 0},
-        "evaluator": {"path": "x", "digest": "y"},
-    }
+    assert first["replicate_of"] == "0004" and first["configuration"] == {"a": 1}
+    assert second["recheck_of"] == "0004" and not {"again", "picked"} & {*first, *second}
+    assert first["job"] == {name: value for name, value in new_job.items() if name in first["job"]}
     assert first["result"] == old_result | {
         "metrics": new_metrics,
         "evaluations": [{"nimg": 3072, "wall_sec": 11.5, **new_metrics}],

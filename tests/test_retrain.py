@@ -24,7 +24,14 @@ from raydistill.trials.run_job import perform
 def sweep(stages: Stages, tmp_path: Path) -> Path:
     """A sweep with a teacher, a trained student, a failed one and a running one."""
     write_json_atomic(
-        tmp_path / "sweep.json", {"store_version": STORE_VERSION, "sweep_id": "abc", "name": "tiny"}
+        tmp_path / "sweep.json",
+        {
+            "store_version": STORE_VERSION,
+            "sweep_id": "abc",
+            "name": "tiny",
+            "created": 0.0,
+            "definition": "",
+        },
     )
     job = stages.student_job(mi__weight=0)
     for number, role in enumerate(("teacher", "search", "search", "search")):

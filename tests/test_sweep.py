@@ -25,7 +25,7 @@ from no_ray import without_ray
 
 from raydistill.cluster.placement import Node
 from raydistill.commands.cli import main
-from raydistill.records import store, tables
+from raydistill.records import locks, tables
 from raydistill.records.trials import read_trials
 from raydistill.sweep.tracking_store import default_uri
 
@@ -367,7 +367,7 @@ def refused(monkeypatch, capsys):
 
 def test_a_sweep_under_way_is_not_started_a_second_time(finished, refused):
     folder, _ = finished
-    with store.locked(folder / "sweeps/default-001/lock", what="a test", wait=False):
+    with locks.locked(folder / "sweeps/default-001/lock", what="a test", wait=False):
         assert "is being run by another process" in refused(command(folder, "--trials", "3", "--resume"))
 
 

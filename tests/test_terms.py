@@ -90,7 +90,7 @@ def term_and_pairs(stages: Stages, name: str, nimg: int = 0) -> tuple[terms.MiTe
 
 def kept(folder: Path, name: str) -> dict[str, Tensor]:
     """The student's weights, and everything of the term that is in the last checkpoint."""
-    (checkpoint,) = folder.glob("checkpoint-*")
+    checkpoint = max(folder.glob("checkpoint-*"))
     files = [path for path in checkpoint.glob("*.safetensors") if path.stem != "average"]
     assert {path.stem for path in files} == {"generator", *parts_of(name)}
     return {f"{path.stem}.{key}": value for path in files for key, value in load_file(path).items()}

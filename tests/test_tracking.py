@@ -351,7 +351,8 @@ def test_the_file_is_made_beside_its_place(tmp_path: Path, monkeypatch: pytest.M
     looking = threading.Thread(target=look)
     looking.start()
     tracking_store.make_file(file, tmp_path / "mlartifacts")
-    time.sleep(0.02)
+    while not seen:
+        time.sleep(0.005)
     is_made.set()
     looking.join()
     assert seen and not any(seen)

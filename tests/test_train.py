@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Stages, numbers
+from conftest import Stages, numbers, quiet
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ from raydistill.config.base import Optimizer, Stored
 from raydistill.config.experiment import Job
 from raydistill.data import load_split
 from raydistill.distributed import Workers
-from raydistill.errors import CheckpointError, DivergenceError, StoreError
+from raydistill.errors import CheckpointError, DivergenceError, NoticeWarning, StoreError
 from raydistill.method import vem
 from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
@@ -70,7 +70,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
 
 def test_a_checkpoint_holds_all_that_moves(stages: Stages, tmp_path: Path) -> None:
     stop_after_first_report(stages.student_job(), tmp_path / "run")
-    (folder,) = (tmp_path / "run").glob("checkpoint-*")
+    folder = max((tmp_path / "run").glob("checkpoint-*"))
     files = {"generator.safetensors", "average.safetensors", "energy.safetensors", "optimizers.pt"}
     assert set(json.loads((folder / "meta.json").read_text())["sha256"]) == files
     states = torch.load(folder / "optimizers.pt", weights_only=True)
@@ -137,33 +137,44 @@ def stopped(stopped_once: Path, tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "run", found
 
 
-@pytest.mark.parametrize("name", ["energy.safetensors", "optimizers.pt", "generator.safetensors"])
-@pytest.mark.parametrize("damage", ["flipped", "cut", "absent"])
-def test_a_damaged_checkpoint_is_refused_with_the_file_and_what_to_do(
-    stages: Stages, trained: Trained, stopped: tuple[Path, Path], name: str, damage: str
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("energy.safetensors", b""),
+        ("optimizers.pt", None),
+        ("meta.json", b"{"),
+        ("meta.json", b"\xff\xfe\x00"),
+    ],
+)
+def test_a_damaged_checkpoint_starts_again_and_comes_to_the_same_result_and_a_line_says_so(
+    stages: Stages,
+    trained: Trained,
+    whole: Whole,
+    stopped: tuple[Path, Path],
+    name: str,
+    content: bytes | None,
 ) -> None:
-    path = stopped[1] / name
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.unlink()
-    if damage != "absent":
-        path.write_bytes(bytes(content) if damage == "flipped" else bytes(content[:-1]))
-    with pytest.raises(
-        CheckpointError,
-        match=rf"{name}: missing or damaged .* remove .*checkpoint-\d+ to start this trial again",
-    ):
-        trained(stages.student_job(), "run")
-
-
-@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe\x00", b"{}", None])
-def test_a_checkpoint_without_a_readable_meta_json_is_refused(
-    stages: Stages, trained: Trained, stopped: tuple[Path, Path], content: bytes | None
-) -> None:
-    (stopped[1] / "meta.json").unlink()
+    (stopped[1] / name).unlink()
     if content is not None:
-        (stopped[1] / "meta.json").write_bytes(content)
-    with pytest.raises(CheckpointError, match="checkpoint-"):
-        trained(stages.student_job(), "run")
+        (stopped[1] / name).write_bytes(content)
+    job = stages.student_job()
+    with pytest.warns(NoticeWarning, match=rf"checkpoint-0+16/{name}: missing or damaged .* its beginning"):
+        result = trained(job, "run")
+    assert numbers(result) == numbers(whole(job)) and result.network.digest == whole(job).network.digest
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_the_result_is_the_same(
+    stages: Stages, trained: Trained, whole: Whole, tmp_path: Path, recipe: str
+) -> None:
+    """The training was stopped after its last report: the newest checkpoint is that of its end."""
+    job = job_of(stages, recipe, flip=True)
+    quiet(job, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "network")
+    (tmp_path / "run/checkpoint-000000000032/optimizers.pt").write_bytes(b"cut")
+    with pytest.warns(NoticeWarning, match="going on from checkpoint-0+16, the one before"):
+        result = trained(job, "run")
+    assert numbers(result) == numbers(whole(job)) and result.network.digest == whole(job).network.digest
 
 
 def test_a_checkpoint_of_another_job_is_refused_with_both_keys(

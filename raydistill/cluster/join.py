@@ -11,6 +11,7 @@ import ray
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.services import canonicalize_bootstrap_address
 
+from raydistill.cluster import places
 from raydistill.errors import ConfigError
 
 _JOIN_SEC = 5
@@ -48,7 +49,7 @@ def join_ray(given: str) -> None:
     # The number of Ray's attempts, each of a second and with a line of its log; its default is 20.
     os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(job_config=places.Job(), log_to_driver=False, logging_level=logging.ERROR)
     except ray.exceptions.AuthenticationError as error:
         raise ConfigError(f"{where}: the cluster wants a token and there is none; {_TOKEN_HELP}") from error
     except (ConnectionError, RuntimeError) as error:

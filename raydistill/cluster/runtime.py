@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,19 +19,18 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raydistill import ray_address
-from raydistill.cluster import join
+from raydistill.cluster import join, places
 from raydistill.cluster.guard import Guard
 from raydistill.cluster.placement import Group, Node, groups_at_once, listed
 from raydistill.errors import RunError, StoreError
-from raydistill.records import mirror, remote
+from raydistill.records import mirror, owners, remote
 
 _PROBE_SEC = 60.0
 """Seconds that the nodes have to answer whether they see the results folder."""
 _LOOK_SEC = 2.0
 """Seconds between two looks for lost nodes."""
-_TEMPORARY = "RAY_TMPDIR"
 _OWN_FOLDERS: list[tuple[Path, str | None]] = []
-"""The temporary folder of the embedded Ray that runs, with the value of `_TEMPORARY` before it."""
+"""The temporary folder of the embedded Ray that runs, with the value of RAY_TMPDIR before it."""
 _GUARDS: list[Guard] = []
 """What watches the embedded Ray that runs."""
 _SETTINGS = {
@@ -43,6 +41,8 @@ _SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # a trial that diverged before its first report is no error of Tune's
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # no process that Ray starts imports from the folder that it is started in
+    "PYTHONSAFEPATH": "1",
 }
 """Environment variables of Ray, where the user has set no other value."""
 
@@ -57,7 +57,7 @@ def start_ray(*, dashboard: bool) -> None:
     Raises:
         ConfigError: RAY_ADDRESS is not the address of a cluster, nobody answers there, or the cluster refuses
             the token.
-        RunError: Ray did not start.
+        RunError: Ray did not start, or there is no folder for its files.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -69,14 +69,14 @@ def start_ray(*, dashboard: bool) -> None:
     _require_that_workers_start()
     # A process for each trainer that watches for nodes that are taken away; here is a single one.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    before = os.environ.get(_TEMPORARY)
-    own = Path(tempfile.mkdtemp(prefix="rd-", dir=before or tempfile.gettempdir()))
+    before, own = os.environ.get(places.TEMPORARY), places.make_folder()
     _OWN_FOLDERS.append((own, before))
-    os.environ[_TEMPORARY] = str(own)
+    os.environ[places.TEMPORARY] = str(own)
     _GUARDS.append(Guard(own))
     try:
         ray.init(
             address="local",
+            job_config=places.Job(),
             include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
             log_to_driver=False,
@@ -120,9 +120,9 @@ def stop_ray() -> None:
         own, before = _OWN_FOLDERS.pop()
         shutil.rmtree(own, ignore_errors=True)
         if before is None:
-            del os.environ[_TEMPORARY]
+            del os.environ[places.TEMPORARY]
         else:
-            os.environ[_TEMPORARY] = before
+            os.environ[places.TEMPORARY] = before
 
 
 def alive_nodes() -> list[Node]:
@@ -151,7 +151,7 @@ def probe_nodes(store: Path) -> list[Node]:
         # this process has written to the folder already, and runs on that node
         return [_node(raw)._replace(memory_bytes=memory_bytes()) for raw in raws]
     token = secrets.token_hex(8)
-    folder = store / f"nodes-{token}"
+    folder = store / f"nodes-{owners.mark()}"
     folder.mkdir()
     try:
         (folder / "driver").write_text(token)

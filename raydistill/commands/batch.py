@@ -17,7 +17,7 @@ from raydistill.commands.batch_plan import FINISHED, Sweep, check_all, is_finish
 from raydistill.config.base import digest
 from raydistill.config.batch import Batch, Budget, load_batch
 from raydistill.planning.plan import Plan
-from raydistill.records import pareto, remote, store, tables
+from raydistill.records import locks, pareto, remote, tables
 from raydistill.records.budget import Clock
 from raydistill.records.files import write_atomic
 from raydistill.sweep import run as sweep_run
@@ -47,7 +47,7 @@ def run(path: Path, *, resume: bool, plan_only: bool) -> int:
     _say_plan(batch, sweeps, terminal)
     if plan_only:
         return 0
-    with store.locked(folder / "lock", what=f"batch {batch.name}", wait=False):
+    with locks.locked(folder / "lock", what=f"batch {batch.name}", wait=False):
         meter = Meter(batch.budget, folder / "batch.json", sweeps)
         try:
             states = _run_all(batch, sweeps, meter, terminal)

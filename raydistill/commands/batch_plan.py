@@ -79,6 +79,7 @@ def check_all(batch: Batch, resume: bool) -> list[Sweep]:
     for entry in batch.sweeps():
         plan = plans[entry.space, entry.method.name]
         name = f"{batch.name}-{entry.label}"
+        store.require_name(name)
         exists = (plan.store / "sweeps" / name).exists()
         options = plan.options.model_copy(update={"seed": entry.seed, "name": name, "resume": exists})
         sweeps.append(Sweep(entry, dataclasses.replace(plan, options=options)))

@@ -5,7 +5,6 @@ It looks, and leaves nothing behind.
 
 import contextlib
 import json
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from raydistill.commands import doctor_checks
 from raydistill.commands.doctor_checks import Finding
 from raydistill.commands.doctor_facts import FACTS_SEC, node_facts
 from raydistill.errors import StoreError
-from raydistill.records import remote, store
+from raydistill.records import owners, remote, store
 from raydistill.sweep import tracking_store
 from raydistill.terminal import Terminal
 
@@ -102,7 +101,7 @@ def _probe(folder: Path) -> Iterator[tuple[str, str]]:
 
     What was made is removed, the store, too, where there was none.
     """
-    probe, trouble = f".doctor-{secrets.token_hex(4)}", ""
+    probe, trouble = f".doctor-{owners.mark()}", ""
     was_there, had_version = folder.exists(), (folder / "store.json").exists()
     try:
         store.open_store(folder)

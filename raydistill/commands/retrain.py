@@ -14,7 +14,7 @@ from raydistill.config.base import Frozen
 from raydistill.config.bounds import NumImages, NumTrials, Seed
 from raydistill.config.experiment import Job
 from raydistill.errors import BudgetError, StoreError
-from raydistill.records import mirror, remote, store, tables
+from raydistill.records import locks, mirror, owners, remote, store, tables
 from raydistill.records.trials import read_trials, write_trial
 from raydistill.terminal import Terminal
 from raydistill.trials.run_job import perform
@@ -46,7 +46,8 @@ def run(options: RetrainOptions) -> int:
     job = _lengthened(Job.model_validate(original["job"]), options)
     trial = _descendant(original, job, sweep)
     folder = sweep / "retrained" / trial["trial_id"]
-    with store.locked(sweep / "retrained" / f"{trial['trial_id']}.lock", what=f"{folder}", wait=False):
+    with locks.locked(sweep / "retrained" / f"{trial['trial_id']}.lock", what=f"{folder}", wait=False):
+        owners.remove_left(folder, below=True)
         if not (folder / "trial.json").exists():
             write_trial(folder, trial)
         terminal.say(

@@ -1,6 +1,6 @@
 """`raydistill track`: brings MLflow to what the ledger of a sweep says."""
 
-from raydistill.records import mirror, remote, store, tables
+from raydistill.records import locks, mirror, remote, tables
 from raydistill.records.trials import read_trials
 from raydistill.sweep import tracking, tracking_record, tracking_store
 from raydistill.sweep.tracker import Tracker
@@ -29,7 +29,7 @@ def run(sweep: str, mlflow: str | None, experiment: str | None) -> int:
     trials, record = read_trials(folder), tracking_record.read(folder)
     uri, experiment = mlflow or record.uri, experiment or record.experiment
     tracking_store.require_known_scheme(uri)
-    with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
+    with locks.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
         tracker = Tracker(uri, experiment, results, terminal)
         with tracking_store.answers_soon():
             tracking.open_experiment(tracker.uri, experiment, tracker.artifacts)

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from raydistill.config.bounds import AmountAboveZero
 from raydistill.config.variants import PLUGIN_DIGESTS
@@ -22,6 +23,34 @@ LOCATION, EXECUTION = "location", "execution"
 lies, one with EXECUTION how something is computed. Neither changes a result."""
 Location = Annotated[str, LOCATION]
 """A path. The digest of the content stands in a field beside it."""
+
+_LONGEST_PATH, _LONGEST_NAME = 4000, 250
+"""Bytes of a path and of a name in it. Systems allow 4,096 and 255, and names are made longer here."""
+
+
+def user_path(text: str) -> str:
+    """A path or name of a file as a person types it, with `~` and `~user` replaced by the home folder.
+
+    Raises:
+        ValueError: there is no such user, or the path is longer than a file system allows.
+    """
+    if text.startswith("~"):
+        expanded = os.path.expanduser(text)
+        if expanded == text:
+            user = text.partition("/")[0]
+            raise ValueError(f"{user}: there is no such user; for a folder of that name give ./{user}")
+        text = expanded
+    longest = 0 if "://" in text else max(len(os.fsencode(name)) for name in text.split("/"))
+    if (size := len(os.fsencode(text))) > _LONGEST_PATH or longest > _LONGEST_NAME:
+        raise ValueError(
+            f"a path of {size:,} bytes with names of up to {longest:,}; "
+            f"allowed are {_LONGEST_PATH:,} and {_LONGEST_NAME}"
+        )
+    return text
+
+
+UserPath = Annotated[str, AfterValidator(user_path)]
+"""A path that a person types."""
 
 Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]]
 """Decay rates of Adam's first and second moments."""

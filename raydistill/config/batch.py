@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from raydistill.config.base import Frozen
+from raydistill.config.base import Frozen, UserPath
 from raydistill.config.bounds import MOST_OPTIONS, AmountAboveZero, Plain, Seed
 from raydistill.config.definitions import load_definition
 from raydistill.errors import ConfigError
@@ -49,7 +49,7 @@ class Batch(Frozen):
     """Several sweeps: one for each combination of a space, a method and a seed."""
 
     name: Name
-    spaces: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_OPTIONS)]
+    spaces: Annotated[tuple[UserPath, ...], Field(min_length=1, max_length=MOST_OPTIONS)]
     """Search spaces: names or paths, as for `--space`."""
     methods: Annotated[tuple[Method, ...], Field(min_length=1, max_length=MOST_OPTIONS)]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_OPTIONS)]
@@ -57,15 +57,15 @@ class Batch(Frozen):
     """Order of the loops, the outermost first. By default all sweeps with the first seed come before any with
     the second."""
     budget: Budget = Budget()
-    data: dict[str, str] = {}
+    data: dict[UserPath, UserPath] = {}
     """Space -> folder of pictures, as for `--data`, for spaces that read one."""
     set: dict[str, Plain] = {}
     """Dotted config path -> value, for all sweeps."""
     options: dict[str, Plain] = {}
     """Option of `raydistill sweep` -> value, for all sweeps."""
-    store: str = "runs"
+    store: UserPath = "runs"
     """Results folder, or the URL of an object store."""
-    mlflow: str | None = None
+    mlflow: UserPath | None = None
     """Tracking URI; None: an sqlite file in the store."""
     experiment: str = "raydistill"
     """Name of the MLflow experiment."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from raydistill.config.base import Frozen, Location
+from raydistill.config.base import LOCATION, Frozen, UserPath
 from raydistill.config.bounds import NumPictures, Side, WholeNumber
 from raydistill.config.variants import Variants
 from raydistill.reading import MOST_BYTES
@@ -74,7 +74,7 @@ class FolderData(DataSet):
     """A folder or file in one of the layouts that `data/detect.py` describes."""
 
     kind: Literal["folder"] = "folder"
-    root: Location = ""
+    root: Annotated[UserPath, LOCATION] = ""
     layout: FolderLayout = "auto"
     """auto: the layout is detected; loose pictures are taken for A|B pairs where the first is twice as wide
     as high."""

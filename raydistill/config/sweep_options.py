@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raydistill.config.base import Frozen
+from raydistill.config.base import Frozen, UserPath
 from raydistill.config.bounds import (
     Amount,
     AmountAboveZero,
@@ -16,17 +16,20 @@ from raydistill.config.bounds import (
     Seed,
 )
 
+LONGEST_NAME, LONGEST_EXPERIMENT = 200, 256
+"""Characters of the name of a sweep, from which names of files are made, and of MLflow's experiment."""
+
 
 class SweepOptions(Frozen):
     """What the command line of a sweep gives. See `raydistill sweep --help`."""
 
-    space: str = "default"
+    space: UserPath = "default"
     """Search space: a name, or the path of a .py file."""
-    data: str | None = None
+    data: UserPath | None = None
     """Folder of pictures, for spaces that read one."""
-    store: str = "runs"
+    store: UserPath = "runs"
     """Results folder, or the URL of an object store."""
-    name: str | None = None
+    name: Annotated[str, Field(max_length=LONGEST_NAME)] | None = None
     """Name of the sweep; None: the space and a number."""
     resume: bool = False
     """Go on with a sweep of the same settings."""
@@ -50,7 +53,7 @@ class SweepOptions(Frozen):
     """Largest number of trainings by further seeds that follow the search."""
     stability: Annotated[float, Field(gt=0, le=1)] | None = None
     """End the replicates when so much of the front is expected to stay; None: when all of it is certain."""
-    warm_start: tuple[str, ...] = ()
+    warm_start: tuple[UserPath, ...] = ()
     """Sweeps and tables that are known before the first trial. See `search/warm_start.py`."""
     nimg: NumImages | None = None
     """Images that a student is trained on; None: as the space's preset says."""
@@ -73,7 +76,7 @@ class SweepOptions(Frozen):
     """None: a whole GPU, or a half, third or fourth of one where the predicted memory allows it."""
     max_concurrent: NumWorkers | None = None
     """Largest number of trials at a time; None: as many as fit."""
-    teacher: str | None = None
+    teacher: UserPath | None = None
     """Folder of a trained or imported generator that is used as the teacher; None: one is trained."""
     teacher_workers: NumWorkers | None = None
     """None: `TEACHER_WORKERS` of `planning/plan.py`, or 1 where only one fits."""
@@ -84,7 +87,7 @@ class SweepOptions(Frozen):
     teacher runs in every trial."""
     wait_for_nodes: Amount = 120.0
     """Seconds to wait for another node when too few are left."""
-    mlflow: str | None = None
+    mlflow: UserPath | None = None
     """Tracking URI; None: an sqlite file in the store."""
-    experiment: str = "raydistill"
+    experiment: Annotated[str, Field(max_length=LONGEST_EXPERIMENT)] = "raydistill"
     """Name of the MLflow experiment."""

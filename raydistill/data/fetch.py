@@ -7,7 +7,6 @@ place that downloads anything, and it does so only when a data set is asked for 
 import hashlib
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 import zipfile
@@ -20,6 +19,7 @@ from raydistill.config.base import Frozen
 from raydistill.config.paths import nearest
 from raydistill.data.files import refuse_unsafe
 from raydistill.errors import DataError
+from raydistill.records import owners
 
 _BLOCK = 1 << 20
 """Bytes that are read at a time."""
@@ -229,8 +229,8 @@ def _unpack(parts: Path, final: Path, sums: list[str]) -> None:
     The lines `sums` go into its SHA256SUMS.
     Where everything lies in one folder of an archive, that folder becomes `final`.
     """
-    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=final.parent) as temporary:
-        unpacked = Path(temporary) / "set"
+    with owners.temporary_folder(final.parent, prefix=".unpacking-") as temporary:
+        unpacked = temporary / "set"
         unpacked.mkdir()
         for path in sorted(path for path in parts.iterdir() if path.suffix not in (".part", ".etag")):
             if path.name.endswith((".zip", ".tar.gz")):

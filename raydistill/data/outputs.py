@@ -17,7 +17,10 @@ from torch import Tensor
 
 from raydistill.config.base import Stored
 from raydistill.data import Split, batch, load_split, pictures, to_float
-from raydistill.errors import StoreError
+from raydistill.data.prepared import open_array
+from raydistill.errors import StoreError, say_notice
+from raydistill.records import owners
+from raydistill.records.files import to_disk
 
 LIMIT_GB = 2.0
 """Default of the largest size of stored outputs, in GiB."""
@@ -84,7 +87,7 @@ def store_outputs(
         return False
     shape = _shape(split, flip)
     final = _path(teacher, data, flip, chunk)
-    temporary = final.with_suffix(f".{os.getpid()}")
+    temporary = final.with_name(f".{final.stem}.{owners.mark()}")
     try:
         with temporary.open("wb") as file:
             np.lib.format.write_array_header_1_0(
@@ -95,9 +98,11 @@ def store_outputs(
                     indices = np.arange(start, min(start + _AT_A_TIME, shape[1]))
                     inputs = _inputs(split, indices, mirrored, device)
                     file.write(compute(network, inputs, chunk).float().cpu().numpy().tobytes())
+        to_disk(temporary)
         os.replace(temporary, final)
+        to_disk(final.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        owners.remove(temporary)
         raise StoreError(
             f"{final.parent}: the teacher's outputs cannot be written there: {error}. "
             f"Needed: {np.prod(shape) * 4e-9:.2f} GB. Free some space, or give --teacher-cache-gb 0."
@@ -126,7 +131,7 @@ def _inputs(split: Split, indices: np.ndarray, mirrored: bool, device: torch.dev
 def load_outputs(teacher: Stored, data: Stored, flip: bool, chunk: int) -> np.ndarray | None:
     """The stored outputs, memory-mapped: float32 (1 or 2, N, 3, H, W), index [mirrored, input].
 
-    None where those that are needed are not stored.
+    None where those that are needed are not stored, or not whole: a line says so then.
 
     Args:
         teacher: folder of the teacher.
@@ -136,7 +141,12 @@ def load_outputs(teacher: Stored, data: Stored, flip: bool, chunk: int) -> np.nd
     """
     for mirrored in (False, True)[int(flip) :]:
         if (path := _path(teacher, data, mirrored, chunk)).exists():
-            return np.load(path, mmap_mode="r")
+            try:
+                outputs = open_array(path, "<f4", _shape(load_split(data, "train"), mirrored))
+            except (OSError, ValueError) as error:
+                say_notice(f"{path}: missing or damaged ({error}); the teacher computes it again")
+                continue
+            return outputs
     return None
 
 

@@ -14,7 +14,6 @@ import hashlib
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,13 +27,16 @@ from raydistill.config.bounds import NumPictures, Side
 from raydistill.config.data import DataSet, Degradation
 from raydistill.data.classes import Color
 from raydistill.data.source import Layout, Pairing, Source, SplitName, pairing_of
-from raydistill.errors import DataError, StoreError
+from raydistill.errors import DataError, StoreError, say_notice
 from raydistill.reading import read_text, regular
-from raydistill.records import remote
+from raydistill.records import owners, remote
+from raydistill.records.files import to_disk
 
 FORMAT = 3
 """Part of the fingerprint. Raise it when the same source would be written differently."""
 INFO = "info.json"
+_AGAIN = "`raydistill plan` with the same --space, --data, --set and --store decodes the pictures again"
+"""What to do about damaged data: see `store`."""
 
 
 class DataInfo(Frozen):
@@ -99,7 +101,7 @@ class DataInfo(Frozen):
 
 
 def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
-    """Decodes `source` into a folder of `cache_dir`, unless its copy is there.
+    """Decodes `source` into a folder of `cache_dir`, unless its copy is there. A damaged one is made again.
 
     Several processes may do so at once.
 
@@ -115,13 +117,18 @@ def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
             )
     folder = cache_dir.absolute() / digest({"format": FORMAT, "config": config, "source": source.identity})
     remote.pull(folder)
-    if not (folder / INFO).is_file():
+    damage = _damage(folder)
+    if damage is not None or not (folder / INFO).exists():
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".preparing-", dir=cache_dir) as temporary:
-                info, complete = _describe(source, config), Path(temporary) / "data"
+            with owners.temporary_folder(cache_dir, prefix=".preparing-") as temporary:
+                if damage is not None:
+                    say_notice(f"{damage}; the pictures are decoded again")
+                info, complete = _describe(source, config), temporary / "data"
                 _require_space(info, cache_dir)
                 _write(source, info, complete)
+                if damage is not None:
+                    os.rename(folder, temporary / "damaged")
                 _move(complete, folder)
         except OSError as error:
             needed = 1e-6 * 6 * sum(source.counts.values()) * config.height * config.width
@@ -181,7 +188,9 @@ def _write(source: Source, info: DataInfo, folder: Path) -> None:
             inputs = ((array,) for array in source.read_inputs(split))
             _write_arrays(folder, split, ["inputs"], info.input_counts[split], inputs, info, content)
     complete = info.model_copy(update={"digest": content.hexdigest()[:16]})
-    (folder / INFO).write_text(complete.model_dump_json(indent=1))
+    (folder / INFO).write_text(complete.model_dump_json(indent=1), encoding="utf-8")
+    for path in [*folder.iterdir(), folder]:
+        to_disk(path)
 
 
 def _require_space(info: DataInfo, folder: Path) -> None:
@@ -251,6 +260,7 @@ def _write_header(file: IO[bytes], dtype: str, shape: tuple[int, ...]) -> None:
 def _move(complete: Path, folder: Path) -> None:
     try:
         os.rename(complete, folder)
+        to_disk(folder.parent)
     except OSError:
         # if the copy is there, another process was first and has written the same content
         if not (folder / INFO).is_file():
@@ -267,7 +277,7 @@ def read_info(stored: Stored) -> DataInfo:
     if info.digest != stored.digest:
         raise StoreError(
             f"{stored.path}: these data have the digest {info.digest}, not {stored.digest}. "
-            "Prepare the data again."
+            "Put the data back that were there, or start a new sweep."
         )
     return info
 
@@ -276,9 +286,51 @@ def info_of(folder: Path) -> DataInfo:
     try:
         return DataInfo.model_validate_json(read_text(folder / INFO))
     except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{folder / INFO}: missing, or not from this version. Delete {folder} and prepare again."
-        ) from error
+        raise StoreError(f"{folder / INFO}: missing, damaged or not from this version. {_AGAIN}") from error
+
+
+def _damage(folder: Path) -> str | None:
+    """What is wrong with the prepared data of a folder; None: nothing, or there are none."""
+    if not (folder / INFO).exists():
+        return None
+    try:
+        info = info_of(folder)
+        for split in info.counts:
+            _arrays(folder, split, info)
+    except StoreError as error:
+        return str(error).removesuffix(f". {_AGAIN}")
+    return None
+
+
+def open_array(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The array of an .npy file, memory-mapped.
+
+    Raises:
+        OSError, ValueError: the file is missing, cut or otherwise damaged, or has another dtype or shape.
+    """
+    try:
+        # what is empty cannot be mapped
+        array = np.load(regular(path, most=None), mmap_mode=None if 0 in shape else "r")
+    except EOFError as error:
+        raise ValueError(str(error)) from error
+    if not isinstance(array, np.ndarray) or (array.dtype.str, array.shape) != (dtype, shape):
+        raise ValueError(f"not an array of {dtype} {shape}")
+    return array
+
+
+def _arrays(folder: Path, split: SplitName, info: DataInfo) -> dict[str, np.ndarray]:
+    """The arrays of one split by their kind. Raises StoreError where one is missing or damaged."""
+    arrays = {}
+    for name in _names(info) + (["inputs"] if info.layout == "unpaired" else []):
+        count, (dtype, row) = info.counts[split], _formats(info, split)[name]
+        if name == "inputs" and info.input_counts is not None:
+            count = info.input_counts[split]
+        path = folder / f"{split}_{name}.npy"
+        try:
+            arrays[name] = open_array(path, dtype, (count, *row))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{path}: missing or damaged: {error}. {_AGAIN}") from error
+    return arrays
 
 
 # ---- splits ------------------------------------------------------------------------------------------------
@@ -310,32 +362,13 @@ class Split:
 def load_split(stored: Stored, split: SplitName) -> Split:
     """Opens the files of this split and no others. Raises StoreError where they are missing or damaged."""
     info = read_info(stored)
-
-    def opened(name: str) -> np.ndarray:
-        path = Path(stored.path) / f"{split}_{name}.npy"
-        try:
-            array = np.load(regular(path, most=None), mmap_mode="r")
-        except (OSError, ValueError, EOFError) as error:
-            raise StoreError(
-                f"{path}: cannot be read: {error}. Delete {stored.path} and prepare again."
-            ) from error
-        dtype, shape = _formats(info, split)[name]
-        counts = info.input_counts if name == "inputs" and info.input_counts else info.counts
-        if not isinstance(array, np.ndarray) or (array.dtype.str, array.shape) != (
-            dtype,
-            (counts[split], *shape),
-        ):
-            raise StoreError(
-                f"{path}: holds another array than {INFO} says. Delete {stored.path} and prepare again."
-            )
-        return array
-
+    arrays = _arrays(Path(stored.path), split, info)
     on_disk = Split(
-        targets=opened("targets"),
-        labels=opened("labels") if info.has_labels else None,
-        inputs=opened("inputs") if info.layout in ("aligned", "unpaired") else None,
+        targets=arrays["targets"],
+        labels=arrays.get("labels"),
+        inputs=arrays.get("inputs"),
         info=info,
-        classes=opened("classes") if info.picture_classes else None,
+        classes=arrays.get("classes"),
     )
     if info.load_size is None or split != "train":
         return on_disk

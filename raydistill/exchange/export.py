@@ -19,6 +19,7 @@ from raydistill.exchange.generator_file import (
     plain,
 )
 from raydistill.models import GENERATORS, cost
+from raydistill.records import owners
 
 TOLERANCE = 1e-4
 """Largest absolute difference to PyTorch's output, which lies in [-1, 1], that an exported file may have."""
@@ -54,7 +55,8 @@ def export(generator: LoadedGenerator, inputs: Tensor, file_format: Format, out:
         ConfigError: a package that the format needs is not installed.
         StoreError: the file cannot be written.
     """
-    temporary = out.with_name(f".{os.getpid()}-{out.name}")
+    owners.remove_left(out.parent)
+    temporary = out.with_name(f".{owners.mark()}-{out.name}")
     try:
         file_format.write(generator, inputs[torch.arange(2) % len(inputs)], temporary)
         with torch.no_grad():

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from raydistill.exchange.checkpoint_files import read_weights, sha256
 from raydistill.exchange.generator_file import LoadedGenerator, inputs_for, open_generator
 from raydistill.exchange.key_layouts import recognise
 from raydistill.models import GENERATORS, check, cost, input_channels, saved
+from raydistill.records import owners
 
 DEFAULT_SIZE = (256, 256)
 """(height, width) of pictures, for counts and the output digest, where the family has no size of its own."""
@@ -77,7 +77,8 @@ def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> I
     module = saved.with_weights(config, state, str(file))
     if size is not None:
         check(config, input_channels(config, state), *size, str(file))
-    temporary = out.with_name(f".{os.getpid()}-{out.name}")
+    owners.remove_left(out.parent)
+    temporary = out.with_name(f".{owners.mark()}-{out.name}")
     try:
         saved.save(temporary, "generator", module, config)
         report = _report(open_generator(temporary, size), file, converted.layout, converted.dropped)
@@ -86,7 +87,7 @@ def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> I
     except OSError as error:
         raise StoreError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        owners.remove(temporary)
     return report
 
 

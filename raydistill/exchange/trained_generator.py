@@ -66,7 +66,10 @@ class TrainedGenerator(NamedTuple):
         try:
             state = load_safetensors(file)
         except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{file}: not a whole file of a checkpoint ({error})") from None
+            raise CheckpointError(
+                f"{file}: missing or damaged ({error}); give the trial's folder, {self.path.parent}: "
+                "the newest whole checkpoint is taken there"
+            ) from None
         network = saved.generator_for(config, state, info, device, str(self.path))
         return EvalGenerator(network, sha256_of(file)[:16], latent_size(config))
 

@@ -4,7 +4,7 @@ Loading one runs no code of the folder.
 """
 
 import hashlib
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,20 @@ from raydistill.errors import CheckpointError
 from raydistill.models import GENERATORS, input_channels
 from raydistill.models.networks import evaluator
 from raydistill.models.tensor_files import load_safetensors
-from raydistill.reading import parse_json, read_bytes, read_text
+from raydistill.reading import parse_json, read_text, regular
+from raydistill.records.files import write_atomic, write_json_atomic
 
 NETWORK_VERSION = 1
 """Version of the folder's format."""
+_AGAIN = (
+    "one of a sweep is made again by the sweep's command with --resume, one of retrain or evaluator train "
+    "by the same command; import or copy any other again"
+)
+"""What to do about a damaged network. `trials.run_job.perform` writes it again."""
 
 
 def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
-    """Writes a network to `folder`.
+    """Writes a network to `folder`. It is on disk, beyond a power cut, when this returns.
 
     Args:
         folder: made if it is not there; files in it are overwritten.
@@ -37,9 +43,8 @@ def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
         module: the network; its parameters and buffers are written.
         config: what it is built from.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
-    save_file(state, folder / "weights.safetensors")
+    write_atomic(folder / "weights.safetensors", partial(_write_weights, state))
     sha256 = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     meta = {
         "version": NETWORK_VERSION,
@@ -47,8 +52,24 @@ def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
         "config": config.model_dump(mode="json"),
         "weights_sha256": sha256,
     }
-    (folder / "meta.json").write_text(json.dumps(meta, indent=1))
+    write_json_atomic(folder / "meta.json", meta)
     return stored(folder)
+
+
+def _write_weights(state: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(state, path)
+    except SafetensorError as error:  # a full disk
+        raise OSError(str(error)) from error
+
+
+def is_whole(stored: Stored) -> bool:
+    """Whether a folder holds the network that `save` wrote there, with this digest."""
+    try:
+        _read_weights_of(stored)
+    except CheckpointError:
+        return False
+    return True
 
 
 def stored(folder: Path, *, kind: str | None = None) -> Stored:
@@ -164,24 +185,27 @@ def with_weights(config: Generator, state: dict[str, Tensor], where: str) -> nn.
 
 def _read(stored: Stored) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The content of `meta.json` and the weights."""
-    folder = Path(stored.path)
-    weights = folder / "weights.safetensors"
-    meta = _read_meta(folder)
-    if not weights.exists():
-        raise CheckpointError(f"{weights} is missing; remove the folder to have the network trained again")
-    try:
-        sha256 = hashlib.sha256(read_bytes(weights)).hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{weights}: cannot be read: {error.strerror}") from None
-    if sha256 != meta["weights_sha256"] or digest(meta) != stored.digest:
-        raise CheckpointError(
-            f"{folder}: the weights are not the ones written (digest differs); "
-            "remove the folder to have it trained again"
-        )
+    meta, weights = _read_weights_of(stored)
     try:
         return meta, load_safetensors(weights)
     except SafetensorError as error:
-        raise CheckpointError(f"{weights}: not a safetensors file ({error})") from None
+        raise CheckpointError(f"{weights}: not a safetensors file ({error}); {_AGAIN}") from None
+
+
+def _read_weights_of(stored: Stored) -> tuple[dict[str, Any], Path]:
+    """The content of `meta.json`, and the file of the weights, which is the one that was written."""
+    folder = Path(stored.path)
+    meta, weights = _read_meta(folder), folder / "weights.safetensors"
+    if not weights.exists():
+        raise CheckpointError(f"{weights} is missing; {_AGAIN}")
+    try:
+        with regular(weights).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{weights}: cannot be read: {error.strerror}; {_AGAIN}") from None
+    if sha256 != meta["weights_sha256"] or digest(meta) != stored.digest:
+        raise CheckpointError(f"{folder}: the weights are not the ones written (digest differs); {_AGAIN}")
+    return meta, weights
 
 
 def config_of(values: Any, where: str) -> Generator:
@@ -205,9 +229,7 @@ def _read_meta(folder: Path) -> dict[str, Any]:
     try:
         meta = parse_json(read_text(folder / "meta.json"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{folder}: not a readable network folder ({error}); remove it to have it trained again"
-        ) from error
+        raise CheckpointError(f"{folder}: not a readable network folder ({error}); {_AGAIN}") from error
     if not isinstance(meta, dict) or meta.get("version") != NETWORK_VERSION:
         version = meta.get("version") if isinstance(meta, dict) else None
         raise CheckpointError(

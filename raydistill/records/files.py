@@ -1,14 +1,15 @@
 """Files that are written whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from raydistill.errors import StoreError
+from raydistill.records import owners
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -19,13 +20,13 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         StoreError: the file cannot be written, for example because no space is left on the device.
     """
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{owners.mark()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        to_disk(temporary)
         temporary.replace(path)
+        to_disk(path.parent)
     except OSError as error:
         why = error.strerror or error
         raise StoreError(
@@ -34,6 +35,23 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def to_disk(path: Path) -> None:
+    """Flush a file or a folder's list of names, so that a power cut after this finds it whole.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # some network file systems do not flush folders
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def write_json_atomic(path: Path, data: object) -> None:

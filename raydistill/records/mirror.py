@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from raydistill.config.base import user_path
 from raydistill.errors import StoreError
 
 SCHEME = "s3://"
@@ -60,7 +61,8 @@ def folder_of(text: str) -> Path:
     name = file_name(text.replace("/?", "?").rstrip("/"))
     if len(name) > 255:
         raise StoreError(f"--store {text}: too long for the name of a folder; give a shorter prefix")
-    return Path(os.environ.get(FOLDER) or f"/var/tmp/raydistill-{getpass.getuser()}").absolute() / name
+    home = user_path(os.environ.get(FOLDER) or f"/var/tmp/raydistill-{getpass.getuser()}")
+    return Path(home).absolute() / name
 
 
 def sweep_of(text: str) -> Path:

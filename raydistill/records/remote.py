@@ -7,10 +7,8 @@ gives the local one the time of the store's.
 """
 
 import contextlib
-import fcntl
 import functools
 import os
-import secrets
 import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from raydistill.errors import StoreError
+from raydistill.records import locks, owners
 from raydistill.records.mirror import MirroredPath, file_name, mirrored_path
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def pull(path: Path, *, skip: Collection[str] = ()) -> None:
             if _checkpoint(name) not in whole or _facts(path / name) == facts:
                 continue
             final = path / name
-            temporary = final.with_name(f".pulled-{secrets.token_hex(4)}")
+            temporary = final.with_name(f".pulled-{owners.mark()}")
             final.parent.mkdir(parents=True, exist_ok=True)
             try:
                 _download(filesystem, _key(mirrored, name), temporary)
@@ -224,9 +223,7 @@ def _filesystem(url: str) -> "FileSystem":
 def _locked(mirrored: MirroredPath) -> Iterator[None]:
     """Only one process of this machine at a time copies a folder."""
     file = mirrored.root / ".locks" / file_name(mirrored.key)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locks.locked(file, what=f"the copy of {mirrored.url}", wait=True):
         yield
 
 

@@ -6,22 +6,23 @@ STORE/store.json          version
       mlflow.db           the default tracking store, with mlartifacts/
 """
 
-import contextlib
-import fcntl
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from raydistill.config.experiment import JOB_VERSION
+from raydistill.config.sweep_options import LONGEST_NAME
 from raydistill.errors import StoreError
 from raydistill.reading import parse_json, read_text
-from raydistill.records import mirror, remote
+from raydistill.records import mirror, owners, remote
 from raydistill.records.files import write_json_atomic
 
 STORE_VERSION = 1
@@ -45,9 +46,11 @@ def open_store(given: str | Path) -> Path:
         store.mkdir(parents=True, exist_ok=True)
         remote.require_bucket(store)
         remote.pull(version_file)
-        probe = store / f".probe-{secrets.token_hex(4)}"
+        probe = store / f".probe-{owners.mark()}"
         probe.write_text("probe")
         probe.unlink()
+        owners.remove_left(store, below=True)
+        owners.remove_left_temporaries()
         if not version_file.exists():
             if any(not path.name.startswith(".") for path in store.iterdir()):
                 raise StoreError(
@@ -56,7 +59,8 @@ def open_store(given: str | Path) -> Path:
                 )
             write_json_atomic(version_file, {"store_version": STORE_VERSION})
             remote.push(version_file)
-        version = parse_json(read_text(version_file)).get("store_version")
+        version = parse_json(read_text(version_file))
+        version = version.get("store_version") if isinstance(version, dict) else None
     except (OSError, ValueError) as error:
         raise StoreError(
             f"--store {store}: cannot be used: {error}; give a folder that can be written"
@@ -96,12 +100,11 @@ def create_sweep(
     sweeps = store / "sweeps"
     if name is None:
         pattern = re.compile(rf"{re.escape(space)}-(\d+)")
-        matches = [pattern.fullmatch(path.name) for path in sweeps.glob(f"{space}-*")]
+        matches = [pattern.fullmatch(path.name) for path in sweeps.glob("*-*")]
         highest = max((int(match[1]) for match in matches if match), default=0)
         name = f"{space}-{highest + 1:03d}"
-    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
-        raise StoreError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
-    folder, hidden = sweeps / name, sweeps / f".{name}-{secrets.token_hex(4)}"
+    require_name(name)
+    folder, hidden = sweeps / name, sweeps / f".{owners.mark()}"
     record = {
         "store_version": STORE_VERSION,
         "sweep_id": secrets.token_hex(8),
@@ -123,6 +126,14 @@ def create_sweep(
     return folder
 
 
+def require_name(name: str) -> None:
+    """Raises StoreError where a sweep cannot have this name."""
+    if not re.fullmatch(r"[\w.-]+", name) or name.startswith("."):
+        raise StoreError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
+    if (size := len(name.encode())) > LONGEST_NAME:
+        raise StoreError(f"--name {name}: a name of {size:,} bytes; allowed are {LONGEST_NAME}")
+
+
 def find_sweep(
     store: Path, name: str | None, definition: str, plugins: Mapping[str, Any] = MappingProxyType({})
 ) -> Path:
@@ -137,6 +148,7 @@ def find_sweep(
     """
     sweeps = store / "sweeps"
     if name is not None:
+        require_name(name)
         folder = sweeps / name
         if not (folder / "sweep.json").exists():
             raise StoreError(
@@ -220,34 +232,46 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     """The content of a sweep's `sweep.json`.
 
     Raises:
-        StoreError: the file cannot be read, or has another version.
+        StoreError: the file cannot be read, has another version, or a key is missing or of another type.
     """
+    path = folder / "sweep.json"
+    advice = f"Put back the file that was there, or move {folder} out of the store"
     try:
-        facts: dict[str, Any] = parse_json(read_text(folder / "sweep.json"))
+        facts = parse_json(read_text(path))
+        if not isinstance(facts, dict):
+            raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
-        raise StoreError(f"{folder}/sweep.json: not readable ({error})") from error
+        raise StoreError(f"{path}: damaged or unreadable: {error}. {advice}") from error
     if (version := facts.get("store_version")) != STORE_VERSION:
         raise StoreError(
             f"{folder}: written by store version {version}, this raydistill reads {STORE_VERSION}"
         )
+    try:
+        _SweepFacts.model_validate(facts)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise StoreError(f"{path}: damaged: {key}: {first['msg']}. {advice}") from error
     return facts
 
 
-@contextlib.contextmanager
-def locked(path: Path, *, what: str, wait: bool) -> Iterator[None]:
-    """Hold an exclusive lock on a file while the block runs; the system frees it when the process dies.
+class _PluginFacts(BaseModel):
+    """What a `sweep.json` says of a plug-in."""
 
-    Args:
-        what: what is locked, for the error message.
-        wait: wait for a process that holds the lock, instead of raising an error.
+    model_config = ConfigDict(strict=True)
 
-    Raises:
-        StoreError: another process holds it and `wait` is False.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise StoreError(f"{what} is being run by another process; wait for it to end") from None
-        yield
+    digest: str
+    files: dict[str, str]
+
+
+class _SweepFacts(BaseModel):
+    """The keys of a `sweep.json` that are read, beside whatever else was written."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    sweep_id: str
+    created: float
+    definition: str
+    job_version: int = 2
+    plugins: dict[str, _PluginFacts] = {}
+    warm_start: dict[str, Any] = {}

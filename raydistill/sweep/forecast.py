@@ -1,6 +1,7 @@
 """What a sweep will take: time from the rates of its trainings, memory and disk by counting."""
 
 import heapq
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from raydistill.planning.meta_networks import other_networks
 from raydistill.planning.plan import RECHECK_WORKERS, Plan
 from raydistill.records.files import write_json_atomic
 from raydistill.sweep.rates import Rates, StudentTraining, kind_of, teacher_outputs_bytes
+from raydistill.training import checkpoint
 
 STAGES_START_SEC, FIRST_TRIAL_SEC, TRAINER_SEC, END_SEC = 17.0, 7.0, 16.0, 10.0
 """Seconds, measured once on two cores.
@@ -128,7 +130,8 @@ class Disk(NamedTuple):
     """Bytes that a sweep leaves on disk."""
 
     total: int
-    """All trials, with a checkpoint and a network each, the replicates, and the teacher's outputs."""
+    """All trials, with their last checkpoints and a network each, the replicates, and the teacher's
+    outputs."""
     replicates: int
     """The part of the replicates."""
 
@@ -143,14 +146,17 @@ def disk_bytes(plan: Plan) -> Disk:
 
 
 def _trial_bytes(plan: Plan, training: StudentTraining) -> int:
-    """Bytes of a trial's folder.
+    """Bytes of a trial's folder: the network of the result, the last checkpoints, and small files.
 
-    In float32: weights and Adam's two moments of each network that learns, the average, the network of the
-    result; and pools of pictures.
+    A checkpoint has, in float32, weights and Adam's two moments of each network that learns, and the average;
+    and pools of pictures.
     """
     learning, pools = other_networks(training, plan.info)
-    generator = int(plan.costs_of(training)["cost/params"]) * (5 if training.ema_nimg else 4)
-    return 4 * (generator + 3 * sum(map(cost.module_params, learning))) + pools + _FILES_BYTES
+    generator = int(plan.costs_of(training)["cost/params"])
+    moving = generator * (4 if training.ema_nimg else 3) + 3 * sum(map(cost.module_params, learning))
+    every = max(training.report_every_nimg, training.batch_size)
+    num_checkpoints = min(checkpoint.KEPT, math.ceil(training.budget_nimg / every))
+    return 4 * generator + num_checkpoints * (4 * moving + pools) + _FILES_BYTES
 
 
 # ---- the file in the sweep's folder ------------------------------------------------------------------------

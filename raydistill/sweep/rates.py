@@ -10,7 +10,6 @@ import copy
 import math
 import multiprocessing
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -31,6 +30,7 @@ from raydistill.errors import RaydistillError, RunError
 from raydistill.models import cost, networks, saved
 from raydistill.models.inputs import latent_size, repeats
 from raydistill.planning.plan import Plan
+from raydistill.records import owners
 from raydistill.training import checkpoint, loop, recipes
 from raydistill.training.recipes import Setup
 
@@ -134,8 +134,8 @@ def _measure_all(plan: Plan, stage_workers: int, cpus: float) -> dict[str, list[
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, math.ceil(cpus - 1e-9)))
     try:
-        with tempfile.TemporaryDirectory(prefix="raydistill-") as temporary:
-            folder, num_val, by_kind = Path(temporary), plan.info.counts["val"], dict[str, list[Rate]]()
+        with owners.temporary_folder() as folder:
+            num_val, by_kind = plan.info.counts["val"], dict[str, list[Rate]]()
             for kind, (jobs, workers) in _jobs(plan, stage_workers, folder).items():
                 folders = [folder / f"{kind}-{number}" for number in range(len(jobs))]
                 by_kind[kind] = sorted(

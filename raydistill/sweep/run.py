@@ -21,7 +21,7 @@ from raydistill.config.sweep_options import SweepOptions
 from raydistill.errors import ConfigError
 from raydistill.planning.checks import check
 from raydistill.planning.plan import Plan
-from raydistill.records import mirror, remote, store
+from raydistill.records import locks, mirror, owners, remote, store
 from raydistill.records.budget import Clock, Limits
 from raydistill.records.trials import read_trials
 from raydistill.search import warm_start
@@ -29,7 +29,7 @@ from raydistill.sweep import plan_report, report, tracking, tracking_record, tra
 from raydistill.sweep.students import MayStart, Students
 from raydistill.sweep.tracker import Tracker
 from raydistill.sweep.tracking_record import TrackingRecord
-from raydistill.sweep.watch import log_watcher, sigterm_interrupts, watcher
+from raydistill.sweep.watch import log_watcher, signals_interrupt, watcher
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import Stages, stages_done, train_stages
@@ -72,7 +72,8 @@ def opened(plan: Plan, terminal: Terminal) -> Iterator[tuple[Path, Tracker]]:
     tracking.require_tracking_server(options.mlflow, options.experiment, plan.store / "mlartifacts")
     tracker = Tracker(options.mlflow, options.experiment, plan.store, terminal)
     folder = earlier or _new_sweep(plan)
-    with store.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
+    with locks.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
+        owners.remove_left(folder, below=True)
         if url := mirror.url_of(folder):
             terminal.say(f"results go to {url}; this machine's copy:")
         terminal.say(f"sweep {folder.name} in {folder}; logs in {folder / 'trials'}/*/log.txt")
@@ -84,7 +85,7 @@ def opened(plan: Plan, terminal: Terminal) -> Iterator[tuple[Path, Tracker]]:
 
 @contextmanager
 def on_ray(sweeps: Sequence[SweepOptions]) -> Iterator[None]:
-    """Inside, Ray runs for one sweep, or for several one after the other, and SIGTERM interrupts.
+    """Inside, Ray runs for one sweep, or for several one after the other, and SIGTERM and SIGHUP interrupt.
 
     Raises:
         ConfigError: the cluster cannot be joined, or its nodes would run other code.
@@ -92,7 +93,7 @@ def on_ray(sweeps: Sequence[SweepOptions]) -> Iterator[None]:
     sharded = any(options.executor == "train" or options.workers_per_trial > 1 for options in sweeps)
     try:
         runtime.start_ray(dashboard=sharded or torch.cuda.is_available())
-        with sigterm_interrupts():  # after Ray, which installs a handler of its own
+        with signals_interrupt():  # after Ray, which installs a handler of its own
             if ray_address():  # an embedded cluster is this installation
                 nodes.require_same_versions()
                 nodes.require_plugins(plugins.to_json())
@@ -221,7 +222,7 @@ def _ended_by(ledger: Ledger, limits: Limits) -> str:
 def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
     """Evaluator and teacher: from the cache, or trained now by Ray Train."""
     cache, outputs_gb = plan.store / "cache", plan.options.teacher_cache_gb
-    with store.locked(cache / "lock", what="the teacher", wait=True):
+    with locks.locked(cache / "lock", what="the teacher", wait=True):
         if not stages_done(plan.experiment, plan.data, cache):
             terminal.say(
                 "evaluator and teacher: training once, by a TorchTrainer of "

@@ -16,10 +16,11 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from raydistill.errors import StoreError, without_passwords
-from raydistill.records import store
+from raydistill.records import locks
 from raydistill.sweep import DEFAULTS
 
 FILE = "mlflow.db"
@@ -43,7 +44,14 @@ class NotATrackingServer(StoreError):
 
 def default_uri(results: Path) -> str:
     """Tracking URI of a results folder where none is given: an sqlite file in it."""
-    return f"{_SQLITE}{results / FILE}"
+    return _uri_of(results / FILE)
+
+
+def _uri_of(file: Path) -> str:
+    """The address of an sqlite file, whatever is in its path."""
+    quoted = f"{_SQLITE}{file}".replace("%", "%25").replace("?", "%3F")
+    # before version 2.1 SQLAlchemy took a path as it is
+    return quoted if sqlite_file(quoted) == file else f"{_SQLITE}{file}"
 
 
 def require_known_scheme(uri: str | None) -> None:
@@ -141,7 +149,7 @@ def answers_soon() -> Iterator[None]:
 
 def sqlite_file(uri: str) -> Path | None:
     """The file of an sqlite URI; None: it is another kind of URI."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+    return Path(make_url(uri).database or "") if uri.startswith(_SQLITE) else None
 
 
 def make_file(file: Path, artifacts: Path) -> None:
@@ -158,7 +166,7 @@ def make_file(file: Path, artifacts: Path) -> None:
         StoreError: the folder cannot be written.
     """
     try:
-        with store.locked(file.with_suffix(".lock"), what="the tracking store", wait=True):
+        with locks.locked(file.with_suffix(".lock"), what="the tracking store", wait=True):
             for left in file.parent.glob(f".{file.name}-*"):
                 left.unlink()  # whoever made it is dead: this process has the lock
             if not file.exists() or is_half_made(file):
@@ -170,7 +178,7 @@ def make_file(file: Path, artifacts: Path) -> None:
 def _make(file: Path, artifacts: Path) -> None:
     new = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
     try:
-        SqlAlchemyStore(f"{_SQLITE}{new}", artifacts.as_uri()).engine.dispose()
+        SqlAlchemyStore(_uri_of(new), artifacts.as_uri()).engine.dispose()
         with new.open("rb") as written:
             os.fsync(written.fileno())
         for journal in file.parent.glob(f"{file.name}-*"):

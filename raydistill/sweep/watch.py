@@ -1,9 +1,12 @@
 """What a sweep looks at while it waits for its workers: a signal to stop, lost nodes, and logs."""
 
+import os
 import signal
+import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from raydistill.cluster import runtime
@@ -11,36 +14,54 @@ from raydistill.cluster.placement import Group
 from raydistill.planning.plan import Plan
 from raydistill.terminal import Terminal
 
-_SIGTERM_CAME = threading.Event()
+_SIGNAL_CAME = threading.Event()
 """Every watcher looks at it: Python drops what a signal's handler raises in a destructor or a C callback."""
 
 
 @contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Inside, SIGTERM ends a sweep as Ctrl-C does; a cluster's queue sends it before it kills."""
+def signals_interrupt() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP end a sweep as Ctrl-C does.
+
+    A cluster's queue sends the first before it kills, a terminal that is closed the second. Where SIGHUP is
+    ignored, as `nohup` has it, it stays so.
+    """
 
     def interrupt(number: int, frame: object) -> None:
-        _SIGTERM_CAME.set()
+        _SIGNAL_CAME.set()
+        if number == signal.SIGHUP:
+            _leave_terminal()
         raise KeyboardInterrupt
 
-    _SIGTERM_CAME.clear()
-    before = signal.signal(signal.SIGTERM, interrupt)
+    _SIGNAL_CAME.clear()
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave_terminal() -> None:
+    """Prints no more to a terminal, which is gone: to write there is an error."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # it has no file
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):  # isatty() is False by now
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def watcher(group: Group, driver_cpus: float, plan: Plan, terminal: Terminal) -> Callable[[], None]:
     """A function to call again and again while `group` runs.
 
-    It raises KeyboardInterrupt after SIGTERM, and RunError where an embedded Ray has died or the nodes have
-    lacked room for --wait-for-nodes.
+    It raises KeyboardInterrupt after a signal to stop, and RunError where an embedded Ray has died or the
+    nodes have lacked room for --wait-for-nodes.
     """
     watch_nodes = runtime.ShortageWatch(group, driver_cpus, plan.options.wait_for_nodes, terminal.say)
 
     def watch() -> None:
-        if _SIGTERM_CAME.is_set():
+        if _SIGNAL_CAME.is_set():
             raise KeyboardInterrupt
         runtime.require_alive()
         watch_nodes()

@@ -3,26 +3,39 @@
 A checkpoint depends neither on the number of workers nor on how they share networks. `checkpoint-<nimg>/`
 holds `meta.json` (version, job key, nimg, history, SHA-256 of each file), `<network>.safetensors`, and
 `optimizers.pt` (tensors only, read with weights_only). It is written beside its place and then renamed, so a
-checkpoint is whole or absent.
+checkpoint is whole or absent, whatever is killed. A disk may damage one all the same, so the last two are
+kept, and the newest whole one counts.
 """
 
 import hashlib
 import json
 import os
-import shutil
+import re
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from raydistill.distributed import State, restore_state
-from raydistill.errors import CheckpointError, StoreError
+from raydistill.errors import CheckpointError, StoreError, say_notice
+from raydistill.reading import parse_json, read_text
+from raydistill.records import owners
+from raydistill.records.files import to_disk
+from raydistill.records.trials import Evaluation
 
 CHECKPOINT_VERSION = 1
 """A checkpoint of another version is refused."""
+KEPT = 2
+"""So many checkpoints of a training are kept."""
+_NAME = "checkpoint-{:012d}"
+_OPTIMIZERS = "optimizers.pt"
+Say = Callable[[str], None]
+"""Is given a line about a damaged checkpoint."""
 
 
 class Progress(NamedTuple):
@@ -34,110 +47,198 @@ class Progress(NamedTuple):
     """All evaluations so far."""
 
 
+class _Meta(BaseModel):
+    """The content of `meta.json`."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    version: int
+    job_key: str
+    nimg: NonNegativeInt
+    history: list[Evaluation]
+    sha256: dict[str, str]
+    """File -> digest."""
+
+
+class _Damaged(Exception):
+    """What is wrong with a checkpoint, and in which file."""
+
+
 def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
-    """Writes `folder/checkpoint-<nimg>`, then removes older ones.
+    """Writes `folder/checkpoint-<nimg>`, then removes all others but the one before it.
 
     Raises:
-        StoreError: the disk refuses; the checkpoint before is still there.
+        StoreError: the disk refuses; the checkpoints before are still there.
     """
-    final = folder / f"checkpoint-{progress.nimg:012d}"
-    temporary = folder / f"tmp-{final.name}-{os.getpid()}"
+    final = folder / _NAME.format(progress.nimg)
+    temporary = folder / f"tmp-{final.name}-{owners.mark()}"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         for name, tensors in state.networks.items():
             save_file(
                 {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
                 temporary / f"{name}.safetensors",
             )
-        torch.save(state.optimizers, temporary / "optimizers.pt")
+        torch.save(state.optimizers, temporary / _OPTIMIZERS)
         hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
         meta = {"version": CHECKPOINT_VERSION, "job_key": job_key, **progress._asdict(), "sha256": hashes}
-        (temporary / "meta.json").write_text(json.dumps(meta))
+        (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         for path in [*temporary.iterdir(), temporary]:
-            _to_disk(path)
-        shutil.rmtree(final, ignore_errors=True)
+            to_disk(path)
+        _remove(final)
         os.replace(temporary, final)
-        _to_disk(folder)
+        to_disk(folder)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch reports a full disk as RuntimeError
-        shutil.rmtree(temporary, ignore_errors=True)
+        owners.remove(temporary)
         raise StoreError(
             f"{folder}: the checkpoint could not be written ({error}); free space or choose another --store"
         ) from error
-    for path in folder.glob("checkpoint-*"):
-        if path != final:
-            shutil.rmtree(path, ignore_errors=True)
+    newest_first = _all(folder)
+    before = [path for path in newest_first if path.name < final.name]
+    for path in set(newest_first) - {final, *before[: KEPT - 1]}:  # a newer one was damaged, see `newest`
+        _remove(path)
 
 
-def newest(folder: Path) -> Path | None:
-    """The checkpoint in a training's folder that has seen the most images; None: there is none."""
-    return max(folder.glob("checkpoint-*"), default=None)
+def newest(folder: Path, say: Say = say_notice) -> Path | None:
+    """The whole checkpoint in a training's folder that has seen the most images; None: there is none.
+
+    Args:
+        say: is given a line for each newer one that is damaged.
+
+    Raises:
+        CheckpointError: it is of another version.
+    """
+    found = _newest_whole(folder, say)
+    return None if found is None else found[0]
 
 
 def load(
-    folder: Path, job_key: str, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer]
+    folder: Path,
+    job_key: str,
+    networks: dict[str, nn.Module],
+    optimizers: dict[str, torch.optim.Optimizer],
+    say: Say = say_notice,
 ) -> Progress:
-    """Restores the newest checkpoint into networks and optimizers of any sharding.
+    """Restores the newest whole checkpoint into networks and optimizers of any sharding.
 
-    Returns its progress, or Progress(0, []) where there is no checkpoint.
+    Returns its progress, or Progress(0, []) where there is none: a training whose checkpoints are all
+    damaged starts again, and comes to the same result.
+
+    Args:
+        say: is given a line for each newer one that is damaged.
 
     Raises:
-        CheckpointError: the checkpoint is damaged, of another version or of another job.
+        CheckpointError: the checkpoint is of another version or of another job.
     """
-    if (path := newest(folder)) is None:
+    if (found := _newest_whole(folder, say, [f"{name}.safetensors" for name in networks])) is None:
         return Progress(0, [])
-    try:
-        meta = json.loads((path / "meta.json").read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path}/meta.json: not readable ({error}); remove the folder to start this trial again"
-        ) from error
-    if meta.get("version") != CHECKPOINT_VERSION:
-        raise CheckpointError(
-            f"{path}: version {meta.get('version')}, this raydistill reads {CHECKPOINT_VERSION}"
-        )
+    path, meta = found
     if meta["job_key"] != job_key:
         raise CheckpointError(
-            f"{path}: belongs to job {meta['job_key']}, not {job_key}; the config or the data changed"
+            f"{path}: belongs to job {meta['job_key']}, not {job_key}; the config or the data changed. "
+            f"Remove {folder}/checkpoint-*: the training then starts from its beginning"
         )
-    for name, expected in meta["sha256"].items():
-        if not (path / name).exists() or _sha256(path / name) != expected:
-            raise CheckpointError(
-                f"{path / name}: missing or damaged (sha256 differs); remove {path} to start this trial again"
-            )
-    optimizer_states = torch.load(path / "optimizers.pt", weights_only=True, map_location="cpu")
     restore_state(
-        State({name: load_file(path / f"{name}.safetensors") for name in networks}, optimizer_states),
+        State(
+            {name: load_file(path / f"{name}.safetensors") for name in networks},
+            torch.load(path / _OPTIMIZERS, weights_only=True, map_location="cpu"),
+        ),
         networks,
         optimizers,
     )
     return Progress(meta["nimg"], meta["history"])
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
-    """All evaluations that the newest checkpoint knows; empty: there is no checkpoint.
+def read_history(folder: Path, say: Say = say_notice) -> list[dict[str, Any]]:
+    """All evaluations that the newest whole checkpoint knows; empty: there is none.
 
-    The training may still run, so the newest checkpoint may be replaced while this one is read.
+    The training may still run, so checkpoints may come and go while this one is read.
+
+    Args:
+        say: is given a line for each newer one that is damaged.
+
+    Raises:
+        CheckpointError: the checkpoint is of another version.
     """
-    while (path := newest(folder)) is not None:
+    found = _newest_whole(folder, say)
+    return [] if found is None else list(found[1]["history"])
+
+
+def _newest_whole(folder: Path, say: Say, needed: Collection[str] = ()) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that is not damaged, with its `meta.json`. `needed`: files that it must have."""
+    damaged: list[str] = []
+    paths = _all(folder)
+    while paths:
+        path = paths.pop(0)
         try:
-            history: list[dict[str, Any]] = json.loads((path / "meta.json").read_text())["history"]
-            return history
-        except FileNotFoundError:
-            if path.exists():
-                raise
-    return []
+            meta = _whole(path, {*needed, _OPTIMIZERS})
+        except _Damaged as error:
+            if not path.is_dir():  # it was replaced by newer ones meanwhile
+                damaged, paths = [], _all(folder)
+                continue
+            damaged.append(str(error))
+            continue
+        for each in damaged:
+            say(f"{each}; going on from {path.name}, the one before")
+        return path, meta
+    for each in damaged:
+        say(f"{each}; no whole checkpoint is left, so the training starts from its beginning")
+    return None
 
 
-def _to_disk(path: Path) -> None:
-    """Flushes a file or folder, so that a power cut after the rename finds it whole."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _whole(path: Path, needed: Collection[str]) -> dict[str, Any]:
+    """The content of a checkpoint's `meta.json`. `needed`: files that the checkpoint must have.
+
+    Raises:
+        _Damaged: a file is missing or damaged.
+        CheckpointError: it is of another version.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        content = parse_json(read_text(path / "meta.json"))
+        version = content.get("version") if isinstance(content, dict) else None
+        if isinstance(version, int) and version != CHECKPOINT_VERSION:
+            raise CheckpointError(
+                f"{path}: version {version}, this raydistill reads {CHECKPOINT_VERSION}; "
+                f"use the version that wrote it, or remove {path.parent}/checkpoint-*: the training then "
+                "starts from its beginning"
+            )
+        meta = _Meta.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the whole"
+        raise _Damaged(f"{path}/meta.json: damaged ({where}: {first['msg']})") from error
+    except (OSError, ValueError) as error:
+        raise _Damaged(f"{path}/meta.json: missing or damaged ({error})") from error
+    if missing := sorted({*needed} - {*meta.sha256}):
+        raise _Damaged(f"{path}/meta.json: damaged (sha256: no {missing[0]})")
+    if path.name != _NAME.format(meta.nimg):
+        raise _Damaged(f"{path}/meta.json: damaged (nimg: {meta.nimg}, which is not that of the folder)")
+    for name, expected in meta.sha256.items():
+        try:
+            is_same = (path / name).is_file() and _sha256(path / name) == expected
+        except OSError:
+            is_same = False
+        if not is_same:
+            raise _Damaged(f"{path / name}: missing or damaged (sha256 differs)")
+    return content
+
+
+def _all(folder: Path) -> list[Path]:
+    """The checkpoints in a training's folder, whole or not, the newest first."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    found = [path for path in paths if re.fullmatch(r"checkpoint-\d{12}", path.name) and path.is_dir()]
+    return sorted(found, reverse=True)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Removes a checkpoint, under another name first: who looks finds it whole or not at all."""
+    if checkpoint.exists():
+        gone = checkpoint.with_name(f"tmp-{checkpoint.name}-{owners.mark()}")
+        os.replace(checkpoint, gone)
+        owners.remove(gone)
 
 
 def _sha256(path: Path) -> str:
     """In hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,7 +20,7 @@ from raydistill.config.experiment import Job
 from raydistill.config.training import Training
 from raydistill.data import Split, load_split
 from raydistill.data.augment import order_and_flips
-from raydistill.errors import DivergenceError
+from raydistill.errors import CheckpointError, DivergenceError, say_notice
 from raydistill.evaluation.scorer import write_grid
 from raydistill.models import saved
 from raydistill.models.inputs import num_inputs, trained_latent_size, training_batch
@@ -49,20 +49,23 @@ class TrialResult:
     """The network that was trained for, on disk."""
 
 
-def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
+def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = say_notice) -> TrialResult:
     """Trains `job` to its budget and writes the network to `state_dir/network`. Collective.
 
-    Training resumes from the newest checkpoint in `state_dir`; the result equals that of a run that never
-    stopped. With a process group, every worker calls this with the same arguments and gets the same result.
+    Training resumes from the newest whole checkpoint in `state_dir`; the result equals that of a run that
+    never stopped. With a process group, every worker calls this with the same arguments and gets the same
+    result.
 
     Args:
         report: Gets every evaluation but the last. The last one is in the result, which the caller stores
             before it reports it.
+        say: is given a line for each damaged checkpoint, by every worker.
 
     Raises:
         DivergenceError: a loss or gradient is not finite. It is raised before the optimizer
             step, on every worker.
-        CheckpointError: a checkpoint in `state_dir` is damaged or belongs to another job.
+        CheckpointError: the checkpoint in `state_dir` is of another version or job, or is damaged for some
+            of the workers only.
         StoreError: a checkpoint cannot be written.
     """
     # Longer than other functions, so that the whole loop can be read from top to bottom.
@@ -79,7 +82,8 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
         distributed.shard(networks_to_save[source], training.execution, setup.device, workers)
     apply_execution(recipe, training, setup)
     optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
-    nimg, history = checkpoint.load(state_dir, job.key, networks_to_save, optimizers)
+    nimg, history = checkpoint.load(state_dir, job.key, networks_to_save, optimizers, say)
+    _require_same_start(nimg, state_dir, workers)
     copy_whole(networks_to_save[source], eval_network)
     earlier_sec = history[-1]["wall_sec"] if history else 0.0
 
@@ -109,6 +113,16 @@ def train(job: Job, *, report: Report, state_dir: Path) -> TrialResult:
     last = history[-1]
     metrics = {name: value for name, value in last.items() if name not in ("nimg", "wall_sec")}
     return TrialResult(nimg, metrics, history, last["wall_sec"], recipe.context, network)
+
+
+def _require_same_start(nimg: int, state_dir: Path, workers: distributed.Workers) -> None:
+    """Raises CheckpointError where workers have found different checkpoints. Collective."""
+    everyone = distributed.gather_rows(torch.tensor([nimg]), workers)
+    if len(set(everyone.tolist())) > 1:
+        raise CheckpointError(
+            f"{state_dir}: the workers have found the checkpoints of {everyone.tolist()} images; "
+            "does every node see the same folder?"
+        )
 
 
 def copy_whole(source: nn.Module, target: nn.Module) -> None:

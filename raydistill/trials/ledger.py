@@ -16,10 +16,16 @@ from raydistill.models import cost
 from raydistill.planning.plan import Plan
 from raydistill.records import remote, store, tables
 from raydistill.records.files import disk_is_full
-from raydistill.records.trials import read_result, read_trials, write_result, write_trial
+from raydistill.records.trials import (
+    another_in_its_place,
+    read_result,
+    read_trials,
+    write_result,
+    write_trial,
+)
 from raydistill.search import warm_start
 from raydistill.training import checkpoint
-from raydistill.trials.run_job import NOTHING_MEASURED
+from raydistill.trials.run_job import NOTHING_MEASURED, is_network_whole
 from raydistill.trials.stages import Stages
 
 Trial = dict[str, Any]
@@ -47,8 +53,17 @@ class Ledger:
         )
         self._reports: dict[str, dict[int, Numbers]] = {}
         """Trial id -> images seen -> what was measured there, for trials without a result."""
+        self._require_whole()
         self._require_same_stages()
         self._add_missing()
+        self._without_network = {
+            trial["trial_id"]
+            for trial in self.trials
+            if trial["role"] != "teacher"
+            and trial["result"] is not None
+            and not is_network_whole(self.folder_of(trial), trial["result"])
+        }
+        """Trials with a result whose network is damaged; `perform` makes it again."""
         for trial in self.unfinished:
             for evaluation in checkpoint.read_history(self.folder_of(trial)):
                 self.take_in(trial, evaluation)
@@ -64,8 +79,16 @@ class Ledger:
 
     @property
     def unfinished(self) -> list[Trial]:
-        """Students to train before new ones are proposed: baselines, and those that an interrupt ended."""
-        return [trial for trial in self.trials if trial["result"] is None and trial["role"] != "recheck"]
+        """Students to train before new ones are proposed.
+
+        They are baselines, those that an interrupt ended, and those whose network is to be made again.
+        """
+        return [
+            trial
+            for trial in self.trials
+            if trial["trial_id"] in self._without_network
+            or (trial["result"] is None and trial["role"] != "recheck")
+        ]
 
     def propose(self) -> Trial:
         """Adds the next searched trial. Raises BudgetError where the space has no further configuration."""
@@ -164,6 +187,7 @@ class Ledger:
                 reason = f"the disk of {folder} is full ({reason})"
             result = NOTHING_MEASURED | self._unfinished(trial, "FAIL", reason)
         trial["result"] = result
+        self._without_network.discard(trial["trial_id"])
 
     def _pruned(self, trial: Trial, num_gpus: float) -> dict[str, Any]:
         """The result of a stopped trial, from its last checkpoint; the report that stopped it came later."""
@@ -204,6 +228,26 @@ class Ledger:
         table = self.table()
         members = set(table["trial_id"][table["front.member"]])
         return [trial for trial in self.trials if trial["trial_id"] in members]
+
+    def _require_whole(self) -> None:
+        """Raises StoreError where a trial lacks what only the trials of a sweep have."""
+        for trial in self.trials:
+            missing = [
+                f"costs.{name}"
+                for name in ("macs", "params", "macs_convention")
+                if name not in trial["costs"]
+            ]
+            missing += [
+                f"digests.{name}" for name in ("evaluator", "teacher") if name not in trial["digests"]
+            ]
+            missing += [] if "widths" in trial else ["widths"]
+            if trial["role"] == "search" and trial.get("configuration") is None:
+                missing.append("configuration")
+            if missing:
+                raise StoreError(
+                    f"{self.folder_of(trial)}/trial.json: damaged: without {', '.join(missing)}. "
+                    f"{another_in_its_place(self.folder_of(trial))}"
+                )
 
     def _require_same_stages(self) -> None:
         """Raises StoreError where the trials had another evaluator or teacher: numbers would not compare."""

@@ -7,6 +7,7 @@ one is never trained again.
 import functools
 import platform
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import torch
 
 import raydistill
 from raydistill import distributed
+from raydistill.config.base import Stored
 from raydistill.config.experiment import Job
-from raydistill.errors import CheckpointError, DivergenceError
+from raydistill.errors import CheckpointError, DivergenceError, RunError, say_notice
+from raydistill.models import saved
 from raydistill.planning import memory
 from raydistill.records import remote
 from raydistill.records.trials import read_result, write_result
@@ -27,7 +30,8 @@ _SOURCE = Path(raydistill.__file__).parent
 def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[str, Any]:
     """Trains `job` in `folder`, or returns the result that is there. All workers of a process group call it.
 
-    A divergence, which every worker sees alike, is a result, too: FAIL with a reason. So is the lack of
+    Where that result's network is damaged, it is made again, from the last checkpoint where there is one. A
+    divergence, which every worker sees alike, is a result, too: FAIL with a reason. So is the lack of
     memory of a single worker.
 
     Args:
@@ -38,38 +42,42 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[s
         the content of result.json.
 
     Raises:
-        CheckpointError: the folder has the result of another job, or a damaged checkpoint.
+        CheckpointError: the folder has the result or a checkpoint of another job.
+        RunError: a damaged network could not be made again; the result stays as it is.
     """
     for needed in (job.data, job.evaluator, job.teacher):
         if needed is not None:
             remote.pull(Path(needed.path))
     remote.pull(folder)
-    if (earlier := read_result(folder)) is not None:
-        if earlier["trial_key"] != job.key:
-            raise CheckpointError(
-                f"{folder}: holds the result of job {earlier['trial_key']}, not of {job.key}; "
-                "remove the folder"
-            )
-        return earlier
     workers = distributed.current()
+    if (earlier := _own_result(job, folder)) is not None and is_network_whole(folder, earlier):
+        return earlier
     folder.mkdir(parents=True, exist_ok=True)
 
     def log_and_report(numbers: dict[str, Any]) -> None:
         if workers.is_main:
-            with (folder / "log.txt").open("a") as file:
-                file.write(" ".join(f"{name}={value:.5g}" for name, value in numbers.items()) + "\n")
+            _log(folder, " ".join(f"{name}={value:.5g}" for name, value in numbers.items()))
             remote.push(folder)
         report(numbers)
 
+    def say(line: str) -> None:
+        if workers.is_main:
+            _log(folder, line)
+            say_notice(line)
+
+    if earlier is not None:
+        say(f"{folder}: the network is missing or damaged; it is made again")
     result = {
         "trial_key": job.key,
         "budget_nimg": job.training.budget_nimg,
         "hardware": _hardware(workers.number),
         "git_revision": git_revision(),
-        **_outcome(job, folder, log_and_report, workers.number, gpus),
+        **_outcome(job, folder, log_and_report, say, workers.number, gpus),
     }
+    if earlier is not None:
+        result = _made_again(earlier, result, folder)
     # A trial that was stopped too late to notice it is PRUNED by now, and stays so.
-    if workers.is_main and read_result(folder) is None:
+    if workers.is_main and result is not earlier and read_result(folder) == earlier:
         write_result(folder, result)
     if result["evaluations"]:
         log_and_report(result["evaluations"][-1])
@@ -78,11 +86,52 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[s
     return result
 
 
-def _outcome(job: Job, folder: Path, report: Report, num_workers: int, gpus: float) -> dict[str, Any]:
+def _own_result(job: Job, folder: Path) -> dict[str, Any] | None:
+    """The result in a job's folder. Raises CheckpointError where it is that of another job."""
+    result = read_result(folder)
+    if result is not None and result["trial_key"] != job.key:
+        raise CheckpointError(
+            f"{folder}: holds the result of job {result['trial_key']}, not of {job.key}; "
+            "remove result.json and checkpoint-* there: it is then trained"
+        )
+    return result
+
+
+def _made_again(earlier: dict[str, Any], result: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The result of a folder whose network was damaged: the earlier one, if the network is the same again.
+
+    Raises:
+        RunError: the training failed this time. The earlier result stays.
+    """
+    if result["status"] != "COMPLETE":
+        raise RunError(f"{folder}: its network, which is damaged, was not made again: {result['reason']}")
+    return earlier if earlier.get("network") == result["network"] else result
+
+
+def _log(folder: Path, line: str) -> None:
+    with (folder / "log.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def is_network_whole(folder: Path, result: dict[str, Any]) -> bool:
+    """Whether the network of a trial's result is in its folder, undamaged; True where it has none to have."""
+    if result["status"] != "COMPLETE":
+        return True
+    return "network" in result and saved.is_whole(network_of(folder, result))
+
+
+def network_of(folder: Path, result: dict[str, Any]) -> Stored:
+    """The network that a COMPLETE trial left in its folder."""
+    return Stored(path=str(folder / result["network"]["path"]), digest=result["network"]["digest"])
+
+
+def _outcome(
+    job: Job, folder: Path, report: Report, say: Callable[[str], None], num_workers: int, gpus: float
+) -> dict[str, Any]:
     """How the training ended: its part of the result."""
     memory.start_peak()
     try:
-        trained = train(job, report=report, state_dir=folder)
+        trained = train(job, report=report, state_dir=folder, say=say)
     except (DivergenceError, MemoryError, torch.OutOfMemoryError) as error:
         if num_workers > 1 and not isinstance(error, DivergenceError):
             raise  # the other workers wait for this one: Ray Train ends them all

@@ -17,7 +17,7 @@ from raydistill.models.inputs import latent_size, repeats
 from raydistill.records import remote
 from raydistill.records.trials import read_result
 from raydistill.training.loop import Report
-from raydistill.trials.run_job import perform
+from raydistill.trials.run_job import is_network_whole, network_of, perform
 
 
 class Stages(NamedTuple):
@@ -27,11 +27,6 @@ class Stages(NamedTuple):
     teacher: Stored
     evaluator_result: dict[str, Any]
     teacher_result: dict[str, Any]
-
-
-def network_of(folder: Path, result: dict[str, Any]) -> Stored:
-    """The network that a COMPLETE trial left in its folder."""
-    return Stored(path=str(folder / result["network"]["path"]), digest=result["network"]["digest"])
 
 
 def train_stages(
@@ -80,10 +75,13 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
     evaluator_result = read_result(evaluator_folder)
     if evaluator_result is None or evaluator_result["status"] != "COMPLETE":
         return False
+    if not is_network_whole(evaluator_folder, evaluator_result):
+        return False
     evaluator = network_of(evaluator_folder, evaluator_result)
     teacher_folder = cache / "teacher" / Job(training=experiment.teacher, data=data, evaluator=evaluator).key
     remote.pull(teacher_folder)
-    return read_result(teacher_folder) is not None
+    teacher_result = read_result(teacher_folder)
+    return teacher_result is not None and is_network_whole(teacher_folder, teacher_result)
 
 
 def _store_outputs_once(

@@ -5,6 +5,7 @@ of this package, with their options and nothing else: the work, and what takes s
 `raydistill.commands`.
 """
 
+import errno
 import functools
 import inspect
 import os
@@ -17,9 +18,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from raydistill import __version__
-from raydistill.commands.cli import cluster, networks, scoring, search
+from raydistill.commands.cli import cluster, networks, output, scoring, search
 from raydistill.commands.cli.options import Plugins
-from raydistill.errors import InputError, RaydistillError, RenamedWarning, without_passwords
+from raydistill.errors import InputError, NoticeWarning, RaydistillError, RenamedWarning, without_passwords
 
 SEARCH, DATA, NETWORKS, CLUSTER = "Search", "Data and evaluator", "Networks", "Cluster"
 """Headings of `raydistill --help`."""
@@ -193,13 +194,31 @@ _register()
 
 
 def main() -> None:
-    """Runs the command line; errors of ours end in one message and their exit code."""
+    """Runs the command line and ends the process with its exit code; errors of ours end in one message."""
+    output.make_safe()
     warnings.filterwarnings("ignore")
-    warnings.filterwarnings("default", category=RenamedWarning)
-    warnings.showwarning = lambda message, *place, **more: typer.echo(f"raydistill: {message}", err=True)
+    for category in (RenamedWarning, NoticeWarning):
+        warnings.filterwarnings("always" if category is NoticeWarning else "default", category=category)
+    warnings.showwarning = lambda message, *place, **more: output.say(f"raydistill: {message}")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # no process of ours imports from the working folder
+    sys.exit(output.flushed(_exit_code()))
+
+
+def _exit_code() -> int:
+    """Runs the command that was typed; its exit code."""
     try:
         app()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except RaydistillError as error:
-        typer.echo(f"raydistill: {without_passwords(str(error))}", err=True)
-        sys.exit(error.exit_code)
+        output.say(f"raydistill: {without_passwords(str(error))}")
+        return error.exit_code
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            return output.CLOSED
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        output.say(f"raydistill: {error.filename}: {error.strerror}; give a shorter one")
+        return 2
+    return 0

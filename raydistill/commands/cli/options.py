@@ -4,9 +4,18 @@ A name in capitals stands for what is given: its unit, or what it is. Help texts
 that know nothing else, and have no square brackets, which typer would take for markup.
 """
 
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from raydistill.config.base import user_path
+from raydistill.errors import ConfigError
+
+_PATHS = {"FILE", "FOLDER", "SWEEP", "TABLE", "PICTURES", "GIVEN", "NETWORK", "DATA", "URL", "URI"}
+"""Words for what is given that stand for a path."""
 
 
 def option(
@@ -20,7 +29,14 @@ def option(
         panel: the heading in the help that it is listed under; None: "Options".
     """
     names = () if name is None else (name,)
-    return typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel, hidden=hidden)
+    return typer.Option(
+        *names,
+        metavar=metavar,
+        help=text,
+        rich_help_panel=panel,
+        hidden=hidden,
+        callback=_reader_of(metavar, name),
+    )
 
 
 def flag(name: str, text: str, *, panel: str | None = None, hidden: bool = False) -> Any:
@@ -30,7 +46,28 @@ def flag(name: str, text: str, *, panel: str | None = None, hidden: bool = False
 
 def argument(metavar: str, text: str) -> Any:
     """What is given without a name."""
-    return typer.Argument(metavar=metavar, help=text, show_default=False)
+    return typer.Argument(
+        metavar=metavar, help=text, show_default=False, callback=_reader_of(metavar, metavar)
+    )
+
+
+def _reader_of(metavar: str, name: str | None) -> Callable[..., Any] | None:
+    """What typer passes a value through: where it is a path, `~` becomes the home folder. None: nothing."""
+    if not _PATHS & set(re.findall("[A-Z]+", metavar)):
+        return None
+
+    def read(param: typer.CallbackParam, value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            return [read(param, each) for each in value]
+        if not isinstance(value, str | Path):
+            return value
+        kind, equals, path = str(value).partition("=") if "=" in metavar else ("", "", str(value))
+        try:
+            return type(value)(f"{kind}{equals}{user_path(path)}")
+        except ValueError as error:
+            raise ConfigError(f"{name or param.opts[0]} {value}: {error}") from None
+
+    return read
 
 
 Plugins = Annotated[
