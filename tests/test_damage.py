@@ -191,7 +191,7 @@ NETWORK_DAMAGES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@pytest.mark.parametrize("damage", NETWORK_DAMAGES)
+@pytest.mark.parametrize("damage", ["weights cut", "meta.json empty", "all gone"])
 def test_a_damaged_network_is_made_again_from_the_last_checkpoint_and_the_result_stays(
     stages: Stages, trained: Path, damage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,9 +272,8 @@ def test_a_network_is_on_disk_before_its_meta_json_is_there(
 # ---- evaluator and teacher: the stages ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["evaluator", "teacher"])
 def test_a_cut_evaluator_or_teacher_is_no_stage_that_is_done_and_the_next_sweep_makes_it_again(
-    stages: Stages, tmp_path: Path, stage: str
+    stages: Stages, tmp_path: Path
 ) -> None:
     def done() -> bool:
         return trial_stages.stages_done(stages.experiment, stages.data, tmp_path)
@@ -283,12 +282,13 @@ def test_a_cut_evaluator_or_teacher_is_no_stage_that_is_done_and_the_next_sweep_
         return trial_stages.train_stages(stages.experiment, stages.data, tmp_path, lambda numbers: None)
 
     before = train()
-    (weights,) = tmp_path.glob(f"{stage}/*/network/weights.safetensors")
-    os.truncate(weights, 10)
-    assert not done()
-    with pytest.warns(NoticeWarning, match=f"{stage}/.*: the network is missing or damaged"):
-        assert train()[:2] == before[:2]
-    assert done()
+    for stage in ("evaluator", "teacher"):
+        (weights,) = tmp_path.glob(f"{stage}/*/network/weights.safetensors")
+        os.truncate(weights, 10)
+        assert not done()
+        with pytest.warns(NoticeWarning, match=f"{stage}/.*: the network is missing or damaged"):
+            assert train()[:2] == before[:2]
+        assert done()
 
 
 def test_a_failed_evaluator_is_trained_again_where_its_folder_is_removed(

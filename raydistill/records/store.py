@@ -49,8 +49,6 @@ def open_store(given: str | Path) -> Path:
         probe = store / f".probe-{owners.mark()}"
         probe.write_text("probe")
         probe.unlink()
-        owners.remove_left(store, below=True)
-        owners.remove_left_temporaries()
         if not version_file.exists():
             if any(not path.name.startswith(".") for path in store.iterdir()):
                 raise StoreError(
@@ -75,6 +73,8 @@ def open_store(given: str | Path) -> Path:
             f"--store {store}: {free:.2f} GiB free, needed {NEEDED_GB}; "
             "free some space or give another folder"
         )
+    owners.remove_left(store, below=True)
+    owners.remove_left_temporaries()
     for sweep in remote.folders(store / "sweeps"):
         remote.pull(sweep / "sweep.json")
     return store

@@ -178,8 +178,8 @@ class Ledger:
         folder = self.folder_of(trial)
         remote.pull(folder)
         result = read_result(folder)
-        if result is None and stopped:
-            result = write_result(folder, self._pruned(trial, num_gpus))
+        if result is None and stopped and (evaluations := checkpoint.read_history(folder)):
+            result = write_result(folder, self._pruned(trial, evaluations, num_gpus))
             remote.push(folder)
         if result is None:
             reason = _failure(folder) or reason or "it ended without a result and without an error"
@@ -189,9 +189,8 @@ class Ledger:
         trial["result"] = result
         self._without_network.discard(trial["trial_id"])
 
-    def _pruned(self, trial: Trial, num_gpus: float) -> dict[str, Any]:
+    def _pruned(self, trial: Trial, evaluations: list[Numbers], num_gpus: float) -> dict[str, Any]:
         """The result of a stopped trial, from its last checkpoint; the report that stopped it came later."""
-        evaluations = checkpoint.read_history(self.folder_of(trial))
         last = evaluations[-1]
         nimg, wall_sec = last["nimg"], last["wall_sec"]
         budget = trial["job"]["training"]["budget_nimg"]

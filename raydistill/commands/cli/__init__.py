@@ -197,8 +197,8 @@ def main() -> None:
     """Runs the command line and ends the process with its exit code; errors of ours end in one message."""
     output.make_safe()
     warnings.filterwarnings("ignore")
-    for category in (RenamedWarning, NoticeWarning):
-        warnings.filterwarnings("always" if category is NoticeWarning else "default", category=category)
+    warnings.filterwarnings("default", category=RenamedWarning)
+    warnings.filterwarnings("always", category=NoticeWarning)
     warnings.showwarning = lambda message, *place, **more: output.say(f"raydistill: {message}")
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # no process of ours imports from the working folder
