@@ -25,7 +25,7 @@ def test_students_that_diverge_are_failures_with_a_reason(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     without_ray(monkeypatch, [Node("here", 2)])
-    diverging = ("--set", "student.optimizer.learning_rate=1e9", "--seconds-per-image", "0.01")
+    diverging = ("--set", "student.optimizer.learning_rate=1e30", "--seconds-per-image", "0.01")
     monkeypatch.setattr(
         sys, "argv", ["raydistill", "sweep", "--nimg", "64", "--trials", "2", *SETTINGS, *diverging]
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from raydistill.config.bounds import AmountAboveZero
+from raydistill.config.bounds import LearningRate
 from raydistill.config.variants import PLUGIN_DIGESTS
 
 
@@ -59,7 +59,7 @@ Betas = tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, 
 class Optimizer(Frozen):
     """An Adam optimizer."""
 
-    learning_rate: AmountAboveZero
+    learning_rate: LearningRate
     betas: Betas
     decay_start: Annotated[float, Field(ge=0, le=1)] = 1.0
     """The learning rate is constant up to this share of the budget, then falls linearly to 0 at its end; 1.0:
