@@ -33,7 +33,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Amount = Annotated[float, Field(ge=0, le=1e9)]
 """Weight of a loss, standard deviation; GiB, seconds, GPUs."""
 AmountAboveZero = Annotated[float, Field(gt=0, le=1e9)]
-"""Learning rate, step size, variance; seconds, hours, GiB."""
+"""Step size, variance; seconds, hours, GiB."""
 LearningRate = Annotated[float, Field(gt=0, le=1e30)]
 """Any: a training by one that is too large diverges, and says so."""
 Cost = Annotated[float, Field(ge=0, le=1e30)]
