@@ -43,7 +43,8 @@ def ran(command: Path, name: str, work: Path, **environment: str) -> None:
     work.mkdir(parents=True)
     (script,) = CASES.glob(f"{name}-*")
     env = os.environ | {"RAYDISTILL": str(command), "WORK": str(work)} | environment
-    done = subprocess.run(["bash", str(script)], env=env, capture_output=True, text=True)
+    shell = [str(command.with_name("python"))] if script.suffix == ".py" else ["bash"]
+    done = subprocess.run([*shell, str(script)], env=env, capture_output=True, text=True)
     print(done.stdout, done.stderr)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -68,6 +69,11 @@ def test_python_files_in_the_working_folder(command: Path, tmp_path: Path) -> No
 def test_text_terminals(command: Path, swept: Path, tmp_path: Path) -> None:
     (sweep,) = swept.glob("a b*/sweeps/default-001")
     ran(command, "24", tmp_path / "w", SWEEP=str(sweep))
+
+
+@pytest.mark.parametrize("name", ["16", "17", "28"])
+def test_tracking_stores(name: str, command: Path, tmp_path: Path) -> None:
+    ran(command, name, tmp_path / "w")
 
 
 def test_a_store_elsewhere_and_a_working_folder_that_cannot_be_written(command: Path, tmp_path: Path) -> None:

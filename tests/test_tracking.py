@@ -1,6 +1,8 @@
 """MLflow mirrors the ledger: whatever a tracking store does, the sweep goes on, and all is there later."""
 
+import base64
 import contextlib
+import http.server
 import shutil
 import sqlite3
 import threading
@@ -284,6 +286,62 @@ def test_a_damaged_file_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     sweep.tracker.close()
     assert "file is not a database" in capsys.readouterr().out
     assert (tmp_path / "mlflow.db").read_bytes() == b"no database" * 100
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """The first part of a request's path is the status of the answer, the second its text."""
+
+    def do_GET(self) -> None:
+        _, status, text, *_ = self.path.split("/")
+        body = base64.b16decode(text)
+        self.send_response(int(status))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def answering() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "is_refused"),
+    [
+        (401, b"You are not authenticated", True),
+        (401, b"{}", True),
+        (403, b"<html>forbidden</html>", True),
+        (404, b"<html>no such page</html>", True),
+        (200, b"<html>a login page</html>", False),
+        (503, b"starting", False),
+        (500, b'{"error_code": "INTERNAL_ERROR", "message": "no connection to the database"}', False),
+    ],
+)
+def test_a_server_that_is_none_of_mlflow_is_refused_at_once_and_one_that_may_recover_is_not(
+    status: int,
+    text: bytes,
+    is_refused: bool,
+    answering: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    uri = f"{answering}/{status}/{base64.b16encode(text).decode()}"
+    if is_refused:
+        with pytest.raises(
+            tracking_store.NotATrackingServer, match="is it MLflow's, and are MLFLOW_TRACKING"
+        ):
+            tracking.require_tracking_server(uri, "raydistill", tmp_path)
+    else:
+        tracking.require_tracking_server(uri, "raydistill", tmp_path)
 
 
 # ---- the default file --------------------------------------------------------------------------------------

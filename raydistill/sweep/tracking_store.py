@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import make_url
@@ -112,6 +112,8 @@ def unusable(uri: str, error: Exception) -> StoreError:
     """The error that says why the tracking store at `uri` cannot be used."""
     message = f"--mlflow {uri}: the tracking store cannot be used: {first_line(error)}"
     status = error.get_http_status_code() if isinstance(error, MlflowException) else 500
+    if isinstance(error, RestException) and "error_code" not in error.json:
+        status = 404  # whoever answered knows nothing of MLflow's errors
     if uri.startswith("http") and 400 <= status < 500 and status not in _TRY_LATER:
         return NotATrackingServer(
             f"{message}; a server answers there: is it MLflow's, and are MLFLOW_TRACKING_USERNAME and "
