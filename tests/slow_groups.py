@@ -56,6 +56,7 @@ GROUPS: dict[str, Group] = {
     "tracking": Group(
         "an MLflow server that stops for three minutes or never answers, a lock for a minute",
         (
+            "test_tracking.py",
             "test_tracking_real.py::test_a_server_that_is_away_for_three_minutes_has_everything_at_the_end",
             "test_tracking_real.py::test_a_file_that_another_program_locks_for_a_minute_holds_nothing_up",
             "test_tracking_real.py"
@@ -122,6 +123,14 @@ FURTHER_CASES: dict[str, tuple[str, ...]] = {
     "test_search_kit.py::test_where_every_trial_is_alike_proposals_go_on": ("measures the same-gp",),
     "test_search_kit.py::test_stopped_trials_count_as_proposed_and_windows_hold": ("known-cost-threshold",),
     "test_terminal.py::test_frontier_on_a_real_terminal_fits_it_and_a_pipe_gets_one_wide_table": ("100",),
+    "test_tracking.py::test_what_fails_for_a_while_is_all_there_afterwards_and_nothing_twice": (
+        *("send-error0", "_start_trial-error3", "end-error5"),
+    ),
+    "test_tracking.py::test_a_file_that_is_removed_in_the_middle_is_made_again_from_what_is_known": (
+        "0",
+        "4",
+    ),
+    "test_tracking.py::test_what_a_kill_left_of_the_default_file_is_made_again": ("1", "5"),
     "test_train.py::test_microbatches_give_what_the_whole_batch_gives": (
         *("1-evaluator", "1-pix2pix", "1-distill"),
     ),

@@ -185,22 +185,16 @@ def test_pictures_can_be_given_to_check_on(tmp_path: Path) -> None:
 # ---- latency -----------------------------------------------------------------------------------------------
 
 
-def test_a_larger_network_is_slower(tmp_path: Path) -> None:
-    small = network(CASES["resnet"], tmp_path / "small")
-    wide = CASES["resnet"].config.model_copy(
-        update={"widths": type(CASES["resnet"].config.widths).uniform(16), "num_blocks": 4}
-    )  # type: ignore[union-attr]
-    large = network(CASES["resnet"]._replace(config=wide), tmp_path / "large")
-    rows = [
-        measure(str(path), 4, LatencyOptions(given=("",), size=(64, 64), repeats=8))
-        for path in (small, large)
-    ]
-    assert (
-        rows[0]["cost/latency_ms_p50"] < rows[1]["cost/latency_ms_p50"]
-        and rows[0]["cost/macs"] < rows[1]["cost/macs"]
+def test_a_network_is_measured_at_the_size_that_is_asked_for(tmp_path: Path) -> None:
+    folder = network(CASES["resnet"], tmp_path / "small")
+    small, large = (
+        measure(str(folder), 4, LatencyOptions(given=("",), size=(side, side), repeats=3))
+        for side in (32, 64)
     )
-    for row in rows:
-        assert 0 < row["cost/latency_ms_p50"] <= row["cost/latency_ms_p95"] and row["size"] == "64x64"
+    assert (small["size"], large["size"]) == ("32x32", "64x64")
+    assert large["cost/macs"] == 4 * small["cost/macs"] and large["cost/params"] == small["cost/params"]
+    for row in (small, large):
+        assert 0 < row["cost/latency_ms_p50"] <= row["cost/latency_ms_p95"]
 
 
 def test_latencies_are_the_median_and_the_95th_percentile_of_the_forwards_after_the_warm_up(

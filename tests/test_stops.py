@@ -109,7 +109,7 @@ def test_stopped_inline_trials_leave_their_actor_to_the_next(stages, tmp_path):
 
 def test_a_stopped_trial_is_pruned_with_what_it_had_reached(stages, tmp_path):
     job, ledger = stages.student_job(mi__weight=0), object.__new__(Ledger)
-    ledger.folder = tmp_path
+    ledger.folder, ledger._without_network = tmp_path, set()
     ledger.stages = type(
         "Stages", (), {"teacher_result": {"context": {"extractor": "evaluator", "split": "val"}}}
     )()

@@ -11,6 +11,7 @@ import termios
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -170,7 +171,8 @@ def test_latencys_table_fits_and_keeps_every_number(monkeypatch, capsys, width):
         }
         for batch_size in (1, 16)
     }
-    monkeypatch.setattr(latency, "open_generator", lambda path, size: None)
+    generator = SimpleNamespace(input_shape=(3, 64, 64))
+    monkeypatch.setattr(latency, "open_generator", lambda path, size: generator)
     monkeypatch.setattr(latency, "in_own_process", lambda given, batch_size, options: rows[given, batch_size])
     options = latency.LatencyOptions(given=("runs/sweeps/default-001/trials/0003",), batch_sizes=(1, 16))
     narrow, wide = (
