@@ -283,6 +283,7 @@ def read_info(stored: Stored) -> DataInfo:
 
 
 def info_of(folder: Path) -> DataInfo:
+    """What is known of the data in a folder. Raises StoreError where its file is missing or damaged."""
     try:
         return DataInfo.model_validate_json(read_text(folder / INFO))
     except (OSError, ValueError) as error:

@@ -120,8 +120,8 @@ def run_one(
             on.
 
     Returns:
-        0, also where one of the sweep's own limits ended it; 1 where no student could be trained, or where
-        `may_start` ended it.
+        0, also where one of the sweep's own limits ended it; 1 where no student could be trained, a trial was
+        left without a result, or `may_start` ended it.
     """
     options, clock = plan.options, Clock(folder / "spent.json")
     _start_tracking(plan, folder, tracker, tags)
@@ -160,11 +160,14 @@ def run_one(
     report.write_report(ledger, real_test, tracker, terminal, planned, ended_by=_ended_by(ledger, limits))
     clock.sec()
     remote.push(folder, skip=("trials",))
-    if ledger.unfinished and not limits.reached:
-        lost = ", ".join(f"{trial['trial_id']} ({trial['label']})" for trial in ledger.unfinished)
+    return 1 if not limits.reached and _say_untrained(ledger, terminal) else 0
+
+
+def _say_untrained(ledger: Ledger, terminal: Terminal) -> bool:
+    """Says which trials have no result, not even a failure; whether there is any."""
+    if lost := ", ".join(f"{trial['trial_id']} ({trial['label']})" for trial in ledger.unfinished):
         terminal.say(f"not trained: {lost}; --resume trains what is left")
-        return 1
-    return 0
+    return bool(lost)
 
 
 def _start_tracking(plan: Plan, folder: Path, tracker: Tracker, tags: Mapping[str, str]) -> None:
