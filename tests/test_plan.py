@@ -15,10 +15,11 @@ from raydistill.cluster import runtime
 from raydistill.cluster.placement import Node
 from raydistill.commands.cli import main
 from raydistill.config.sweep_options import SweepOptions
+from raydistill.config.training import DistillTraining
 from raydistill.errors import StoreError
 from raydistill.planning.checks import check
 from raydistill.records import tables
-from raydistill.sweep import forecast
+from raydistill.sweep import forecast, rates
 from raydistill.sweep.forecast import makespan
 from raydistill.sweep.rates import Rate, Rates, rates_of
 
@@ -313,3 +314,31 @@ def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any,
         in printed
     ), printed
     assert "; what is left is planned anew" in printed
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
+            "can't allocate memory",
+        ),
+        (MemoryError(), "MemoryError"),
+        (StoreError("the disk refuses"), "the disk refuses"),
+    ],
+)
+def test_a_training_that_fails_at_its_first_steps_is_named_and_the_plan_ends_with_1(
+    raydistill: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    measure = rates._measure
+
+    def fails(job: Any, *more: Any) -> Rate:
+        if isinstance(job.training, DistillTraining):
+            raise error
+        return measure(job, *more)
+
+    monkeypatch.setattr(rates, "_measure", fails)
+    code, printed = raydistill("plan")
+    (line,) = [line for line in printed.splitlines() if "no time" in line]
+    assert code == 1 and "a training of this plan failed at its first steps: student" in line
+    assert said in line and "GPU" not in line and "nothing was trained" in printed
