@@ -19,8 +19,10 @@ sweep: setup
 	$(RUN)/python sweep.py $(ARGS)
 
 test: setup
-	$(RUN)/ruff check . && $(RUN)/ruff format --check . && $(RUN)/mypy
-	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(RUN)/ruff check . && $(RUN)/ruff format --check .
+	@$(RUN)/mypy & types=$$!; \
+	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS); \
+	tests=$$?; wait $$types && exit $$tests
 
 slow: setup
 	$(RUN)/python tests/slow_groups.py $(GROUP) $(ARGS)
