@@ -69,8 +69,8 @@ def opened(plan: Plan, terminal: Terminal) -> Iterator[tuple[Path, Tracker]]:
     """The sweep's folder, held by this process alone, and its tracker, closed at the end."""
     options = plan.options
     earlier = _find_sweep(plan) if options.resume else None
-    tracking.require_tracking_server(options.mlflow, options.experiment, plan.store / "mlartifacts")
     tracker = Tracker(options.mlflow, options.experiment, plan.store, terminal)
+    tracking.require_tracking_server(options.mlflow, options.experiment, tracker.artifacts)
     folder = earlier or _new_sweep(plan)
     with locks.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
         owners.remove_left(folder, below=True)

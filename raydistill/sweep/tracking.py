@@ -284,13 +284,6 @@ class SweepRuns:
             if run.info.status == "RUNNING":
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
-    def is_there(self) -> bool:
-        """Whether the tracking store answers and still has the parent run."""
-        try:
-            return bool(self.client.get_run(self.parent_id).info.lifecycle_stage == "active")
-        except Exception:  # whatever it was
-            return False
-
     def table_link(self, server: str) -> str:
         """Address of the run table in the UI at `server`, in the view `_FRONT_FIRST`."""
         return f"{server}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={_VIEW}"
