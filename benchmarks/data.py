@@ -22,7 +22,7 @@ from raydistill.data import load_split, prepare
 from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.distributed import Workers
 from raydistill.models import networks, saved
-from raydistill.training import recipes
+from raydistill.training import assembly
 from raydistill.training.loop import apply_execution, next_step, take_step
 from raydistill.training.recipes import Setup
 
@@ -56,7 +56,7 @@ def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
     )
     storing = time.perf_counter() - started
     ways = {
-        name: recipes.build(Job(training=training, data=data, evaluator=evaluator, teacher=teacher), setup)
+        name: assembly.build(Job(training=training, data=data, evaluator=evaluator, teacher=teacher), setup)
         for name, teacher in teachers.items()
     }
     seconds: dict[str, list[float]] = {"data": [], **{name: [] for name in ways}}

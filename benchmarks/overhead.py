@@ -37,7 +37,7 @@ from raydistill.data import load_split, prepare, read_info
 from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.distributed import Workers
 from raydistill.models import networks, saved
-from raydistill.training import loop, recipes
+from raydistill.training import assembly, loop
 from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
 
@@ -87,7 +87,7 @@ def bare(folder: Path, name: str, text: str) -> None:
     lane, job = Lane(folder, name), Job.model_validate_json(text)
     split = load_split(job.data, "train")
     setup = Setup(split.info, torch.device("cpu"), distributed.current())
-    recipe = recipes.build(job, setup)
+    recipe = assembly.build(job, setup)
     nimg = 0
     while nimg < job.training.budget_nimg:
         step = loop.next_step(split, job.training, nimg, setup)
@@ -357,7 +357,7 @@ def steps_of(job: Job, group: Workers) -> Callable[[], None]:
     """A function that takes `STEPS` steps of a training."""
     split = load_split(job.data, "train")
     setup = Setup(split.info, torch.device("cpu"), group)
-    recipe = recipes.build(job, setup)
+    recipe = assembly.build(job, setup)
 
     def run() -> None:
         for number in range(STEPS):

@@ -42,9 +42,10 @@ from raydistill.distributed import Workers, normal_stream
 from raydistill.method.similarity import dissimilarity
 from raydistill.method.vem import draw_negatives, ebm_loss, pair_energies, student_mi_loss
 from raydistill.models import networks, saved
-from raydistill.training import recipes
+from raydistill.training import assembly
+from raydistill.training.assembly import Assembly
 from raydistill.training.loop import advance, next_step
-from raydistill.training.recipes import Recipe, Setup, Step
+from raydistill.training.recipes import Setup, Step
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import reference_vem as reference
@@ -110,13 +111,13 @@ def set_up(options: argparse.Namespace, folder: Path) -> Measured:
 class Way:
     """A way of training: `step(nimg)` is one whole step, after which `numbers` has what it logged."""
 
-    recipe: Recipe
+    recipe: Assembly
     energy: Any
     numbers: dict[str, Tensor]
 
     def __init__(self, measured: Measured):
         self.measured = measured
-        self.recipe = recipes.build(measured.job, measured.setup)
+        self.recipe = assembly.build(measured.job, measured.setup)
         self.energy = self.recipe.networks["energy"]
 
     def minibatch(self, nimg: int) -> Step:

@@ -24,7 +24,7 @@ from raydistill.config.presets import shapes32
 from raydistill.config.training import DistillTraining
 from raydistill.data import load_split, prepare
 from raydistill.distributed import Workers
-from raydistill.training import recipes
+from raydistill.training import assembly
 from raydistill.training.loop import next_step, take_step
 from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
@@ -80,7 +80,7 @@ def seconds_a_step(data: Stored, stages: Stages) -> dict[str, float]:
         name: Job(training=training_of(name), data=data, evaluator=stages.evaluator, teacher=stages.teacher)
         for name in CANDIDATES
     }
-    built = {name: recipes.build(job, setup) for name, job in jobs.items()}
+    built = {name: assembly.build(job, setup) for name, job in jobs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in CANDIDATES}
     for round_number in range(ROUNDS + 1):
         for name, recipe in built.items():

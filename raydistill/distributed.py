@@ -388,6 +388,8 @@ def normal_stream(seed: int, purpose: str, first_image: int, like: Tensor) -> Ca
         purpose: What the numbers are for; other purposes have other numbers.
         first_image: Number of the first picture in the whole training.
     """
+    if like.is_meta:  # nothing is drawn where there are no numbers
+        return lambda: torch.empty_like(like)
     generators = [torch_stream(seed, purpose, first_image + index) for index in range(len(like))]
 
     def normal() -> Tensor:

@@ -1,10 +1,10 @@
-"""Plug-ins: generators, mutual-information terms and data sets from outside the package, named by `--plugin`.
+"""Plug-ins: generators, mutual-information terms, recipes and data sets of others, named by `--plugin`.
 
 A plug-in is one Python file, or an importable module with the package around it. It defines dictionaries with
 the names and entries of the package's own: `GENERATORS` (`models.Family`), `TERMS`
-(`training.terms.TermKind`), `DATA` (`data.DataKind`). It runs as code, so nothing is imported that the user
-does not name. Every process of a sweep runs the text that the driver read, because the text is sent to it,
-not the path.
+(`training.terms.TermKind`), `RECIPES` (`training.recipes.RecipeKind`), `DATA` (`data.DataKind`). It runs as
+code, so nothing is imported that the user does not name. Every process of a sweep runs the text that the
+driver read, because the text is sent to it, not the path.
 """
 
 import importlib
@@ -25,10 +25,11 @@ from raydistill.config.architectures import NOISE_VARIANTS, PICTURE_VARIANTS, Ge
 from raydistill.config.base import digest
 from raydistill.config.data import DATA_VARIANTS, DataSet
 from raydistill.config.terms import TERM_VARIANTS, Term
+from raydistill.config.training import TEACHER_VARIANTS, GeneratorTraining
 from raydistill.config.variants import PLUGIN_DIGESTS, Variants
 from raydistill.errors import ConfigError
 from raydistill.reading import read_text
-from raydistill.training import terms
+from raydistill.training import recipes, terms
 
 _MOST_BYTES = 2_000_000
 """Largest size of a plug-in's sources."""
@@ -81,6 +82,9 @@ REGISTRIES: dict[str, Registry] = {
         lambda family: PICTURE_VARIANTS if family.takes == "picture" else NOISE_VARIANTS,
     ),
     "TERMS": Registry(terms.TERMS, terms.TermKind, Term, lambda kind: TERM_VARIANTS),
+    "RECIPES": Registry(
+        recipes.RECIPES, recipes.RecipeKind, GeneratorTraining, lambda kind: TEACHER_VARIANTS
+    ),
     "DATA": Registry(data.DATA, data.DataKind, DataSet, lambda kind: DATA_VARIANTS),
 }
 """Name of a dictionary in a plug-in -> what its entries are added to."""

@@ -10,6 +10,7 @@ from raydistill import plugins
 from raydistill.config.architectures import NOISE_VARIANTS, PICTURE_VARIANTS
 from raydistill.config.data import DATA_VARIANTS
 from raydistill.config.terms import TERM_VARIANTS
+from raydistill.config.training import TEACHER_VARIANTS
 from raydistill.config.variants import PLUGIN_DIGESTS
 
 PAGE = (Path(__file__).parent.parent / "docs/cookbook.md").read_text()
@@ -30,7 +31,10 @@ def written(folder: Path, *names: str) -> list[str]:
 def forgotten_after() -> Iterator[None]:
     """Plug-ins that are loaded meanwhile are unknown afterwards."""
     tables: list[dict] = [registry.entries for registry in plugins.REGISTRIES.values()]
-    tables += [kinds._own for kinds in (PICTURE_VARIANTS, NOISE_VARIANTS, TERM_VARIANTS, DATA_VARIANTS)] + [
+    tables += [
+        kinds._own
+        for kinds in (PICTURE_VARIANTS, NOISE_VARIANTS, TERM_VARIANTS, DATA_VARIANTS, TEACHER_VARIANTS)
+    ] + [
         PLUGIN_DIGESTS,
         plugins.LOADED,
     ]

@@ -13,11 +13,12 @@ from raydistill.config.presets import shapes32
 from raydistill.data import load_split, prepare, read_info
 from raydistill.distributed import Workers
 from raydistill.models import networks, saved
-from raydistill.training import loop, recipes
-from raydistill.training.recipes import Recipe, Setup, Step
+from raydistill.training import assembly, loop, recipes
+from raydistill.training.assembly import Assembly
+from raydistill.training.recipes import Setup, Step
 
 
-def begin(folder: Path, name: str, stage: str = "teacher", **values: Any) -> tuple[Job, Recipe, Step]:
+def begin(folder: Path, name: str, stage: str = "teacher", **values: Any) -> tuple[Job, Assembly, Step]:
     """A stage's job on the tiny experiment of a recipe ("pix2pix": on shapes), its recipe, and a minibatch.
 
     `values`: config paths below the stage, with `__` for the dot. Evaluator and teacher have random weights.
@@ -39,11 +40,11 @@ def begin(folder: Path, name: str, stage: str = "teacher", **values: Any) -> tup
         stored = saved.save(folder / "teacher", "generator", teacher, experiment.teacher.generator)
         job = job.model_copy(update={"teacher": stored})
     setup = Setup(info, torch.device("cpu"), Workers(0, 1))
-    recipe = recipes.build(job, setup)
+    recipe = assembly.build(job, setup)
     step = loop.next_step(load_split(data, "train"), job.training, 0, setup)
     recipe.forward(step)
     return job, recipe, step
 
 
-def phases_of(recipe: Recipe) -> dict[str, recipes.Phase]:
+def phases_of(recipe: Assembly) -> dict[str, recipes.Phase]:
     return {phase.name: phase for phase in recipe.phases}

@@ -72,7 +72,7 @@ def test_memory_as_a_function_of_widths_is_the_memory_of_the_modules(family: str
         "class_names": (),
         "palette": (),
         "ignore_index": None,
-        "counts": {"train": 1, "val": 1, "test": 1},
+        "counts": {"train": 2, "val": 1, "test": 1},
         "split_rule": "",
     }
     info = DataInfo(**facts)

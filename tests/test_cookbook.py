@@ -19,15 +19,18 @@ from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import validated, with_values
 from raydistill.config.presets import shapes32
 from raydistill.config.sweep_options import SweepOptions
-from raydistill.config.training import DistillTraining
+from raydistill.config.training import DistillTraining, EnhanceTraining
 from raydistill.config.variants import PLUGIN_DIGESTS
 from raydistill.data import load_split, prepare, read_info
 from raydistill.errors import ConfigError, StoreError
+from raydistill.models import cost
+from raydistill.planning import rehearsal
 from raydistill.planning.checks import check
 from raydistill.records import store
 from raydistill.records.trials import read_trials
+from raydistill.training import recipes
 
-PLUGINS = ("plain.py", "laplace.py", "edges.py", "dots.py")
+PLUGINS = ("plain.py", "laplace.py", "edges.py", "lsgan.py", "dots.py")
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +107,36 @@ def test_the_page_runs_as_printed_and_a_resume_needs_the_same_text(tmp_path: Pat
     assert (
         retrain.returncode == 2 and "was started with the plug-in plain.py; add --plugin" in retrain.stderr
     ), retrain.stderr
+
+
+def test_the_recipe_of_the_page_trains_a_teacher_whose_memory_is_that_of_its_phases(
+    stages: Stages, tmp_path: Path
+) -> None:
+    plugins.load(written(tmp_path, "lsgan.py"))
+    pix2pix = stages.teacher_job().training.model_dump()
+    given = {name: pix2pix[name] for name in pix2pix if name not in ("recipe", "l1_weight", "gan_weight")}
+    job = Job(
+        training=given | {"recipe": "lsgan", "budget_nimg": 96, "report_every_nimg": 48},
+        data=stages.data,
+        evaluator=stages.evaluator,
+    )
+    last = numbers(quiet(job, tmp_path / "run"))[-1]
+    assert {"train/discriminator_loss", "train/gan_loss", "val/miou"} <= set(last)
+    names = {path.stem for path in (tmp_path / "run").glob("checkpoint-*/*.safetensors")}
+    assert names == {"generator", "discriminator", "average"}
+    info = load_split(stages.data, "train").info
+    own = rehearsal.minibatch(job.training, info, 4)  # type: ignore[arg-type]
+    modules = recipes.kind_of(job.training).networks(job.training, info)
+    assert own.beside.learning == cost.module_params(modules["discriminator"])
+    regression = rehearsal.minibatch(enhance_like(job), info, 4)
+    assert len(own.history) > 1.5 * len(regression.history)
+
+
+def enhance_like(job: Job) -> EnhanceTraining:
+    """The same generator, trained by a regression."""
+    given = job.training.model_dump()
+    names = set(EnhanceTraining.model_fields) - {"recipe"}
+    return EnhanceTraining(**{name: given[name] for name in names})
 
 
 @pytest.mark.parametrize("kind", ["laplace", "edges"])
@@ -205,7 +238,7 @@ def test_a_sweeps_definition_has_the_plug_ins_and_a_changed_one_is_refused_with_
     for name in ("one", None):
         with pytest.raises(
             StoreError,
-            match=r"the plug-in edges.py has changed since: line 24 of raydistill_plugin_edges was .*dim=3",
+            match=r"the plug-in edges.py has changed since: line 21 of raydistill_plugin_edges was .*dim=3",
         ):
             store.find_sweep(tmp_path / "store", name, "def", changed)
     with pytest.raises(StoreError, match=r"was started with the plug-in edges\.py; add --plugin"):
@@ -239,7 +272,7 @@ BROKEN = FILES["plain.py"]
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("x = 1\n", "it defines none of GENERATORS, TERMS, DATA; see docs/cookbook.md"),
+        ("x = 1\n", "it defines none of GENERATORS, TERMS, RECIPES, DATA; see docs/cookbook.md"),
         ("x = \n", r"SyntaxError: .* \(line 1 of .*bad.py\)"),
         (
             "import nothing_of_that_name\n",

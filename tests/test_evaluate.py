@@ -16,7 +16,7 @@ from raydistill.distributed import Workers
 from raydistill.evaluation.scorer import Scorer, score_network
 from raydistill.models import inputs
 from raydistill.models.inputs import batches
-from raydistill.training import recipes
+from raydistill.training import assembly
 from raydistill.training.loop import TrialResult
 
 CPU, ALONE = torch.device("cpu"), Workers(0, 1)
@@ -86,7 +86,7 @@ def test_without_labels_the_evaluators_score_is_the_mean_over_all_pictures_whate
             Image.fromarray(both).save(tmp_path / split / f"{index:02d}.png")
     data = prepare(FolderData(root=str(tmp_path), height=8, width=8), tmp_path / "cache")
     split = load_split(data, "val")
-    recipe = recipes.build(
+    recipe = assembly.build(
         Job(training=stages.experiment.evaluator, data=data), stages.setup()._replace(info=split.info)
     )
     evaluator, parts = recipe.networks["evaluator"].eval(), batches(split, CPU, ALONE)

@@ -22,7 +22,7 @@ from raydistill.evaluation.metrics import kernel_distance
 from raydistill.models import cost, saved
 from raydistill.models.inputs import BATCH, batches, latent_size, target_batches
 from raydistill.records import pareto
-from raydistill.training import recipes
+from raydistill.training import assembly
 from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import Stages, network_of, train_stages
@@ -131,7 +131,7 @@ CPU, ALONE = torch.device("cpu"), Workers(0, 1)
 
 
 def scores_at_the_start(job: Job, case: Case) -> dict[str, float]:
-    recipe = recipes.build(job, Setup(load_split(job.data, "train").info, CPU, ALONE))
+    recipe = assembly.build(job, Setup(load_split(job.data, "train").info, CPU, ALONE))
     network = recipe.networks["generator"].eval()
     return recipe.evaluate(network) | seen_by_squeezenet(job, network, case)
 

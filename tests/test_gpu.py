@@ -16,7 +16,7 @@ from raydistill import distributed
 from raydistill.config.experiment import Job
 from raydistill.data import load_split
 from raydistill.records import tables
-from raydistill.training import loop, recipes
+from raydistill.training import assembly, loop
 from raydistill.training.loop import TrialResult
 from raydistill.training.recipes import Setup
 
@@ -60,7 +60,7 @@ def one_worker(rank: int, folder: Path, jobs: dict[str, str]) -> None:
 def split_of(job: Job) -> dict[str, tuple[bool, str]]:
     """Network -> whether FSDP2 split it, and the device of its parameters."""
     setup = Setup(load_split(job.data, "train").info, torch.device("cuda"), distributed.current())
-    recipe = recipes.build(job, setup)
+    recipe = assembly.build(job, setup)
     loop.apply_execution(recipe, job.training, setup)
     return {
         name: (distributed.is_sharded(network), next(network.parameters()).device.type)

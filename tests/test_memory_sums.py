@@ -16,15 +16,8 @@ from raydistill.config.presets import sagan, shapes32
 from raydistill.data import DataInfo
 from raydistill.models import cost, networks
 from raydistill.planning import memory, rehearsal
-from raydistill.planning.memory import (
-    MemorySetup,
-    _GeneratorBytes,
-    _OtherBytes,
-    _peak_bytes,
-    _total_bytes,
-)
-from raydistill.planning.meta_networks import other_networks
-from raydistill.planning.rehearsal import TermBytes
+from raydistill.planning.memory import MemorySetup, _Bytes, _total
+from raydistill.training import recipes
 
 INFO = DataInfo(
     layout="shapes",
@@ -62,55 +55,54 @@ def small_enhance(**values: Any) -> Experiment:
     return with_values(with_values(kind, widths, where="test"), given, where="test")
 
 
+NOTHING = _Bytes(np.array([0]), 0, 0, 0)
+
+
 def test_the_worst_moment_is_the_largest_of_all_that_there_are() -> None:
-    """A minibatch of four moments, the forward ends at 10, the loss is there at 30; an evaluation of two."""
-    own = _GeneratorBytes(np.array([0, 10, 30, 20, 5, 7]), 4, 1, 2)
-    nothing = _OtherBytes(0, 0, TermBytes(), 0, 0)
-    assert _peak_bytes(own, nothing) == 30
-    for term, expected in (
-        (TermBytes(backward=4), 34),
-        (TermBytes(own_phase=100), 110),
-        (TermBytes(student_loss=100), 130),
-        (TermBytes(own_phase=19), 30),
+    """Of a minibatch and an evaluation, or the evaluator's; the images of the minibatch live beside it."""
+    training = tiny().student
+    for needed, live in (
+        (NOTHING, 0),
+        (NOTHING._replace(history=np.array([0, 10, 30, 20, 5, 7])), 30),
+        (NOTHING._replace(history=np.array([0, 10, 30, 20, 5, 70])), 70),
+        (NOTHING._replace(history=np.array([0, 10, 30]), evaluator=50), 50),
+        (NOTHING._replace(history=np.array([0, 10, 30]), images=40), 70),
     ):
-        assert _peak_bytes(own, nothing._replace(term=term)) == expected
-    assert (
-        _peak_bytes(own, nothing._replace(teacher=50))
-        == 50
-        == _peak_bytes(own, nothing._replace(evaluator=50))
-    )
-    late = own._replace(history=np.array([0, 10, 30, 20, 5, 70]))
-    assert _peak_bytes(late, nothing) == 70
-    assert _peak_bytes(late, nothing._replace(term=TermBytes(backward=41))) == 71
+        assert _total(training, 0, needed) == int(1.6 * live)
 
 
 @pytest.mark.parametrize(("ema_nimg", "each"), [(0.0, 20), (8.0, 24)])
 def test_a_trained_parameter_takes_sixteen_bytes_and_four_for_each_copy(ema_nimg: float, each: int) -> None:
     """Weight, gradient and two moments; the finished network, and the average where there is one."""
     training = tiny(student__ema_nimg=ema_nimg).student
-    own, rest = _GeneratorBytes(np.array([0, 1000]), 1, 0, 0), _OtherBytes(7, 500, TermBytes(), 0, 0)
-    assert _total_bytes(training, 100, own, rest) == 7 + each * 100 + int(1.6 * 1500)
+    assert _total(training, 100, _Bytes(np.array([0, 1000]), 7, 500, 0)) == 7 + each * 100 + int(1.6 * 1500)
 
 
 def test_a_student_without_a_term_has_its_evaluator_and_a_minibatch_beside_it() -> None:
-    """A minibatch is inputs of 8 class planes, targets and the teacher's pictures: 14 planes a picture."""
+    """A minibatch is inputs of 8 class planes, targets, the teacher's pictures and labels of 8 bytes: 16
+    planes a picture."""
     experiment = tiny(student__mi__weight=0.0)
-    rest = memory._other_bytes(experiment.student, setup_of(experiment))
+    needed = memory._rehearsed(experiment.student, setup_of(experiment))
     evaluator = cost.module_params(networks.evaluator(experiment.evaluator.network, INFO, 0))
-    assert rest.states == 4 * evaluator and rest.term == TermBytes() and rest.teacher == 0
-    assert rest.batch == 4 * (8 + 3 + 3) * 16 * 16 * 4
+    assert needed.states == 4 * evaluator
+    assert needed.images == 4 * (8 + 3 + 3 + 2) * 16 * 16 * 4
     predicted = memory.states_and_tensors(experiment.student, setup_of(experiment))
-    live = memory.live_tensor_bytes(experiment.student, setup_of(experiment))
     params = cost.params(networks.layers(experiment.student.generator, INFO))
-    assert predicted == 4 * evaluator + 24 * params + int(1.6 * (live + rest.batch))
+    live = max(needed.history.max(), needed.evaluator) + needed.images
+    assert predicted == 4 * evaluator + 24 * params + int(1.6 * live)
     whole = memory.training_bytes(experiment.student, setup_of(experiment))
     assert whole == predicted + 600 * 2**20
 
 
 def test_networks_that_learn_beside_the_generator_and_their_pictures_count() -> None:
-    def beside(training: Any, info: DataInfo = INFO) -> tuple[int, int]:
-        learning, other = other_networks(training, info)
-        return sum(map(cost.module_params, learning)), other
+    def beside(training: Any) -> tuple[int, int]:
+        """Parameters that learn, and bytes of buffers of four dimensions: of pictures."""
+        (found,) = memory.beside([training], INFO)
+        with torch.device("meta"):
+            own = recipes.kind_of(training).networks(training, INFO)
+        buffers = [buffer for module in own.values() for buffer in module.buffers()]
+        small = sum(buffer.nbytes for buffer in buffers if buffer.dim() < 4)
+        return found.learning, found.resting - small
 
     vem = tiny(student__mi__kind="vem").student
     energy = cost.module_params(networks.energy(vem.mi.energy, INFO, 0))
@@ -120,14 +112,13 @@ def test_networks_that_learn_beside_the_generator_and_their_pictures_count() -> 
     assert beside(tiny(**replay, student__mi__replay_size=20).student) == (energy, 20 * PICTURE)
     critic = tiny(student__mi__kind="critic").student
     assert beside(critic) == (cost.module_params(networks.critic(critic.mi.discriminator, 0)), 0)
+    assert beside(tiny(student__mi__kind="vid").student) == (3, 0)
     teacher = tiny().teacher
     pix2pix = cost.module_params(networks.discriminator(teacher.discriminator, INFO, 0))
     assert beside(teacher) == (pix2pix, 0)
-    states = (
-        memory._other_bytes(vem, setup_of(tiny())).states
-        - memory._other_bytes(critic, setup_of(tiny())).states
-    )
-    assert states == 16 * (energy - beside(critic)[0])
+    of_vem, of_critic = (memory._rehearsed(each, setup_of(tiny())).states for each in (vem, critic))
+    (found,) = memory.beside([vem], INFO)
+    assert of_vem - of_critic == 16 * (energy - beside(critic)[0]) + found.resting
 
 
 def test_cyclegan_learns_a_way_back_and_two_discriminators_beside_two_pools(tmp_path: Path) -> None:
@@ -135,8 +126,15 @@ def test_cyclegan_learns_a_way_back_and_two_discriminators_beside_two_pools(tmp_
     info, training = INFO.model_copy(update={"num_classes": None}), experiment.teacher
     back = cost.params(networks.layers(training.generator, info))
     critic = cost.module_params(networks.picture_discriminator(training.discriminator, 0))
-    learning, other = other_networks(training, info)
-    assert sum(map(cost.module_params, learning)) == back + 2 * critic and other == 2 * 5 * PICTURE
+    (found,) = memory.beside([training], info)
+    assert found == (back + 2 * critic, 2 * 5 * PICTURE)
+
+
+def test_what_trainings_have_beside_their_students_is_that_of_each() -> None:
+    """Whatever is counted once for several of them."""
+    given = ({}, {"mi__kind": "critic"}, {"mi__start": "replay"}, {"generator__widths__trunk": 40}, {})
+    trainings = [small_enhance(**values).student for values in given] + [tiny().teacher]
+    assert memory.beside(trainings, PLAIN) == [rehearsal.beside(each, PLAIN) for each in trainings]
 
 
 def test_workers_share_the_batch_and_the_evaluation() -> None:
@@ -171,10 +169,11 @@ def test_a_teacher_runs_in_the_loop_where_an_input_never_comes_again() -> None:
     assert rehearsal.teacher_runs_in_loop(SaganGenerator(), INFO)
     experiment = tiny()
     stored, computed = (
-        memory._other_bytes(experiment.student, setup_of(experiment, info)) for info in (INFO, cropped)
+        memory._rehearsed(experiment.student, setup_of(experiment, info)) for info in (INFO, cropped)
     )
     teacher = cost.params(networks.layers(resnet, INFO))
-    assert computed.states - stored.states == 4 * teacher and stored.teacher == 0 < computed.teacher
+    assert computed.states - stored.states == 4 * teacher
+    assert stored.images - computed.images == 4 * PICTURE
 
 
 def test_a_family_that_takes_noise_is_predicted_as_it_is() -> None:
@@ -189,13 +188,13 @@ def test_a_family_that_takes_noise_is_predicted_as_it_is() -> None:
 def test_a_prediction_that_is_not_affine_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = small_enhance(mi__weight=0.0)
     predict, setup = memory.Predictor(setup_of(experiment, PLAIN)), setup_of(experiment, PLAIN)
-    own = memory._generator_bytes
+    own = memory._rehearsed
 
-    def crooked(training: Any, setup: MemorySetup) -> _GeneratorBytes:
+    def crooked(training: Any, setup: MemorySetup) -> _Bytes:
         found = own(training, setup)
         return found._replace(history=found.history + training.generator.widths.trunk**2)
 
-    monkeypatch.setattr(memory, "_generator_bytes", crooked)
+    monkeypatch.setattr(memory, "_rehearsed", crooked)
     assert predict(experiment.student) == memory.training_bytes(experiment.student, setup)
     assert list(predict.affine.values()) == [None]
 
@@ -204,6 +203,9 @@ def test_students_that_differ_in_batch_or_term_are_predicted_apart() -> None:
     given = (
         {"mi__weight": 0.0},
         {"mi__kind": "critic"},
+        {"mi__kind": "vid"},
+        {"mi__start": "replay", "mi__replay_size": 16},
+        {"mi__num_steps": 1},
         {"mi__energy__channels": 4},
         {"batch_size": 8, "mi__weight": 0.0},
         {"generator__widths__trunk": 90, "generator__widths__hidden": 2, "mi__weight": 0.0},

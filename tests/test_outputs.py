@@ -16,8 +16,8 @@ from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import chunk_of, compute, load_outputs, store_outputs
 from raydistill.errors import StoreError
 from raydistill.models import saved
-from raydistill.training import recipes
 from raydistill.training.loop import TrialResult
+from raydistill.training.teacher import teacher_pictures
 
 Trained = Callable[..., TrialResult]
 
@@ -37,8 +37,8 @@ def test_stored_teacher_outputs_are_those_computed_in_the_loop(
 ) -> None:
     step, stored = stages.step(flips=flips), with_outputs(stages, tmp_path / "teacher", any(flips))
     shown = SampleIndex(step.indices, step.flips, step.positions)
-    from_disk = recipes.teacher_pictures(stored.student_job(), stages.setup())(shown)
-    computed = recipes.teacher_pictures(stages.student_job(), stages.setup())(shown)
+    from_disk = teacher_pictures(stored.student_job(), *stages.setup()[:3])(shown)
+    computed = teacher_pictures(stages.student_job(), *stages.setup()[:3])(shown)
     assert torch.equal(from_disk, computed)
 
 

@@ -22,7 +22,8 @@ from raydistill.distributed import CrossRankBatchNorm, Workers
 from raydistill.errors import ConfigError, DivergenceError
 from raydistill.evaluation.scorer import Scorer
 from raydistill.models import saved
-from raydistill.training import loop, recipes
+from raydistill.training import assembly, loop
+from raydistill.training.assembly import Assembly
 from raydistill.training.loop import TrialResult, train
 from raydistill.training.recipes import Setup
 
@@ -132,7 +133,7 @@ def moved_by_phases(job: Job) -> list[tuple[str, set[str], set[str], list[bool]]
     which are split."""
     split = load_split(job.data, "train")
     setup = Setup(split.info, torch.device("cpu"), distributed.current())
-    recipe = recipes.build(job, setup)
+    recipe = assembly.build(job, setup)
     loop.apply_execution(recipe, job.training, setup)
     step = loop.next_step(split, job.training, 0, setup)
     recipe.forward(step)
@@ -153,7 +154,7 @@ def moved_by_phases(job: Job) -> list[tuple[str, set[str], set[str], list[bool]]
             for name, network in recipe.networks.items()
             if any(p.grad is not None for p in network.parameters())
         }
-        phase.optimizer.zero_grad()
+        recipe.optimizers[phase.network].zero_grad()
         found.append(
             (
                 phase.network,
@@ -177,7 +178,7 @@ def is_sharded_with(fsdp_min_params: int) -> list[bool]:
     return [distributed.is_sharded(network), distributed.is_sharded(network[0])]
 
 
-def whole(recipe: recipes.Recipe) -> dict[str, dict[str, Tensor]]:
+def whole(recipe: Assembly) -> dict[str, dict[str, Tensor]]:
     return distributed.gather_state(recipe.networks, {}).networks
 
 

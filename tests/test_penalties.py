@@ -24,7 +24,8 @@ from raydistill.method.penalties import (
 )
 from raydistill.models.inputs import latents
 from raydistill.training import recipes
-from raydistill.training.recipes import Recipe, Step
+from raydistill.training.assembly import Assembly
+from raydistill.training.recipes import Step
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -117,12 +118,12 @@ def test_cycles_and_identities_compare_each_picture_with_its_own_domain() -> Non
 # ---- in the recipes ----------------------------------------------------------------------------------------
 
 
-Begun = Callable[..., tuple[Job, Recipe, Step]]
+Begun = Callable[..., tuple[Job, Assembly, Step]]
 
 
 @pytest.fixture(scope="module")
 def begun(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    """Recipe -> what `recipe_kit.begin` gives, in a folder of its own."""
+    """Assembly -> what `recipe_kit.begin` gives, in a folder of its own."""
     return lambda name, **values: begin(tmp_path_factory.mktemp(name), name, **values)
 
 
@@ -160,7 +161,7 @@ def test_stylegan2_weighs_its_penalties_by_how_seldom_they_come(begun: Begun) ->
     assert torch.autograd.grad(loss, step.output, allow_unused=True) == (None,)
 
 
-def path_lengths_of(job: Job, recipe: Recipe, step: Step) -> Tensor:
+def path_lengths_of(job: Job, recipe: Assembly, step: Step) -> Tensor:
     """On latents, noise and directions that are keyed by the step's images."""
     seed, cpu = job.training.seed, torch.device("cpu")
     generator = recipe.networks["generator"]
@@ -211,7 +212,8 @@ def test_cyclegan_adds_up_both_ways_with_their_weights(begun: Begun) -> None:
     ):
         expected = least_squares_discriminator(critic(real), critic(fake))
         torch.testing.assert_close(phases[name].loss(step)[0], expected)
-    assert phases["generator"].also == ("back",) and not step.shared_tensors["fake_a"].requires_grad
+    assert phases["generator"].moves == ("generator", "back")
+    assert not step.shared_tensors["fake_a"].requires_grad
 
 
 def test_cyclegan_without_identity_logs_none(begun: Begun) -> None:

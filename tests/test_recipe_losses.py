@@ -17,15 +17,16 @@ from raydistill.method.similarity import dissimilarity
 from raydistill.method.vem import alignment
 from raydistill.models import saved
 from raydistill.seeds import numpy_stream
-from raydistill.training.recipes import Recipe, Step
+from raydistill.training.assembly import Assembly
+from raydistill.training.recipes import Step
 from raydistill.training.recipes.evaluator import turn_squares, turns_of
 
-Begun = Callable[..., tuple[Job, Recipe, Step]]
+Begun = Callable[..., tuple[Job, Assembly, Step]]
 
 
 @pytest.fixture(scope="module")
 def begun(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Begun:
-    """Recipe -> what `recipe_kit.begin` gives, in a folder of its own."""
+    """Assembly -> what `recipe_kit.begin` gives, in a folder of its own."""
     return lambda name, stage="teacher", **values: begin(tmp_path_factory.mktemp(name), name, stage, **values)
 
 
@@ -63,10 +64,10 @@ def test_sagan_is_a_hinge_whose_power_iterations_move_in_the_discriminators_phas
     assert torch.autograd.grad(loss, step.output, allow_unused=True, retain_graph=True) == (None,)
     assert numbers["train/discriminator_loss"] is loss
     loss, numbers = phases["generator"].loss(step)
-    assert torch.equal(u, moved)
+    assert torch.equal(u, moved) and critic.training
+    critic.eval()
     torch.testing.assert_close(loss, -critic(step.output).mean())
     assert_all_close(numbers, {"train/gan_loss": loss})
-    critic.eval()
     critic.train = lambda mode=True: critic  # the power iteration stays where it is
     real, fake = critic(step.batch.target), critic(step.output)
     loss, numbers = phases["discriminator"].loss(step)

@@ -30,11 +30,13 @@ from raydistill.config.presets import cyclegan, enhance, sagan, stylegan2
 from raydistill.config.training import Stylegan2Training
 from raydistill.data import load_split, prepare
 from raydistill.data.augment import order_and_flips
+from raydistill.distributed import Workers
 from raydistill.errors import ConfigError, DataError
 from raydistill.models import saved
 from raydistill.models.inputs import training_batch
 from raydistill.models.stylegan2 import Generator as StyleGenerator
-from raydistill.training import loop, recipes
+from raydistill.training import assembly, loop
+from raydistill.training.assembly import Assembly
 from raydistill.training.loop import TrialResult, train
 from raydistill.training.recipes.cyclegan import Pool
 from raydistill.training.recipes.stylegan2 import lazy
@@ -145,7 +147,7 @@ both_stages = pytest.mark.parametrize("stage", ["teacher", "student"])
 
 @pytest.fixture(scope="module")
 def kits(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Stages]:
-    """Recipe -> its experiment, with data, evaluator and teacher, made when first asked for."""
+    """Assembly -> its experiment, with data, evaluator and teacher, made when first asked for."""
     made: dict[str, Stages] = {}
 
     def kit(name: str) -> Stages:
@@ -203,7 +205,7 @@ def test_a_stopped_and_resumed_training_equals_one_that_never_stopped(
 def test_a_phase_moves_its_own_networks_alone(kits: Callable[[str], Stages], name: str, stage: str) -> None:
     kit = kits(name)
     job, setup = job_of(kit, stage), kit.setup()
-    recipe = recipes.build(job, setup)
+    recipe = assembly.build(job, setup)
     step = loop.next_step(load_split(kit.data, "train"), job.training, 0, setup)
     recipe.forward(step)
     for phase in recipe.phases:
@@ -214,10 +216,10 @@ def test_a_phase_moves_its_own_networks_alone(kits: Callable[[str], Stages], nam
             for key, value in parameters(recipe).items()
             if not torch.equal(value, before[key])
         }
-        assert moved == {phase.network, *phase.also}
+        assert moved == {*phase.moves}
 
 
-def parameters(recipe: recipes.Recipe) -> dict[str, torch.Tensor]:
+def parameters(recipe: Assembly) -> dict[str, torch.Tensor]:
     return {
         f"{name}/{key}": value
         for name, network in recipe.networks.items()
@@ -320,7 +322,7 @@ def test_teacher_and_student_get_the_same_z_and_every_image_another(
 ) -> None:
     kit = kits(name)
     job, setup = kit.student_job(), kit.setup()
-    recipe = recipes.build(job, setup)
+    recipe = assembly.build(job, setup)
     step = loop.next_step(load_split(kit.data, "train"), job.training, 0, setup)
     later = loop.next_step(load_split(kit.data, "train"), job.training, job.training.batch_size, setup)
     recipe.forward(step)
@@ -334,7 +336,7 @@ def test_teacher_and_student_get_the_same_z_and_every_image_another(
 
 def test_a_students_noise_is_its_teachers(kits: Callable[[str], Stages]) -> None:
     kit = kits("stylegan2")
-    buffers = dict(recipes.build(kit.student_job(seed=3), kit.setup()).networks["generator"].named_buffers())
+    buffers = dict(assembly.build(kit.student_job(seed=3), kit.setup()).networks["generator"].named_buffers())
     given = load_file(Path(kit.teacher.path) / "weights.safetensors")
     names = [name for name in buffers if name.endswith("noise")]
     assert len(names) == 5 and all(torch.equal(buffers[name], given[name]) for name in names)
@@ -348,7 +350,7 @@ def test_pairs_with_a_real_picture_are_refused_where_it_has_nothing_to_do_with_t
         with pytest.raises(
             ConfigError, match=r"student\.mi\.positive: 'target' needs pictures that belong to the inputs"
         ):
-            recipes.build(kit.student_job(mi__positive="target"), kit.setup())
+            assembly.build(kit.student_job(mi__positive="target"), kit.setup())
 
 
 @pytest.mark.parametrize("name", ["sagan", "stylegan2"])
@@ -430,21 +432,21 @@ def test_what_stylegan2_cannot_follow_is_refused(changes: dict[str, Any], printe
 # ---- CycleGAN ----------------------------------------------------------------------------------------------
 
 
-def test_a_full_pool_exchanges_half_of_the_pictures_for_older_ones(kits: Callable[[str], Stages]) -> None:
-    pool = Pool(20, "test", 0, kits("cyclegan").setup())
+def test_a_full_pool_exchanges_half_of_the_pictures_for_older_ones() -> None:
+    pool = Pool(20, "test", 0, 16, 16)
     fresh = torch.arange(400.0)[:, None, None, None].expand(-1, 3, 16, 16)
-    seen = torch.cat([pool.exchange(fresh[start : start + 4], start) for start in range(0, 400, 4)])[
-        :, 0, 0, 0
-    ]
-    assert torch.equal(seen[:20], torch.arange(20.0)) and int(pool.count) == 20
+    seen = torch.cat(
+        [pool.exchange(fresh[start : start + 4], start, Workers(0, 1)) for start in range(0, 400, 4)]
+    )[:, 0, 0, 0]
+    assert torch.equal(seen[:20], torch.arange(20.0))
     older = seen[20:] < torch.arange(20.0, 400.0)
     assert 0.4 < older.double().mean() < 0.6 and not (seen > torch.arange(400.0)).any()
     assert set(pool.pictures[:, 0, 0, 0].tolist()) | set(seen.tolist()) == set(range(400))
-    again = Pool(20, "test", 0, kits("cyclegan").setup())
+    again = Pool(20, "test", 0, 16, 16)
     assert torch.equal(
-        torch.cat([again.exchange(fresh[start : start + 8], start) for start in range(0, 400, 8)])[
-            :, 0, 0, 0
-        ],
+        torch.cat(
+            [again.exchange(fresh[start : start + 8], start, Workers(0, 1)) for start in range(0, 400, 8)]
+        )[:, 0, 0, 0],
         seen,
     )
 

@@ -374,7 +374,7 @@ def test_a_sweep_under_way_is_not_started_a_second_time(finished, refused):
 @pytest.mark.slow
 def test_early_stopping_stops_trials_of_a_sweep_and_a_resume_keeps_them(tmp_path):
     options = (
-        *command(tmp_path / "runs", "--trials", "12", "--early-stopping"),
+        *command(tmp_path / "runs", "--trials", "12", "--early-stopping", "--max-concurrent", "1"),
         "--set",
         "student.report_every_nimg=16",
     )

@@ -155,7 +155,7 @@ def test_the_replay_buffer_is_a_ring_and_one_chain_in_twenty_starts_anew() -> No
     assert term.buffer.pictures.shape == (6, 3, SIDE, SIDE) and float(term.buffer.pictures.abs().max()) <= 1
     ends = [pictures(seed, 4) for seed in (5, 6)]
     for first, samples in zip((4, 8), ends):
-        term.buffer.put(np.arange(first, first + 4), samples)
+        term.buffer.put(np.arange(first, first + 4), samples, Workers(0, 1))
     expected = dict(zip([4, 5, 0, 1, 2, 3, 4, 5], torch.cat(ends)))
     for place, picture in expected.items():
         assert torch.equal(term.buffer.pictures[place], picture)
@@ -176,7 +176,10 @@ def test_the_replay_buffer_takes_in_every_chains_end() -> None:
     assert pairs.negatives is not None
     assert torch.equal(term.buffer.pictures[:4], pairs.negatives.samples)
     assert torch.equal(term.buffer.pictures[4:], before[4:])
-    assert len(vem(start="replay").buffer.pictures) == 256 and set(term.networks) == {"energy", "replay"}
+    assert len(vem(start="replay").buffer.pictures) == 256 and set(term.setup.networks) == {
+        "energy",
+        "replay",
+    }
 
 
 # ---- VID and the critic ------------------------------------------------------------------------------------
@@ -184,7 +187,7 @@ def test_the_replay_buffer_takes_in_every_chains_end() -> None:
 
 def test_vid_is_a_gaussian_around_s_with_a_variance_a_channel() -> None:
     """Mean of (t - s)^2 / (2 v) + log(v) / 2: the variances learn it without s, the student without them."""
-    term, pairs = terms.Vid(VariationalInformation(initial_variance=0.5), setup_of()), pairs_of()
+    term, pairs = terms.build(VariationalInformation(initial_variance=0.5), setup_of()), pairs_of()
     with torch.no_grad():
         term.variance.raw += torch.tensor([-0.5, 0.0, 1.0])
     v = (F.softplus(term.variance.raw) + 1e-5).detach()
@@ -204,7 +207,7 @@ def test_vid_is_a_gaussian_around_s_with_a_variance_a_channel() -> None:
 
 
 def test_the_critic_tells_what_s_is_paired_with_from_s_itself() -> None:
-    term, pairs = terms.Critic(CRITIC, setup_of()), pairs_of()
+    term, pairs = terms.build(CRITIC, setup_of()), pairs_of()
     s = pairs.s.detach()
 
     def scores(first: Tensor) -> Tensor:

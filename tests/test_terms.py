@@ -1,6 +1,7 @@
 """One contract kit over all mutual-information terms, then what is particular to one of them, and what is
 refused before training."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +31,7 @@ from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
 from raydistill.planning import plan
 from raydistill.planning.checks import check
-from raydistill.training import loop, recipes, terms
+from raydistill.training import assembly, loop, teacher, terms
 from raydistill.training.loop import TrialResult, train
 from raydistill.training.terms import Pairs, TermSetup, require_pictures
 
@@ -72,7 +73,7 @@ def job_of(stages: Stages, name: str, **values: Any) -> Job:
 def term_setup(stages: Stages) -> TermSetup:
     setup = stages.setup()
     return TermSetup(
-        0, setup.info, setup.device, setup.workers, recipes.teacher_pictures(stages.student_job(), setup)
+        0, setup.info, setup.device, setup.workers, teacher.teacher_pictures(stages.student_job(), *setup[:3])
     )
 
 
@@ -83,6 +84,7 @@ def term_and_pairs(stages: Stages, name: str, nimg: int = 0) -> tuple[terms.MiTe
     student = networks.generator(stages.experiment.student.generator, around.info, 0)
     t = around.teacher(SampleIndex(step.indices, step.flips, step.positions))
     positive = t if mi.positive == "teacher" else step.batch.target
+    around = dataclasses.replace(around, networks=terms.networks(mi, around.info, 0))
     return terms.build(mi, around), Pairs(
         student(step.batch.inputs), t, positive, step.indices, step.flips, nimg
     )
@@ -119,7 +121,7 @@ def test_losses_and_logged_numbers_are_finite_scalars(stages: Stages, name: str)
     own, logged = term.own_loss(pairs)
     for number in (own, term.student_loss(pairs), *logged.values()):
         assert number.shape == () and bool(torch.isfinite(number))
-    assert set(term.networks) == parts_of(name) and term.name in term.networks
+    assert set(term.setup.networks) == parts_of(name) and term.name in term.setup.networks
 
 
 @all_terms
@@ -142,7 +144,7 @@ def test_the_students_gradient_flows_through_s_alone(stages: Stages, name: str) 
     )
     assert float(to_s.norm()) > 0 and to_positive is None
     assert all(
-        parameter.grad is None for module in term.networks.values() for parameter in module.parameters()
+        parameter.grad is None for module in term.setup.networks.values() for parameter in module.parameters()
     )
 
 
@@ -155,7 +157,7 @@ def test_the_terms_own_loss_gives_the_student_nothing(stages: Stages, name: str)
 @all_terms
 def test_each_phase_moves_its_own_network_alone(stages: Stages, name: str) -> None:
     job = job_of(stages, name)
-    recipe, step = recipes.build(job, stages.setup()), stages.step()
+    recipe, step = assembly.build(job, stages.setup()), stages.step()
     recipe.forward(step)
     assert len(recipe.phases) == 2
     for phase, allowed in zip(recipe.phases, (parts_of(name), {"generator"}), strict=True):
@@ -197,7 +199,7 @@ def test_the_alignment_is_logged_in_every_run(stages: Stages, whole: Whole, name
 
 @all_terms
 def test_the_term_runs_in_no_evaluation(stages: Stages, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    recipe = recipes.build(job_of(stages, name), stages.setup())
+    recipe = assembly.build(job_of(stages, name), stages.setup())
 
     def refuse(*args: Any) -> None:
         raise AssertionError("the term ran in an evaluation")
@@ -336,7 +338,7 @@ def test_without_the_clamp_negatives_leave_the_range_and_none_counts_as_clamped(
 def test_an_energy_out_of_range_is_a_named_failure_before_the_optimiser_step(
     stages: Stages, value: float
 ) -> None:
-    recipe, step = recipes.build(stages.student_job(), stages.setup()), stages.step()
+    recipe, step = assembly.build(stages.student_job(), stages.setup()), stages.step()
     recipe.forward(step)
     energy = recipe.networks["energy"]
     nn.init.constant_(energy.head.bias, value)  # type: ignore[union-attr,arg-type]
@@ -346,7 +348,7 @@ def test_an_energy_out_of_range_is_a_named_failure_before_the_optimiser_step(
         r"student\.mi\.optimizer",
     ):
         loop.advance(recipe.phases[0], recipe, [step], stages.student_job().training, Workers(0, 1))
-    assert not recipe.phases[0].optimizer.state
+    assert not recipe.optimizers[recipe.phases[0].network].state
 
 
 # ---- VID and the critic ------------------------------------------------------------------------------------
@@ -383,7 +385,7 @@ def test_vids_gradient_points_at_the_teacher(stages: Stages) -> None:
 
 def test_a_trained_critic_scores_the_teachers_pairs_above_the_students(stages: Stages) -> None:
     term, pairs = term_and_pairs(stages, "critic")
-    parameters = list(term.networks["critic"].parameters())
+    parameters = list(term.setup.networks["critic"].parameters())
     optimizer = torch.optim.Adam(parameters, lr=1e-2)
     for _ in range(40):
         loss, logged = term.own_loss(pairs)
@@ -660,9 +662,9 @@ def picture(*shape: int, value: float = 0.5) -> Tensor:
 def test_outputs_that_are_no_pictures_are_refused_before_training(
     stages: Stages, monkeypatch: pytest.MonkeyPatch, outputs: Tensor, expected: str
 ) -> None:
-    monkeypatch.setattr(recipes.distill, "teacher_pictures", lambda job, setup: lambda shown: outputs)
+    monkeypatch.setattr(teacher, "teacher_pictures", lambda *given: lambda shown: outputs)
     with pytest.raises(ConfigError, match=expected):
-        recipes.build(stages.student_job(), stages.setup())
+        assembly.build(stages.student_job(), stages.setup())
 
 
 def test_a_student_that_puts_out_no_pictures_is_refused_before_training(
@@ -673,7 +675,7 @@ def test_a_student_that_puts_out_no_pictures_is_refused_before_training(
     with pytest.raises(
         ConfigError, match=r"student\.generator: puts out pictures \(3, 8, 8\), expected \(3, 16, 16\)"
     ):
-        recipes.build(stages.student_job(), stages.setup())
+        assembly.build(stages.student_job(), stages.setup())
 
 
 def test_pictures_in_range_of_the_right_shape_pass() -> None:

@@ -22,7 +22,8 @@ from raydistill.method import vem
 from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
 from raydistill.planning import rehearsal
-from raydistill.training import checkpoint, loop, recipes
+from raydistill.training import assembly, checkpoint, loop, recipes
+from raydistill.training.assembly import Assembly
 from raydistill.training.loop import TrialResult, next_step, train
 
 RECIPES = ("evaluator", "pix2pix", "distill")
@@ -232,7 +233,7 @@ def test_a_network_that_the_last_step_broke_is_no_result(
 
 
 def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser(stages: Stages) -> None:
-    recipe, step = recipes.build(stages.student_job(), stages.setup()), stages.step()
+    recipe, step = assembly.build(stages.student_job(), stages.setup()), stages.step()
     recipe.forward(step)
     assert step.teacher is not None
     step.teacher[1, 0, 0, 0] = float("nan")
@@ -244,7 +245,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser(stages: Stage
     ):
         with pytest.raises(DivergenceError, match=f"phase {what} at image 0"):
             loop.advance(phase, recipe, [step], stages.student_job().training, stages.setup().workers)
-        assert not phase.optimizer.state
+        assert not recipe.optimizers[phase.network].state
     moved = [
         name
         for name, value in networks_state(recipe).items()
@@ -253,7 +254,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser(stages: Stage
     assert moved == []
 
 
-def networks_state(recipe: recipes.Recipe) -> dict[str, Tensor]:
+def networks_state(recipe: Assembly) -> dict[str, Tensor]:
     return {
         f"{name}.{key}": value.clone()
         for name, network in recipe.networks.items()
@@ -284,7 +285,7 @@ def test_with_a_weight_of_zero_no_energy_network_is_built(
     monkeypatch.setattr(networks, "energy", None)
     result = trained(stages.student_job(mi__weight=0))
     assert not [name for name in result.metrics if name.startswith("energy/")]
-    assert set(recipes.build(stages.student_job(mi__weight=0), stages.setup()).networks) == {"generator"}
+    assert set(assembly.build(stages.student_job(mi__weight=0), stages.setup()).networks) == {"generator"}
 
 
 @pytest.mark.parametrize("mi_weight", [0, 0.1])
@@ -295,14 +296,18 @@ def test_with_a_weight_of_zero_no_dissimilarity_is_computed_predicted_or_logged(
         raise AssertionError("the dissimilarity was computed")
 
     job, plain = (stages.student_job(mi__weight=mi_weight, ssim_weight=weight) for weight in (0, 1))
+
+    def rehearsed(job: Job) -> None:
+        rehearsal.minibatch(job.training, stages.setup().info, 4, stages.experiment.teacher.generator)
+
     monkeypatch.setattr(recipes.distill, "dissimilarity", never)
     for evaluation in trained(job).evaluations:
         assert "train/l1" in evaluation and "train/dissimilarity" not in evaluation
-    rehearsal.student_bytes(job.training, stages.setup().info, batch=4)
+    rehearsed(job)
     with pytest.raises(AssertionError, match="the dissimilarity was computed"):
         trained(plain)
     with pytest.raises(AssertionError, match="the dissimilarity was computed"):
-        rehearsal.student_bytes(plain.training, stages.setup().info, batch=4)
+        rehearsed(plain)
 
 
 @pytest.mark.parametrize("weight", ["l1_weight", "gan_weight"])
@@ -313,14 +318,14 @@ def test_a_loss_of_a_teacher_whose_weight_is_zero_is_neither_logged_nor_predicte
     missing = set(trained(usual).metrics) - set(trained(job).metrics)
     assert missing == {{"l1_weight": "train/l1", "gan_weight": "train/gan_loss"}[weight]}
     without, with_it = (
-        rehearsal.generator_bytes(each.training, stages.setup().info, 4) for each in (job, usual)
+        len(rehearsal.minibatch(each.training, stages.setup().info, 4).history) for each in (job, usual)
     )
     assert without < with_it
 
 
 def test_a_student_without_any_loss_stays_as_it_is(stages: Stages, trained: Trained) -> None:
     job = stages.student_job(mi__weight=0, l1_weight=0, ssim_weight=0, ema_nimg=0)
-    before = networks_state(recipes.build(job, stages.setup()))
+    before = networks_state(assembly.build(job, stages.setup()))
     after = load_file(Path(trained(job).network.path) / "weights.safetensors")
     assert all(torch.equal(before[f"generator.{name}"], value) for name, value in after.items())
 
@@ -345,7 +350,7 @@ def test_the_energy_phase_moves_the_energy_alone_and_the_student_phase_the_stude
     stages: Stages, positive: str
 ) -> None:
     job = stages.student_job(mi__positive=positive)
-    recipe, step = recipes.build(job, stages.setup()), stages.step()
+    recipe, step = assembly.build(job, stages.setup()), stages.step()
     assert [phase.name for phase in recipe.phases] == ["energy", "generator"]
     recipe.forward(step)
     for phase in recipe.phases:
@@ -375,7 +380,7 @@ def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_sam
     stages: Stages,
 ) -> None:
     def negatives(nimg: int) -> Tensor:
-        recipe, step = recipes.build(stages.student_job(), stages.setup()), stages.step(nimg)
+        recipe, step = assembly.build(stages.student_job(), stages.setup()), stages.step(nimg)
         recipe.forward(step)
         recipe.phases[0].loss(step)
         assert step.pairs is not None and step.pairs.negatives is not None
@@ -421,7 +426,7 @@ def test_the_evaluators_loss_of_a_batch_is_the_mean_of_its_parts_where_pixels_ar
 ) -> None:
     setup = stages.setup()
     setup = setup._replace(info=setup.info.model_copy(update={"ignore_index": 255}))
-    recipe, step = recipes.build(stages.evaluator_job(), setup), stages.step()
+    recipe, step = assembly.build(stages.evaluator_job(), setup), stages.step()
     assert step.batch.labels is not None
     step.batch.labels[0] = 255
     losses = []
@@ -512,7 +517,7 @@ def test_bfloat16_stays_close_and_keeps_weights_energies_and_losses_in_float32(
     monkeypatch.setattr(
         nn.Conv2d, "forward", lambda self, x: seen.append((out := conv(self, x)).dtype) or out
     )
-    recipe_ = recipes.build(job, stages.setup())
+    recipe_ = assembly.build(job, stages.setup())
     loop.apply_execution(recipe_, job.training, stages.setup())
     step = stages.step()
     seen.clear()

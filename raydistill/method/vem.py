@@ -105,14 +105,14 @@ def student_mi_loss(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor
     """The student's term, mean E(t, s) - mean E(t~, s), whose gradient flows through s alone.
 
     Value and gradient are computed at once, and s is linked to them linearly. So the energy is differentiated
-    once, however often the term is. The energy is put into eval mode.
+    once, however often the term is, in eval mode: its power iterations belong to its own step.
 
     Args:
         t, negatives, s: (B, 3, H, W); s has a graph.
     """
-    energy.eval()
     here = s.detach().requires_grad_(True)
-    gap = energy_gap(*pair_energies(energy, t, negatives, here))
+    with energy.frozen():
+        gap = energy_gap(*pair_energies(energy, t, negatives, here))
     (gradient,) = torch.autograd.grad(gap, here)
     return gap.detach() + ((s - s.detach()) * gradient).sum()
 

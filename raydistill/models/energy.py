@@ -61,11 +61,12 @@ class EnergyModel(nn.Module):
 
     @contextmanager
     def frozen(self) -> Iterator[None]:
-        """In this context the kernels are computed once, without a graph: Langevin chains do not change them.
+        """In this context the kernels are computed once, without a graph, and no power iteration moves.
 
-        The network is put into eval mode, and stays in it.
+        Langevin chains and a student's loss do not change them.
         """
         convs = [module for module in self.modules() if isinstance(module, SpectralConv)]
+        mode = self.training
         self.eval()
         try:
             for conv in convs:
@@ -75,6 +76,7 @@ class EnergyModel(nn.Module):
         finally:
             for conv in convs:
                 conv.frozen = None
+            self.train(mode)
 
 
 def num_blocks(config: EnergyNetwork, height: int, width: int, where: str = "energy.num_blocks") -> int:

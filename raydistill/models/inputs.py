@@ -43,8 +43,10 @@ def latents(seed: int, purpose: str, numbers: np.ndarray, latent: int, device: t
         purpose: part of the streams' names.
         numbers: (B,) int, the number of each image.
         latent: numbers for one picture.
-        device: where the tensor is put.
+        device: where the tensor is put; on the meta device, nothing is drawn.
     """
+    if device.type == "meta":
+        return torch.empty(len(numbers), latent, device=device)
     streams = [torch_stream(seed, purpose, int(number)) for number in numbers]
     return torch.stack([torch.randn(latent, generator=stream) for stream in streams]).to(device)
 

@@ -1,13 +1,14 @@
 """Prediction of the memory that a worker needs, before anything is trained, and the measured peak.
 
-The prediction counts live tensor bytes at the worst moment of a minibatch, of an evaluation or of the
-teacher's forward. They come from networks on the meta device (`rehearsal`), so nothing is allocated.
+The prediction counts live tensor bytes at the worst moment of a minibatch or of an evaluation. They come
+from networks on the meta device (`rehearsal`), so nothing is allocated.
 """
 
 import contextlib
 import ctypes
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from raydistill.config.architectures import EvaluatorNetwork, Generator
-from raydistill.config.training import DistillTraining, GeneratorTraining
+from raydistill.config.paths import leaves
+from raydistill.config.training import DistillTraining
+from raydistill.config.variants import PLUGIN_DIGESTS
 from raydistill.data import DataInfo
 from raydistill.models import GENERATORS, cost, networks
 from raydistill.planning import rehearsal
-from raydistill.planning.meta_networks import META, inputs_of, other_networks, pictures_of
+from raydistill.planning.rehearsal import StudentTraining
 
 _TRAINED_BYTES = 16
 """Bytes for each parameter that learns: weight, gradient and Adam's two moments, float32."""
@@ -31,8 +34,6 @@ _OVERHEAD = 1.6
 
 Measured on a CPU, see docs/results.md.
 """
-_TERM_OPTIONS = ("energy", "discriminator", "start", "replay_size", "num_steps")
-"""The options of a term that decide how many bytes it holds."""
 CONTEXT_BYTES = 600 * 2**20
 """On a GPU, for a CUDA context with the workspaces of its libraries: an allowance, which was not measured."""
 PROCESS_BYTES = 760 * 2**20
@@ -53,22 +54,17 @@ class MemorySetup(NamedTuple):
     """How many workers share the batch."""
 
 
-def training_bytes(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> int:
+def training_bytes(training: StudentTraining, setup: MemorySetup) -> int:
     """Peak bytes of one worker on its GPU: `states_and_tensors` plus `CONTEXT_BYTES`."""
     return states_and_tensors(training, setup) + CONTEXT_BYTES
 
 
-def states_and_tensors(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> int:
+def states_and_tensors(training: StudentTraining, setup: MemorySetup) -> int:
     """The part of `training_bytes` that the networks and the batch decide: states, and what lives
     at the worst moment.
     """
     params = cost.params(networks.layers(training.generator, setup.info))
-    return _total_bytes(training, params, _generator_bytes(training, setup), _other_bytes(training, setup))
-
-
-def live_tensor_bytes(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> int:
-    """Live tensor bytes at the worst moment, without the networks' states and the minibatch itself."""
-    return _peak_bytes(_generator_bytes(training, setup), _other_bytes(training, setup))
+    return _total(training, params, _rehearsed(training, setup))
 
 
 class Predictor:
@@ -81,50 +77,49 @@ class Predictor:
 
     def __init__(self, setup: MemorySetup):
         self.setup = setup
-        self.affine: dict[Any, tuple[_GeneratorBytes, NDArray[np.int64]] | None] = {}
-        """(generator of width 1, batch size, which losses have a weight) -> bytes at
-        width 0 and their slopes.
+        self.known: dict[Any, _Bytes] = {}
+        """`_key` of a training whose widths cannot be varied -> its bytes."""
+        self.affine: dict[Any, tuple[_Bytes, NDArray[np.int64]] | None] = {}
+        """`_key` of a training whose widths are all 1 -> bytes at width 0 and their slopes.
 
         The slopes have a row for each width. None: the bytes are not affine in the widths.
         """
-        self.others: dict[Any, _OtherBytes] = {}
-        """(options of the term, batch size) -> the bytes of everything but the generator."""
 
     def __call__(self, training: DistillTraining) -> int:
         """Peak bytes of one worker on its GPU."""
-        mi, batch_size = training.mi, training.batch_size
-        term = (mi.kind, *(getattr(mi, name, None) for name in _TERM_OPTIONS)) if mi.weight else None
-        if (term, batch_size) not in self.others:
-            self.others[term, batch_size] = _other_bytes(training, self.setup)
-        other = self.others[term, batch_size]
         params = cost.params(networks.layers(training.generator, self.setup.info))
-        return _total_bytes(training, params, self._generator_bytes(training), other) + CONTEXT_BYTES
+        return _total(training, params, self._bytes(training)) + CONTEXT_BYTES
 
-    def _generator_bytes(self, training: DistillTraining) -> "_GeneratorBytes":
-        """The same as the function of this name."""
+    def _bytes(self, training: DistillTraining) -> "_Bytes":
+        """The same as `_rehearsed` gives."""
         generator = training.generator
         if GENERATORS[generator.family].takes == "noise":  # eighths of widths, and widths that are None
-            return _generator_bytes(training, self.setup)
+            return self._once(training)
         widths = {name: getattr(generator.widths, name) for name in type(generator.widths).model_fields}
-        narrow = _with_widths(training, dict.fromkeys(widths, 1))
-        key = (narrow.generator, training.batch_size, training.l1_weight > 0, training.ssim_weight > 0)
-        if key not in self.affine:
+        narrow = _narrowest(training)
+        if (key := _key(narrow)) not in self.affine:
             self.affine[key] = self._fit(narrow)
         if (fit := self.affine[key]) is None:
-            return _generator_bytes(training, self.setup)
+            return self._once(training)
         at_zero, slopes = fit
         rise = (np.array(list(widths.values())) @ slopes).astype(np.int64)
         return at_zero._replace(history=at_zero.history + rise)
 
-    def _fit(self, narrow: DistillTraining) -> tuple["_GeneratorBytes", NDArray[np.int64]] | None:
+    def _once(self, training: DistillTraining) -> "_Bytes":
+        """`_rehearsed`, once for each `_key`."""
+        if (key := _key(training)) not in self.known:
+            self.known[key] = _rehearsed(training, self.setup)
+        return self.known[key]
+
+    def _fit(self, narrow: DistillTraining) -> tuple["_Bytes", NDArray[np.int64]] | None:
         """The bytes at width 0 and their slopes, (widths, operations), of a training whose widths are all 1.
 
         None: the bytes are not affine in the widths.
         """
         names = list(type(narrow.generator.widths).model_fields)
 
-        def rehearsed(widths: dict[str, int]) -> _GeneratorBytes:
-            return _generator_bytes(_with_widths(narrow, widths), self.setup)
+        def rehearsed(widths: dict[str, int]) -> _Bytes:
+            return _rehearsed(_with_widths(narrow, widths), self.setup)
 
         base = rehearsed(dict.fromkeys(names, 1))
         rows = [rehearsed({name: 2 if name == raised else 1 for name in names}) for raised in names]
@@ -137,6 +132,11 @@ class Predictor:
         return (base._replace(history=offset), slopes) if is_affine else None
 
 
+def _narrowest(training: DistillTraining) -> DistillTraining:
+    """The training with a generator whose widths are all 1."""
+    return _with_widths(training, dict.fromkeys(type(training.generator.widths).model_fields, 1))
+
+
 def _with_widths(training: DistillTraining, widths: dict[str, int]) -> DistillTraining:
     """The training with a generator of these widths; nothing is validated."""
     generator = training.generator
@@ -144,86 +144,68 @@ def _with_widths(training: DistillTraining, widths: dict[str, int]) -> DistillTr
     return training.model_copy(update={"generator": generator.model_copy(update=of_generator)})
 
 
-class _GeneratorBytes(NamedTuple):
-    """Bytes that live while the generator trains and is evaluated, after each tensor that is made or gone."""
+def beside(trainings: Iterable[StudentTraining], info: DataInfo) -> list[rehearsal.Beside]:
+    """What each of these trainings has beside its generator; counted once where it is the same."""
+    known: dict[Any, rehearsal.Beside] = {}
+    counted = []
+    for training in trainings:
+        key = _key(_narrowest(training)) if isinstance(training, DistillTraining) else training
+        if key not in known:
+            known[key] = rehearsal.beside(training, info)
+        counted.append(known[key])
+    return counted
+
+
+def _key(training: DistillTraining) -> tuple[tuple[str, Any], ...]:
+    """What decides about a training's memory: two of the same key need the same.
+
+    Seeds and lengths decide nothing, nor does how long a chain is. Of the package's own options that are
+    real numbers, only whether they are 0 does; those of plug-ins may mean anything.
+    """
+    same = {"seed": 0, "budget_nimg": 1, "report_every_nimg": 1}
+    options = leaves(rehearsal.shortened(training).model_copy(update=same))
+    if {type(training.mi), type(training.generator)} & {*PLUGIN_DIGESTS}:
+        return tuple(options.items())
+    return tuple((path, value != 0 if isinstance(value, float) else value) for path, value in options.items())
+
+
+class _Bytes(NamedTuple):
+    """Bytes of a training on one worker, but for the states of its generator."""
 
     history: NDArray[np.int64]
-    """Of a minibatch, then of an evaluation."""
-    start_of_evaluation: int
-    """Index in `history` at which the evaluation begins."""
-    after_forward: int
-    """Index in `history` at which the forward of a student has ended."""
-    after_loss: int
-    """Index in `history` at which the base loss of a student is computed."""
-
-
-class _OtherBytes(NamedTuple):
-    """Bytes of everything in a training but its generator."""
-
+    """What lives after each tensor that is made or gone: in a minibatch, then in an evaluation."""
     states: int
-    """Of networks, optimizers, pools and buffers."""
-    batch: int
-    """Of inputs, targets and the teacher's pictures."""
-    term: rehearsal.TermBytes
-    teacher: int
-    """The most that live while the teacher makes its pictures, before the student's forward."""
+    """Of all other networks, optimizers, pools and buffers."""
+    images: int
+    """Of the minibatch's inputs, targets and stored pictures of the teacher."""
     evaluator: int
     """The most that live while the evaluator sees the pictures of an evaluation."""
 
 
-def _generator_bytes(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> _GeneratorBytes:
+def _rehearsed(training: StudentTraining, setup: MemorySetup) -> _Bytes:
     info, batch = setup.info, _worker_batch_size(training, setup)
+    teacher = setup.teacher if isinstance(training, DistillTraining) else None
+    minibatch = rehearsal.minibatch(training, info, batch, teacher)
     number = rehearsal.evaluation_batch_size(training.generator, info, setup.num_workers)
     evaluation = rehearsal.evaluation_history(training.generator, info, number)
-    if isinstance(training, DistillTraining):
-        minibatch, after_forward, after_loss = rehearsal.student_bytes(training, info, batch)
-    else:
-        peak = rehearsal.generator_bytes(training, info, batch)
-        minibatch, after_forward, after_loss = np.array([peak], dtype=np.int64), 0, 0
-    history = np.concatenate([minibatch, evaluation])
-    return _GeneratorBytes(history, len(minibatch), after_forward, after_loss)
+    with rehearsal.META:
+        evaluator = networks.evaluator(setup.evaluator, info, 0)
+    states = _TRAINED_BYTES * minibatch.beside.learning + minibatch.beside.resting
+    states += _STORED_BYTES * cost.module_params(evaluator)
+    if teacher is not None and rehearsal.teacher_runs_in_loop(teacher, info):
+        states += _STORED_BYTES * cost.params(networks.layers(teacher, info))
+    seen = rehearsal.evaluator_bytes(setup.evaluator, info, number)
+    return _Bytes(np.concatenate([minibatch.history, evaluation]), states, minibatch.images, seen)
 
 
-def _other_bytes(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> _OtherBytes:
-    info, batch = setup.info, _worker_batch_size(training, setup)
-    with META:
-        states = _STORED_BYTES * cost.module_params(networks.evaluator(setup.evaluator, info, 0))
-    learning, pools = other_networks(training, info)
-    states += sum(_TRAINED_BYTES * cost.module_params(module) for module in learning) + pools
-    term, teacher = rehearsal.TermBytes(), 0
-    if isinstance(training, DistillTraining):
-        term = rehearsal.term_bytes(training, info, batch, setup.teacher)
-        if rehearsal.teacher_runs_in_loop(setup.teacher, info):
-            states += _STORED_BYTES * cost.params(networks.layers(setup.teacher, info))
-            teacher = rehearsal.teacher_bytes(setup.teacher, info, batch)
-    number = rehearsal.evaluation_batch_size(training.generator, info, setup.num_workers)
-    evaluator = rehearsal.evaluator_bytes(setup.evaluator, info, number)
-    minibatch = inputs_of(training.generator, info, batch).nbytes + 2 * pictures_of(info, batch).nbytes
-    return _OtherBytes(states, minibatch, term, teacher, evaluator)
-
-
-def _peak_bytes(own: _GeneratorBytes, other: _OtherBytes) -> int:
-    """The most bytes that live at any moment of a minibatch or an evaluation."""
-    minibatch, evaluation = own.history[: own.start_of_evaluation], own.history[own.start_of_evaluation :]
-    return max(
-        int(minibatch.max()) + other.term.backward,
-        int(minibatch[own.after_forward]) + other.term.own_phase,
-        int(minibatch[own.after_loss]) + other.term.student_loss,
-        other.teacher,
-        int(evaluation.max()),
-        other.evaluator,
-    )
-
-
-def _total_bytes(
-    training: DistillTraining | GeneratorTraining, params: int, own: _GeneratorBytes, other: _OtherBytes
-) -> int:
+def _total(training: StudentTraining, params: int, needed: _Bytes) -> int:
     """States and live tensors; `params`: the number of the generator's parameters."""
     per_param = _TRAINED_BYTES + _STORED_BYTES + (_STORED_BYTES if training.ema_nimg else 0)
-    return other.states + per_param * params + int(_OVERHEAD * (_peak_bytes(own, other) + other.batch))
+    live = max(int(needed.history.max()), needed.evaluator) + needed.images
+    return needed.states + per_param * params + int(_OVERHEAD * live)
 
 
-def _worker_batch_size(training: DistillTraining | GeneratorTraining, setup: MemorySetup) -> int:
+def _worker_batch_size(training: StudentTraining, setup: MemorySetup) -> int:
     """How many images of a minibatch one worker has, at most."""
     return -(-training.batch_size // setup.num_workers)
 

@@ -1,9 +1,10 @@
 """Minibatches and evaluations on the meta device, for the bytes of the tensors that live in them.
 
-The order of forwards and backwards is that of `training/recipes/`; `tests/test_memory.py` compares the two.
+A minibatch goes through the phases of its recipe by the functions of the training loop; only the optimizers
+do not move. On the meta device a tensor has a shape and no numbers, and takes no memory.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,59 +12,126 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raydistill.config.architectures import EvaluatorNetwork, Generator
-from raydistill.config.terms import MutualInformation, PairCritic, VariationalInformation
 from raydistill.config.training import DistillTraining, GeneratorTraining
-from raydistill.data import DataInfo, to_float, to_uint8
+from raydistill.data import Batch, DataInfo, to_float, to_uint8
+from raydistill.data.augment import SampleIndex
+from raydistill.data.outputs import compute
 from raydistill.distributed import Workers
-from raydistill.method.vem import alignment, draw_negatives, ebm_loss, pair_energies, student_mi_loss
-from raydistill.models import GENERATORS, networks
-from raydistill.models.energy import EnergyModel
+from raydistill.models import GENERATORS, cost, input_shape, networks
 from raydistill.models.inputs import BATCH
-from raydistill.planning.meta_networks import (
-    META,
-    generator_of,
-    gradients_of,
-    inputs_of,
-    module_of,
-    other_networks,
-    pictures_of,
-)
-from raydistill.planning.recipe_phases import rehearse
 from raydistill.planning.tensor_bytes import LiveTensorBytes
-from raydistill.training import terms
-from raydistill.training.recipes.distill import base_loss
+from raydistill.training import assembly, loop, recipes
+from raydistill.training.recipes import Networks, Setup, Step
+from raydistill.training.terms import TERMS, TeacherPictures
 
+META = torch.device("meta")
 History = NDArray[np.int64]
 """Bytes that live at first (0) and after each tensor was made or gone."""
+StudentTraining = DistillTraining | GeneratorTraining
 
 
-# ---- an evaluation -----------------------------------------------------------------------------------------
+# ---- a minibatch -------------------------------------------------------------------------------------------
 
 
-def evaluation_batch_size(config: Generator, info: DataInfo, num_workers: int) -> int:
-    """How many pictures a worker evaluates at a time."""
-    counts = info.counts
-    if info.input_counts is not None and GENERATORS[config.family].takes != "noise":
-        counts = info.input_counts
-    return min(BATCH, -(-counts["val"] // num_workers))
+class Beside(NamedTuple):
+    """What a training has beside the network that is trained for."""
+
+    learning: int
+    """Number of parameters that learn."""
+    resting: int
+    """Bytes of parameters that no phase moves, and of all buffers: pools of pictures, for instance."""
 
 
-def evaluation_history(config: Generator, info: DataInfo, number: int) -> History:
-    """Bytes that live while a generator makes `number` pictures for an evaluation."""
-    generator, inputs = generator_of(config, info).eval(), inputs_of(config, info, number)
-    with torch.no_grad(), LiveTensorBytes() as live:
-        generator(inputs)
-    return live.history()
+class Minibatch(NamedTuple):
+    """Bytes of one minibatch of a training, without those of the network that is trained for."""
+
+    history: History
+    """What lives in the minibatch, beside its images and the gradients of networks."""
+    images: int
+    """Of inputs, targets, labels and the teacher's stored pictures."""
+    beside: Beside
 
 
-def evaluator_bytes(config: EvaluatorNetwork, info: DataInfo, number: int) -> int:
-    """Most bytes that live while the evaluator sees `number` pictures, these included."""
+def minibatch(
+    training: StudentTraining, info: DataInfo, batch: int, teacher: Generator | None = None
+) -> Minibatch:
+    """Goes through one minibatch of `batch` images, with all phases.
+
+    Args:
+        teacher: the teacher of a student; None: the training has none.
+    """
+    training = shortened(training)
     with META:
-        evaluator = networks.evaluator(config, info, 0)
-    pictures = pictures_of(info, number)
-    with torch.no_grad(), LiveTensorBytes() as live:
-        evaluator(to_float(to_uint8(pictures)))
-    return pictures.nbytes + int(live.history().max())
+        shown = _images(training, info, batch)
+        pictures, stored = (None, 0) if teacher is None else _teacher_pictures(teacher, info, batch)
+    moving = _movers(training, info, pictures)
+    step = Step(shown, np.arange(batch), np.zeros(batch, bool), nimg=0)
+    parts = loop.microbatches(step, training.execution.microbatch)
+    with LiveTensorBytes() as live:
+        loop.begin(moving, parts)
+        for phase in moving.phases:
+            loop.descend(phase, moving, parts)
+            live.leave_out(_take_gradients(moving.networks))
+    return Minibatch(live.history(), _num_bytes(shown) + stored, _beside(moving))
+
+
+def shortened(training: StudentTraining) -> StudentTraining:
+    """A training that needs the same memory, but is quicker to go through."""
+    if not isinstance(training, DistillTraining) or not training.mi.weight:
+        return training
+    return training.model_copy(update={"mi": TERMS[training.mi.kind].shortened(training.mi)})
+
+
+def beside(training: StudentTraining, info: DataInfo) -> Beside:
+    """What there is beside the network that is trained for; nothing is gone through."""
+    return _beside(_movers(training, info, lambda sample: _pictures(info, len(sample.indices))))
+
+
+def _movers(training: StudentTraining, info: DataInfo, teacher: TeacherPictures | None) -> assembly.Movers:
+    """Networks and phases of a training on the meta device."""
+    with META:
+        modules = recipes.kind_of(training).networks(training, info)
+    return assembly.movers(training, modules, Setup(info, META, Workers(0, 1), teacher))
+
+
+def _images(training: StudentTraining, info: DataInfo, number: int) -> Batch:
+    """What a minibatch shows."""
+    shape = input_shape(training.generator, info.input_channels, *info.input_size)
+    labels = torch.empty(number, info.height, info.width, dtype=torch.int64) if info.has_labels else None
+    classes = torch.empty(number, dtype=torch.int64) if info.picture_classes else None
+    return Batch(torch.empty(number, *shape), _pictures(info, number), labels, classes)
+
+
+def _pictures(info: DataInfo, number: int) -> Tensor:
+    return torch.empty(number, 3, info.height, info.width)
+
+
+def _num_bytes(shown: Batch) -> int:
+    given = (shown.inputs, shown.target, shown.labels, shown.classes)
+    return sum(tensor.nbytes for tensor in given if tensor is not None)
+
+
+def _take_gradients(modules: Networks) -> list[Tensor]:
+    """The gradients of all parameters, which lose them."""
+    parameters = [parameter for module in modules.values() for parameter in module.parameters()]
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    for parameter in parameters:
+        parameter.grad = None
+    return gradients
+
+
+def _beside(moving: assembly.Movers) -> Beside:
+    moved = {name for phase in moving.phases for name in phase.moves}
+    learning = resting = 0
+    for name, module in moving.networks.items():
+        if name == moving.network:
+            continue
+        resting += sum(buffer.nbytes for buffer in module.buffers())
+        if name in moved:
+            learning += cost.module_params(module)
+        else:
+            resting += sum(parameter.nbytes for parameter in module.parameters())
+    return Beside(learning, resting)
 
 
 # ---- the teacher of a student ------------------------------------------------------------------------------
@@ -77,117 +145,51 @@ def teacher_runs_in_loop(teacher: Generator, info: DataInfo) -> bool:
     return GENERATORS[teacher.family].takes == "noise" or info.degrade.is_on or info.load_size is not None
 
 
-def teacher_pictures(teacher: Generator, info: DataInfo, number: int) -> Tensor:
-    """A batch of `number` pictures of the teacher, (B, 3, H, W)."""
+def _teacher_pictures(teacher: Generator, info: DataInfo, batch: int) -> tuple[TeacherPictures, int]:
+    """Gives the teacher's outputs for training images; and bytes of the pictures that are there before."""
+    if not teacher_runs_in_loop(teacher, info):
+        pictures = _pictures(info, batch)
+        return (lambda sample: pictures[: len(sample.indices)]), pictures.nbytes
     network = generator_of(teacher, info).eval()
-    with torch.no_grad():
-        return network(inputs_of(teacher, info, number)).clamp(-1, 1)
+    shape = input_shape(teacher, info.input_channels, *info.input_size)
+
+    def computed(sample: SampleIndex) -> Tensor:
+        inputs = torch.empty(len(sample.indices), *shape, device=META)
+        return compute(network, inputs, len(inputs))
+
+    return computed, 0
 
 
-def teacher_bytes(teacher: Generator, info: DataInfo, number: int) -> int:
-    """Most bytes that live while the teacher makes `number` pictures."""
-    with LiveTensorBytes() as live:
-        teacher_pictures(teacher, info, number)
-    return int(live.history().max())
+# ---- an evaluation -----------------------------------------------------------------------------------------
 
 
-# ---- a student ---------------------------------------------------------------------------------------------
-
-
-class StudentBytes(NamedTuple):
-    """One minibatch by plain distillation: forward, loss, backward."""
-
-    history: History
-    after_forward: int
-    """Index in `history` at which the forward has ended."""
-    after_loss: int
-    """Index in `history` at which the loss is computed."""
-
-
-def student_bytes(training: DistillTraining, info: DataInfo, batch: int) -> StudentBytes:
-    """Bytes that live in a minibatch of `batch` images, without those of the term."""
-    generator = generator_of(training.generator, info)
-    x, t = inputs_of(training.generator, info, batch), pictures_of(info, batch)
-    with LiveTensorBytes() as live:
-        s = generator(x)
-        after_forward = live.mark()
-        loss = base_loss(training, s, t)[0]
-        after_loss = live.mark()
-        loss.backward()
-    return StudentBytes(live.history(gradients_of(generator)), after_forward, after_loss)
-
-
-class TermBytes(NamedTuple):
-    """Bytes of a mutual-information term, beside what the student holds."""
-
-    own_phase: int = 0
-    """The most that live up to the end of the term's own phase."""
-    student_loss: int = 0
-    """The most that live while the term gives the student its loss."""
-    backward: int = 0
-    """What lives from then on, through the student's backward."""
-
-
-def term_bytes(training: DistillTraining, info: DataInfo, batch: int, teacher: Generator) -> TermBytes:
-    """Bytes of the term in a minibatch of `batch` images; 0 for a term of a plug-in, of
-    which nothing is known.
-    """
-    mi = training.mi
-    if not mi.weight or not isinstance(mi, MutualInformation | VariationalInformation | PairCritic):
-        return TermBytes()
-    s, t = pictures_of(info, batch).requires_grad_(True), pictures_of(info, batch)
-    if isinstance(mi, MutualInformation):
-        return _energy_bytes(mi, info, s, t, teacher)
+def generator_of(config: Generator, info: DataInfo) -> nn.Module:
+    """The generator of `config` for these data, on the meta device."""
     with META:
-        term = terms.build(mi, terms.TermSetup(0, info, META, Workers(0, 1), lambda sample: t))
-    network = term.networks[term.name]
-    pairs = terms.Pairs(s, t, t, np.arange(batch), np.zeros(batch, bool), 0)
-    with LiveTensorBytes() as live:
-        term.own_loss(pairs)[0].backward()
-        after_own_phase = live.mark()
-        network.requires_grad_(False)
-        loss = term.student_loss(pairs)
-        alignment(loss, s, t)
-    return _term_bytes(live, after_own_phase, network)
+        return networks.generator(config, info, 0)
 
 
-def _energy_bytes(
-    mi: MutualInformation, info: DataInfo, s: Tensor, t: Tensor, teacher: Generator
-) -> TermBytes:
-    """Of the VEM term, by hand: on the meta device, there are no energies that it could
-    compare with its limit.
-    """
-    energy: Any = module_of(EnergyModel, mi.energy, info.height, info.width)
-    # Further Langevin steps hold what the second one holds.
-    config = mi.model_copy(update={"num_steps": min(mi.num_steps, 2)})
-    with LiveTensorBytes() as live:
-        start = None if mi.start == "student" else torch.empty_like(t)
-        if mi.start == "other" and teacher_runs_in_loop(teacher, info):
-            start = teacher_pictures(teacher, info, len(t))
-        negatives = draw_negatives(energy, s, config, lambda: torch.empty_like(t), start)
-        energy.train()
-        ebm_loss(*pair_energies(energy, t, negatives.samples, s.detach()), mi.l2_weight).backward()
-        after_own_phase = live.mark()
-        energy.requires_grad_(False)
-        loss = student_mi_loss(energy, t, negatives.samples, s)
-        alignment(loss, s, t)
-    return _term_bytes(live, after_own_phase, energy)
+def evaluation_batch_size(config: Generator, info: DataInfo, num_workers: int) -> int:
+    """How many pictures a worker evaluates at a time."""
+    counts = info.counts
+    if info.input_counts is not None and GENERATORS[config.family].takes != "noise":
+        counts = info.input_counts
+    return min(BATCH, -(-counts["val"] // num_workers))
 
 
-def _term_bytes(live: LiveTensorBytes, after_own_phase: int, network: nn.Module) -> TermBytes:
-    history = live.history(gradients_of(network))
-    own_phase, student_loss = history[: after_own_phase + 1].max(), history[after_own_phase:].max()
-    return TermBytes(int(own_phase), int(student_loss), int(history[-1]))
+def evaluation_history(config: Generator, info: DataInfo, number: int) -> History:
+    """Bytes that live while a generator makes `number` pictures for an evaluation."""
+    generator = generator_of(config, info).eval()
+    inputs = torch.empty(number, *input_shape(config, info.input_channels, *info.input_size), device=META)
+    with torch.no_grad(), LiveTensorBytes() as live:
+        generator(inputs)
+    return live.history()
 
 
-# ---- a generator without a teacher -------------------------------------------------------------------------
-
-
-def generator_bytes(training: GeneratorTraining, info: DataInfo, batch: int) -> int:
-    """Most bytes that live in one minibatch of `batch` images, with all phases."""
-    generator = generator_of(training.generator, info)
-    critics, _ = other_networks(training, info)
-    x, real = inputs_of(training.generator, info, batch), pictures_of(info, batch)
-    with LiveTensorBytes() as live:
-        rehearse(training, generator, critics, x, real)
-    return int(live.history(gradients_of(generator, *critics)).max())
+def evaluator_bytes(config: EvaluatorNetwork, info: DataInfo, number: int) -> int:
+    """Most bytes that live while the evaluator sees `number` pictures, these included."""
+    with META:
+        evaluator, pictures = networks.evaluator(config, info, 0), _pictures(info, number)
+    with torch.no_grad(), LiveTensorBytes() as live:
+        evaluator(to_float(to_uint8(pictures)))
+    return pictures.nbytes + int(live.history().max())

@@ -10,8 +10,7 @@ from typing import NamedTuple
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from raydistill.errors import StoreError
-from raydistill.models import cost
-from raydistill.planning.meta_networks import other_networks
+from raydistill.planning import memory
 from raydistill.planning.plan import RECHECK_WORKERS, Plan
 from raydistill.records.files import write_json_atomic
 from raydistill.sweep.rates import Rates, StudentTraining, kind_of, teacher_outputs_bytes
@@ -138,25 +137,28 @@ class Disk(NamedTuple):
 
 def disk_bytes(plan: Plan) -> Disk:
     """Bytes that the sweep of a plan leaves on disk, by counting what a trial stores."""
-    students = [_trial_bytes(plan, training) for training, _ in plan.students]
-    baselines = [_trial_bytes(plan, training) for _, _, training in plan.baselines]
+    students = _trials_bytes(plan, [training for training, _ in plan.students])
+    baselines = _trials_bytes(plan, [training for _, _, training in plan.baselines])
     replicates = plan.options.replicates * max(students + baselines)
     searched = int((plan.options.trials + 1) * statistics.fmean(students))
     return Disk(searched + sum(baselines) + replicates + teacher_outputs_bytes(plan), replicates)
 
 
-def _trial_bytes(plan: Plan, training: StudentTraining) -> int:
-    """Bytes of a trial's folder: the network of the result, the last checkpoints, and small files.
+def _trials_bytes(plan: Plan, trainings: Sequence[StudentTraining]) -> list[int]:
+    """Bytes of each trial's folder: the network of the result, the last checkpoints, and small files.
 
     A checkpoint has, in float32, weights and Adam's two moments of each network that learns, and the average;
     and pools of pictures.
     """
-    learning, pools = other_networks(training, plan.info)
-    generator = int(plan.costs_of(training)["cost/params"])
-    moving = generator * (4 if training.ema_nimg else 3) + 3 * sum(map(cost.module_params, learning))
-    every = max(training.report_every_nimg, training.batch_size)
-    num_checkpoints = min(checkpoint.KEPT, math.ceil(training.budget_nimg / every))
-    return 4 * generator + num_checkpoints * (4 * moving + pools) + _FILES_BYTES
+    folders = []
+    for training, beside in zip(trainings, memory.beside(trainings, plan.info), strict=True):
+        generator = int(plan.costs_of(training)["cost/params"])
+        moving = generator * (4 if training.ema_nimg else 3) + 3 * beside.learning
+        every = max(training.report_every_nimg, training.batch_size)
+        num_checkpoints = min(checkpoint.KEPT, math.ceil(training.budget_nimg / every))
+        checkpoints = num_checkpoints * (4 * moving + beside.resting)
+        folders.append(4 * generator + checkpoints + _FILES_BYTES)
+    return folders
 
 
 # ---- the file in the sweep's folder ------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from raydistill.models import cost, networks, saved
 from raydistill.models.inputs import latent_size, repeats
 from raydistill.planning.plan import Plan
 from raydistill.records import owners
-from raydistill.training import checkpoint, loop, recipes
+from raydistill.training import assembly, checkpoint, loop
 from raydistill.training.recipes import Setup
 
 _STEPS = 3
@@ -227,21 +227,20 @@ def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
     split = load_split(job.data, "train")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     setup = Setup(split.info, device, distributed.Workers(0, 1))
-    recipe = recipes.build(job, setup)
-    eval_network = copy.deepcopy(recipe.networks[recipe.network]).requires_grad_(False).eval()
-    loop.apply_execution(recipe, training, setup)
+    trained = assembly.build(job, setup)
+    eval_network = copy.deepcopy(trained.networks[trained.network]).requires_grad_(False).eval()
+    loop.apply_execution(trained, training, setup)
     start_sec = time.perf_counter() - started
 
     def step() -> None:
-        loop.take_step(recipe, loop.next_step(split, training, 0, setup), training, setup.workers)
+        loop.take_step(trained, loop.next_step(split, training, 0, setup), training, setup.workers)
 
     steps: list[float] = []
     while len(steps) <= _STEPS and (len(steps) < 2 or sum(steps) < _ENOUGH_SEC):
         steps.append(_timed(step))
-    recipe.evaluate(eval_network)
-    evaluation_sec = _timed(lambda: recipe.evaluate(eval_network)) * num_val / split.info.counts["val"]
-    optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
-    state = distributed.gather_state(recipe.networks, optimizers)
+    trained.evaluate(eval_network)
+    evaluation_sec = _timed(lambda: trained.evaluate(eval_network)) * num_val / split.info.counts["val"]
+    state = distributed.gather_state(trained.networks, trained.optimizers)
     checkpoint_sec = _timed(lambda: checkpoint.save(folder, job.key, checkpoint.Progress(0, []), state))
     generator = getattr(training, "generator", None)
     macs = 0 if generator is None else cost.macs(networks.layers(generator, split.info))

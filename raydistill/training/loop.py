@@ -24,8 +24,9 @@ from raydistill.errors import CheckpointError, DivergenceError, say_notice
 from raydistill.evaluation.scorer import write_grid
 from raydistill.models import saved
 from raydistill.models.inputs import num_inputs, trained_latent_size, training_batch
-from raydistill.training import checkpoint, recipes
-from raydistill.training.recipes import Phase, Recipe, Setup, Step
+from raydistill.training import assembly, checkpoint
+from raydistill.training.assembly import Assembly, Movers
+from raydistill.training.recipes import Phase, Setup, Step
 
 Report = Callable[[dict[str, Any]], None]
 """Takes an evaluation: `nimg`, `wall_sec`, and the numbers by name."""
@@ -72,32 +73,31 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
     start_sec, training, workers = time.monotonic(), job.training, distributed.current()
     split = load_split(job.data, "train")
     setup = Setup(split.info, torch.device("cuda" if torch.cuda.is_available() else "cpu"), workers)
-    recipe = recipes.build(job, setup)
-    distributed.check(workers, training, recipe.networks)
-    eval_network = copy.deepcopy(recipe.networks[recipe.network]).requires_grad_(False).eval()
-    networks_to_save, source = dict(recipe.networks), recipe.network  # eval_network is a copy of `source`
+    trained = assembly.build(job, setup)
+    distributed.check(workers, training, trained.networks)
+    eval_network = copy.deepcopy(trained.networks[trained.network]).requires_grad_(False).eval()
+    networks_to_save, source = dict(trained.networks), trained.network  # eval_network is a copy of `source`
     if training.ema_nimg:
         source = "average"
         networks_to_save[source] = copy.deepcopy(eval_network)
         distributed.shard(networks_to_save[source], training.execution, setup.device, workers)
-    apply_execution(recipe, training, setup)
-    optimizers = {phase.network: phase.optimizer for phase in recipe.phases}
-    nimg, history = checkpoint.load(state_dir, job.key, networks_to_save, optimizers, say)
+    apply_execution(trained, training, setup)
+    nimg, history = checkpoint.load(state_dir, job.key, networks_to_save, trained.optimizers, say)
     _require_same_start(nimg, state_dir, workers)
     copy_whole(networks_to_save[source], eval_network)
     earlier_sec = history[-1]["wall_sec"] if history else 0.0
 
     logged: list[dict[str, Tensor]] = []
     while nimg < training.budget_nimg:
-        logged.append(take_step(recipe, next_step(split, training, nimg, setup), training, workers))
+        logged.append(take_step(trained, next_step(split, training, nimg, setup), training, workers))
         nimg += training.batch_size
         if training.ema_nimg:
             beta = 0.5 ** (training.batch_size / training.ema_nimg)
-            move_average(networks_to_save[source], recipe.networks[recipe.network], beta)
+            move_average(networks_to_save[source], trained.networks[trained.network], beta)
         if is_report_due(nimg, training):
-            state = distributed.gather_state(networks_to_save, optimizers)
+            state = distributed.gather_state(networks_to_save, trained.optimizers)
             eval_network.load_state_dict(state.networks[source])
-            numbers = mean_of(logged, workers) | recipe.evaluate(eval_network)
+            numbers = mean_of(logged, workers) | trained.evaluate(eval_network)
             history.append({"nimg": nimg, "wall_sec": earlier_sec + time.monotonic() - start_sec, **numbers})
             logged = []
             if workers.is_main:
@@ -107,12 +107,12 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
                 report(history[-1])
 
     if not history:  # a budget of no images: the network is evaluated as it starts
-        numbers = recipe.evaluate(eval_network)
+        numbers = trained.evaluate(eval_network)
         history.append({"nimg": 0, "wall_sec": time.monotonic() - start_sec, **numbers})
-    network = write_network(recipe, eval_network, job, setup, state_dir)
+    network = write_network(trained, eval_network, job, setup, state_dir)
     last = history[-1]
     metrics = {name: value for name, value in last.items() if name not in ("nimg", "wall_sec")}
-    return TrialResult(nimg, metrics, history, last["wall_sec"], recipe.context, network)
+    return TrialResult(nimg, metrics, history, last["wall_sec"], trained.context, network)
 
 
 def _require_same_start(nimg: int, state_dir: Path, workers: distributed.Workers) -> None:
@@ -130,32 +130,34 @@ def copy_whole(source: nn.Module, target: nn.Module) -> None:
     target.load_state_dict(distributed.gather_state({"source": source}, {}).networks["source"])
 
 
-def write_network(recipe: Recipe, eval_network: nn.Module, job: Job, setup: Setup, state_dir: Path) -> Stored:
+def write_network(
+    trained: Assembly, eval_network: nn.Module, job: Job, setup: Setup, state_dir: Path
+) -> Stored:
     """Writes the network to `state_dir/network`, and pictures of its outputs to `state_dir/samples.png`.
 
     Collective.
     """
     folder = state_dir / "network"
     if setup.workers.is_main:
-        saved.save(folder, recipe.kind, eval_network, recipe.config)
-        if columns := recipe.columns(eval_network):
+        saved.save(folder, trained.network, eval_network, trained.config)
+        if columns := trained.columns(eval_network):
             val = load_split(job.data, "val")
-            write_grid(state_dir / "samples.png", val, columns, setup.device, recipe.latent)
+            write_grid(state_dir / "samples.png", val, columns, setup.device, trained.latent)
     distributed.barrier(setup.workers)
     return saved.stored(folder)
 
 
-def apply_execution(recipe: Recipe, training: Training, setup: Setup) -> None:
-    """Changes the recipe's networks in place, as `training.execution` and `training.precision` ask.
+def apply_execution(trained: Assembly, training: Training, setup: Setup) -> None:
+    """Changes the training's networks in place, as `training.execution` and `training.precision` ask.
 
     Collective.
 
     It comes before the first step: the optimizers get the parameters that the networks have then.
     """
-    distributed.prepare(recipe.networks, training, setup.device, setup.workers)
-    for phase in recipe.phases:
-        (group,) = phase.optimizer.param_groups
-        moved = (recipe.networks[name] for name in (phase.network, *phase.also))
+    distributed.prepare(trained.networks, training, setup.device, setup.workers)
+    for phase in trained.phases:
+        (group,) = trained.optimizers[phase.network].param_groups
+        moved = (trained.networks[name] for name in phase.moves)
         group["params"] = [parameter for network in moved for parameter in network.parameters()]
 
 
@@ -188,63 +190,93 @@ def microbatches(step: Step, size: int | None) -> list[Step]:
 
 
 def take_step(
-    recipe: Recipe, step: Step, training: Training, workers: distributed.Workers
+    trained: Assembly, step: Step, training: Training, workers: distributed.Workers
 ) -> dict[str, Tensor]:
     """Runs all phases that are due on one minibatch, in turn; returns their numbers to log. Collective."""
     parts = microbatches(step, training.execution.microbatch)
-    recipe.networks[recipe.network].requires_grad_(True)
-    if len(parts) == 1:
-        recipe.forward(step)
+    begin(trained, parts)
     numbers: dict[str, Tensor] = {}
-    for phase in recipe.phases:
+    for phase in trained.phases:
         if step.nimg // training.batch_size % phase.every == 0:
-            numbers |= advance(phase, recipe, parts, training, workers)
+            numbers |= advance(phase, trained, parts, training, workers)
     return numbers
 
 
+def begin(trained: Movers, parts: list[Step]) -> None:
+    """The forward that all phases of a minibatch share, where it has one part only. Collective."""
+    trained.networks[trained.network].requires_grad_(True)
+    if len(parts) == 1:
+        trained.forward(parts[0])
+
+
 def advance(
-    phase: Phase, recipe: Recipe, parts: list[Step], training: Training, workers: distributed.Workers
+    phase: Phase, trained: Assembly, parts: list[Step], training: Training, workers: distributed.Workers
 ) -> dict[str, Tensor]:
     """One optimizer step of one phase; returns its numbers to log. Collective.
 
-    No other network is changed or gets a gradient. Where the minibatch has several parts, the forward
-    of each is computed anew, with a graph only where this phase moves the network that is trained
+    Raises:
+        DivergenceError: the gradient is not finite, or a check of the phase does not hold. Nothing has moved
+            then.
+    """
+    optimizer = trained.optimizers[phase.network]
+    optimizer.zero_grad()
+    loss, numbers = descend(phase, trained, parts)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    distributed.average_gradients(parameters, workers)
+    _require_all(phase, parts, parameters, loss)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(phase.config, parts[0].nimg, training.budget_nimg)
+    optimizer.step()
+    return numbers
+
+
+def descend(phase: Phase, trained: Movers, parts: list[Step]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The gradients of one phase's loss; the loss of the last part, and the numbers to log. Collective.
+
+    No network but those that the phase moves gets a gradient. Where the minibatch has several parts, the
+    forward of each is computed anew, with a graph only where this phase moves the network that is trained
     for: so one graph is held at a time. Every part starts from the same buffers, so a buffer that
     moves once in a step still does.
 
     Args:
         parts: This worker's part of the minibatch, see `microbatches`.
-
-    Raises:
-        DivergenceError: the gradient is not finite. Nothing has moved then.
     """
-    for name, network in recipe.networks.items():
-        network.requires_grad_(name == phase.network or name in phase.also)
-    network, total = recipe.networks[phase.network], sum(len(part.indices) for part in parts)
+    for name, module in trained.networks.items():
+        module.requires_grad_(name in phase.moves)
+    network, total = trained.networks[phase.network], sum(len(part.indices) for part in parts)
     buffers = [buffer.clone() for buffer in network.buffers()] if len(parts) > 1 else []
-    phase.optimizer.zero_grad()
     summed: dict[str, Tensor] = {}
     for part in parts:
         if len(parts) > 1:
             for buffer, first in zip(network.buffers(), buffers, strict=True):
                 buffer.copy_(first)
-            with torch.set_grad_enabled(phase.network == recipe.network):
-                recipe.forward(part)
+            with torch.set_grad_enabled(trained.network in phase.moves):
+                trained.forward(part)
         loss, numbers = phase.loss(part)
         share = len(part.indices) / total
         (loss * share).backward()
         summed = {name: summed.get(name, 0.0) + number.detach() * share for name, number in numbers.items()}
-    parameters = [parameter for group in phase.optimizer.param_groups for parameter in group["params"]]
-    distributed.average_gradients(parameters, workers)
-    if not torch.isfinite(distributed.gradient_norm(parameters)):
-        raise DivergenceError(
-            f"phase {phase.name}: the gradient is not finite at image {parts[0].nimg} (loss "
-            f"{loss.item():.4g}); lower its learning rate"
-        )
-    for group in phase.optimizer.param_groups:
-        group["lr"] = learning_rate(phase.config, parts[0].nimg, training.budget_nimg)
-    phase.optimizer.step()
-    return summed
+    return loss.detach(), summed
+
+
+def _require_all(phase: Phase, parts: list[Step], parameters: list[nn.Parameter], loss: Tensor) -> None:
+    """Raises DivergenceError where a check of the phase does not hold, or the gradient is not finite.
+
+    It asks the device for one number.
+    """
+    checks = [check for part in parts for check in part.checks]
+    for part in parts:
+        part.checks.clear()
+    is_finite = torch.isfinite(distributed.gradient_norm(parameters))
+    if torch.stack([is_finite, *(check.holds for check in checks)]).all():
+        return
+    for check in checks:
+        if not check.holds:
+            raise DivergenceError(check.message())
+    raise DivergenceError(
+        f"phase {phase.name}: the gradient is not finite at image {parts[0].nimg} (loss "
+        f"{loss.item():.4g}); lower its learning rate"
+    )
 
 
 def learning_rate(config: Optimizer, nimg: int, budget_nimg: int) -> float:

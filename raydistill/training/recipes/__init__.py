@@ -1,36 +1,30 @@
 """Recipes: which networks a training has, and which phases move them.
 
-A recipe is data for the loop in `loop.py`.
+A recipe is data for the loop in `loop.py`, and for the prediction of memory.
 
 A file each: `pix2pix`, `cyclegan`, `sagan`, `stylegan2` and `enhance` train a generator, `distill` trains
 a student of one, and `evaluator` trains the network that scores them. `parts` has what they share.
 `RECIPES` registers them by name.
 """
 
-from collections.abc import Callable
-
-from raydistill.config.experiment import Job
+from raydistill.config.training import Training
 from raydistill.training.recipes import cyclegan, distill, enhance, evaluator, pix2pix, sagan, stylegan2
-from raydistill.training.recipes.distill import teacher_pictures
-from raydistill.training.recipes.parts import Phase, Recipe, Setup, Step
+from raydistill.training.recipes.parts import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
 
-__all__ = ["RECIPES", "Phase", "Recipe", "Setup", "Step", "build", "teacher_pictures"]
+__all__ = ["RECIPES", "Networks", "Phase", "RecipeKind", "Schedule", "Setup", "Step", "kind_of", "phase"]
 
-RECIPES: dict[str, Callable[[Job, Setup], Recipe]] = {
-    "pix2pix": pix2pix.build,
-    "cyclegan": cyclegan.build,
-    "sagan": sagan.build,
-    "stylegan2": stylegan2.build,
-    "enhance": enhance.build,
-    "distill": distill.build,
-    "evaluator": evaluator.build,
+RECIPES: dict[str, RecipeKind] = {
+    "pix2pix": pix2pix.KIND,
+    "cyclegan": cyclegan.KIND,
+    "sagan": sagan.KIND,
+    "stylegan2": stylegan2.KIND,
+    "enhance": enhance.KIND,
+    "distill": distill.KIND,
+    "evaluator": evaluator.KIND,
 }
-"""`recipe` of a training's config -> what builds it."""
+"""`recipe` of a training's config -> what is registered for it."""
 
 
-def build(job: Job, setup: Setup) -> Recipe:
-    """The recipe of `job.training`, with its networks built.
-
-    Collective where the recipe scores a generator.
-    """
-    return RECIPES[job.training.recipe](job, setup)
+def kind_of(training: Training) -> RecipeKind:
+    """What is registered for the recipe of a training."""
+    return RECIPES[training.recipe]

@@ -3,17 +3,21 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from raydistill.config.experiment import Job
 from raydistill.config.training import EnhanceTraining
-from raydistill.training.recipes.parts import Recipe, Setup, Step, generator_recipe, phase, start_of
+from raydistill.data import DataInfo
+from raydistill.models import networks
+from raydistill.training.recipes.parts import Networks, RecipeKind, Schedule, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
 
-def build(job: Job, setup: Setup) -> Recipe:
-    """The recipe of an `EnhanceTraining`: the generator alone."""
-    training = job.training
-    assert isinstance(training, EnhanceTraining)
-    generator = start_of(training, training.generator, setup)
+def build(config: EnhanceTraining, info: DataInfo) -> Networks:
+    """The generator alone."""
+    return {"generator": networks.generator(config.generator, info, config.seed)}
+
+
+def schedule(config: EnhanceTraining, modules: Networks, setup: Setup) -> Schedule:
+    """One phase."""
+    generator = modules["generator"]
 
     def forward(step: Step) -> None:
         step.output = generator(step.batch.inputs)
@@ -22,5 +26,7 @@ def build(job: Job, setup: Setup) -> Recipe:
         l1 = F.l1_loss(step.output, step.batch.target)
         return l1, {"train/l1": l1}
 
-    phases = (phase("generator", generator, training.optimizer, loss),)
-    return generator_recipe(job, setup, {"generator": generator}, phases, forward)
+    return Schedule(forward, (phase("generator", config.optimizer, loss),))
+
+
+KIND = RecipeKind(EnhanceTraining, build, schedule)

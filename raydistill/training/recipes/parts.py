@@ -1,24 +1,25 @@
-"""What every recipe is made of: a minibatch, phases, and the network that is trained for."""
+"""What every recipe is made of: a minibatch, phases, and the entry that registers it."""
 
 import functools
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from raydistill.config.base import Frozen, Optimizer
-from raydistill.config.experiment import Job
-from raydistill.config.training import DistillTraining, GeneratorTraining
+from raydistill.config.base import Optimizer
+from raydistill.config.training import Training
 from raydistill.data import Batch, DataInfo
+from raydistill.data.augment import SampleIndex
 from raydistill.distributed import Workers
-from raydistill.evaluation.scorer import Scorer
-from raydistill.models import networks, saved
-from raydistill.models.inputs import latent_size
-from raydistill.training.terms import Numbers, Pairs
+from raydistill.training.terms import Check, Numbers, Pairs, TeacherPictures
+
+Networks = dict[str, nn.Module]
+"""Networks and buffers by name."""
 
 
 @dataclass
@@ -37,89 +38,100 @@ class Step:
     output: Tensor = field(init=False)
     """Output of the network that is trained for, with its graph: s in a distillation, (B, 3, H, W)."""
     teacher: Tensor = field(init=False)
-    """t, the teacher's output (B, 3, H, W); only in a distillation."""
+    """t, the teacher's output (B, 3, H, W); the loop fills it in where the job has a teacher."""
     pairs: Pairs | None = None
     """What the mutual-information term sees; None: the recipe is no distillation."""
     shared_tensors: dict[str, Tensor] = field(default_factory=dict)
     """Tensors that one phase stores for a later one, by name."""
+    checks: list[Check] = field(default_factory=list)
+    """What has to hold before the optimizer moves, see `Check`. A loss adds to it."""
 
     @property
     def positions(self) -> np.ndarray:
         """The number of each image in the whole training, (B,). Its random numbers are keyed by it."""
         return self.nimg + self.offset + np.arange(len(self.indices))
 
+    @property
+    def sample(self) -> SampleIndex:
+        """Which pictures the inputs show."""
+        return SampleIndex(self.indices, self.flips, self.positions)
+
 
 class Phase(NamedTuple):
     """One optimizer step that is taken in a minibatch."""
 
     name: str
-    network: str
-    """The network whose parameters it moves; no other is changed.
+    moves: tuple[str, ...]
+    """Names of the networks whose parameters it moves together; no other is changed.
 
-    Phases of one network share its optimizer.
+    Phases with the same first name share an optimizer.
     """
     config: Optimizer
-    optimizer: torch.optim.Optimizer
     loss: Callable[[Step], tuple[Tensor, Numbers]]
-    """Step -> (scalar to descend, numbers to log)"""
-    also: tuple[str, ...] = ()
-    """Names of networks that it moves together with `network`."""
+    """Step -> (scalar to descend, numbers to log). It asks no tensor for its value: on the meta device, where
+    memory is predicted, there is none."""
     every: int = 1
     """It takes part in every so many-th minibatch; 1: in each."""
 
+    @property
+    def network(self) -> str:
+        """The name of its optimizer: that of the first network that it moves."""
+        return self.moves[0]
 
-class Recipe(NamedTuple):
-    """What the training loop needs to know about a training."""
 
-    kind: str
-    """What is trained for: generator or evaluator."""
-    network: str
-    """Name of the network that is trained for.
+class Schedule(NamedTuple):
+    """What happens to one minibatch."""
 
-    Its moving average, where there is one, is evaluated and stored.
-    """
-    config: Frozen
-    """Config of that network; it is stored beside the weights."""
-    networks: dict[str, nn.Module]
-    """All networks and buffers that move, by name."""
+    forward: Callable[[Step], None]
+    """Fills in `output` of a step, once for all phases."""
     phases: tuple[Phase, ...]
     """In the order in which a minibatch goes through them."""
-    forward: Callable[[Step], None]
-    """Fills in the outputs of a step, once for all phases."""
-    evaluate: Callable[[Any], dict[str, float]]
-    """Eval network -> its scores on val, by name. Collective."""
-    context: dict[str, Any]
-    """What the scores are computed with."""
-    columns: Callable[[Any], dict[str, Callable[[Batch], Tensor]]]
-    """Eval network -> what makes the pictures of each column of the sample grid."""
-    latent: int | None = None
-    """How many numbers a noise input has; None: the network takes the data's inputs."""
 
 
 class Setup(NamedTuple):
-    """Where a recipe runs, and on what data."""
+    """Where a recipe runs, and beside whom."""
 
     info: DataInfo
     device: torch.device
     workers: Workers
+    teacher: TeacherPictures | None = None
+    """Gives the teacher's outputs for training images; None: the training has no teacher."""
 
 
-def start_of(training: GeneratorTraining, config: Any, setup: Setup) -> nn.Module:
-    """The generator of `config` on the device, with the weights of `training.start`, or random
-    ones where it is None.
+class RecipeKind(NamedTuple):
+    """What is registered for a recipe.
+
+    The loop brings everything else: data, teacher, initial weights, scores, optimizers, precision, sharding,
+    averages and checkpoints. The prediction of memory runs the same networks and phases on the meta device.
     """
-    generator = networks.generator(config, setup.info, training.seed)
-    if training.start is not None:
-        generator.load_state_dict(saved.load_generator(training.start)[1])
-    return generator.to(setup.device)
+
+    config: type[Training]
+    """The class of its training's config."""
+    networks: Callable[[Any, DataInfo], Networks]
+    """(config, what the data are) -> all networks and buffers that move, by name, with random weights from
+    the config's seed."""
+    schedule: Callable[[Any, Networks, Setup], Schedule]
+    """(config, the networks, where they run) -> what happens to a minibatch. The networks may be sharded,
+    compiled or on another device by then, and have the same names."""
+    network: Literal["generator", "evaluator"] = "generator"
+    """What it trains for, and the name of that network among `networks`. Its moving average, where there is
+    one, is evaluated and stored."""
 
 
-def phase(
-    network: str, module: nn.Module, config: Optimizer, loss: Callable[[Step], tuple[Tensor, Numbers]]
-) -> Phase:
-    """A phase called `network` that moves all parameters of `module` by Adam, in every minibatch."""
-    optimizer = torch.optim.Adam(module.parameters(), lr=config.learning_rate, betas=config.betas, fused=True)
-    return Phase(network, network, config, optimizer, loss)
+def phase(network: str, config: Optimizer, loss: Callable[[Step], tuple[Tensor, Numbers]]) -> Phase:
+    """A phase called `network` that moves the network of this name in every minibatch."""
+    return Phase(network, (network,), config, loss)
+
+
+@contextmanager
+def in_eval_mode(network: nn.Module) -> Iterator[None]:
+    """In this context the network is in eval mode: its buffers do not move."""
+    mode = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(mode)
 
 
 def weighted_sum(
@@ -138,45 +150,3 @@ def weighted_sum(
         return 0.0 * output.sum(), {}
     terms = [losses[name][0] * number for name, number in numbers.items()]
     return functools.reduce(operator.add, terms), numbers
-
-
-def generator_recipe(
-    job: Job,
-    setup: Setup,
-    modules: dict[str, nn.Module],
-    phases: tuple[Phase, ...],
-    forward: Callable[[Step], None],
-) -> Recipe:
-    """The recipe of the network called `generator` among `modules`.
-
-    It is scored by the evaluator of the job. In the sample grid its pictures stand beside those of the
-    teacher, where there is one. Collective.
-    """
-    training = job.training
-    assert job.evaluator is not None and isinstance(training, GeneratorTraining | DistillTraining)
-    config = training.generator
-    latent = latent_size(config)
-    scorer = Scorer(job.data, job.evaluator, "val", setup.device, setup.workers, latent)
-
-    def evaluate(network: nn.Module) -> dict[str, float]:
-        return scorer.score(lambda part: network(part.inputs))
-
-    def columns(network: nn.Module) -> dict[str, Callable[[Batch], Tensor]]:
-        pictures: dict[str, Callable[[Batch], Tensor]] = {}
-        if job.teacher is not None:
-            teacher = saved.load(job.teacher, setup.info, setup.device)
-            pictures["teacher"] = lambda part: teacher(part.inputs)
-        return pictures | {"output": lambda part: network(part.inputs)}
-
-    return Recipe(
-        kind="generator",
-        network="generator",
-        config=config,
-        networks=modules,
-        phases=phases,
-        forward=forward,
-        evaluate=evaluate,
-        context=scorer.context,
-        columns=columns,
-        latent=latent,
-    )

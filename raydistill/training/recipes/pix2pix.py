@@ -6,30 +6,35 @@ differs: hinge losses.
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from raydistill.config.experiment import Job
 from raydistill.config.training import Pix2pixTraining
+from raydistill.data import DataInfo
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
 from raydistill.models import networks
 from raydistill.training.recipes.parts import (
-    Recipe,
+    Networks,
+    RecipeKind,
+    Schedule,
     Setup,
     Step,
-    generator_recipe,
     phase,
-    start_of,
     weighted_sum,
 )
 from raydistill.training.terms import Numbers
 
 
-def build(job: Job, setup: Setup) -> Recipe:
-    """The recipe of a `Pix2pixTraining`: the discriminator moves first, then the generator."""
-    training = job.training
-    assert isinstance(training, Pix2pixTraining)
-    generator = start_of(training, training.generator, setup)
-    discriminator = networks.discriminator(training.discriminator, setup.info, training.seed).to(setup.device)
+def build(config: Pix2pixTraining, info: DataInfo) -> Networks:
+    """Generator and discriminator."""
+    return {
+        "generator": networks.generator(config.generator, info, config.seed),
+        "discriminator": networks.discriminator(config.discriminator, info, config.seed),
+    }
+
+
+def schedule(config: Pix2pixTraining, modules: Networks, setup: Setup) -> Schedule:
+    """The discriminator moves first, then the generator."""
+    generator, discriminator = modules["generator"], modules["discriminator"]
 
     def forward(step: Step) -> None:
         step.output = generator(step.batch.inputs)
@@ -48,12 +53,16 @@ def build(job: Job, setup: Setup) -> Recipe:
         def gan() -> Tensor:
             return hinge_generator(discriminator(torch.cat([step.batch.inputs, step.output], 1)))
 
-        losses = {"train/l1": (training.l1_weight, l1), "train/gan_loss": (training.gan_weight, gan)}
+        losses = {"train/l1": (config.l1_weight, l1), "train/gan_loss": (config.gan_weight, gan)}
         return weighted_sum(losses, step.output)
 
-    phases = (
-        phase("discriminator", discriminator, training.discriminator_optimizer, discriminator_loss),
-        phase("generator", generator, training.optimizer, generator_loss),
+    return Schedule(
+        forward,
+        (
+            phase("discriminator", config.discriminator_optimizer, discriminator_loss),
+            phase("generator", config.optimizer, generator_loss),
+        ),
     )
-    modules: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
-    return generator_recipe(job, setup, modules, phases, forward)
+
+
+KIND = RecipeKind(Pix2pixTraining, build, schedule)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from raydistill.config.base import Optimizer
-from raydistill.config.experiment import Job
 from raydistill.config.training import Stylegan2Training
+from raydistill.data import DataInfo
 from raydistill.distributed import total
 from raydistill.method.adversarial import logistic_discriminator, logistic_generator
 from raydistill.method.penalties import path_length_penalty, path_lengths, r1_penalty
@@ -20,9 +20,11 @@ from raydistill.models import networks
 from raydistill.models.inputs import latents
 from raydistill.models.stylegan2 import Generator
 from raydistill.seeds import numpy_stream
-from raydistill.training.recipes.parts import Phase, Recipe, Setup, Step, generator_recipe, phase, start_of
+from raydistill.training.recipes.parts import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
+NAMES = ("generator", "discriminator", "path_mean")
+"""What moves in a training."""
 _STYLE_SHARE, _PATH_SHARE = 0.005, 0.01
 """Shares of each minibatch in the moving mean style and in the moving mean path length."""
 
@@ -75,21 +77,25 @@ class Drawing(NamedTuple):
         )
 
 
-def build(job: Job, setup: Setup) -> Recipe:
-    """The recipe of a `Stylegan2Training`: discriminator, R1, generator and path lengths, in this order.
+def build(config: Stylegan2Training, info: DataInfo) -> Networks:
+    """Generator, discriminator and the moving mean path length."""
+    return {
+        "generator": networks.generator(config.generator, info, config.seed),
+        "discriminator": networks.picture_discriminator(config.discriminator, config.seed),
+        "path_mean": Mean(),
+    }
+
+
+def schedule(config: Stylegan2Training, modules: Networks, setup: Setup) -> Schedule:
+    """Discriminator, R1, generator and path lengths, in this order.
 
     It is longer than other functions, because all phases are closures over the same networks. A penalty
     whose weight is 0 has no phase.
     """
-    training, device, workers = job.training, setup.device, setup.workers
-    assert isinstance(training, Stylegan2Training)
-    seed = training.seed
-    generator = start_of(training, training.generator, setup)
-    assert isinstance(generator, Generator)
-    discriminator = networks.picture_discriminator(training.discriminator, seed).to(device)
-    path_mean = Mean().to(device)
-
-    draw = Drawing(generator, seed, training.mixing, device)
+    seed, device, workers = config.seed, setup.device, setup.workers
+    generator, discriminator, path_mean = (modules[name] for name in NAMES)
+    assert isinstance(generator, Generator) and isinstance(path_mean, Mean)
+    draw = Drawing(generator, seed, config.mixing, device)
 
     def forward(step: Step) -> None:
         styles = draw.mixed(step.batch.inputs, step, "styles")
@@ -105,7 +111,7 @@ def build(job: Job, setup: Setup) -> Recipe:
 
     def r1_loss(step: Step) -> tuple[Tensor, Numbers]:
         penalty = r1_penalty(discriminator, step.batch.target)
-        return training.r1_weight / 2 * training.r1_every * penalty, {"train/r1": penalty}
+        return config.r1_weight / 2 * config.r1_every * penalty, {"train/r1": penalty}
 
     def generator_loss(step: Step) -> tuple[Tensor, Numbers]:
         loss = logistic_generator(discriminator(step.output))
@@ -113,7 +119,7 @@ def build(job: Job, setup: Setup) -> Recipe:
 
     def path_loss(step: Step) -> tuple[Tensor, Numbers]:
         """On latents of its own."""
-        z = latents(seed, "path", step.positions, training.generator.style, device)
+        z = latents(seed, "path", step.positions, config.generator.style, device)
         styles = draw.mixed(z, step, "path")
         pictures = draw.pictures(styles, step, "path")
         normal = latents(seed, "path direction", step.positions, pictures[0].numel(), device)
@@ -121,34 +127,17 @@ def build(job: Job, setup: Setup) -> Recipe:
         path_mean.value.lerp_(total(lengths.detach().mean(), workers) / workers.number, _PATH_SHARE)
         penalty = path_length_penalty(lengths, path_mean.value)
         numbers = {"train/path_length": lengths.mean(), "train/path_penalty": penalty}
-        return training.path_weight * training.path_every * penalty, numbers
+        return config.path_weight * config.path_every * penalty, numbers
 
-    phases = [
-        phase(
-            "discriminator",
-            discriminator,
-            lazy(training.discriminator_optimizer, training.r1_weight, training.r1_every),
-            discriminator_loss,
-        )
-    ]
-    if training.r1_weight:
-        phases.append(beside(phases[0], "r1", r1_loss, training.r1_every))
-    phases.append(
-        phase(
-            "generator",
-            generator,
-            lazy(training.optimizer, training.path_weight, training.path_every),
-            generator_loss,
-        )
-    )
-    if training.path_weight:
-        phases.append(beside(phases[-1], "path", path_loss, training.path_every))
-    modules: dict[str, nn.Module] = {
-        "generator": generator,
-        "discriminator": discriminator,
-        "path_mean": path_mean,
-    }
-    return generator_recipe(job, setup, modules, tuple(phases), forward)
+    optimizer = lazy(config.discriminator_optimizer, config.r1_weight, config.r1_every)
+    phases = [phase("discriminator", optimizer, discriminator_loss)]
+    if config.r1_weight:
+        phases.append(beside(phases[0], "r1", r1_loss, config.r1_every))
+    optimizer = lazy(config.optimizer, config.path_weight, config.path_every)
+    phases.append(phase("generator", optimizer, generator_loss))
+    if config.path_weight:
+        phases.append(beside(phases[-1], "path", path_loss, config.path_every))
+    return Schedule(forward, tuple(phases))
 
 
 def lazy(config: Optimizer, weight: float, every: int) -> Optimizer:
@@ -168,3 +157,6 @@ def lazy(config: Optimizer, weight: float, every: int) -> Optimizer:
 def beside(main: Phase, name: str, loss: Callable[[Step], tuple[Tensor, Numbers]], every: int) -> Phase:
     """A phase of the same network and optimizer as `main`, in every `every`-th minibatch."""
     return main._replace(name=name, loss=loss, every=every)
+
+
+KIND = RecipeKind(Stylegan2Training, build, schedule)

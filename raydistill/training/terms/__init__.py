@@ -5,16 +5,27 @@ A file each: `vem` (the paper's), `vid`, and `critic`, a discriminator of the pa
 `parts` has what they share.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from raydistill.config.terms import MutualInformation, PairCritic, Term, VariationalInformation
+from raydistill.config.terms import LearntTerm, MutualInformation, PairCritic, Term, VariationalInformation
+from raydistill.data import DataInfo
 from raydistill.errors import ConfigError
-from raydistill.training.terms.critic import Critic, check_critic
-from raydistill.training.terms.parts import MiTerm, Numbers, Pairs, TeacherPictures, TermSetup, num_inputs
-from raydistill.training.terms.vem import FRESH_SHARE, REPLAY_SIZE, STARTS, Vem, check_vem
+from raydistill.training.terms import critic, vem, vid
+from raydistill.training.terms.critic import Critic
+from raydistill.training.terms.parts import (
+    Check,
+    MiTerm,
+    Numbers,
+    Pairs,
+    TeacherPictures,
+    TermSetup,
+    num_inputs,
+)
+from raydistill.training.terms.vem import FRESH_SHARE, REPLAY_SIZE, STARTS, Vem
 from raydistill.training.terms.vid import Vid
 
 __all__ = [
@@ -22,6 +33,7 @@ __all__ = [
     "REPLAY_SIZE",
     "STARTS",
     "TERMS",
+    "Check",
     "Critic",
     "MiTerm",
     "Numbers",
@@ -33,6 +45,7 @@ __all__ = [
     "Vid",
     "build",
     "check",
+    "networks",
     "require_pictures",
 ]
 
@@ -46,28 +59,49 @@ class TermKind(NamedTuple):
     """(config, setup) -> the term."""
     check: Callable[[Any, int, int, int], None] = lambda config, height, width, batch_size: None
     """(config, height, width, batch size): raises ConfigError where the term cannot be trained."""
+    networks: Callable[[Any, DataInfo, int], dict[str, nn.Module]] = lambda config, info, seed: {}
+    """(config, what the data are, seed) -> networks and buffers of the term by name, with random weights from
+    the seed. Empty: the term learns nothing and has no phase of its own."""
+    shortened: Callable[[Any], Any] = lambda config: config
+    """Config -> one whose training needs the same memory, but is quicker to go through."""
 
 
 TERMS: dict[str, TermKind] = {
-    "vem": TermKind(MutualInformation, Vem, check_vem),
-    "vid": TermKind(VariationalInformation, Vid),
-    "critic": TermKind(PairCritic, Critic, check_critic),
+    "vem": TermKind(MutualInformation, Vem, vem.check_vem, vem.networks_of, vem.shortened),
+    "vid": TermKind(VariationalInformation, Vid, networks=vid.networks_of),
+    "critic": TermKind(PairCritic, Critic, critic.check_critic, critic.networks_of),
 }
 """`kind` of a term's config -> what is registered for it."""
 
 
+def networks(config: Term, info: DataInfo, seed: int) -> dict[str, nn.Module]:
+    """The networks and buffers of a term, by name; none where its weight is 0."""
+    return TERMS[config.kind].networks(config, info, seed) if config.weight else {}
+
+
 def build(config: Term, setup: TermSetup) -> MiTerm:
-    """The term of `config`, which has passed `check`.
+    """The term of `config`, which has passed `check`. Where `setup` has no networks, it gets new ones.
 
     Raises:
-        ConfigError: chains start at other pictures, and there is one picture only.
+        ConfigError: chains start at other pictures, and there is one picture only; or the term of a plug-in
+            has a network that its kind does not give.
     """
     if isinstance(config, MutualInformation) and config.start == "other" and num_inputs(setup.info) < 2:
         raise ConfigError(
             "student.mi.start: 'other' needs two or more training pictures, there is 1; "
             "use 'student' or 'noise'"
         )
-    return TERMS[config.kind].build(config, setup)
+    if not setup.networks:
+        new = networks(config, setup.info, setup.seed)
+        setup = dataclasses.replace(setup, networks={name: new[name].to(setup.device) for name in new})
+    term = TERMS[config.kind].build(config, setup)
+    if isinstance(config, LearntTerm) and getattr(term, "name", None) not in setup.networks:
+        known = ", ".join(setup.networks) or "none"
+        raise ConfigError(
+            f"student.mi.kind: the term {config.kind!r} learns, so TermKind.networks has to give the network "
+            f"that its `name` names ({getattr(term, 'name', 'it has none')!r}; given: {known})"
+        )
+    return term
 
 
 def check(config: Term, height: int, width: int, batch_size: int = 1) -> None:

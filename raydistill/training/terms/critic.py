@@ -1,9 +1,10 @@
 """A discriminator of pairs as a term."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raydistill.config.terms import PairCritic
+from raydistill.data import DataInfo
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
 from raydistill.models import networks, patchgan
 from raydistill.training.terms.parts import MiTerm, Numbers, Pairs, TermSetup
@@ -19,8 +20,8 @@ class Critic(MiTerm):
     name = "critic"
 
     def __init__(self, config: PairCritic, setup: TermSetup):
-        self.critic = networks.critic(config.discriminator, setup.seed).to(setup.device)
-        self.networks = {"critic": self.critic}
+        super().__init__(config, setup)
+        self.critic = setup.networks["critic"]
 
     def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
         """The hinge loss of the discriminator: (t, s) is real, (s, s) is fake."""
@@ -33,6 +34,11 @@ class Critic(MiTerm):
     def student_loss(self, pairs: Pairs) -> Tensor:
         """-mean D(s, s), whose gradient flows through the first s."""
         return hinge_generator(self.critic(torch.cat([pairs.s, pairs.s.detach()], 1)))
+
+
+def networks_of(config: PairCritic, info: DataInfo, seed: int) -> dict[str, nn.Module]:
+    """The discriminator."""
+    return {"critic": networks.critic(config.discriminator, seed)}
 
 
 def check_critic(config: PairCritic, height: int, width: int, batch_size: int) -> None:

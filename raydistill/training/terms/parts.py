@@ -1,8 +1,9 @@
 """What every mutual-information term is made of: pairs, what it is built with, and its interface."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,17 @@ Numbers = dict[str, Tensor]
 """Scalars to log, by name."""
 TeacherPictures = Callable[[SampleIndex], Tensor]
 """Training images -> the teacher's outputs for them, (B, 3, H, W) in [-1, 1]"""
+
+
+class Check(NamedTuple):
+    """What has to hold before an optimizer moves. The loop asks all checks of a phase at once, after the
+    backward, so that a loss never waits for the device, and raises DivergenceError where one does not hold.
+    """
+
+    holds: Tensor
+    """bool, without dimensions; the same on every worker."""
+    message: Callable[[], str]
+    """What the error says; called where the check does not hold."""
 
 
 @dataclass
@@ -40,6 +52,8 @@ class Pairs:
     """
     negatives: Negatives | None = None
     """VEM's t~, drawn for the energy's loss and used again in the student's; None: they are not drawn yet."""
+    checks: list[Check] = field(default_factory=list)
+    """A term's losses add to it what has to hold."""
 
     @property
     def positions(self) -> np.ndarray:
@@ -59,18 +73,21 @@ class TermSetup:
     workers: Workers
     teacher: TeacherPictures
     """Gives the teacher's outputs for training images."""
+    networks: Mapping[str, nn.Module] = field(default_factory=dict)
+    """What `TermKind.networks` gave, by name; the networks may be sharded or compiled."""
 
 
 class MiTerm(ABC):
     """A mutual-information term, or any loss between student and teacher.
 
-    Everything of it that moves is in `networks`, so it is in checkpoints, too.
+    Everything of it that moves is what `TermKind.networks` gives, so it is in checkpoints, too.
     """
 
     name: str
     """Name of its phase, and of the network that the phase moves. A term without a network needs no name."""
-    networks: dict[str, nn.Module]
-    """Networks and buffers by name. Empty: the term learns nothing and has no phase of its own."""
+
+    def __init__(self, config: Any, setup: TermSetup):
+        self.config, self.setup = config, setup
 
     def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
         """The scalar that the term's own network descends, and numbers to log.

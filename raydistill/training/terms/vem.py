@@ -1,15 +1,17 @@
 """The paper's term, with the four places where its chains can start."""
 
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from raydistill.config.terms import MutualInformation
+from raydistill.data import DataInfo
 from raydistill.data.augment import SampleIndex
-from raydistill.distributed import gather_rows, normal_stream, total
-from raydistill.errors import ConfigError, DivergenceError
+from raydistill.distributed import Workers, gather_rows, normal_stream, total
+from raydistill.errors import ConfigError
 from raydistill.method.langevin import temperature
 from raydistill.method.vem import (
     ENERGY_LIMIT,
@@ -22,9 +24,9 @@ from raydistill.method.vem import (
     student_mi_loss,
 )
 from raydistill.models import networks
-from raydistill.models.energy import num_blocks
+from raydistill.models.energy import EnergyModel, num_blocks
 from raydistill.seeds import numpy_stream
-from raydistill.training.terms.parts import MiTerm, Numbers, Pairs, TermSetup, num_inputs
+from raydistill.training.terms.parts import Check, MiTerm, Numbers, Pairs, TermSetup, num_inputs
 
 REPLAY_SIZE = 256
 """Pictures in the replay buffer where the config names no size."""
@@ -42,27 +44,23 @@ class Vem(MiTerm):
     name = "energy"
 
     def __init__(self, config: MutualInformation, setup: TermSetup):
-        self.config, self.setup = config, setup
-        self.energy = networks.energy(config.energy, setup.info, setup.seed).to(setup.device)
-        self.networks = {"energy": self.energy}
+        super().__init__(config, setup)
+        self.energy = cast(EnergyModel, setup.networks["energy"])
         if config.start == "replay":
-            self.buffer = Replay(config.replay_size or REPLAY_SIZE, setup).to(setup.device)
-            self.networks["replay"] = self.buffer
+            self.buffer = cast(Replay, setup.networks["replay"])
 
     def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
         """Draws the negatives into `pairs.negatives`; the loss is L_EBM. Collective.
 
-        Raises:
-            DivergenceError: an energy is not finite or too large, on some worker.
+        The check that it adds: all energies of all workers are finite, and none is too large.
         """
         s, t, config, setup = pairs.s.detach(), pairs.t, self.config, self.setup
         normal = normal_stream(setup.seed, "langevin", pairs.first_image, s)
         pairs.negatives = draw_negatives(self.energy, s, config, normal, STARTS[config.start](self, pairs))
         if config.start == "replay":
-            self.buffer.put(pairs.positions, pairs.negatives.samples)
-        self.energy.train()
+            self.buffer.put(pairs.positions, pairs.negatives.samples, setup.workers)
         pos, neg = pair_energies(self.energy, pairs.positive, pairs.negatives.samples, s)
-        self._require_within(pos, neg, pairs.first_image)
+        pairs.checks.append(self._within(pos.detach(), neg.detach(), pairs.first_image))
         numbers = {
             "energy/pos": pos.mean(),
             "energy/neg": neg.mean(),
@@ -79,19 +77,19 @@ class Vem(MiTerm):
         assert pairs.negatives is not None, "the energy's loss comes first"
         return student_mi_loss(self.energy, pairs.positive, pairs.negatives.samples, pairs.s)
 
-    def _require_within(self, pos: Tensor, neg: Tensor, first_image: int) -> None:
-        """Raises DivergenceError, on every worker, where one of them has an energy out of range.
-
-        Collective.
-        """
+    def _within(self, pos: Tensor, neg: Tensor, first_image: int) -> Check:
+        """Whether no worker has an energy out of range. Collective."""
         out_of_range = torch.stack([~is_within(pos), ~is_within(neg)]).float().sum()
-        if total(out_of_range, self.setup.workers).item():
+
+        def message() -> str:
             means = f"mean e+ {pos.mean().item():.4g}, e- {neg.mean().item():.4g}"
-            raise DivergenceError(
+            return (
                 "phase energy: "
                 f"an energy is not finite or beyond {ENERGY_LIMIT:,.0f} at image {first_image} ({means}); "
                 "lower student.mi.optimizer.learning_rate, or raise student.mi.l2_weight"
             )
+
+        return Check(total(out_of_range, self.setup.workers) == 0, message)
 
 
 def uniform_noise(term: Vem, pairs: Pairs) -> Tensor:
@@ -130,11 +128,10 @@ class Replay(nn.Module):
 
     pictures: Tensor
 
-    def __init__(self, size: int, setup: TermSetup):
+    def __init__(self, size: int, height: int, width: int, seed: int):
         super().__init__()
-        self.setup = setup
-        shape = (size, 3, setup.info.height, setup.info.width)
-        normal = normal_stream(setup.seed, "replay", 0, torch.empty(shape))
+        self.seed = seed
+        normal = normal_stream(seed, "replay", 0, torch.empty(size, 3, height, width))
         self.register_buffer("pictures", torch.erf(normal() / 2**0.5))
 
     def get(self, pairs: Pairs, fresh: Tensor) -> Tensor:
@@ -142,23 +139,35 @@ class Replay(nn.Module):
 
         With probability `FRESH_SHARE` it is replaced by the picture of `fresh` (B, 3, H, W).
         """
-        streams = [numpy_stream(self.setup.seed, "replay", int(position)) for position in pairs.positions]
+        streams = [numpy_stream(self.seed, "replay", int(position)) for position in pairs.positions]
         is_fresh = torch.tensor([stream.random() < FRESH_SHARE for stream in streams], device=fresh.device)
         older = self.pictures[self._slots(pairs.positions)]
         return torch.where(is_fresh[:, None, None, None], fresh, older)
 
-    def put(self, positions: np.ndarray, samples: Tensor) -> None:
+    def put(self, positions: np.ndarray, samples: Tensor, workers: Workers) -> None:
         """Stores the chain ends `samples` (B, 3, H, W) of the images at `positions` (B,), of all workers.
 
         Collective.
         """
-        workers = self.setup.workers
         slots = gather_rows(self._slots(positions), workers).to(samples.device)
         self.pictures[slots] = gather_rows(samples, workers).to(samples.device)
 
     def _slots(self, positions: np.ndarray) -> Tensor:
         """Which pictures of the ring belong to these positions, (B,)."""
         return torch.from_numpy(positions % len(self.pictures)).to(self.pictures.device)
+
+
+def networks_of(config: MutualInformation, info: DataInfo, seed: int) -> dict[str, nn.Module]:
+    """The energy network and, where chains start at the ends of older ones, their buffer."""
+    found: dict[str, nn.Module] = {"energy": networks.energy(config.energy, info, seed)}
+    if config.start == "replay":
+        found["replay"] = Replay(config.replay_size or REPLAY_SIZE, info.height, info.width, seed)
+    return found
+
+
+def shortened(config: MutualInformation) -> MutualInformation:
+    """With two Langevin steps at most: further ones hold what the second one holds."""
+    return config.model_copy(update={"num_steps": min(config.num_steps, 2)})
 
 
 def check_vem(config: MutualInformation, height: int, width: int, batch_size: int) -> None:

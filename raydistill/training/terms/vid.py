@@ -1,8 +1,9 @@
 """Variational information distillation as a term."""
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from raydistill.config.terms import VariationalInformation
+from raydistill.data import DataInfo
 from raydistill.method.vid import ChannelVariance, gaussian_nll
 from raydistill.training.terms.parts import MiTerm, Numbers, Pairs, TermSetup
 
@@ -13,8 +14,8 @@ class Vid(MiTerm):
     name = "variance"
 
     def __init__(self, config: VariationalInformation, setup: TermSetup):
-        self.variance = ChannelVariance(3, config.initial_variance).to(setup.device)
-        self.networks = {"variance": self.variance}
+        super().__init__(config, setup)
+        self.variance = setup.networks["variance"]
 
     def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
         """-log q(t|s), for the variances."""
@@ -25,3 +26,8 @@ class Vid(MiTerm):
     def student_loss(self, pairs: Pairs) -> Tensor:
         """-log q(t|s), for s."""
         return gaussian_nll(pairs.positive, pairs.s, self.variance().detach())
+
+
+def networks_of(config: VariationalInformation, info: DataInfo, seed: int) -> dict[str, nn.Module]:
+    """The variances."""
+    return {"variance": ChannelVariance(3, config.initial_variance)}

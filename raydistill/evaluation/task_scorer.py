@@ -1,0 +1,83 @@
+"""Scores of an evaluator by its own task, on a split: mIoU, accuracy, or the L1 distance to the input."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from raydistill.config.base import Stored
+from raydistill.data import Batch, DataInfo, load_split
+from raydistill.data.source import SplitName
+from raydistill.distributed import Workers, total
+from raydistill.evaluation.metrics import mean_iou
+from raydistill.evaluation.scorer import confusion_counts, require_finite
+from raydistill.models.inputs import target_batches
+from raydistill.models.networks import EvaluatorTask, evaluator_task
+
+
+class TaskScorer:
+    """Scores an evaluator by its own task, see `networks.evaluator_task`.
+
+    Args:
+        data: The prepared data.
+        split: Which split it is scored on.
+    """
+
+    def __init__(self, data: Stored, split: SplitName, device: torch.device, workers: Workers):
+        self.name, self.device, self.workers = split, device, workers
+        self.split = load_split(data, split)
+        self.context: dict[str, Any] = {}
+        """Empty: no network scores an evaluator."""
+
+    @torch.no_grad()
+    def score(self, network: nn.Module) -> dict[str, float]:
+        """The score of an evaluator, by name: of the real pictures alone. Collective.
+
+        Raises:
+            DivergenceError: a prediction is not finite.
+        """
+        task, info = evaluator_task(self.split.info), self.split.info
+        batches = target_batches(self.split, self.device, self.workers)
+        parts = [measure(network, part, task, info) for part in batches]
+        not_finite = torch.stack([~torch.isfinite(prediction).all() for prediction, _ in parts]).float().sum()
+        require_finite(not_finite, "a prediction of the evaluator", self.workers)
+        counts = total(torch.stack([count for _, count in parts]).sum(0), self.workers)
+        if task == "pixel_class":
+            return {f"{self.name}/miou": mean_iou(counts)}
+        quantity = "input_l1" if task == "input_picture" else "accuracy"
+        return {f"{self.name}/{quantity}": float(counts[0] / counts[1])}
+
+
+def measure(network: nn.Module, part: Batch, task: EvaluatorTask, info: DataInfo) -> tuple[Tensor, Tensor]:
+    """An evaluator's predictions for a part of a split, and counts of them that are added up over parts.
+
+    For pixel classes the counts are the confusion (C, C); for input pictures, the sum of absolute errors and
+    the number of values; otherwise, the number of right predictions and of all. For rotation, the network
+    sees every picture in all four turns.
+    """
+    if task == "rotation":
+        pictures = [turn_squares(part.target, np.full(len(part.target), turn)) for turn in range(4)]
+        prediction = torch.cat([network(each).prediction for each in pictures])
+        truth = torch.arange(4, device=prediction.device).repeat_interleave(len(part.target))
+    else:
+        prediction = network(part.target).prediction
+    if task == "pixel_class":
+        assert part.labels is not None
+        return prediction, confusion_counts(prediction, part.labels, info.ignore_index)
+    if task == "input_picture":
+        error = (prediction - part.inputs).abs().double().sum()
+        return prediction, torch.stack([error, torch.full_like(error, prediction.numel())])
+    if task == "picture_class":
+        assert part.classes is not None
+        truth = part.classes
+    right = (prediction.argmax(1) == truth).double().sum()
+    return prediction, torch.stack([right, torch.full_like(right, len(truth))])
+
+
+def turn_squares(pictures: Tensor, turns: np.ndarray) -> Tensor:
+    """The middle squares of pictures (B, 3, H, W), each turned by its number of quarter turns (B,)."""
+    side = min(pictures.shape[2:])
+    top, left = ((length - side) // 2 for length in pictures.shape[2:])
+    squares = pictures[:, :, top : top + side, left : left + side]
+    return torch.stack([torch.rot90(square, int(turn), (1, 2)) for square, turn in zip(squares, turns)])
