@@ -15,12 +15,6 @@ def ray_address() -> str | None:
     return os.environ.get("RAY_ADDRESS") or None
 
 
-if ray_address() is None:
-    # Ray reads this once, when any module imports it. Nodes then take 127.0.0.1 as their address, and every
-    # server of an embedded cluster listens there alone. `_node_ip_address="127.0.0.1"` does not work on
-    # Linux: Ray replaces it by the machine's address.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-
 moved.install()
 
 __version__ = "0.1.0"

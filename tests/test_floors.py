@@ -212,3 +212,18 @@ def test_only_the_report_scores_on_the_test_split() -> None:
                 if "test" in values:
                     found.add(module)
     assert found == {"sweep.report"}
+
+
+def test_an_import_of_the_package_sets_no_environment_variable_and_no_mode() -> None:
+    """Ray and MLflow read theirs when they are imported, so `cluster` and `sweep` alone set some."""
+    script = """
+import os, signal
+import torch
+before = dict(os.environ), torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+import raydistill.exchange.export, raydistill.planning.plan, raydistill.search, raydistill.training.loop
+after = dict(os.environ), torch.get_num_threads(), signal.getsignal(signal.SIGTERM)
+print([name for name, *pair in zip(("environment", "threads", "signals"), before, after)
+    if pair[0] != pair[1]])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PACKAGE.parent)
+    assert done.stdout == "[]\n", done.stdout + done.stderr

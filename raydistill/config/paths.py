@@ -41,7 +41,8 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
     """A copy of `config` with dotted paths set, checked again as a whole.
 
     A `kind` that changes replaces its whole section: the other fields of the section start at the defaults of
-    the new kind, unless `values` sets them too.
+    the new kind, unless `values` sets them too. Fields without a default keep their values where both kinds
+    have them, in the same type.
 
     Args:
         where: where the values come from, for error messages.
@@ -59,9 +60,14 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
             close = nearest(shown(value), list(classes))
             known = f"Known: {', '.join(classes)}. Nearest: {close!r}. One of a plug-in needs --plugin."
             raise ConfigError(f"{where}: {path}: there is no {shown(value)}. {known}")
-        _holder(data, section)[section.rpartition(".")[2]] = _defaults(classes[value]) | {name: value}
+        before = _section_at(config, section)
+        kept = _required_of_both(type(before), classes[value])
+        held = {each: _as_json(getattr(before, each)) for each in kept}
+        new = _defaults(classes[value]) | held | {name: value}
+        _holder(data, section)[section.rpartition(".")[2]] = new
         outside = [each for each in valid if not each.startswith(f"{section}.")]
-        valid = outside + _paths(classes[value], f"{section}.")
+        inside = [each for each in valid if each.startswith(tuple(f"{section}.{name}." for name in kept))]
+        valid = outside + inside + _paths(classes[value], f"{section}.")
     if unknown := [path for path in values if path not in valid]:
         raise ConfigError(f"{where}: {' '.join(_unknown(path, valid, data) for path in unknown)}")
     for path, value in values.items():
@@ -87,9 +93,7 @@ def _classes_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
     if "." not in path:
         return {}
     *parents, section, name = path.split(".")
-    owner: object = config
-    for parent in parents:
-        owner = getattr(owner, parent, None)
+    owner = _section_at(config, ".".join(parents))
     field = type(owner).model_fields.get(section) if isinstance(owner, BaseModel) else None
     for variants in field.metadata if field is not None else ():
         if isinstance(variants, Variants) and variants.tag == name:
@@ -97,13 +101,32 @@ def _classes_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
     return {}
 
 
+def _section_at(config: BaseModel, path: str) -> object:
+    """The section at a dotted path, "" for the whole config; None: there is none."""
+    section: object = config
+    for name in path.split(".") if path else ():
+        section = getattr(section, name, None)
+    return section
+
+
+def _required_of_both(old: type, new: type[BaseModel]) -> list[str]:
+    """The fields that have no default in `new`, and the same type in `old`."""
+    fields = old.model_fields if issubclass(old, BaseModel) else {}
+    return [
+        name
+        for name, field in new.model_fields.items()
+        if field.is_required() and name in fields and fields[name].annotation == field.annotation
+    ]
+
+
+def _as_json(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:
     """The default values of a class as JSON data."""
     fields = {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
-    return {
-        name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-        for name, value in fields.items()
-    }
+    return {name: _as_json(value) for name, value in fields.items()}
 
 
 def _paths(model: type[BaseModel], prefix: str) -> list[str]:
