@@ -326,3 +326,21 @@ def test_what_a_teacher_starts_from_is_part_of_its_digest_and_where_it_lies_is_n
     assert digest(teacher) != digest(given[0]) == digest(given[1]) != digest(given[2])
     with pytest.raises(ConfigError, match="budget_nimg 0 leaves random weights as they are"):
         with_values(shapes32(), {"teacher.budget_nimg": 0}, where="test")
+
+
+def test_another_kind_keeps_what_has_no_default_and_is_of_the_same_type_in_both() -> None:
+    before = shapes32()
+    after = with_values(before, {"teacher.recipe": "enhance", "teacher.batch_size": 8}, where="test").teacher
+    assert after.recipe == "enhance" and after.batch_size == 8
+    assert (after.generator, after.optimizer, after.budget_nimg) == (
+        before.teacher.generator,
+        before.teacher.optimizer,
+        before.teacher.budget_nimg,
+    )
+    assert after.ema_nimg == 0.0 != before.teacher.ema_nimg  # it has a default
+    narrow = {"teacher.recipe": "enhance", "teacher.generator.widths.stem": 9}
+    assert with_values(before, narrow, where="test").teacher.generator.widths.stem == 9
+    with pytest.raises(ConfigError, match=r"teacher\.generator: Field required"):  # of another type
+        with_values(before, {"teacher.recipe": "sagan"}, where="test")
+    with pytest.raises(ConfigError, match=r"there is no config path 'teacher\.discriminator\.width'"):
+        with_values(before, {"teacher.recipe": "enhance", "teacher.discriminator.width": 4}, where="test")
