@@ -3,7 +3,6 @@
 In this process. A process of its own that ends so: `sweep.py` in tests/test_wheel.py.
 """
 
-import inspect
 import shlex
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from PIL import Image
 import raydistill
 from raydistill.commands import cli
 from raydistill.commands.cli import main
-from raydistill.config.sweep_options import SweepOptions
+from raydistill.commands.cli.options import declared, options_from
 
 FEW = ("--set", "data.num_train=48", "--set", "data.num_val=16", "--set", "data.num_test=16")
 """Where pictures are drawn before what is wrong is found."""
@@ -353,15 +352,16 @@ def test_help_is_grouped_by_panels(monkeypatch, capsys):
     assert all(f"╭─ {head} ─" in text for head in ("Search", "Data and evaluator", "Networks", "Cluster"))
 
 
-def test_the_defaults_of_the_command_line_are_those_of_the_options():
-    parameters = inspect.signature(cli.search.sweep).parameters
-    names = {"set": "set_", "objectives": "objective"}
-    given = {field: parameters[names.get(field, field)].default for field in SweepOptions.model_fields}
-    assert (
-        SweepOptions(**{field: value for field, value in given.items() if value is not None})
-        == SweepOptions()
-    )
-    assert {names.get(field, field) for field in SweepOptions.model_fields} == set(parameters)
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_the_defaults_of_the_command_line_are_those_of_the_options(command):
+    """What is required is typed as "8", which a path, a name and a number can be."""
+    required = [option for option in declared(command.options) if option.info.is_required()]
+    words = [word for each in required for word in ([] if each.cli.positional else [each.name]) + ["8"]]
+    typed = click_command(command.name).make_context(command.name, words).params
+    values = {each.field: ("8",) if each.info.annotation == tuple[str, ...] else "8" for each in required}
+    assert options_from(command.options, typed) == command.options(**values)
+    hidden = {parameter.name for parameter in click_command(command.name).params if parameter.hidden}
+    assert set(typed) - hidden - {"help", "plugin"} | {"plan"} & hidden == set(command.options.model_fields)
 
 
 def test_version_says_the_version_and_imports_no_torch(tmp_path):
