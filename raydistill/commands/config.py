@@ -1,7 +1,8 @@
 """`raydistill config`: prints every config path of a search space."""
 
+from raydistill.config import printed
 from raydistill.config.command_options import ConfigOptions
-from raydistill.config.paths import leaves, parse_assignments, with_values
+from raydistill.config.paths import parse_assignments, with_values
 from raydistill.config.space import load_space, preset_of, without_unmet_needs
 from raydistill.config.space_checks import check_space
 from raydistill.config.term_presets import with_named_term
@@ -15,10 +16,11 @@ def run(options: ConfigOptions) -> int:
     """
     where, space = f"--space {options.space}", load_space(options.space)
     values = with_named_term(parse_assignments(list(options.set)), "--set")
-    experiment = with_values(preset_of(space, where), values, where="--set")
+    experiment = preset_of(space, where)
+    if options.config is not None:
+        experiment = printed.with_file(experiment, options.config, fixed={})
+    experiment = with_values(experiment, values, where="--set")
     space = without_unmet_needs(space, experiment, where)
     check_space(space, experiment, where)
-    for path, value in leaves(experiment).items():
-        searched = f"    searched: {space.parameters[path]!r}" if path in space.parameters else ""
-        print(f"{path} = {value!r}{searched}")
+    print("\n".join(printed.lines(experiment, space)))
     return 0

@@ -88,6 +88,13 @@ class ConfigOptions(Options):
     space: Annotated[
         str, Field(description="Search space: a name, or the path of a .py file."), Cli("NAME|FILE")
     ] = "default"
+    config: Annotated[
+        str | None,
+        Field(
+            description="Values of config paths, in a file that this command printed; --set overrules them."
+        ),
+        Cli("FILE"),
+    ] = None
     set: Annotated[
         tuple[str, ...], Field(description="Set a config path. Repeatable."), Cli("PATH=VALUE")
     ] = ()

@@ -39,6 +39,14 @@ class SweepOptions(Options):
         Field(description="Pictures to train on, for spaces that do not draw their own."),
         Cli("FOLDER", SEARCHED),
     ] = None
+    config: Annotated[
+        UserPath | None,
+        Field(
+            description="Values of config paths, in a file as `raydistill config` prints it; the other "
+            "options overrule them."
+        ),
+        Cli("FILE", SEARCHED),
+    ] = None
     set: Annotated[
         tuple[str, ...],
         Field(

@@ -172,7 +172,7 @@ def _callback(command: Command) -> Callable[..., None]:
     return call
 
 
-def _help_of(run: Callable[..., int]) -> str:
+def help_of(run: Callable[..., int]) -> str:
     """The docstring with a line a paragraph: typer itself unfolds the first one only."""
     paragraphs = (inspect.getdoc(run) or "").split("\n\n")
     return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
@@ -189,7 +189,7 @@ def _register() -> None:
         register = (groups[group[0]] if group else app).command(
             name,
             cls=_Command,
-            help=_help_of(command.run),
+            help=help_of(command.run),
             epilog=f"Example:\n{command.example}",
             rich_help_panel=None if group else command.panel,
         )

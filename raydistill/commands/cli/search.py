@@ -56,7 +56,10 @@ def retrain(options: RetrainOptions) -> int:
 
 
 def config(options: ConfigOptions) -> int:
-    """Print every config path of a search space with its value, and what is searched."""
+    """Print every config path of a search space with its value, and what is searched.
+
+    Saved in a file, it can be changed and given to sweep, plan and config by --config.
+    """
     from raydistill.commands.config import run
 
     return run(options)
