@@ -18,7 +18,7 @@ from raydistill.reading import parse_json, read_text, regular
 
 _SEARCHED = "    searched: "
 _MOST_BYTES, _MOST_LETTERS = 2**20, 10_000
-"""Largest size of a file, and of a line; what is printed has some 10,000 letters in 100 lines."""
+"""Largest size of a file, and of a value; what is printed has some 10,000 letters in 100 lines."""
 
 
 def lines(experiment: Experiment, space: SearchSpace) -> list[str]:
