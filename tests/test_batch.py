@@ -21,7 +21,9 @@ from test_results import synthetic_trial
 from test_sweep import TINY
 
 from raydistill.commands.cli import main
+from raydistill.config import printed
 from raydistill.config.batch import Batch, load_batch
+from raydistill.config.space import load_space, preset_of
 from raydistill.records import pareto, store, tables
 from raydistill.records.trials import read_trials, write_result, write_trial
 from raydistill.sweep.tracking_store import default_uri
@@ -190,6 +192,23 @@ def test_resume_needs_a_batch_and_a_batch_needs_resume(pretended, monkeypatch, c
     assert exit_code(monkeypatch, changed, "--resume") == 2
     printed = capsys.readouterr().err
     assert "2 sweeps to correct" in printed and "night-default-short-s1" in printed and "paper" not in printed
+
+
+def test_a_file_of_config_values_counts_by_the_values_in_it(pretended, monkeypatch, capsys, tmp_path):
+    file, space = tmp_path / "mine.txt", load_space("default")
+    file.write_text("\n".join(printed.lines(preset_of(space, "test"), space)))
+    with_file = {'"trials": 3': f'"trials": 3, "config": {str(file)!r}'}
+    one_method = {'set={"student.mi.num_steps": 2}': f'options={{"config": {str(file)!r}}}'}
+    assert exit_code(monkeypatch, batch_file(tmp_path, **one_method)) == 2
+    assert "methods paper and short are the same on space default" in capsys.readouterr().err
+    assert exit_code(monkeypatch, batch_file(tmp_path, **with_file)) == 0
+    assert exit_code(monkeypatch, batch_file(tmp_path), "--resume") == 0
+    file.write_text("student.l1_weight = 3\n")
+    assert exit_code(monkeypatch, batch_file(tmp_path, **with_file), "--resume") == 2
+    assert "4 sweeps to correct" in capsys.readouterr().err
+    file.write_text("student.l1_weight = 3, 4\n")
+    assert exit_code(monkeypatch, batch_file(tmp_path, **with_file), "--resume") == 2
+    assert f"--config {file}: student.l1_weight: Input should be a valid number" in capsys.readouterr().err
 
 
 def test_the_shipped_example_is_a_batch(monkeypatch, capsys, tmp_path):

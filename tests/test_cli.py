@@ -3,7 +3,6 @@
 In this process. A process of its own that ends so: `sweep.py` in tests/test_wheel.py.
 """
 
-import inspect
 import shlex
 import subprocess
 import sys
@@ -17,8 +16,10 @@ from PIL import Image
 
 import raydistill
 from raydistill.commands import cli
-from raydistill.commands.cli import main
+from raydistill.commands.cli import main, reference
+from raydistill.commands.cli.options import declared, options_from
 from raydistill.config.sweep_options import SweepOptions
+from raydistill.planning.checks import check
 
 FEW = ("--set", "data.num_train=48", "--set", "data.num_val=16", "--set", "data.num_test=16")
 """Where pictures are drawn before what is wrong is found."""
@@ -275,6 +276,153 @@ def test_config_prints_every_path_and_what_is_searched(capsys, monkeypatch):
     assert any(line.startswith("student.mi.weight = 0.1    searched: Choice") for line in lines)
 
 
+# ---- what `config` prints, given back ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def printed(capsys, monkeypatch, tmp_path):
+    """Runs `raydistill config` in an empty folder; returns what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["raydistill", "config", *arguments])
+        with pytest.raises(SystemExit) as exit_info:
+            main()
+        assert exit_info.value.code == 0
+        return str(capsys.readouterr().out)
+
+    return run
+
+
+def on_file(tmp_path: Path, text: str) -> SweepOptions:
+    (tmp_path / "mine.txt").write_text(text)
+    return SweepOptions(config=str(tmp_path / "mine.txt"), store=str(tmp_path / "runs"), set=SMALL)
+
+
+SMALL = tuple(word for word in FEW if word != "--set")
+SPACES = sorted(path.stem for path in (Path(__file__).parent.parent / "search_spaces").glob("[a-z]*.py"))
+CHANGES = {
+    "nothing": (),
+    "a term": ("--set", "student.mi=recommended"),
+    "a value that is searched": ("--set", "student.mi.weight=7"),
+    "None and a tuple": (
+        "--set",
+        "student.execution.microbatch=4",
+        "--set",
+        "student.optimizer.betas=[0.1,0.2]",
+    ),
+    "a text that looks like the end of a value": ("--set", "data.root=a    searched: 'b = c"),
+}
+
+
+@pytest.mark.parametrize(
+    ("space", "changes"),
+    [*((space, "nothing") for space in SPACES), *(("camvid", changes) for changes in CHANGES)],
+)
+def test_what_config_prints_can_be_given_back(space, changes, printed, tmp_path):
+    text = printed("--space", space, *CHANGES[changes])
+    (tmp_path / "mine.txt").write_text(text)
+    assert printed("--space", space, "--config", "mine.txt") == text
+    assert changes == "nothing" or text != printed("--space", space)
+
+
+def test_a_sweep_of_what_config_prints_is_the_sweep_without_it(printed, tmp_path):
+    without = check(SweepOptions(store=str(tmp_path / "runs"), set=SMALL))
+    whole = check(on_file(tmp_path, printed()))
+    assert (whole.experiment, whole.space, whole.definition) == (
+        without.experiment,
+        without.space,
+        without.definition,
+    )
+
+
+def test_a_value_in_the_file_is_the_same_value_by_set_and_the_options_overrule_it(printed, tmp_path):
+    text = printed().replace("student.l1_weight = 10.0\n", "# mine\n\nstudent.l1_weight = 3\n")
+    text = text.replace("student.budget_nimg = 6000", "student.budget_nimg = 8000")
+    given = ("student.l1_weight=3", "student.budget_nimg=8000")
+    options = on_file(tmp_path, text)
+    by_file, by_set = (
+        check(options),
+        check(options.model_copy(update={"config": None, "set": (*SMALL, *given)})),
+    )
+    assert by_file.definition == by_set.definition and by_file.experiment.student.l1_weight == 3
+    overruled = options.model_copy(update={"nimg": 4000, "set": (*SMALL, "student.l1_weight=5")})
+    student = check(overruled).experiment.student
+    assert (student.l1_weight, student.budget_nimg) == (5, 4000)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            "student.l1_wieght = 1",
+            "there is no config path 'student.l1_wieght'. The nearest valid path is 'stud",
+        ),
+        ("student.batch_size = 'many'", "student.batch_size: Input should be a valid integer"),
+        (
+            "student.l1_weight = -1",
+            "student.l1_weight: Input should be greater than or equal to 0 (given: -1)",
+        ),
+        ("student.mi.kind = 'vme'", "student.mi.kind: there is no 'vme'. Known: vem, vid, critic"),
+        (
+            "student.l1_weight",
+            "line 1: 'student.l1_weight' is not path = value; give a file that `raydistill con",
+        ),
+        (
+            "student.l1_weight = ",
+            "line 1: student.l1_weight: '' is no value; give a number, True, False, None",
+        ),
+        ("student.l1_weight = open('x')", "student.l1_weight: \"open('x')\" is no value"),
+        ("student.l1_weight = 1 2", "student.l1_weight: '1 2' is no value"),
+        ("student.l1_weight = {1}", "student.l1_weight: '{1}' is no value"),
+        ("student.l1_weight = 1e999", "student.l1_weight: '1e999' is no value"),
+        (f"student.l1_weight = {'9' * 5000}", "is no value"),
+        (f"student.l1_weight = {'(' * 9000}", "is no value"),
+        (f"student.l1_weight = {'-' * 9000}1", "is no value"),
+        ("data.seed = 1\ndata.seed = 2", "line 2: data.seed is given twice; remove one"),
+        (
+            "student.mi.weight = 0.2",
+            "student.mi.weight = 0.2, without the line 0.1: it is searched; narrow it",
+        ),
+        ("student.seed = 1", "student.seed = 1, without the line 0: give --seed"),
+        ("\udcff", "it is no text in UTF-8"),
+    ],
+)
+def test_a_file_that_config_did_not_print_is_refused_before_anything_is_prepared(line, said, fails, tmp_path):
+    (tmp_path / "mine.txt").write_text(line, errors="surrogateescape")
+    message = fails("sweep", "--config", "mine.txt")
+    assert message.startswith("raydistill: --config mine.txt: ") and said in message and len(message) < 700
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_a_file_of_another_kind_or_size_is_not_read(fails, tmp_path):
+    assert "--config nowhere: cannot be read: No such file" in fails("plan", "--config", "nowhere")
+    assert "cannot be read: it is a folder, not a regular file" in fails("config", "--config", ".")
+    (tmp_path / "large").write_bytes(bytes(2**20 + 1))
+    assert "at most 1,048,576 are read" in fails("plan", "--config", "large")
+
+
+# ---- the page of the command line --------------------------------------------------------------------------
+
+
+def test_the_page_of_the_command_line_is_the_one_that_its_models_give():
+    written = (Path(__file__).parent.parent / "docs/command-line.md").read_text()
+    assert written == reference.page(), f"write it again: {reference.REWRITE}"
+
+
+def test_the_page_of_the_command_line_has_every_option_that_the_help_lists():
+    sections = dict(part.split("\n", 1) for part in reference.page().split("\n## raydistill ")[1:])
+    assert list(sections) == [command.name for command in cli.COMMANDS]
+    for command in cli.COMMANDS:
+        text = sections["sweep" if command.name == "plan" else command.name]
+        for option in declared(command.options):
+            assert option.cli.hidden or f"* `{option.name}" in text
+    assert (
+        "* `--executor KIND` (one of `auto`, `inline`, `train`; default `auto`): How a" in sections["sweep"]
+    )
+    assert "--judge" not in reference.page() and "--plan" not in sections["plan"]
+
+
 # ---- help, version, old names -----------------------------------------------------------------------------
 
 
@@ -353,15 +501,16 @@ def test_help_is_grouped_by_panels(monkeypatch, capsys):
     assert all(f"╭─ {head} ─" in text for head in ("Search", "Data and evaluator", "Networks", "Cluster"))
 
 
-def test_the_defaults_of_the_command_line_are_those_of_the_options():
-    parameters = inspect.signature(cli.search.sweep).parameters
-    names = {"set": "set_", "objectives": "objective"}
-    given = {field: parameters[names.get(field, field)].default for field in SweepOptions.model_fields}
-    assert (
-        SweepOptions(**{field: value for field, value in given.items() if value is not None})
-        == SweepOptions()
-    )
-    assert {names.get(field, field) for field in SweepOptions.model_fields} == set(parameters)
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.name)
+def test_the_defaults_of_the_command_line_are_those_of_the_options(command):
+    """What is required is typed as "8", which a path, a name and a number can be."""
+    required = [option for option in declared(command.options) if option.info.is_required()]
+    words = [word for each in required for word in ([] if each.cli.positional else [each.name]) + ["8"]]
+    typed = click_command(command.name).make_context(command.name, words).params
+    values = {each.field: ("8",) if each.info.annotation == tuple[str, ...] else "8" for each in required}
+    assert options_from(command.options, typed) == command.options(**values)
+    hidden = {parameter.name for parameter in click_command(command.name).params if parameter.hidden}
+    assert set(typed) - hidden - {"help", "plugin"} | {"plan"} & hidden == set(command.options.model_fields)
 
 
 def test_version_says_the_version_and_imports_no_torch(tmp_path):

@@ -16,6 +16,7 @@ import pandas as pd
 from raydistill.commands.batch_plan import FINISHED, Sweep, check_all, is_finished, num_searched
 from raydistill.config.base import digest
 from raydistill.config.batch import Batch, Budget, load_batch
+from raydistill.config.command_options import BatchOptions
 from raydistill.planning.plan import Plan
 from raydistill.records import locks, pareto, remote, tables
 from raydistill.records.budget import Clock
@@ -25,13 +26,8 @@ from raydistill.sweep import tracking_store
 from raydistill.terminal import Terminal
 
 
-def run(path: Path, *, resume: bool, plan_only: bool) -> int:
+def run(options: BatchOptions) -> int:
     """Runs or resumes the batch that a file defines.
-
-    Args:
-        path: a .py file that defines BATCH.
-        resume: whether to go on with the batch of that name.
-        plan_only: whether to check and say the plan, and no more.
 
     Returns:
         the exit code: 0 where all sweeps are finished, 1 where some are not, 130 where it was interrupted.
@@ -39,13 +35,13 @@ def run(path: Path, *, resume: bool, plan_only: bool) -> int:
     Raises:
         InputError: something is wrong with the file, a sweep's options, the data or the store.
     """
-    batch = load_batch(path)
+    path, batch = options.file, load_batch(options.file)
     tracking_store.require_known_scheme(batch.mlflow)
-    sweeps = check_all(batch, resume)
+    sweeps = check_all(batch, options.resume)
     folder = sweeps[0].plan.store / "batches" / batch.name
     terminal = Terminal()
     _say_plan(batch, sweeps, terminal)
-    if plan_only:
+    if options.plan:
         return 0
     with locks.locked(folder / "lock", what=f"batch {batch.name}", wait=False):
         meter = Meter(batch.budget, folder / "batch.json", sweeps)

@@ -107,7 +107,7 @@ def _require_different(batch: Batch, plans: dict[tuple[str, str], Plan]) -> None
     """Raises ConfigError where two methods would train the same."""
     methods: dict[tuple[Any, ...], str] = {}
     for (space, method), plan in plans.items():
-        options = plan.options.model_copy(update={"set": ()})
+        options = plan.options.model_copy(update={"config": None, "set": ()})
         key = (space, plan.space.model_dump_json(), plan.experiment.model_dump_json(), options)
         if key in methods:
             raise ConfigError(

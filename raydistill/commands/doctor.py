@@ -15,23 +15,18 @@ from raydistill.cluster.nodes import Answer
 from raydistill.commands import doctor_checks
 from raydistill.commands.doctor_checks import Finding
 from raydistill.commands.doctor_facts import FACTS_SEC, node_facts
+from raydistill.config.command_options import DoctorOptions
 from raydistill.errors import StoreError
-from raydistill.records import owners, remote, store
+from raydistill.records import mirror, owners, remote, store
 from raydistill.sweep import tracking_store
 from raydistill.terminal import Terminal
 
 
-def run(folder: Path, mlflow: str | None, experiment: str, *, as_json: bool) -> int:
-    """Prints every finding; returns the exit code: 1 where a check fails, else 0.
-
-    Args:
-        folder: the results folder that sweeps will be given.
-        mlflow: tracking URI that they will be given; None: the default, in the results folder.
-        experiment: name of the MLflow experiment that they will be given.
-    """
-    findings = examine(folder, mlflow, experiment)
+def run(options: DoctorOptions) -> int:
+    """Prints every finding; returns the exit code: 1 where a check fails, else 0."""
+    findings = examine(mirror.folder_of(options.store), options.mlflow, options.experiment)
     states = [finding.state for finding in findings]
-    if as_json:
+    if options.as_json:
         print(json.dumps([finding._asdict() for finding in findings], indent=1))
     else:
         terminal = Terminal()
@@ -45,7 +40,13 @@ def run(folder: Path, mlflow: str | None, experiment: str, *, as_json: bool) -> 
 
 
 def examine(folder: Path, mlflow: str | None, experiment: str = "raydistill") -> list[Finding]:
-    """Every finding, on the cluster that RAY_ADDRESS names or else on an embedded one; see `run`."""
+    """Every finding, on the cluster that RAY_ADDRESS names or else on an embedded one.
+
+    Args:
+        folder: the results folder that sweeps will be given.
+        mlflow: tracking URI that they will be given; None: the default, in the results folder.
+        experiment: name of the MLflow experiment that they will be given.
+    """
     folder, embedded = folder.absolute(), ray_address() is None
     findings = [doctor_checks.check_authentication(embedded)]
     with _probe(folder) as (probe, trouble):

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from raydistill.config.base import Frozen, Stored
-from raydistill.config.bounds import NumPictures
+from raydistill.config.command_options import EvaluateOptions
 from raydistill.config.data import Data
 from raydistill.config.paths import parse_assignments, validated, with_values
 from raydistill.data import Split, load_split, prepare, read_info
@@ -19,7 +18,6 @@ from raydistill.data.classes import label_of
 from raydistill.data.detect import find
 from raydistill.data.folder import label_classes
 from raydistill.data.prepared import INFO, info_of
-from raydistill.data.source import SplitName
 from raydistill.data.split import carve
 from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import picture_sets
@@ -41,25 +39,6 @@ from raydistill.terminal import Terminal
 
 VERSION = 1
 """Of the JSON that `--json` prints."""
-
-
-class EvaluateOptions(Frozen):
-    """The options of the command line; see `raydistill evaluate --help`."""
-
-    given: tuple[str, ...]
-    data: str | None = None
-    real: str | None = None
-    split: SplitName = "val"
-    set: tuple[str, ...] = ()
-    extractors: tuple[str, ...] = ()
-    segmenters: tuple[str, ...] = ()
-    evaluator: str | None = None
-    paired: bool = False
-    num: NumPictures | None = None
-    resamples: Annotated[int, Field(ge=0, le=100_000)] = 200
-    against: str | None = None
-    store: str = "runs"
-    as_json: bool = False
 
 
 class Report(Frozen):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from raydistill.config import space, term_presets
-from raydistill.config.base import Frozen
+from raydistill.config.command_options import EvaluatorOptions
 from raydistill.config.paths import parse_assignments, with_values
 from raydistill.data import prepare, read_info
 from raydistill.models import networks
@@ -11,15 +11,6 @@ from raydistill.planning.checks import with_data
 from raydistill.records import store
 from raydistill.terminal import Terminal
 from raydistill.trials.stages import train_evaluator
-
-
-class EvaluatorOptions(Frozen):
-    """The options of the command line; see `raydistill evaluator train --help`."""
-
-    space: str = "default"
-    data: str | None = None
-    store: str = "runs"
-    set: tuple[str, ...] = ()
 
 
 def run(options: EvaluatorOptions) -> int:

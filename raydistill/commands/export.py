@@ -1,23 +1,11 @@
 """`raydistill export`: writes a trained generator as ONNX, TorchScript or safetensors."""
 
 from pathlib import Path
-from typing import Literal
 
-from raydistill.config.base import Frozen
+from raydistill.config.command_options import ExportOptions
 from raydistill.errors import ConfigError
 from raydistill.exchange.export import FORMATS, export, model_card
 from raydistill.exchange.generator_file import inputs_for, open_generator
-
-
-class ExportOptions(Frozen):
-    """The options of the command line; see `raydistill export --help`."""
-
-    given: str
-    format: Literal["onnx", "torchscript", "safetensors"]
-    out: str | None = None
-    size: tuple[int, int] | None = None
-    pictures: str | None = None
-    licence: str = ""
 
 
 def run(options: ExportOptions) -> int:

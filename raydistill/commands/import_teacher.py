@@ -2,20 +2,12 @@
 
 from pathlib import Path
 
-from raydistill.config.base import Frozen
+from raydistill.config.command_options import ImportOptions
 from raydistill.errors import ConfigError
 from raydistill.exchange.import_teacher import import_file
 
 _SHOWN = 6
 """Keys of the file that are printed as left out."""
-
-
-class ImportOptions(Frozen):
-    """The options of the command line; see `raydistill teacher import --help`."""
-
-    file: str
-    out: str | None = None
-    size: tuple[int, int] | None = None
 
 
 def run(options: ImportOptions) -> int:

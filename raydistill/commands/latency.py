@@ -13,8 +13,7 @@ import pandas as pd
 import torch
 
 from raydistill import plugins
-from raydistill.config.base import Frozen
-from raydistill.config.bounds import BatchSize, Interval, NumWorkers, Side
+from raydistill.config.command_options import LatencyOptions
 from raydistill.errors import ConfigError
 from raydistill.exchange.generator_file import inputs_for, open_generator, plain
 from raydistill.models import cost
@@ -23,18 +22,6 @@ from raydistill.terminal import Terminal
 
 _WARM_UP = 5
 """Forwards before the first that is timed."""
-
-
-class LatencyOptions(Frozen):
-    """The options of the command line; see `raydistill latency --help`."""
-
-    given: tuple[str, ...]
-    batch_sizes: tuple[BatchSize, ...] = (1,)
-    threads: NumWorkers = 1
-    device: str = "cpu"
-    repeats: Interval = 30
-    size: tuple[Side, Side] | None = None
-    as_json: bool = False
 
 
 def run(options: LatencyOptions) -> int:

@@ -10,25 +10,13 @@ from typing import Any
 import pandas as pd
 
 from raydistill import plugins
-from raydistill.config.base import Frozen
-from raydistill.config.bounds import NumImages, NumTrials, Seed
+from raydistill.config.command_options import RetrainOptions
 from raydistill.config.experiment import Job
 from raydistill.errors import BudgetError, StoreError
 from raydistill.records import locks, mirror, owners, remote, store, tables
 from raydistill.records.trials import read_trials, write_trial
 from raydistill.terminal import Terminal
 from raydistill.trials.run_job import perform
-
-
-class RetrainOptions(Frozen):
-    """The options of the command line; see `raydistill retrain --help`."""
-
-    sweep: str
-    """STORE/sweeps/NAME, or the URL of it in an object store."""
-    trial: NumTrials
-    nimg: NumImages
-    seed: Seed | None = None
-    """None: the trial's own seed."""
 
 
 def run(options: RetrainOptions) -> int:

@@ -1,5 +1,6 @@
 """`raydistill track`: brings MLflow to what the ledger of a sweep says."""
 
+from raydistill.config.command_options import TrackOptions
 from raydistill.records import locks, mirror, remote, tables
 from raydistill.records.trials import read_trials
 from raydistill.sweep import tracking, tracking_record, tracking_store
@@ -8,13 +9,8 @@ from raydistill.terminal import Terminal
 from raydistill.training import checkpoint
 
 
-def run(sweep: str, mlflow: str | None, experiment: str | None) -> int:
+def run(options: TrackOptions) -> int:
     """Sends what MLflow lacks of a sweep; what it has is not sent again.
-
-    Args:
-        sweep: STORE/sweeps/NAME, or the URL of it in an object store.
-        mlflow: tracking URI; None: where the sweep was tracked.
-        experiment: name of the experiment; None: that of the sweep.
 
     Returns:
         the exit code: 0 where MLflow has everything afterwards, else 1.
@@ -22,12 +18,12 @@ def run(sweep: str, mlflow: str | None, experiment: str | None) -> int:
     Raises:
         StoreError: there is no such sweep, it is running, or the tracking store does not answer.
     """
-    terminal, folder = Terminal(), mirror.sweep_of(sweep)
+    terminal, folder = Terminal(), mirror.sweep_of(options.sweep)
     results = folder.parent.parent
     remote.require_bucket(folder)
     remote.pull(folder)
     trials, record = read_trials(folder), tracking_record.read(folder)
-    uri, experiment = mlflow or record.uri, experiment or record.experiment
+    uri, experiment = options.mlflow or record.uri, options.experiment or record.experiment
     tracking_store.require_known_scheme(uri)
     with locks.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
         tracker = Tracker(uri, experiment, results, terminal)

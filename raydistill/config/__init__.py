@@ -3,18 +3,22 @@
 The base classes of a plug-in's own config classes can be imported from here, everything else from its file.
 """
 
-from raydistill.config.architectures import (
-    Generator,
-    NoiseGenerator,
-    PatchDiscriminator,
-    PictureGenerator,
-    Width,
-    Widths,
-)
-from raydistill.config.base import Frozen, Optimizer, Stored
-from raydistill.config.data import DataSet
-from raydistill.config.terms import LearntTerm, Term
-from raydistill.config.training import GeneratorTraining
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from raydistill.config.architectures import (
+        Generator,
+        NoiseGenerator,
+        PatchDiscriminator,
+        PictureGenerator,
+        Width,
+        Widths,
+    )
+    from raydistill.config.base import Frozen, Optimizer, Stored
+    from raydistill.config.data import DataSet
+    from raydistill.config.terms import LearntTerm, Term
+    from raydistill.config.training import GeneratorTraining
 
 __all__ = [
     "DataSet",
@@ -31,3 +35,14 @@ __all__ = [
     "Width",
     "Widths",
 ]
+_FILES = ("base", "architectures", "data", "terms", "training")
+
+
+def __getattr__(name: str) -> Any:
+    """Finds the names of `__all__` when they are used: the command line needs few files of this package."""
+    if name in __all__:
+        for file in _FILES:
+            module = import_module(f"{__name__}.{file}")
+            if name in vars(module):
+                return vars(module)[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

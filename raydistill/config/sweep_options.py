@@ -1,10 +1,10 @@
-"""The options of a sweep, as the command line gives them."""
+"""The options of a sweep: what the command line, the options of a batch file and the planner share."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raydistill.config.base import Frozen, UserPath
+from raydistill.config.base import UserPath
 from raydistill.config.bounds import (
     Amount,
     AmountAboveZero,
@@ -15,79 +15,250 @@ from raydistill.config.bounds import (
     NumWorkers,
     Seed,
 )
+from raydistill.config.options import Cli, Options
 
 LONGEST_NAME, LONGEST_EXPERIMENT = 200, 256
 """Characters of the name of a sweep, from which names of files are made, and of MLflow's experiment."""
+SEARCHED, BUDGET, STUDENT = "What is searched", "Budget", "Student"
+TEACHER, PLACE, RESULTS = "Teacher and evaluator", "Where it runs", "Results and tracking"
 
 
-class SweepOptions(Frozen):
-    """What the command line of a sweep gives. See `raydistill sweep --help`."""
+class SweepOptions(Options):
+    """What `raydistill sweep` is given."""
 
-    space: UserPath = "default"
-    """Search space: a name, or the path of a .py file."""
-    data: UserPath | None = None
-    """Folder of pictures, for spaces that read one."""
-    store: UserPath = "runs"
-    """Results folder, or the URL of an object store."""
-    name: Annotated[str, Field(max_length=LONGEST_NAME)] | None = None
-    """Name of the sweep; None: the space and a number."""
-    resume: bool = False
-    """Go on with a sweep of the same settings."""
-    plan: bool = False
-    """Check everything, print what the sweep will take, and stop."""
-    seconds_per_image: AmountAboveZero | None = None
-    """Plan with this training time of one image, in every training; None: it is measured."""
-    trials: NumTrials = 8
-    """Number of students to search, beside the baselines."""
-    max_hours: AmountAboveZero | None = None
-    """Limit on the time over every start of the sweep, evaluator and teacher included; None: no limit."""
-    max_gpu_hours: AmountAboveZero | None = None
-    """Limit on the GPU time of the trials that have ended, without evaluator and teacher; None: no limit."""
-    seed: Seed = 0
-    """Seed of search and students."""
-    sampler: str = "known-cost"
-    """What proposes configurations: a key of `search.SAMPLERS`."""
-    early_stopping: bool = False
-    """Stop students that are bad for their cost, or that can no longer reach the front."""
-    replicates: NumTrials = 0
-    """Largest number of trainings by further seeds that follow the search."""
-    stability: Annotated[float, Field(gt=0, le=1)] | None = None
-    """End the replicates when so much of the front is expected to stay; None: when all of it is certain."""
-    warm_start: tuple[UserPath, ...] = ()
-    """Sweeps and tables that are known before the first trial. See `search/warm_start.py`."""
-    nimg: NumImages | None = None
-    """Images that a student is trained on; None: as the space's preset says."""
-    set: tuple[str, ...] = ()
-    """Assignments dotted.path=value that change the config."""
-    objectives: tuple[str, ...] = ()
-    """Objectives NAME:min|max[:WORST] that replace those of the space; empty: those of the space."""
-    max_macs: CostAboveZero | None = None
-    min_macs: Cost | None = None
-    max_params: CostAboveZero | None = None
-    min_params: Cost | None = None
-    max_memory_gb: AmountAboveZero | None = None
-    """Limit on the predicted memory of one worker of a trial, in GiB; None: no limit."""
-    executor: Literal["auto", "inline", "train"] = "auto"
-    """inline: a trial runs in a Tune actor. train: it runs by a TorchTrainer, which several workers need.
-    auto: inline for one worker a trial, else train."""
-    workers_per_trial: NumWorkers = 1
-    cpus_per_worker: NumWorkers = 1
-    gpus_per_worker: Amount | None = None
+    space: Annotated[
+        UserPath,
+        Field(
+            description="Search space: the name of one in ./search_spaces/ or among the installed ones, or "
+            "a .py file."
+        ),
+        Cli("NAME|FILE", SEARCHED),
+    ] = "default"
+    data: Annotated[
+        UserPath | None,
+        Field(description="Pictures to train on, for spaces that do not draw their own."),
+        Cli("FOLDER", SEARCHED),
+    ] = None
+    config: Annotated[
+        UserPath | None,
+        Field(
+            description="Values of config paths, in a file as `raydistill config` prints it; the other "
+            "options overrule them."
+        ),
+        Cli("FILE", SEARCHED),
+    ] = None
+    set: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Set a config path that is not searched. Repeatable; `raydistill config` prints "
+            "every path."
+        ),
+        Cli("PATH=VALUE", SEARCHED),
+    ] = ()
+    objectives: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Replace the space's objectives. Repeatable, once for each; WORST is the coordinate "
+            "of the hypervolume's reference point."
+        ),
+        Cli("NAME:min|max[:WORST]", SEARCHED, name="--objective"),
+    ] = ()
+    sampler: Annotated[
+        str,
+        Field(
+            description="What proposes configurations: known-cost, modelled-cost, tpe, nsga2, gp, sobol, "
+            "random or stratified."
+        ),
+        Cli("NAME", SEARCHED),
+    ] = "known-cost"
+    seed: Annotated[
+        Seed, Field(description="Seed of the search and of every student."), Cli("N", SEARCHED)
+    ] = 0
+    warm_start: Annotated[
+        tuple[UserPath, ...],
+        Field(
+            description="Let the search begin with the results of an earlier sweep, or with a table of "
+            "configurations and scores. Repeatable."
+        ),
+        Cli("SWEEP|TABLE", SEARCHED),
+    ] = ()
+    trials: Annotated[
+        NumTrials,
+        Field(description="Students that the search trains, besides the baselines."),
+        Cli("N", BUDGET),
+    ] = 8
+    max_hours: Annotated[
+        AmountAboveZero | None,
+        Field(
+            description="Start no trial after so many hours of wall-clock time, all starts of the sweep "
+            "together. Default: no limit."
+        ),
+        Cli("HOURS", BUDGET),
+    ] = None
+    """The training of evaluator and teacher counts, too."""
+    max_gpu_hours: Annotated[
+        AmountAboveZero | None,
+        Field(description="Start no trial after the trials have taken so many GPU-hours. Default: no limit."),
+        Cli("HOURS", BUDGET),
+    ] = None
+    """Of the trials that have ended, without evaluator and teacher."""
+    early_stopping: Annotated[
+        bool,
+        Field(
+            description="Stop students that are bad for their cost, or that can no longer reach the front."
+        ),
+        Cli(panel=BUDGET),
+    ] = False
+    replicates: Annotated[
+        NumTrials,
+        Field(
+            description="After the search, train students whose place on the front is uncertain with further "
+            "seeds: at most N trainings."
+        ),
+        Cli("N", BUDGET),
+    ] = 0
+    stability: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | None,
+        Field(
+            description="End the replicates early, when this share of the front, above 0 and up to 1, is "
+            "expected to stay the same. Default: when every place is certain."
+        ),
+        Cli("SHARE", BUDGET),
+    ] = None
+    plan: Annotated[
+        bool,
+        Field(description="Check everything, say what the sweep will take, and stop: the command `plan`."),
+        Cli(panel=BUDGET),
+    ] = False
+    seconds_per_image: Annotated[
+        AmountAboveZero | None,
+        Field(
+            description="Training time of one image that the plan counts with, for every network. Default: a "
+            "few steps are timed here."
+        ),
+        Cli("SECONDS", BUDGET),
+    ] = None
+    nimg: Annotated[
+        NumImages | None,
+        Field(description="Images that a student is trained on. Default: what the config says."),
+        Cli("IMAGES", STUDENT),
+    ] = None
+    max_macs: Annotated[
+        CostAboveZero | None,
+        Field(description="Train no student of more multiply-accumulates an image."),
+        Cli("MACS", STUDENT),
+    ] = None
+    min_macs: Annotated[
+        Cost | None,
+        Field(description="Train no student of fewer multiply-accumulates an image."),
+        Cli("MACS", STUDENT),
+    ] = None
+    max_params: Annotated[
+        CostAboveZero | None, Field(description="Train no student of more parameters."), Cli("N", STUDENT)
+    ] = None
+    min_params: Annotated[
+        Cost | None, Field(description="Train no student of fewer parameters."), Cli("N", STUDENT)
+    ] = None
+    max_memory_gb: Annotated[
+        AmountAboveZero | None,
+        Field(description="Train no student whose training is predicted to take more memory on one worker."),
+        Cli("GIB", STUDENT),
+    ] = None
+    teacher: Annotated[
+        UserPath | None,
+        Field(
+            description="A trained or imported generator that is used as the teacher. Default: a teacher is "
+            "trained."
+        ),
+        Cli("FOLDER", TEACHER),
+    ] = None
+    teacher_workers: Annotated[
+        NumWorkers | None,
+        Field(
+            description="Workers that share the training of the evaluator and of the teacher. Default: 2, or "
+            "1 where 2 do not fit."
+        ),
+        Cli("N", TEACHER),
+    ] = None
+    teacher_gpus: Annotated[
+        Amount | None,
+        Field(
+            description="GPUs of each of these workers, or a share of one. Default: 1, or 0 where there is "
+            "no GPU."
+        ),
+        Cli("GPUS", TEACHER),
+    ] = None
+    teacher_cache_gb: Annotated[
+        Amount,
+        Field(
+            description="Store the teacher's outputs for all trials where they need no more than this; 0: "
+            "never. Where they are not stored, the teacher runs in every trial."
+        ),
+        Cli("GIB", TEACHER),
+    ] = 2.0
+    executor: Annotated[
+        Literal["auto", "inline", "train"],
+        Field(
+            description="How a trial runs: inline (in a Ray Tune actor), train (by a TorchTrainer of its "
+            "own), or auto (inline with one worker a trial, else train)."
+        ),
+        Cli("KIND", PLACE),
+    ] = "auto"
+    workers_per_trial: Annotated[
+        NumWorkers, Field(description="Workers that share a student's training."), Cli("N", PLACE)
+    ] = 1
+    cpus_per_worker: Annotated[
+        NumWorkers, Field(description="CPUs of each worker of a trial."), Cli("CPUS", PLACE)
+    ] = 1
+    gpus_per_worker: Annotated[
+        Amount | None,
+        Field(
+            description="GPUs of each worker of a trial, or a share of one. Default: what its predicted "
+            "memory needs; 0 where there is no GPU."
+        ),
+        Cli("GPUS", PLACE),
+    ] = None
     """None: a whole GPU, or a half, third or fourth of one where the predicted memory allows it."""
-    max_concurrent: NumWorkers | None = None
-    """Largest number of trials at a time; None: as many as fit."""
-    teacher: UserPath | None = None
-    """Folder of a trained or imported generator that is used as the teacher; None: one is trained."""
-    teacher_workers: NumWorkers | None = None
-    """None: `TEACHER_WORKERS` of `planning/plan.py`, or 1 where only one fits."""
-    teacher_gpus: Amount | None = None
-    """GPUs of each of these workers; None: 1 where there are GPUs."""
-    teacher_cache_gb: Amount = 2.0
-    """The teacher's outputs on the training pictures are stored if they need at most so many GiB; else the
-    teacher runs in every trial."""
-    wait_for_nodes: Amount = 120.0
-    """Seconds to wait for another node when too few are left."""
-    mlflow: UserPath | None = None
-    """Tracking URI; None: an sqlite file in the store."""
-    experiment: Annotated[str, Field(max_length=LONGEST_EXPERIMENT)] = "raydistill"
-    """Name of the MLflow experiment."""
+    max_concurrent: Annotated[
+        NumWorkers | None, Field(description="Trials at a time. Default: as many as fit."), Cli("N", PLACE)
+    ] = None
+    wait_for_nodes: Annotated[
+        Amount,
+        Field(
+            description="How long to wait for another node when those that are left have no room for a trial."
+        ),
+        Cli("SECONDS", PLACE),
+    ] = 120.0
+    store: Annotated[
+        UserPath,
+        Field(description="Results folder, or s3://bucket/prefix of an S3-compatible object store."),
+        Cli("FOLDER|URL", RESULTS),
+    ] = "runs"
+    name: Annotated[
+        Annotated[str, Field(max_length=LONGEST_NAME)] | None,
+        Field(description="Name of the sweep. Default: the space and a number."),
+        Cli("NAME", RESULTS),
+    ] = None
+    resume: Annotated[
+        bool,
+        Field(
+            description="Go on with the newest sweep of the same settings, or with the one that --name names."
+        ),
+        Cli(panel=RESULTS),
+    ] = False
+    mlflow: Annotated[
+        UserPath | None,
+        Field(description="MLflow tracking server or store. Default: an sqlite file in --store."),
+        Cli("URI", RESULTS),
+    ] = None
+    experiment: Annotated[
+        str,
+        Field(description="MLflow experiment.", max_length=LONGEST_EXPERIMENT),
+        Cli("NAME", RESULTS),
+    ] = "raydistill"
+
+
+class PlanOptions(SweepOptions):
+    """What `raydistill plan` is given: a sweep that stops at its plan."""
+
+    plan: Annotated[bool, Cli(hidden=True)] = True

@@ -15,7 +15,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from raydistill.config.base import Frozen
+from raydistill.config.command_options import FetchOptions
 from raydistill.config.paths import nearest
 from raydistill.data.files import refuse_unsafe
 from raydistill.errors import DataError
@@ -67,19 +67,6 @@ BY_HAND = {
 
 These sets ask for a registration or come from a file share, and are never fetched here.
 """
-
-
-class FetchOptions(Frozen):
-    """What the command line gives. See `raydistill data fetch --help`."""
-
-    name: str
-    """A key of `SETS`."""
-    to: Path = Path("data")
-    """The folder that gets the set, in a folder of its name."""
-    mirror: str | None = None
-    """The address of a folder with the same files; None: the official addresses."""
-    sha256: str | None = None
-    """The checksum that a set of one file must have; None: any."""
 
 
 def run(options: FetchOptions, say: Callable[[str], None] = print) -> int:

@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from raydistill.config.base import Frozen
-from raydistill.config.bounds import NumPictures
-from raydistill.config.data import FolderLayout
+from raydistill.config.command_options import InspectOptions
 from raydistill.data.classes import Classes, ids_in, label_of
 from raydistill.data.contact_sheet import contact_sheet, views
 from raydistill.data.decode import GREY
@@ -62,18 +61,6 @@ class Facts(Frozen):
     """The file of the contact sheet; empty: none was written."""
     problems: tuple[str, ...] = ()
     """Everything that would end a training before it begins."""
-
-
-class InspectOptions(Frozen):
-    """What the command line gives. See `raydistill data inspect --help`."""
-
-    path: Path
-    layout: FolderLayout = "auto"
-    num: NumPictures | None = None
-    """Decode at most so many pictures, evenly spread; None: all."""
-    sheet: Path = Path("contact-sheet.png")
-    """The file to write; where several data sets are inspected, each name is added to it."""
-    as_json: bool = False
 
 
 def run(options: InspectOptions) -> int:

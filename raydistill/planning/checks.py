@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from raydistill import distributed, models, search
-from raydistill.config import space, term_presets
+from raydistill.config import printed, space, term_presets
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import nearest, parse_assignments, validated, with_values
 from raydistill.config.space import Objective, SearchSpace, Window
@@ -71,8 +71,16 @@ def _check_options(options: SweepOptions) -> None:
 
 
 def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) -> Experiment:
-    """The preset of the search space, changed by --data, --teacher, --nimg and --set, in this order."""
-    experiment = with_data(space.preset_of(search_space, where), options.data, where)
+    """The preset of the search space, changed by --config, --data, --teacher, --nimg and --set.
+
+    What is later in this order overrules what is earlier.
+    """
+    fixed = dict.fromkeys(search_space.parameters, "it is searched; narrow it in a search space of your own")
+    fixed |= {"student.seed": "give --seed"}
+    experiment = space.preset_of(search_space, where)
+    if options.config is not None:
+        experiment = printed.with_file(experiment, options.config, fixed)
+    experiment = with_data(experiment, options.data, where)
     if options.teacher is not None:
         teacher = teacher_from_folder(experiment, Path(options.teacher))
         experiment = experiment.model_copy(update={"teacher": teacher})
@@ -80,10 +88,8 @@ def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) ->
         experiment = with_values(experiment, {search_space.fidelity: options.nimg}, where="--nimg")
     assignments = parse_assignments(list(options.set))
     for path in assignments:
-        if path == "student.seed":
-            raise ConfigError(f"--set {path}: give --seed")
-        if path in search_space.parameters:
-            raise ConfigError(f"--set {path}: it is searched; narrow it in a search space of your own")
+        if path in fixed:
+            raise ConfigError(f"--set {path}: {fixed[path]}")
     return with_values(experiment, term_presets.with_named_term(assignments, "--set"), where="--set")
 
 

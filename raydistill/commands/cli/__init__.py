@@ -1,12 +1,11 @@
 """The command line: which commands there are, and how one ends.
 
 Exit codes: 0 done, 1 failed, 2 wrong input, 130 interrupted. The commands are declared in the other files
-of this package, with their options and nothing else: the work, and what takes seconds to import, is in
-`raydistill.commands`.
+of this package, their options by the models that they take: the work, and what takes seconds to import, is
+in `raydistill.commands`.
 """
 
 import errno
-import functools
 import inspect
 import os
 import sys
@@ -19,7 +18,8 @@ from typer.core import TyperCommand, TyperGroup
 
 from raydistill import __version__
 from raydistill.commands.cli import cluster, networks, output, scoring, search
-from raydistill.commands.cli.options import Plugins
+from raydistill.commands.cli.options import options_from, parameters_of
+from raydistill.config.options import CommonOptions, Options
 from raydistill.errors import InputError, NoticeWarning, RaydistillError, RenamedWarning, without_passwords
 
 SEARCH, DATA, NETWORKS, CLUSTER = "Search", "Data and evaluator", "Networks", "Cluster"
@@ -31,10 +31,18 @@ class Command(NamedTuple):
 
     name: str
     """With its group, as it is typed: `sweep`, `data fetch`."""
-    run: Callable[..., int]
+    run: Callable[[Any], int]
+    """Takes the model of its options and returns the exit code."""
     panel: str
     example: str
     """A command line that shows its use."""
+
+    @property
+    def options(self) -> type[Options]:
+        """The model that declares its options."""
+        model = inspect.get_annotations(self.run)["options"]
+        assert issubclass(model, Options)
+        return model
 
 
 COMMANDS = (
@@ -138,20 +146,19 @@ def _about(
     """
 
 
-def _callback(run: Callable[..., int]) -> Callable[..., None]:
-    """What typer calls for a command: it has the option --plugin, too, and ends with the exit code of `run`.
+def _callback(command: Command) -> Callable[..., None]:
+    """What typer calls for a command: its parameters are the options, and it ends with the exit code.
 
     Plug-ins are imported before the command runs.
     """
 
-    @functools.wraps(run)
-    def wrapped(*args: Any, plugin: list[str] | None = None, **given: Any) -> None:
+    def call(**typed: Any) -> None:
         try:
-            if plugin:
+            if plugins_typed := options_from(CommonOptions, typed).plugin:
                 from raydistill import plugins
 
-                plugins.load(plugin)
-            code = run(*args, **given)
+                plugins.load(list(plugins_typed))
+            code = command.run(options_from(command.options, typed))
         except (SystemExit, GeneratorExit) as error:  # our own code returns its exit code
             raise InputError(
                 f"{type(error).__name__} {error}: a plug-in, a search space or a batch file ended the "
@@ -159,14 +166,13 @@ def _callback(run: Callable[..., int]) -> Callable[..., None]:
             ) from None
         raise typer.Exit(code)
 
-    own = inspect.signature(run).parameters.values()
-    option = inspect.Parameter("plugin", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Plugins)
-    wrapped.__signature__ = inspect.Signature([*own, option])  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {each.name: each.annotation for each in (*own, option)}
-    return wrapped
+    parameters = [*parameters_of(command.options), *parameters_of(CommonOptions)]
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    return call
 
 
-def _help_of(run: Callable[..., int]) -> str:
+def help_of(run: Callable[..., int]) -> str:
     """The docstring with a line a paragraph: typer itself unfolds the first one only."""
     paragraphs = (inspect.getdoc(run) or "").split("\n\n")
     return "\n\n".join(paragraph.replace("\n", " ") for paragraph in paragraphs)
@@ -183,11 +189,11 @@ def _register() -> None:
         register = (groups[group[0]] if group else app).command(
             name,
             cls=_Command,
-            help=_help_of(command.run),
+            help=help_of(command.run),
             epilog=f"Example:\n{command.example}",
             rich_help_panel=None if group else command.panel,
         )
-        register(_callback(command.run))
+        register(_callback(command))
 
 
 _register()
