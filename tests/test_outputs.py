@@ -17,9 +17,9 @@ from raydistill.data.outputs import chunk_of, compute, load_outputs, store_outpu
 from raydistill.errors import StoreError
 from raydistill.models import saved
 from raydistill.training import recipes
-from raydistill.training.loop import TrialResult
+from raydistill.training.loop import TrainingResult
 
-Trained = Callable[..., TrialResult]
+Trained = Callable[..., TrainingResult]
 
 
 def with_outputs(stages: Stages, folder: Path, flip: bool, chunk: int = 4) -> Stages:

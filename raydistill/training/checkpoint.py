@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
@@ -43,7 +43,7 @@ class Progress(NamedTuple):
 
     nimg: int
     """Images seen, over all workers."""
-    history: list[dict[str, Any]]
+    history: list[Evaluation]
     """All evaluations so far."""
 
 
@@ -81,7 +81,9 @@ def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
             )
         torch.save(state.optimizers, temporary / _OPTIMIZERS)
         hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-        meta = {"version": CHECKPOINT_VERSION, "job_key": job_key, **progress._asdict(), "sha256": hashes}
+        history = [evaluation.to_json() for evaluation in progress.history]
+        meta = {"version": CHECKPOINT_VERSION, "job_key": job_key, "nimg": progress.nimg}
+        meta |= {"history": history, "sha256": hashes}
         (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         for path in [*temporary.iterdir(), temporary]:
             to_disk(path)
@@ -133,9 +135,9 @@ def load(
     if (found := _newest_whole(folder, say, [f"{name}.safetensors" for name in networks])) is None:
         return Progress(0, [])
     path, meta = found
-    if meta["job_key"] != job_key:
+    if meta.job_key != job_key:
         raise CheckpointError(
-            f"{path}: belongs to job {meta['job_key']}, not {job_key}; the config or the data changed. "
+            f"{path}: belongs to job {meta.job_key}, not {job_key}; the config or the data changed. "
             f"Remove {folder}/checkpoint-*: the training then starts from its beginning"
         )
     restore_state(
@@ -146,10 +148,10 @@ def load(
         networks,
         optimizers,
     )
-    return Progress(meta["nimg"], meta["history"])
+    return Progress(meta.nimg, meta.history)
 
 
-def read_history(folder: Path, say: Say = say_notice) -> list[dict[str, Any]]:
+def read_history(folder: Path, say: Say = say_notice) -> list[Evaluation]:
     """All evaluations that the newest whole checkpoint knows; empty: there is none.
 
     The training may still run, so checkpoints may come and go while this one is read.
@@ -161,10 +163,10 @@ def read_history(folder: Path, say: Say = say_notice) -> list[dict[str, Any]]:
         CheckpointError: the checkpoint is of another version.
     """
     found = _newest_whole(folder, say)
-    return [] if found is None else list(found[1]["history"])
+    return [] if found is None else found[1].history
 
 
-def _newest_whole(folder: Path, say: Say, needed: Collection[str] = ()) -> tuple[Path, dict[str, Any]] | None:
+def _newest_whole(folder: Path, say: Say, needed: Collection[str] = ()) -> tuple[Path, _Meta] | None:
     """The newest checkpoint that is not damaged, with its `meta.json`. `needed`: files that it must have."""
     damaged: list[str] = []
     paths = _all(folder)
@@ -186,7 +188,7 @@ def _newest_whole(folder: Path, say: Say, needed: Collection[str] = ()) -> tuple
     return None
 
 
-def _whole(path: Path, needed: Collection[str]) -> dict[str, Any]:
+def _whole(path: Path, needed: Collection[str]) -> _Meta:
     """The content of a checkpoint's `meta.json`. `needed`: files that the checkpoint must have.
 
     Raises:
@@ -220,7 +222,7 @@ def _whole(path: Path, needed: Collection[str]) -> dict[str, Any]:
             is_same = False
         if not is_same:
             raise _Damaged(f"{path / name}: missing or damaged (sha256 differs)")
-    return content
+    return meta
 
 
 def _all(folder: Path) -> list[Path]:

@@ -24,23 +24,24 @@ from raydistill.errors import CheckpointError, DivergenceError, say_notice
 from raydistill.evaluation.scorer import write_grid
 from raydistill.models import saved
 from raydistill.models.inputs import num_inputs, trained_latent_size, training_batch
+from raydistill.records.trials import Evaluation
 from raydistill.training import checkpoint, recipes
 from raydistill.training.recipes import Phase, Recipe, Setup, Step
 
-Report = Callable[[dict[str, Any]], None]
-"""Takes an evaluation: `nimg`, `wall_sec`, and the numbers by name."""
+Report = Callable[[Evaluation], None]
+"""Takes an evaluation."""
 
 
 @dataclass
-class TrialResult:
+class TrainingResult:
     """What a training gives."""
 
     nimg: int
     """Images seen, over all workers."""
     metrics: dict[str, float]
     """The numbers of the last evaluation."""
-    evaluations: list[dict[str, Any]]
-    """All evaluations in order: `nimg`, `wall_sec`, and the numbers by name."""
+    evaluations: list[Evaluation]
+    """All evaluations, in order."""
     wall_sec: float
     """Seconds of training and evaluation, over all interruptions."""
     context: dict[str, Any]
@@ -49,7 +50,7 @@ class TrialResult:
     """The network that was trained for, on disk."""
 
 
-def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = say_notice) -> TrialResult:
+def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = say_notice) -> TrainingResult:
     """Trains `job` to its budget and writes the network to `state_dir/network`. Collective.
 
     Training resumes from the newest whole checkpoint in `state_dir`; the result equals that of a run that
@@ -85,7 +86,7 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
     nimg, history = checkpoint.load(state_dir, job.key, networks_to_save, optimizers, say)
     _require_same_start(nimg, state_dir, workers)
     copy_whole(networks_to_save[source], eval_network)
-    earlier_sec = history[-1]["wall_sec"] if history else 0.0
+    earlier_sec = history[-1].wall_sec if history else 0.0
 
     logged: list[dict[str, Tensor]] = []
     while nimg < training.budget_nimg:
@@ -98,7 +99,8 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
             state = distributed.gather_state(networks_to_save, optimizers)
             eval_network.load_state_dict(state.networks[source])
             numbers = mean_of(logged, workers) | recipe.evaluate(eval_network)
-            history.append({"nimg": nimg, "wall_sec": earlier_sec + time.monotonic() - start_sec, **numbers})
+            wall_sec = earlier_sec + time.monotonic() - start_sec
+            history.append(Evaluation(nimg=nimg, wall_sec=wall_sec, numbers=numbers))
             logged = []
             if workers.is_main:
                 checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)
@@ -108,11 +110,10 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
 
     if not history:  # a budget of no images: the network is evaluated as it starts
         numbers = recipe.evaluate(eval_network)
-        history.append({"nimg": 0, "wall_sec": time.monotonic() - start_sec, **numbers})
+        history.append(Evaluation(nimg=0, wall_sec=time.monotonic() - start_sec, numbers=numbers))
     network = write_network(recipe, eval_network, job, setup, state_dir)
     last = history[-1]
-    metrics = {name: value for name, value in last.items() if name not in ("nimg", "wall_sec")}
-    return TrialResult(nimg, metrics, history, last["wall_sec"], recipe.context, network)
+    return TrainingResult(nimg, last.numbers, history, last.wall_sec, recipe.context, network)
 
 
 def _require_same_start(nimg: int, state_dir: Path, workers: distributed.Workers) -> None:
