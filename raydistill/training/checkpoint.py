@@ -7,7 +7,6 @@ checkpoint is whole or absent, whatever is killed. A disk may damage one all the
 kept, and the newest whole one counts.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -21,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from raydistill.config.training import Training
 from raydistill.distributed import State, restore_state
 from raydistill.errors import CheckpointError, StoreError, say_notice
-from raydistill.reading import parse_json, read_text
+from raydistill.reading import file_hash, parse_json, read_text
 from raydistill.records import owners
 from raydistill.records.files import to_disk
 from raydistill.records.trials import Evaluation
@@ -34,6 +34,8 @@ KEPT = 2
 """So many checkpoints of a training are kept."""
 _NAME = "checkpoint-{:012d}"
 _OPTIMIZERS = "optimizers.pt"
+AVERAGE = "average"
+"""Name of the moving average among the networks of a checkpoint."""
 Say = Callable[[str], None]
 """Is given a line about a damaged checkpoint."""
 
@@ -64,6 +66,11 @@ class _Damaged(Exception):
     """What is wrong with a checkpoint, and in which file."""
 
 
+def evaluated_network(training: Training, network: str) -> str:
+    """Which network of a checkpoint is scored and kept: the average, where there is one, else `network`."""
+    return AVERAGE if training.ema_nimg else network
+
+
 def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
     """Writes `folder/checkpoint-<nimg>`, then removes all others but the one before it.
 
@@ -80,7 +87,7 @@ def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
                 temporary / f"{name}.safetensors",
             )
         torch.save(state.optimizers, temporary / _OPTIMIZERS)
-        hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
+        hashes = {path.name: file_hash(path, most=None) for path in sorted(temporary.iterdir())}
         history = [evaluation.to_json() for evaluation in progress.history]
         meta = {"version": CHECKPOINT_VERSION, "job_key": job_key, "nimg": progress.nimg}
         meta |= {"history": history, "sha256": hashes}
@@ -217,7 +224,7 @@ def _whole(path: Path, needed: Collection[str]) -> _Meta:
         raise _Damaged(f"{path}/meta.json: damaged (nimg: {meta.nimg}, which is not that of the folder)")
     for name, expected in meta.sha256.items():
         try:
-            is_same = (path / name).is_file() and _sha256(path / name) == expected
+            is_same = file_hash(path / name, most=None) == expected
         except OSError:
             is_same = False
         if not is_same:
@@ -238,9 +245,3 @@ def _remove(checkpoint: Path) -> None:
         gone = checkpoint.with_name(f"tmp-{checkpoint.name}-{owners.mark()}")
         os.replace(checkpoint, gone)
         owners.remove(gone)
-
-
-def _sha256(path: Path) -> str:
-    """In hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -76,9 +76,9 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
     recipe = recipes.build(job, setup)
     distributed.check(workers, training, recipe.networks)
     eval_network = copy.deepcopy(recipe.networks[recipe.network]).requires_grad_(False).eval()
-    networks_to_save, source = dict(recipe.networks), recipe.network  # eval_network is a copy of `source`
+    source = checkpoint.evaluated_network(training, recipe.network)  # eval_network is a copy of it
+    networks_to_save = dict(recipe.networks)
     if training.ema_nimg:
-        source = "average"
         networks_to_save[source] = copy.deepcopy(eval_network)
         distributed.shard(networks_to_save[source], training.execution, setup.device, workers)
     apply_execution(recipe, training, setup)
