@@ -5,24 +5,11 @@ and `result.json`, which is written by atomic rename when it ends.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    NonNegativeInt,
-    ValidationError,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    model_validator,
-)
-from pydantic_core import PydanticKnownError
+from pydantic import ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from raydistill.config import renamed
 from raydistill.config.base import canonical, digest
@@ -30,6 +17,7 @@ from raydistill.config.experiment import JOB_VERSION, Job
 from raydistill.errors import StoreError
 from raydistill.reading import parse_json, read_text
 from raydistill.records import mirror
+from raydistill.records.base import FROM_FILE, NO_KEYS, Number, Record
 from raydistill.records.files import write_json_atomic
 
 SCHEMA_VERSION = 1
@@ -38,64 +26,12 @@ Status = Literal["COMPLETE", "PRUNED", "FAIL"]
 Role = Literal["teacher", "search", "uniform", "no_teacher", "replicate", "recheck", "retrain"]
 """What a trial is for. `uniform` and `no_teacher` are baselines; `retrain` is one that `raydistill retrain`
 made."""
-_FROM_FILE = object()
-"""Context of a validation: what is validated was read from a file."""
 
 
-def _as_given(value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> float:
-    """Checks a number and leaves it as it is: a whole number stays one, so that it is written as it was.
-
-    A file holds finite numbers only. What a training measured is refused when it is written.
-    """
-    number = float(handler(value))
-    if info.context is _FROM_FILE and not math.isfinite(number):
-        raise PydanticKnownError("finite_number")
-    return value  # type: ignore[no-any-return]
-
-
-Number = Annotated[float, WrapValidator(_as_given)]
-
-
-class _Record(BaseModel):
-    """A part of a file of the ledger: keys of these types, and whatever else was written beside them.
-
-    It is written as it was read or made: with these keys, in their order.
-    """
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
-
-    _order: tuple[str, ...] = ()
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _notes_order(cls, data: Any, handler: ModelWrapValidatorHandler["_Record"]) -> "_Record":
-        record = handler(data)
-        if isinstance(data, Mapping):
-            record._order = tuple(data)
-        return record
-
-    def __eq__(self, other: object) -> bool:
-        """By what they say; in which order they say it does not count."""
-        return (
-            isinstance(other, _Record)
-            and type(self) is type(other)
-            and (self.__dict__, self.model_extra) == (other.__dict__, other.model_extra)
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of its file, without the schema version where it was not read from one."""
-        fields = type(self).model_fields.items()
-        given = {(field.alias or name): name for name, field in fields if not field.exclude}
-        content = {key: getattr(self, name) for key, name in given.items() if name in self.model_fields_set}
-        content |= self.model_extra or {}
-        keys = dict.fromkeys((*self._order, *content))
-        return {key: _to_json(content[key]) for key in keys if key in content}
-
-
-class Evaluation(BaseModel):
+class Evaluation(Record):
     """What was measured at once, during a training or at its end."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(extra="forbid")
 
     nimg: int
     """Images seen, over all workers."""
@@ -120,21 +56,14 @@ class Evaluation(BaseModel):
         return {"nimg": self.nimg, "wall_sec": self.wall_sec, **self.numbers}
 
 
-def _to_json(value: object) -> object:
-    """A value of a record as it stands in a file."""
-    if isinstance(value, list):
-        return [_to_json(item) for item in value]
-    return value.to_json() if isinstance(value, _Record | Evaluation) else value
-
-
-class Network(_Record):
+class Network(Record):
     """Where a result's network is, below the trial's folder."""
 
     path: str
     digest: str
 
 
-class TrialResult(_Record):
+class TrialResult(Record):
     """How a trial ended: a result.json."""
 
     schema_version: int = SCHEMA_VERSION
@@ -170,7 +99,7 @@ class TrialResult(_Record):
     """What they were computed with."""
 
 
-class Trial(_Record):
+class Trial(Record):
     """One training of a sweep: a trial.json, written when it was proposed, and its result."""
 
     schema_version: int = SCHEMA_VERSION
@@ -194,7 +123,7 @@ class Trial(_Record):
     """Its job as it was written. `job` reads it, which needs the plug-ins that it names."""
     digests: dict[str, str | None]
     """Digests of data, evaluator and teacher; "" or None: it has none."""
-    configuration: dict[str, int | Number | str] | None = None
+    configuration: dict[str, Number | int | str] | None = None
     """What the search proposed; None: it is no proposal."""
     replicate_of: str | None = None
     """Id of the trial that it repeats with another seed."""
@@ -386,7 +315,7 @@ def _named(path: Path) -> str:
     return str(path) if mirrored is None else f"{path} here and {mirrored.key} on {mirrored.url}"
 
 
-def _read_json(path: Path, record: type[_Record], advice: str) -> dict[str, Any]:
+def _read_json(path: Path, record: type[Record], advice: str) -> dict[str, Any]:
     """The content of a file of the ledger, as it was written.
 
     Raises:
@@ -405,19 +334,15 @@ def _read_json(path: Path, record: type[_Record], advice: str) -> dict[str, Any]
             "Use the version that wrote it."
         )
     try:
-        record.model_validate(data, context=_FROM_FILE)
+        record.model_validate(data, context=FROM_FILE)
     except ValidationError as error:
         raise _damaged(path, error, advice) from error
     return data
 
 
-_NO_KEYS = ("function-wrap[_as_given()]", "int", "str", "bool", "numbers")
-"""Parts of a place in a record that are no keys of its file."""
-
-
 def _damaged(path: Path, error: ValidationError, advice: str, prefix: str = "") -> StoreError:
     """The error of a file with a key that is missing or of another type. `prefix`: of the key's path."""
     first = error.errors()[0]
-    key = ".".join(part for part in map(str, first["loc"]) if part not in _NO_KEYS)
+    key = ".".join(part for part in map(str, first["loc"]) if part not in (*NO_KEYS, "numbers"))
     given = "" if first["type"] == "missing" else f" (given: {repr(first['input'])[:60]})"
     return StoreError(f"{path}: damaged: {prefix}{key}: {first['msg']}{given}. {advice}")
