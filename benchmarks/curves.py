@@ -99,12 +99,12 @@ def record(file: Path, count: int) -> None:
         job = Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher)
         started = time.process_time()
         result = perform(job, folder / "students" / job.key, lambda numbers: None)
-        curve = [(evaluation["nimg"], evaluation["val/miou"]) for evaluation in result["evaluations"]]
+        curve = [(evaluation.nimg, evaluation.numbers["val/miou"]) for evaluation in result.evaluations]
         line = {
             "number": number,
             "configuration": configuration,
             "macs": macs_of(configuration),
-            "status": result["status"],
+            "status": result.status,
             "curve": curve,
         }
         with file.open("a") as out:

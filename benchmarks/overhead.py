@@ -37,6 +37,7 @@ from raydistill.data import load_split, prepare, read_info
 from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.distributed import Workers
 from raydistill.models import networks, saved
+from raydistill.records.trials import Evaluation
 from raydistill.training import assembly, loop
 from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
@@ -120,8 +121,8 @@ def _perform(config: dict[str, Any], report: Any) -> None:
     torch.set_num_threads(1)
     lane = Lane(Path(config["folder"]), config["name"])
 
-    def report_and_wait(numbers: dict[str, Any]) -> None:
-        report(numbers)
+    def report_and_wait(evaluation: Evaluation) -> None:
+        report(evaluation.to_json())
         if config["takes_turns"]:
             lane.chunk_ended()
 

@@ -156,9 +156,9 @@ def main() -> None:
             job = Job(training=training, data=data, evaluator=stages.evaluator, teacher=stages.teacher)
             started = time.process_time()
             result = perform(job, cache / "students" / job.key, lambda numbers: None)
-            if result["status"] != "COMPLETE":
-                raise SystemExit(f"{name}, seed {seed}: {result['reason']}")
-            metrics = result["metrics"]
+            if result.status != "COMPLETE":
+                raise SystemExit(f"{name}, seed {seed}: {result.reason}")
+            metrics = result.metrics
             row = {"name": name, "seed": seed, "nimg": nimg, "sec": time.process_time() - started}
             row |= {key: metrics[key] for key in ("val/miou", "val/fd_evaluator", "val/kd_evaluator")}
             if "energy/alignment" in metrics:

@@ -5,6 +5,7 @@ packed in it, the shape of an array. A FIFO, a device, a socket and a folder are
 OSErrors and ValueErrors, as errors of reading are, so that who reads a file catches both at once.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -70,6 +71,16 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
     if len(content) > size:
         raise UnusableFile("it has more bytes than its size says")
     return content
+
+
+def file_hash(path: Path, algorithm: str = "sha256", most: int | None = MOST_BYTES) -> str:
+    """The hash of a file's content, in hex. `algorithm`: a name that `hashlib` knows; `most`: see `regular`.
+
+    Raises:
+        OSError: see `regular`.
+    """
+    with regular(path, most).open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:

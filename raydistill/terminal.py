@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raydistill.records.tables import column
+from raydistill.records.trials import Trial
 
 _QUALITIES = ("miou", "psnr", "ssim", "kd_evaluator", "fd_evaluator")
 _TRIAL_COLUMNS = {
@@ -157,31 +158,30 @@ class Terminal:
         wrapper.initial_indent, wrapper.subsequent_indent = lead, " " * len(lead)
         self.console.print(wrapper.fill(text), markup=False)
 
-    def trial_ended(
-        self, trial: Mapping[str, Any], done: int, total: int, front: Sequence[str], left_sec: float
-    ) -> None:
+    def trial_ended(self, trial: Trial, done: int, total: int, front: Sequence[str], left_sec: float) -> None:
         """Prints one line about a trial that ended: its cost and quality, the front so far, the time left.
 
         Args:
-            trial: the content of its trial.json, with its result.
+            trial: the trial, with its result.
             done: number of trials that have ended, this one included, of `total` to train.
             front: ids of the trials that are on the Pareto front now.
             left_sec: seconds that the other trials are expected to take.
         """
-        result = trial["result"]
-        if result["status"] == "COMPLETE":
+        result = trial.result
+        assert result is not None
+        if result.status == "COMPLETE":
             scores = {
                 name.partition("/")[2]: value
-                for name, value in result["metrics"].items()
+                for name, value in result.metrics.items()
                 if name.startswith("val/")
             }
             outcome = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         else:
-            outcome = f"{result['status']}: {result['reason']}"
+            outcome = f"{result.status}: {result.reason}"
         left = f"about {left_sec / 60:.1f} min left" if done < total else "all trained"
         self.say(
-            f"trial {done} of {total}: {trial['trial_id']} {trial['label']}, "
-            f"{trial['costs']['macs'] / 1e6:.2f} M MACs, {outcome}, {result['wall_sec']:.0f} s; "
+            f"trial {done} of {total}: {trial.trial_id} {trial.label}, "
+            f"{trial.macs / 1e6:.2f} M MACs, {outcome}, {result.wall_sec:.0f} s; "
             f"front: {' '.join(front) or 'none yet'}; {left}"
         )
 

@@ -26,7 +26,7 @@ from raydistill.config.presets import shapes32
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.data import batch, load_split, prepare
 from raydistill.distributed import Workers
-from raydistill.training.loop import TrialResult, train
+from raydistill.training.loop import TrainingResult, train
 from raydistill.training.recipes import Setup, Step
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
@@ -185,7 +185,7 @@ def stages(tiny: Experiment, one_thread: None, tmp_path_factory: pytest.TempPath
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Job], TrialResult]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Job], TrainingResult]:
     """Trains a job from beginning to end, each job once a session: a run to compare with another, or to look
     at.
 
@@ -193,9 +193,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Job], TrialResu
     folder of the
     run; who changes what is there takes a copy.
     """
-    made: dict[str, TrialResult] = {}
+    made: dict[str, TrainingResult] = {}
 
-    def run(job: Job) -> TrialResult:
+    def run(job: Job) -> TrainingResult:
         if job.key not in made:
             made[job.key] = quiet(job, tmp_path_factory.mktemp("whole"))
         return made[job.key]
@@ -204,20 +204,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Job], TrialResu
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> Callable[..., TrialResult]:
+def trained(tmp_path: Path) -> Callable[..., TrainingResult]:
     """Trains a job, each time in a folder of its own or in the one named."""
     count = iter(range(100))
 
-    def run(job: Job, name: str | None = None) -> TrialResult:
+    def run(job: Job, name: str | None = None) -> TrainingResult:
         return quiet(job, tmp_path / (name or f"run-{next(count)}"))
 
     return run
 
 
-def numbers(result: TrialResult) -> list[dict[str, Any]]:
+def numbers(result: TrainingResult) -> list[dict[str, Any]]:
     """All that was measured, without the time it took."""
     return [
-        {name: value for name, value in evaluation.items() if name != "wall_sec"}
+        {name: value for name, value in evaluation.to_json().items() if name != "wall_sec"}
         for evaluation in result.evaluations
     ]
 
@@ -240,5 +240,5 @@ def run_two(rank: int, folder: Path, jobs: dict[str, str]) -> None:
     dist.destroy_process_group()
 
 
-def quiet(job: Job, folder: Path) -> TrialResult:
+def quiet(job: Job, folder: Path) -> TrainingResult:
     return train(job, report=lambda numbers: None, state_dir=folder)

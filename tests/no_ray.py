@@ -49,10 +49,7 @@ def without_ray(
 
     def run_trials(next_trial: Any, reported: Any, ended: Any, *, folder_of: Any, **rest: Any) -> None:
         while (following := next_trial()) is not None:
-            job = Job.model_validate(following["job"])
-            perform(
-                job, folder_of(following), lambda numbers, following=following: reported(following, numbers)
-            )
+            perform(following.job, folder_of(following), functools.partial(reported, following))
             after_trial()
             ended(following, False, "")
 

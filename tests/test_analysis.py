@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
-from test_results import CONTEXT, OBJECTIVES, REFERENCE, synthetic_trials
+from test_results import CONTEXT, OBJECTIVES, REFERENCE, scored, synthetic_trials
 
 from analysis import page, plots, write_report
 from raydistill.errors import RunError
@@ -151,9 +151,8 @@ def test_an_axis_is_logarithmic_where_its_numbers_are_positive_and_span_more_tha
     def is_log(*values):
         trials = synthetic_trials()[2:5]
         for trial, value in zip(trials, values, strict=True):
-            trial["result"]["metrics"]["train/l1"] = value
-        failed = synthetic_trials()[12]
-        failed["result"]["metrics"] = {"train/l1": -1e9}
+            trial.result.metrics["train/l1"] = value
+        failed = scored(synthetic_trials()[12], metrics={"train/l1": -1e9})
         table = tables.trial_table([*trials, failed], sweep_id="demo")
         (axis,) = (axis for axis in page._axes(table, OBJECTIVES) if axis["name"] == "train/l1")
         return axis["log"]
@@ -172,25 +171,29 @@ def test_curves_are_in_the_order_of_images_and_of_the_trials_of_this_table_alone
     assert set(curves) == set(evaluations["metric"])
     for number, trial in enumerate(trials[5:8]):
         (curve,) = (each for each in curves["val/miou"] if each["row"] == number)
-        points = trial["result"]["evaluations"]
-        assert curve["x"] == [point["nimg"] for point in points] == sorted(curve["x"])
-        assert curve["y"] == [point["val/miou"] for point in points]
+        points = trial.result.evaluations
+        assert curve["x"] == [point.nimg for point in points] == sorted(curve["x"])
+        assert curve["y"] == [point.numbers["val/miou"] for point in points]
 
 
 def test_a_pair_of_axes_with_missing_numbers_has_the_front_of_those_that_have_both(tmp_path):
     trials = synthetic_trials()
-    for trial in trials[2:5]:
-        trial["result"] |= {
-            "test": {"test/miou": trial["result"]["metrics"]["val/miou"]},
-            "test_context": CONTEXT | {"split": "test"},
-        }
+    trials[2:5] = [
+        scored(
+            trial,
+            test={"test/miou": trial.result.metrics["val/miou"]},
+            test_context=CONTEXT | {"split": "test"},
+        )
+        for trial in trials[2:5]
+    ]
     assert embedded(make_report(trials, tmp_path))["fronts"]["cost/macs|test/miou"] == [2, 3, 4]
 
 
 def test_text_from_outside_cannot_end_the_script_or_become_html(tmp_path):
     trials = synthetic_trials()
-    trials[8]["label"], trials[8]["params"]["student.generator.norm"] = NASTY, NASTY
-    trials[12]["result"]["reason"] = NASTY
+    trials[8] = trials[8].model_copy(update={"label": NASTY})
+    trials[8].params["student.generator.norm"] = NASTY
+    trials[12] = scored(trials[12], reason=NASTY)
     report = make_report(trials, tmp_path, title=NASTY, facts={NASTY: NASTY})
     elements, data = Elements(report.html.read_text(encoding="utf-8")), embedded(report)
     assert len(elements.scripts) == 3 and elements.heading == NASTY
@@ -256,7 +259,7 @@ def test_a_sweep_without_a_finished_competitor_still_has_a_report(tmp_path, numb
 
 def test_mixed_conditions_give_no_report(tmp_path):
     trials = synthetic_trials()
-    trials[8]["result"]["context"] = CONTEXT | {"num_samples": 10}
+    trials[8] = scored(trials[8], context=CONTEXT | {"num_samples": 10})
     with pytest.raises(RunError, match="mixed digests"):
         make_report(trials, tmp_path)
     assert list(tmp_path.iterdir()) == []

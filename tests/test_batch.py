@@ -17,7 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from test_results import synthetic_trial
+from test_results import synthetic_trial, write
 from test_sweep import TINY
 
 from raydistill.commands.cli import main
@@ -25,7 +25,7 @@ from raydistill.config import printed
 from raydistill.config.batch import Batch, load_batch
 from raydistill.config.space import load_space, preset_of
 from raydistill.records import pareto, store, tables
-from raydistill.records.trials import read_trials, write_result, write_trial
+from raydistill.records.trials import read_trials
 from raydistill.sweep.tracking_store import default_uri
 
 ROOT = Path(__file__).parent.parent
@@ -97,8 +97,7 @@ class Pretended:
             trial = synthetic_trial(
                 number, "search", "", (number + 1) // 2 + 1, miou, 0.1, 8, "instance", "COMPLETE", ""
             )
-            write_result(folder / "trials" / trial["trial_id"], trial.pop("result"))
-            write_trial(folder / "trials" / trial["trial_id"], trial)
+            write(folder / "trials" / trial.trial_id, trial)
         trials = read_trials(folder)
         table = tables.with_front(
             tables.trial_table(trials, sweep_id=folder.name), plan.objectives, plan.reference

@@ -23,7 +23,7 @@ from raydistill.planning import memory
 from raydistill.planning.checks import check
 from raydistill.planning.plan import Plan
 from raydistill.records import store
-from raydistill.records.trials import write_result, write_trial
+from raydistill.records.trials import Trial, TrialResult, write_result, write_trial
 
 SMALL = ("data.num_train=24", "data.num_val=8", "data.num_test=8")
 
@@ -184,7 +184,7 @@ def begun(tmp_path: Path) -> Path:
     )
     job = Job(training=plan.experiment.student, data=plan.data)
     for number in (0, 1):
-        trial = {
+        trial: dict[str, Any] = {
             "number": number,
             "trial_id": f"{number:04d}",
             "role": "search",
@@ -193,11 +193,9 @@ def begun(tmp_path: Path) -> Path:
             "costs": {},
             "trial_key": job.key,
         }
-        write_trial(
-            folder / "trials" / trial["trial_id"],
-            trial | {"seed": 0, "job": job.model_dump(mode="json"), "digests": {}},
-        )
-    nothing = {
+        trial |= {"seed": 0, "job": job.model_dump(mode="json"), "digests": {}}
+        write_trial(folder / "trials" / trial["trial_id"], Trial.model_validate(trial))
+    nothing: dict[str, Any] = {
         "trial_key": job.key,
         "nimg": 0,
         "budget_nimg": 1,
@@ -206,10 +204,8 @@ def begun(tmp_path: Path) -> Path:
         "hardware": "",
         "git_revision": "",
     }
-    write_result(
-        folder / "trials/0001",
-        {"status": "FAIL", "reason": "", "metrics": {}, "evaluations": [], "context": {}} | nothing,
-    )
+    nothing |= {"status": "FAIL", "reason": "", "metrics": {}, "evaluations": [], "context": {}}
+    write_result(folder / "trials/0001", TrialResult.model_validate(nothing))
     return folder
 
 

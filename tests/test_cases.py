@@ -162,7 +162,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def by_role(sweep: Path, role: str) -> Path:
-    return next(sweep / "trials" / trial["trial_id"] for trial in read_trials(sweep) if trial["role"] == role)
+    return next(sweep / "trials" / trial.trial_id for trial in read_trials(sweep) if trial.role == role)
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any], bool]] = {
@@ -194,7 +194,7 @@ def test_a_sweep_goes_on_after_the_advice_is_followed_and_loses_no_other_result(
     sweep = tmp_path / "work/runs/sweeps/default-001"
     trial = by_role(sweep, role)
     before = {path.name: (path / "result.json").read_bytes() for path in (sweep / "trials").iterdir()}
-    roles = sorted(each["role"] for each in read_trials(sweep))
+    roles = sorted(each.role for each in read_trials(sweep))
     file_of, damage, is_refused = DAMAGES[what]
     damage(file_of(trial))
     removed, refusals = {trial.name}, 0
@@ -207,7 +207,7 @@ def test_a_sweep_goes_on_after_the_advice_is_followed_and_loses_no_other_result(
         shutil.rmtree(named) if Path(named).is_dir() else Path(named).unlink()
     assert code == 0 and bool(refusals) == is_refused
     trials = read_trials(sweep)
-    assert sorted(each["role"] for each in trials) == roles and all(each["result"] for each in trials)
+    assert sorted(each.role for each in trials) == roles and all(each.result for each in trials)
     after = {path.name: (path / "result.json").read_bytes() for path in (sweep / "trials").iterdir()}
     for name in set(before) - removed:
         assert _without_test(after[name]) == _without_test(before[name])

@@ -15,6 +15,7 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
+from test_results import synthetic_trials
 
 from raydistill.cluster import causes, guard, runtime
 from raydistill.cluster.guard import Guard
@@ -110,14 +111,15 @@ def test_the_ledger_takes_the_trials_own_words_first(
 ) -> None:
     ledger: Any = object.__new__(Ledger)
     ledger.folder, ledger._without_network = tmp_path, set()
-    trial = {"trial_id": "0001", "job": {"training": {"budget_nimg": 8}}, "result": None}
+    trial = synthetic_trials()[13]
+    ledger.trials = [trial]
     folder = ledger.folder_of(trial)
     folder.mkdir(parents=True)
     if written is not None:
         (folder / "error.txt").write_text(written)
-    ledger.end(trial, reason=told)
-    result: Any = trial["result"]
-    assert result["status"] == "FAIL" and result["reason"].startswith(said)
+    result = ledger.end(trial, reason=told).result
+    assert result == ledger.trials[0].result and not (folder / "result.json").exists()
+    assert result.status == "FAIL" and result.reason.startswith(said)
 
 
 # ---- an embedded Ray that dies -----------------------------------------------------------------------------

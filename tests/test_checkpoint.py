@@ -12,6 +12,7 @@ from torch import nn
 
 from raydistill.distributed import gather_state
 from raydistill.errors import CheckpointError, NoticeWarning
+from raydistill.records.trials import Evaluation
 from raydistill.training import checkpoint
 from raydistill.training.checkpoint import Progress
 
@@ -33,18 +34,17 @@ def parts(seed: int, steps: int) -> Parts:
     return networks, {"first": optimizer}
 
 
-def saved(folder: Path, nimg: int, given: Parts, history: list[dict[str, Any]] | None = None) -> None:
+def saved(folder: Path, nimg: int, given: Parts, history: list[Evaluation] | None = None) -> None:
     checkpoint.save(folder, "job", Progress(nimg, history or []), gather_state(*given))
 
 
-def point(nimg: int) -> dict[str, Any]:
-    """An evaluation."""
-    return {"nimg": nimg, "wall_sec": nimg / 8, "val/miou": 0.25}
+def point(nimg: int) -> Evaluation:
+    return Evaluation(nimg=nimg, wall_sec=nimg / 8, numbers={"val/miou": 0.25})
 
 
 def test_everything_that_moves_comes_back_into_other_networks(tmp_path: Path) -> None:
     """The next step from there is the same, so moments and step counts are back, too."""
-    history = [{"nimg": 8, "wall_sec": 1.5, "val/miou": 0.25}]
+    history = [Evaluation(nimg=8, wall_sec=1.5, numbers={"val/miou": 0.25})]
     ours, theirs = parts(0, steps=3), parts(1, steps=1)
     saved(tmp_path, 8, ours, history)
     assert checkpoint.load(tmp_path, "job", *theirs) == Progress(8, history)

@@ -87,10 +87,10 @@ def test_the_page_runs_as_printed_and_a_resume_needs_the_same_text(tmp_path: Pat
     assert done.returncode == 0, done.stderr
     sweep = tmp_path / "runs/sweeps/tiny"
     trials = read_trials(sweep)
-    searched = [trial for trial in trials if trial["role"] == "search"]
-    assert {trial["result"]["status"] for trial in trials} == {"COMPLETE"} and len(searched) == 2
-    assert all("train/laplace_nll" in trial["result"]["metrics"] for trial in searched)
-    assert {trial["job"]["training"]["generator"]["family"] for trial in trials} == {"plain"}
+    searched = [trial for trial in trials if trial.role == "search"]
+    assert {trial.result.status for trial in trials} == {"COMPLETE"} and len(searched) == 2
+    assert all("train/laplace_nll" in trial.result.metrics for trial in searched)
+    assert {trial.job_json["training"]["generator"]["family"] for trial in trials} == {"plain"}
     assert (tmp_path / "0001.safetensors").is_file()
     recorded = store.read_sweep(sweep)["plugins"]
     assert list(recorded) == ["plain.py", "laplace.py", "dots.py"]

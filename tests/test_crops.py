@@ -163,7 +163,7 @@ def test_teacher_and_student_see_the_same_part_and_the_teacher_runs_in_the_loop(
     job = Job(training=student, data=data, evaluator=stages.evaluator, teacher=stages.teacher)
     result = perform(job, tmp_path / "run", lambda numbers: None)
     again = quiet(job, tmp_path / "again")
-    assert result["metrics"] == {name: value for name, value in numbers(again)[-1].items() if name != "nimg"}
+    assert result.metrics == {name: value for name, value in numbers(again)[-1].items() if name != "nimg"}
     first = quiet(
         Job(
             training=student.model_copy(update={"report_every_nimg": 4}),
@@ -173,7 +173,7 @@ def test_teacher_and_student_see_the_same_part_and_the_teacher_runs_in_the_loop(
         ),
         tmp_path / "c",
     )
-    assert first.evaluations[0]["train/l1"] < 1e-6  # the first step: equal networks, equal inputs
+    assert first.evaluations[0].numbers["train/l1"] < 1e-6  # the first step: equal networks, equal inputs
 
 
 @pytest.mark.parametrize(

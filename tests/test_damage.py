@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Stages
-from test_results import synthetic_trials
+from test_results import synthetic_trials, write
 
 from raydistill.config.data import ShapesData
 from raydistill.config.training import DistillTraining
@@ -22,7 +22,7 @@ from raydistill.errors import CheckpointError, NoticeWarning, RunError, StoreErr
 from raydistill.models import saved
 from raydistill.records import files
 from raydistill.records.store import create_sweep, open_store, read_sweep
-from raydistill.records.trials import read_trials, write_result, write_trial
+from raydistill.records.trials import read_trials
 from raydistill.training import loop
 from raydistill.trials import stages as trial_stages
 from raydistill.trials.run_job import perform
@@ -34,10 +34,7 @@ from raydistill.trials.run_job import perform
 def sweep(tmp_path: Path) -> Path:
     """The ledger of three trials with results, and of one without."""
     for trial in [*synthetic_trials()[5:8], synthetic_trials()[13]]:
-        result, folder = trial.pop("result"), tmp_path / "trials" / trial["trial_id"]
-        write_trial(folder, trial)
-        if result is not None:
-            write_result(folder, result)
+        write(tmp_path / "trials" / trial.trial_id, trial)
     return tmp_path
 
 
@@ -131,7 +128,7 @@ def test_what_belongs_to_another_trial_is_refused_by_its_file_and_the_advice_hel
         path for path in sweep.rglob("*") if f"remove {path}:" in str(error.value)
     }
     shutil.rmtree(named) if named.is_dir() else named.unlink()
-    left = {trial["trial_id"]: trial["result"] is not None for trial in read_trials(sweep)}
+    left = {trial.trial_id: trial.result is not None for trial in read_trials(sweep)}
     assert {"0005", "0007", "0013"} <= set(left) and left["0005"] and left["0007"]
     assert left.get("0006") == (
         False if named.name == "result.json" else True if "copy" in named.name else None
@@ -201,7 +198,7 @@ def test_a_damaged_network_is_made_again_from_the_last_checkpoint_and_the_result
     monkeypatch.setattr(loop, "take_step", lambda *arguments: pytest.fail("it was trained"))
     with pytest.warns(NoticeWarning, match="the network is missing or damaged; it is made again"):
         again = perform(stages.student_job(mi__weight=0), trained, lambda numbers: None)
-    assert again == json.loads(result) and (trained / "result.json").read_bytes() == result
+    assert again.to_json() == json.loads(result) and (trained / "result.json").read_bytes() == result
     assert (trained / "network/weights.safetensors").read_bytes() == weights
     assert "it is made again" in (trained / "log.txt").read_text()
 
@@ -243,7 +240,7 @@ def test_the_result_of_another_job_is_refused_and_the_advice_helps(stages: Stage
     (trained / "result.json").unlink()
     for path in trained.glob("checkpoint-*"):
         shutil.rmtree(path)
-    assert perform(other, trained, lambda numbers: None)["trial_key"] == other.key
+    assert perform(other, trained, lambda numbers: None).trial_key == other.key
 
 
 @pytest.mark.parametrize("damage", ["weights cut", "no weights", "meta.json empty"])
@@ -308,7 +305,7 @@ def test_a_failed_evaluator_is_trained_again_where_its_folder_is_removed(
         train()
     (folder,) = tmp_path.glob("evaluator/*")
     shutil.rmtree(folder)
-    assert train()[1]["status"] == "COMPLETE"
+    assert train()[1].status == "COMPLETE"
 
 
 # ---- the teacher's outputs, and prepared data --------------------------------------------------------------

@@ -11,7 +11,6 @@ import pytest
 
 from raydistill.commands.cli import main
 from raydistill.config import renamed
-from raydistill.config.experiment import Job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
 from raydistill.errors import ConfigError, RenamedWarning
@@ -62,15 +61,15 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 
 
 def test_its_trials_and_tables_are_read_by_the_names_of_today(store: Path) -> None:
-    trials = {trial["trial_id"]: trial for trial in read_trials(store / "sweeps" / "old")}
-    assert trials["0007"]["replicate_of"] == "0001" and trials["0008"]["recheck_of"] == "0006"
-    assert trials["0006"]["configuration"] == {
+    trials = {trial.trial_id: trial for trial in read_trials(store / "sweeps" / "old")}
+    assert trials["0007"].replicate_of == "0001" and trials["0008"].recheck_of == "0006"
+    assert trials["0006"].configuration == {
         "student.generator.widths.trunk": 6,
         "student.mi.weight": "published",
     }
-    job = Job.model_validate(trials["0006"]["job"])
+    job = trials["0006"].job
     assert job.version == 2 and job.evaluator is not None and job.evaluator.digest == "f66110fafe494068"
-    assert {"val/miou", "val/kd_evaluator", "val/fd_evaluator"} <= set(trials["0006"]["result"]["metrics"])
+    assert {"val/miou", "val/kd_evaluator", "val/fd_evaluator"} <= set(trials["0006"].result.metrics)
     made = tables.trial_table(list(trials.values()), sweep_id="old").set_index("trial_id")
     for suffix in ("parquet", "csv"):
         read = tables.read_table(store / "sweeps" / "old" / f"trials.{suffix}").set_index("trial_id")

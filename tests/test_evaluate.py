@@ -17,13 +17,13 @@ from raydistill.evaluation.scorer import Scorer, score_network
 from raydistill.models import inputs
 from raydistill.models.inputs import batches
 from raydistill.training import assembly
-from raydistill.training.loop import TrialResult
+from raydistill.training.loop import TrainingResult
 
 CPU, ALONE = torch.device("cpu"), Workers(0, 1)
 
 
 def test_a_network_scored_again_after_training_gets_the_scores_of_its_last_evaluation(
-    stages: Stages, whole: Callable[[Job], TrialResult]
+    stages: Stages, whole: Callable[[Job], TrainingResult]
 ) -> None:
     job = stages.student_job()
     result = whole(job)
@@ -32,7 +32,7 @@ def test_a_network_scored_again_after_training_gets_the_scores_of_its_last_evalu
     assert context == result.context
 
 
-def test_scores_and_context_name_their_split(stages: Stages, whole: Callable[[Job], TrialResult]) -> None:
+def test_scores_and_context_name_their_split(stages: Stages, whole: Callable[[Job], TrainingResult]) -> None:
     scores, context = score_network(
         whole(stages.student_job()).network, stages.data, stages.evaluator, "test", CPU
     )
@@ -46,7 +46,7 @@ def test_scores_and_context_name_their_split(stages: Stages, whole: Callable[[Jo
 
 
 def test_the_real_pictures_have_no_frechet_distance_and_the_evaluators_own_miou(
-    stages: Stages, whole: Callable[[Job], TrialResult]
+    stages: Stages, whole: Callable[[Job], TrainingResult]
 ) -> None:
     scorer = Scorer(stages.data, stages.evaluator, "val", CPU, ALONE)
     scores = scorer.score(lambda real: real.target)

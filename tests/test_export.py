@@ -26,7 +26,7 @@ from raydistill.exchange import generator_file
 from raydistill.exchange.export import FORMATS, TOLERANCE, export
 from raydistill.exchange.generator_file import inputs_for, load_exported, open_generator
 from raydistill.models import GENERATORS, saved
-from raydistill.records.trials import read_result, write_result, write_trial
+from raydistill.records.trials import Trial, TrialResult, read_result, write_result, write_trial
 
 
 def network(case: Case, folder: Path) -> Path:
@@ -48,13 +48,10 @@ def trial(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep") / "trials" / "0003"
     job = stages.student_job(mi__weight=0.0)
     trained = quiet(job, folder)
-    facts: dict[str, Any] = dict.fromkeys(("role", "label", "trial_key"), "") | {
-        key: {} for key in ("params", "costs", "digests")
-    }
-    write_trial(
-        folder, facts | {"number": 3, "trial_id": "0003", "seed": 0, "job": job.model_dump(mode="json")}
-    )
-    result = {
+    facts: dict[str, Any] = {key: {} for key in ("params", "costs", "digests")}
+    facts |= {"number": 3, "trial_id": "0003", "role": "search", "label": "", "trial_key": "", "seed": 0}
+    write_trial(folder, Trial.model_validate(facts | {"job": job.model_dump(mode="json")}))
+    result: dict[str, Any] = {
         "trial_key": job.key,
         "budget_nimg": 32,
         "hardware": "",
@@ -69,10 +66,9 @@ def trial(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "wall_sec": 1.0,
         "gpu_sec": 0.0,
     }
-    write_result(
-        folder,
-        result | {"context": trained.context, "network": trained.network.model_dump() | {"path": "network"}},
-    )
+    network = trained.network.model_dump() | {"path": "network"}
+    result |= {"context": trained.context, "network": network}
+    write_result(folder, TrialResult.model_validate(result))
     return folder
 
 
@@ -131,7 +127,7 @@ def test_a_trial_is_checked_on_its_data_and_its_card_tells_where_it_comes_from(
             f"evaluator: {stages.evaluator.digest}",
         ),
         *(
-            f"| val/miou | {measured['metrics']['val/miou']:.6g} |",
+            f"| val/miou | {measured.metrics['val/miou']:.6g} |",
             "extractor evaluator",
             '"family": "resnet"',
         ),
@@ -156,7 +152,7 @@ def test_a_checkpoint_and_its_trial_may_be_given_too(trial: Path, stages: Stages
     checkpoint = max(trial.glob("checkpoint-*"))
     found = {path: open_generator(path) for path in (trial, trial / "network", checkpoint)}
     assert len({one.digest for one in found.values()}) == 1
-    assert {one.height for one in found.values()} == {16} and found[trial].result["nimg"] == 32
+    assert {one.height for one in found.values()} == {16} and found[trial].result.nimg == 32
     x = batch(load_split(stages.data, "val"), slice(0, 2)).inputs
     with torch.no_grad():
         assert torch.equal(found[trial].module(x), found[checkpoint].module(x))

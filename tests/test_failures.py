@@ -33,9 +33,9 @@ def test_students_that_diverge_are_failures_with_a_reason(
         main()
     printed = capsys.readouterr()
     trials = read_trials(tmp_path / "runs/sweeps/default-001")
-    students = [trial["result"] for trial in trials if trial["role"] in ("uniform", "search")]
-    assert len(students) == 5 and {result["status"] for result in students} == {"FAIL"}
-    assert all("DivergenceError" in result["reason"] for result in students)
+    students = [trial.result for trial in trials if trial.role in ("uniform", "search")]
+    assert len(students) == 5 and {result.status for result in students} == {"FAIL"}
+    assert all("DivergenceError" in result.reason for result in students)
     assert (
         not exit_info.value.code and "DivergenceError" in printed.out
     )  # the student without a teacher was trained: there is a front
@@ -60,7 +60,7 @@ def test_sigterm_ends_a_sweep_as_ctrl_c_does(
     )
     assert "Traceback" not in printed.out + printed.err
     trials = read_trials(tmp_path / "runs/sweeps/default-001")
-    assert [bool(trial["result"]) for trial in trials[:3]] == [True, True, False]
+    assert [bool(trial.result) for trial in trials[:3]] == [True, True, False]
     mlflow.set_tracking_uri(default_uri(tmp_path / "runs"))
     runs = mlflow.search_runs(experiment_names=["raydistill"])
     assert "RUNNING" not in set(runs["status"]) and "KILLED" in set(runs["status"])

@@ -180,7 +180,7 @@ def test_a_family_trains_as_teacher_and_as_students_on_real_pictures(name: str, 
     rows = [
         measured(label, job, stages, tmp_path / label.replace(" ", "-"), case) for label, job in jobs.items()
     ]
-    print_table(name, case, rows, stages.evaluator_result["metrics"], str(stages.teacher.path))
+    print_table(name, case, rows, stages.evaluator_result.metrics, str(stages.teacher.path))
 
 
 class Row(NamedTuple):
@@ -196,14 +196,14 @@ def measured(label: str, job: Job, stages: Stages, folder: Path, case: Case) -> 
     is_teacher = label.startswith("teacher")
     folder = Path(stages.teacher.path).parent if is_teacher else folder
     result = stages.teacher_result if is_teacher else perform(job, folder, lambda numbers: None)
-    assert result["status"] == "COMPLETE", result["reason"]
+    assert result.status == "COMPLETE", result.reason
     network = saved.load(network_of(folder, result), read_info(job.data), CPU)
     first, last = (
         scores_at_the_start(job, case),
-        {name: value for name, value in result["metrics"].items() if name.startswith("val/")},
+        {name: value for name, value in result.metrics.items() if name.startswith("val/")},
     )
     last |= seen_by_squeezenet(job, network, case)
-    assert all(abs(value) < float("inf") for value in result["metrics"].values())
+    assert all(abs(value) < float("inf") for value in result.metrics.values())
     for quality in LOOKED_AT.get(case.quality, (case.quality,)):
         is_rising = quality in ("val/miou", "val/psnr", "val/ssim")
         assert last[quality] > first[quality] if is_rising else last[quality] < first[quality], (
@@ -216,7 +216,7 @@ def measured(label: str, job: Job, stages: Stages, folder: Path, case: Case) -> 
     family = models.GENERATORS[config.family]
     size = info.input_size if family.takes == "picture" else (info.height, info.width)
     layers = family.layers(config, info.input_channels, *size)
-    return Row(label, cost.macs(layers), cost.params(layers), first, last, result["wall_sec"])
+    return Row(label, cost.macs(layers), cost.params(layers), first, last, result.wall_sec)
 
 
 def print_table(name: str, case: Case, rows: list[Row], evaluator: dict[str, float], teacher: str) -> None:

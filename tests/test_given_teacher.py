@@ -80,8 +80,8 @@ def test_a_given_teacher_is_scored_and_taught_from_as_it_is(
 ) -> None:
     plan = plan_of(pairs, tmp_path / "runs", teacher=str(imported), set=("student.init=teacher",))
     stages = train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None)
-    assert stages.teacher_result["status"] == "COMPLETE" and stages.teacher_result["nimg"] == 0
-    assert np.isfinite(stages.teacher_result["metrics"]["val/kd_evaluator"])
+    assert stages.teacher_result.status == "COMPLETE" and stages.teacher_result.nimg == 0
+    assert np.isfinite(stages.teacher_result.metrics["val/kd_evaluator"])
     given = saved.load_generator(saved.stored(imported))[1]
     kept = load_file(Path(stages.teacher.path) / "weights.safetensors")
     assert all(torch.equal(kept[name], given[name]) for name in given) and set(kept) == set(given)

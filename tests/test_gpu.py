@@ -17,7 +17,7 @@ from raydistill.config.experiment import Job
 from raydistill.data import load_split
 from raydistill.records import tables
 from raydistill.training import assembly, loop
-from raydistill.training.loop import TrialResult
+from raydistill.training.loop import TrainingResult
 from raydistill.training.recipes import Setup
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU here")]
@@ -76,7 +76,7 @@ def by_nccl(jobs: dict[str, Job], tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 @pytest.fixture(scope="module")
-def plain(jobs: dict[str, Job], tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrialResult]:
+def plain(jobs: dict[str, Job], tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingResult]:
     """Without a process group, on the GPU."""
     folder = tmp_path_factory.mktemp("plain")
     return {name: quiet(jobs[name], folder / name) for name in ("distill", "pix2pix", "batch norm")}
@@ -88,7 +88,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
-def apart(first: TrialResult, second: TrialResult) -> float:
+def apart(first: TrainingResult, second: TrainingResult) -> float:
     """||w - w'|| / ||w'|| of the finished networks' weights."""
     w, v = (load_file(Path(result.network.path) / "weights.safetensors") for result in (first, second))
     a, b = (
@@ -100,7 +100,7 @@ def apart(first: TrialResult, second: TrialResult) -> float:
 
 @pytest.mark.parametrize("name", ["distill", "pix2pix"])
 def test_the_gpu_gives_what_the_cpu_gives(
-    jobs: dict[str, Job], plain: dict[str, TrialResult], on_cpu: None, tmp_path: Path, name: str
+    jobs: dict[str, Job], plain: dict[str, TrainingResult], on_cpu: None, tmp_path: Path, name: str
 ) -> None:
     assert apart(plain[name], quiet(jobs[name], tmp_path / "cpu")) < TOLERANCE
 
@@ -113,7 +113,7 @@ def test_training_really_runs_on_the_gpu(stages: Stages, tmp_path: Path) -> None
 
 
 def test_a_run_that_was_stopped_on_the_gpu_goes_on_on_the_cpu(
-    jobs: dict[str, Job], plain: dict[str, TrialResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    jobs: dict[str, Job], plain: dict[str, TrainingResult], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     class Stopped(Exception):
         pass
@@ -151,7 +151,7 @@ def test_cuda_fsdp2_with_one_worker_gives_what_whole_networks_give(by_nccl: dict
 
 @pytest.mark.parametrize("recipe", ["distill", "pix2pix"])
 def test_bfloat16_on_the_gpu_stays_finite_and_close(
-    stages: Stages, plain: dict[str, TrialResult], tmp_path: Path, recipe: str
+    stages: Stages, plain: dict[str, TrainingResult], tmp_path: Path, recipe: str
 ) -> None:
     job = {"distill": stages.student_job, "pix2pix": stages.teacher_job}[recipe]
     more = {"discriminator_optimizer__learning_rate": 1e-4} if recipe == "pix2pix" else {}
@@ -164,7 +164,7 @@ def test_bfloat16_on_the_gpu_stays_finite_and_close(
     "execution", [{"microbatch": 2}, {"activation_checkpointing": True}, {"compile": True}]
 )
 def test_each_way_to_carry_out_a_training_gives_the_same_on_the_gpu(
-    stages: Stages, plain: dict[str, TrialResult], tmp_path: Path, execution: dict[str, Any]
+    stages: Stages, plain: dict[str, TrainingResult], tmp_path: Path, execution: dict[str, Any]
 ) -> None:
     values = {f"execution__{name}": value for name, value in execution.items()}
     assert apart(quiet(stages.student_job(**SLOW, **values), tmp_path / "run"), plain["distill"]) < TOLERANCE

@@ -31,8 +31,8 @@ def narrowed(training: Training, ngf: int, seed: int, **changes: object) -> Trai
 def train_one(job: Job, folder: Path) -> dict[str, float]:
     torch.set_num_threads(1)
     result = perform(job, folder, lambda numbers: None)
-    assert result["status"] == "COMPLETE", result["reason"]
-    return {"miou": result["metrics"]["val/miou"], "wall_sec": result["wall_sec"]}
+    assert result.status == "COMPLETE", result.reason
+    return {"miou": result.metrics["val/miou"], "wall_sec": result.wall_sec}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_widest_uniform_student_beats_the_narrowest_by_two_standard_errors(m
 def test_the_teacher_is_above_every_student(measured):
     stages, results = measured
     best = max(run["miou"] for runs in results.values() for run in runs)
-    assert stages.teacher_result["metrics"]["val/miou"] > best
+    assert stages.teacher_result.metrics["val/miou"] > best
 
 
 @pytest.mark.slow

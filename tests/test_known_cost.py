@@ -13,7 +13,7 @@ from raydistill.search import Observation, Problem, known_cost
 from raydistill.search.acquisition import hypervolume_improvement
 from raydistill.search.candidates import stratified_proposals, uniform_proposals
 from raydistill.search.encoding import Encoding
-from raydistill.search.known_cost import _nondominated, _SearchModel, known_cost_proposals
+from raydistill.search.known_cost import _SearchModel, known_cost_proposals
 from raydistill.search.objective_scale import _log_is_more_normal, _scale, scale_objective
 from raydistill.search.problem import PriorObservation
 
@@ -99,12 +99,6 @@ def test_without_values_of_this_sweep_the_first_source_stands_for_it() -> None:
     scale, modelled = scale_objective(MIOU, values, sources)
     np.testing.assert_allclose(modelled, [-1, -2, -3, -1, -2, -3])
     assert scale.reference == -1.0
-
-
-@pytest.mark.parametrize("columns", [2, 3])
-def test_the_believed_front_is_what_nothing_dominates(columns: int) -> None:
-    points = np.random.default_rng(columns).integers(0, 5, (40, columns)).astype(float)
-    np.testing.assert_array_equal(_nondominated(points), pareto.members(points, ("min",) * columns))
 
 
 # ---- when models are used ----------------------------------------------------------------------------------

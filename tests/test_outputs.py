@@ -16,10 +16,10 @@ from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import chunk_of, compute, load_outputs, store_outputs
 from raydistill.errors import StoreError
 from raydistill.models import saved
-from raydistill.training.loop import TrialResult
+from raydistill.training.loop import TrainingResult
 from raydistill.training.teacher import teacher_pictures
 
-Trained = Callable[..., TrialResult]
+Trained = Callable[..., TrainingResult]
 
 
 def with_outputs(stages: Stages, folder: Path, flip: bool, chunk: int = 4) -> Stages:

@@ -24,7 +24,7 @@ from raydistill.evaluation.scorer import Scorer
 from raydistill.models import saved
 from raydistill.training import assembly, loop
 from raydistill.training.assembly import Assembly
-from raydistill.training.loop import TrialResult, train
+from raydistill.training.loop import TrainingResult, train
 from raydistill.training.recipes import Setup
 
 COUNTS = (2, 3)
@@ -220,7 +220,7 @@ def stop(evaluation: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrialResult]:
+def alone(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> dict[str, TrainingResult]:
     folder = tmp_path_factory.mktemp("alone")
     return {name: quiet(job, folder / name) for name, job in jobs_of(stages).items() if name in ALONE}
 
@@ -239,7 +239,7 @@ def together(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> dict[i
     return {count: [torch.load(path, weights_only=False) for path in paths[count]] for count in COUNTS}
 
 
-def weights(result: TrialResult) -> dict[str, Tensor]:
+def weights(result: TrainingResult) -> dict[str, Tensor]:
     """Those of the finished network and, where there is one, of the energy network."""
     folder = Path(result.network.path)
     found = load_file(folder / "weights.safetensors")
@@ -305,7 +305,7 @@ def test_a_ratio_over_the_batch_is_that_of_the_global_batch(
     alone: dict, together: dict, name: str, count: int
 ) -> None:
     several, one = (
-        result.evaluations[0][name] for result in (together[count][0]["distill"], alone["distill"])
+        result.evaluations[0].numbers[name] for result in (together[count][0]["distill"], alone["distill"])
     )
     assert several == pytest.approx(one, rel=RTOL, abs=ATOL)
 
@@ -438,7 +438,7 @@ def test_one_worker_may_use_batch_norm_and_any_batch_size(stages: Stages) -> Non
     "option", [{"execution__microbatch": 2}, {"execution__activation_checkpointing": True}]
 )
 def test_what_would_change_batch_statistics_is_refused(
-    stages: Stages, trained: Callable[..., TrialResult], option: dict
+    stages: Stages, trained: Callable[..., TrainingResult], option: dict
 ) -> None:
     (name,) = option
     with pytest.raises(
@@ -448,7 +448,7 @@ def test_what_would_change_batch_statistics_is_refused(
         trained(stages.student_job(generator__norm="batch", **option))
 
 
-def test_fsdp_without_workers_is_refused(stages: Stages, trained: Callable[..., TrialResult]) -> None:
+def test_fsdp_without_workers_is_refused(stages: Stages, trained: Callable[..., TrainingResult]) -> None:
     with pytest.raises(
         ConfigError,
         match=r"training\.execution\.sharding: fsdp splits networks over the workers of Ray Train; use "

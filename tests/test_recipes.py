@@ -37,11 +37,11 @@ from raydistill.models.inputs import training_batch
 from raydistill.models.stylegan2 import Generator as StyleGenerator
 from raydistill.training import assembly, loop
 from raydistill.training.assembly import Assembly
-from raydistill.training.loop import TrialResult, train
+from raydistill.training.loop import TrainingResult, train
 from raydistill.training.recipes.cyclegan import Pool
 from raydistill.training.recipes.stylegan2 import lazy
 
-Trained = Callable[..., TrialResult]
+Trained = Callable[..., TrainingResult]
 SMALL: dict[str, Any] = {
     **{"evaluator.network.width": 4, "evaluator.network.feature_width": 4},
     **{f"{stage}.ema_nimg": 8 for stage in ("teacher", "student")},
@@ -190,7 +190,7 @@ def test_a_stopped_and_resumed_training_equals_one_that_never_stopped(
         train(job, report=stop, state_dir=tmp_path / "stopped")
     resumed = trained(job, "stopped")
     assert resumed.network.digest == whole.network.digest and numbers(resumed) == numbers(whole)
-    assert [point["nimg"] for point in whole.evaluations] == [
+    assert [point.nimg for point in whole.evaluations] == [
         3 * job.training.batch_size,
         6 * job.training.batch_size,
     ]
@@ -384,7 +384,8 @@ def test_penalties_come_in_every_so_many_minibatches(
     assert ["r1" in step for step in steps] == [True, False, True, False, True, False]
     assert ["path" in step for step in steps] == [True, False, False, True, False, False]
     assert all(
-        {"train/r1", "train/path_length", "train/path_penalty"} <= set(point) for point in result.evaluations
+        {"train/r1", "train/path_length", "train/path_penalty"} <= set(point.numbers)
+        for point in result.evaluations
     )
 
 

@@ -14,6 +14,7 @@ from search_kit import problem, training
 
 import analysis
 from raydistill.records import pareto, tables
+from raydistill.records.trials import Trial, TrialResult
 from raydistill.search import Configuration, Seeds, next_to_repeat
 from raydistill.search.simulate import Outcome, SimulatedTrial, seeds_of, simulate
 from raydistill.seeds import numpy_stream
@@ -213,7 +214,7 @@ def test_the_front_of_means_is_nearer_to_the_true_one() -> None:
                     outcome.values[0] + 0.03 * numpy_stream(seed, "test/replicates", number).normal(),
                     outcome.values[1],
                 ]
-            )  # type: ignore[index]
+            )  # type: ignore[union-attr]
 
         trials = simulate(
             problem("random", seed=seed), outcome_of, num_trials=25, num_workers=4, num_replicates=20
@@ -240,14 +241,14 @@ MIOUS = {"0000": (0.50, 0.40, 0.42), "0001": (0.45,), "0002": (0.60, 0.62), "000
 MACS = {"0000": 10, "0001": 20, "0002": 30, "0003": 40}
 
 
-def replicated_trials() -> list[dict[str, Any]]:
+def replicated_trials() -> list[Trial]:
     """Four students; the first looked better by its own seed than it is, the fourth is dominated."""
-    trials: list[dict[str, Any]] = []
+    trials: list[Trial] = []
     seeds = [(trial_id, 0) for trial_id in MIOUS] + [
         (trial_id, seed) for trial_id, values in MIOUS.items() for seed in range(1, len(values))
     ]
     for number, (trial_id, seed) in enumerate(seeds):
-        trial = {
+        trial: dict[str, Any] = {
             "number": number,
             "trial_id": f"{number:04d}",
             "trial_key": "k",
@@ -264,7 +265,8 @@ def replicated_trials() -> list[dict[str, Any]]:
         trial |= {"digests": {"data": "d", "evaluator": "e", "teacher": "t"}} | (
             {"replicate_of": trial_id} if seed else {}
         )
-        result = {
+        result: dict[str, Any] = {
+            "trial_key": "k",
             "status": "COMPLETE",
             "reason": "",
             "nimg": 10,
@@ -280,7 +282,8 @@ def replicated_trials() -> list[dict[str, Any]]:
             "context": {"extractor": "x"},
             "schema_version": 1,
         }
-        trials.append(trial | {"result": result | ({"test": {"test/miou": 0.3}} if not seed else {})})
+        result |= {"test": {"test/miou": 0.3}} if not seed else {}
+        trials.append(Trial.model_validate(trial).with_result(TrialResult.model_validate(result)))
     return trials
 
 
@@ -354,10 +357,10 @@ def test_the_ledger_chooses_by_its_trials_and_counts_what_runs() -> None:
     ledger.plan = SimpleNamespace(
         options=SimpleNamespace(replicates=9, stability=None), objectives=OBJECTIVES
     )  # type: ignore[assignment]
-    assert ledger.to_replicate()["trial_id"] == "0001"  # type: ignore[index]
-    running = {**ledger.trials[4], "trial_id": "0007", "replicate_of": "0001", "result": None}
-    ledger.trials += [running | {"trial_id": f"{7 + index:04d}"} for index in range(3)]
-    assert ledger.to_replicate()["trial_id"] == "0003"  # type: ignore[index]
+    assert ledger.to_replicate().trial_id == "0001"  # type: ignore[union-attr]
+    running = ledger.trials[4].model_copy(update={"replicate_of": "0001", "result": None})
+    ledger.trials += [running.model_copy(update={"trial_id": f"{7 + index:04d}"}) for index in range(3)]
+    assert ledger.to_replicate().trial_id == "0003"  # type: ignore[union-attr]
     ledger.plan.options.stability = 0.5
     assert ledger.to_replicate() is None
     ledger.plan.options.stability, ledger.plan.options.replicates = None, 6

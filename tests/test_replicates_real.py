@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from conftest import TINY
 
-from raydistill.config.experiment import Job
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.planning.checks import check
+from raydistill.records.trials import Trial
 from raydistill.sweep.run import _new_sweep
-from raydistill.trials.ledger import Ledger, Trial
+from raydistill.trials.ledger import Ledger
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import train_stages
 
@@ -33,7 +33,7 @@ def opened(store: Path, name: str, **options: object) -> Ledger:
 
 
 def train(ledger: Ledger, trial: Trial) -> None:
-    perform(Job.model_validate(trial["job"]), ledger.folder_of(trial), lambda numbers: None)
+    perform(trial.job, ledger.folder_of(trial), lambda numbers: None)
     ledger.end(trial)
 
 
@@ -55,9 +55,7 @@ def test_replicates_go_on_after_a_kill_as_if_there_had_been_none(tmp_path: Path)
                 (trial,) = ledger.unfinished
             train(ledger, trial)
     one, two = (opened(store, name, replicates=4) for name in ("one", "two"))
-    assert len(one.replicates) == 4 and [t["label"] for t in one.replicates] == [
-        t["label"] for t in two.replicates
-    ]
+    assert len(one.replicates) == 4 and [t.label for t in one.replicates] == [t.label for t in two.replicates]
     table = one.table().set_index("trial_id")
     print(
         table[
@@ -74,12 +72,12 @@ def test_replicates_go_on_after_a_kill_as_if_there_had_been_none(tmp_path: Path)
         ].to_string()
     )
     for trial in one.replicates:
-        original = table.loc[trial["replicate_of"]]
+        original = table.loc[trial.replicate_of]
         values = [
             original["metric.val/miou"],
-            *table["metric.val/miou"][table["replicate_of"] == trial["replicate_of"]],
+            *table["metric.val/miou"][table["replicate_of"] == trial.replicate_of],
         ]
-        assert trial["seed"] > original["seed"] and original["front.seeds"] == len(values) >= 2
+        assert trial.seed > original["seed"] and original["front.seeds"] == len(values) >= 2
         assert original["mean.val/miou"] == pytest.approx(np.mean(values)) and len(set(values)) > 1
     assert (
         table["front.probability"].dropna().between(0, 1).all()

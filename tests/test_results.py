@@ -13,7 +13,15 @@ from raydistill.config.presets import shapes32
 from raydistill.errors import RunError, StoreError
 from raydistill.records import pareto, tables
 from raydistill.records.files import write_json_atomic
-from raydistill.records.trials import SCHEMA_VERSION, read_result, read_trials, write_result, write_trial
+from raydistill.records.trials import (
+    SCHEMA_VERSION,
+    Trial,
+    TrialResult,
+    read_result,
+    read_trials,
+    write_result,
+    write_trial,
+)
 
 OBJECTIVES = [("cost/macs", "min"), ("val/miou", "max")]
 REFERENCE = (3e9, 0.0)
@@ -73,7 +81,7 @@ def synthetic_trial(number, role, label, mega_macs, miou, weight, stem, norm, st
     result = (
         None if status == "RUNNING" else synthetic_result(number, mega_macs, miou, weight, status, reason)
     )
-    return {
+    content = {
         **{
             "schema_version": SCHEMA_VERSION,
             "number": number,
@@ -92,8 +100,20 @@ def synthetic_trial(number, role, label, mega_macs, miou, weight, stem, norm, st
             "data": "aa11bb22cc33dd44",
             "evaluator": "0e1f2a3b4c5d6e7f",
         },
-        "result": result,
     }
+    return Trial.model_validate(content).with_result(result)
+
+
+def scored(trial, **changes):
+    """The trial, with these changes of its result."""
+    return trial.with_result(trial.result.model_copy(update=changes))
+
+
+def write(folder, trial):
+    """Writes a trial as a sweep does, and its result where it has one."""
+    write_trial(folder, trial)
+    if trial.result is not None:
+        write_result(folder, trial.result)
 
 
 def synthetic_result(number, mega_macs, miou, weight, status, reason):
@@ -103,7 +123,7 @@ def synthetic_result(number, mega_macs, miou, weight, status, reason):
         {"nimg": 3072 * step, "wall_sec": 11.5 * step, **metrics(final * (1 - 0.6 * 0.45**step), weight)}
         for step in range(1, steps + 1)
     ]
-    return {
+    content = {
         **{
             "schema_version": SCHEMA_VERSION,
             "trial_key": job_of(number).key,
@@ -121,6 +141,7 @@ def synthetic_result(number, mega_macs, miou, weight, status, reason):
             "git_revision": "0123abc",
         },
     }
+    return TrialResult.model_validate(content)
 
 
 def metrics(miou, weight):
@@ -137,10 +158,7 @@ def metrics(miou, weight):
 @pytest.fixture
 def sweep_dir(tmp_path):
     for trial in synthetic_trials():
-        folder, result = tmp_path / "trials" / trial["trial_id"], trial.pop("result")
-        write_trial(folder, trial)
-        if result is not None:
-            write_result(folder, result)
+        write(tmp_path / "trials" / trial.trial_id, trial)
     return tmp_path
 
 
@@ -157,9 +175,9 @@ def test_the_ledger_gives_back_every_trial_by_number_with_its_result_or_none(swe
 
 
 def test_a_ledger_of_the_version_before_is_read_by_present_names(tmp_path):
-    trial, recheck = synthetic_trials()[5], synthetic_trials()[6] | {"role": "recheck"}
+    original, searched, recheck = synthetic_trials()[4:7]
     old_metrics = {"val/kd_judge": 0.04, "val/fd_judge": 6.5, "val/miou": 0.3}
-    old_result = trial.pop("result") | {
+    old_result = searched.result.to_json() | {
         "metrics": old_metrics,
         "evaluations": [{"nimg": 3072, "wall_sec": 11.5, **old_metrics}],
         "context": CONTEXT | {"extractor": "judge"},
@@ -174,21 +192,19 @@ def test_a_ledger_of_the_version_before_is_read_by_present_names(tmp_path):
         | {name: {"digest": old_job[name]["digest"]} for name in ("data", "judge")}
         | {"training": {name: value for name, value in old_job["training"].items() if name != "execution"}}
     )
-    recheck.pop("result")
-    trial |= {"again": "0004", "picked": {"a": 1}, "job": old_job, "trial_key": key}
-    original = synthetic_trials()[4]
-    del original["result"]
+    trial = searched.to_json() | {"again": "0004", "picked": {"a": 1}, "job": old_job, "trial_key": key}
     write_trial(tmp_path / "trials/0004", original)
-    write_trial(tmp_path / "trials/0005", trial)
+    write_json_atomic(tmp_path / "trials/0005/trial.json", trial)
     old_result["trial_key"] = key
-    write_result(tmp_path / "trials/0005", old_result)
-    write_trial(tmp_path / "trials/0006", recheck | {"again": "0004"})
+    write_json_atomic(tmp_path / "trials/0005/result.json", old_result)
+    old_recheck = recheck.to_json() | {"role": "recheck", "again": "0004"}
+    write_json_atomic(tmp_path / "trials/0006/trial.json", old_recheck)
     _, first, second = read_trials(tmp_path)
     new_metrics = {"val/kd_evaluator": 0.04, "val/fd_evaluator": 6.5, "val/miou": 0.3}
-    assert first["replicate_of"] == "0004" and first["configuration"] == {"a": 1}
-    assert second["recheck_of"] == "0004" and not {"again", "picked"} & {*first, *second}
-    assert first["job"] == {name: value for name, value in new_job.items() if name in first["job"]}
-    assert first["result"] == old_result | {
+    assert first.replicate_of == "0004" and first.configuration == {"a": 1}
+    assert second.recheck_of == "0004" and not {"again", "picked"} & {*first.to_json(), *second.to_json()}
+    assert first.job_json == {name: value for name, value in new_job.items() if name in first.job_json}
+    assert first.result.to_json() == old_result | {
         "metrics": new_metrics,
         "evaluations": [{"nimg": 3072, "wall_sec": 11.5, **new_metrics}],
         "context": CONTEXT,
@@ -197,7 +213,7 @@ def test_a_ledger_of_the_version_before_is_read_by_present_names(tmp_path):
 
 def test_a_trial_without_a_result_has_none(sweep_dir):
     assert read_result(sweep_dir / "trials" / "0013") is None
-    assert read_result(sweep_dir / "trials" / "0000")["metrics"]["val/miou"] == 0.712
+    assert read_result(sweep_dir / "trials" / "0000").metrics["val/miou"] == 0.712
 
 
 def test_a_folder_without_a_proposal_is_no_trial(sweep_dir):
@@ -250,14 +266,17 @@ def test_a_number_that_is_not_finite_is_not_written(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_a_trial_or_result_without_a_key_and_an_unknown_status_are_refused(tmp_path):
+def test_a_trial_or_result_without_a_key_and_an_unknown_status_or_role_are_refused():
     trial = synthetic_trials()[0]
+    content, result = trial.to_json(), trial.result.to_json()
     with pytest.raises(ValueError, match="seed"):
-        write_trial(tmp_path, {key: value for key, value in trial.items() if key != "seed"})
+        Trial.model_validate({key: value for key, value in content.items() if key != "seed"})
     with pytest.raises(ValueError, match="wall_sec"):
-        write_result(tmp_path, {key: value for key, value in trial["result"].items() if key != "wall_sec"})
-    with pytest.raises(ValueError, match="COMPLETE, PRUNED, FAIL"):
-        write_result(tmp_path, trial["result"] | {"status": "RUNNING"})
+        TrialResult.model_validate({key: value for key, value in result.items() if key != "wall_sec"})
+    with pytest.raises(ValueError, match="'COMPLETE', 'PRUNED' or 'FAIL'"):
+        TrialResult.model_validate(result | {"status": "RUNNING"})
+    with pytest.raises(ValueError, match="'teacher', 'search'"):
+        Trial.model_validate(content | {"role": "pupil"})
 
 
 # ---- the tables
@@ -296,11 +315,11 @@ def test_a_trial_without_a_result_is_running_and_has_no_numbers(table):
 
 
 def test_test_scores_stand_beside_val_scores_with_their_own_context():
-    trial = synthetic_trials()[3]
-    trial["result"] |= {
-        "test": {"test/miou": 0.49},
-        "test_context": CONTEXT | {"split": "test", "num_samples": 100},
-    }
+    trial = scored(
+        synthetic_trials()[3],
+        test={"test/miou": 0.49},
+        test_context=CONTEXT | {"split": "test", "num_samples": 100},
+    )
     row = tables.trial_table([trial], sweep_id="demo").iloc[0]
     assert (row["metric.test/miou"], row["metric.val/miou"]) == (0.49, 0.503)
     assert (row["test_split"], row["test_num_samples"], row["split"], row["num_samples"]) == (
@@ -313,11 +332,12 @@ def test_test_scores_stand_beside_val_scores_with_their_own_context():
 
 def test_a_frechet_distance_of_too_few_samples_is_marked_where_there_is_one():
     trials = synthetic_trials()[3:6]
-    trials[0]["result"] |= {
-        "context": CONTEXT | {"biased": True},
-        "test_context": CONTEXT | {"split": "test", "biased": False},
-    }
-    trials[1]["result"]["context"] = CONTEXT | {"biased": False}
+    trials[0] = scored(
+        trials[0],
+        context=CONTEXT | {"biased": True},
+        test_context=CONTEXT | {"split": "test", "biased": False},
+    )
+    trials[1] = scored(trials[1], context=CONTEXT | {"biased": False})
     table = tables.trial_table(trials, sweep_id="demo")
     assert table["biased"].tolist() == [True, False, pd.NA] and table["test_biased"].tolist() == [
         False,
@@ -396,9 +416,10 @@ def test_empty_tables_survive_a_round_trip(tmp_path, suffix):
     "values", [[True, None, False], ["a", 3, None], [[1, 2], None, "None"], [3, None, 4], [0.1, 2, None]]
 )
 def test_params_of_any_kind_survive_both_formats(tmp_path, suffix, values):
-    trials = synthetic_trials()[:3]
-    for trial, value in zip(trials, values, strict=True):
-        trial["params"] = {"x": value}
+    trials = [
+        trial.model_copy(update={"params": {"x": value}})
+        for trial, value in zip(synthetic_trials()[:3], values, strict=True)
+    ]
     table = tables.trial_table(trials, sweep_id="demo")
     tables.write_tables(tmp_path, table, tables.evaluation_table(trials, sweep_id="demo"))
     pd.testing.assert_frame_equal(tables.read_table(tmp_path / f"trials.{suffix}"), table)
@@ -457,21 +478,21 @@ def test_the_front_of_a_filtered_table_keeps_its_rows(table):
 )
 def test_numbers_measured_under_other_conditions_have_no_common_front(key, value):
     trials = synthetic_trials()
-    trials[5]["result"]["context"] = CONTEXT | {key: value}
+    trials[5] = scored(trials[5], context=CONTEXT | {key: value})
     with pytest.raises(RunError, match=f"mixed digests: val/miou was measured with {key}"):
         tables.with_front(tables.trial_table(trials, sweep_id="demo"), OBJECTIVES, REFERENCE)
 
 
 def test_costs_counted_by_other_conventions_have_no_common_front():
     trials = synthetic_trials()
-    trials[5]["costs"]["macs_convention"] = "thop"
+    trials[5].costs["macs_convention"] = "thop"
     with pytest.raises(RunError, match="mixed digests: cost/macs"):
         tables.with_front(tables.trial_table(trials, sweep_id="demo"), OBJECTIVES, REFERENCE)
 
 
 def test_a_failed_trial_measured_under_other_conditions_does_no_harm():
     trials = synthetic_trials()
-    trials[12]["result"]["context"] = {}
+    trials[12] = scored(trials[12], context={})
     tables.with_front(tables.trial_table(trials, sweep_id="demo"), OBJECTIVES, REFERENCE)
 
 
@@ -482,7 +503,7 @@ def test_a_complete_trial_without_an_objective_is_an_error_that_names_both(table
 
 def test_scores_by_another_evaluator_have_no_common_front():
     trials = synthetic_trials()
-    trials[5]["digests"]["evaluator"] = "another"
+    trials[5].digests["evaluator"] = "another"
     table = tables.trial_table(trials, sweep_id="demo")
     with pytest.raises(
         RunError, match=r"val/miou was measured with digest\.evaluator 0e1f2a3b4c5d6e7f and another"
@@ -496,8 +517,12 @@ def test_test_scores_are_checked_by_the_conditions_of_the_test_scores():
     def table_of(val, test):
         trials = synthetic_trials()
         for number, trial in enumerate(trials[:11]):
-            trial["result"] |= {"test": {"test/miou": 0.1}, "context": CONTEXT | (val if number == 5 else {})}
-            trial["result"]["test_context"] = CONTEXT | {"split": "test"} | (test if number == 5 else {})
+            trials[number] = scored(
+                trial,
+                test={"test/miou": 0.1},
+                context=CONTEXT | (val if number == 5 else {}),
+                test_context=CONTEXT | {"split": "test"} | (test if number == 5 else {}),
+            )
         return tables.trial_table(trials, sweep_id="demo")
 
     objectives, other = [("cost/macs", "min"), ("test/miou", "max")], {"num_samples": 3}
@@ -516,7 +541,7 @@ def test_means_are_over_a_trial_and_its_replicates_that_ended_well():
         [(0.6, "COMPLETE"), (0.1, "FAIL"), (0.7, "COMPLETE"), (0.2, "PRUNED")], 14
     ):
         again = synthetic_trial(number, "replicate", "", 120, miou, 0.3, 16, "instance", status, "")
-        trials.append(again | {"replicate_of": "0008", "seed": number})
+        trials.append(again.model_copy(update={"replicate_of": "0008", "seed": number}))
     table = tables.trial_table(trials, sweep_id="demo")
     averaged = tables.mean_over_seeds(table)
     assert averaged["trial_id"].tolist() == [f"{number:04d}" for number in range(14)]

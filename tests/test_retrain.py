@@ -16,7 +16,7 @@ from raydistill.errors import BudgetError, StoreError
 from raydistill.records import mirror, remote
 from raydistill.records.files import write_json_atomic
 from raydistill.records.store import STORE_VERSION
-from raydistill.records.trials import read_result, read_trials, write_result, write_trial
+from raydistill.records.trials import Evaluation, Trial, read_result, read_trials, write_result, write_trial
 from raydistill.trials.run_job import perform
 
 
@@ -50,9 +50,9 @@ def sweep(stages: Stages, tmp_path: Path) -> Path:
             "job": job.model_dump(mode="json"),
             "digests": {},
         }
-        write_trial(tmp_path / f"trials/{number:04d}", trial)
+        write_trial(tmp_path / f"trials/{number:04d}", Trial.model_validate(trial))
     done = perform(job, tmp_path / "trials/0001", lambda numbers: None)
-    write_result(tmp_path / "trials/0002", done | {"status": "FAIL", "reason": "diverged"})
+    write_result(tmp_path / "trials/0002", done.model_copy(update={"status": "FAIL", "reason": "diverged"}))
     return tmp_path
 
 
@@ -67,12 +67,8 @@ def test_a_member_is_trained_at_full_length_and_says_where_it_comes_from(
     assert run(RetrainOptions(sweep=str(sweep), trial=1, nimg=64)) == 0
     (folder,) = retrained(sweep)
     trial, result = json.loads((folder / "trial.json").read_text()), read_result(folder)
-    job, original = Job.model_validate(trial["job"]), Job.model_validate(before[1]["job"])
-    assert (
-        result is not None
-        and result["status"] == "COMPLETE"
-        and result["nimg"] == result["budget_nimg"] == 64
-    )
+    job, original = Job.model_validate(trial["job"]), before[1].job
+    assert result is not None and result.status == "COMPLETE" and result.nimg == result.budget_nimg == 64
     assert trial["lineage"] == {
         "sweep_id": "abc",
         "sweep": sweep.name,
@@ -80,7 +76,7 @@ def test_a_member_is_trained_at_full_length_and_says_where_it_comes_from(
         "trial_id": "0001",
         "nimg": 32,
     }
-    assert trial["trial_key"] == job.key == result["trial_key"] and trial["role"] == "retrain"
+    assert trial["trial_key"] == job.key == result.trial_key and trial["role"] == "retrain"
     assert (
         job.training == original.training.model_copy(update={"budget_nimg": 64})
         and job.teacher == original.teacher
@@ -95,8 +91,8 @@ def test_an_interrupted_one_goes_on_from_its_checkpoint_and_a_finished_one_is_ke
 ) -> None:
     options, seen = RetrainOptions(sweep=str(sweep), trial=1, nimg=64), []
 
-    def interrupted(numbers: dict) -> str:
-        seen.append(numbers["nimg"])
+    def interrupted(evaluation: Evaluation) -> str:
+        seen.append(evaluation.nimg)
         if len(seen) == 2:
             raise KeyboardInterrupt
         return ""
@@ -177,7 +173,7 @@ def test_a_sweep_on_an_object_store_is_brought_first_and_its_retrained_trial_goe
         shutil.rmtree(root)
         remote.pull(folder)
         result = read_result(folder)
-        assert result is not None and (result["status"], result["nimg"]) == ("COMPLETE", 48)
+        assert result is not None and (result.status, result.nimg) == ("COMPLETE", 48)
         assert (folder / "network/weights.safetensors").is_file() and (folder / "trial.json").is_file()
 
 

@@ -29,9 +29,9 @@ from raydistill.evaluation.scoring import Score
 from raydistill.exchange.trained_generator import find_generator
 from raydistill.models.backbones.inception import Inception
 from raydistill.models.saved import load
-from raydistill.records.trials import write_trial
+from raydistill.records import trials
 from raydistill.seeds import numpy_stream
-from raydistill.training.loop import TrialResult
+from raydistill.training.loop import TrainingResult
 
 CPU = torch.device("cpu")
 
@@ -45,7 +45,7 @@ class Means(nn.Module):
 
 class Trial(NamedTuple):
     folder: Path
-    result: TrialResult
+    result: TrainingResult
 
 
 @pytest.fixture(scope="session")
@@ -61,12 +61,9 @@ def trial(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Trial:
     folder = tmp_path_factory.mktemp("sweep") / "trials" / "0003"
     job = stages.student_job()
     result = quiet(job, folder)
-    facts: dict[str, Any] = dict.fromkeys(("role", "label", "trial_key"), "") | {
-        key: {} for key in ("params", "costs", "digests")
-    }
-    write_trial(
-        folder, facts | {"number": 3, "trial_id": "0003", "seed": 0, "job": job.model_dump(mode="json")}
-    )
+    facts: dict[str, Any] = {key: {} for key in ("params", "costs", "digests")}
+    facts |= {"number": 3, "trial_id": "0003", "role": "search", "label": "", "trial_key": "", "seed": 0}
+    trials.write_trial(folder, trials.Trial.model_validate(facts | {"job": job.model_dump(mode="json")}))
     return Trial(folder, result)
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t
 
 from raydistill.config.space import Float, Objective, SearchSpace
-from raydistill.records.pareto import hypervolume, members, ranks
+from raydistill.records.pareto import hypervolume, members
 from raydistill.search import (
     Configuration,
     EarlyStopping,
@@ -311,10 +311,12 @@ def test_a_trial_buys_something_where_it_beats_a_cheaper_one_and_no_other_as_che
 @pytest.mark.parametrize("columns", [1, 2, 3])
 def test_better_layers_are_those_of_non_dominated_sorting(columns: int) -> None:
     points = np.random.default_rng(columns).integers(0, 5, (25, columns)).astype(float)
-    if columns == 1:
-        layers = np.searchsorted(np.unique(points), points[:, 0])
-    else:
-        layers = ranks(points, ("min",) * columns)
+    no_worse = (points[:, None, :] <= points[None, :, :]).all(axis=2)
+    dominates = no_worse & (points[:, None, :] < points[None, :, :]).any(axis=2)
+    layers, left = np.full(25, -1), np.ones(25, dtype=bool)
+    while left.any():
+        first = left & ~dominates[left].any(axis=0)
+        layers[first], left = layers.max() + 1, left & ~first
     for index, point in enumerate(points):
         assert stopping._num_in_better_fronts(points, point) == (layers < layers[index]).sum()
 

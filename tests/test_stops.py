@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import Stages
+from test_results import synthetic_trials
 
 from raydistill import search
 from raydistill.config.space import Int, Objective, SearchSpace
 from raydistill.planning.plan import NUM_STARTUP
-from raydistill.records.trials import read_result
+from raydistill.records.trials import Evaluation, read_result
 from raydistill.trials.ledger import Ledger
 from raydistill.trials.run_job import perform
 
@@ -29,6 +30,7 @@ from ray.util import placement_group_table
 from raydistill.config.experiment import Job
 from raydistill.cluster.placement import Group, Placement
 from raydistill.cluster.ray_tune import run_trials
+from raydistill.records.trials import Trial
 
 os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rd-")  # as runtime.start_ray does
 ray.init(address="local", num_cpus=4, num_gpus=2 if executor == "gpu" else 0, include_dashboard=True,
@@ -41,10 +43,15 @@ ledger = lambda: {"free": ray.available_resources().get("CPU"),
 before = ledger()
 job = Job.model_validate_json(job_text)
 seeded = lambda seed: job.model_copy(update={"training": job.training.model_copy(update={"seed": seed})})
-left = [{"trial_id": str(i), "job": seeded(i).model_dump()} for i in range(count)]
+def proposed(i):
+    job = seeded(i)
+    return Trial(number=i, trial_id=str(i), role="search", label="", params={}, costs={}, trial_key=job.key,
+                 seed=i, job=job.model_dump(mode="json"), digests={})
+
+left = [proposed(i) for i in range(count)]
 ended, began, least = [], time.monotonic(), [9.0]
 
-def done(trial, stopped):
+def done(trial, stopped, reason):
     ended.append(stopped)
     print(f"{time.monotonic() - began:6.1f} s: {len(ended)} ended, {ledger()}", file=sys.stderr, flush=True)
 
@@ -53,8 +60,8 @@ def reported(trial, numbers):
 
 group = Group(1, 1.0, 0.5 if executor == "gpu" else 0.0) if executor != "train" else Group(1, 0.9)
 run_trials(lambda: left.pop(0) if left else None, reported, done,
-           should_stop=lambda trial, numbers: numbers["nimg"] >= stop_at,
-           folder_of=lambda trial: root / trial["trial_id"], num_trials=count, storage=root / "ray",
+           should_stop=lambda trial, evaluation: evaluation.nimg >= stop_at,
+           folder_of=lambda trial: root / trial.trial_id, num_trials=count, storage=root / "ray",
            placement=Placement(executor != "train", group, 4))
 deadline = time.monotonic() + 90
 while (after := ledger()) != before and time.monotonic() < deadline:
@@ -110,24 +117,26 @@ def test_stopped_inline_trials_leave_their_actor_to_the_next(stages, tmp_path):
 def test_a_stopped_trial_is_pruned_with_what_it_had_reached(stages, tmp_path):
     job, ledger = stages.student_job(mi__weight=0), object.__new__(Ledger)
     ledger.folder, ledger._without_network = tmp_path, set()
-    ledger.stages = type(
-        "Stages", (), {"teacher_result": {"context": {"extractor": "evaluator", "split": "val"}}}
-    )()
-    trial = {"trial_id": "0001", "trial_key": job.key, "job": job.model_dump(mode="json")}
+    ledger.stages = SimpleNamespace(
+        teacher_result=SimpleNamespace(context={"extractor": "evaluator", "split": "val"})
+    )
+    changes = {"trial_key": job.key, "job_json": job.model_dump(mode="json")}
+    trial = synthetic_trials()[13].model_copy(update=changes)
+    ledger.trials = [trial]
 
-    def stop(numbers: dict) -> None:
+    def stop(evaluation: Evaluation) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         perform(job, ledger.folder_of(trial), stop)
-    ledger.end(trial, stopped=True, num_gpus=0.5)
+    ended = ledger.end(trial, stopped=True, num_gpus=0.5)
     kept = read_result(ledger.folder_of(trial))
     assert (
-        kept == trial["result"]
-        and kept["status"] == "PRUNED"
-        and kept["reason"] == "stopped after 16 of 32 images"
+        kept == ended.result == ledger.trials[0].result
+        and kept.status == "PRUNED"
+        and kept.reason == "stopped after 16 of 32 images"
     )
-    assert kept["nimg"] == 16 and kept["metrics"]["val/miou"] >= 0 and kept["gpu_sec"] == kept["wall_sec"] / 2
+    assert kept.nimg == 16 and kept.metrics["val/miou"] >= 0 and kept.gpu_sec == kept.wall_sec / 2
     assert perform(job, ledger.folder_of(trial), stop) == kept  # never trained again
 
 
@@ -155,24 +164,27 @@ def test_the_ledger_tells_the_search_the_curves_of_running_stopped_and_finished_
     ledger = object.__new__(Ledger)
     ledger.plan = SimpleNamespace(objectives=[("val/miou", "max"), ("cost/macs", "min")])
     ledger._reports = {}
-    job = {"training": {"budget_nimg": 400}}
-    points = [{"nimg": nimg, "wall_sec": 1.0, "val/miou": nimg / 1000} for nimg in (100, 200, 400)]
+    points = [
+        Evaluation(nimg=nimg, wall_sec=1.0, numbers={"val/miou": nimg / 1000}) for nimg in (100, 200, 400)
+    ]
+    result = synthetic_trials()[8].result
     endings = [
-        {"status": "COMPLETE", "evaluations": points, "metrics": points[2]},
-        {"status": "PRUNED", "evaluations": points[:2], "metrics": points[1]},
+        {"status": "COMPLETE", "evaluations": points, "metrics": points[2].numbers},
+        {"status": "PRUNED", "evaluations": points[:2], "metrics": points[1].numbers},
         None,
     ]
     ledger.trials = [
-        {
-            "number": n,
-            "trial_id": f"{n:04d}",
-            "role": "search",
-            "configuration": {"w": n},
-            "costs": {"macs": 7},
-            "job": job,
-            "result": result,
-        }
-        for n, result in enumerate(endings)
+        synthetic_trials()[8].model_copy(
+            update={
+                "number": n,
+                "trial_id": f"{n:04d}",
+                "configuration": {"w": n},
+                "costs": {"macs": 7},
+                "job_json": {"training": {"budget_nimg": 400}},
+                "result": ending and result.model_copy(update=ending),
+            }
+        )
+        for n, ending in enumerate(endings)
     ]
     ledger.take_in(ledger.trials[2], points[0])
     ledger.take_in(

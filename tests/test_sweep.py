@@ -315,10 +315,10 @@ def test_students_that_diverge_are_failures_with_a_reason(finished, tmp_path):
         tmp_path,
     )
     trials = [
-        trial for trial in read_trials(folder / "sweeps/diverged") if trial["role"] in ("uniform", "search")
+        trial for trial in read_trials(folder / "sweeps/diverged") if trial.role in ("uniform", "search")
     ]
-    assert {trial["result"]["status"] for trial in trials} == {"FAIL"} and len(trials) == 5
-    assert all("DivergenceError" in trial["result"]["reason"] for trial in trials)
+    assert {trial.result.status for trial in trials} == {"FAIL"} and len(trials) == 5
+    assert all("DivergenceError" in trial.result.reason for trial in trials)
     assert (
         done.returncode == 0 and "DivergenceError" in done.stdout
     )  # the student without a teacher was trained: there is a front
@@ -454,7 +454,7 @@ def test_a_sweep_begins_with_what_another_one_knows_and_goes_on_without_it(finis
     again = run([*options, "--trials", "4", "--max-concurrent", "1", "--resume"], tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     proposed = [
-        trial["configuration"] for trial in read_trials(folder / "sweeps/warm") if trial["role"] == "search"
+        trial.configuration for trial in read_trials(folder / "sweeps/warm") if trial.role == "search"
     ]
     shutil.copytree(folder / "sweeps/default-001", folder / "old")
     whole = run(
@@ -471,7 +471,7 @@ def test_a_sweep_begins_with_what_another_one_knows_and_goes_on_without_it(finis
     )
     assert whole.returncode == 0, whole.stdout + whole.stderr
     assert [
-        trial["configuration"] for trial in read_trials(folder / "sweeps/whole") if trial["role"] == "search"
+        trial.configuration for trial in read_trials(folder / "sweeps/whole") if trial.role == "search"
     ] == proposed
 
 

@@ -21,6 +21,7 @@ from raydistill import terminal
 from raydistill.commands import evaluate, latency
 from raydistill.evaluation.scoring import Score
 from raydistill.records import tables
+from raydistill.records.trials import Trial, TrialResult
 from raydistill.terminal import Column, Terminal, split_columns, wrapped
 
 WIDTHS = (80, 100, 140)
@@ -37,15 +38,31 @@ TRIALS = (
 )
 
 
-def trial(number: int) -> dict[str, Any]:
+def trial(number: int) -> Trial:
     """A trial of a sweep of the space `default`, as `read_trials` returns it; scored on test."""
     role, label, macs, params, miou, weight, step_size = TRIALS[number]
     scores = {"miou": miou, "kd_evaluator": 0.0123 + miou / 100, "fd_evaluator": 1.5 - miou}
     searched = {"student.mi.weight": weight, "student.mi.step_size": step_size}
-    context = {"extractor": "evaluator", "num_samples": 1024, "biased": False}
+    context: dict[str, Any] = {"extractor": "evaluator", "num_samples": 1024, "biased": False}
     context |= {"split": "val", "resize": "none", "real_statistics": "5d1a0c2f9e8b7a64"}
-    return {
-        "schema_version": 1,
+    result = {
+        "trial_key": f"{number:016x}",
+        "budget_nimg": 1280,
+        "hardware": "",
+        "git_revision": "",
+        "status": "COMPLETE",
+        "reason": "",
+        "nimg": 1280,
+        "metrics": {f"val/{name}": value for name, value in scores.items()},
+        "evaluations": [],
+        "wall_sec": 12.4 + number,
+        "gpu_sec": 0.0,
+        "context": context,
+        "test": {f"test/{name}": value - 0.001 for name, value in scores.items()},
+        "test_context": context | {"split": "test"},
+    }
+    content = {
+        "number": number,
         "trial_id": f"{number:04d}",
         "trial_key": f"{number:016x}",
         "role": role,
@@ -56,15 +73,9 @@ def trial(number: int) -> dict[str, Any]:
         "digests": {"teacher": "12345678", "data": "aa11bb22", "evaluator": "0e1f2a3b"},
         "costs": {"macs": macs, "params": params, "macs_convention": "true"},
         "params": {path: value for path, value in searched.items() if value is not None},
-        "result": {
-            "status": "COMPLETE",
-            "metrics": {f"val/{name}": value for name, value in scores.items()},
-            "test": {f"test/{name}": value - 0.001 for name, value in scores.items()},
-            "context": context,
-            "test_context": context | {"split": "test"},
-            "wall_sec": 12.4 + number,
-        },
+        "job": {},
     }
+    return Trial.model_validate(content).with_result(TrialResult.model_validate(result))
 
 
 @pytest.fixture(scope="module")

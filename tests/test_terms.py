@@ -32,7 +32,7 @@ from raydistill.models.energy import EnergyModel
 from raydistill.planning import plan
 from raydistill.planning.checks import check
 from raydistill.training import assembly, loop, teacher, terms
-from raydistill.training.loop import TrialResult, train
+from raydistill.training.loop import TrainingResult, train
 from raydistill.training.terms import Pairs, TermSetup, require_pictures
 
 VEM = {
@@ -55,7 +55,7 @@ TERMS: dict[str, dict[str, Any]] = {
 all_terms = pytest.mark.parametrize("name", TERMS)
 RTOL, ATOL = 1e-4, 1e-5
 """Of float32 sums in another order, after four steps of Adam."""
-Whole = Callable[[Job], TrialResult]
+Whole = Callable[[Job], TrainingResult]
 
 
 class Stopped(Exception):
@@ -193,8 +193,8 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
 @all_terms
 def test_the_alignment_is_logged_in_every_run(stages: Stages, whole: Whole, name: str) -> None:
     for evaluation in whole(job_of(stages, name)).evaluations:
-        assert -1 <= evaluation["energy/alignment"] <= 1
-        assert ("energy/gap" in evaluation) == name.startswith("vem")
+        assert -1 <= evaluation.numbers["energy/alignment"] <= 1
+        assert ("energy/gap" in evaluation.numbers) == name.startswith("vem")
 
 
 @all_terms

@@ -50,8 +50,8 @@ class Sweep:
         self.folder = results / "sweeps" / "old"
         if not self.folder.exists():
             shutil.copytree(FIXTURE, self.folder)
-        self.trials = [trial for trial in read_trials(self.folder) if trial["trial_id"] in USED]
-        self.results = {trial["trial_id"]: trial["result"] for trial in self.trials}
+        self.trials = [trial for trial in read_trials(self.folder) if trial.trial_id in USED]
+        self.results = {trial.trial_id: trial.result for trial in self.trials}
         self.tracker = Tracker(uri, "raydistill", results, Terminal())
         self.tracker.start_sweep(self.folder, FACTS)
 
@@ -59,12 +59,10 @@ class Sweep:
         """Trains everything; `step` is called before each trial, and once at the end."""
         for number, trial in enumerate(self.trials):
             step(number)
-            folder = self.folder / "trials" / trial["trial_id"]
-            result, trial["result"] = trial["result"], None
-            self.tracker.start_trial(trial, folder)
-            for numbers in result["evaluations"][:1]:
-                self.tracker.log_report(trial["trial_id"], numbers)
-            trial["result"] = result
+            folder = self.folder / "trials" / trial.trial_id
+            self.tracker.start_trial(trial.with_result(None), folder)
+            for evaluation in trial.result.evaluations[:1]:
+                self.tracker.log_report(trial.trial_id, evaluation)
             self.tracker.end_trial(trial, folder)
         table = tables.with_front(
             tables.trial_table(self.trials, sweep_id="old"),
@@ -134,11 +132,11 @@ def test_what_a_tracker_sends_is_in_mlflow_with_its_steps_and_artifacts(undistur
     by_name = undisturbed.set_index("name")
     parent = by_name.loc["old"]
     assert parent["metrics"] == {"front/hypervolume": 2.0} and parent["artifacts"] == ["trials.csv"]
-    (trial,) = [trial for trial in read_trials(FIXTURE) if trial["trial_id"] == "0006"]
-    row = by_name.loc[f"0006 {trial['label']}"]
-    evaluations = [numbers["nimg"] for numbers in trial["result"]["evaluations"]]
-    assert row["steps"]["val/miou"] == evaluations and row["metrics"]["cost/macs"] == trial["costs"]["macs"]
-    assert row["metrics"]["final/miou"] == trial["result"]["metrics"]["val/miou"]
+    (trial,) = [trial for trial in read_trials(FIXTURE) if trial.trial_id == "0006"]
+    row = by_name.loc[f"0006 {trial.label}"]
+    evaluations = [evaluation.nimg for evaluation in trial.result.evaluations]
+    assert row["steps"]["val/miou"] == evaluations and row["metrics"]["cost/macs"] == trial.macs
+    assert row["metrics"]["final/miou"] == trial.result.metrics["val/miou"]
     assert row["tags"]["raydistill.status"] == "COMPLETE" and "config.json" in row["artifacts"]
     assert row["metrics"]["front/member"] in (0.0, 1.0)
 

@@ -24,15 +24,15 @@ from raydistill.models.energy import EnergyModel
 from raydistill.planning import rehearsal
 from raydistill.training import assembly, checkpoint, loop, recipes
 from raydistill.training.assembly import Assembly
-from raydistill.training.loop import TrialResult, next_step, train
+from raydistill.training.loop import TrainingResult, next_step, train
 
 RECIPES = ("evaluator", "pix2pix", "distill")
 ENERGY_NAMES = {
     f"energy/{name}"
     for name in ("pos", "neg", "gap", "grad_norm", "temperature", "displacement", "clamped", "alignment")
 }
-Trained = Callable[..., TrialResult]
-Whole = Callable[[Job], TrialResult]
+Trained = Callable[..., TrainingResult]
+Whole = Callable[[Job], TrainingResult]
 
 
 class Stopped(Exception):
@@ -65,7 +65,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
     stop_after_first_report(job, tmp_path / "stopped")
     resumed = trained(job, "stopped")
     assert resumed.network.digest == whole(job).network.digest
-    assert [evaluation["nimg"] for evaluation in resumed.evaluations] == [16, 32]
+    assert [evaluation.nimg for evaluation in resumed.evaluations] == [16, 32]
     assert numbers(resumed) == numbers(whole(job))
 
 
@@ -302,7 +302,7 @@ def test_with_a_weight_of_zero_no_dissimilarity_is_computed_predicted_or_logged(
 
     monkeypatch.setattr(recipes.distill, "dissimilarity", never)
     for evaluation in trained(job).evaluations:
-        assert "train/l1" in evaluation and "train/dissimilarity" not in evaluation
+        assert "train/l1" in evaluation.numbers and "train/dissimilarity" not in evaluation.numbers
     rehearsed(job)
     with pytest.raises(AssertionError, match="the dissimilarity was computed"):
         trained(plain)
@@ -332,7 +332,8 @@ def test_a_student_without_any_loss_stays_as_it_is(stages: Stages, trained: Trai
 
 def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, whole: Whole) -> None:
     for evaluation in whole(stages.student_job()).evaluations:
-        assert {name for name in evaluation if name.startswith("energy/")} == ENERGY_NAMES
+        flat = evaluation.to_json()
+        assert {name for name in flat if name.startswith("energy/")} == ENERGY_NAMES
         assert {
             "val/miou",
             "val/kd_evaluator",
@@ -341,8 +342,8 @@ def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, whole
             "train/dissimilarity",
             "nimg",
             "wall_sec",
-        } <= set(evaluation)
-        assert np.isfinite(list(evaluation.values())).all()
+        } <= set(flat)
+        assert np.isfinite(list(flat.values())).all()
 
 
 @pytest.mark.parametrize("positive", ["teacher", "target"])
@@ -395,7 +396,7 @@ SLOW = {"ema_nimg": 0, "optimizer__learning_rate": 1e-4}
 """Steps so short that rounding stays rounding; the whole network is compared, not its average."""
 
 
-def assert_same(given: TrialResult, expected: TrialResult, tolerance: float) -> None:
+def assert_same(given: TrainingResult, expected: TrainingResult, tolerance: float) -> None:
     """||w - w'|| / ||w'|| of all weights but the biases that an instance norm cancels, and the logged
     numbers, within `tolerance`.
 

@@ -18,6 +18,7 @@ from raydistill.planning.checks import check
 from raydistill.records import store, tables
 from raydistill.records.files import write_json_atomic
 from raydistill.records.pareto import hypervolume, members
+from raydistill.records.trials import Trial, TrialResult
 from raydistill.search import PriorObservation, identity, random_configuration, warm_start
 from raydistill.search.simulate import simulate
 from raydistill.search.surrogate import GaussianProcess, Inputs
@@ -234,8 +235,9 @@ def result_table(count: int = 6) -> pd.DataFrame:
             "evaluations": [],
             "context": {},
         }
-        trials.append(trial | {"schema_version": 1, "result": result | {"schema_version": 1}})
-    trials.append(trials[0] | {"role": "teacher"})
+        result["trial_key"] = "k"
+        trials.append(Trial.model_validate(trial).with_result(TrialResult.model_validate(result)))
+    trials.append(trials[0].model_copy(update={"role": "teacher"}))
     return tables.trial_table(trials, sweep_id="old")
 
 

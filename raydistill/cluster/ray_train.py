@@ -23,7 +23,7 @@ from raydistill.config.base import Stored
 from raydistill.config.experiment import Experiment, Job
 from raydistill.errors import RunError
 from raydistill.records import remote
-from raydistill.records.trials import read_result
+from raydistill.records.trials import Evaluation, read_result
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import train_stages
 
@@ -104,8 +104,8 @@ def set_up_process(group: Group) -> None:
         torch.cuda.set_per_process_memory_fraction(group.gpus)  # a process that needs more fails alone
 
 
-def _report_to_train(numbers: dict[str, Any]) -> None:
-    ray.train.report(numbers)
+def _report_to_train(evaluation: Evaluation) -> None:
+    ray.train.report(evaluation.to_json())
 
 
 def _fit(

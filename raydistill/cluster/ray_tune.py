@@ -5,7 +5,7 @@ Its own snapshots are never read: the ledger is the truth.
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,19 @@ from raydistill.cluster.ray_train import perform_sharded, set_up_process
 from raydistill.config.experiment import Job
 from raydistill.errors import RunError
 from raydistill.records import remote
-from raydistill.trials.ledger import Trial
+from raydistill.records.trials import Evaluation, Trial
 from raydistill.trials.run_job import perform
 
-Numbers = dict[str, float]
-"""What a trial reports at an evaluation: name -> number, and "nimg", the images it was trained on so far."""
 _LOST_PROCESSES = 2
 """So many times a trial starts again, from its checkpoint, after its process or its node was lost."""
 
 
 def run_trials(
     next_trial: Callable[[], Trial | None],
-    reported: Callable[[Trial, Numbers], None],
+    reported: Callable[[Trial, Evaluation], None],
     ended: Callable[[Trial, bool, str], None],
     *,
-    should_stop: Callable[[Trial, Numbers], bool] = lambda trial, numbers: False,
+    should_stop: Callable[[Trial, Evaluation], bool] = lambda trial, evaluation: False,
     watch: Callable[[], None] = lambda: None,
     folder_of: Callable[[Trial], Path],
     num_trials: int,
@@ -122,9 +120,8 @@ class _Source(Searcher):
             return Searcher.FINISHED
         self.running[trial_id] = trial
         (self.folder_of(trial) / "error.txt").unlink(missing_ok=True)  # of an earlier start
-        job = Job.model_validate(trial["job"])
         return {
-            "job": job.model_dump_json(),
+            "job": trial.job.model_dump_json(),
             "folder": str(self.folder_of(trial)),
             "placement": self.placement,
             "plugins": plugins.to_json(),
@@ -149,13 +146,13 @@ class _Source(Searcher):
 class _Stops(FIFOScheduler):
     """Ends a trial early where `should_stop` says so, and notes why one failed."""
 
-    def __init__(self, source: _Source, should_stop: Callable[[Trial, Numbers], bool]):
+    def __init__(self, source: _Source, should_stop: Callable[[Trial, Evaluation], bool]):
         super().__init__()
         self.source, self.should_stop = source, should_stop
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        numbers, running = _ours(result), self.source.running[trial.trial_id]
-        if numbers and self.source.guarded(self.should_stop, running, numbers):
+        evaluation, running = _evaluation(result), self.source.running[trial.trial_id]
+        if evaluation is not None and self.source.guarded(self.should_stop, running, evaluation):
             self.source.stopped.add(trial.trial_id)
             return FIFOScheduler.STOP
         return FIFOScheduler.CONTINUE
@@ -174,15 +171,15 @@ class _Reports(tune.Callback):
     """Passes evaluations on, and calls `watch`."""
 
     def __init__(
-        self, source: _Source, reported: Callable[[Trial, Numbers], None], watch: Callable[[], None]
+        self, source: _Source, reported: Callable[[Trial, Evaluation], None], watch: Callable[[], None]
     ):
         self.source, self.reported, self.watch = source, reported, watch
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        if numbers := _ours(result):
-            self.source.guarded(self.reported, self.source.running[trial.trial_id], numbers)
+        if (evaluation := _evaluation(result)) is not None:
+            self.source.guarded(self.reported, self.source.running[trial.trial_id], evaluation)
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         try:
@@ -195,10 +192,12 @@ class _Reports(tune.Callback):
         return {}
 
 
-def _ours(result: dict[str, Any]) -> Numbers:
-    """The numbers of an evaluation out of a report of Tune's; empty where it is one of Tune's own."""
-    numbers = {name: value for name, value in result.items() if "/" in name or name == "nimg"}
-    return numbers if "nimg" in numbers else {}
+def _evaluation(result: Mapping[str, Any]) -> Evaluation | None:
+    """The evaluation in a report of Tune's, which has numbers of its own; None: there is none in it."""
+    if "nimg" not in result:
+        return None
+    numbers = {name: value for name, value in result.items() if "/" in name}
+    return Evaluation(nimg=result["nimg"], wall_sec=result["wall_sec"], numbers=numbers)
 
 
 def _trainable(config: dict[str, Any]) -> None:
@@ -209,7 +208,7 @@ def _trainable(config: dict[str, Any]) -> None:
     try:
         if placement.inline:
             set_up_process(placement.group)
-            perform(job, folder, lambda numbers: tune.report(numbers), placement.group.gpus)
+            perform(job, folder, lambda evaluation: tune.report(evaluation.to_json()), placement.group.gpus)
         else:
             perform_sharded(job, folder, placement.group, in_tune=True)
     except Exception as error:

@@ -46,7 +46,7 @@ def is_finished(each: Sweep) -> bool:
     """Whether a resume would find nothing to do: every trial has a result, and the tables are written."""
     if not (each.folder / "trials.parquet").exists():
         return False
-    has_results = all(trial["result"] is not None for trial in read_trials(each.folder))
+    has_results = all(trial.result is not None for trial in read_trials(each.folder))
     return has_results and num_searched(each) >= each.plan.options.trials
 
 
@@ -54,7 +54,7 @@ def num_searched(each: Sweep) -> int:
     """Searched trials of a sweep so far."""
     if not each.folder.exists():
         return 0
-    return sum(trial["role"] == "search" for trial in read_trials(each.folder))
+    return sum(trial.role == "search" for trial in read_trials(each.folder))
 
 
 def check_all(batch: Batch, resume: bool) -> list[Sweep]:

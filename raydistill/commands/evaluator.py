@@ -9,6 +9,7 @@ from raydistill.data import prepare, read_info
 from raydistill.models import networks
 from raydistill.planning.checks import with_data
 from raydistill.records import store
+from raydistill.records.trials import Evaluation
 from raydistill.terminal import Terminal
 from raydistill.trials.stages import train_evaluator
 
@@ -31,12 +32,13 @@ def run(options: EvaluatorOptions) -> int:
     data = prepare(experiment.data, cache / "data")
     info = read_info(data)
 
-    def report(numbers: dict[str, float]) -> None:
-        shown = [(name, value) for name, value in numbers.items() if name.startswith(("nimg", "val/"))]
+    def report(evaluation: Evaluation) -> None:
+        scores = [(name, value) for name, value in evaluation.numbers.items() if name.startswith("val/")]
+        shown = [("nimg", evaluation.nimg), *scores]
         terminal.say(", ".join(f"{name} {value:,.4g}" for name, value in shown))
 
     evaluator, result = train_evaluator(experiment, data, cache, report)
-    scores = [(name, value) for name, value in result["metrics"].items() if name.startswith("val/")]
+    scores = [(name, value) for name, value in result.metrics.items() if name.startswith("val/")]
     ceiling = ", ".join(f"{name} {value:.4f}" for name, value in scores)
     what = {
         "pixel_class": f"{info.num_classes} classes",

@@ -5,7 +5,6 @@ The sweep stays as it is.
 """
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,9 +13,12 @@ from raydistill.config.command_options import RetrainOptions
 from raydistill.config.experiment import Job
 from raydistill.errors import BudgetError, StoreError
 from raydistill.records import locks, mirror, owners, remote, store, tables
-from raydistill.records.trials import read_trials, write_trial
+from raydistill.records.trials import Evaluation, Trial, TrialResult, read_trials, write_trial
 from raydistill.terminal import Terminal
 from raydistill.trials.run_job import perform
+
+_NOT_INHERITED = ("schema_version", "configuration")
+"""What a trial.json of a sweep says and that of a retrained trial does not."""
 
 
 def run(options: RetrainOptions) -> int:
@@ -31,26 +33,25 @@ def run(options: RetrainOptions) -> int:
     terminal, sweep = Terminal(), mirror.sweep_of(options.sweep)
     _pull(sweep)
     original = _original(sweep, options)
-    job = _lengthened(Job.model_validate(original["job"]), options)
+    job = _lengthened(original.job, options)
     trial = _descendant(original, job, sweep)
-    folder = sweep / "retrained" / trial["trial_id"]
-    with locks.locked(sweep / "retrained" / f"{trial['trial_id']}.lock", what=f"{folder}", wait=False):
+    folder = sweep / "retrained" / trial.trial_id
+    with locks.locked(sweep / "retrained" / f"{trial.trial_id}.lock", what=f"{folder}", wait=False):
         owners.remove_left(folder, below=True)
         if not (folder / "trial.json").exists():
             write_trial(folder, trial)
-        terminal.say(
-            f"trial {original['trial_id']}, {original['label']}, at {options.nimg:,} images; in {folder}"
-        )
+        terminal.say(f"trial {original.trial_id}, {original.label}, at {options.nimg:,} images; in {folder}")
         try:
-            result = perform(job, folder, lambda numbers: terminal.say(_line(numbers)))
+            result = perform(job, folder, lambda evaluation: terminal.say(_line(evaluation)))
         except KeyboardInterrupt:
             terminal.say("interrupted; go on: the same command")
             return 130
-    if result["status"] != "COMPLETE":
-        terminal.say(f"{result['status']}: {result['reason']}")
+    if result.status != "COMPLETE":
+        terminal.say(f"{result.status}: {result.reason}")
         return 1
-    comparison = _comparison(original["result"], result)
-    terminal.rows(f"trial {original['trial_id']} at both lengths", comparison, keys=["images"])
+    assert original.result is not None
+    comparison = _comparison(original.result, result)
+    terminal.rows(f"trial {original.trial_id} at both lengths", comparison, keys=["images"])
     return 0
 
 
@@ -63,24 +64,24 @@ def _pull(sweep: Path) -> None:
             remote.pull(trial / name)
 
 
-def _original(sweep: Path, options: RetrainOptions) -> dict[str, Any]:
+def _original(sweep: Path, options: RetrainOptions) -> Trial:
     """The trial to train again.
 
     Raises:
         StoreError: it is no student of the sweep, has no result yet, or failed.
         BudgetError: it had as many images already.
     """
-    trials = {trial["number"]: trial for trial in read_trials(sweep)}
+    trials = {trial.number: trial for trial in read_trials(sweep)}
     store.require_same_plugins(sweep, plugins.sweep_record(), str(sweep))
-    students = {number: trial for number, trial in trials.items() if trial["role"] in tables.FRONT_ROLES}
+    students = {number: trial for number, trial in trials.items() if trial.role in tables.FRONT_ROLES}
     if (trial := students.get(options.trial)) is None:
         numbers = ", ".join(map(str, students)) or "none"
         raise StoreError(f"--trial {options.trial}: no student of {sweep}. Students: {numbers}.")
-    if (result := trial["result"]) is None:
+    if (result := trial.result) is None:
         raise StoreError(f"--trial {options.trial}: has no result yet; let the sweep end first")
-    if result["status"] == "FAIL":
-        raise StoreError(f"--trial {options.trial}: failed: {result['reason']}")
-    if options.nimg <= (before := result["nimg"]):
+    if result.status == "FAIL":
+        raise StoreError(f"--trial {options.trial}: failed: {result.reason}")
+    if options.nimg <= (before := result.nimg):
         raise BudgetError(
             f"--nimg {options.nimg:,}: trial {options.trial} was trained on {before:,} images already; "
             "give more"
@@ -103,37 +104,39 @@ def _lengthened(job: Job, options: RetrainOptions) -> Job:
     return job.model_copy(update={"training": job.training.model_copy(update=changes)})
 
 
-def _descendant(original: dict[str, Any], job: Job, sweep: Path) -> dict[str, Any]:
-    """The trial.json of the new training: what it is, and where it comes from."""
-    dropped = ("result", "schema_version", "configuration")
-    trial = {name: value for name, value in original.items() if name not in dropped}
+def _descendant(original: Trial, job: Job, sweep: Path) -> Trial:
+    """The new training as a trial: what it is, and where it comes from."""
+    assert original.result is not None
+    kept = {name: value for name, value in original.to_json().items() if name not in _NOT_INHERITED}
     lineage = {
         "sweep_id": store.read_sweep(sweep)["sweep_id"],
         "sweep": sweep.name,
-        "trial_key": original["trial_key"],
-        "trial_id": original["trial_id"],
-        "nimg": original["result"]["nimg"],
+        "trial_key": original.trial_key,
+        "trial_id": original.trial_id,
+        "nimg": original.result.nimg,
     }
-    return trial | {
-        "trial_id": f"{original['trial_id']}-{job.key}",
+    changes = {
+        "trial_id": f"{original.trial_id}-{job.key}",
         "role": "retrain",
-        "label": f"{original['trial_id']} at {job.training.budget_nimg:,} images",
+        "label": f"{original.trial_id} at {job.training.budget_nimg:,} images",
         "trial_key": job.key,
         "seed": job.training.seed,
         "job": job.model_dump(mode="json"),
         "lineage": lineage,
     }
+    return Trial.model_validate(kept | changes)
 
 
-def _line(numbers: dict[str, Any]) -> str:
-    scores = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items() if name.startswith("val/"))
-    return f"{numbers['nimg']:,} images: {scores or 'no scores'}"
+def _line(evaluation: Evaluation) -> str:
+    scores = [(name, value) for name, value in evaluation.numbers.items() if name.startswith("val/")]
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in scores)
+    return f"{evaluation.nimg:,} images: {shown or 'no scores'}"
 
 
-def _comparison(before: dict[str, Any], after: dict[str, Any]) -> pd.DataFrame:
+def _comparison(before: TrialResult, after: TrialResult) -> pd.DataFrame:
     """Two results as rows: images, and the scores on val."""
     rows = []
     for result in (before, after):
-        scores = {name: value for name, value in result["metrics"].items() if name.startswith("val/")}
-        rows.append({"images": result["nimg"], **scores})
+        scores = {name: value for name, value in result.metrics.items() if name.startswith("val/")}
+        rows.append({"images": result.nimg, **scores})
     return pd.DataFrame(rows)

@@ -31,17 +31,17 @@ def run(options: TrackOptions) -> int:
             tracking.open_experiment(tracker.uri, experiment, tracker.artifacts)
         tracker.start_sweep(folder, tracking_record.facts(folder, record))
         for trial in trials:
-            its_folder = folder / "trials" / trial["trial_id"]
-            reported = [] if trial["result"] else checkpoint.read_history(its_folder)
-            if trial["result"] or reported:
+            its_folder = folder / "trials" / trial.trial_id
+            reported = [] if trial.result else checkpoint.read_history(its_folder)
+            if trial.result or reported:
                 tracker.start_trial(trial, its_folder)
-            for numbers in reported:
-                tracker.log_report(trial["trial_id"], numbers)
+            for evaluation in reported:
+                tracker.log_report(trial.trial_id, evaluation)
         if record.metrics:
             table = tables.read_table(folder / "trials.parquet")
             tracker.end_sweep(table, record.metrics, [folder / name for name in record.artifacts])
         if not tracker.close():
             return 1
-    num_ended = sum(trial["result"] is not None for trial in trials)
+    num_ended = sum(trial.result is not None for trial in trials)
     terminal.say(f"MLflow at {tracker.address}, experiment {experiment}: {num_ended} trials of {folder.name}")
     return 0

@@ -4,7 +4,6 @@ Downloads are resumed where they were cut off, checked, and unpacked whole or no
 place that downloads anything, and it does so only when a data set is asked for by name.
 """
 
-import hashlib
 import shutil
 import tarfile
 import urllib.error
@@ -19,6 +18,7 @@ from raydistill.config.command_options import FetchOptions
 from raydistill.config.paths import nearest
 from raydistill.data.files import refuse_unsafe
 from raydistill.errors import DataError
+from raydistill.reading import file_hash
 from raydistill.records import owners
 
 _BLOCK = 1 << 20
@@ -191,8 +191,7 @@ def _sha256_of(path: Path, url: str, md5: str, sha256: str | None, say: Callable
     """
     sums = {}
     for kind, expected in (("md5", md5), ("sha256", (sha256 or "").lower())):
-        with path.open("rb") as file:
-            sums[kind] = hashlib.file_digest(file, kind).hexdigest()
+        sums[kind] = file_hash(path, kind, most=None)
         if expected and sums[kind] != expected:
             path.unlink()
             raise DataError(

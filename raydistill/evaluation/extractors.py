@@ -5,7 +5,6 @@ holds: a file that is not in `KNOWN` is used, and called unknown. The names `fid
 TF-2015 Inception with the published weights, and for nothing else.
 """
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -18,7 +17,7 @@ from raydistill.data.files import LFS_POINTER
 from raydistill.errors import DataError
 from raydistill.models.backbones import inception, squeezenet, vgg
 from raydistill.models.tensor_files import load_safetensors, load_torch, require_tensors
-from raydistill.reading import read_bytes, regular
+from raydistill.reading import file_hash, read_bytes, regular
 
 Network = TypeVar("Network", bound=nn.Module)
 Resize = Literal["none", "tf_bilinear", "bilinear"]
@@ -99,8 +98,7 @@ def sha256_of(path: Path) -> str:
                 raise DataError(
                     f"{path}: this is a git-LFS pointer, not weights. Run `git lfs pull` where the file lies."
                 )
-            file.seek(0)
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_hash(path)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read: {error.strerror}. "

@@ -6,7 +6,6 @@ few names and makes inert objects of all others.
 """
 
 import argparse
-import hashlib
 import io
 import pickle
 import pickletools
@@ -67,11 +66,6 @@ def _read_weights(path: Path) -> State:
     tensors = _without_wrappers(_generator_of(path, state))
     require_tensors(tensors.values())
     return {name: value.detach().clone() for name, value in tensors.items()}
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file as hex digits."""
-    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def _safetensors(path: Path) -> State:

@@ -20,6 +20,7 @@ from raydistill.exchange.generator_file import (
 )
 from raydistill.models import GENERATORS, cost
 from raydistill.records import owners
+from raydistill.records.trials import TrialResult
 
 TOLERANCE = 1e-4
 """Largest absolute difference to PyTorch's output, which lies in [-1, 1], that an exported file may have."""
@@ -214,16 +215,15 @@ def model_card(
     return "\n\n".join(paragraphs) + "\n"
 
 
-def _scores(result: dict[str, object]) -> str:
+def _scores(result: TrialResult | None) -> str:
     """The metrics of a trial's result as a table, and what they were measured with."""
-    metrics, context = result.get("metrics"), result.get("context")
-    if not isinstance(metrics, dict) or not isinstance(context, dict):
-        return "None recorded."
+    metrics = {} if result is None else result.metrics
     rows = [f"| {name} | {value:.6g} |" for name, value in metrics.items() if name.startswith("val/")]
-    if not rows:
+    if result is None or not rows:
         return "None recorded."
     table = "\n".join(["| metric | value |", "|---|---|", *rows])
-    return f"{table}\n\nMeasured with: {', '.join(f'{name} {value}' for name, value in context.items())}."
+    context = ", ".join(f"{name} {value}" for name, value in result.context.items())
+    return f"{table}\n\nMeasured with: {context}."
 
 
 def _lineage(generator: LoadedGenerator) -> str:
@@ -234,11 +234,11 @@ def _lineage(generator: LoadedGenerator) -> str:
     facts = {
         "recipe": job.training.recipe,
         "trial key": job.key,
-        "images seen": result.get("nimg", "not known"),
+        "images seen": "not known" if result is None else result.nimg,
         "seed": job.training.seed,
         "data": job.data.digest,
         "teacher": job.teacher.digest if job.teacher else "none",
         "evaluator": job.evaluator.digest if job.evaluator else "none",
-        "git revision": result.get("git_revision") or "not known",
+        "git revision": (result and result.git_revision) or "not known",
     }
     return "\n".join(f"* {name}: {value}" for name, value in facts.items())

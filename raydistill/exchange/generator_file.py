@@ -5,7 +5,7 @@ It is in the folder of a trial, a checkpoint or a network, or in an exported saf
 
 import hashlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from raydistill.models.cost import Table
 from raydistill.models.inputs import evaluation_batch, num_inputs
 from raydistill.models.tensor_files import load_safetensors
 from raydistill.reading import parse_json, regular
-from raydistill.records.trials import read_result
+from raydistill.records.trials import TrialResult, read_result
 from raydistill.seeds import torch_stream
 
 NUM_INPUTS = 4
@@ -51,8 +51,8 @@ class LoadedGenerator(NamedTuple):
     """Digest of config and weights."""
     job: Job | None
     """The job that trained it; None: not known."""
-    result: dict[str, Any]
-    """The result of its trial, with what was measured; empty: not known."""
+    result: TrialResult | None
+    """The result of its trial, with what was measured; None: not known."""
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -82,7 +82,7 @@ def open_generator(path: Path, size: tuple[int, int] | None = None) -> LoadedGen
 
 
 def _open(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
-    job, result = None, dict[str, Any]()
+    job, result = None, None
     if path.suffix == ".safetensors":
         config, state = read_exported(path)
     elif (trained := find_generator(path)) is None:
@@ -97,7 +97,7 @@ def _open(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
         else:
             config, state = saved.load_generator(saved.stored(trained.path, kind="generator"))
         if job is not None:
-            result = read_result(path if (path / "trial.json").is_file() else trained.path.parent) or {}
+            result = read_result(path if (path / "trial.json").is_file() else trained.path.parent)
     module, channels = saved.with_weights(config, state, str(path)), input_channels(config, state)
     height, width = _size(path, config, job, size)
     check(config, channels, height, width, str(path))

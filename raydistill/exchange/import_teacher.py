@@ -10,10 +10,11 @@ import torch
 from raydistill.config.base import Frozen
 from raydistill.data import to_uint8
 from raydistill.errors import DataError, StoreError
-from raydistill.exchange.checkpoint_files import read_weights, sha256
+from raydistill.exchange.checkpoint_files import read_weights
 from raydistill.exchange.generator_file import LoadedGenerator, inputs_for, open_generator
 from raydistill.exchange.key_layouts import recognise
 from raydistill.models import GENERATORS, check, cost, input_channels, saved
+from raydistill.reading import file_hash
 from raydistill.records import owners
 
 DEFAULT_SIZE = (256, 256)
@@ -100,7 +101,7 @@ def _report(generator: LoadedGenerator, file: Path, layout: str, dropped: tuple[
         raise DataError(f"{file}: its output is not finite")
     return ImportReport(
         source=file.name,
-        source_sha256=sha256(file),
+        source_sha256=file_hash(file),
         layout=layout,
         family=family,
         takes=f"{GENERATORS[family].takes} {'x'.join(map(str, generator.input_shape))}",

@@ -76,7 +76,7 @@ class TrainedGenerator(NamedTuple):
 
 def generator_file_of(checkpoint_folder: Path, job: Job) -> Path:
     """The file of a checkpoint with the generator's weights: the averaged ones, where the job averages."""
-    name = "average" if job.training.ema_nimg else "generator"
+    name = checkpoint.evaluated_network(job.training, "generator")
     return checkpoint_folder / f"{name}.safetensors"
 
 

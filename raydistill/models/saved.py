@@ -3,7 +3,6 @@
 Loading one runs no code of the folder.
 """
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from raydistill.errors import CheckpointError
 from raydistill.models import GENERATORS, input_channels
 from raydistill.models.networks import evaluator
 from raydistill.models.tensor_files import load_safetensors
-from raydistill.reading import parse_json, read_text, regular
+from raydistill.reading import file_hash, parse_json, read_text
 from raydistill.records.files import write_atomic, write_json_atomic
 
 NETWORK_VERSION = 1
@@ -45,12 +44,11 @@ def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
     """
     state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     write_atomic(folder / "weights.safetensors", partial(_write_weights, state))
-    sha256 = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     meta = {
         "version": NETWORK_VERSION,
         "kind": kind,
         "config": config.model_dump(mode="json"),
-        "weights_sha256": sha256,
+        "weights_sha256": file_hash(folder / "weights.safetensors", most=None),
     }
     write_json_atomic(folder / "meta.json", meta)
     return stored(folder)
@@ -199,8 +197,7 @@ def _read_weights_of(stored: Stored) -> tuple[dict[str, Any], Path]:
     if not weights.exists():
         raise CheckpointError(f"{weights} is missing; {_AGAIN}")
     try:
-        with regular(weights).open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_hash(weights)
     except OSError as error:
         raise CheckpointError(f"{weights}: cannot be read: {error.strerror}; {_AGAIN}") from None
     if sha256 != meta["weights_sha256"] or digest(meta) != stored.digest:

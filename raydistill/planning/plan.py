@@ -20,6 +20,7 @@ from raydistill.data import DataInfo
 from raydistill.models import cost, networks
 from raydistill.planning import memory
 from raydistill.records import tables
+from raydistill.records.trials import Role
 from raydistill.search.warm_start import NO_WARM_START, WarmStart
 
 TEACHER_WORKERS = 2
@@ -174,14 +175,14 @@ class Plan:
         return [ngf for ngf in self.space.uniform if not space.is_affordable(self.space, costs[ngf])]
 
     @cached_property
-    def baselines(self) -> list[tuple[str, str, DistillTraining | GeneratorTraining]]:
+    def baselines(self) -> list[tuple[Role, str, DistillTraining | GeneratorTraining]]:
         """(role, label, training) of the baselines.
 
         They are students of uniform widths by plain distillation, and the narrowest of
         them without a teacher.
         """
         widths = [ngf for ngf in self.space.uniform if ngf not in self.excluded_baselines]
-        trainings: list[tuple[str, str, DistillTraining | GeneratorTraining]] = []
+        trainings: list[tuple[Role, str, DistillTraining | GeneratorTraining]] = []
         trainings += [("uniform", f"uniform {ngf}", self.uniform(ngf)) for ngf in widths]
         for ngf in sorted(widths)[:1]:
             update: dict[str, Any] = {"generator": self.uniform_generator(ngf), "start": None}

@@ -27,10 +27,14 @@ from raydistill.records.schema import (
     typed_evaluations,
     typed_trials,
 )
-from raydistill.records.trials import ENDING_KEYS, SCHEMA_VERSION, read_trials
+from raydistill.records.trials import SCHEMA_VERSION, Trial, read_trials
 
 FRONT_ROLES = ("search", "uniform", "no_teacher")
 """Roles that compete for the front. Other seeds of a trial do so through its mean, the teacher does not."""
+_OF_TRIAL = ("trial_id", "trial_key", "role", "label", "seed", "replicate_of", "recheck_of")
+"""Columns that are fields of a trial."""
+_OF_RESULT = ("reason", "nimg", "budget_nimg", "wall_sec", "gpu_sec", "hardware", "git_revision")
+"""Columns that are fields of its result."""
 _CELL_BYTES = 256
 """Memory that a cell of a table may take."""
 
@@ -41,7 +45,7 @@ NamedDirection = tuple[str, pareto.Direction]
 # ---- from the ledger ---------------------------------------------------------------------------------------
 
 
-def trial_table(trials: Path | list[dict[str, Any]], *, sweep_id: str) -> pd.DataFrame:
+def trial_table(trials: Path | list[Trial], *, sweep_id: str) -> pd.DataFrame:
     """The trials table of a sweep's folder, or of what `read_trials` returned.
 
     Its front columns are empty: `with_front` fills them.
@@ -51,15 +55,13 @@ def trial_table(trials: Path | list[dict[str, Any]], *, sweep_id: str) -> pd.Dat
     return typed_trials(table.assign(**_empty_front(table.index)))
 
 
-def evaluation_table(trials: Path | list[dict[str, Any]], *, sweep_id: str) -> pd.DataFrame:
+def evaluation_table(trials: Path | list[Trial], *, sweep_id: str) -> pd.DataFrame:
     """The evaluations table: what each trial measured during its training, one number a row."""
     rows = []
     for trial in read_trials(trials) if isinstance(trials, Path) else trials:
-        ids = (SCHEMA_VERSION, sweep_id, trial["trial_id"], trial["seed"])
-        for point in (trial["result"] or {}).get("evaluations", []):
-            for name, value in point.items():
-                if name not in ("nimg", "wall_sec"):
-                    rows.append((*ids, point["nimg"], point["wall_sec"], name, value))
+        ids = (SCHEMA_VERSION, sweep_id, trial.trial_id, trial.seed)
+        for point in [] if trial.result is None else trial.result.evaluations:
+            rows += [(*ids, point.nimg, point.wall_sec, *number) for number in point.numbers.items()]
     return typed_evaluations(pd.DataFrame(rows, columns=list(EVALUATION_TYPES)))
 
 
@@ -72,24 +74,25 @@ def column(name: str) -> str:
     return {"cost": f"cost.{rest}", "time": rest}.get(kind, f"metric.{name}")
 
 
-def _row(trial: dict[str, Any], sweep_id: str) -> dict[str, Any]:
-    result = trial["result"] or {"status": "RUNNING"}
-    context, test_context = result.get("context") or {}, result.get("test_context") or {}
-    metrics = result.get("metrics", {}) | (result.get("test") or {})
+def _row(trial: Trial, sweep_id: str) -> dict[str, Any]:
+    result = trial.result
+    context = {} if result is None else result.context
+    test_context = {} if result is None else result.test_context or {}
+    metrics = {} if result is None else result.metrics | (result.test or {})
     return {
         "sweep_id": sweep_id,
-        "schema_version": trial["schema_version"],
-        **{name: trial[name] for name in ("trial_id", "trial_key", "role", "label", "seed")},
-        **{name: trial.get(name) for name in ("replicate_of", "recheck_of")},
-        **{name: result.get(name) for name in ENDING_KEYS},
-        **({"peak_memory_gb": result["peak_memory_gb"]} if result.get("peak_memory_gb") else {}),
-        **{f"digest.{name}": trial["digests"].get(name) for name in DIGESTS},
+        "schema_version": trial.schema_version,
+        **{name: getattr(trial, name) for name in _OF_TRIAL},
+        "status": "RUNNING" if result is None else result.status,
+        **{name: getattr(result, name, None) for name in _OF_RESULT},
+        **({"peak_memory_gb": peak} if (peak := result and result.peak_memory_gb) else {}),
+        **{f"digest.{name}": trial.digests.get(name) for name in DIGESTS},
         **{name: context.get(name) for name in CONTEXT},
         **{f"test_{name}": test_context.get(name) for name in CONTEXT},
         **{"biased": context.get("biased"), "test_biased": test_context.get("biased")},
-        "macs_convention": trial["costs"].get("macs_convention"),
-        **{f"cost.{name}": value for name, value in trial["costs"].items() if name != "macs_convention"},
-        **{f"param.{path}": value for path, value in trial["params"].items()},
+        "macs_convention": trial.costs.get("macs_convention"),
+        **{f"cost.{name}": value for name, value in trial.costs.items() if name != "macs_convention"},
+        **{f"param.{path}": value for path, value in trial.params.items()},
         **{f"metric.{name}": value for name, value in metrics.items()},
     }
 

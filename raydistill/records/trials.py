@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, NonNegativeFloat, NonNegativeInt, ValidationError
+from pydantic import ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from raydistill.config import renamed
 from raydistill.config.base import canonical, digest
@@ -17,107 +17,180 @@ from raydistill.config.experiment import JOB_VERSION, Job
 from raydistill.errors import StoreError
 from raydistill.reading import parse_json, read_text
 from raydistill.records import mirror
+from raydistill.records.base import FROM_FILE, NO_KEYS, Number, Record
 from raydistill.records.files import write_json_atomic
 
 SCHEMA_VERSION = 1
-STATUSES = ("COMPLETE", "PRUNED", "FAIL")
-"""Statuses of a result. A trial without a result is RUNNING."""
-ENDING_KEYS = ("status", "reason", "nimg", "budget_nimg", "wall_sec", "gpu_sec", "hardware", "git_revision")
-"""What a result says of how the trial ended."""
+Status = Literal["COMPLETE", "PRUNED", "FAIL"]
+"""How a trial ended. A trial without a result is RUNNING."""
+Role = Literal["teacher", "search", "uniform", "no_teacher", "replicate", "recheck", "retrain"]
+"""What a trial is for. `uniform` and `no_teacher` are baselines; `retrain` is one that `raydistill retrain`
+made."""
 
 
-def _with_its_place(evaluation: object) -> object:
-    """Refuses an evaluation that does not say when it was."""
-    if isinstance(evaluation, dict) and type(evaluation.get("nimg")) is int and "wall_sec" in evaluation:
-        return evaluation
-    raise ValueError("an evaluation has nimg, a whole number, and wall_sec")
+class Evaluation(Record):
+    """What was measured at once, during a training or at its end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    nimg: int
+    """Images seen, over all workers."""
+    wall_sec: Number
+    """Seconds of training and evaluation until then, over all interruptions."""
+    numbers: dict[str, Number]
+    """What was measured, by name: "val/miou" -> 0.7."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_flat(cls, data: Any) -> Any:
+        """On disk the numbers stand beside `nimg` and `wall_sec`."""
+        if isinstance(data, dict) and isinstance(data.get("numbers"), dict):
+            return data
+        if not isinstance(data, dict) or type(data.get("nimg")) is not int or "wall_sec" not in data:
+            raise ValueError("an evaluation has nimg, a whole number, and wall_sec")
+        place = {name: data[name] for name in ("nimg", "wall_sec")}
+        return place | {"numbers": {name: value for name, value in data.items() if name not in place}}
+
+    def to_json(self) -> dict[str, float]:
+        """As it stands in a file: `nimg`, `wall_sec`, and the numbers by name."""
+        return {"nimg": self.nimg, "wall_sec": self.wall_sec, **self.numbers}
 
 
-Evaluation = Annotated[dict[str, float], BeforeValidator(_with_its_place)]
-"""What was measured at once: `nimg`, `wall_sec`, and the numbers by name."""
-
-
-class _Record(BaseModel):
-    """A file of the ledger: keys of these types, and whatever else was written beside them."""
-
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-
-
-class _Trial(_Record):
-    """A trial.json."""
-
-    number: NonNegativeInt
-    trial_id: str
-    trial_key: str
-    role: str
-    label: str
-    seed: int
-    params: dict[str, float | str | bool | None]
-    costs: dict[str, float | str]
-    job: dict[str, Any]
-    digests: dict[str, str | None]
-    configuration: dict[str, float | str | bool | None] | None = None
-    replicate_of: str | None = None
-    recheck_of: str | None = None
-
-
-class _Network(_Record):
+class Network(Record):
     """Where a result's network is, below the trial's folder."""
 
     path: str
     digest: str
 
 
-class _Result(_Record):
-    """A result.json."""
+class TrialResult(Record):
+    """How a trial ended: a result.json."""
 
-    status: Literal["COMPLETE", "PRUNED", "FAIL"]
+    schema_version: int = SCHEMA_VERSION
+    status: Status
     reason: str
+    """Why it failed or was stopped; "" where it is COMPLETE."""
     trial_key: str
     nimg: NonNegativeInt
+    """Images seen, over all workers."""
     budget_nimg: NonNegativeInt
-    wall_sec: NonNegativeFloat
-    gpu_sec: NonNegativeFloat
+    """Images that the training was to see."""
+    wall_sec: Annotated[Number, Field(ge=0)]
+    """Seconds of training and evaluation, over all interruptions."""
+    gpu_sec: Annotated[Number, Field(ge=0)]
+    """The same times the GPUs that it held."""
+    peak_memory_gb: Number | None = None
+    """Most memory of a worker, GiB; None: not measured."""
     hardware: str
+    """What it ran on, in words; "": not known."""
     git_revision: str
-    metrics: dict[str, float]
+    """Commit of the code; "": not known."""
+    metrics: dict[str, Number]
+    """The numbers of the last evaluation by name; empty where there was none."""
     evaluations: list[Evaluation]
+    """All evaluations, in order."""
     context: dict[str, Any]
-    network: _Network | None = None
-    peak_memory_gb: float | None = None
-    test: dict[str, float] | None = None
+    """What the scores were computed with."""
+    network: Network | None = None
+    """None unless COMPLETE."""
+    test: dict[str, Number] | None = None
+    """Scores on the test split, by name; None: it was not scored there."""
     test_context: dict[str, Any] | None = None
+    """What they were computed with."""
 
 
-def write_trial(trial_dir: Path, trial: dict[str, Any]) -> dict[str, Any]:
-    """Write `trial.json`, what was proposed, and return what was written.
+class Trial(Record):
+    """One training of a sweep: a trial.json, written when it was proposed, and its result."""
+
+    schema_version: int = SCHEMA_VERSION
+    number: NonNegativeInt
+    """Counts the trials of a sweep in the order of their proposals."""
+    trial_id: str
+    """Name of its folder."""
+    trial_key: str
+    """Key of its job."""
+    role: Role
+    label: str
+    """What a person calls it."""
+    seed: int
+    params: dict[str, Number | str | bool | None]
+    """What it has of the search space: config path -> value."""
+    widths: str | None = None
+    """The generator's widths, in words."""
+    costs: dict[str, Number | str]
+    """Known before training: name -> number, and the convention under `macs_convention`."""
+    job_json: dict[str, Any] = Field(alias="job")
+    """Its job as it was written. `job` reads it, which needs the plug-ins that it names."""
+    digests: dict[str, str | None]
+    """Digests of data, evaluator and teacher; "" or None: it has none."""
+    configuration: dict[str, Number | int | str] | None = None
+    """What the search proposed; None: it is no proposal."""
+    replicate_of: str | None = None
+    """Id of the trial that it repeats with another seed."""
+    recheck_of: str | None = None
+    """Id of the trial that it repeats by several workers."""
+    result: TrialResult | None = Field(default=None, exclude=True)
+    """The content of its result.json; None: it has not ended."""
+
+    @property
+    def job(self) -> Job:
+        """What is trained."""
+        return Job.model_validate(self.job_json)
+
+    @property
+    def budget_nimg(self) -> int:
+        """Images that it is to see."""
+        return int(self.job_json["training"]["budget_nimg"])
+
+    @property
+    def macs(self) -> float:
+        """Multiply-accumulates of its generator for one image."""
+        return self.value("cost/macs")
+
+    @property
+    def macs_convention(self) -> str:
+        """How multiply-accumulates are counted."""
+        return str(self.costs["macs_convention"])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was trained to its end."""
+        return self.result is not None and self.result.status == "COMPLETE"
+
+    def value(self, name: str) -> float:
+        """A number by name: a cost ("cost/macs") or, of a trial with a result, a score ("val/miou")."""
+        return self.value_at(name, {} if self.result is None else self.result.metrics)
+
+    def value_at(self, name: str, numbers: Mapping[str, float]) -> float:
+        """As `value`, with a score taken from the numbers of one evaluation."""
+        kind, _, rest = name.partition("/")
+        return float(self.costs[rest] if kind == "cost" else numbers[name])
+
+    def with_result(self, result: TrialResult | None) -> "Trial":
+        """The same trial with another result."""
+        return self.model_copy(update={"result": result})
+
+
+def write_trial(trial_dir: Path, trial: Trial) -> None:
+    """Write `trial.json`, what was proposed.
 
     Raises:
-        ValueError: a key is missing.
         StoreError: the file cannot be written.
     """
-    _require(trial, _Trial)
-    written = {"schema_version": SCHEMA_VERSION, **trial}
-    write_json_atomic(trial_dir / "trial.json", written)
-    return written
+    write_json_atomic(trial_dir / "trial.json", {"schema_version": SCHEMA_VERSION, **trial.to_json()})
 
 
-def write_result(trial_dir: Path, result: dict[str, Any]) -> dict[str, Any]:
-    """Write `result.json`, how the trial ended, and return what was written.
+def write_result(trial_dir: Path, result: TrialResult) -> None:
+    """Write `result.json`, how the trial ended.
 
     Raises:
-        ValueError: a key is missing, or the status is none of STATUSES.
+        ValueError: a number is NaN or infinite.
         StoreError: the file cannot be written.
     """
-    _require(result, _Result)
-    if result["status"] not in STATUSES:
-        raise ValueError(f"status is one of {', '.join(STATUSES)}, not {result['status']!r}")
-    written = {"schema_version": SCHEMA_VERSION, **result}
-    write_json_atomic(trial_dir / "result.json", written)
-    return written
+    write_json_atomic(trial_dir / "result.json", {"schema_version": SCHEMA_VERSION, **result.to_json()})
 
 
-def read_result(trial_dir: Path) -> dict[str, Any] | None:
+def read_result(trial_dir: Path) -> TrialResult | None:
     """The trial's result; None when it has none yet.
 
     Raises:
@@ -130,32 +203,32 @@ def read_result(trial_dir: Path) -> dict[str, Any] | None:
         f"Remove {_named(path)}: the same command (a sweep's with --resume) then trains it again, "
         "from its last checkpoint where there is one"
     )
-    return renamed.result_now(_read_json(path, _Result, advice))
+    return TrialResult.model_validate(renamed.result_now(_read_json(path, TrialResult, advice)))
 
 
-def read_trials(sweep_dir: Path) -> list[dict[str, Any]]:
-    """Every trial of the sweep by number, with its result or None under the key "result".
+def read_trials(sweep_dir: Path) -> list[Trial]:
+    """Every trial of the sweep by number, with its result where it has one.
 
     Raises:
         StoreError: there is no such folder; or a file is damaged, of another version, or of another trial.
     """
     if not sweep_dir.is_dir():
         raise StoreError(f"{sweep_dir}: there is no such results folder")
-    trials: dict[int, dict[str, Any]] = {}
+    trials: dict[int, Trial] = {}
     for folder in sorted((sweep_dir / "trials").glob("*/")):
         if (trial := _read_trial(folder)) is None:
             continue
-        if (other := trials.get(trial["number"])) is not None:
+        if (other := trials.get(trial.number)) is not None:
             raise StoreError(
-                f"{folder / 'trial.json'}: number {trial['number']} is used twice, in "
-                f"{other['trial_id']}/trial.json too. {another_in_its_place(folder)}"
+                f"{folder / 'trial.json'}: number {trial.number} is used twice, in "
+                f"{other.trial_id}/trial.json too. {another_in_its_place(folder)}"
             )
-        trials[trial["number"]] = trial
+        trials[trial.number] = trial
     _require_originals(sweep_dir, trials)
     return [trials[number] for number in sorted(trials)]
 
 
-def _read_trial(folder: Path) -> dict[str, Any] | None:
+def _read_trial(folder: Path) -> Trial | None:
     """The trial of a folder, with its result; None where nothing was proposed there.
 
     Raises:
@@ -168,25 +241,26 @@ def _read_trial(folder: Path) -> dict[str, Any] | None:
                 f"{folder}: a result.json without the trial.json of its trial. {another_in_its_place(folder)}"
             )
         return None
-    trial = renamed.trial_now(written := _read_json(path, _Trial, another_in_its_place(folder)))
-    if trial["trial_id"] != folder.name:
+    written = _read_json(path, Trial, another_in_its_place(folder))
+    trial = Trial.model_validate(renamed.trial_now(written))
+    if trial.trial_id != folder.name:
         raise StoreError(
-            f"{path}: the trial of another folder, {trial['trial_id']}. "
+            f"{path}: the trial of another folder, {trial.trial_id}. "
             + another_in_its_place(folder, "Give the folder its name again")
         )
-    if (key := _key_of(written["job"], path)) not in (None, trial["trial_key"]):
+    if (key := _key_of(written["job"], path)) not in (None, trial.trial_key):
         raise StoreError(
-            f"{path}: job: the job of another trial: its key is {key}, trial_key says {trial['trial_key']}. "
+            f"{path}: job: the job of another trial: its key is {key}, trial_key says {trial.trial_key}. "
             f"{another_in_its_place(folder)}"
         )
     result = read_result(folder)
-    if result is not None and result["trial_key"] != trial["trial_key"]:
+    if result is not None and result.trial_key != trial.trial_key:
         raise StoreError(
-            f"{folder / 'result.json'}: the result of another trial: its trial_key is {result['trial_key']}, "
-            f"that of trial.json {trial['trial_key']}. Put back what was there, or remove "
+            f"{folder / 'result.json'}: the result of another trial: its trial_key is {result.trial_key}, "
+            f"that of trial.json {trial.trial_key}. Put back what was there, or remove "
             f"{_named(folder / 'result.json')}: the sweep with --resume then trains the trial again"
         )
-    return trial | {"result": result}
+    return trial.with_result(result)
 
 
 def _key_of(job: dict[str, Any], path: Path) -> str | None:
@@ -216,15 +290,15 @@ def _without_places(value: object) -> object:
     return [_without_places(item) for item in value] if isinstance(value, list) else value
 
 
-def _require_originals(sweep_dir: Path, trials: Mapping[int, dict[str, Any]]) -> None:
+def _require_originals(sweep_dir: Path, trials: Mapping[int, Trial]) -> None:
     """Raises StoreError where a replicate or recheck is of a trial that is not there."""
-    known = {trial["trial_id"] for trial in trials.values()}
+    known = {trial.trial_id for trial in trials.values()}
     for trial in trials.values():
-        for name in ("replicate_of", "recheck_of"):
-            if trial.get(name) not in (None, *known):
-                folder = sweep_dir / "trials" / trial["trial_id"]
+        for name, original in (("replicate_of", trial.replicate_of), ("recheck_of", trial.recheck_of)):
+            if original is not None and original not in known:
+                folder = sweep_dir / "trials" / trial.trial_id
                 raise StoreError(
-                    f"{folder / 'trial.json'}: {name}: there is no trial {trial[name]}. "
+                    f"{folder / 'trial.json'}: {name}: there is no trial {original}. "
                     + another_in_its_place(folder, "Put its folder back")
                 )
 
@@ -241,13 +315,7 @@ def _named(path: Path) -> str:
     return str(path) if mirrored is None else f"{path} here and {mirrored.key} on {mirrored.url}"
 
 
-def _require(data: Mapping[str, object], record: type[_Record]) -> None:
-    needed = [name for name, field in record.model_fields.items() if field.is_required()]
-    if missing := [name for name in needed if name not in data]:
-        raise ValueError(f"a {record.__name__.lower()[1:]} needs the keys {', '.join(missing)}")
-
-
-def _read_json(path: Path, record: type[_Record], advice: str) -> dict[str, Any]:
+def _read_json(path: Path, record: type[Record], advice: str) -> dict[str, Any]:
     """The content of a file of the ledger, as it was written.
 
     Raises:
@@ -266,7 +334,7 @@ def _read_json(path: Path, record: type[_Record], advice: str) -> dict[str, Any]
             "Use the version that wrote it."
         )
     try:
-        record.model_validate(data)
+        record.model_validate(data, context=FROM_FILE)
     except ValidationError as error:
         raise _damaged(path, error, advice) from error
     return data
@@ -275,6 +343,6 @@ def _read_json(path: Path, record: type[_Record], advice: str) -> dict[str, Any]
 def _damaged(path: Path, error: ValidationError, advice: str, prefix: str = "") -> StoreError:
     """The error of a file with a key that is missing or of another type. `prefix`: of the key's path."""
     first = error.errors()[0]
-    key = ".".join(part for part in map(str, first["loc"]) if part not in ("float", "str"))
+    key = ".".join(part for part in map(str, first["loc"]) if part not in (*NO_KEYS, "numbers"))
     given = "" if first["type"] == "missing" else f" (given: {repr(first['input'])[:60]})"
     return StoreError(f"{path}: damaged: {prefix}{key}: {first['msg']}{given}. {advice}")

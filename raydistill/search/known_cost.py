@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raydistill.config.space import Configuration, extreme_configuration
+from raydistill.records import pareto
 from raydistill.search.acquisition import hypervolume_improvement
 from raydistill.search.candidates import cost_axis, stratified_proposals, uniform_proposals
 from raydistill.search.encoding import Encoding, distinct
@@ -109,8 +110,9 @@ class _SearchModel:
         rows = np.vstack([own_rows, self.prior_rows])
         points = self._expected_points(rows)
         own_points = points[: len(own_rows)]
-        self.front = own_points[_nondominated(own_points)]
-        self.parents = rows[_nondominated(points)]
+        directions: tuple[pareto.Direction, ...] = ("min",) * points.shape[1]
+        self.front = own_points[pareto.members(own_points, directions)]
+        self.parents = rows[pareto.members(points, directions)]
         self._loosen_reference(points)
 
     def _rows(self, observations: Sequence[Observation] | Sequence[PriorObservation]) -> Array:
@@ -225,10 +227,3 @@ class _SearchModel:
             return gain
         failure, _ = self.failures.predict(self.encoding.features(rows))
         return np.asarray(gain * (1 - np.clip(failure, 0.0, _SURE_FAILURE)))
-
-
-def _nondominated(points: Array) -> NDArray[np.bool_]:
-    """Whether each point (n, m), minimised, is on the front, (n,). It takes time with the square of n."""
-    no_worse = (points[:, None, :] <= points[None, :, :]).all(axis=2)
-    better = (points[:, None, :] < points[None, :, :]).any(axis=2)
-    return np.asarray(~(no_worse & better).any(axis=0))

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from raydistill.config.space import SearchSpace, extreme_configuration
+from raydistill.records import pareto
 from raydistill.search.candidates import cost_axis
 from raydistill.search.problem import Observation, Problem
 
@@ -233,12 +234,6 @@ def _buys_something(qualities: Array, costs: Array, mine: int) -> bool:
 
 def _num_in_better_fronts(points: Array, mine: Array) -> int:
     """How many points (n, m) lie on earlier fronts of non-dominated sorting than `mine`, one of them."""
-    count = 0
-    while True:
-        no_worse = (points[:, None, :] <= points[None, :, :]).all(axis=2)
-        better = (points[:, None, :] < points[None, :, :]).any(axis=2)
-        is_first = ~(no_worse & better).any(axis=0)
-        if (points[is_first] == mine).all(axis=1).any():
-            return count
-        count += int(is_first.sum())
-        points = points[~is_first]
+    twice = np.hstack([points, points])  # sorted alike, and no front has a single objective
+    ranks = pareto.ranks(twice, ("min",) * twice.shape[1])
+    return int((ranks < ranks[(points == mine).all(axis=1)][0]).sum())

@@ -10,7 +10,6 @@ import torch
 
 from raydistill.cluster.placement import Group, Node, Placements, place_stages, why
 from raydistill.config import space
-from raydistill.config.experiment import Job
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.errors import RaydistillError, StoreError
 from raydistill.planning.plan import Plan
@@ -176,8 +175,8 @@ def for_sweep(
         except StoreError as error:  # a sweep can go on without its plan
             terminal.say(f"{error}; what is left is planned anew")
     trials = read_trials(folder)
-    num_searched = sum(trial["role"] == "search" for trial in trials)
-    if num_searched >= plan.options.trials and all(trial["result"] for trial in trials):
+    num_searched = sum(trial.role == "search" for trial in trials)
+    if num_searched >= plan.options.trials and all(trial.result for trial in trials):
         return PlanEstimate(None, None)  # nothing is left to do
     estimated = estimate(plan, placements)
     say(plan, placements, nodes, estimated, terminal)
@@ -204,8 +203,8 @@ def against_actual(
             rows.append(("evaluator and teacher, s", estimated.forecast.stages_sec, stages_sec))
         rows += _trial_rows(ledger, predicted_sec(ledger, estimated.rates))
         rows.append(("the whole sweep, min", estimated.forecast.total_sec / 60, total_sec / 60))
-    results = [trial["result"] for trial in ledger.trials if trial["result"]]
-    if peaks := [peak for result in results if (peak := result.get("peak_memory_gb"))]:
+    results = [trial.result for trial in ledger.trials if trial.result]
+    if peaks := [peak for result in results if (peak := result.peak_memory_gb)]:
         rows.append(("memory of a worker, GiB", ledger.plan.worker_bytes(gpus) / GIB, max(peaks)))
     files = [path for path in (ledger.folder / "trials").rglob("*") if path.is_file()]
     files += list(Path(ledger.stages.teacher.path).glob("outputs-*.npy"))
@@ -219,13 +218,14 @@ def _trial_rows(ledger: Ledger, predicted: Mapping[str, float]) -> Iterator[tupl
     """(what, predicted seconds, actual seconds): means over the trials of a kind, and the sum over all."""
     by_kind: dict[str, list[tuple[float, float]]] = {}
     for trial in ledger.trials:
-        if trial["trial_id"] not in predicted or trial["result"]["status"] != "COMPLETE":
+        result = trial.result
+        if trial.trial_id not in predicted or result is None or result.status != "COMPLETE":
             continue
-        if trial["role"] == "no_teacher":
+        if trial.role == "no_teacher":
             kind = WITHOUT_TEACHER
         else:
-            kind = "with MI" if trial["params"].get("student.mi.weight") else "without MI"
-        by_kind.setdefault(kind, []).append((predicted[trial["trial_id"]], trial["result"]["wall_sec"]))
+            kind = "with MI" if trial.params.get("student.mi.weight") else "without MI"
+        by_kind.setdefault(kind, []).append((predicted[trial.trial_id], result.wall_sec))
     for kind, pairs in by_kind.items():
         expected, actual = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
         yield f"a trial {kind}, s ({len(pairs)})", expected, actual
@@ -238,9 +238,9 @@ def predicted_sec(ledger: Ledger, rates: Rates) -> dict[str, float]:
     """Trial id -> predicted seconds of every student with a result; of one stopped early, up to there."""
     out: dict[str, float] = {}
     for trial in ledger.trials:
-        if trial["role"] in (*FRONT_ROLES, "replicate") and trial["result"] is not None:
-            training = Job.model_validate(trial["job"]).training
+        if trial.role in (*FRONT_ROLES, "replicate") and trial.result is not None:
+            training = trial.job.training
             assert isinstance(training, DistillTraining | GeneratorTraining)
-            whole = rates.trial_sec(training, trial["costs"]["macs"])
-            out[trial["trial_id"]] = whole * trial["result"]["nimg"] / training.budget_nimg
+            whole = rates.trial_sec(training, trial.macs)
+            out[trial.trial_id] = whole * trial.result.nimg / training.budget_nimg
     return out

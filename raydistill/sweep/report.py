@@ -22,7 +22,7 @@ BASELINES = ("teacher", "uniform", "no_teacher")
 """Roles of the trials that are shown beside the searched ones."""
 
 
-def score_on_test(ledger: Ledger) -> dict[str, float]:
+def score_on_test(ledger: Ledger, tracker: Tracker) -> dict[str, float]:
     """Scores front members, baselines and teacher on the test split, each once, into their results.
 
     It is called after the search, and is the only reader of that split.
@@ -30,20 +30,20 @@ def score_on_test(ledger: Ledger) -> dict[str, float]:
     Returns:
         the scores that the real pictures of the split get, which are the ceiling: metric -> value.
     """
-    members = {trial["trial_id"] for trial in ledger.front()}
+    members = {trial.trial_id for trial in ledger.front()}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for trial in ledger.trials:
-        result = trial["result"]
-        if trial["trial_id"] not in members and trial["role"] not in BASELINES:
+    for trial in list(ledger.trials):
+        result = trial.result
+        if trial.trial_id not in members and trial.role not in BASELINES:
             continue
-        if result is None or result["status"] != "COMPLETE" or "test" in result:
+        if result is None or result.status != "COMPLETE" or result.test is not None:
             continue
         folder = ledger.folder_of(trial)
-        network = ledger.stages.teacher if trial["role"] == "teacher" else network_of(folder, result)
-        result["test"], result["test_context"] = score_network(
-            network, ledger.plan.data, ledger.stages.evaluator, "test", device
-        )
-        write_result(folder, result)
+        network = ledger.stages.teacher if trial.role == "teacher" else network_of(folder, result)
+        scores, context = score_network(network, ledger.plan.data, ledger.stages.evaluator, "test", device)
+        scored = result.model_copy(update={"test": scores, "test_context": context})
+        write_result(folder, scored)
+        tracker.end_trial(ledger.put(trial, scored), folder)
     return score_real(ledger.plan.data, ledger.stages.evaluator, "test", device)
 
 
@@ -82,7 +82,7 @@ def write_report(
         objectives=ledger.plan.objectives,
         reference=ledger.plan.reference,
         facts=facts,
-        ceiling=ledger.stages.evaluator_result["metrics"].get("val/miou"),
+        ceiling=ledger.stages.evaluator_result.metrics.get("val/miou"),
         samples=_samples(ledger),
     )
     members = table["trial_id"][table["front.member"]].tolist()
@@ -120,11 +120,11 @@ def _say_links(tracker: Tracker, members: list[str], terminal: Terminal) -> None
 def _samples(ledger: Ledger) -> dict[str, Path]:
     """Trial id -> its grid of samples, where there is one."""
     paths = {
-        trial["trial_id"]: ledger.folder_of(trial) / "samples.png"
+        trial.trial_id: ledger.folder_of(trial) / "samples.png"
         for trial in ledger.trials
-        if trial["role"] != "teacher"
+        if trial.role != "teacher"
     }
-    teacher = next(trial["trial_id"] for trial in ledger.trials if trial["role"] == "teacher")
+    teacher = next(trial.trial_id for trial in ledger.trials if trial.role == "teacher")
     paths[teacher] = Path(ledger.stages.teacher.path).parent / "samples.png"
     return {trial_id: path for trial_id, path in paths.items() if path.exists()}
 
@@ -150,7 +150,7 @@ def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
         "hypervolume": f"{pareto.hypervolume(points, directions, plan.reference):.6g}",
         "stability": stable,
         "MACs convention": cost.MACS_CONVENTION,
-        "evaluator features": str(ledger.stages.teacher_result["context"]["num_features"]),
+        "evaluator features": str(ledger.stages.teacher_result.context["num_features"]),
     }
 
 
@@ -162,10 +162,10 @@ def _print(ledger: Ledger, table: pd.DataFrame, terminal: Terminal) -> None:
     terminal.table(f"Pareto front of {ledger.folder.name}: {len(front)} of {num_students} students", front)
     terminal.table("baselines (* on the Pareto front)", table[table["role"].isin(BASELINES)])
     for trial in ledger.trials:
-        if trial["role"] == "recheck":
-            both = table["trial_id"].isin([trial["recheck_of"], trial["trial_id"]])
+        if trial.role == "recheck":
+            both = table["trial_id"].isin([trial.recheck_of, trial.trial_id])
             terminal.table("the same trial inline and by 2 workers", table[both])
     terminal.table("other searched trials", table[(table["role"] == "search") & ~table["front.member"]])
     for trial in ledger.trials:
-        if trial["result"] is not None and trial["result"]["status"] == "FAIL":
-            terminal.say(f"trial {trial['trial_id']} ({trial['label']}) failed: {trial['result']['reason']}")
+        if trial.result is not None and trial.result.status == "FAIL":
+            terminal.say(f"trial {trial.trial_id} ({trial.label}) failed: {trial.result.reason}")

@@ -26,9 +26,10 @@ from raydistill.records.budget import Clock, Limits
 from raydistill.records.trials import read_trials
 from raydistill.search import warm_start
 from raydistill.sweep import plan_report, report, tracking, tracking_record, tracking_store
-from raydistill.sweep.students import MayStart, Students
+from raydistill.sweep.sweep_run import Ended, SweepRun
 from raydistill.sweep.tracker import Tracker
 from raydistill.sweep.tracking_record import TrackingRecord
+from raydistill.sweep.trial_queue import MayStart
 from raydistill.sweep.watch import log_watcher, signals_interrupt, watcher
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
@@ -142,30 +143,22 @@ def run_one(
     for ngf in plan.excluded_baselines:
         terminal.say(f"uniform {ngf} lies outside the cost window and is left out")
     limits = Limits(options.max_hours, options.max_gpu_hours, clock, ledger.gpu_sec)
-
-    def allowed(is_new: bool) -> bool:
-        return limits.may_start() and may_start(is_new)
-
-    students = Students(ledger, placements, tracker, terminal, allowed)
-    if not students.search() and not limits.reached:
-        return 1
-    if not ledger.front():
+    ended = SweepRun(ledger, placements, tracker, terminal, limits, may_start).run()
+    if ended is Ended.NO_STUDENT:
         terminal.say(f"no student was trained: {_last_reason(ledger) or _ended_by(ledger, limits)}")
+    if ended in (Ended.NO_STUDENT, Ended.HELD_BACK):
         return 1
-    for step in (students.replicate, students.recheck):
-        if not limits.reached and not step() and not limits.reached:
-            return 1
-    real_test = report.score_on_test(ledger)
+    real_test = report.score_on_test(ledger, tracker)
     planned = plan_report.against_actual(ledger, estimated, gpus, clock.sec(), stages_sec)
     report.write_report(ledger, real_test, tracker, terminal, planned, ended_by=_ended_by(ledger, limits))
     clock.sec()
     remote.push(folder, skip=("trials",))
-    return 1 if not limits.reached and _say_untrained(ledger, terminal) else 0
+    return 1 if ended is Ended.DONE and _say_untrained(ledger, terminal) else 0
 
 
 def _say_untrained(ledger: Ledger, terminal: Terminal) -> bool:
     """Says which trials have no result, not even a failure; whether there is any."""
-    if lost := ", ".join(f"{trial['trial_id']} ({trial['label']})" for trial in ledger.unfinished):
+    if lost := ", ".join(f"{trial.trial_id} ({trial.label})" for trial in ledger.unfinished):
         terminal.say(f"not trained: {lost}; --resume trains what is left")
     return bool(lost)
 
@@ -199,14 +192,14 @@ def _start_tracking(plan: Plan, folder: Path, tracker: Tracker, tags: Mapping[st
 def _catch_up(ledger: Ledger, tracker: Tracker) -> None:
     """Has MLflow hold every trial that has a result."""
     for trial in ledger.trials:
-        if trial["result"] is not None:
+        if trial.result is not None:
             tracker.end_trial(trial, ledger.folder_of(trial))
 
 
 def _last_reason(ledger: Ledger) -> str:
     """Why the last student failed; "" where none has ended."""
-    results = [trial["result"] for trial in ledger.trials if trial["role"] != "teacher"]
-    reasons = [result["reason"] for result in results if result is not None]
+    results = [trial.result for trial in ledger.trials if trial.role != "teacher"]
+    reasons = [result.reason for result in results if result is not None]
     return reasons[-1] if reasons else ""
 
 
@@ -214,7 +207,7 @@ def _ended_by(ledger: Ledger, limits: Limits) -> str:
     """Which limit ended the sweep, and what was not trained because of it."""
     asked = ledger.plan.options.trials
     if not limits.reached:
-        trained = sum(trial["result"] is not None for trial in ledger.searched)
+        trained = sum(trial.result is not None for trial in ledger.searched)
         fewer = "" if trained >= asked else f": only {trained} configurations fit"
         return f"--trials {asked}{fewer}"
     left = len(ledger.unfinished) + max(0, asked - len(ledger.searched))
@@ -238,14 +231,14 @@ def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
                 watch_run()
 
             ray_train.train_stages_sharded(plan.experiment, plan.data, cache, outputs_gb, group, watch)
-        stages = train_stages(plan.experiment, plan.data, cache, lambda numbers: None, outputs_gb)
+        stages = train_stages(plan.experiment, plan.data, cache, lambda evaluation: None, outputs_gb)
     for name, digest, result, what in (
         ("evaluator", stages.evaluator.digest, stages.evaluator_result, "on real pictures: the ceiling"),
         ("teacher", stages.teacher.digest, stages.teacher_result, "on val"),
     ):
-        metrics = result["metrics"].items()
+        metrics = result.metrics.items()
         scores = ", ".join(f"{metric} {value:.4f}" for metric, value in metrics if metric.startswith("val/"))
-        terminal.say(f"{name} {digest}: {scores} ({what}), {result['wall_sec']:.0f} s of training")
+        terminal.say(f"{name} {digest}: {scores} ({what}), {result.wall_sec:.0f} s of training")
     return stages
 
 

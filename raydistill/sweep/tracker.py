@@ -14,11 +14,11 @@ from pathlib import Path
 import pandas as pd
 
 from raydistill.errors import without_passwords
+from raydistill.records.trials import Evaluation, Trial
 from raydistill.sweep import tracking_store
 from raydistill.sweep.tracking import SentTrial, SweepFacts, SweepRuns
 from raydistill.sweep.tracking_record import without_user
 from raydistill.terminal import Terminal
-from raydistill.trials.ledger import Numbers, Trial
 
 _LAST_SEC = 30.0
 """Seconds that the end of a sweep waits for a tracking store that fails; MLflow waits 20 for a lock."""
@@ -70,16 +70,16 @@ class Tracker:
 
     def start_trial(self, trial: Trial, folder: Path) -> None:
         """Sends a trial that starts, or goes on. `folder`: its own."""
-        self._sent.setdefault(trial["trial_id"], SentTrial(trial, folder))
+        self._sent.setdefault(trial.trial_id, SentTrial(trial, folder)).trial = trial
         self._change()
 
-    def log_report(self, trial_id: str, numbers: Numbers) -> None:
+    def log_report(self, trial_id: str, evaluation: Evaluation) -> None:
         """Sends the numbers of one evaluation of a trial that has started."""
-        self._sent[trial_id].reports.append((int(time.time() * 1000), numbers))
+        self._sent[trial_id].reports.append((int(time.time() * 1000), evaluation))
         self._change()
 
     def end_trial(self, trial: Trial, folder: Path) -> None:
-        """Sends a trial whose result is in it by now. `folder`: its own."""
+        """Sends a trial with its result, or with one that says more than before. `folder`: its own."""
         self.start_trial(trial, folder)
 
     def end_sweep(self, table: pd.DataFrame, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:

@@ -18,8 +18,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from raydistill.errors import StoreError
+from raydistill.records.trials import Evaluation, Trial, TrialResult
 from raydistill.sweep import tracking_store
-from raydistill.trials.ledger import Numbers, Trial
 
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """Status of a trial -> status of its run."""
@@ -69,21 +69,21 @@ class SentTrial:
     """A trial whose run MLflow shall have, with all that is known of it."""
 
     trial: Trial
-    """Its result is in it as soon as there is one."""
+    """With its result, as soon as there is one."""
     folder: Path
-    reports: list[tuple[int, Numbers]] = field(default_factory=list)
-    """Evaluations while it ran: milliseconds since 1970 and the numbers."""
+    reports: list[tuple[int, Evaluation]] = field(default_factory=list)
+    """Evaluations while it ran, each with its time in milliseconds since 1970."""
     front_row: pd.Series | None = None
     """Its row of the trials table at the end of the sweep; None: the sweep has not ended."""
 
     def is_behind(self, runs: "SweepRuns") -> bool:
         """Whether MLflow lacks something of it."""
-        trial_id = self.trial["trial_id"]
+        trial_id = self.trial.trial_id
         if trial_id not in runs.ended:
             reported = runs.reported.get(trial_id)
-            if reported is None or self.trial["result"] is not None:
+            if reported is None or self.trial.result is not None:
                 return True
-            if any(numbers["nimg"] not in reported for _, numbers in self.reports):
+            if any(evaluation.nimg not in reported for _, evaluation in self.reports):
                 return True
         return self.front_row is not None and trial_id not in runs.with_front
 
@@ -182,13 +182,13 @@ class SweepRuns:
 
     def send(self, sent: SentTrial) -> None:
         """Brings the run of a trial to what is known of it. Nothing is sent twice."""
-        trial, trial_id = sent.trial, sent.trial["trial_id"]
+        trial, trial_id = sent.trial, sent.trial.trial_id
         if trial_id not in self.ended:
             self._start_trial(trial)
-            for time_ms, numbers in list(sent.reports):
-                self._report(trial_id, numbers, time_ms)
-            if trial["result"] is not None:
-                self._end_trial(trial, sent.folder)
+            for time_ms, evaluation in list(sent.reports):
+                self._report(trial_id, evaluation, time_ms)
+            if trial.result is not None:
+                self._end_trial(trial, trial.result, sent.folder)
         if sent.front_row is not None and trial_id not in self.with_front:
             self._send_front(sent.front_row, trial)
             self.with_front.add(trial_id)
@@ -198,62 +198,64 @@ class SweepRuns:
 
         It gets what is known before training: params, widths, costs, digests and the resolved config.
         """
-        trial_id = trial["trial_id"]
+        trial_id = trial.trial_id
         if trial_id in self.reported:
             return
         tags = {
             _PARENT: self.parent_id,
             "raydistill.trial_id": trial_id,
-            "raydistill.trial_key": trial["trial_key"],
-            "raydistill.role": trial["role"],
-            **{f"raydistill.digest.{name}": str(value) for name, value in trial["digests"].items()},
-            "raydistill.macs_convention": trial["costs"]["macs_convention"],
+            "raydistill.trial_key": trial.trial_key,
+            "raydistill.role": trial.role,
+            **{f"raydistill.digest.{name}": str(value) for name, value in trial.digests.items()},
+            "raydistill.macs_convention": trial.macs_convention,
         }
         if trial_id not in self.run_ids:
-            name = f"{trial_id} {trial['label']}"
+            name = f"{trial_id} {trial.label}"
             run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
             self.run_ids[trial_id] = run.info.run_id
         run_id = self.run_ids[trial_id]
         self.client.update_run(run_id, status="RUNNING")
-        costs = {f"cost/{name}": value for name, value in trial["costs"].items() if name != "macs_convention"}
-        params = trial["params"] | {"widths": trial["widths"], "seed": trial["seed"]}
+        costs = {
+            f"cost/{name}": value for name, value in trial.costs.items() if isinstance(value, int | float)
+        }
+        params = trial.params | {"widths": trial.widths, "seed": trial.seed}
         self._log(run_id, metrics=costs, params=params)
-        self.client.log_dict(run_id, trial["job"], "config.json")
+        self.client.log_dict(run_id, trial.job_json, "config.json")
         self.reported[trial_id] = self._steps(run_id)
 
-    def _report(self, trial_id: str, numbers: Numbers, time_ms: int | None = None) -> None:
+    def _report(self, trial_id: str, evaluation: Evaluation, time_ms: int | None = None) -> None:
         """Writes the numbers of one evaluation, at the step `nimg`: the images seen.
 
         `time_ms`: when it was reported, in milliseconds since 1970; None: now.
         """
-        nimg = int(numbers["nimg"])
+        nimg = evaluation.nimg
         if nimg not in self.reported[trial_id]:
-            measured = {name: value for name, value in numbers.items() if "/" in name}
+            measured = {name: value for name, value in evaluation.numbers.items() if "/" in name}
             self._log(self.run_ids[trial_id], metrics=measured, step=nimg, time_ms=time_ms)
             self.reported[trial_id].add(nimg)
 
-    def _end_trial(self, trial: Trial, folder: Path) -> None:
+    def _end_trial(self, trial: Trial, result: TrialResult, folder: Path) -> None:
         """Ends the run of a trial that has a result, with its final numbers, sample grid and status.
 
         Evaluations that were never reported are written, too. `folder`: the trial's.
         """
-        trial_id, result = trial["trial_id"], trial["result"]
+        trial_id = trial.trial_id
         run_id = self.run_ids[trial_id]
-        for numbers in result["evaluations"]:
-            self._report(trial_id, numbers)
-        scores = [(name, value) for name, value in result["metrics"].items() if name.startswith("val/")]
+        for evaluation in result.evaluations:
+            self._report(trial_id, evaluation)
+        scores = [(name, value) for name, value in result.metrics.items() if name.startswith("val/")]
         finals = {name.replace("val/", "final/"): value for name, value in scores}
-        times = {"time/wall_sec": result["wall_sec"], "time/gpu_hours": result["gpu_sec"] / 3600}
-        tags = {"raydistill.git_revision": result["git_revision"]}
-        if result["reason"]:
-            tags["raydistill.reason"] = result["reason"][:4000]
-        context = {f"raydistill.val.{name}": str(value) for name, value in result["context"].items()}
+        times = {"time/wall_sec": result.wall_sec, "time/gpu_hours": result.gpu_sec / 3600}
+        tags = {"raydistill.git_revision": result.git_revision}
+        if result.reason:
+            tags["raydistill.reason"] = result.reason[:4000]
+        context = {f"raydistill.val.{name}": str(value) for name, value in result.context.items()}
         self._log(run_id, metrics=finals | times, tags=tags | context)
         if (folder / "samples.png").exists():
             self.client.log_artifact(run_id, str(folder / "samples.png"))
-        self.client.set_terminated(run_id, _STATUS[result["status"]])
+        self.client.set_terminated(run_id, _STATUS[result.status])
         # This comes last, because it says that nothing of this trial is missing here.
-        self.client.set_tag(run_id, "raydistill.status", result["status"])
+        self.client.set_tag(run_id, "raydistill.status", result.status)
         self.ended.add(trial_id)
 
     def _send_front(self, row: pd.Series, trial: Trial) -> None:
@@ -266,10 +268,10 @@ class SweepRuns:
             metrics |= {f"front/{name}": float(row[f"front.{name}"]) for name in ("rank", "hv_contribution")}
         if not pd.isna(row["front.probability"]):
             metrics |= {f"front/{name}": float(row[f"front.{name}"]) for name in ("probability", "seeds")}
-        result = trial["result"] or {}
-        context = result.get("test_context", {})
+        context = (trial.result and trial.result.test_context) or {}
+        scores = (trial.result and trial.result.test) or {}
         tags = {f"raydistill.test.{name}": str(value) for name, value in context.items()}
-        self._log(self.run_ids[trial["trial_id"]], metrics=metrics | result.get("test", {}), tags=tags)
+        self._log(self.run_ids[trial.trial_id], metrics=metrics | scores, tags=tags)
 
     def end(self, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """Ends the parent run, with the sweep's own numbers and files."""

@@ -7,13 +7,12 @@ checkpoint is whole or absent, whatever is killed. A disk may damage one all the
 kept, and the newest whole one counts.
 """
 
-import hashlib
 import json
 import os
 import re
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
@@ -21,9 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from raydistill.config.training import Training
 from raydistill.distributed import State, restore_state
 from raydistill.errors import CheckpointError, StoreError, say_notice
-from raydistill.reading import parse_json, read_text
+from raydistill.reading import file_hash, parse_json, read_text
 from raydistill.records import owners
 from raydistill.records.files import to_disk
 from raydistill.records.trials import Evaluation
@@ -34,6 +34,8 @@ KEPT = 2
 """So many checkpoints of a training are kept."""
 _NAME = "checkpoint-{:012d}"
 _OPTIMIZERS = "optimizers.pt"
+AVERAGE = "average"
+"""Name of the moving average among the networks of a checkpoint."""
 Say = Callable[[str], None]
 """Is given a line about a damaged checkpoint."""
 
@@ -43,7 +45,7 @@ class Progress(NamedTuple):
 
     nimg: int
     """Images seen, over all workers."""
-    history: list[dict[str, Any]]
+    history: list[Evaluation]
     """All evaluations so far."""
 
 
@@ -64,6 +66,11 @@ class _Damaged(Exception):
     """What is wrong with a checkpoint, and in which file."""
 
 
+def evaluated_network(training: Training, network: str) -> str:
+    """Which network of a checkpoint is scored and kept: the average, where there is one, else `network`."""
+    return AVERAGE if training.ema_nimg else network
+
+
 def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
     """Writes `folder/checkpoint-<nimg>`, then removes all others but the one before it.
 
@@ -80,8 +87,10 @@ def save(folder: Path, job_key: str, progress: Progress, state: State) -> None:
                 temporary / f"{name}.safetensors",
             )
         torch.save(state.optimizers, temporary / _OPTIMIZERS)
-        hashes = {path.name: _sha256(path) for path in sorted(temporary.iterdir())}
-        meta = {"version": CHECKPOINT_VERSION, "job_key": job_key, **progress._asdict(), "sha256": hashes}
+        hashes = {path.name: file_hash(path, most=None) for path in sorted(temporary.iterdir())}
+        history = [evaluation.to_json() for evaluation in progress.history]
+        meta = {"version": CHECKPOINT_VERSION, "job_key": job_key, "nimg": progress.nimg}
+        meta |= {"history": history, "sha256": hashes}
         (temporary / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
         for path in [*temporary.iterdir(), temporary]:
             to_disk(path)
@@ -133,9 +142,9 @@ def load(
     if (found := _newest_whole(folder, say, [f"{name}.safetensors" for name in networks])) is None:
         return Progress(0, [])
     path, meta = found
-    if meta["job_key"] != job_key:
+    if meta.job_key != job_key:
         raise CheckpointError(
-            f"{path}: belongs to job {meta['job_key']}, not {job_key}; the config or the data changed. "
+            f"{path}: belongs to job {meta.job_key}, not {job_key}; the config or the data changed. "
             f"Remove {folder}/checkpoint-*: the training then starts from its beginning"
         )
     restore_state(
@@ -146,10 +155,10 @@ def load(
         networks,
         optimizers,
     )
-    return Progress(meta["nimg"], meta["history"])
+    return Progress(meta.nimg, meta.history)
 
 
-def read_history(folder: Path, say: Say = say_notice) -> list[dict[str, Any]]:
+def read_history(folder: Path, say: Say = say_notice) -> list[Evaluation]:
     """All evaluations that the newest whole checkpoint knows; empty: there is none.
 
     The training may still run, so checkpoints may come and go while this one is read.
@@ -161,10 +170,10 @@ def read_history(folder: Path, say: Say = say_notice) -> list[dict[str, Any]]:
         CheckpointError: the checkpoint is of another version.
     """
     found = _newest_whole(folder, say)
-    return [] if found is None else list(found[1]["history"])
+    return [] if found is None else found[1].history
 
 
-def _newest_whole(folder: Path, say: Say, needed: Collection[str] = ()) -> tuple[Path, dict[str, Any]] | None:
+def _newest_whole(folder: Path, say: Say, needed: Collection[str] = ()) -> tuple[Path, _Meta] | None:
     """The newest checkpoint that is not damaged, with its `meta.json`. `needed`: files that it must have."""
     damaged: list[str] = []
     paths = _all(folder)
@@ -186,7 +195,7 @@ def _newest_whole(folder: Path, say: Say, needed: Collection[str] = ()) -> tuple
     return None
 
 
-def _whole(path: Path, needed: Collection[str]) -> dict[str, Any]:
+def _whole(path: Path, needed: Collection[str]) -> _Meta:
     """The content of a checkpoint's `meta.json`. `needed`: files that the checkpoint must have.
 
     Raises:
@@ -215,12 +224,12 @@ def _whole(path: Path, needed: Collection[str]) -> dict[str, Any]:
         raise _Damaged(f"{path}/meta.json: damaged (nimg: {meta.nimg}, which is not that of the folder)")
     for name, expected in meta.sha256.items():
         try:
-            is_same = (path / name).is_file() and _sha256(path / name) == expected
+            is_same = file_hash(path / name, most=None) == expected
         except OSError:
             is_same = False
         if not is_same:
             raise _Damaged(f"{path / name}: missing or damaged (sha256 differs)")
-    return content
+    return meta
 
 
 def _all(folder: Path) -> list[Path]:
@@ -236,9 +245,3 @@ def _remove(checkpoint: Path) -> None:
         gone = checkpoint.with_name(f"tmp-{checkpoint.name}-{owners.mark()}")
         os.replace(checkpoint, gone)
         owners.remove(gone)
-
-
-def _sha256(path: Path) -> str:
-    """In hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -24,24 +24,25 @@ from raydistill.errors import CheckpointError, DivergenceError, say_notice
 from raydistill.evaluation.scorer import write_grid
 from raydistill.models import saved
 from raydistill.models.inputs import num_inputs, trained_latent_size, training_batch
+from raydistill.records.trials import Evaluation
 from raydistill.training import assembly, checkpoint
 from raydistill.training.assembly import Assembly, Movers
 from raydistill.training.recipes import Phase, Setup, Step
 
-Report = Callable[[dict[str, Any]], None]
-"""Takes an evaluation: `nimg`, `wall_sec`, and the numbers by name."""
+Report = Callable[[Evaluation], None]
+"""Takes an evaluation."""
 
 
 @dataclass
-class TrialResult:
+class TrainingResult:
     """What a training gives."""
 
     nimg: int
     """Images seen, over all workers."""
     metrics: dict[str, float]
     """The numbers of the last evaluation."""
-    evaluations: list[dict[str, Any]]
-    """All evaluations in order: `nimg`, `wall_sec`, and the numbers by name."""
+    evaluations: list[Evaluation]
+    """All evaluations, in order."""
     wall_sec: float
     """Seconds of training and evaluation, over all interruptions."""
     context: dict[str, Any]
@@ -50,7 +51,7 @@ class TrialResult:
     """The network that was trained for, on disk."""
 
 
-def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = say_notice) -> TrialResult:
+def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = say_notice) -> TrainingResult:
     """Trains `job` to its budget and writes the network to `state_dir/network`. Collective.
 
     Training resumes from the newest whole checkpoint in `state_dir`; the result equals that of a run that
@@ -76,16 +77,16 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
     trained = assembly.build(job, setup)
     distributed.check(workers, training, trained.networks)
     eval_network = copy.deepcopy(trained.networks[trained.network]).requires_grad_(False).eval()
-    networks_to_save, source = dict(trained.networks), trained.network  # eval_network is a copy of `source`
+    source = checkpoint.evaluated_network(training, trained.network)  # eval_network is a copy of it
+    networks_to_save = dict(trained.networks)
     if training.ema_nimg:
-        source = "average"
         networks_to_save[source] = copy.deepcopy(eval_network)
         distributed.shard(networks_to_save[source], training.execution, setup.device, workers)
     apply_execution(trained, training, setup)
     nimg, history = checkpoint.load(state_dir, job.key, networks_to_save, trained.optimizers, say)
     _require_same_start(nimg, state_dir, workers)
     copy_whole(networks_to_save[source], eval_network)
-    earlier_sec = history[-1]["wall_sec"] if history else 0.0
+    earlier_sec = history[-1].wall_sec if history else 0.0
 
     logged: list[dict[str, Tensor]] = []
     while nimg < training.budget_nimg:
@@ -98,7 +99,8 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
             state = distributed.gather_state(networks_to_save, trained.optimizers)
             eval_network.load_state_dict(state.networks[source])
             numbers = mean_of(logged, workers) | trained.evaluate(eval_network)
-            history.append({"nimg": nimg, "wall_sec": earlier_sec + time.monotonic() - start_sec, **numbers})
+            wall_sec = earlier_sec + time.monotonic() - start_sec
+            history.append(Evaluation(nimg=nimg, wall_sec=wall_sec, numbers=numbers))
             logged = []
             if workers.is_main:
                 checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)
@@ -108,11 +110,10 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
 
     if not history:  # a budget of no images: the network is evaluated as it starts
         numbers = trained.evaluate(eval_network)
-        history.append({"nimg": 0, "wall_sec": time.monotonic() - start_sec, **numbers})
+        history.append(Evaluation(nimg=0, wall_sec=time.monotonic() - start_sec, numbers=numbers))
     network = write_network(trained, eval_network, job, setup, state_dir)
     last = history[-1]
-    metrics = {name: value for name, value in last.items() if name not in ("nimg", "wall_sec")}
-    return TrialResult(nimg, metrics, history, last["wall_sec"], trained.context, network)
+    return TrainingResult(nimg, last.numbers, history, last.wall_sec, trained.context, network)
 
 
 def _require_same_start(nimg: int, state_dir: Path, workers: distributed.Workers) -> None:

@@ -1,6 +1,7 @@
 """The ledger of a sweep: its trials on disk and in memory, and the front over them. It knows no framework."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from raydistill.planning.plan import Plan
 from raydistill.records import remote, store, tables
 from raydistill.records.files import disk_is_full
 from raydistill.records.trials import (
+    Evaluation,
+    Role,
+    Trial,
+    TrialResult,
     another_in_its_place,
     read_result,
     read_trials,
@@ -28,10 +33,6 @@ from raydistill.training import checkpoint
 from raydistill.trials.run_job import NOTHING_MEASURED, is_network_whole
 from raydistill.trials.stages import Stages
 
-Trial = dict[str, Any]
-"""The content of a trial.json, and under "result" the content of its result.json, or None without one."""
-Numbers = dict[str, Any]
-"""What an evaluation measured: name -> number, "nimg" and "wall_sec" among them."""
 StudentTraining = DistillTraining | GeneratorTraining
 
 
@@ -51,17 +52,17 @@ class Ledger:
         self.problem = plan.problem._replace(
             prior_observations=warm_start.load(folder, store.read_sweep(folder))
         )
-        self._reports: dict[str, dict[int, Numbers]] = {}
-        """Trial id -> images seen -> what was measured there, for trials without a result."""
+        self._reports: dict[str, dict[int, Evaluation]] = {}
+        """Trial id -> images seen -> the evaluation there, for trials without a result."""
         self._require_whole()
         self._require_same_stages()
         self._add_missing()
         self._without_network = {
-            trial["trial_id"]
+            trial.trial_id
             for trial in self.trials
-            if trial["role"] != "teacher"
-            and trial["result"] is not None
-            and not is_network_whole(self.folder_of(trial), trial["result"])
+            if trial.role != "teacher"
+            and trial.result is not None
+            and not is_network_whole(self.folder_of(trial), trial.result)
         }
         """Trials with a result whose network is damaged; `perform` makes it again."""
         for trial in self.unfinished:
@@ -70,12 +71,12 @@ class Ledger:
 
     def folder_of(self, trial: Trial) -> Path:
         """Folder of a trial, which exists once the trial was proposed."""
-        return self.folder / "trials" / trial["trial_id"]
+        return self.folder / "trials" / trial.trial_id
 
     @property
     def searched(self) -> list[Trial]:
         """The trials that the search has proposed, without baselines, replicates and recheck."""
-        return [trial for trial in self.trials if trial["role"] == "search"]
+        return [trial for trial in self.trials if trial.role == "search"]
 
     @property
     def unfinished(self) -> list[Trial]:
@@ -86,8 +87,7 @@ class Ledger:
         return [
             trial
             for trial in self.trials
-            if trial["trial_id"] in self._without_network
-            or (trial["result"] is None and trial["role"] != "recheck")
+            if trial.trial_id in self._without_network or (trial.result is None and trial.role != "recheck")
         ]
 
     def propose(self) -> Trial:
@@ -103,35 +103,36 @@ class Ledger:
         return [self._observation(trial) for trial in self.searched]
 
     def _observation(self, trial: Trial) -> search.Observation:
-        result, budget = trial["result"], trial["job"]["training"]["budget_nimg"]
+        result, budget = trial.result, trial.budget_nimg
         names = [name for name, _ in self.plan.objectives]
         if result is None:
-            evaluations, state = list(self._reports.get(trial["trial_id"], {}).values()), "RUNNING"
+            evaluations, state = list(self._reports.get(trial.trial_id, {}).values()), "RUNNING"
         else:
-            evaluations, state = result["evaluations"], result["status"]
+            evaluations, state = result.evaluations, result.status
         curve = [
-            (point["nimg"] / budget, [_value(trial["costs"], point, name) for name in names])
+            (point.nimg / budget, [trial.value_at(name, point.numbers) for name in names])
             for point in evaluations
-            if point["nimg"] < budget
+            if point.nimg < budget
         ]
-        values = [self.value(trial, name) for name in names] if state == "COMPLETE" else None
-        return search.Observation(trial["configuration"], state, values, curve)
+        values = [trial.value(name) for name in names] if state == "COMPLETE" else None
+        assert trial.configuration is not None
+        return search.Observation(trial.configuration, state, values, curve)
 
-    def take_in(self, trial: Trial, numbers: Numbers) -> None:
+    def take_in(self, trial: Trial, evaluation: Evaluation) -> None:
         """Takes an evaluation of a trial without a result into its learning curve."""
-        self._reports.setdefault(trial["trial_id"], {})[int(numbers["nimg"])] = numbers
+        self._reports.setdefault(trial.trial_id, {})[evaluation.nimg] = evaluation
 
     def add_recheck(self, original: Trial) -> Trial:
         """Adds the same job once more, as a trial that never competes for the front."""
-        training = Job.model_validate(original["job"]).training
+        training = original.job.training
         assert isinstance(training, StudentTraining)
-        label = f"{original['trial_id']} again, 2 workers"
-        return self._add("recheck", label, original["params"], training, recheck_of=original["trial_id"])
+        label = f"{original.trial_id} again, 2 workers"
+        return self._add("recheck", label, original.params, training, recheck_of=original.trial_id)
 
     @property
     def replicates(self) -> list[Trial]:
         """The trials that repeat a student with another seed."""
-        return [trial for trial in self.trials if trial["role"] == "replicate"]
+        return [trial for trial in self.trials if trial.role == "replicate"]
 
     def to_replicate(self) -> Trial | None:
         """The student to train again with another seed: see `search.next_to_repeat`.
@@ -142,30 +143,30 @@ class Ledger:
         options, objectives = self.plan.options, self.plan.objectives
         if len(self.replicates) >= options.replicates:
             return None
-        students = [trial for trial in self.trials if trial["role"] in tables.FRONT_ROLES]
-        competitors = [trial for trial in students if _is_complete(trial)]
+        students = [trial for trial in self.trials if trial.role in tables.FRONT_ROLES]
+        competitors = [trial for trial in students if trial.is_complete]
         measured = []
         for trial in competitors:
             replicates = self._replicates_of(trial)
-            complete = [each for each in (trial, *replicates) if _is_complete(each)]
-            values = [[self.value(each, name) for name, _ in objectives] for each in complete]
-            measured.append(search.Seeds(values, sum(each["result"] is None for each in replicates)))
+            complete = [each for each in (trial, *replicates) if each.is_complete]
+            values = [[each.value(name) for name, _ in objectives] for each in complete]
+            measured.append(search.Seeds(values, sum(each.result is None for each in replicates)))
         index = search.next_to_repeat(measured, [direction for _, direction in objectives], options.stability)
         return None if index is None else competitors[index]
 
     def add_replicate(self, original: Trial) -> Trial:
         """Adds the same training with the next seed; the front then takes the mean over the seeds."""
-        seed = original["seed"] + 1 + len(self._replicates_of(original))
-        training = Job.model_validate(original["job"]).training.model_copy(update={"seed": seed})
-        label = f"{original['trial_id']} again, seed {seed}"
+        seed = original.seed + 1 + len(self._replicates_of(original))
+        training = original.job.training.model_copy(update={"seed": seed})
+        label = f"{original.trial_id} again, seed {seed}"
         assert isinstance(training, StudentTraining)
-        return self._add("replicate", label, original["params"], training, replicate_of=original["trial_id"])
+        return self._add("replicate", label, original.params, training, replicate_of=original.trial_id)
 
     def _replicates_of(self, original: Trial) -> list[Trial]:
-        return [each for each in self.replicates if each["replicate_of"] == original["trial_id"]]
+        return [each for each in self.replicates if each.replicate_of == original.trial_id]
 
-    def end(self, trial: Trial, *, stopped: bool = False, num_gpus: float = 0.0, reason: str = "") -> None:
-        """Takes in the result that is in the trial's folder.
+    def end(self, trial: Trial, *, stopped: bool = False, num_gpus: float = 0.0, reason: str = "") -> Trial:
+        """Takes in the result that is in the trial's folder; returns the trial with it.
 
         A stopped trial without a result gets one on disk, PRUNED, with what it had reached. Any other trial
         without a result counts as FAIL; that is not written, so that a resume tries it again.
@@ -179,43 +180,53 @@ class Ledger:
         remote.pull(folder)
         result = read_result(folder)
         if result is None and stopped and (evaluations := checkpoint.read_history(folder)):
-            result = write_result(folder, self._pruned(trial, evaluations, num_gpus))
+            result = self._pruned(trial, evaluations, num_gpus)
+            write_result(folder, result)
             remote.push(folder)
         if result is None:
             reason = _failure(folder) or reason or "it ended without a result and without an error"
             if disk_is_full(folder, reason):
                 reason = f"the disk of {folder} is full ({reason})"
-            result = NOTHING_MEASURED | self._unfinished(trial, "FAIL", reason)
-        trial["result"] = result
-        self._without_network.discard(trial["trial_id"])
+            result = TrialResult(
+                status="FAIL",
+                reason=reason,
+                budget_nimg=trial.budget_nimg,
+                hardware="",
+                git_revision="",
+                trial_key=trial.trial_key,
+                **NOTHING_MEASURED,
+            )
+        self._without_network.discard(trial.trial_id)
+        return self.put(trial, result)
 
-    def _pruned(self, trial: Trial, evaluations: list[Numbers], num_gpus: float) -> dict[str, Any]:
+    def put(self, trial: Trial, result: TrialResult) -> Trial:
+        """Gives a trial of the ledger another result, which is on disk; returns the trial with it."""
+        index = [each.trial_id for each in self.trials].index(trial.trial_id)
+        self.trials[index] = trial.with_result(result)
+        return self.trials[index]
+
+    def _pruned(self, trial: Trial, evaluations: list[Evaluation], num_gpus: float) -> TrialResult:
         """The result of a stopped trial, from its last checkpoint; the report that stopped it came later."""
-        last = evaluations[-1]
-        nimg, wall_sec = last["nimg"], last["wall_sec"]
-        budget = trial["job"]["training"]["budget_nimg"]
-        return self._unfinished(trial, "PRUNED", f"stopped after {nimg:,} of {budget:,} images") | {
-            "trial_key": trial["trial_key"],
-            "nimg": nimg,
-            "metrics": {name: value for name, value in last.items() if name not in ("nimg", "wall_sec")},
-            "evaluations": evaluations,
-            "wall_sec": wall_sec,
-            "gpu_sec": wall_sec * num_gpus,
-            "context": self.stages.teacher_result["context"],  # the same evaluator, split and data
-        }
-
-    def _unfinished(self, trial: Trial, status: str, reason: str) -> dict[str, Any]:
-        budget = trial["job"]["training"]["budget_nimg"]
-        return {"status": status, "reason": reason, "budget_nimg": budget, "hardware": "", "git_revision": ""}
+        last, budget = evaluations[-1], trial.budget_nimg
+        return TrialResult(
+            status="PRUNED",
+            reason=f"stopped after {last.nimg:,} of {budget:,} images",
+            budget_nimg=budget,
+            hardware="",
+            git_revision="",
+            trial_key=trial.trial_key,
+            nimg=last.nimg,
+            metrics=last.numbers,
+            evaluations=evaluations,
+            wall_sec=last.wall_sec,
+            gpu_sec=last.wall_sec * num_gpus,
+            context=self.stages.teacher_result.context,  # the same evaluator, split and data
+        )
 
     def gpu_sec(self) -> float:
         """GPU-seconds of all trials with a result. The teacher's are left out: other sweeps share it."""
-        own = [trial["result"] for trial in self.trials if trial["role"] != "teacher"]
-        return float(sum(result["gpu_sec"] for result in own if result is not None))
-
-    def value(self, trial: Trial, name: str) -> float:
-        """A number of a trial by name: a cost ("cost/macs") or, of a COMPLETE trial, a score ("val/miou")."""
-        return _value(trial["costs"], trial["result"]["metrics"], name)
+        own = [trial.result for trial in self.trials if trial.role != "teacher"]
+        return float(sum(result.gpu_sec for result in own if result is not None))
 
     def table(self) -> pd.DataFrame:
         """The trials table (see `records.tables`) with the front's columns."""
@@ -226,21 +237,16 @@ class Ledger:
         """The members of the front over all trained students."""
         table = self.table()
         members = set(table["trial_id"][table["front.member"]])
-        return [trial for trial in self.trials if trial["trial_id"] in members]
+        return [trial for trial in self.trials if trial.trial_id in members]
 
     def _require_whole(self) -> None:
         """Raises StoreError where a trial lacks what only the trials of a sweep have."""
         for trial in self.trials:
-            missing = [
-                f"costs.{name}"
-                for name in ("macs", "params", "macs_convention")
-                if name not in trial["costs"]
-            ]
-            missing += [
-                f"digests.{name}" for name in ("evaluator", "teacher") if name not in trial["digests"]
-            ]
-            missing += [] if "widths" in trial else ["widths"]
-            if trial["role"] == "search" and trial.get("configuration") is None:
+            costs, digests = ("macs", "params", "macs_convention"), ("evaluator", "teacher")
+            missing = [f"costs.{name}" for name in costs if name not in trial.costs]
+            missing += [f"digests.{name}" for name in digests if name not in trial.digests]
+            missing += ["widths"] if trial.widths is None else []
+            if trial.role == "search" and trial.configuration is None:
                 missing.append("configuration")
             if missing:
                 raise StoreError(
@@ -253,24 +259,26 @@ class Ledger:
         digests = {"evaluator": self.stages.evaluator.digest, "teacher": self.stages.teacher.digest}
         for trial in self.trials:
             for name, now in digests.items():
-                before = trial["digests"][name]
+                before = trial.digests[name]
                 if before not in ("", now):
                     raise StoreError(
-                        f"{self.folder}: trial {trial['trial_id']} was made with {name} {before}, there is "
+                        f"{self.folder}: trial {trial.trial_id} was made with {name} {before}, there is "
                         f"{now} now (trained again, with another result); start a new sweep"
                     )
 
     def _add_missing(self) -> None:
         """Adds teacher and baselines, where an earlier start of the sweep has not done it."""
-        labels = {trial["label"] for trial in self.trials}
+        labels = {trial.label for trial in self.trials}
         if "teacher" not in labels:
             self._add("teacher", "teacher", {}, self.plan.experiment.teacher)
-        teacher = next(trial for trial in self.trials if trial["role"] == "teacher")
-        if teacher["result"] is None:
+        teacher = next(trial for trial in self.trials if trial.role == "teacher")
+        if teacher.result is None:
+            folder = self.folder_of(teacher)
             samples = Path(self.stages.teacher.path).parent / "samples.png"
-            shutil.copyfile(samples, self.folder_of(teacher) / "samples.png")
-            teacher["result"] = write_result(self.folder_of(teacher), self.stages.teacher_result)
-            remote.push(self.folder_of(teacher))
+            shutil.copyfile(samples, folder / "samples.png")
+            write_result(folder, self.stages.teacher_result)
+            self.put(teacher, self.stages.teacher_result)
+            remote.push(folder)
         for role, label, training in self.plan.baselines:
             if label not in labels:
                 widths = leaves(training.generator.widths)
@@ -280,36 +288,37 @@ class Ledger:
                 self._add(role, label, params, training)
 
     def _add(
-        self, role: str, label: str, params: dict[str, Any], training: StudentTraining, **extra: Any
+        self, role: Role, label: str, params: Mapping[str, Any], training: StudentTraining, **extra: Any
     ) -> Trial:
-        """Writes a new trial to disk, without a result. `extra`: further fields of its trial.json."""
+        """Writes a new trial to disk, without a result. `extra`: further fields of it."""
         if role not in ("teacher", "replicate"):
             training = training.model_copy(update={"seed": self.plan.options.seed})
         teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
         job = Job(training=training, data=self.plan.data, evaluator=self.stages.evaluator, teacher=teacher)
         costs = {name.removeprefix("cost/"): value for name, value in self.plan.costs_of(training).items()}
-        number = max((trial["number"] for trial in self.trials), default=-1) + 1
-        trial = {
-            "number": number,
-            "trial_id": f"{number:04d}",
-            "role": role,
-            "label": label,
-            "params": params,
-            "widths": "-".join(str(width) for width in leaves(training.generator.widths).values()),
-            "costs": costs | {"macs_convention": cost.MACS_CONVENTION},
-            "trial_key": job.key,
-            "seed": training.seed,
-            "job": job.model_dump(mode="json"),
-            "digests": {
+        number = max((trial.number for trial in self.trials), default=-1) + 1
+        trial = Trial(
+            number=number,
+            trial_id=f"{number:04d}",
+            role=role,
+            label=label,
+            params=dict(params),
+            widths="-".join(str(width) for width in leaves(training.generator.widths).values()),
+            costs=costs | {"macs_convention": cost.MACS_CONVENTION},
+            trial_key=job.key,
+            seed=training.seed,
+            job=job.model_dump(mode="json"),
+            digests={
                 "data": job.data.digest,
                 "evaluator": self.stages.evaluator.digest,
                 "teacher": teacher.digest if teacher else "",
             },
             **extra,
-        }
-        self.trials.append(write_trial(self.folder_of(trial), trial) | {"result": None})
+        )
+        write_trial(self.folder_of(trial), trial)
+        self.trials.append(trial)
         remote.push(self.folder_of(trial))
-        return self.trials[-1]
+        return trial
 
 
 def _failure(folder: Path) -> str:
@@ -318,12 +327,3 @@ def _failure(folder: Path) -> str:
         return (folder / "error.txt").read_text().strip().splitlines()[-1]
     except (OSError, IndexError):
         return ""
-
-
-def _is_complete(trial: Trial) -> bool:
-    return trial["result"] is not None and trial["result"]["status"] == "COMPLETE"
-
-
-def _value(costs: Numbers, metrics: Numbers, name: str) -> float:
-    kind, _, rest = name.partition("/")
-    return float(costs[rest] if kind == "cost" else metrics[name])

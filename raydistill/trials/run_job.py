@@ -21,13 +21,13 @@ from raydistill.errors import CheckpointError, DivergenceError, RunError, say_no
 from raydistill.models import saved
 from raydistill.planning import memory
 from raydistill.records import remote
-from raydistill.records.trials import read_result, write_result
+from raydistill.records.trials import Evaluation, Network, TrialResult, read_result, write_result
 from raydistill.training.loop import Report, train
 
 _SOURCE = Path(raydistill.__file__).parent
 
 
-def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[str, Any]:
+def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> TrialResult:
     """Trains `job` in `folder`, or returns the result that is there. All workers of a process group call it.
 
     Where that result's network is damaged, it is made again, from the last checkpoint where there is one. A
@@ -35,11 +35,11 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[s
     memory of a single worker.
 
     Args:
-        report: is given the numbers of each evaluation; the last one after the result is on disk.
+        report: is given each evaluation; the last one after the result is on disk.
         gpus: GPUs of each worker, where there are any; a fraction is a share of one.
 
     Returns:
-        the content of result.json.
+        the result, as it is on disk.
 
     Raises:
         CheckpointError: the folder has the result or a checkpoint of another job.
@@ -54,11 +54,11 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[s
         return earlier
     folder.mkdir(parents=True, exist_ok=True)
 
-    def log_and_report(numbers: dict[str, Any]) -> None:
+    def log_and_report(evaluation: Evaluation) -> None:
         if workers.is_main:
-            _log(folder, " ".join(f"{name}={value:.5g}" for name, value in numbers.items()))
+            _log(folder, " ".join(f"{name}={value:.5g}" for name, value in evaluation.to_json().items()))
             remote.push(folder)
-        report(numbers)
+        report(evaluation)
 
     def say(line: str) -> None:
         if workers.is_main:
@@ -67,45 +67,45 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> dict[s
 
     if earlier is not None:
         say(f"{folder}: the network is missing or damaged; it is made again")
-    result = {
-        "trial_key": job.key,
-        "budget_nimg": job.training.budget_nimg,
-        "hardware": _hardware(workers.number),
-        "git_revision": git_revision(),
+    result = TrialResult(
+        trial_key=job.key,
+        budget_nimg=job.training.budget_nimg,
+        hardware=_hardware(workers.number),
+        git_revision=git_revision(),
         **_outcome(job, folder, log_and_report, say, workers.number, gpus),
-    }
+    )
     if earlier is not None:
         result = _made_again(earlier, result, folder)
     # A trial that was stopped too late to notice it is PRUNED by now, and stays so.
     if workers.is_main and result is not earlier and read_result(folder) == earlier:
         write_result(folder, result)
-    if result["evaluations"]:
-        log_and_report(result["evaluations"][-1])
-    else:
-        report({"nimg": result["nimg"]})  # Ray Tune demands a report of every trial
+    if result.evaluations:
+        log_and_report(result.evaluations[-1])
+    else:  # Ray Tune demands a report of every trial
+        report(Evaluation(nimg=result.nimg, wall_sec=result.wall_sec, numbers={}))
     return result
 
 
-def _own_result(job: Job, folder: Path) -> dict[str, Any] | None:
+def _own_result(job: Job, folder: Path) -> TrialResult | None:
     """The result in a job's folder. Raises CheckpointError where it is that of another job."""
     result = read_result(folder)
-    if result is not None and result["trial_key"] != job.key:
+    if result is not None and result.trial_key != job.key:
         raise CheckpointError(
-            f"{folder}: holds the result of job {result['trial_key']}, not of {job.key}; "
+            f"{folder}: holds the result of job {result.trial_key}, not of {job.key}; "
             "remove result.json and checkpoint-* there: it is then trained"
         )
     return result
 
 
-def _made_again(earlier: dict[str, Any], result: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _made_again(earlier: TrialResult, result: TrialResult, folder: Path) -> TrialResult:
     """The result of a folder whose network was damaged: the earlier one, if the network is the same again.
 
     Raises:
         RunError: the training failed this time. The earlier result stays.
     """
-    if result["status"] != "COMPLETE":
-        raise RunError(f"{folder}: its network, which is damaged, was not made again: {result['reason']}")
-    return earlier if earlier.get("network") == result["network"] else result
+    if result.status != "COMPLETE":
+        raise RunError(f"{folder}: its network, which is damaged, was not made again: {result.reason}")
+    return earlier if earlier.network == result.network else result
 
 
 def _log(folder: Path, line: str) -> None:
@@ -113,22 +113,23 @@ def _log(folder: Path, line: str) -> None:
         file.write(f"{line}\n")
 
 
-def is_network_whole(folder: Path, result: dict[str, Any]) -> bool:
+def is_network_whole(folder: Path, result: TrialResult) -> bool:
     """Whether the network of a trial's result is in its folder, undamaged; True where it has none to have."""
-    if result["status"] != "COMPLETE":
+    if result.status != "COMPLETE":
         return True
-    return "network" in result and saved.is_whole(network_of(folder, result))
+    return result.network is not None and saved.is_whole(network_of(folder, result))
 
 
-def network_of(folder: Path, result: dict[str, Any]) -> Stored:
+def network_of(folder: Path, result: TrialResult) -> Stored:
     """The network that a COMPLETE trial left in its folder."""
-    return Stored(path=str(folder / result["network"]["path"]), digest=result["network"]["digest"])
+    assert result.network is not None
+    return Stored(path=str(folder / result.network.path), digest=result.network.digest)
 
 
 def _outcome(
     job: Job, folder: Path, report: Report, say: Callable[[str], None], num_workers: int, gpus: float
 ) -> dict[str, Any]:
-    """How the training ended: its part of the result."""
+    """How the training ended: its fields of the result."""
     memory.start_peak()
     try:
         trained = train(job, report=report, state_dir=folder, say=say)
@@ -146,7 +147,7 @@ def _outcome(
         "gpu_sec": trained.wall_sec * num_workers * gpus if torch.cuda.is_available() else 0.0,
         "peak_memory_gb": memory.peak_gb(),
         "context": trained.context,
-        "network": trained.network.model_dump() | {"path": "network"},
+        "network": Network(path="network", digest=trained.network.digest),
     }
 
 
@@ -158,7 +159,7 @@ NOTHING_MEASURED: dict[str, Any] = {
     "gpu_sec": 0.0,
     "context": {},
 }
-"""Part of the result of a job that ended before its first evaluation."""
+"""Fields of the result of a job that ended before its first evaluation."""
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """What all trials of a sweep share: evaluator and teacher, each trained once and kept in the cache."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -15,18 +15,18 @@ from raydistill.errors import RunError
 from raydistill.models import saved
 from raydistill.models.inputs import latent_size, repeats
 from raydistill.records import remote
-from raydistill.records.trials import read_result
+from raydistill.records.trials import TrialResult, read_result
 from raydistill.training.loop import Report
 from raydistill.trials.run_job import is_network_whole, network_of, perform
 
 
 class Stages(NamedTuple):
-    """The trained evaluator and teacher, with the content of their result.json."""
+    """The trained evaluator and teacher, with their results."""
 
     evaluator: Stored
     teacher: Stored
-    evaluator_result: dict[str, Any]
-    teacher_result: dict[str, Any]
+    evaluator_result: TrialResult
+    teacher_result: TrialResult
 
 
 def train_stages(
@@ -38,7 +38,7 @@ def train_stages(
 
     Args:
         cache: folder whose subfolders are named after the keys of the jobs.
-        report: is given the numbers of each evaluation.
+        report: is given each evaluation.
         outputs_gb: the teacher's outputs on the training pictures are stored where they need no more GiB.
 
     Raises:
@@ -55,7 +55,7 @@ def train_stages(
 
 def train_evaluator(
     experiment: Experiment, data: Stored, cache: Path, report: Report
-) -> tuple[Stored, dict[str, Any]]:
+) -> tuple[Stored, TrialResult]:
     """Trains the evaluator, or takes it from the cache, as `train_stages` does; with its result.
 
     Raises:
@@ -73,7 +73,7 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
     evaluator_folder = cache / "evaluator" / evaluator_job.key
     remote.pull(evaluator_folder)
     evaluator_result = read_result(evaluator_folder)
-    if evaluator_result is None or evaluator_result["status"] != "COMPLETE":
+    if evaluator_result is None or evaluator_result.status != "COMPLETE":
         return False
     if not is_network_whole(evaluator_folder, evaluator_result):
         return False
@@ -99,9 +99,7 @@ def _store_outputs_once(
     distributed.barrier(workers)
 
 
-def _completed(result: dict[str, Any], folder: Path) -> dict[str, Any]:
-    if result["status"] != "COMPLETE":
-        raise RunError(
-            f"{folder}: {result['reason']}; correct the config, or remove that folder to try again"
-        )
+def _completed(result: TrialResult, folder: Path) -> TrialResult:
+    if result.status != "COMPLETE":
+        raise RunError(f"{folder}: {result.reason}; correct the config, or remove that folder to try again")
     return result
