@@ -14,6 +14,7 @@ from raydistill.config.paths import leaves, parse_assignments, validated, with_u
 from raydistill.config.presets import PRESETS, shapes32
 from raydistill.config.space import SearchSpace
 from raydistill.config.terms import VariationalInformation
+from raydistill.config.training import GeneratorTraining
 from raydistill.errors import ConfigError
 
 FIXED = (
@@ -24,6 +25,7 @@ FIXED = (
     "student.generator.family",
     "teacher.generator.family",
     "teacher.start",
+    "given_teacher",
 )
 OTHERS: dict[str, Any] = {
     "instance": "batch",
@@ -324,8 +326,27 @@ def test_what_a_teacher_starts_from_is_part_of_its_digest_and_where_it_lies_is_n
         for path, content in (("a", "1"), ("b", "1"), ("a", "2"))
     ]
     assert digest(teacher) != digest(given[0]) == digest(given[1]) != digest(given[2])
-    with pytest.raises(ConfigError, match="budget_nimg 0 leaves random weights as they are"):
+    with pytest.raises(ConfigError, match=r"teacher\.budget_nimg: Input should be greater than 0"):
         with_values(shapes32(), {"teacher.budget_nimg": 0}, where="test")
+
+
+def test_a_given_teacher_is_part_of_the_digest_and_where_it_lies_is_not() -> None:
+    given = [
+        shapes32().model_copy(update={"given_teacher": Stored(path=path, digest=content)})
+        for path, content in (("a", "1"), ("b", "1"), ("a", "2"))
+    ]
+    assert digest(shapes32()) != digest(given[0]) == digest(given[1]) != digest(given[2])
+
+
+def test_a_training_of_no_images_of_an_earlier_version_is_a_given_teacher() -> None:
+    training = shapes32().teacher.model_dump(mode="json")
+    start = {"path": "there", "digest": "1"}
+    old = {"version": 2, "training": training | {"budget_nimg": 0, "start": start}, "data": start}
+    job = Job.model_validate(old)
+    assert job.is_given and job.teacher == Stored(path="there", digest="1")
+    assert isinstance(job.training, GeneratorTraining) and job.training.start is None
+    trained = Job.model_validate(old | {"training": training | {"start": start}})
+    assert not trained.is_given and trained.teacher is None
 
 
 def test_another_kind_keeps_what_has_no_default_and_is_of_the_same_type_in_both() -> None:

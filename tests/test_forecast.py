@@ -79,7 +79,7 @@ def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
     rates = Rates("measured", measured | {"evaluator": [Rate(0, 2.0)], "teacher": [Rate(0, 4.0)]})
     stage = SimpleNamespace(budget_nimg=10, report_every_nimg=10)
     plan: Any = SimpleNamespace(
-        experiment=SimpleNamespace(evaluator=stage, teacher=stage),
+        experiment=SimpleNamespace(evaluator=stage, teacher=stage, given_teacher=None),
         students=[(given, 1.0), (given, 3.0)],
         baselines=[("uniform", "4", given)],
         costs_of=lambda training: {"cost/macs": 5.0},
@@ -113,7 +113,7 @@ def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
     assert found.device_hours == pytest.approx(hours + 3 * baseline * devices / 3600)
     assert found.replicates == pytest.approx((replicates, 3 * baseline * devices / 3600, 300))
     assert (found.memory_bytes, found.disk_bytes, found.source) == (77, 1000, "measured")
-    plan.experiment.teacher = SimpleNamespace(budget_nimg=0, report_every_nimg=10)
+    plan.experiment.given_teacher = "a network"
     if not stages_there:
         without = forecast.forecast(
             plan,

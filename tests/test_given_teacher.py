@@ -1,5 +1,6 @@
 """A teacher that was trained elsewhere in a sweep, and students that start as parts of it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from raydistill.config.paths import with_values
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining, Pix2pixTraining
 from raydistill.data import batch, load_split
-from raydistill.errors import ConfigError
+from raydistill.errors import CheckpointError, ConfigError
 from raydistill.exchange.import_teacher import import_file
-from raydistill.models import pruning, saved
+from raydistill.models import networks, pruning, saved
 from raydistill.planning.checks import check
 from raydistill.planning.plan import Plan
 from raydistill.trials.stages import train_stages
@@ -76,9 +77,10 @@ def plan_of(pairs: Path, store: Path, **options: Any) -> Plan:
 
 
 def test_a_given_teacher_is_scored_and_taught_from_as_it_is(
-    pairs: Path, imported: Path, tmp_path: Path
+    pairs: Path, imported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of(pairs, tmp_path / "runs", teacher=str(imported), set=("student.init=teacher",))
+    monkeypatch.setattr(networks, "discriminator", None)  # none is built
     stages = train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None)
     assert stages.teacher_result.status == "COMPLETE" and stages.teacher_result.nimg == 0
     assert np.isfinite(stages.teacher_result.metrics["val/kd_evaluator"])
@@ -88,6 +90,29 @@ def test_a_given_teacher_is_scored_and_taught_from_as_it_is(
     roles = [(role, training) for role, _, training in plan.baselines]
     alone = next(training for role, training in roles if role == "no_teacher")
     assert isinstance(alone, Pix2pixTraining) and alone.start is None and alone.budget_nimg > 0
+    names = {path.name for path in Path(stages.teacher.path).parent.iterdir()}
+    assert names == {"network", "samples.png", "result.json", "log.txt"}
+    again = train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None)
+    assert again == stages and stages.teacher.digest == saved.stored(imported).digest
+
+
+def test_a_given_teacher_that_is_gone_or_changed_ends_in_one_line(
+    pairs: Path, imported: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(imported, copy)
+    plan = plan_of(pairs, tmp_path / "runs", teacher=str(copy))
+    weights = (copy / "weights.safetensors").read_bytes()
+    (copy / "weights.safetensors").write_bytes(weights[:-4] + b"\0\0\x80\x3f")
+    with pytest.raises(CheckpointError, match="the weights are not the ones written"):
+        train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None)
+    (copy / "weights.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"copy/weights\.safetensors is missing"):
+        train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None)
+    shutil.copy(imported / "weights.safetensors", copy)
+    stages = train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None)
+    shutil.rmtree(copy)  # the sweep has its own
+    assert train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None) == stages
 
 
 @pytest.mark.parametrize("init", ["teacher", "random"])

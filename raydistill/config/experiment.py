@@ -11,7 +11,13 @@ from pydantic import model_validator
 from raydistill.config import renamed
 from raydistill.config.base import Frozen, Stored, digest
 from raydistill.config.data import Data
-from raydistill.config.training import AnyTraining, DistillTraining, EvaluatorTraining, TeacherTraining
+from raydistill.config.training import (
+    AnyTraining,
+    DistillTraining,
+    EvaluatorTraining,
+    GeneratorTraining,
+    TeacherTraining,
+)
 
 JOB_VERSION: Literal[3] = 3
 
@@ -23,6 +29,8 @@ class Experiment(Frozen):
     evaluator: EvaluatorTraining
     teacher: TeacherTraining
     student: DistillTraining
+    given_teacher: Stored | None = None
+    """A trained generator of the config `teacher.generator`: the teacher as it is. None: one is trained."""
 
 
 class Job(Frozen):
@@ -35,6 +43,7 @@ class Job(Frozen):
     data: Stored
     evaluator: Stored | None = None
     teacher: Stored | None = None
+    """What a student learns from. In the job of a teacher itself: the given network, see `is_given`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -50,6 +59,11 @@ class Job(Frozen):
                 "what gives a loss never scores"
             )
         return self
+
+    @property
+    def is_given(self) -> bool:
+        """Whether nothing is trained: the generator is the teacher that was given, and it is scored once."""
+        return self.teacher is not None and isinstance(self.training, GeneratorTraining)
 
     @property
     def key(self) -> str:

@@ -52,8 +52,12 @@ def job_now(job: object) -> object:
     if not isinstance(job, Mapping):
         return job
     now = {SECTIONS.get(name, name): value for name, value in job.items()}
-    if isinstance(now.get("training"), Mapping) and now["training"].get("recipe") == "judge":
-        now["training"] = {**now["training"], "recipe": "evaluator"}
+    if isinstance(training := now.get("training"), Mapping):
+        if training.get("recipe") == "judge":
+            now["training"] = {**training, "recipe": "evaluator"}
+        if training.get("budget_nimg") == 0:  # a given teacher was a training of no images
+            now["training"] = {**training, "budget_nimg": training.get("report_every_nimg"), "start": None}
+            now["teacher"] = training.get("start")
     return now
 
 

@@ -97,20 +97,9 @@ class GeneratorTraining(Training):
     Each recipe is a subclass that says which generators it can train.
     """
 
-    budget_nimg: Annotated[int, Field(ge=0, le=10**12)]
-    """Length of the training in images. 0: the network in `start` is used as it is."""
     start: Stored | None = None
     """A stored network of the same config to start from, such as an imported one; None: random weights."""
     generator: AnyGenerator
-
-    @model_validator(mode="after")
-    def _nothing_comes_from_nothing(self) -> Self:
-        if self.budget_nimg == 0 and self.start is None:
-            raise ValueError(
-                "budget_nimg 0 leaves random weights as they are; "
-                "give 1 or more, or a network to start from (--teacher)"
-            )
-        return self
 
 
 class Pix2pixTraining(GeneratorTraining):

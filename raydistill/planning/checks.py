@@ -14,7 +14,7 @@ from raydistill.config.sweep_options import SweepOptions
 from raydistill.data import prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
 from raydistill.models import networks
-from raydistill.planning.generator_checks import check_generators, teacher_from_folder
+from raydistill.planning.generator_checks import check_generators, with_given_teacher
 from raydistill.planning.plan import RECHECK_WORKERS, TEACHER_WORKERS, Plan
 from raydistill.records import store
 from raydistill.search import warm_start
@@ -82,8 +82,7 @@ def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) ->
         experiment = printed.with_file(experiment, options.config, fixed)
     experiment = with_data(experiment, options.data, where)
     if options.teacher is not None:
-        teacher = teacher_from_folder(experiment, Path(options.teacher))
-        experiment = experiment.model_copy(update={"teacher": teacher})
+        experiment = with_given_teacher(experiment, Path(options.teacher))
     if options.nimg is not None:
         experiment = with_values(experiment, {search_space.fidelity: options.nimg}, where="--nimg")
     assignments = parse_assignments(list(options.set))

@@ -6,7 +6,6 @@ from raydistill import models
 from raydistill.config import space
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import validated, with_values
-from raydistill.config.training import GeneratorTraining
 from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError, ConfigError
 from raydistill.models import networks, pruning, saved
@@ -15,8 +14,8 @@ from raydistill.planning.plan import Plan
 from raydistill.training import recipes
 
 
-def teacher_from_folder(experiment: Experiment, folder: Path) -> GeneratorTraining:
-    """The teacher's training with the network of `folder` as its start, and no images.
+def with_given_teacher(experiment: Experiment, folder: Path) -> Experiment:
+    """The experiment with the network of `folder` as its teacher.
 
     Raises:
         ConfigError: there is no generator in the folder, or it takes other inputs than the
@@ -41,10 +40,10 @@ def teacher_from_folder(experiment: Experiment, folder: Path) -> GeneratorTraini
             f"--teacher {folder}: a {generator.family} takes {what[inputs]}; "
             f"give one that takes {what[needed]}"
         )
-    start = stored.model_copy(update={"path": str(Path(stored.path).absolute())})
-    update = {"generator": generator, "start": start, "budget_nimg": 0}
-    values = experiment.teacher.model_copy(update=update).model_dump()
-    return validated(type(experiment.teacher), values, where=f"--teacher {folder}")
+    values = experiment.teacher.model_copy(update={"generator": generator}).model_dump()
+    teacher = validated(type(experiment.teacher), values, where=f"--teacher {folder}")
+    given = stored.model_copy(update={"path": str(Path(stored.path).absolute())})
+    return experiment.model_copy(update={"teacher": teacher, "given_teacher": given})
 
 
 def check_generators(plan: Plan) -> None:
@@ -72,8 +71,9 @@ def check_generators(plan: Plan) -> None:
             "student.generator.truncation: the student learns the teacher's pictures as they are truncated; "
             "leave it at 1"
         )
-    if teacher.start is not None and latents[0] is None:
-        channels = models.input_channels(teacher.generator, saved.load_generator(teacher.start)[1])
+    given = plan.experiment.given_teacher or teacher.start
+    if given is not None and latents[0] is None:
+        channels = models.input_channels(teacher.generator, saved.load_generator(given)[1])
         if channels != info.input_channels:
             raise ConfigError(
                 f"--teacher: takes inputs of {channels} channels, this data has {info.input_channels}; "

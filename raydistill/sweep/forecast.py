@@ -110,7 +110,7 @@ def forecast(
 def _stages_sec(plan: Plan, rates: Rates) -> float:
     """Seconds of evaluator and teacher."""
     evaluator, teacher = plan.experiment.evaluator, plan.experiment.teacher
-    teacher_sec = rates.of("teacher", 0).job_sec(teacher) if teacher.budget_nimg else 0.0
+    teacher_sec = rates.of("teacher", 0).job_sec(teacher) if plan.experiment.given_teacher is None else 0.0
     return STAGES_START_SEC + rates.of("evaluator", 0).job_sec(evaluator) + teacher_sec
 
 

@@ -164,7 +164,7 @@ def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[
     jobs: dict[str, tuple[list[Job], int]] = {
         "evaluator": ([Job(training=experiment.evaluator, data=data)], stage_workers)
     }
-    if experiment.teacher.budget_nimg:
+    if experiment.given_teacher is None:
         jobs["teacher"] = ([Job(training=experiment.teacher, data=data, evaluator=evaluator)], stage_workers)
     for training in _extreme_trainings(plan):
         needed = teacher if isinstance(training, DistillTraining) else None

@@ -29,6 +29,8 @@ from raydistill.training import assembly, checkpoint
 from raydistill.training.assembly import Assembly, Movers
 from raydistill.training.recipes import Phase, Setup, Step
 
+SAMPLES = "samples.png"
+"""Pictures of a training's network, in its folder."""
 Report = Callable[[Evaluation], None]
 """Takes an evaluation."""
 
@@ -108,9 +110,6 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
             if nimg < training.budget_nimg:
                 report(history[-1])
 
-    if not history:  # a budget of no images: the network is evaluated as it starts
-        numbers = trained.evaluate(eval_network)
-        history.append(Evaluation(nimg=0, wall_sec=time.monotonic() - start_sec, numbers=numbers))
     network = write_network(trained, eval_network, job, setup, state_dir)
     last = history[-1]
     return TrainingResult(nimg, last.numbers, history, last.wall_sec, trained.context, network)
@@ -143,7 +142,7 @@ def write_network(
         saved.save(folder, trained.network, eval_network, trained.config)
         if columns := trained.columns(eval_network):
             val = load_split(job.data, "val")
-            write_grid(state_dir / "samples.png", val, columns, setup.device, trained.latent)
+            write_grid(state_dir / SAMPLES, val, columns, setup.device, trained.latent)
     distributed.barrier(setup.workers)
     return saved.stored(folder)
 

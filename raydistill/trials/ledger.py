@@ -294,6 +294,8 @@ class Ledger:
         if role not in ("teacher", "replicate"):
             training = training.model_copy(update={"seed": self.plan.options.seed})
         teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
+        if role == "teacher":
+            teacher = self.plan.experiment.given_teacher
         job = Job(training=training, data=self.plan.data, evaluator=self.stages.evaluator, teacher=teacher)
         costs = {name.removeprefix("cost/"): value for name, value in self.plan.costs_of(training).items()}
         number = max((trial.number for trial in self.trials), default=-1) + 1

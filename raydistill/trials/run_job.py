@@ -22,6 +22,7 @@ from raydistill.models import saved
 from raydistill.planning import memory
 from raydistill.records import remote
 from raydistill.records.trials import Evaluation, Network, TrialResult, read_result, write_result
+from raydistill.training.given import score_given
 from raydistill.training.loop import Report, train
 
 _SOURCE = Path(raydistill.__file__).parent
@@ -69,7 +70,7 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> TrialR
         say(f"{folder}: the network is missing or damaged; it is made again")
     result = TrialResult(
         trial_key=job.key,
-        budget_nimg=job.training.budget_nimg,
+        budget_nimg=0 if job.is_given else job.training.budget_nimg,
         hardware=_hardware(workers.number),
         git_revision=git_revision(),
         **_outcome(job, folder, log_and_report, say, workers.number, gpus),
@@ -132,7 +133,10 @@ def _outcome(
     """How the training ended: its fields of the result."""
     memory.start_peak()
     try:
-        trained = train(job, report=report, state_dir=folder, say=say)
+        if job.is_given:
+            trained = score_given(job, state_dir=folder)
+        else:
+            trained = train(job, report=report, state_dir=folder, say=say)
     except (DivergenceError, MemoryError, torch.OutOfMemoryError) as error:
         if num_workers > 1 and not isinstance(error, DivergenceError):
             raise  # the other workers wait for this one: Ray Train ends them all

@@ -45,12 +45,17 @@ def train_stages(
         RunError: one of them failed.
     """
     evaluator, evaluator_result = train_evaluator(experiment, data, cache, report)
-    teacher_job = Job(training=experiment.teacher, data=data, evaluator=evaluator)
+    teacher_job = job_of_teacher(experiment, data, evaluator)
     teacher_folder = cache / "teacher" / teacher_job.key
     teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
     teacher = network_of(teacher_folder, teacher_result)
     _store_outputs_once(teacher, data, experiment.student, outputs_gb)
     return Stages(evaluator, teacher, evaluator_result, teacher_result)
+
+
+def job_of_teacher(experiment: Experiment, data: Stored, evaluator: Stored) -> Job:
+    """What gives the teacher: its training, or one scoring of the network that was given."""
+    return Job(training=experiment.teacher, data=data, evaluator=evaluator, teacher=experiment.given_teacher)
 
 
 def train_evaluator(
@@ -78,7 +83,7 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
     if not is_network_whole(evaluator_folder, evaluator_result):
         return False
     evaluator = network_of(evaluator_folder, evaluator_result)
-    teacher_folder = cache / "teacher" / Job(training=experiment.teacher, data=data, evaluator=evaluator).key
+    teacher_folder = cache / "teacher" / job_of_teacher(experiment, data, evaluator).key
     remote.pull(teacher_folder)
     teacher_result = read_result(teacher_folder)
     return teacher_result is not None and is_network_whole(teacher_folder, teacher_result)
