@@ -231,9 +231,13 @@ def spawned(function: Callable[..., None], args: tuple[Any, ...], nprocs: int) -
     mp.start_processes(function, args, nprocs, start_method="forkserver")
 
 
-def run_two(rank: int, folder: Path, jobs: dict[str, str]) -> None:
-    """One of two workers: trains each job, as JSON, in a folder of its name. For `spawned`."""
+def run_two(rank: int, folder: Path, jobs: dict[str, str], loaded: str = "[]") -> None:
+    """One of two workers: trains each job, as JSON, in a folder of its name. For `spawned`.
+
+    `loaded`: the plug-ins of the process that starts it, see `plugins.to_json`.
+    """
     torch.set_num_threads(1)
+    plugins.load_json(loaded)
     dist.init_process_group("gloo", init_method=f"file://{folder}/init", rank=rank, world_size=2)
     for name, text in jobs.items():
         quiet(Job.model_validate_json(text), folder / name)

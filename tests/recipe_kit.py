@@ -26,7 +26,7 @@ def begin(folder: Path, name: str, stage: str = "teacher", **values: Any) -> tup
     base = with_values(shapes32(), TINY, where="test") if name == "pix2pix" else EXPERIMENTS[name](folder)
     given = {f"{stage}.{path.replace('__', '.')}": value for path, value in values.items()}
     experiment = with_values(with_values(base, SMALL | lengths(4), where="test"), given, where="test")
-    data = prepare(experiment.data, folder / "data", recipe=experiment.teacher.recipe)
+    data = prepare(experiment.data, folder / "data", **recipes.data_needs(experiment.teacher))
     info = read_info(data)
     config = experiment.evaluator.network
     job = Job(training=getattr(experiment, stage), data=data)

@@ -22,7 +22,7 @@ from raydistill.evaluation.metrics import kernel_distance
 from raydistill.models import cost, saved
 from raydistill.models.inputs import BATCH, batches, latent_size, target_batches
 from raydistill.records import pareto
-from raydistill.training import assembly
+from raydistill.training import assembly, recipes
 from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import Stages, network_of, train_stages
@@ -163,7 +163,7 @@ def test_a_family_trains_as_teacher_and_as_students_on_real_pictures(name: str, 
     if not DATA.is_dir():
         pytest.skip("the shared data sets are not beside the project")
     experiment = experiment_of(case, tmp_path)
-    data = prepare(experiment.data, tmp_path / "data", recipe=experiment.teacher.recipe)
+    data = prepare(experiment.data, tmp_path / "data", **recipes.data_needs(experiment.teacher))
     stages = train_stages(experiment, data, tmp_path, lambda numbers: print(name, numbers, flush=True))
     jobs = {
         f"teacher {case.teacher}": Job(training=experiment.teacher, data=data, evaluator=stages.evaluator)

@@ -19,7 +19,7 @@ from raydistill.data import DataInfo, prepare, read_info
 from raydistill.models import networks, saved
 from raydistill.planning import memory
 from raydistill.planning.tensor_bytes import LiveTensorBytes
-from raydistill.training import loop
+from raydistill.training import loop, recipes
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
 
@@ -126,7 +126,7 @@ def experiments(name: str, folder: Path, batch_size: int) -> tuple[Experiment, E
 
 def job_of_random_weights(experiment: Experiment, stage: str, folder: Path) -> Job:
     """Two minibatches of a stage; what it needs was never trained."""
-    data = prepare(experiment.data, folder / "data", recipe=experiment.teacher.recipe)
+    data = prepare(experiment.data, folder / "data", **recipes.data_needs(experiment.teacher))
     info, config = read_info(data), experiment.teacher.generator
     evaluator = saved.save(
         folder / "evaluator",

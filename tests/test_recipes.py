@@ -35,7 +35,7 @@ from raydistill.errors import ConfigError, DataError
 from raydistill.models import saved
 from raydistill.models.inputs import training_batch
 from raydistill.models.stylegan2 import Generator as StyleGenerator
-from raydistill.training import assembly, loop
+from raydistill.training import assembly, loop, recipes
 from raydistill.training.assembly import Assembly
 from raydistill.training.loop import TrainingResult, train
 from raydistill.training.recipes.cyclegan import Pool
@@ -156,7 +156,7 @@ def kits(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable
             experiment = with_values(
                 EXPERIMENTS[name](folder), SMALL | lengths(2 if name == "sagan" else 4), where="test"
             )
-            data = prepare(experiment.data, folder / "data", recipe=experiment.teacher.recipe)
+            data = prepare(experiment.data, folder / "data", **recipes.data_needs(experiment.teacher))
             evaluator = quiet(Job(training=experiment.evaluator, data=data), folder / "evaluator").network
             teacher = quiet(
                 Job(training=experiment.teacher, data=data, evaluator=evaluator), folder / "teacher"

@@ -3,7 +3,7 @@ refused before training."""
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import Stages, numbers, quiet, run_two, spawned
+from cookbook import forgotten_after, written
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from raydistill import search
+from raydistill import plugins, search
 from raydistill.config import term_presets
 from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
 from raydistill.config.experiment import Job
@@ -50,12 +51,21 @@ TERMS: dict[str, dict[str, Any]] = {
     "vem-no-steps": VEM | {"mi__start": "other", "mi__num_steps": 0, "mi__positive": "target"},
     "vid": {"mi__kind": "vid"},
     "critic": {"mi__kind": "critic", "mi__discriminator__width": 4, "mi__discriminator__num_layers": 1},
+    "laplace": {"mi__kind": "laplace"},
 }
-"""Every kind, and every start of VEM's chains."""
+"""Every kind, every start of VEM's chains, and a plug-in's term."""
 all_terms = pytest.mark.parametrize("name", TERMS)
 RTOL, ATOL = 1e-4, 1e-5
 """Of float32 sums in another order, after four steps of Adam."""
 Whole = Callable[[Job], TrainingResult]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plug_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Paths of the plug-in whose term takes part."""
+    with forgotten_after():
+        plugins.load(given := written(tmp_path_factory.mktemp("plug-in"), "laplace.py"))
+        yield given
 
 
 class Stopped(Exception):
@@ -104,6 +114,7 @@ def parts_of(name: str) -> set[str]:
         "vem-replay": {"energy", "replay"},
         "vid": {"variance"},
         "critic": {"critic"},
+        "laplace": {"scale"},
     }.get(name, {"energy"})
 
 
@@ -213,7 +224,8 @@ def test_the_term_runs_in_no_evaluation(stages: Stages, monkeypatch: pytest.Monk
 def together(stages: Stages, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every term trained by two workers, in a folder by its name."""
     folder = tmp_path_factory.mktemp("together")
-    spawned(run_two, (folder, {name: slow(stages, name).model_dump_json() for name in TERMS}), 2)
+    jobs = {name: slow(stages, name).model_dump_json() for name in TERMS}
+    spawned(run_two, (folder, jobs, plugins.to_json()), 2)
     return folder
 
 
@@ -546,7 +558,7 @@ def test_needs_of_something_else_are_refused(needs: dict[str, When], expected: s
     [
         (
             {"student.mi.kind": "vme"},
-            r"student\.mi\.kind: there is no 'vme'\. Known: vem, vid, critic\. Nearest: 'vem'",
+            r"student\.mi\.kind: there is no 'vme'\. Known: vem, vid, critic, laplace\. Nearest: 'vem'",
         ),
         ({"student.mi.step_size": -1.0}, r"student\.mi\.step_size: .*greater than 0 \(given: -1\.0\)"),
         (

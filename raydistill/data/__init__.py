@@ -59,42 +59,36 @@ DATA: dict[str, DataKind] = {
 """`kind` of a data config -> the kind of data set."""
 
 
-_TRAINS_ON: dict[str, tuple[Pairing, str]] = {
-    "pix2pix": ("pairs", "pairs of an input and a picture: give A|B pictures, or images + labels"),
-    "enhance": (
-        "pairs",
-        "pairs of an input and a picture: give A|B pictures, or any pictures with data.degrade",
-    ),
-    "cyclegan": ("unpaired", "two folders of pictures, trainA and trainB"),
+_PAIRINGS: dict[Pairing, str] = {
+    "pairs": "pairs of an input and a picture: give A|B pictures, images + labels, or pictures with "
+    "data.degrade",
+    "unpaired": "two folders of pictures, trainA and trainB",
+    "pictures": "pictures without inputs",
 }
-"""Recipe of a teacher -> the pairing that it needs, also in words.
-
-Other recipes need pictures alone, which all data have.
-"""
+"""Pairing -> what data of it are, in words."""
 
 
-def prepare(config: DataSet, cache_dir: Path, *, recipe: str | None = None) -> Stored:
+def prepare(config: DataSet, cache_dir: Path, *, pairing: Pairing | None = None, recipe: str = "") -> Stored:
     """The decoded data of `config`, in a folder of `cache_dir`. What is there already is not decoded again.
 
     Args:
         config: which data, and the size of their pictures.
         cache_dir: where decoded data are kept.
-        recipe: recipe of the teacher that is to train on them; data that it cannot use are refused before
-            anything is decoded. None: any data are accepted.
+        pairing: what the recipe that is to train on them needs; other data are refused before anything is
+            decoded. None: any data are accepted.
+        recipe: what the message calls that recipe.
 
     Raises:
         DataError: the data cannot be used.
         StoreError: `cache_dir` cannot be written.
     """
     source = DATA[config.kind].find(config)
-    if recipe in _TRAINS_ON:
-        pairing, words = _TRAINS_ON[recipe]
-        if pairing_of(source.layout, config.degrade) != pairing:
-            raise DataError(
-                f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipe {recipe} "
-                f"trains on {words}. For unpaired pictures there is --space cyclegan, for pictures alone "
-                "--space sagan, stylegan2 and enhance."
-            )
+    if pairing is not None and pairing_of(source.layout, config.degrade) != pairing:
+        raise DataError(
+            f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipe {recipe} "
+            f"trains on {_PAIRINGS[pairing]}. For unpaired pictures there is --space cyclegan, for pictures "
+            "alone --space sagan, stylegan2 and enhance."
+        )
     return store(_with_load_size(source, config), config, cache_dir)
 
 

@@ -18,7 +18,7 @@ from raydistill.planning.generator_checks import check_generators, with_given_te
 from raydistill.planning.plan import RECHECK_WORKERS, TEACHER_WORKERS, Plan
 from raydistill.records import store
 from raydistill.search import warm_start
-from raydistill.training import terms
+from raydistill.training import recipes, terms
 
 
 def check(options: SweepOptions) -> Plan:
@@ -40,7 +40,7 @@ def check(options: SweepOptions) -> Plan:
     terms.check(experiment.student.mi, *size, experiment.student.batch_size)
     _check_workers(options, experiment)
     folder = store.open_store(options.store)
-    data = prepare(experiment.data, folder / "cache" / "data", recipe=experiment.teacher.recipe)
+    data = prepare(experiment.data, folder / "cache" / "data", **recipes.data_needs(experiment.teacher))
     plan = Plan(options, folder, search_space, experiment, data, read_info(data))
     _check_objectives(plan, where)
     check_generators(plan)

@@ -7,11 +7,25 @@ a student of one, and `evaluator` trains the network that scores them. `parts` h
 `RECIPES` registers them by name.
 """
 
+from typing import TypedDict
+
 from raydistill.config.training import Training
+from raydistill.data.source import Pairing
 from raydistill.training.recipes import cyclegan, distill, enhance, evaluator, pix2pix, sagan, stylegan2
 from raydistill.training.recipes.parts import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
 
-__all__ = ["RECIPES", "Networks", "Phase", "RecipeKind", "Schedule", "Setup", "Step", "kind_of", "phase"]
+__all__ = [
+    "RECIPES",
+    "Networks",
+    "Phase",
+    "RecipeKind",
+    "Schedule",
+    "Setup",
+    "Step",
+    "data_needs",
+    "kind_of",
+    "phase",
+]
 
 RECIPES: dict[str, RecipeKind] = {
     "pix2pix": pix2pix.KIND,
@@ -28,3 +42,15 @@ RECIPES: dict[str, RecipeKind] = {
 def kind_of(training: Training) -> RecipeKind:
     """What is registered for the recipe of a training."""
     return RECIPES[training.recipe]
+
+
+class DataNeeds(TypedDict):
+    """What `data.prepare` is to check for a recipe."""
+
+    pairing: Pairing | None
+    recipe: str
+
+
+def data_needs(training: Training) -> DataNeeds:
+    """What the recipe of a training needs of its data."""
+    return {"pairing": kind_of(training).pairing, "recipe": training.recipe}

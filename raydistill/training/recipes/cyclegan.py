@@ -110,4 +110,4 @@ def schedule(config: CycleganTraining, modules: Networks, setup: Setup) -> Sched
     )
 
 
-KIND = RecipeKind(CycleganTraining, build, schedule)
+KIND = RecipeKind(CycleganTraining, build, schedule, pairing="unpaired")

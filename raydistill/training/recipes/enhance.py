@@ -29,4 +29,4 @@ def schedule(config: EnhanceTraining, modules: Networks, setup: Setup) -> Schedu
     return Schedule(forward, (phase("generator", config.optimizer, loss),))
 
 
-KIND = RecipeKind(EnhanceTraining, build, schedule)
+KIND = RecipeKind(EnhanceTraining, build, schedule, pairing="pairs")

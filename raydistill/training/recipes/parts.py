@@ -15,6 +15,7 @@ from raydistill.config.base import Optimizer
 from raydistill.config.training import Training
 from raydistill.data import Batch, DataInfo
 from raydistill.data.augment import SampleIndex
+from raydistill.data.source import Pairing
 from raydistill.distributed import Workers
 from raydistill.training.terms import Check, Numbers, Pairs, TeacherPictures
 
@@ -113,6 +114,8 @@ class RecipeKind(NamedTuple):
     schedule: Callable[[Any, Networks, Setup], Schedule]
     """(config, the networks, where they run) -> what happens to a minibatch. The networks may be sharded,
     compiled or on another device by then, and have the same names."""
+    pairing: Pairing | None = None
+    """How inputs and targets of the data must belong together; None: it trains on any pictures."""
     network: Literal["generator", "evaluator"] = "generator"
     """What it trains for, and the name of that network among `networks`. Its moving average, where there is
     one, is evaluated and stored."""

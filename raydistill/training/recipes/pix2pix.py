@@ -65,4 +65,4 @@ def schedule(config: Pix2pixTraining, modules: Networks, setup: Setup) -> Schedu
     )
 
 
-KIND = RecipeKind(Pix2pixTraining, build, schedule)
+KIND = RecipeKind(Pix2pixTraining, build, schedule, pairing="pairs")
