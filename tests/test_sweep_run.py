@@ -189,3 +189,11 @@ def test_a_queue_hands_out_what_is_unfinished_before_it_asks_for_new_trials(make
     assert queue.total == 3 and [queue.next_trial() for _ in range(2)] == old
     assert queue.next_trial() == ledger.trials[2] and queue.next_trial() is None
     assert not queue.was_refused, "it has ended: nothing was refused"
+
+
+def test_an_evaluation_is_told_from_what_tune_adds_to_a_report() -> None:
+    evaluation = COMPLETE.evaluations[0]
+    of_tune = {"trial_id": "a1", "time_total_s": 2.5, "done": False, "config": {"job": "{}"}}
+    of_tune |= {"config/job": "{}", "config/placement": Placement(True, Group(1, 1.0), 1)}
+    assert ray_tune._evaluation(evaluation.to_json() | of_tune) == evaluation
+    assert ray_tune._evaluation(of_tune) is None

@@ -193,10 +193,11 @@ class _Reports(tune.Callback):
 
 
 def _evaluation(result: Mapping[str, Any]) -> Evaluation | None:
-    """The evaluation in a report of Tune's, which has numbers of its own; None: there is none in it."""
+    """The evaluation in a report of Tune's, which has entries of its own; None: there is none in it."""
     if "nimg" not in result:
         return None
-    numbers = {name: value for name, value in result.items() if "/" in name}
+    names = [name for name in result if "/" in name and not name.startswith("config/")]
+    numbers = {name: result[name] for name in names}
     return Evaluation(nimg=result["nimg"], wall_sec=result["wall_sec"], numbers=numbers)
 
 
