@@ -15,7 +15,8 @@ from raydistill.distributed import Workers, average_gradients, gradient_norm, me
 from raydistill.errors import DivergenceError
 from raydistill.seeds import torch_stream
 from raydistill.training import loop
-from raydistill.training.recipes import Phase, Recipe, Step
+from raydistill.training.assembly import Assembly
+from raydistill.training.recipes import Phase, RecipeKind, Step
 
 ALONE = Workers(0, 1)
 
@@ -113,18 +114,21 @@ class Line(nn.Module):
 
 def recipe_of(
     loss: Callable[[Step, dict[str, nn.Module]], Any], learning_rate: float = 0.1, **changes: Any
-) -> Recipe:
+) -> Assembly:
     """Networks `line` (3 x) and `other` (5 x); one phase of plain gradient descent that moves `line`."""
     networks: dict[str, nn.Module] = {"line": Line(3.0), "other": Line(5.0)}
     config = Optimizer(learning_rate=learning_rate, betas=(0.0, 0.9), decay_start=0.5)
     optimizer = torch.optim.SGD(networks["line"].parameters(), lr=99.0)
-    phase = Phase("line", "line", config, optimizer, lambda step: loss(step, networks))._replace(**changes)
+    phase = Phase("line", ("line",), config, lambda step: loss(step, networks))._replace(**changes)
 
     def forward(step: Step) -> None:
         step.output = networks["line"](step.batch.inputs)
 
     nothing: Any = None
-    return Recipe("generator", "line", nothing, networks, (phase,), forward, nothing, {}, nothing)
+    kind = RecipeKind(nothing, nothing, nothing, network="line")  # type: ignore[arg-type]
+    return Assembly(
+        kind, networks, forward, (phase,), nothing, {"line": optimizer}, nothing, {}, nothing, nothing
+    )
 
 
 def squares(step: Step, networks: dict[str, nn.Module]) -> Any:
@@ -152,7 +156,7 @@ def test_a_step_of_a_phase_descends_the_mean_over_the_batch_whatever_its_parts(s
 
 
 def test_networks_that_move_together_both_get_gradients() -> None:
-    recipe, step = recipe_of(squares, also=("other",)), step_of(4)
+    recipe, step = recipe_of(squares, moves=("line", "other")), step_of(4)
     recipe.forward(step)
     loop.advance(recipe.phases[0], recipe, [step], training(), ALONE)
     assert recipe.networks["other"].k.grad.item() == pytest.approx(16 * 3.5)
