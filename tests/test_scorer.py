@@ -1,5 +1,6 @@
 """Scores of a generator during its training: against sums over pictures, whatever the batches."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,11 @@ from raydistill.data import load_split, to_float, to_uint8
 from raydistill.errors import DivergenceError
 from raydistill.evaluation import metrics
 from raydistill.evaluation.evaluator_scores import EvaluatorScorer, score_real
+from raydistill.evaluation.extractors import Extractor
 from raydistill.evaluation.picture_sets import Pictures
 from raydistill.evaluation.scoring import statistics_digest
 from raydistill.models import inputs, saved
+from raydistill.models.evaluator import EvaluatorOutput, PixelEvaluator
 from raydistill.seeds import numpy_stream, stream_key, torch_stream
 
 CPU = torch.device("cpu")
@@ -50,6 +53,10 @@ def made_of(real: Pictures, change: Callable[[Tensor], Tensor]) -> Pictures:
 def shaded(real: Tensor) -> Tensor:
     """Pictures that depend on the real ones, with values out of range."""
     return 1.3 * real.flip(3) - 0.1
+
+
+def nine_values(pictures: Tensor) -> Tensor:
+    return pictures[:, :, 4, 4:7].flatten(1).float()
 
 
 def test_a_generator_of_label_maps_is_scored_by_distances_and_classes(
@@ -110,6 +117,49 @@ def test_a_generator_of_pictures_is_scored_by_likeness_of_which_a_perfect_one_co
     assert job.evaluator is not None
     of_real = score_real(job.data, job.evaluator, "val", CPU)
     assert of_real["val/psnr"] == 100.0 and abs(of_real["val/fd_evaluator"]) < 1e-9
+
+
+def test_the_evaluator_sees_a_batch_once_and_what_it_says_goes_with_the_batch(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives features and classes. 8 pictures are batches of 3, 3 and 2."""
+    job, num_seen, outputs = jobs("pix2pix"), [], []
+    forward = PixelEvaluator.forward
+
+    def counted(network: PixelEvaluator, pictures: Tensor) -> EvaluatorOutput:
+        num_seen.append(len(pictures))
+        output = forward(network, pictures)
+        outputs.append(weakref.ref(output.prediction))
+        return output
+
+    monkeypatch.setattr(PixelEvaluator, "forward", counted)
+    monkeypatch.setattr(inputs, "BATCH", 3)
+    scorer = scorer_of(job)
+    assert num_seen == [3, 3, 2]
+    scorer.numbers(made_of(scorer.real, shaded))
+    assert num_seen == [3, 3, 2] * 2
+    assert [output() for output in outputs] == [None] * 6
+
+
+def test_further_extractors_add_their_distances_and_stand_in_the_context(jobs: Jobs) -> None:
+    job = jobs("pix2pix")
+    assert job.evaluator is not None
+    alone, one = scorer_of(job), Extractor("one", "1" * 64, "bilinear", 9, nine_values)
+    both = EvaluatorScorer(job.data, job.evaluator, "val", CPU, extractors=[one])
+    found = both.numbers(made_of(both.real, shaded))
+    expected = alone.numbers(made_of(alone.real, shaded))
+    assert found == expected | {name: found[name] for name in ("val/kd_one", "val/fd_one")}
+    statistics = [
+        alone.context["real_statistics"],
+        statistics_digest(job.data.digest, "1" * 64, "bilinear", "val", 8),
+    ]
+    assert both.context == alone.context | {
+        "extractor": "evaluator, one",
+        "resize": "none, bilinear",
+        "num_features": 9,
+        "biased": True,
+        "real_statistics": digest(statistics),
+    }
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

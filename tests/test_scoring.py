@@ -190,6 +190,16 @@ def test_counts_are_of_truth_and_prediction_in_this_order() -> None:
     assert confusion_counts(scores, torch.tensor([[[1, 1]]]), None).tolist() == [[[0, 0], [2, 0]]]
 
 
+def test_resamples_of_one_picture_alone_count_in_no_interval_of_a_kernel_distance() -> None:
+    found = scored(REAL[:2], FAKE[:2], resamples=RESAMPLES)["val/kd_means"]
+    replicates = bootstrap.kernel_distances(
+        means(REAL[:2]), means(FAKE[:2]), bootstrap.resample(2, RESAMPLES)
+    )
+    kept = replicates[~replicates.isnan()]
+    assert 0 < len(kept) < RESAMPLES and found.value is not None
+    assert found.interval == pytest.approx(bootstrap.interval(found.value, kept))
+
+
 # ---- what is refused ---------------------------------------------------------------------------------------
 
 

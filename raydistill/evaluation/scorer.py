@@ -327,7 +327,9 @@ class Scorer:
         """
         is_finite, interval = math.isfinite(value), None
         if is_finite and len(counts) and replicates is not None:
-            interval = bootstrap.interval(value, replicates(counts))
+            resampled = replicates(counts)
+            resampled = resampled[resampled.isfinite()]  # one picture alone has no kernel distance
+            interval = bootstrap.interval(value, resampled) if len(resampled) else None
         return Score(
             name=f"{self.split}/{name}",
             value=value if is_finite else None,
