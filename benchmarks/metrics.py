@@ -22,7 +22,7 @@ from raydistill.evaluation import metrics
 from raydistill.evaluation.extractors import Extractor, load_extractor
 from raydistill.evaluation.metrics import Moments
 from raydistill.evaluation.picture_sets import Pictures, of_files
-from raydistill.evaluation.scoring import extract_features
+from raydistill.evaluation.scorer import Scorer
 
 CPU = torch.device("cpu")
 
@@ -43,7 +43,7 @@ def noisy(real: Pictures) -> Pictures:
 
 def ours(extractor: Extractor, real: Pictures, fake: Pictures) -> tuple[float, dict[str, float]]:
     """raydistill's way: processor seconds at which the features were there, and the values."""
-    ((one,), (two,)) = (extract_features(part, [extractor]) for part in (real, fake))
+    (one,), (two,) = (Scorer(part, "all", [extractor]).features for part in (real, fake))
     done = time.process_time()
     precise, recalled = metrics.precision_recall(one, two)
     values = {

@@ -51,9 +51,13 @@ class Workers(NamedTuple):
         return slice(self.rank * total // self.number, (self.rank + 1) * total // self.number)
 
 
+ALONE = Workers(0, 1)
+"""The only worker."""
+
+
 def current() -> Workers:
     """This worker in the process group of this process; without a group, the only worker."""
-    return Workers(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else Workers(0, 1)
+    return Workers(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
 
 
 def check(workers: Workers, training: Training, networks: dict[str, nn.Module]) -> None:

@@ -13,9 +13,9 @@ from raydistill.config.data import FolderData
 from raydistill.config.experiment import Job
 from raydistill.data import load_split, prepare
 from raydistill.distributed import Workers
-from raydistill.evaluation.scorer import Scorer, score_network
+from raydistill.evaluation.evaluator_scores import EvaluatorScorer, score_network
 from raydistill.models import inputs
-from raydistill.models.inputs import batches
+from raydistill.models.inputs import target_batches
 from raydistill.training import assembly
 from raydistill.training.loop import TrainingResult
 
@@ -48,15 +48,15 @@ def test_scores_and_context_name_their_split(stages: Stages, whole: Callable[[Jo
 def test_the_real_pictures_have_no_frechet_distance_and_the_evaluators_own_miou(
     stages: Stages, whole: Callable[[Job], TrainingResult]
 ) -> None:
-    scorer = Scorer(stages.data, stages.evaluator, "val", CPU, ALONE)
-    scores = scorer.score(lambda real: real.target)
+    scorer = EvaluatorScorer(stages.data, stages.evaluator, "val", CPU)
+    scores = scorer.numbers(scorer.real)
     assert scores["val/miou"] == whole(stages.evaluator_job()).metrics["val/miou"]
-    assert abs(scores["val/fd_evaluator"]) <= 1e-9 * float(scorer.real_features.double().var(0).sum())
+    assert abs(scores["val/fd_evaluator"]) <= 1e-9 * float(scorer.scorer.features[0].double().var(0).sum())
 
 
 def test_the_statistics_of_the_real_pictures_change_with_evaluator_and_split(stages: Stages) -> None:
     found = [
-        Scorer(stages.data, stages.evaluator, split, CPU, ALONE).context["real_statistics"]
+        EvaluatorScorer(stages.data, stages.evaluator, split, CPU).context["real_statistics"]
         for split in ("val", "test", "val")
     ]
     assert found[0] == found[2] != found[1]
@@ -67,9 +67,11 @@ def test_the_batches_of_all_workers_are_the_split_once_in_order(
     stages: Stages, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     split = load_split(stages.data, "train")
-    whole = next(batches(split, CPU, ALONE)).target
+    whole = next(target_batches(split, CPU, ALONE)).target
     monkeypatch.setattr(inputs, "BATCH", 5)
-    parts = [part.target for rank in range(count) for part in batches(split, CPU, Workers(rank, count))]
+    parts = [
+        part.target for rank in range(count) for part in target_batches(split, CPU, Workers(rank, count))
+    ]
     assert len(whole) == 24 and max(len(part) for part in parts) == min(5, -(-24 // count))
     assert torch.equal(torch.cat(parts), whole)
 
@@ -89,7 +91,7 @@ def test_without_labels_the_evaluators_score_is_the_mean_over_all_pictures_whate
     recipe = assembly.build(
         Job(training=stages.experiment.evaluator, data=data), stages.setup()._replace(info=split.info)
     )
-    evaluator, parts = recipe.networks["evaluator"].eval(), batches(split, CPU, ALONE)
+    evaluator, parts = recipe.networks["evaluator"].eval(), target_batches(split, CPU, ALONE)
     with torch.no_grad():
         errors = torch.cat(
             [(evaluator(part.target).prediction - part.inputs).abs().mean((1, 2, 3)) for part in parts]

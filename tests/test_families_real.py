@@ -1,7 +1,6 @@
 """Every family on real pictures: a teacher, then students of three widths by VEM, better than at the
 start. `pytest -s -m slow`."""
 
-import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -15,12 +14,13 @@ from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import validated, with_values
 from raydistill.config.presets import PRESETS
 from raydistill.config.term_presets import recommended_vem
-from raydistill.data import load_split, prepare, read_info, to_uint8
+from raydistill.data import load_split, prepare, read_info
 from raydistill.distributed import Workers
 from raydistill.evaluation.extractors import load_extractor
-from raydistill.evaluation.metrics import kernel_distance
+from raydistill.evaluation.picture_sets import of_generator, of_split
+from raydistill.evaluation.scorer import Scorer
 from raydistill.models import cost, saved
-from raydistill.models.inputs import BATCH, batches, latent_size, target_batches
+from raydistill.models.inputs import latent_size
 from raydistill.records import pareto
 from raydistill.training import assembly, recipes
 from raydistill.training.recipes import Setup
@@ -146,13 +146,11 @@ def seen_by_squeezenet(job: Job, network: Any, case: Case) -> dict[str, float]:
     split = load_split(job.data, "val")
     extractor = load_extractor(f"squeezenet={DATA / 'squeezenet_dc' / 'compressed_SqueezeNet.net'}", CPU)
     latent = latent_size(job.training.generator)  # type: ignore[attr-defined]
-    real = (part.target for part in target_batches(split, CPU, ALONE))
-    made = (network(part.inputs) for part in batches(split, CPU, ALONE, latent))
-    features = [
-        torch.cat([extractor.network(to_uint8(shown)) for shown in itertools.islice(each, 128 // BATCH)])
-        for each in (real, made)
-    ]
-    return {"val/kd_squeezenet": kernel_distance(*features)}
+    real, made = of_split(split, job.data, CPU), of_generator("made", "", network, split, CPU, latent)
+    first, fake = (each._replace(indices=each.indices[:128]) for each in (real, made))
+    (score,) = Scorer(first, "val", [extractor]).score(fake, ["kd"])
+    assert score.value is not None
+    return {score.name: score.value}
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from raydistill.errors import RunError
 from raydistill.evaluation import metrics
 from raydistill.evaluation.metrics import (
     Moments,
+    confusion_counts,
     frechet_distance,
     is_biased,
     kernel_distance,
@@ -22,7 +23,6 @@ from raydistill.evaluation.metrics import (
     psnr,
     ssim,
 )
-from raydistill.evaluation.scorer import confusion_counts
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
 from raydistill.method.similarity import dissimilarity
 
@@ -278,8 +278,8 @@ def test_the_miou_and_the_accuracy_are_those_of_torchmetrics() -> None:
     assert pixel_accuracy(confusion) == pytest.approx(float((truth == guess).double().mean()), rel=1e-12)
     scores = torch.nn.functional.one_hot(guess, 5).movedim(-1, 1).float()
     for ignored in (None, 3):
-        expected = multiclass_confusion_matrix(guess, truth, 5, ignore_index=ignored)
-        assert torch.equal(confusion_counts(scores, truth.to(torch.uint8), ignored), expected)
+        of_each = [multiclass_confusion_matrix(*pair, 5, ignore_index=ignored) for pair in zip(guess, truth)]
+        assert torch.equal(confusion_counts(scores, truth.to(torch.uint8), ignored), torch.stack(of_each))
     assert confusion_counts(scores, torch.full_like(truth, 255), 255).sum() == 0
 
 

@@ -20,7 +20,7 @@ from raydistill.config.training import Execution
 from raydistill.data import load_split
 from raydistill.distributed import CrossRankBatchNorm, Workers
 from raydistill.errors import ConfigError, DivergenceError
-from raydistill.evaluation.scorer import Scorer
+from raydistill.evaluation.evaluator_scores import EvaluatorScorer
 from raydistill.models import saved
 from raydistill.training import assembly, loop
 from raydistill.training.assembly import Assembly
@@ -210,9 +210,8 @@ def batch_norm_of(norm: nn.Module, x: Tensor, count: int) -> dict[str, Tensor]:
 
 def teacher_scores(job: Job, workers: Workers) -> dict[str, float]:
     assert job.evaluator is not None and job.teacher is not None
-    scorer = Scorer(job.data, job.evaluator, "val", torch.device("cpu"), workers)
-    teacher = saved.load(job.teacher, scorer.split.info, torch.device("cpu"))
-    return scorer.score(lambda part: teacher(part.inputs))
+    scorer = EvaluatorScorer(job.data, job.evaluator, "val", torch.device("cpu"), workers)
+    return scorer.generator(saved.load(job.teacher, scorer.split.info, torch.device("cpu")))
 
 
 def stop(evaluation: dict[str, Any]) -> None:

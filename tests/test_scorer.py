@@ -1,5 +1,6 @@
 """Scores of a generator during its training: against sums over pictures, whatever the batches."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,15 +12,18 @@ from torch import Tensor
 
 from raydistill.config.base import digest
 from raydistill.config.experiment import Job
-from raydistill.data import Batch, load_split, to_float, to_uint8
-from raydistill.distributed import Workers
+from raydistill.data import load_split, to_float, to_uint8
 from raydistill.errors import DivergenceError
 from raydistill.evaluation import metrics
-from raydistill.evaluation.scorer import Scorer, score_real, statistics_digest
+from raydistill.evaluation.evaluator_scores import EvaluatorScorer, score_real
+from raydistill.evaluation.extractors import Extractor
+from raydistill.evaluation.picture_sets import Pictures
+from raydistill.evaluation.scoring import statistics_digest
 from raydistill.models import inputs, saved
+from raydistill.models.evaluator import EvaluatorOutput, PixelEvaluator
 from raydistill.seeds import numpy_stream, stream_key, torch_stream
 
-CPU, ALONE = torch.device("cpu"), Workers(0, 1)
+CPU = torch.device("cpu")
 Jobs = Callable[[str], Job]
 
 
@@ -36,14 +40,23 @@ def jobs(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Jobs:
     return job_of
 
 
-def scorer_of(job: Job, **values: Any) -> Scorer:
+def scorer_of(job: Job, **values: Any) -> EvaluatorScorer:
     assert job.evaluator is not None
-    return Scorer(job.data, job.evaluator, "val", CPU, ALONE, **values)
+    return EvaluatorScorer(job.data, job.evaluator, "val", CPU, **values)
 
 
-def shaded(part: Batch) -> Tensor:
-    """Pictures that depend on the target, with values out of range."""
-    return 1.3 * part.target.flip(3) - 0.1
+def made_of(real: Pictures, change: Callable[[Tensor], Tensor]) -> Pictures:
+    """What `change` makes of the real pictures (B, 3, H, W) in [-1, 1], rounded to 8 bits."""
+    return real._replace(read=lambda indices: to_uint8(change(to_float(real.read(indices)))))
+
+
+def shaded(real: Tensor) -> Tensor:
+    """Pictures that depend on the real ones, with values out of range."""
+    return 1.3 * real.flip(3) - 0.1
+
+
+def nine_values(pictures: Tensor) -> Tensor:
+    return pictures[:, :, 4, 4:7].flatten(1).float()
 
 
 def test_a_generator_of_label_maps_is_scored_by_distances_and_classes(
@@ -69,7 +82,8 @@ def test_a_generator_of_label_maps_is_scored_by_distances_and_classes(
     }
     for size in (64, 3):
         monkeypatch.setattr(inputs, "BATCH", size)
-        found = scorer_of(job).score(shaded)
+        scorer = scorer_of(job)
+        found = scorer.numbers(made_of(scorer.real, shaded))
         assert list(found) == list(expected)
         for name, value in expected.items():
             assert found[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
@@ -89,11 +103,12 @@ def test_a_generator_of_pictures_is_scored_by_likeness_of_which_a_perfect_one_co
     job = jobs("enhance")
     real = torch.from_numpy(np.array(load_split(job.data, "val").targets)).permute(0, 3, 1, 2)
 
-    def first_is_perfect(part: Batch) -> Tensor:
-        return torch.cat([part.target[:1], shaded(part)[1:]])
+    def first_is_perfect(part: Tensor) -> Tensor:
+        return torch.cat([part[:1], shaded(part)[1:]])
 
     shown = torch.cat([real[:1], to_uint8(1.3 * to_float(real).flip(3) - 0.1)[1:]])
-    found = scorer_of(job).score(first_is_perfect)
+    scorer = scorer_of(job)
+    found = scorer.numbers(made_of(scorer.real, first_is_perfect))
     assert list(found) == ["val/miou", "val/psnr", "val/ssim", "val/kd_evaluator", "val/fd_evaluator"]
     peaks = metrics.psnr(real, shown)
     assert peaks[0] == float("inf")
@@ -104,26 +119,69 @@ def test_a_generator_of_pictures_is_scored_by_likeness_of_which_a_perfect_one_co
     assert of_real["val/psnr"] == 100.0 and abs(of_real["val/fd_evaluator"]) < 1e-9
 
 
+def test_the_evaluator_sees_a_batch_once_and_what_it_says_goes_with_the_batch(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives features and classes. 8 pictures are batches of 3, 3 and 2."""
+    job, num_seen, outputs = jobs("pix2pix"), [], []
+    forward = PixelEvaluator.forward
+
+    def counted(network: PixelEvaluator, pictures: Tensor) -> EvaluatorOutput:
+        num_seen.append(len(pictures))
+        output = forward(network, pictures)
+        outputs.append(weakref.ref(output.prediction))
+        return output
+
+    monkeypatch.setattr(PixelEvaluator, "forward", counted)
+    monkeypatch.setattr(inputs, "BATCH", 3)
+    scorer = scorer_of(job)
+    assert num_seen == [3, 3, 2]
+    scorer.numbers(made_of(scorer.real, shaded))
+    assert num_seen == [3, 3, 2] * 2
+    assert [output() for output in outputs] == [None] * 6
+
+
+def test_further_extractors_add_their_distances_and_stand_in_the_context(jobs: Jobs) -> None:
+    job = jobs("pix2pix")
+    assert job.evaluator is not None
+    alone, one = scorer_of(job), Extractor("one", "1" * 64, "bilinear", 9, nine_values)
+    both = EvaluatorScorer(job.data, job.evaluator, "val", CPU, extractors=[one])
+    found = both.numbers(made_of(both.real, shaded))
+    expected = alone.numbers(made_of(alone.real, shaded))
+    assert found == expected | {name: found[name] for name in ("val/kd_one", "val/fd_one")}
+    statistics = [
+        alone.context["real_statistics"],
+        statistics_digest(job.data.digest, "1" * 64, "bilinear", "val", 8),
+    ]
+    assert both.context == alone.context | {
+        "extractor": "evaluator, one",
+        "resize": "none, bilinear",
+        "num_features": 9,
+        "biased": True,
+        "real_statistics": digest(statistics),
+    }
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_picture_that_is_not_finite_ends_the_evaluation(jobs: Jobs, value: float) -> None:
-    def broken(part: Batch) -> Tensor:
-        output = part.target.clone()
+    def broken(inputs: Tensor) -> Tensor:
+        output = torch.zeros(len(inputs), 3, *inputs.shape[2:])
         output[-1, 0, 0, 0] = value
         return output
 
     with pytest.raises(DivergenceError, match="a generated picture is not finite"):
-        scorer_of(jobs("pix2pix")).score(broken)
+        scorer_of(jobs("pix2pix")).generator(broken)
 
 
 def test_noise_of_an_evaluation_is_keyed_by_the_index_of_the_picture(jobs: Jobs) -> None:
     """It is the same for every seed; of a generator that takes noise there are neither classes nor pairs."""
     seen: list[Tensor] = []
 
-    def generate(part: Batch) -> Tensor:
-        seen.append(part.inputs)
-        return part.target.flip(2)
+    def generate(inputs: Tensor) -> Tensor:
+        seen.append(inputs)
+        return inputs.tanh()[:, :3, None, None].expand(-1, -1, 16, 16)
 
-    found = scorer_of(jobs("pix2pix"), latent=5).score(generate)
+    found = scorer_of(jobs("pix2pix"), latent=5).generator(generate)
     assert set(found) == {"val/kd_evaluator", "val/fd_evaluator"}
     streams = [torch_stream(0, "latent/evaluation", index) for index in range(8)]
     expected = torch.stack([torch.randn(5, generator=stream) for stream in streams])

@@ -12,17 +12,11 @@ from raydistill.distributed import Workers
 from raydistill.errors import DataError, DivergenceError, RunError
 from raydistill.evaluation import bootstrap, metrics
 from raydistill.evaluation.extractors import Extractor
-from raydistill.evaluation.metrics import Moments
+from raydistill.evaluation.metrics import Moments, confusion_counts
 from raydistill.evaluation.picture_sets import Pictures
-from raydistill.evaluation.scorer import confusion_counts, require_finite, statistics_digest
-from raydistill.evaluation.scoring import (
-    Labels,
-    RealPictures,
-    Score,
-    extract_features,
-    require_same_conditions,
-)
-from raydistill.evaluation.segmenters import Segmenter
+from raydistill.evaluation.scorer import Scorer, require_finite
+from raydistill.evaluation.scoring import Score, require_same_conditions, statistics_digest
+from raydistill.evaluation.segmenters import Labels, Segmenter
 
 NUM, SIDE, RESAMPLES = 9, 12, 40
 
@@ -52,10 +46,9 @@ REAL, FAKE = pictures(0), pictures(1)
 def scored(
     real: Tensor, fake: Tensor, labels: tuple[Labels, ...] = (), resamples: int = 0, **values: Any
 ) -> dict[str, Score]:
-    side = RealPictures(set_of(real, "real"), "val", [EXTRACTOR], labels)
-    return {
-        score.name: score for score in side.score(set_of(fake, "fake", **values), num_resamples=resamples)
-    }
+    scorer = Scorer(set_of(real, "real"), "val", [EXTRACTOR], labels)
+    found = scorer.score(set_of(fake, "fake", **values), num_resamples=resamples)
+    return {score.name: score for score in found}
 
 
 def test_distances_are_those_of_the_features_with_real_and_fake_in_their_places() -> None:
@@ -186,7 +179,7 @@ def test_classes_are_counted_over_all_pictures_and_their_ceiling_is_that_of_the_
 def test_a_subset_meets_its_own_labels() -> None:
     part = set_of(REAL, "real")._replace(indices=np.array([1, 4, 8]))
     given = Pictures("fake", "d", np.array([1, 4, 8]), lambda indices: FAKE[indices], in_order_of_split=True)
-    found = {score.name: score for score in RealPictures(part, "val", [], [LABELS]).score(given)}
+    found = {score.name: score for score in Scorer(part, "val", [], [LABELS]).score(given)}
     expected = metrics.mean_iou(sum(confusion_of(FAKE, index) for index in (1, 4, 8)))
     assert found["val/miou_seg"].value == pytest.approx(expected, rel=1e-12)
     assert found["val/psnr"].num_samples == 3
@@ -194,7 +187,17 @@ def test_a_subset_meets_its_own_labels() -> None:
 
 def test_counts_are_of_truth_and_prediction_in_this_order() -> None:
     scores = torch.tensor([[[[0.9, 0.9]], [[0.1, 0.1]]]])
-    assert confusion_counts(scores, torch.tensor([[[1, 1]]]), None).tolist() == [[0, 0], [2, 0]]
+    assert confusion_counts(scores, torch.tensor([[[1, 1]]]), None).tolist() == [[[0, 0], [2, 0]]]
+
+
+def test_resamples_of_one_picture_alone_count_in_no_interval_of_a_kernel_distance() -> None:
+    found = scored(REAL[:2], FAKE[:2], resamples=RESAMPLES)["val/kd_means"]
+    replicates = bootstrap.kernel_distances(
+        means(REAL[:2]), means(FAKE[:2]), bootstrap.resample(2, RESAMPLES)
+    )
+    kept = replicates[~replicates.isnan()]
+    assert 0 < len(kept) < RESAMPLES and found.value is not None
+    assert found.interval == pytest.approx(bootstrap.interval(found.value, kept))
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------
@@ -226,22 +229,22 @@ def test_grey_pictures_may_be_compared_with_grey_ones_and_two_are_enough() -> No
 def test_features_that_are_not_finite_and_other_classes_are_refused() -> None:
     broken = EXTRACTOR._replace(network=lambda shown: means(shown) / 0)
     with pytest.raises(RunError, match="set: features of means contain NaN or infinity"):
-        extract_features(set_of(REAL), [broken])
+        Scorer(set_of(REAL), "val", [broken])
     with pytest.raises(DataError, match="a segmenter: scores of 3 classes, the data has 4"):
-        RealPictures(set_of(REAL), "val", [], [LABELS._replace(num_classes=4)])
-    assert extract_features(set_of(REAL), []) == []
+        Scorer(set_of(REAL), "val", [], [LABELS._replace(num_classes=4)])
+    assert Scorer(set_of(REAL), "val").features == []
 
 
 def test_features_come_in_the_order_of_the_pictures_over_all_batches() -> None:
     many = pictures(3, num=150, side=2)
-    (found,) = extract_features(set_of(many), [EXTRACTOR])
+    (found,) = Scorer(set_of(many), "val", [EXTRACTOR]).features
     assert torch.equal(found, means(many)) and found.dtype == torch.float32
 
 
 def test_a_broken_picture_ends_a_training() -> None:
-    require_finite(torch.tensor([0.0]), "a picture", Workers(0, 1))
-    with pytest.raises(DivergenceError, match="a picture is not finite at an evaluation"):
-        require_finite(torch.tensor([1.0]), "a picture", Workers(0, 1))
+    require_finite(torch.tensor([0.0]), "a picture is not finite", Workers(0, 1))
+    with pytest.raises(DivergenceError, match=r"^a picture is not finite$"):
+        require_finite(torch.tensor([1.0]), "a picture is not finite", Workers(0, 1))
 
 
 @pytest.mark.parametrize(

@@ -21,16 +21,12 @@ from raydistill.data.prepared import INFO, info_of
 from raydistill.data.split import carve
 from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import picture_sets
+from raydistill.evaluation.evaluator_scores import evaluator_networks
 from raydistill.evaluation.extractors import load_extractor
 from raydistill.evaluation.picture_sets import Pictures
-from raydistill.evaluation.scoring import (
-    Labels,
-    RealPictures,
-    Score,
-    evaluator_extractor,
-    require_same_conditions,
-)
-from raydistill.evaluation.segmenters import Segmenter, evaluator_segmenter, load_segmenter
+from raydistill.evaluation.scorer import Scorer
+from raydistill.evaluation.scoring import Score, require_same_conditions
+from raydistill.evaluation.segmenters import Labels, Segmenter, labels_of, load_segmenter
 from raydistill.exchange.trained_generator import TrainedGenerator, find_generator
 from raydistill.models import saved
 from raydistill.reading import read_text
@@ -82,9 +78,10 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
     labels = [_full_size_labels(options, load_segmenter(text, device), split) for text in options.segmenters]
     if split is not None and (evaluator := _evaluator(options, trained)) is not None:
         network = saved.load(evaluator, split.info, device)
-        extractors.insert(0, evaluator_extractor(network, evaluator.digest))
+        extractor, segmenter = evaluator_networks(network, evaluator.digest)
+        extractors.insert(0, extractor)
         if split.info.has_labels:
-            labels.insert(0, _labels(evaluator_segmenter(network, evaluator.digest), split))
+            labels.insert(0, labels_of(segmenter, split))
     if not extractors and not labels and not options.paired:
         raise ConfigError(
             "nothing to score with: "
@@ -102,8 +99,8 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
             f"these have {sorted(numbers)} pictures; distances are compared at one number only. "
             f"Give --num {min(numbers)}."
         )
-    reference = RealPictures(real, "all" if options.real else options.split, extractors, labels)
-    return {given: reference.score(fake, num_resamples=options.resamples) for given, fake in fakes.items()}
+    scorer = Scorer(real, "all" if options.real else options.split, extractors, labels)
+    return {given: scorer.score(fake, num_resamples=options.resamples) for given, fake in fakes.items()}
 
 
 # ---- what is scored ----------------------------------------------------------------------------------------
@@ -220,17 +217,6 @@ def _evaluator(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]
     jobs = [network.job for network in trained.values() if network.job is not None]
     evaluators = {job.evaluator.digest: job.evaluator for job in jobs if job.evaluator is not None}
     return next(iter(evaluators.values())) if len(evaluators) == 1 else None
-
-
-def _labels(segmenter: Segmenter, split: Split) -> Labels:
-    """The labels of a split, for scores at the size of its pictures."""
-    labels, number = split.labels, split.info.num_classes
-    assert labels is not None and number is not None
-
-    def truth(index: int) -> Tensor:
-        return torch.from_numpy(np.array(labels[index])).long()
-
-    return Labels(segmenter, truth, number, split.info.ignore_index)
 
 
 def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None) -> Labels:

@@ -38,7 +38,8 @@ def means(values: Tensor, counts: Tensor) -> Tensor:
 def kernel_distances(real: Tensor, fake: Tensor, counts: Tensor) -> Tensor:
     """Resampled kernel distances (R,), up to a constant.
 
-    A picture is never paired with its own copies, which would look alike.
+    A picture is never paired with its own copies, which would look alike: a resample of one picture alone
+    gives NaN.
 
     Args:
         real, fake: Features (M, D) and (N, D).

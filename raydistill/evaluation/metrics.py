@@ -164,6 +164,23 @@ def _distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
 # ---- segmentation ------------------------------------------------------------------------------------------
 
 
+def confusion_counts(scores: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
+    """Counts [truth, prediction] of each picture, (B, C, C) int64.
+
+    Args:
+        scores: Class scores (B, C, H, W).
+        labels: The class of each pixel, (B, H, W): integers from 0 to C - 1, or `ignore_index`.
+        ignore_index: Pixels of this class count nowhere; None: every pixel counts.
+    """
+    number, num_classes = scores.shape[:2]
+    first = torch.arange(number, device=scores.device).view(-1, 1, 1) * num_classes**2
+    cells = first + labels.long() * num_classes + scores.argmax(1)
+    if ignore_index is not None:
+        cells = cells[labels != ignore_index]
+    counts = torch.bincount(cells.flatten(), minlength=number * num_classes**2)
+    return counts.reshape(number, num_classes, num_classes)
+
+
 def mean_iou(confusion: Tensor) -> float:
     """Mean of intersection / union over the classes that occur, in [0, 1].
 

@@ -18,9 +18,9 @@ from raydistill.data import Split, pictures, to_uint8
 from raydistill.data.decode import decode_pictures, is_grey
 from raydistill.data.detect import find
 from raydistill.data.files import Picture, pictures_of
-from raydistill.errors import DataError, RunError
+from raydistill.errors import DataError, DivergenceError, RunError
 from raydistill.evaluation.extractors import sha256_of
-from raydistill.models.inputs import BATCH, evaluation_batch, num_inputs
+from raydistill.models.inputs import BATCH, evaluation_batch, minibatches, num_inputs
 from raydistill.reading import require_claim
 from raydistill.seeds import numpy_stream
 
@@ -35,11 +35,13 @@ class Pictures(NamedTuple):
     indices: np.ndarray
     """The indices of this set's pictures, rising."""
     read: Callable[[np.ndarray], Tensor]
-    """Indices (B,) -> uint8 (B, 3, H, W)"""
+    """Indices (B,) -> uint8 (B, 3, H, W). Raises DivergenceError(`broken`) where one is not finite."""
     in_order_of_split: bool = False
     """Whether picture i is a pair with picture i of the split."""
     is_grey: bool = False
     """Whether the files have one channel."""
+    broken: str = ""
+    """What is said where a picture is not finite; empty: this cannot be."""
 
     @property
     def num(self) -> int:
@@ -48,7 +50,7 @@ class Pictures(NamedTuple):
 
     def batches(self) -> Iterator[Tensor]:
         """All pictures in order, uint8 (B, 3, H, W) each time; the last batch may be smaller."""
-        return (self.read(self.indices[start : start + BATCH]) for start in range(0, self.num, BATCH))
+        return (self.read(self.indices[positions]) for positions in minibatches(slice(0, self.num)))
 
     def subset(self, num: int) -> "Pictures":
         """`num` of the pictures, drawn from a fixed seed: the same positions in every set of this size."""
@@ -72,6 +74,7 @@ def of_generator(
     split: Split,
     device: torch.device,
     latent: int | None = None,
+    broken: str = "",
 ) -> Pictures:
     """The pictures that a generator gives for a split's inputs, or, from noise, as many as the split has.
 
@@ -79,16 +82,20 @@ def of_generator(
         name, digest: Of the set.
         generate: Inputs (B, C, H, W), or noise (B, latent) -> pictures (B, 3, H, W) in [-1, 1].
         latent: How many numbers a noise input has; None: the generator takes the split's inputs.
+        broken: What is said where an output is not finite; empty: that of a generator that is scored as it
+            is.
 
     Raises:
         DataError: the generator needs inputs and the split has none.
-        RunError: when read, an output is not a picture of the split's size, or not finite.
+        RunError: when read, an output is not a picture of the split's size, or not finite (DivergenceError).
     """
     if latent is None and split.info.pairing == "pictures":
         raise DataError(
             f"{name}: a generator needs inputs, and this data is {split.info.layout}: pictures only. "
             "Give data with inputs."
         )
+
+    broken = broken or f"{name}: a generated picture has NaN or infinity; rounded, it would pass for black"
 
     def read(indices: np.ndarray) -> Tensor:
         with torch.no_grad():
@@ -100,13 +107,12 @@ def of_generator(
                 "use the data of its training"
             )
         if not torch.isfinite(output).all():
-            raise RunError(
-                f"{name}: a generated picture has NaN or infinity; rounded, it would pass for black"
-            )
+            raise DivergenceError(broken)
         return to_uint8(output)
 
     in_order = latent is None and split.info.pairing == "pairs"
-    return Pictures(name, digest, np.arange(num_inputs(split, latent)), read, in_order_of_split=in_order)
+    indices = np.arange(num_inputs(split, latent))
+    return Pictures(name, digest, indices, read, in_order_of_split=in_order, broken=broken)
 
 
 def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:

@@ -1,219 +1,375 @@
-"""Scores of a generator by the evaluator, a network that takes part in no loss.
+"""Scores of sets of pictures against the real pictures of a split: in a training, in a report, by a command.
 
-The names of metrics begin with the split and say the extractor.
+It works on one worker or on several, each of which sees its part of every set.
 """
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import functools
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from PIL import Image
+import torch.nn.functional as F
 from torch import Tensor
 
-from raydistill.config.base import Stored, digest
-from raydistill.data import Batch, Split, load_split, render_inputs, to_float, to_uint8
-from raydistill.data.source import SplitName
-from raydistill.distributed import Workers, gather_rows, total
-from raydistill.errors import DivergenceError
-from raydistill.evaluation.metrics import (
-    SMALLEST_SSIM,
-    frechet_distance,
-    is_biased,
-    kernel_distance,
-    mean_iou,
-    psnr,
-    ssim,
-)
-from raydistill.models import saved
-from raydistill.models.evaluator import PictureEvaluator, PixelEvaluator
-from raydistill.models.inputs import batches, evaluation_batch, latent_size, num_inputs, target_batches
+from raydistill.config.base import digest
+from raydistill.distributed import ALONE, Workers, gather_rows, total
+from raydistill.errors import DataError, DivergenceError, RunError
+from raydistill.evaluation import bootstrap, metrics
+from raydistill.evaluation.extractors import Extractor
+from raydistill.evaluation.metrics import Moments
+from raydistill.evaluation.picture_sets import Pictures
+from raydistill.evaluation.scoring import Score, statistics_digest
+from raydistill.evaluation.segmenters import Labels
+from raydistill.models.inputs import minibatches
 
-Produce = Callable[[Batch], Tensor]
-"""A batch of inputs, targets and labels -> pictures (B, 3, H, W) in [-1, 1]"""
-MOST_PSNR = 100.0
-"""dB: what equal pictures count in a mean; their own PSNR is infinite."""
+Measure = Literal["miou", "pixel_accuracy", "psnr", "ssim", "kd", "fd", "precision", "recall"]
+"""What is measured: classes by a segmenter, likeness of pairs, distances and coverage by an extractor."""
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+KNN = 3
+"""Neighbours that the balls of precision and recall reach to."""
+Likeness = dict[Measure, Callable[[Tensor, Tensor], Tensor]]
+"""What measures pairs: (real, fake), uint8 (B, 3, H, W) each -> float64 (B,)."""
+
+
+class _Seen(NamedTuple):
+    """What the networks say of pictures: of a minibatch, or of all pictures on all workers."""
+
+    features: list[Tensor]
+    """(B, D) float32 on the CPU, of each extractor."""
+    confusions: list[Tensor]
+    """Counts [truth, prediction] by each segmenter: (B, C, C), or sums of some of them."""
+    likeness: list[Tensor]
+    """(B, K) float64, a column for each of K measures; the list is empty where K is 0."""
 
 
 class Scorer:
-    """Scores the pictures that a generator makes for one split.
+    """Scores sets of pictures against real ones, of which everything is computed once. Collective.
 
-    The real features are computed once. Collective.
+    Each worker sees its part of a set, in minibatches, and all get the same scores.
 
     Args:
-        data, evaluator: The prepared data and the trained evaluator.
-        split: Which split the pictures are made for.
-        latent: How many numbers a noise input has; None: generators take the split's inputs.
+        real: The real pictures.
+        split: Name of the split; the names of scores begin with it.
+        extractors: Feature networks of different names. Each measures kd, fd, precision and recall.
+        labels: Segmenters with the classes of the real pictures. Each measures miou and pixel_accuracy.
+
+    Raises:
+        DataError: there are fewer real pictures than workers, or a segmenter has other classes.
+        RunError: features are not finite.
     """
 
     def __init__(
         self,
-        data: Stored,
-        evaluator: Stored,
-        split: SplitName,
-        device: torch.device,
-        workers: Workers,
-        latent: int | None = None,
+        real: Pictures,
+        split: str,
+        extractors: Sequence[Extractor] = (),
+        labels: Sequence[Labels] = (),
+        workers: Workers = ALONE,
     ):
-        self.name, self.device, self.workers, self.latent = split, device, workers, latent
-        self.split = load_split(data, split)
-        self.evaluator: PixelEvaluator | PictureEvaluator = saved.load(evaluator, self.split.info, device)
-        self.real_features = self._real_features()
-        num_real, num_samples = len(self.split), num_inputs(self.split, latent)
-        num_features = self.real_features.shape[1]
-        self.context = {
-            "extractor": "evaluator",
-            "split": split,
-            "resize": "none",
-            "num_samples": num_samples,
-            "num_features": num_features,
-            "biased": is_biased(min(num_real, num_samples), num_features),
-            "real_statistics": statistics_digest(data.digest, evaluator.digest, "none", split, num_real),
-        }
-        """What the scores are computed with: numbers with another context are not compared."""
+        self.real, self.split, self.workers = real, split, workers
+        self.extractors, self.labels = extractors, labels
+        first = next(real.batches())
+        self._size, self._is_grey = first.shape[2:], bool((first == first[:, :1]).all())
+        seen = self._see(real, labels)
+        self.features = seen.features
+        """Those of the real pictures, (N, D) float32 on the CPU, of each extractor."""
+        self._moments = [Moments.of(features) for features in seen.features]
+        self._confusions = [counts.sum(0) for counts in seen.confusions]
 
-    def score(self, produce: Produce) -> dict[str, float]:
-        """The scores of the pictures that `produce` makes, by name. Collective.
+    def score(
+        self,
+        fake: Pictures,
+        measures: Collection[Measure] = MEASURES,
+        *,
+        num_resamples: int = 0,
+        most_psnr: float = math.inf,
+    ) -> list[Score]:
+        """The scores that `fake` can have: those of pairs, where it is in the split's order, then distances.
 
-        `<split>/kd_evaluator` and `<split>/fd_evaluator` always; `<split>/miou` where there are labels.
-        Where inputs are pictures that belong to the targets, also `<split>/psnr` in dB and, where they
-        are large enough, `<split>/ssim`.
+        There is no SSIM of pictures of fewer than `metrics.SMALLEST_SSIM` pixels a side, and there are no
+        precision and recall of at most `KNN` pictures.
+
+        Args:
+            measures: What is computed. miou, pixel_accuracy, psnr and ssim are of pairs.
+            num_resamples: Resamples for the intervals; 0: scores have no interval.
+            most_psnr: dB that a picture counts at most in the mean PSNR. Equal pictures have an infinite one:
+                without a limit, the value is None.
 
         Raises:
-            DivergenceError: a picture is not finite.
+            DataError: `fake` has another size than the real pictures; or a set has fewer than two
+                pictures, or fewer than there are workers.
+            DivergenceError: a picture is not finite; raised by every worker.
+            RunError: features are not finite.
         """
-        features, confusion, similarities = self._measure(produce)
-        scores = {
-            f"{self.name}/kd_evaluator": kernel_distance(self.real_features, features),
-            f"{self.name}/fd_evaluator": frechet_distance(self.real_features, features),
+        if min(fake.num, self.real.num) < 2:
+            raise DataError(
+                f"{fake.name}: {fake.num} pictures against {self.real.num} real ones. "
+                "Needed: 2 or more of each."
+            )
+        if fake.in_order_of_split and fake.num != self.real.num:
+            raise DataError(
+                f"{fake.name}: {fake.num} pictures are no pairs with {self.real.num} real ones. "
+                "Give one for each."
+            )
+        labels, likeness = self._of_pairs(measures, most_psnr) if fake.in_order_of_split else ((), {})
+        seen = self._see(fake, labels, likeness, keep_each=num_resamples > 0)
+        record = functools.partial(
+            self._score, num=fake.num, counts=bootstrap.resample(fake.num, num_resamples)
+        )
+        scores: list[Score] = []
+        for part, confusions, of_real in zip(labels, seen.confusions, self._confusions):
+            scores += self._classes(part, confusions, of_real, measures, record)
+        if seen.likeness:
+            scores += self._likeness(likeness, seen.likeness[0], record)
+        for each in zip(self.extractors, self.features, self._moments, seen.features):
+            scores += self._distances(*each, measures, record)
+        return scores
+
+    def statistics(self, extractor: Extractor) -> str:
+        """Digest of what the features of the real pictures depend on, see `statistics_digest`."""
+        return statistics_digest(
+            self.real.digest, extractor.sha256, extractor.resize, self.split, self.real.num
+        )
+
+    # ---- the pictures --------------------------------------------------------------------------------------
+
+    def _of_pairs(self, measures: Collection[Measure], most_psnr: float) -> tuple[Sequence[Labels], Likeness]:
+        """What is asked for of pictures that are pairs with the real ones: the segmenters, and likeness."""
+        likeness: Likeness = {}
+        if "psnr" in measures:
+            likeness["psnr"] = lambda real, fake: metrics.psnr(real, fake).clamp_max(most_psnr)
+        if "ssim" in measures and min(self._size) >= metrics.SMALLEST_SSIM:
+            likeness["ssim"] = metrics.ssim
+        return self.labels if not {"miou", "pixel_accuracy"}.isdisjoint(measures) else (), likeness
+
+    def _see(
+        self,
+        pictures: Pictures,
+        labels: Sequence[Labels],
+        likeness: Likeness | None = None,
+        keep_each: bool = False,
+    ) -> _Seen:
+        """What the networks say of the pictures of all workers.
+
+        Args:
+            labels, likeness: What is measured beside features; `likeness` is of pairs with real pictures.
+            keep_each: Whether the confusion of each picture is kept.
+        """
+        if pictures.num < self.workers.number:
+            raise DataError(
+                f"{pictures.name}: {pictures.num} pictures for {self.workers.number} workers. "
+                "Give one for each worker at least."
+            )
+        parts, num_broken = [], torch.zeros(1)
+        try:
+            for positions in minibatches(self.workers.slice(pictures.num)):
+                parts.append(self._see_batch(pictures, positions, labels, likeness or {}, keep_each))
+        except DivergenceError:  # said below, as other workers wait for this one
+            num_broken += 1
+        require_finite(num_broken, pictures.broken, self.workers)
+        seen = _Seen(
+            *([gather_rows(torch.cat(rows), self.workers) for rows in zip(*field)] for field in zip(*parts))
+        )
+        for features, extractor in zip(seen.features, self.extractors):
+            if not torch.isfinite(features).all():
+                raise RunError(
+                    f"{pictures.name}: features of {extractor.name} contain NaN or infinity; "
+                    "its weights are broken"
+                )
+        return seen
+
+    @torch.no_grad()
+    def _see_batch(
+        self,
+        pictures: Pictures,
+        positions: np.ndarray,
+        labels: Sequence[Labels],
+        likeness: Likeness,
+        keep_each: bool,
+    ) -> _Seen:
+        """What the networks say of the pictures at `positions` (B,) of a set; see `_see`."""
+        indices = pictures.indices[positions]
+        batch = pictures.read(indices)
+        self._require_alike(pictures, batch)
+        features = [extractor.network(batch).float().cpu() for extractor in self.extractors]
+        each = [_confusions(batch, indices, part) for part in labels]
+        confusions = [counts.cpu() if keep_each else counts.sum(0, keepdim=True) for counts in each]
+        if not likeness:
+            return _Seen(features, confusions, [])
+        real = self.real.read(self.real.indices[positions])
+        columns = [measure(real, batch) for measure in likeness.values()]
+        return _Seen(features, confusions, [torch.stack(columns, 1)])
+
+    def _require_alike(self, fake: Pictures, batch: Tensor) -> None:
+        """Raises DataError where pictures have another size, or are grey and the real ones are not."""
+        if batch.shape[2:] != self._size:
+            sizes = [f"{width}x{height}" for height, width in (batch.shape[2:], self._size)]
+            raise DataError(
+                f"{fake.name}: pictures of {sizes[0]}, the real ones have {sizes[1]}. "
+                "Allowed: the same size. Resize one set."
+            )
+        if fake.is_grey and not self._is_grey:
+            raise DataError(
+                f"{fake.name}: grey pictures, the real ones are in colour. Write them with three channels."
+            )
+
+    # ---- the scores ----------------------------------------------------------------------------------------
+
+    def _classes(
+        self,
+        labels: Labels,
+        confusions: Tensor,
+        of_real: Tensor,
+        measures: Collection[Measure],
+        record: Callable[..., Score],
+    ) -> list[Score]:
+        """Mean IoU and pixel accuracy by a segmenter.
+
+        `confusions` (N, C, C): of each picture, or sums of some of them; `of_real` (C, C): of the real ones.
+        """
+        segmenter, scores = labels.segmenter, []
+        context = self._context_of_pairs() | {
+            "extractor": segmenter.weights,
+            "extractor_digest": segmenter.digest,
+            "resize": labels.resize,
         }
-        if similarities is not None:
-            names = (f"{self.name}/psnr", f"{self.name}/ssim")
-            scores = dict(zip(names, similarities.mean(0).tolist())) | scores
-        return scores if confusion is None else {f"{self.name}/miou": mean_iou(confusion), **scores}
+        functions: dict[Measure, Callable[[Tensor], float]] = {
+            "miou": metrics.mean_iou,
+            "pixel_accuracy": metrics.pixel_accuracy,
+        }
 
-    @torch.no_grad()
-    def _real_features(self) -> Tensor:
-        """Features (N, D) of the split's real pictures, of all workers."""
-        parts = target_batches(self.split, self.device, self.workers)
-        return gather_rows(torch.cat([self.evaluator(part.target).features for part in parts]), self.workers)
+        def resampled(function: Callable[[Tensor], float], counts: Tensor) -> Tensor:
+            each = torch.einsum("rn,nij->rij", counts, confusions.double())
+            return torch.tensor([function(part) for part in each], dtype=torch.float64)
 
-    @torch.no_grad()
-    def _measure(self, produce: Produce) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Of the pictures of all workers: features (N, D), confusion (C, C), and PSNR and SSIM (N, 1 or 2).
+        for name, function in functions.items():
+            if name in measures:
+                value, ceiling = function(confusions.sum(0)), function(of_real)
+                replicates = functools.partial(resampled, function)
+                scores.append(record(name + segmenter.suffix, value, replicates, context, ceiling=ceiling))
+        return scores
 
-        There is no confusion where there are no labels, and no PSNR where inputs do not
-        belong to targets: None.
+    def _likeness(self, likeness: Likeness, values: Tensor, record: Callable[..., Score]) -> list[Score]:
+        """Means over the pairs. `values` (N, K): a column for each measure."""
+        context, scores = self._context_of_pairs(), []
+        for name, column, mean in zip(likeness, values.T, values.mean(0).tolist()):
+            replicates = functools.partial(bootstrap.means, column.cpu().contiguous())
+            scores.append(record(name, mean, replicates, context))
+        return scores
+
+    def _distances(
+        self,
+        extractor: Extractor,
+        real: Tensor,
+        moments: Moments,
+        fake: Tensor,
+        measures: Collection[Measure],
+        record: Callable[..., Score],
+    ) -> list[Score]:
+        """Kernel and Frechet distance, precision and recall, of features (M, D) and (N, D)."""
+        context = {
+            "num_real": self.real.num,
+            "split": self.split,
+            "extractor": extractor.weights,
+            "extractor_digest": extractor.sha256[:16],
+            "resize": extractor.resize,
+            "real_statistics": self.statistics(extractor),
+        }
+        scores, num_samples = [], min(len(real), len(fake))
+        if "kd" in measures:
+            replicates = functools.partial(bootstrap.kernel_distances, real, fake)
+            value = metrics.kernel_distance(real, fake)
+            scores.append(record(extractor.metric("kd"), value, replicates, context))
+        if "fd" in measures:
+            replicates = functools.partial(bootstrap.frechet_distances, moments, fake)
+            value, biased = (
+                metrics.frechet_distance(moments, fake),
+                metrics.is_biased(num_samples, real.shape[1]),
+            )
+            scores.append(record(extractor.metric("fd"), value, replicates, context, biased=biased))
+        if num_samples > KNN and not {"precision", "recall"}.isdisjoint(measures):
+            precise, recalled = metrics.precision_recall(real, fake, KNN)
+            if "precision" in measures:
+                replicates = functools.partial(bootstrap.means, precise)
+                value = float(precise.double().mean())
+                scores.append(record(f"precision_{extractor.name}", value, replicates, context))
+            if "recall" in measures:
+                value = float(recalled.double().mean())
+                scores.append(record(f"recall_{extractor.name}", value, None, context))
+        return scores
+
+    def _context_of_pairs(self) -> dict[str, Any]:
+        """The conditions of scores of pairs."""
+        number = self.real.num
+        statistics = digest([self.real.digest, self.split, number])
+        return {"num_real": number, "split": self.split, "real_statistics": statistics}
+
+    def _score(
+        self,
+        name: str,
+        value: float,
+        replicates: Callable[[Tensor], Tensor] | None,
+        context: dict[str, Any],
+        *,
+        num: int,
+        counts: Tensor,
+        **values: Any,
+    ) -> Score:
+        """The score of a value, with an interval where it is finite and there are resamples of it.
+
+        Args:
+            replicates: Counts (R, N), see `bootstrap.resample` -> resampled scores (R,); None: the score has
+                no interval.
+            num: How many pictures were scored.
+            counts: The resamples; R may be 0.
         """
-        info, features, confusion, similarities = self.split.info, [], None, []
-        not_finite = torch.zeros(1, device=self.device)
-        for part in batches(self.split, self.device, self.workers, self.latent):
-            output = produce(part)
-            not_finite += not torch.isfinite(output).all()
-            pictures = to_uint8(output)
-            evaluation = self.evaluator(to_float(pictures))
-            features.append(evaluation.features)
-            if part.labels is not None:
-                counts = confusion_counts(evaluation.prediction, part.labels, info.ignore_index)
-                confusion = counts if confusion is None else confusion + counts
-            if self.latent is None and info.pairing == "pairs" and not info.inputs_are_labels:
-                real = to_uint8(part.target)
-                columns = [psnr(real, pictures).clamp_max(MOST_PSNR)]
-                if min(real.shape[2:]) >= SMALLEST_SSIM:
-                    columns.append(ssim(real, pictures))
-                similarities.append(torch.stack(columns, 1))
-        require_finite(not_finite, "a generated picture", self.workers)
-        return (
-            gather_rows(torch.cat(features), self.workers),
-            None if confusion is None else total(confusion, self.workers),
-            gather_rows(torch.cat(similarities), self.workers) if similarities else None,
+        is_finite, interval = math.isfinite(value), None
+        if is_finite and len(counts) and replicates is not None:
+            resampled = replicates(counts)
+            resampled = resampled[resampled.isfinite()]  # one picture alone has no kernel distance
+            interval = bootstrap.interval(value, resampled) if len(resampled) else None
+        return Score(
+            name=f"{self.split}/{name}",
+            value=value if is_finite else None,
+            interval=interval,
+            num_samples=num,
+            **context,
+            **values,
         )
 
 
-def statistics_digest(
-    data_digest: str, extractor_digest: str, resize: str, split: str, num_samples: int
-) -> str:
-    """Digest of everything that the features of real pictures depend on.
-
-    Scores with different digests are not compared.
-    """
-    return digest([data_digest, extractor_digest, resize, split, num_samples])
-
-
-def require_finite(not_finite: Tensor, what: str, workers: Workers) -> None:
+def require_finite(num_broken: Tensor, message: str, workers: Workers) -> None:
     """Raises DivergenceError, on every worker, where one of them has an output that is not finite.
 
     Collective.
 
-    Rounded, NaN would pass for black.
+    Args:
+        num_broken: This worker's number of such outputs; one value.
+    """
+    if total(num_broken, workers).item():
+        raise DivergenceError(message)
+
+
+def _confusions(batch: Tensor, indices: np.ndarray, labels: Labels) -> Tensor:
+    """Counts [truth, prediction] of each picture, (B, C, C). Raises DataError where C is not the data's.
 
     Args:
-        not_finite: This worker's number of such outputs; one value.
-        what: What the message calls them.
+        batch: uint8 pictures (B, 3, H, W).
+        indices: (B,) int, which real pictures they are pairs with.
     """
-    if total(not_finite, workers).item():
-        raise DivergenceError(f"{what} is not finite at an evaluation; lower the learning rate")
-
-
-def confusion_counts(scores: Tensor, labels: Tensor, ignore_index: int | None) -> Tensor:
-    """Counts [truth, prediction], (C, C) int64.
-
-    Args:
-        scores: Class scores (B, C, H, W).
-        labels: The class of each pixel, (B, H, W).
-        ignore_index: Pixels of this class count nowhere; None: every pixel counts.
-    """
-    num_classes = scores.shape[1]
-    pairs = labels.long() * num_classes + scores.argmax(1)
-    if ignore_index is not None:
-        pairs = pairs[labels != ignore_index]
-    return torch.bincount(pairs.flatten(), minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def score_network(
-    network: Stored, data: Stored, evaluator: Stored, split: SplitName, device: torch.device
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """Scores of a stored generator, and their context (see `Scorer`), by one worker."""
-    latent = latent_size(saved.generator_config(network))
-    scorer = Scorer(data, evaluator, split, device, Workers(0, 1), latent)
-    generator = saved.load(network, scorer.split.info, device)
-    return scorer.score(lambda part: generator(part.inputs)), scorer.context
-
-
-def score_real(data: Stored, evaluator: Stored, split: SplitName, device: torch.device) -> dict[str, float]:
-    """The same scores of the real pictures of a split, by one worker: their mIoU is the ceiling
-    of every generator's.
-    """
-    return Scorer(data, evaluator, split, device, Workers(0, 1)).score(lambda part: part.target)
-
-
-def write_grid(
-    path: Path,
-    split: Split,
-    columns: dict[str, Callable[[Batch], Tensor]],
-    device: torch.device,
-    latent: int | None = None,
-    num_rows: int = 6,
-) -> None:
-    """Writes a PNG with a row for each of `num_rows` pictures of a split, scaled up to about 96 pixels.
-
-    The columns are the input, where it is a picture, the target, and what the functions in
-    `columns` make, in order.
-
-    Args:
-        latent: How many numbers a noise input has; None: inputs are the split's.
-    """
-    indices = np.linspace(0, num_inputs(split, latent) - 1, num_rows).astype(int)
-    part = evaluation_batch(split, latent, indices, device)
-    with torch.no_grad():
-        images = [to_uint8(produce(part)).permute(0, 2, 3, 1).cpu().numpy() for produce in columns.values()]
-    images.insert(0, to_uint8(part.target).permute(0, 2, 3, 1).cpu().numpy())
-    if latent is None and part.inputs.dim() == 4:
-        inputs, factor = render_inputs(part.inputs, split.info), split.info.degrade.scale
-        images.insert(0, inputs.repeat(factor, 1).repeat(factor, 2))
-    gap = ((0, 0), (1, 1), (1, 1), (0, 0))
-    framed = [np.pad(image, gap, constant_values=255) for image in images]
-    grid = np.concatenate([np.concatenate(list(column), 0) for column in framed], 1)
-    scale = max(1, 96 // split.info.height)
-    Image.fromarray(grid.repeat(scale, 0).repeat(scale, 1)).save(path)
+    scores = labels.segmenter.scores(batch)
+    if scores.shape[1] != labels.num_classes:
+        raise DataError(
+            f"{labels.segmenter.weights}: "
+            f"scores of {scores.shape[1]} classes, the data has {labels.num_classes}."
+        )
+    truths = [labels.truth(int(index)).to(batch.device) for index in indices]
+    if all(truth.shape == scores.shape[2:] for truth in truths):
+        return metrics.confusion_counts(scores, torch.stack(truths), labels.ignore_index)
+    counts = []
+    for each, truth in zip(scores.split(1), truths):  # one at a time: resized ones are large
+        resized = F.interpolate(each, truth.shape, mode="bilinear", align_corners=False)
+        counts.append(metrics.confusion_counts(resized, truth[None], labels.ignore_index))
+    return torch.cat(counts)

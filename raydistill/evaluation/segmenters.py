@@ -1,17 +1,20 @@
-"""Segmentation networks by which generated pictures are scored, loaded from files that the user names."""
+"""Segmentation networks by which generated pictures are scored, loaded from files that the user names.
+
+Their predictions are compared with `Labels`, the classes of the real pictures.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from raydistill.data import to_float
+from raydistill.data import Split
 from raydistill.errors import DataError
 from raydistill.evaluation.extractors import load_script, load_weights, sha256_of
 from raydistill.models.backbones import drn
-from raydistill.models.evaluator import PixelEvaluator
 
 _PART = 8
 """How many pictures go through a network at a time."""
@@ -31,6 +34,30 @@ class Segmenter(NamedTuple):
 
     Where the labels have another size, the scores are resized to it bilinearly.
     """
+
+
+class Labels(NamedTuple):
+    """A segmenter, with the classes of the real pictures that its predictions are compared with."""
+
+    segmenter: Segmenter
+    truth: Callable[[int], Tensor]
+    """Index -> the class of each pixel of that real picture, integers (H, W), at the size it is scored at."""
+    num_classes: int
+    ignore_index: int | None
+    """The class of pixels that count nowhere; None: every pixel counts."""
+    resize: str = "none"
+    """How class scores are resized to the size of the truth."""
+
+
+def labels_of(segmenter: Segmenter, split: Split) -> Labels:
+    """The labels of a split, which has some, for scores at the size of its pictures."""
+    labels, number = split.labels, split.info.num_classes
+    assert labels is not None and number is not None
+
+    def truth(index: int) -> Tensor:
+        return torch.from_numpy(np.array(labels[index]))
+
+    return Labels(segmenter, truth, number, split.info.ignore_index)
 
 
 def load_segmenter(option: str, device: torch.device) -> Segmenter:
@@ -53,16 +80,6 @@ def load_segmenter(option: str, device: torch.device) -> Segmenter:
             return torch.cat([network(part) for part in pictures.split(_PART)])
 
     return Segmenter(suffix, f"weights of unknown digest {digest}", digest, scores)
-
-
-def evaluator_segmenter(evaluator: PixelEvaluator, evaluator_digest: str) -> Segmenter:
-    """The evaluator as a segmenter; the names of its scores have no suffix."""
-
-    def scores(pictures: Tensor) -> Tensor:
-        with torch.no_grad():
-            return evaluator(to_float(pictures)).prediction
-
-    return Segmenter("", "evaluator", evaluator_digest, scores)
 
 
 def _drn105(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:

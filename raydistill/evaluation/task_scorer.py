@@ -10,10 +10,12 @@ from raydistill.config.base import Stored
 from raydistill.data import Batch, DataInfo, load_split
 from raydistill.data.source import SplitName
 from raydistill.distributed import Workers, total
-from raydistill.evaluation.metrics import mean_iou
-from raydistill.evaluation.scorer import confusion_counts, require_finite
+from raydistill.evaluation.metrics import confusion_counts, mean_iou
+from raydistill.evaluation.scorer import require_finite
 from raydistill.models.inputs import target_batches
 from raydistill.models.networks import EvaluatorTask, evaluator_task
+
+_BROKEN = "a prediction of the evaluator is not finite at an evaluation; lower the learning rate"
 
 
 class TaskScorer:
@@ -41,7 +43,7 @@ class TaskScorer:
         batches = target_batches(self.split, self.device, self.workers)
         parts = [measure(network, part, task, info) for part in batches]
         not_finite = torch.stack([~torch.isfinite(prediction).all() for prediction, _ in parts]).float().sum()
-        require_finite(not_finite, "a prediction of the evaluator", self.workers)
+        require_finite(not_finite, _BROKEN, self.workers)
         counts = total(torch.stack([count for _, count in parts]).sum(0), self.workers)
         if task == "pixel_class":
             return {f"{self.name}/miou": mean_iou(counts)}
@@ -64,7 +66,7 @@ def measure(network: nn.Module, part: Batch, task: EvaluatorTask, info: DataInfo
         prediction = network(part.target).prediction
     if task == "pixel_class":
         assert part.labels is not None
-        return prediction, confusion_counts(prediction, part.labels, info.ignore_index)
+        return prediction, confusion_counts(prediction, part.labels, info.ignore_index).sum(0)
     if task == "input_picture":
         error = (prediction - part.inputs).abs().double().sum()
         return prediction, torch.stack([error, torch.full_like(error, prediction.numel())])

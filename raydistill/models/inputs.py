@@ -154,26 +154,19 @@ def _targets_alone(split: Split, indices: np.ndarray, device: torch.device) -> B
     return Batch(real.new_empty(len(real), 0), real, None, class_ids(split, indices, device))
 
 
-def batches(
-    split: Split, device: torch.device, workers: Workers, latent: int | None = None
-) -> Iterator[Batch]:
-    """Yields this worker's part of a split's inputs in order, in minibatches of at most `BATCH`."""
-    for indices in _minibatches(workers.slice(num_inputs(split, latent))):
-        yield evaluation_batch(split, latent, indices, device)
-
-
 def target_batches(split: Split, device: torch.device, workers: Workers) -> Iterator[Batch]:
     """Yields this worker's part of a split's targets in order, in minibatches of at most `BATCH`.
 
     Of paired data each target has its input beside it.
     """
-    for indices in _minibatches(workers.slice(len(split))):
+    for indices in minibatches(workers.slice(len(split))):
         if split.info.pairing == "pairs":
             yield batch(split, indices, device=device)
         else:
             yield _targets_alone(split, indices, device)
 
 
-def _minibatches(part: slice) -> Iterator[np.ndarray]:
+def minibatches(part: slice) -> Iterator[np.ndarray]:
+    """Yields the positions of a slice in order, at most `BATCH` at a time: (B,) int."""
     for start in range(part.start, part.stop, BATCH):
         yield np.arange(start, min(start + BATCH, part.stop))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from raydistill.evaluation.scorer import score_network, score_real
+from raydistill.evaluation.evaluator_scores import score_network, score_real
 from raydistill.models import cost
 from raydistill.records import pareto, tables
 from raydistill.records.files import write_atomic

@@ -14,7 +14,7 @@ from raydistill.config.base import Frozen
 from raydistill.config.experiment import Job
 from raydistill.config.training import DistillTraining, EvaluatorTraining, GeneratorTraining, Training
 from raydistill.data import Batch
-from raydistill.evaluation.scorer import Scorer
+from raydistill.evaluation.evaluator_scores import EvaluatorScorer
 from raydistill.evaluation.task_scorer import TaskScorer
 from raydistill.models import saved
 from raydistill.models.inputs import latent_size
@@ -108,12 +108,12 @@ def build(job: Job, setup: Setup) -> Assembly:
         )
     assert job.evaluator is not None and isinstance(training, GeneratorTraining | DistillTraining)
     latent = latent_size(training.generator)
-    of_pictures = Scorer(job.data, job.evaluator, "val", setup.device, setup.workers, latent)
+    of_pictures = EvaluatorScorer(job.data, job.evaluator, "val", setup.device, setup.workers, latent)
     return Assembly(
         **vars(moving),
         config=training.generator,
         optimizers=optimizers,
-        evaluate=lambda network: of_pictures.score(lambda part: network(part.inputs)),
+        evaluate=of_pictures.generator,
         context=of_pictures.context,
         columns=lambda network: _columns(network, job, setup),
         latent=latent,

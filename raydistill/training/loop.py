@@ -21,7 +21,7 @@ from raydistill.config.training import Training
 from raydistill.data import Split, load_split
 from raydistill.data.augment import order_and_flips
 from raydistill.errors import CheckpointError, DivergenceError, say_notice
-from raydistill.evaluation.scorer import write_grid
+from raydistill.evaluation.samples import write_grid
 from raydistill.models import saved
 from raydistill.models.inputs import num_inputs, trained_latent_size, training_batch
 from raydistill.records.trials import Evaluation

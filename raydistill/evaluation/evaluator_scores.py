@@ -1,0 +1,161 @@
+"""Scores of generators by the evaluator, a network that takes part in no loss.
+
+They are the numbers of trials and of their tables.
+"""
+
+import math
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from raydistill.config.base import Stored, digest
+from raydistill.data import load_split, to_float
+from raydistill.data.source import SplitName
+from raydistill.distributed import ALONE, Workers
+from raydistill.evaluation.extractors import Extractor
+from raydistill.evaluation.metrics import is_biased
+from raydistill.evaluation.picture_sets import Pictures, of_generator, of_split
+from raydistill.evaluation.scorer import Measure, Scorer
+from raydistill.evaluation.scoring import Score
+from raydistill.evaluation.segmenters import Segmenter, labels_of
+from raydistill.models import saved
+from raydistill.models.evaluator import EvaluatorOutput, PictureEvaluator, PixelEvaluator
+from raydistill.models.inputs import latent_size, num_inputs
+
+MOST_PSNR = 100.0
+"""dB: what equal pictures count in a mean; their own PSNR is infinite."""
+_BROKEN = "a generated picture is not finite at an evaluation; lower the learning rate"
+
+
+class EvaluatorScorer:
+    """Scores generators on one split by the evaluator. Collective.
+
+    Args:
+        data, evaluator: The prepared data and the trained evaluator.
+        split: Which split the pictures are made for.
+        latent: How many numbers a noise input has; None: generators take the split's inputs.
+        extractors: Further extractors that give distances.
+    """
+
+    def __init__(
+        self,
+        data: Stored,
+        evaluator: Stored,
+        split: SplitName,
+        device: torch.device,
+        workers: Workers = ALONE,
+        latent: int | None = None,
+        extractors: Sequence[Extractor] = (),
+    ):
+        self.device, self.latent, self.split = device, latent, load_split(data, split)
+        info = self.split.info
+        network = saved.load(evaluator, info, device)
+        extractor, segmenter = evaluator_networks(network, evaluator.digest)
+        are_pairs = latent is None and info.pairing == "pairs"
+        labels = [labels_of(segmenter, self.split)] if are_pairs and info.has_labels else []
+        self.real = of_split(self.split, data, device)
+        self.scorer = Scorer(self.real, split, [extractor, *extractors], labels, workers)
+        self.measures: list[Measure] = ["miou", "kd", "fd"]
+        """What the numbers are of. Generated pictures are not like inputs that are label maps."""
+        if not info.inputs_are_labels:
+            self.measures += ["psnr", "ssim"]
+        self.context = context_of(self.scorer, num_inputs(self.split, latent))
+        """What the numbers are computed with: those with another context are not compared."""
+
+    def generator(self, generate: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """The numbers of a generator by name, see `numbers`. Collective.
+
+        Args:
+            generate: Inputs (B, C, H, W), or noise (B, latent) -> pictures (B, 3, H, W) in [-1, 1].
+
+        Raises:
+            DivergenceError: a picture is not finite; raised by every worker.
+        """
+        fake = of_generator("the generator", "", generate, self.split, self.device, self.latent, _BROKEN)
+        return self.numbers(fake)
+
+    def numbers(self, fake: Pictures) -> dict[str, float]:
+        """The numbers of pictures that are made for the split, by name. Collective.
+
+        `<split>/kd_evaluator` and `<split>/fd_evaluator` always; `<split>/miou` where there are labels.
+        Where inputs are pictures that belong to the targets, also `<split>/psnr` in dB and, where they
+        are large enough, `<split>/ssim`.
+        """
+        return numbers_of(self.scorer.score(fake, self.measures, most_psnr=MOST_PSNR))
+
+
+def evaluator_networks(
+    evaluator: PixelEvaluator | PictureEvaluator, evaluator_digest: str
+) -> tuple[Extractor, Segmenter]:
+    """The evaluator as an extractor, by its bottleneck, and as a segmenter without a suffix.
+
+    It runs once where both are given the same tensor in turn. What it gave goes with that tensor.
+    """
+    last: list[tuple[weakref.ref[Tensor], EvaluatorOutput]] = []
+
+    def output(pictures: Tensor) -> EvaluatorOutput:
+        if not last or last[0][0]() is not pictures:
+            last.clear()
+            with torch.no_grad():
+                given = evaluator(to_float(pictures))
+            last.append((weakref.ref(pictures, lambda _: last.clear()), given))
+        return last[0][1]
+
+    extractor = Extractor(
+        "evaluator",
+        evaluator_digest,
+        "none",
+        evaluator.feature_width,
+        lambda pictures: output(pictures).features,
+    )
+    return extractor, Segmenter(
+        "", "evaluator", evaluator_digest, lambda pictures: output(pictures).prediction
+    )
+
+
+def numbers_of(scores: Iterable[Score]) -> dict[str, float]:
+    """The values of scores by name, as they stand in the tables of trials."""
+    return {score.name: math.inf if score.value is None else score.value for score in scores}
+
+
+def context_of(scorer: Scorer, num_samples: int) -> dict[str, Any]:
+    """What the numbers of `num_samples` pictures are computed with, as it stands in the tables of trials.
+
+    Of several extractors: all names, the most features, and one digest of all their real statistics.
+    """
+    extractors, statistics = scorer.extractors, [scorer.statistics(each) for each in scorer.extractors]
+    num_features = max(extractor.num_features for extractor in extractors)
+    return {
+        "extractor": ", ".join(extractor.name for extractor in extractors),
+        "split": scorer.split,
+        "resize": ", ".join(extractor.resize for extractor in extractors),
+        "num_samples": num_samples,
+        "num_features": num_features,
+        "biased": is_biased(min(scorer.real.num, num_samples), num_features),
+        "real_statistics": statistics[0] if len(statistics) == 1 else digest(statistics),
+    }
+
+
+def score_network(
+    network: Stored, data: Stored, evaluator: Stored, split: SplitName, device: torch.device
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Numbers of a stored generator, and their context (see `EvaluatorScorer`), by one worker."""
+    latent = latent_size(saved.generator_config(network))
+    scorer = EvaluatorScorer(data, evaluator, split, device, latent=latent)
+    return scorer.generator(saved.load(network, scorer.split.info, device)), scorer.context
+
+
+def score_real(data: Stored, evaluator: Stored, split: SplitName, device: torch.device) -> dict[str, float]:
+    """The same numbers of the real pictures of a split, by one worker: their mIoU is the ceiling
+    of every generator's.
+
+    Of unpaired data there are as many as inputs, as of every generator's pictures: some twice, or not all.
+    """
+    scorer = EvaluatorScorer(data, evaluator, split, device)
+    indices = np.arange(num_inputs(scorer.split, None)) % len(scorer.split)
+    are_pairs = scorer.split.info.pairing == "pairs"
+    return scorer.numbers(scorer.real._replace(indices=indices, in_order_of_split=are_pairs))
