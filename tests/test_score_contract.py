@@ -84,7 +84,7 @@ def of_user(kind: str, folder: Path, job: Job) -> tuple[Extractor, tuple[Labels,
 
 
 Make = Callable[[str, Path, Job], tuple[Extractor, tuple[Labels, ...]]]
-"""(Kind, a folder for files, the job whose val split is scored) -> extractor, and labels where it has some."""
+"""(Kind, a folder for files, the job whose val is scored) -> extractor, and labels where it has some."""
 CASES: dict[str, tuple[Make, tuple[str, ...]]] = {
     **{
         kind: (of_kind, (f"kd_{kind}", f"fd_{kind}", f"precision_{kind}", f"recall_{kind}"))

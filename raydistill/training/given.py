@@ -8,7 +8,8 @@ import torch
 from raydistill import distributed
 from raydistill.config.experiment import Job
 from raydistill.data import load_split
-from raydistill.evaluation.scorer import score_network, write_grid
+from raydistill.evaluation.evaluator_scores import score_network
+from raydistill.evaluation.samples import write_grid
 from raydistill.models import saved
 from raydistill.models.inputs import latent_size
 from raydistill.records.trials import Evaluation
