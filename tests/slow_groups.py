@@ -32,9 +32,15 @@ GROUPS: dict[str, Group] = {
         "further cases of tests of every run; a proposal's time and regret; replicates after a kill",
         (
             *("test_budgets.py", "test_cli.py", "test_experiments.py", "test_export.py", "test_families.py"),
-            *("test_families_train.py", "test_memory.py", "test_place.py::test_placing_needs_no_ray"),
+            *(
+                "test_families_train.py",
+                "test_limits.py",
+                "test_memory.py",
+                "test_plan.py",
+                "test_place.py::test_placing_needs_no_ray",
+            ),
             *("test_recipes.py", "test_replicates_real.py", "test_samplers.py", "test_search.py"),
-            *("test_search_kit.py", "test_terminal.py", "test_train.py"),
+            *("test_search_kit.py", "test_terminal.py", "test_terms.py", "test_train.py"),
         ),
     ),
     "truth": Group("the bound against the known truth, one to eight dimensions", ("test_truth.py",)),
@@ -46,6 +52,7 @@ GROUPS: dict[str, Group] = {
         "submitted jobs, wrong tokens, two nodes, two sweeps on one machine, a killed batch, the cookbook",
         (
             *("test_batch.py", "test_cookbook.py", "test_doctor.py", "test_jobs.py", "test_on_every_node.py"),
+            "test_wheel.py",
             "test_place.py::test_a_second_sweep_on_this_machine_is_not_taken_for_the_first",
         ),
     ),
@@ -104,6 +111,9 @@ FURTHER_CASES: dict[str, tuple[str, ...]] = {
     "test_export.py::test_an_exported_generator_puts_out_what_pytorch_does_at_any_batch_size": (
         *("mobile_resnet-torchscript", "unet-deep-torchscript", "sagan-torchscript", "stylegan2-torchscript"),
     ),
+    "test_families.py::test_the_closed_form_counts_what_the_module_counts_on_random_configs": (
+        *("mobile_resnet-8", "unet-8"),
+    ),
     "test_families_train.py::test_the_error_of_a_family_falls_and_its_scores_are_finite": (
         *("mobile_resnet-teacher", "unet-student", "unet-batch-teacher", "unet-deep-student"),
     ),
@@ -111,7 +121,8 @@ FURTHER_CASES: dict[str, tuple[str, ...]] = {
         *("sagan-teacher", "stylegan2-teacher"),
     ),
     "test_recipes.py::test_a_stopped_and_resumed_training_equals_one_that_never_stopped": (
-        *("student-enhance", "student-sagan", "student-stylegan2", "student-cyclegan"),
+        *("student-enhance", "student-sagan", "student-stylegan2", "student-cyclegan", "teacher-sagan"),
+        "teacher-stylegan2",
     ),
     "test_samplers.py::test_two_to_four_objectives_with_none_to_two_known_costs": ("objectives3",),
     "test_search.py::test_the_startup_proposals_of_the_default_space"
@@ -131,6 +142,12 @@ FURTHER_CASES: dict[str, tuple[str, ...]] = {
         "4",
     ),
     "test_tracking.py::test_what_a_kill_left_of_the_default_file_is_made_again": ("1", "5"),
+    "test_terms.py::test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit": (
+        *("vem-other", "vem-noise", "vem-no-steps", "critic"),
+    ),
+    "test_terms.py::test_microbatches_give_what_the_whole_batch_gives": (
+        *("vem-other", "vem-noise", "vem-no-steps", "critic"),
+    ),
     "test_train.py::test_microbatches_give_what_the_whole_batch_gives": (
         *("1-evaluator", "1-pix2pix", "1-distill"),
     ),

@@ -80,6 +80,7 @@ def sweep(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Captur
     return run
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_at_its_limit_with_tables_and_a_resume_goes_on(
     sweep: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

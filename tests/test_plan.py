@@ -283,6 +283,7 @@ def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: P
     assert not (tmp_path / "runs/sweeps").exists() and not (tmp_path / "runs/mlflow.db").exists()
 
 
+@pytest.mark.slow
 def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any, tmp_path: Path) -> None:
     code, printed = raydistill("sweep")
     assert code == 0, printed

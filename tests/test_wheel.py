@@ -47,6 +47,7 @@ def test_the_wheel_has_the_three_packages_and_their_files_and_nothing_else(insta
         assert (launch / name).read_text() == (ROOT / name).read_text()
 
 
+@pytest.mark.slow
 def test_sweep_py_alone_finds_the_installed_package_and_its_spaces(installed: Path, tmp_path: Path) -> None:
     shutil.copy(ROOT / "sweep.py", tmp_path)
     done = subprocess.run(
