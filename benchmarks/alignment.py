@@ -30,7 +30,7 @@ from raydistill.config.paths import with_values
 from raydistill.config.terms import MutualInformation
 from raydistill.data import DataInfo, batch, load_split, prepare
 from raydistill.data.outputs import chunk_of, load_outputs
-from raydistill.distributed import Workers, normal_stream
+from raydistill.distributed import Workers
 from raydistill.method.vem import (
     alignment,
     displacement,
@@ -41,7 +41,7 @@ from raydistill.method.vem import (
 )
 from raydistill.models import saved
 from raydistill.models.inputs import SampleIndex
-from raydistill.seeds import numpy_stream
+from raydistill.seeds import normal_stream, numpy_stream
 from raydistill.training.terms import STARTS, Pairs, TermSetup, Vem
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import network_of, train_stages

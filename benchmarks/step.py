@@ -38,10 +38,11 @@ from raydistill.config.presets import shapes32
 from raydistill.config.training import DistillTraining
 from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.outputs import chunk_of, store_outputs
-from raydistill.distributed import Workers, normal_stream
+from raydistill.distributed import Workers
 from raydistill.method.similarity import dissimilarity
 from raydistill.method.vem import draw_negatives, ebm_loss, pair_energies, student_mi_loss
 from raydistill.models import networks, saved
+from raydistill.seeds import normal_stream
 from raydistill.training import assembly
 from raydistill.training.assembly import Assembly
 from raydistill.training.loop import advance, next_step

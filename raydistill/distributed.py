@@ -10,7 +10,7 @@ worker, so the number of workers changes nothing but the order of sums.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +24,6 @@ from torch.utils.checkpoint import checkpoint
 
 from raydistill.config.training import Execution, Training
 from raydistill.errors import ConfigError
-from raydistill.seeds import torch_stream
 
 PLAIN = ("energy",)
 """Names of networks that are never sharded and always float32.
@@ -380,26 +379,3 @@ def barrier(workers: Workers) -> None:
     """Returns when all workers have come here. Collective."""
     if workers.number > 1:
         dist.barrier()
-
-
-def normal_stream(seed: int, purpose: str, first_image: int, like: Tensor) -> Callable[[], Tensor]:
-    """A function that draws N(0, I) of the shape (B, ...) and on the device of `like`.
-
-    Each picture has a stream of its own, so its numbers depend neither on the other pictures nor on the
-    worker that draws them.
-
-    Args:
-        purpose: What the numbers are for; other purposes have other numbers.
-        first_image: Number of the first picture in the whole training.
-    """
-    if like.is_meta:  # nothing is drawn where there are no numbers
-        return lambda: torch.empty_like(like)
-    generators = [torch_stream(seed, purpose, first_image + index) for index in range(len(like))]
-
-    def normal() -> Tensor:
-        noise = torch.empty(like.shape)
-        for picture, generator in zip(noise, generators, strict=True):
-            picture.normal_(generator=generator)
-        return noise.to(like.device)
-
-    return normal

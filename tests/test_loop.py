@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from raydistill.config.base import Optimizer
 from raydistill.config.training import Training
 from raydistill.data import Batch
-from raydistill.distributed import Workers, average_gradients, gradient_norm, mean_numbers, normal_stream
+from raydistill.distributed import Workers, average_gradients, gradient_norm, mean_numbers
 from raydistill.errors import DivergenceError
-from raydistill.seeds import torch_stream
+from raydistill.seeds import normal_stream, torch_stream
 from raydistill.training import loop
 from raydistill.training.assembly import Assembly
 from raydistill.training.recipes import Phase, RecipeKind, Step

@@ -22,6 +22,7 @@ from raydistill.distributed import CrossRankBatchNorm, Workers
 from raydistill.errors import ConfigError, DivergenceError
 from raydistill.evaluation.evaluator_scores import EvaluatorScorer
 from raydistill.models import saved
+from raydistill.seeds import normal_stream
 from raydistill.training import assembly, loop
 from raydistill.training.assembly import Assembly
 from raydistill.training.loop import TrainingResult, train
@@ -101,9 +102,7 @@ def run_worker(rank: int, count: int, folder: Path, jobs: dict[str, str]) -> Non
             quiet(given[name], folder / name)
         except error as caught:
             found[name] = str(caught)
-    normal = distributed.normal_stream(
-        0, "langevin", 24 + workers.slice(12).start, torch.empty(12 // count, 3, 4, 4)
-    )
+    normal = normal_stream(0, "langevin", 24 + workers.slice(12).start, torch.empty(12 // count, 3, 4, 4))
     found["noise"] = [normal() for _ in range(3)]
     found["scores"] = teacher_scores(given["distill"], workers)
     parameters = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1, 2))]
@@ -318,16 +317,16 @@ def test_every_worker_returns_the_same_result(together: dict, count: int) -> Non
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_the_workers_langevin_noise_is_the_slices_of_that_of_one(together: dict, count: int) -> None:
-    normal = distributed.normal_stream(0, "langevin", 24, torch.empty(12, 3, 4, 4))
+    normal = normal_stream(0, "langevin", 24, torch.empty(12, 3, 4, 4))
     for draw in range(3):
         assert torch.equal(torch.cat([rank["noise"][draw] for rank in together[count]]), normal())
 
 
 def test_the_noise_changes_with_the_draw_and_the_images_seen_and_the_seed() -> None:
     def first(seed: int, nimg: int) -> Tensor:
-        return distributed.normal_stream(seed, "langevin", nimg, torch.empty(4, 3))()
+        return normal_stream(seed, "langevin", nimg, torch.empty(4, 3))()
 
-    normal = distributed.normal_stream(0, "langevin", 0, torch.empty(4, 3))
+    normal = normal_stream(0, "langevin", 0, torch.empty(4, 3))
     draws = [normal(), normal(), first(0, 4), first(1, 0)]
     assert not any(torch.equal(a, b) for i, a in enumerate(draws) for b in draws[:i])
     assert torch.equal(first(0, 0), draws[0])

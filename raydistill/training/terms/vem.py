@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from raydistill.config.terms import MutualInformation
 from raydistill.data import DataInfo
 from raydistill.data.augment import SampleIndex
-from raydistill.distributed import Workers, gather_rows, normal_stream, total
+from raydistill.distributed import Workers, gather_rows, total
 from raydistill.errors import ConfigError
 from raydistill.method.langevin import temperature
 from raydistill.method.vem import (
@@ -25,7 +25,7 @@ from raydistill.method.vem import (
 )
 from raydistill.models import networks
 from raydistill.models.energy import EnergyModel, num_blocks
-from raydistill.seeds import numpy_stream
+from raydistill.seeds import normal_stream, numpy_stream
 from raydistill.training.terms.parts import Check, MiTerm, Numbers, Pairs, TermSetup, num_inputs
 
 REPLAY_SIZE = 256
