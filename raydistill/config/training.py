@@ -214,3 +214,5 @@ TEACHER_VARIANTS = Variants(
 """Every recipe that can train a teacher."""
 TeacherTraining = Annotated[GeneratorTraining, TEACHER_VARIANTS]
 AnyTraining = Annotated[Training, Variants("recipe", EvaluatorTraining, DistillTraining, TEACHER_VARIANTS)]
+StudentTraining = DistillTraining | GeneratorTraining
+"""How a network of the size of a student is trained: from a teacher, or as the baseline without one."""

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from raydistill.config.architectures import EvaluatorNetwork, Generator
 from raydistill.config.paths import leaves
-from raydistill.config.training import DistillTraining
+from raydistill.config.training import DistillTraining, StudentTraining
 from raydistill.config.variants import PLUGIN_DIGESTS
 from raydistill.data import DataInfo
 from raydistill.models import GENERATORS, cost, networks
 from raydistill.planning import rehearsal
-from raydistill.planning.rehearsal import StudentTraining
 
 _TRAINED_BYTES = 16
 """Bytes for each parameter that learns: weight, gradient and Adam's two moments, float32."""
@@ -188,13 +187,11 @@ def _rehearsed(training: StudentTraining, setup: MemorySetup) -> _Bytes:
     minibatch = rehearsal.minibatch(training, info, batch, teacher)
     number = rehearsal.evaluation_batch_size(training.generator, info, setup.num_workers)
     evaluation = rehearsal.evaluation_history(training.generator, info, number)
-    with rehearsal.META:
-        evaluator = networks.evaluator(setup.evaluator, info, 0)
+    params, seen = rehearsal.evaluator_bytes(setup.evaluator, info, number)
     states = _TRAINED_BYTES * minibatch.beside.learning + minibatch.beside.resting
-    states += _STORED_BYTES * cost.module_params(evaluator)
+    states += _STORED_BYTES * params
     if teacher is not None and rehearsal.teacher_runs_in_loop(teacher, info):
         states += _STORED_BYTES * cost.params(networks.layers(teacher, info))
-    seen = rehearsal.evaluator_bytes(setup.evaluator, info, number)
     return _Bytes(np.concatenate([minibatch.history, evaluation]), states, minibatch.images, seen)
 
 

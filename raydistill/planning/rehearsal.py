@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raydistill.config.architectures import EvaluatorNetwork, Generator
-from raydistill.config.training import DistillTraining, GeneratorTraining
+from raydistill.config.training import DistillTraining, StudentTraining
 from raydistill.data import Batch, DataInfo, to_float, to_uint8
 from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import compute
@@ -27,7 +27,6 @@ from raydistill.training.terms import TERMS, TeacherPictures
 META = torch.device("meta")
 History = NDArray[np.int64]
 """Bytes that live at first (0) and after each tensor was made or gone."""
-StudentTraining = DistillTraining | GeneratorTraining
 
 
 # ---- a minibatch -------------------------------------------------------------------------------------------
@@ -186,10 +185,11 @@ def evaluation_history(config: Generator, info: DataInfo, number: int) -> Histor
     return live.history()
 
 
-def evaluator_bytes(config: EvaluatorNetwork, info: DataInfo, number: int) -> int:
-    """Most bytes that live while the evaluator sees `number` pictures, these included."""
+def evaluator_bytes(config: EvaluatorNetwork, info: DataInfo, number: int) -> tuple[int, int]:
+    """Number of the evaluator's parameters; most bytes that live while it sees `number` pictures, these
+    included."""
     with META:
         evaluator, pictures = networks.evaluator(config, info, 0), _pictures(info, number)
     with torch.no_grad(), LiveTensorBytes() as live:
         evaluator(to_float(to_uint8(pictures)))
-    return pictures.nbytes + int(live.history().max())
+    return cost.module_params(evaluator), pictures.nbytes + int(live.history().max())

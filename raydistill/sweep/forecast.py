@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from raydistill.config.training import StudentTraining
 from raydistill.errors import StoreError
 from raydistill.planning import memory
 from raydistill.planning.plan import RECHECK_WORKERS, Plan
 from raydistill.records.files import write_json_atomic
-from raydistill.sweep.rates import Rates, StudentTraining, kind_of, teacher_outputs_bytes
+from raydistill.sweep.rates import Rates, kind_of, teacher_outputs_bytes
 from raydistill.training import checkpoint
 
 STAGES_START_SEC, FIRST_TRIAL_SEC, TRAINER_SEC, END_SEC = 17.0, 7.0, 16.0, 10.0

@@ -23,7 +23,7 @@ from raydistill import distributed, plugins
 from raydistill.config.base import Stored
 from raydistill.config.experiment import Job
 from raydistill.config.paths import leaves
-from raydistill.config.training import DistillTraining, GeneratorTraining, Training
+from raydistill.config.training import DistillTraining, StudentTraining, Training
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
 from raydistill.errors import RaydistillError, RunError
@@ -42,8 +42,6 @@ _NUM_VAL = 64
 WITHOUT_TEACHER = "without a teacher"
 TRAININGS = ("evaluator", "teacher", "student", "student with MI", WITHOUT_TEACHER)
 """Kinds of training that have a rate each."""
-
-StudentTraining = DistillTraining | GeneratorTraining
 
 
 class Rate(NamedTuple):

@@ -11,7 +11,7 @@ from raydistill import search
 from raydistill.config.experiment import Job
 from raydistill.config.paths import leaves, with_values
 from raydistill.config.space import values_of
-from raydistill.config.training import DistillTraining, GeneratorTraining
+from raydistill.config.training import DistillTraining, StudentTraining
 from raydistill.errors import StoreError
 from raydistill.models import cost
 from raydistill.planning.plan import Plan
@@ -32,8 +32,6 @@ from raydistill.search import warm_start
 from raydistill.training import checkpoint
 from raydistill.trials.run_job import NOTHING_MEASURED, is_network_whole
 from raydistill.trials.stages import Stages
-
-StudentTraining = DistillTraining | GeneratorTraining
 
 
 class Ledger:
