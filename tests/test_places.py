@@ -78,6 +78,28 @@ def test_a_tilde_is_the_home_folder_in_every_command(
     assert not list(home.iterdir()) and not (home.parent / "work/~").exists()
 
 
+EMPTY = {
+    "plan --store": "--store: an empty path was given. Give a path, or leave the option out.",
+    "plan --data": "--data: an empty path was given",
+    "plan --config": "--config: an empty path was given",
+    "plan --warm-start": "--warm-start: an empty path was given",
+    "plan --teacher": "--teacher: an empty path was given",
+    "evaluate x --real": "--real: an empty path was given",
+    "plan --experiment": "experiment: String should have at least 1 character (given: '')",
+    "plan --name": "name: String should have at least 1 character (given: '')",
+    "plan --space": "--space: an empty path was given",
+    "plan --sampler": "--sampler : known: known-cost",
+}
+
+
+@pytest.mark.parametrize("command", EMPTY)
+def test_an_empty_text_is_no_path_and_no_name(
+    command: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert EMPTY[command] in refusal(monkeypatch, capsys, *command.split(), "")
+    assert not list((home.parent / "work").iterdir())
+
+
 def test_a_tilde_is_the_home_folder_in_files_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = Batch(
         name="b",

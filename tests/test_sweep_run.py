@@ -98,8 +98,11 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     def made(spent: int = 99, permission: Any = lambda is_new: True, **sweep: int) -> Any:
         told: list[str] = []
         tracker: Any = SimpleNamespace(
-            start_trial=lambda trial, folder: told.append(f"{trial.role} {trial.trial_id} starts"),
-            end_trial=lambda trial, folder: told.append(f"{trial.trial_id} {trial.result.status}"),
+            send_trial=lambda trial, folder: told.append(
+                f"{trial.role} {trial.trial_id} starts"
+                if trial.result is None
+                else f"{trial.trial_id} {trial.result.status}"
+            ),
         )
         terminal: Any = SimpleNamespace(say=told.append, trial_ended=lambda *arguments: None)
         ledger: Any = Pretended(tmp_path, **sweep)

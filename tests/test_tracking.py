@@ -60,10 +60,10 @@ class Sweep:
         for number, trial in enumerate(self.trials):
             step(number)
             folder = self.folder / "trials" / trial.trial_id
-            self.tracker.start_trial(trial.with_result(None), folder)
+            self.tracker.send_trial(trial.with_result(None), folder)
             for evaluation in trial.result.evaluations[:1]:
                 self.tracker.log_report(trial.trial_id, evaluation)
-            self.tracker.end_trial(trial, folder)
+            self.tracker.send_trial(trial, folder)
         table = tables.with_front(
             tables.trial_table(self.trials, sweep_id="old"),
             (("val/miou", "max"), ("cost/macs", "min")),

@@ -158,4 +158,4 @@ def _cause(error: TrainingFailedError | RayError) -> str:
     if isinstance(error, RayError):
         return f"of the process that leads the workers: {causes.reason(error)}"
     failures = list(getattr(error, "worker_failures", {}).values()) or [error]
-    return str(failures[0]).strip().splitlines()[-1]
+    return causes.reason(failures[0])

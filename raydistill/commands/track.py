@@ -34,7 +34,7 @@ def run(options: TrackOptions) -> int:
             its_folder = folder / "trials" / trial.trial_id
             reported = [] if trial.result else checkpoint.read_history(its_folder)
             if trial.result or reported:
-                tracker.start_trial(trial, its_folder)
+                tracker.send_trial(trial, its_folder)
             for evaluation in reported:
                 tracker.log_report(trial.trial_id, evaluation)
         if record.metrics:

@@ -235,7 +235,7 @@ class SweepOptions(Options):
         Cli("FOLDER|URL", RESULTS),
     ] = "runs"
     name: Annotated[
-        Annotated[str, Field(max_length=LONGEST_NAME)] | None,
+        Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)] | None,
         Field(description="Name of the sweep. Default: the space and a number."),
         Cli("NAME", RESULTS),
     ] = None
@@ -253,7 +253,7 @@ class SweepOptions(Options):
     ] = None
     experiment: Annotated[
         str,
-        Field(description="MLflow experiment.", max_length=LONGEST_EXPERIMENT),
+        Field(description="MLflow experiment.", min_length=1, max_length=LONGEST_EXPERIMENT),
         Cli("NAME", RESULTS),
     ] = "raydistill"
 

@@ -43,7 +43,7 @@ def score_on_test(ledger: Ledger, tracker: Tracker) -> dict[str, float]:
         scores, context = score_network(network, ledger.plan.data, ledger.stages.evaluator, "test", device)
         scored = result.model_copy(update={"test": scores, "test_context": context})
         write_result(folder, scored)
-        tracker.end_trial(ledger.put(trial, scored), folder)
+        tracker.send_trial(ledger.put(trial, scored), folder)
     return score_real(ledger.plan.data, ledger.stages.evaluator, "test", device)
 
 

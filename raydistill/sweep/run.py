@@ -193,7 +193,7 @@ def _catch_up(ledger: Ledger, tracker: Tracker) -> None:
     """Has MLflow hold every trial that has a result."""
     for trial in ledger.trials:
         if trial.result is not None:
-            tracker.end_trial(trial, ledger.folder_of(trial))
+            tracker.send_trial(trial, ledger.folder_of(trial))
 
 
 def _last_reason(ledger: Ledger) -> str:

@@ -95,13 +95,13 @@ class SweepRun:
             return self._refused()
         self.terminal.say(f"trial {recheck.recheck_of} again, by a TorchTrainer of {group.workers} workers")
         folder = ledger.folder_of(recheck)
-        self.tracker.start_trial(recheck, folder)
+        self.tracker.send_trial(recheck, folder)
         try:
             watch = watcher(group, 0.0, self.plan, self.terminal)
             ray_train.perform_sharded(recheck.job, folder, group, watch)
         except RaydistillError as error:
             (folder / "error.txt").write_text(str(error))
-        self.tracker.end_trial(ledger.end(recheck), folder)
+        self.tracker.send_trial(ledger.end(recheck), folder)
         return Ended.DONE
 
     def _may_start(self, is_new: bool) -> bool:

@@ -68,8 +68,8 @@ class Tracker:
         self._thread.start()
         self._change()
 
-    def start_trial(self, trial: Trial, folder: Path) -> None:
-        """Sends a trial that starts, or goes on. `folder`: its own."""
+    def send_trial(self, trial: Trial, folder: Path) -> None:
+        """Sends a trial as it is now: one that starts or goes on, or that has a result. `folder`: its own."""
         self._sent.setdefault(trial.trial_id, SentTrial(trial, folder)).trial = trial
         self._change()
 
@@ -77,10 +77,6 @@ class Tracker:
         """Sends the numbers of one evaluation of a trial that has started."""
         self._sent[trial_id].reports.append((int(time.time() * 1000), evaluation))
         self._change()
-
-    def end_trial(self, trial: Trial, folder: Path) -> None:
-        """Sends a trial with its result, or with one that says more than before. `folder`: its own."""
-        self.start_trial(trial, folder)
 
     def end_sweep(self, table: pd.DataFrame, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """Sends the front, and the sweep's own numbers and files.

@@ -53,7 +53,7 @@ class TrialQueue:
             self.was_refused = True
             return None
         if (trial := self._take()) is not None:
-            self.tracker.start_trial(trial, self.ledger.folder_of(trial))
+            self.tracker.send_trial(trial, self.ledger.folder_of(trial))
         return trial
 
     def _take(self) -> Trial | None:
@@ -79,7 +79,7 @@ class TrialQueue:
     def trial_ended(self, trial: Trial, stopped: bool, reason: str = "") -> None:
         """Takes the result of a trial into the ledger and MLflow, and says it. `reason`: why it failed."""
         trial = self.ledger.end(trial, stopped=stopped, num_gpus=self.num_gpus, reason=reason)
-        self.tracker.end_trial(trial, self.ledger.folder_of(trial))
+        self.tracker.send_trial(trial, self.ledger.folder_of(trial))
         self.num_ended += 1
         left_sec = (time.monotonic() - self.started) / self.num_ended * (self.total - self.num_ended)
         front = [member.trial_id for member in self.ledger.front()]

@@ -137,6 +137,8 @@ def _reader_of(metavar: str, name: str) -> Callable[..., Any] | None:
         if not isinstance(value, str | Path):
             return value
         kind, equals, path = str(value).partition("=") if "=" in metavar else ("", "", str(value))
+        if value == "":
+            raise ConfigError(f"{name}: an empty path was given. Give a path, or leave the option out.")
         try:
             return type(value)(f"{kind}{equals}{user_path(path)}")
         except ValueError as error:
