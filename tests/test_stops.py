@@ -35,6 +35,9 @@ from raydistill.records.trials import Trial
 os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="rd-")  # as runtime.start_ray does
 ray.init(address="local", num_cpus=4, num_gpus=2 if executor == "gpu" else 0, include_dashboard=True,
          dashboard_host="127.0.0.1", log_to_driver=False, logging_level="ERROR")
+# as runtime.start_ray does: Ray Train's clean-up asks this cluster, and not another of the machine
+current = Path(os.environ["RAY_TMPDIR"]) / "ray" / "ray_current_cluster"
+current.write_text(ray.get_runtime_context().gcs_address)
 os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
                "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1"}
 ledger = lambda: {"free": ray.available_resources().get("CPU"),
