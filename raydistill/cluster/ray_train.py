@@ -48,7 +48,7 @@ def train_stages_sharded(
     """
     config: dict[str, Any] = {"experiment": experiment.model_dump_json(), "data": data.model_dump_json()}
     config |= {"cache": str(cache), "outputs_gb": outputs_gb}
-    _fit(_stages_loop, config, cache / "ray", group, watch=watch)
+    _fit(_stages_loop, config, cache / "ray", group, watch)
 
 
 def perform_sharded(
@@ -64,7 +64,12 @@ def perform_sharded(
         RunError: Ray Train gave up, or there is no result.
     """
     config = {"job": job.model_dump_json(), "folder": str(folder)}
-    _fit(_trial_loop, config, folder / "ray", group, [TuneReportCallback()] if in_tune else [], watch)
+    if in_tune:
+        # Tune starts a trial again itself. A controller that may do so, too, can take the end of the workers
+        # of a stopped trial for a failure, and leave behind resources for new ones that nobody gives back.
+        _fit(_trial_loop, config, folder / "ray", group, watch, [TuneReportCallback()], max_failures=0)
+    else:
+        _fit(_trial_loop, config, folder / "ray", group, watch)
     remote.pull(folder)
     if read_result(folder) is None:
         raise RunError(f"{folder}: Ray Train ended without a result; see the logs below {folder / 'ray'}")
@@ -113,13 +118,14 @@ def _fit(
     config: dict[str, Any],
     storage: Path,
     group: Group,
+    watch: Callable[[], None],
     callbacks: Sequence[UserCallback] = (),
-    watch: Callable[[], None] = lambda: None,
+    max_failures: int = 1,
 ) -> None:
     """Runs `loop(config)` on every worker of `group`. `storage`: folder that Ray Train writes to.
 
     Raises:
-        RunError: it failed twice.
+        RunError: it failed more than `max_failures` times.
     """
     use_gpu = group.gpus > 0
     resources = {"CPU": group.cpus, "GPU": group.gpus} if use_gpu else {"CPU": group.cpus}
@@ -134,7 +140,7 @@ def _fit(
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if with_nccl else "gloo"),
         run_config=RunConfig(
             name=time.strftime("attempt-%Y-%m-%d-%H-%M-%S"),
-            failure_config=FailureConfig(max_failures=1),
+            failure_config=FailureConfig(max_failures=max_failures),
             callbacks=list[Any](callbacks),
             **remote.ray_storage(storage),
         ),

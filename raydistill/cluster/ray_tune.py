@@ -18,7 +18,6 @@ from raydistill.cluster import causes
 from raydistill.cluster.placement import Placement
 from raydistill.cluster.ray_train import perform_sharded, set_up_process
 from raydistill.config.experiment import Job
-from raydistill.errors import RunError
 from raydistill.records import remote
 from raydistill.records.trials import Evaluation, Trial
 from raydistill.trials.run_job import perform
@@ -212,10 +211,8 @@ def _trainable(config: dict[str, Any]) -> None:
             perform(job, folder, lambda evaluation: tune.report(evaluation.to_json()), placement.group.gpus)
         else:
             perform_sharded(job, folder, placement.group, in_tune=True)
-    except Exception as error:
+    except Exception:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.txt").write_text(traceback.format_exc())
         remote.push(folder)
-        if placement.inline or not isinstance(error, RunError):
-            raise
-        # Ray Train has tried it again already. A trial without a result counts as failed.
+        raise

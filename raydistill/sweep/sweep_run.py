@@ -36,9 +36,10 @@ class SweepRun:
     * A signal (Ctrl-C, SIGTERM, SIGHUP) raises KeyboardInterrupt out of the step (`watch.signals_interrupt`,
       `watch.watcher`). `run.run` says how to go on, and exits with 130. Trials keep their checkpoints.
     * A process or node that is lost: Ray Tune starts its trial again, from its checkpoint, twice
-      (`cluster.ray_tune`); Ray Train does so once (`cluster.ray_train`). A trial that still has no result
-      counts as FAIL in memory, not on disk, so that a resume tries it again (`Ledger.end`). Where the
-      cluster lacks room for --wait-for-nodes, `watch.watcher` raises RunError out of the step.
+      (`cluster.ray_tune`); Ray Train starts stages and the recheck again, once (`cluster.ray_train`). A trial
+      that still has no result counts as FAIL in memory, not on disk, so that a resume tries it again
+      (`Ledger.end`). Where the cluster lacks room for --wait-for-nodes, `watch.watcher` raises RunError out
+      of the step.
     * A budget that is spent: `limits`, then `permission`, are asked before each trial. A trial that runs
       goes on to its end, then the step ends with LIMIT or HELD_BACK.
     * A trial that fails has a result that says why. It ends nothing.
