@@ -308,6 +308,11 @@ class ImportOptions(Options):
         Field(description="Folder to write. Default: in this folder, named after the file."),
         Cli("FOLDER"),
     ] = None
+    network: Annotated[
+        str | None,
+        Field(description="Which network, where the file holds several: netG_A. Default: its generator."),
+        Cli("NAME"),
+    ] = None
     size: Annotated[
         _HeightAndWidth,
         Field(

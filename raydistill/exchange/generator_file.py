@@ -199,6 +199,17 @@ def metadata_of(generator: LoadedGenerator) -> dict[str, str]:
     return {"format": _FORMAT, "config": generator.config.model_dump_json(), "digest": generator.digest}
 
 
+def is_exported(path: Path) -> bool:
+    """Whether `path` is a safetensors file that `raydistill export` wrote; its weights are not read."""
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safe_open(regular(path), "pt") as file:
+            return bool((file.metadata() or {}).get("format") == _FORMAT)
+    except (OSError, SafetensorError):
+        return False
+
+
 def read_exported(path: Path) -> tuple[Generator, dict[str, Tensor]]:
     """Config and weights of a safetensors file that `raydistill export` wrote.
 
