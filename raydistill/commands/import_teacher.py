@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from raydistill.config.command_options import ImportOptions
+from raydistill.config.network_options import ImportOptions
 from raydistill.errors import ConfigError
 from raydistill.exchange.import_teacher import import_file
 
