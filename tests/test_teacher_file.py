@@ -23,6 +23,9 @@ from raydistill.exchange.export import FORMATS, export
 from raydistill.exchange.generator_file import inputs_for, open_generator
 from raydistill.exchange.import_teacher import import_file
 from raydistill.models import discriminator, saved
+from raydistill.sweep.run import _new_sweep, _work_of_stages
+from raydistill.trials.ledger import Ledger
+from raydistill.trials.stages import train_evaluator, train_stages
 
 WIDTHS = {"down1": 8, "down2": 16, "down3": 32, "deep": 64, "up3": 32, "up2": 16, "up1": 8}
 UNET = case("unet", {"widths": WIDTHS, "num_levels": 4, "norm": "instance"}, 3, 16, 16)
@@ -87,6 +90,25 @@ def test_every_kind_of_file_gives_the_same_teacher(pairs: Path, tmp_path: Path) 
     for file in ("g.pt", "g.safetensors", "student.safetensors"):
         given = plan_of(pairs, tmp_path / "runs", teacher=str(tmp_path / file)).experiment.given_teacher
         assert given is not None and given.digest == saved.stored(tmp_path / "folder").digest, file
+
+
+def test_the_teacher_of_a_file_is_scored_once_and_is_the_reference_of_the_table(
+    pairs: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    plan = plan_of(pairs, tmp_path / "runs", teacher=str(put(tmp_path / "g.pth", unet())))
+    cache = plan.store / "cache"
+    assert _work_of_stages(plan, cache) == "evaluator: training once, given teacher: scoring once"
+    train_evaluator(plan.experiment, plan.data, cache, lambda numbers: None)
+    assert _work_of_stages(plan, cache) == "given teacher: scoring once"
+    stages = train_stages(plan.experiment, plan.data, cache, lambda numbers: None)
+    table = Ledger(plan, _new_sweep(plan), stages).table().set_index("role")
+    teacher = table.loc["teacher"]
+    given = plan.experiment.given_teacher
+    assert given is not None and teacher["status"] == "COMPLETE" and teacher["nimg"] == 0
+    assert teacher["metric.val/kd_evaluator"] == stages.teacher_result.metrics["val/kd_evaluator"]
+    assert teacher["cost.macs"] == json.loads((Path(given.path) / "import.json").read_text())["macs"]
+    assert (table.loc["uniform", "digest.teacher"] == given.digest).all()
 
 
 SWEEP = ("--space", "unet", "--store", "store", "--set", "data.height=16", "--set", "data.width=16")
