@@ -73,16 +73,19 @@ def _say_plan(batch: Batch, sweeps: Sequence[Sweep], terminal: Terminal) -> None
         rows.append((each.name, state, each.plan.options.trials, len(each.plan.baselines)))
     table = pd.DataFrame(rows, columns=["sweep", "state", "searched trials", "baselines"])
     terminal.rows(f"batch {batch.name}", table, keys=["sweep"])
+    experiments = [(each.plan.experiment, each.plan.data.digest) for each in sweeps]
     teachers = {
-        digest([each.plan.experiment.evaluator, each.plan.experiment.teacher, each.plan.data.digest])
-        for each in sweeps
+        digest([experiment.evaluator, experiment.teacher, experiment.given_teacher, data])
+        for experiment, data in experiments
     }
+    is_given = any(experiment.given_teacher is not None for experiment, _ in experiments)
+    once = "trained once, or scored where a teacher is given" if is_given else "trained once"
     limits = [] if batch.budget.hours is None else [f"{batch.budget.hours:g} hours"]
     limits += [] if batch.budget.trials is None else [f"{batch.budget.trials} searched trials"]
     terminal.say(
         f"{len(sweeps)} sweeps: {table['searched trials'].sum()} searched trials, "
         f"{table['baselines'].sum()} baselines, one recheck each; "
-        f"evaluator and teacher of {len(teachers)} kinds, each trained once; "
+        f"evaluator and teacher of {len(teachers)} kinds, each {once}; "
         f"budget: {' and '.join(limits) or 'no limit'}"
     )
 

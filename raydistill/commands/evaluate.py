@@ -9,15 +9,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from raydistill.commands.named_data import data_config, is_prepared
 from raydistill.config.base import Frozen, Stored
 from raydistill.config.command_options import EvaluateOptions
-from raydistill.config.data import Data
-from raydistill.config.paths import parse_assignments, validated, with_values
+from raydistill.config.paths import parse_assignments
 from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.classes import label_of
 from raydistill.data.detect import find
 from raydistill.data.folder import label_classes
-from raydistill.data.prepared import INFO, info_of
+from raydistill.data.prepared import info_of
 from raydistill.data.split import carve
 from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import picture_sets
@@ -131,10 +131,6 @@ def _pictures(
 # ---- what it is compared with ------------------------------------------------------------------------------
 
 
-class _DataConfig(Frozen):
-    data: Data
-
-
 def _real(
     options: EvaluateOptions, trained: Mapping[str, TrainedGenerator], device: torch.device
 ) -> tuple[Split | None, Pictures]:
@@ -168,21 +164,11 @@ def _data(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> 
             )
         return next(iter(by_digest.values()))
     path = Path(options.data)
-    if _is_prepared(options.data):
+    if is_prepared(options.data):
         return Stored(path=str(path.absolute()), digest=info_of(path).digest)
     values = parse_assignments(list(options.set))
-    if options.data == "shapes":
-        source: dict[str, Any] = {"kind": "shapes"}
-    else:
-        height, width = _size(options, trained, values)
-        source = {"kind": "folder", "root": str(path.absolute()), "height": height, "width": width}
-    config = with_values(validated(_DataConfig, {"data": source}, where="--data"), values, where="--set")
-    return prepare(config.data, store.open_store(options.store) / "cache" / "data")
-
-
-def _is_prepared(data: str) -> bool:
-    """Whether a folder has data as raydistill prepares them."""
-    return (Path(data) / INFO).is_file()
+    config = data_config(options.data, values, lambda: _size(options, trained, values))
+    return prepare(config, store.open_store(options.store) / "cache" / "data")
 
 
 def _size(
@@ -228,7 +214,7 @@ def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Spl
     refusal = ConfigError(
         "--segmenter scores against label files at their own size: give --data FOLDER with them"
     )
-    if split is None or options.data is None or _is_prepared(options.data):
+    if split is None or options.data is None or is_prepared(options.data):
         raise refusal
     if split.info.layout == "shapes" or not split.info.has_labels:
         raise refusal

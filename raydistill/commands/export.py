@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from raydistill.config.command_options import ExportOptions
+from raydistill.config.network_options import ExportOptions
 from raydistill.errors import ConfigError
 from raydistill.exchange.export import FORMATS, export, model_card
 from raydistill.exchange.generator_file import inputs_for, open_generator

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from raydistill.config.command_options import ImportOptions
+from raydistill.config.network_options import ImportOptions
 from raydistill.errors import ConfigError
 from raydistill.exchange.import_teacher import import_file
 
@@ -20,7 +20,7 @@ def run(options: ImportOptions) -> int:
     out = Path(options.out or f"{file.stem}-imported")
     if out.exists():
         raise ConfigError(f"--out {out}: exists already; give another folder, or remove it")
-    imported = import_file(file, out, options.size)
+    imported = import_file(file, out, options.size, options.network)
     size = f"{imported.height}x{imported.width}"
     lines = [
         f"{file.name}: {imported.layout}",

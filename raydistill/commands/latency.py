@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from raydistill import plugins
-from raydistill.config.command_options import LatencyOptions
+from raydistill.config.network_options import LatencyOptions
 from raydistill.errors import ConfigError
 from raydistill.exchange.generator_file import inputs_for, open_generator, plain
 from raydistill.models import cost

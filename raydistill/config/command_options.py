@@ -1,51 +1,16 @@
-"""The options of every command but those of a sweep, which are in `sweep_options.py`."""
+"""The options of the commands, but for sweeps (`sweep_options.py`) and networks (`network_options.py`)."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raydistill.config.bounds import (
-    LARGEST_SIDE,
-    BatchSize,
-    Interval,
-    NumImages,
-    NumPictures,
-    NumTrials,
-    NumWorkers,
-    Seed,
-    Side,
-)
+from raydistill.config.bounds import NumImages, NumPictures, NumTrials, Seed
 from raydistill.config.data import FolderLayout
 from raydistill.config.options import Cli, Options
-from raydistill.errors import ConfigError
 
 REFERENCE, SCORERS = "What it is compared with", "What scores it"
 PICTURES, OUTPUT = "Pictures and intervals", "Output"
-
-
-def size_of(text: str) -> tuple[int, int]:
-    """Height and width in pixels: `256x192` -> (256, 192).
-
-    Raises:
-        ConfigError: any other text, or a side outside 1 to 8192.
-    """
-    sides = text.split("x")
-    if len(sides) != 2 or not all(side.isdecimal() and 1 <= int(side) <= LARGEST_SIDE for side in sides):
-        raise ConfigError(
-            f"--size {text}: give it as HEIGHTxWIDTH, each 1 to {LARGEST_SIDE}, for example --size 256x256"
-        )
-    return int(sides[0]), int(sides[1])
-
-
-_HeightAndWidth = Annotated[tuple[Side, Side] | None, Cli("HEIGHTxWIDTH", read=size_of)]
-_Size = Annotated[
-    _HeightAndWidth,
-    Field(
-        description="Size of the pictures in pixels. Default: what the network's data tell; needed where "
-        "they tell none."
-    ),
-]
 
 
 # ---- sweeps ------------------------------------------------------------------------------------------------
@@ -290,83 +255,6 @@ class EvaluateOptions(Options):
     as_json: Annotated[
         bool, Field(description="Print the scores as JSON."), Cli(panel=OUTPUT, name="--json")
     ] = False
-
-
-# ---- networks ----------------------------------------------------------------------------------------------
-
-
-class ImportOptions(Options):
-    """What `raydistill teacher import` is given."""
-
-    file: Annotated[
-        str,
-        Field(description="Checkpoint: .pth, .pt, .safetensors, or NVlabs' .pkl. Nothing in it is run."),
-        Cli("FILE", positional=True),
-    ]
-    out: Annotated[
-        str | None,
-        Field(description="Folder to write. Default: in this folder, named after the file."),
-        Cli("FOLDER"),
-    ] = None
-    size: Annotated[
-        _HeightAndWidth,
-        Field(
-            description="Size of pictures in pixels, for counts and for the output's digest. Default: "
-            "256x256."
-        ),
-    ] = None
-
-
-class ExportOptions(Options):
-    """What `raydistill export` is given."""
-
-    given: Annotated[
-        str,
-        Field(description="Folder of a trial, checkpoint or network, or an exported .safetensors file."),
-        Cli("NETWORK", positional=True),
-    ]
-    format: Annotated[
-        Literal["onnx", "torchscript", "safetensors"],
-        Field(description="onnx, torchscript or safetensors."),
-        Cli("NAME"),
-    ] = "onnx"
-    out: Annotated[
-        str | None,
-        Field(description="File to write. Default: in this folder, named after the trial."),
-        Cli("FILE"),
-    ] = None
-    size: _Size = None
-    pictures: Annotated[
-        str | None,
-        Field(
-            description="Pictures that the file is checked on. Default: those that the network was trained "
-            "on, else seeded noise."
-        ),
-        Cli("FOLDER"),
-    ] = None
-    licence: Annotated[str, Field(description="Licence that the model card names."), Cli("TEXT")] = ""
-
-
-class LatencyOptions(Options):
-    """What `raydistill latency` is given."""
-
-    given: Annotated[
-        tuple[str, ...],
-        Field(description="Folders of trials, checkpoints or networks, or exported .safetensors files."),
-        Cli("NETWORK", positional=True),
-    ]
-    batch_sizes: Annotated[
-        tuple[BatchSize, ...],
-        Field(description="Pictures in a minibatch. Repeatable; default: 1."),
-        Cli("N", name="--batch-size"),
-    ] = (1,)
-    threads: Annotated[NumWorkers, Field(description="CPU threads."), Cli("N")] = 1
-    device: Annotated[str, Field(description="cpu or cuda."), Cli("NAME")] = "cpu"
-    repeats: Annotated[Interval, Field(description="Forwards that are timed, after a warm-up."), Cli("N")] = (
-        30
-    )
-    size: _Size = None
-    as_json: Annotated[bool, Field(description="Print the rows as JSON."), Cli(name="--json")] = False
 
 
 # ---- cluster -----------------------------------------------------------------------------------------------

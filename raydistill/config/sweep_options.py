@@ -167,10 +167,16 @@ class SweepOptions(Options):
     teacher: Annotated[
         UserPath | None,
         Field(
-            description="A trained or imported generator that is used as the teacher. Default: a teacher is "
-            "trained."
+            description="A generator that is used as the teacher: the folder of a trained or imported one, "
+            "or a checkpoint file (.pth, .pt, .pkl, .safetensors), which is imported into --store. Default: "
+            "a teacher is trained."
         ),
-        Cli("FOLDER", TEACHER),
+        Cli("FOLDER|FILE", TEACHER),
+    ] = None
+    teacher_network: Annotated[
+        str | None,
+        Field(description="Which network of a checkpoint file that holds several: netG_A."),
+        Cli("NAME", TEACHER),
     ] = None
     teacher_workers: Annotated[
         NumWorkers | None,

@@ -73,9 +73,17 @@ def read_pictures(samples: list[Sample], config: FolderData) -> Iterator[tuple[n
 
     A picture is uint8 (height, width, 3), a class id int32 (). Raises DataError as `decode_pictures` does.
     """
-    for (_, picture), sample in zip(decode_pictures(sample.picture for sample in samples), samples):
-        array = _resize(picture, config, Image.Resampling.LANCZOS)
+    arrays = resized_pictures((sample.picture for sample in samples), config.height, config.width)
+    for array, sample in zip(arrays, samples):
         yield (array,) if sample.class_id is None else (array, np.array(sample.class_id, np.int32))
+
+
+def resized_pictures(
+    pictures: Iterable[Picture], height: int, width: int, *, grey: bool | None = None
+) -> Iterator[np.ndarray]:
+    """Yields each picture at this size, uint8 (height, width, 3), see `decode_pictures`."""
+    for _, picture in decode_pictures(pictures, grey=grey):
+        yield np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS))
 
 
 def read_labelled(

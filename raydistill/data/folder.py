@@ -14,7 +14,7 @@ from raydistill.data.classes import Classes, cityscapes_classes, listed_classes,
 from raydistill.data.decode import read_aligned, read_labelled, read_pictures
 from raydistill.data.detect import find
 from raydistill.data.sample import SplitsOnDisk
-from raydistill.data.source import Source
+from raydistill.data.source import Source, SplitName
 from raydistill.data.split import carve, counts_of
 from raydistill.errors import DataError
 from raydistill.reading import MOST_BYTES, regular
@@ -56,6 +56,22 @@ def folder_source(config: FolderData) -> Source:
     if on_disk.layout in ("labelled", "cityscapes"):
         return replace(source, read=lambda split: read_labelled(splits[split], source.classes(), config))
     return source
+
+
+def input_names(config: FolderData, split: SplitName) -> list[str]:
+    """The names of the files that hold the inputs of a split, in its order: paths, with slashes.
+
+    Raises:
+        DataError: as `folder_source` does.
+    """
+    on_disk = find(Path(config.root), config.layout)
+    samples = on_disk.splits
+    if on_disk.inputs is not None and config.direction == "AtoB":
+        samples = on_disk.inputs
+    listed = carve(samples)[0][split]
+    takes_labels = on_disk.layout in ("labelled", "cityscapes") and not config.degrade.is_on
+    files = [sample.label if takes_labels and sample.label else sample.picture for sample in listed]
+    return [file.name for file in files]
 
 
 def _require_fit(config: FolderData, on_disk: SplitsOnDisk) -> None:

@@ -19,6 +19,7 @@ from raydistill.data.decode import decode_pictures, is_grey
 from raydistill.data.detect import find
 from raydistill.data.files import Picture, pictures_of
 from raydistill.errors import DataError, DivergenceError, RunError
+from raydistill.evaluation import generated
 from raydistill.evaluation.extractors import sha256_of
 from raydistill.models.inputs import BATCH, evaluation_batch, minibatches, num_inputs
 from raydistill.reading import require_claim
@@ -67,6 +68,46 @@ def of_split(split: Split, stored: Stored, device: torch.device) -> Pictures:
     return Pictures("real pictures", stored.digest, np.arange(len(split)), read, in_order_of_split=True)
 
 
+class Inputs(NamedTuple):
+    """What a generator gets, an image at a time by its number."""
+
+    read: Callable[[np.ndarray], Tensor]
+    """Numbers (B,) -> inputs (B, *shape)."""
+    num: int
+    """How many there are: the numbers are 0 to num - 1."""
+    shape: tuple[int, ...]
+    """Of one input: (C, H, W), or (latent,) for noise."""
+    picture_size: tuple[int, int] | None
+    """(height, width) that the pictures must have; None: any."""
+    in_order_of_split: bool = False
+    """Whether input i belongs to picture i of the split."""
+
+
+def inputs_of_split(name: str, split: Split, latent: int | None, device: torch.device) -> Inputs:
+    """The inputs of a split, or noise for as many pictures as it has.
+
+    Args:
+        name: what messages call the generator.
+        latent: how many numbers a noise input has; None: the generator takes the split's inputs.
+
+    Raises:
+        DataError: the generator needs inputs and the split has none.
+    """
+    info = split.info
+    if latent is None and info.pairing == "pictures":
+        raise DataError(
+            f"{name}: a generator needs inputs, and this data is {info.layout}: pictures only. "
+            "Give data with inputs."
+        )
+
+    def read(indices: np.ndarray) -> Tensor:
+        return evaluation_batch(split, latent, indices, device).inputs
+
+    shape = (info.input_channels, *info.input_size) if latent is None else (latent,)
+    in_order = latent is None and info.pairing == "pairs"
+    return Inputs(read, num_inputs(split, latent), shape, (info.height, info.width), in_order)
+
+
 def of_generator(
     name: str,
     digest: str,
@@ -89,19 +130,21 @@ def of_generator(
         DataError: the generator needs inputs and the split has none.
         RunError: when read, an output is not a picture of the split's size, or not finite (DivergenceError).
     """
-    if latent is None and split.info.pairing == "pictures":
-        raise DataError(
-            f"{name}: a generator needs inputs, and this data is {split.info.layout}: pictures only. "
-            "Give data with inputs."
-        )
+    return of_outputs(name, digest, generate, inputs_of_split(name, split, latent, device), broken)
 
+
+def of_outputs(
+    name: str, digest: str, generate: Callable[[Tensor], Tensor], inputs: Inputs, broken: str = ""
+) -> Pictures:
+    """The pictures that a generator gives for `inputs`; see `of_generator`."""
     broken = broken or f"{name}: a generated picture has NaN or infinity; rounded, it would pass for black"
 
     def read(indices: np.ndarray) -> Tensor:
         with torch.no_grad():
-            output = generate(evaluation_batch(split, latent, indices, device).inputs)
-        shape = (len(indices), 3, split.info.height, split.info.width)
-        if output.shape != shape:
+            output = generate(inputs.read(indices))
+        size = inputs.picture_size or tuple(output.shape[2:])
+        shape = (len(indices), 3, *size)
+        if output.dim() != 4 or output.shape != shape:
             raise RunError(
                 f"{name}: gives {tuple(output.shape)} where the data's pictures are {shape}; "
                 "use the data of its training"
@@ -110,19 +153,38 @@ def of_generator(
             raise DivergenceError(broken)
         return to_uint8(output)
 
-    in_order = latent is None and split.info.pairing == "pairs"
-    indices = np.arange(num_inputs(split, latent))
-    return Pictures(name, digest, indices, read, in_order_of_split=in_order, broken=broken)
+    return Pictures(name, digest, np.arange(inputs.num), read, inputs.in_order_of_split, broken=broken)
 
 
-def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
-    """The pictures that an ONNX file gives for a split's inputs.
+class OnnxFile(NamedTuple):
+    """A generator as an ONNX file."""
 
-    Its one input gets (B, C, H, W) float32; its first output is taken as pictures (B, 3, H, W) in [-1, 1].
+    path: Path
+    digest: str
+    shapes: tuple[tuple[object, ...], ...]
+    """Of each of its inputs, with the batch; a size that is not fixed is a name, or None."""
+    generate: Callable[[Tensor], Tensor]
+    """Inputs (B, ...) -> its first output, for a file of one input."""
+
+    def require(self, shape: tuple[int, ...]) -> None:
+        """Raises DataError where the file does not take one input of this shape, batch not counted."""
+        fits = len(self.shapes) == 1 and len(self.shapes[0]) == 1 + len(shape)
+        if fits:
+            sizes = self.shapes[0][1:]
+            fits = not any(isinstance(size, int) and size != wanted for size, wanted in zip(sizes, shape))
+        if not fits:
+            shapes = ", ".join(map(str, self.shapes))
+            raise DataError(
+                f"{self.path}: its inputs are {shapes}. "
+                f"Needed for this data: one input (B, {', '.join(map(str, shape))})."
+            )
+
+
+def load_onnx(path: Path) -> OnnxFile:
+    """The generator in an ONNX file.
 
     Raises:
-        DataError: onnxruntime is not installed, there is no such file, or it cannot be run on this data.
-        RunError: when read, see `of_generator`.
+        DataError: onnxruntime is not installed, there is no such file, or it is no ONNX file.
     """
     try:
         import onnxruntime
@@ -135,17 +197,7 @@ def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
         raise DataError(
             f"{path}: cannot be run as an ONNX file: {' '.join(str(error).split())[:200]}"
         ) from None
-    inputs, needed = session.get_inputs(), (split.info.input_channels, *split.info.input_size)
-    fits = len(inputs) == 1 and len(inputs[0].shape) == 4
-    if fits:  # a size that is not fixed is a name, or None
-        sizes = inputs[0].shape[1:]
-        fits = not any(isinstance(size, int) and size != wanted for size, wanted in zip(sizes, needed))
-    if not fits:
-        shapes = ", ".join(f"{value.name} {value.shape}" for value in inputs)
-        raise DataError(
-            f"{path}: its inputs are {shapes}. "
-            f"Needed for this data: one input (B, {', '.join(map(str, needed))})."
-        )
+    inputs = session.get_inputs()
     name, fixed = inputs[0].name, inputs[0].shape[0]
     batch_size = fixed if isinstance(fixed, int) else BATCH
 
@@ -160,11 +212,25 @@ def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
             outputs.append(torch.from_numpy(session.run(None, {name: filled.numpy()})[0])[: len(part)])
         return torch.cat(outputs).to(values.device)
 
-    return of_generator(str(path), digest, generate, split, device)
+    return OnnxFile(path, digest, tuple(tuple(value.shape) for value in inputs), generate)
+
+
+def of_onnx(path: Path, split: Split, device: torch.device) -> Pictures:
+    """The pictures that an ONNX file gives for a split's inputs.
+
+    Its one input gets (B, C, H, W) float32; its first output is taken as pictures (B, 3, H, W) in [-1, 1].
+
+    Raises:
+        DataError: see `load_onnx`; or it cannot be run on this data.
+        RunError: when read, see `of_generator`.
+    """
+    file, inputs = load_onnx(path), inputs_of_split(str(path), split, None, device)
+    file.require(inputs.shape)
+    return of_outputs(str(path), file.digest, file.generate, inputs)
 
 
 def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pictures:
-    """All pictures of a folder or zip file, sorted by name, or of an npz file, in order.
+    """All pictures of a folder or zip file, sorted by name, or of an npz file or `generate`, in order.
 
     Args:
         in_order_of_split: Whether picture i is a pair with picture i of the split.
@@ -199,7 +265,10 @@ def of_files(path: Path, *, in_order_of_split: bool, device: torch.device) -> Pi
 
 
 def list_pictures(path: Path) -> Sequence[Picture]:
-    """The pictures of a folder, zip or npz file, not read yet: one at least, or DataError is raised."""
+    """The pictures of a folder, zip or npz file, not read yet: one at least, or DataError is raised.
+
+    Those of a folder that `raydistill generate` wrote are in the order of their inputs.
+    """
     if path.suffix.lower() == ".npz":
         return [sample.picture for samples in find(path).splits.values() for sample in samples]
-    return pictures_of(path)
+    return generated.pictures_in(path) or pictures_of(path)

@@ -10,7 +10,7 @@ import io
 import pickle
 import pickletools
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +26,31 @@ State = dict[str, Tensor]
 """Parameters and buffers by name."""
 _NETWORKS = ("g_ema", "G_ema", "params_ema", "netG", "g", "G", "generator", "state_dict", "params", "model")
 """Under which names files keep their generators. The first one counts, so averaged ones are before others."""
+WHICH = "--network NAME, or --teacher-network NAME of a sweep"
+"""How a person says which network of a file is meant."""
+_MOST_SHOWN = 8
+"""Names of networks in a message."""
 _MOST_MODULES = 10_000
 """Modules of a network in an NVlabs pickle; StyleGAN2 for 1024 pixels has 68."""
 _WRAPPERS = ("module.", "_orig_mod.")
 """Prefixes that PyTorch's wrappers of a module put before all names."""
 
 
-def read_weights(path: Path) -> State:
+def read_weights(path: Path, network: str | None = None) -> State:
     """The tensors of the generator in a checkpoint file, on the CPU, without the prefixes of wrappers.
 
+    Args:
+        path: the file.
+        network: which of its networks: a name in its dictionary, or what the names of the tensors begin with,
+            up to a dot. None: the one that stands under a name that generators have.
+
     Raises:
-        DataError: there is no such file; or it is empty, truncated, of no known kind, holds no tensors,
-            claims more than `reading.MOST_BYTES`, or could be read only by running code.
+        DataError: there is no such file; or it is empty, truncated, of no known kind, holds no tensors, holds
+            several networks or not the named one, claims more than `reading.MOST_BYTES`, or could be read
+            only by running code.
     """
     try:
-        return _read_weights(path)
+        return _read_weights(path, network)
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file") from None
     except OSError as error:
@@ -49,7 +59,7 @@ def read_weights(path: Path) -> State:
         ) from None
 
 
-def _read_weights(path: Path) -> State:
+def _read_weights(path: Path, network: str | None) -> State:
     content = read_bytes(path)
     if not content:
         raise DataError(f"{path}: the file is empty; download it again")
@@ -63,7 +73,8 @@ def _read_weights(path: Path) -> State:
         state = _nvlabs(path, content)
     else:
         state = _torch(path, content)
-    tensors = _without_wrappers(_generator_of(path, state))
+    inner = _generator_of(path, state) if network is None else _network_of(path, state, network)
+    tensors = _without_wrappers(inner)
     require_tensors(tensors.values())
     return {name: value.detach().clone() for name, value in tensors.items()}
 
@@ -109,11 +120,65 @@ def _generator_of(path: Path, content: Any) -> State:
         inner = next((content[name] for name in _NETWORKS if isinstance(content.get(name), Mapping)), None)
         if inner is None and tensors and not any(isinstance(value, Mapping) for value in content.values()):
             return tensors
+        if inner is None and (networks := _networks_in(content)):
+            if len(networks) > 1:
+                raise several_networks(path, networks)
+            inner = content[networks[0]]
         if inner is None:
             names = ", ".join(map(str, list(content)[:8])) or "nothing"
             raise DataError(f"{path}: holds {names}; a generator is looked for under {', '.join(_NETWORKS)}")
         content = inner
     raise DataError(f"{path}: holds a {type(content).__name__}, needed is the state_dict of a generator")
+
+
+def _network_of(path: Path, content: Any, network: str) -> State:
+    """The state dict of the network of this name, at most two dictionaries deep.
+
+    Where tensors of several networks stand in one dictionary, a name is what theirs begin with.
+    """
+    names: list[str] = []
+    for _ in range(3):
+        if not isinstance(content, Mapping):
+            break
+        if isinstance(content.get(network), Mapping):
+            return _generator_of(path, content[network])
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        if parts := by_first_part(tensors).get(network):
+            return parts
+        names += [*_networks_in(content), *by_first_part(tensors)]
+        content = next((content[name] for name in _NETWORKS if isinstance(content.get(name), Mapping)), None)
+    shown = ", ".join(names[:_MOST_SHOWN]) + (" ..." if len(names) > _MOST_SHOWN else "")
+    raise DataError(f"{path}: holds no network {network!r}; it holds {shown or 'none'}")
+
+
+def _networks_in(content: Mapping[Any, Any]) -> list[str]:
+    """The names under which a dictionary has state dicts: itself or in a dictionary of a known name."""
+    return [name for name, value in content.items() if isinstance(name, str) and _has_tensors(value)]
+
+
+def _has_tensors(value: Any) -> bool:
+    for _ in range(2):
+        if not isinstance(value, Mapping):
+            return False
+        if any(isinstance(each, Tensor) for each in value.values()):
+            return True
+        value = next((value[name] for name in _NETWORKS if name in value), None)
+    return False
+
+
+def by_first_part(state: State) -> dict[str, State]:
+    """The tensors by what their names begin with, up to the first dot, and without that."""
+    parts: dict[str, State] = {}
+    for name, value in state.items():
+        first, _, rest = name.partition(".")
+        if rest:
+            parts.setdefault(first, {})[rest] = value
+    return parts
+
+
+def several_networks(path: Path, names: Iterable[str]) -> DataError:
+    """The refusal of a file with several networks."""
+    return DataError(f"{path}: holds several networks: {', '.join(names)}. Name one of them: {WHICH}")
 
 
 def _without_wrappers(state: State) -> State:

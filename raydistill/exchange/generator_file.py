@@ -82,27 +82,47 @@ def open_generator(path: Path, size: tuple[int, int] | None = None) -> LoadedGen
 
 
 def _open(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
-    job, result = None, None
-    if path.suffix == ".safetensors":
-        config, state = read_exported(path)
-    elif (trained := find_generator(path)) is None:
-        raise ConfigError(
-            f"{path}: no generator here. "
-            "Give the folder of a trial, a checkpoint or a network, or an exported .safetensors file."
-        )
-    else:
-        job = trained.job
-        if trained.is_checkpoint:
-            config, state = _read_checkpoint(trained.path, job)
-        else:
-            config, state = saved.load_generator(saved.stored(trained.path, kind="generator"))
-        if job is not None:
-            result = read_result(path if (path / "trial.json").is_file() else trained.path.parent)
+    found = read_generator(path)
+    config, state, job = found.config, found.state, found.job
+    result = None
+    if job is not None:
+        result = read_result(path if (path / "trial.json").is_file() else found.path.parent)
     module, channels = saved.with_weights(config, state, str(path)), input_channels(config, state)
     height, width = _size(path, config, job, size)
     check(config, channels, height, width, str(path))
     content_digest = digest_of(config, state)
     return LoadedGenerator(path, config, module, channels, height, width, content_digest, job, result)
+
+
+class GeneratorOnDisk(NamedTuple):
+    """Config and weights of a generator."""
+
+    path: Path
+    """The folder or file that they were read from."""
+    config: Generator
+    state: dict[str, Tensor]
+    job: Job | None
+    """The job that trained it; None: not known."""
+
+
+def read_generator(path: Path) -> GeneratorOnDisk:
+    """Config and weights of the generator at `path`, see `open_generator`.
+
+    Raises:
+        ConfigError: there is no generator.
+        CheckpointError: a file is damaged, or not a generator's.
+    """
+    if path.suffix == ".safetensors":
+        return GeneratorOnDisk(path, *read_exported(path), None)
+    if (trained := find_generator(path)) is None:
+        raise ConfigError(
+            f"{path}: no generator here. "
+            "Give the folder of a trial, a checkpoint or a network, or an exported .safetensors file."
+        )
+    if trained.is_checkpoint:
+        return GeneratorOnDisk(trained.path, *_read_checkpoint(trained.path, trained.job), trained.job)
+    stored = saved.stored(trained.path, kind="generator")
+    return GeneratorOnDisk(trained.path, *saved.load_generator(stored), trained.job)
 
 
 def digest_of(config: Generator, state: dict[str, Tensor]) -> str:
@@ -197,6 +217,17 @@ _FORMAT = "raydistill generator 1"
 def metadata_of(generator: LoadedGenerator) -> dict[str, str]:
     """What an exported safetensors file has beside its weights: format, config and digest."""
     return {"format": _FORMAT, "config": generator.config.model_dump_json(), "digest": generator.digest}
+
+
+def is_exported(path: Path) -> bool:
+    """Whether `path` is a safetensors file that `raydistill export` wrote; its weights are not read."""
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safe_open(regular(path), "pt") as file:
+            return bool((file.metadata() or {}).get("format") == _FORMAT)
+    except (OSError, SafetensorError):
+        return False
 
 
 def read_exported(path: Path) -> tuple[Generator, dict[str, Tensor]]:

@@ -9,10 +9,16 @@ import torch
 
 from raydistill.config.base import Frozen
 from raydistill.data import to_uint8
-from raydistill.errors import DataError, StoreError
-from raydistill.exchange.checkpoint_files import read_weights
-from raydistill.exchange.generator_file import LoadedGenerator, inputs_for, open_generator
-from raydistill.exchange.key_layouts import recognise
+from raydistill.errors import CheckpointError, DataError, StoreError
+from raydistill.exchange.checkpoint_files import by_first_part, read_weights, several_networks
+from raydistill.exchange.generator_file import (
+    LoadedGenerator,
+    inputs_for,
+    is_exported,
+    open_generator,
+    read_exported,
+)
+from raydistill.exchange.key_layouts import ConvertedGenerator, looks_like_a_generator, recognise
 from raydistill.models import GENERATORS, check, cost, input_channels, saved
 from raydistill.reading import file_hash
 from raydistill.records import owners
@@ -27,6 +33,8 @@ class ImportReport(Frozen):
     source: str
     """Name of the file."""
     source_sha256: str
+    network: str | None = None
+    """Which of the file's networks it is, as it was asked for; None: the file has one generator."""
     layout: str
     """Name of the key layout by which the file was recognised."""
     family: str
@@ -51,30 +59,35 @@ class ImportReport(Frozen):
     """Names in the file that mean nothing in an eval network."""
 
 
-def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> ImportReport:
+def import_file(
+    file: Path,
+    out: Path,
+    size: tuple[int, int] | None = None,
+    network: str | None = None,
+    default_size: tuple[int, int] = DEFAULT_SIZE,
+) -> ImportReport:
     """Reads the generator in `file`, tries it, and writes it to the folder `out`, whole or not at all.
 
     Args:
-        file: a checkpoint file of any project in `key_layouts`.
+        file: a checkpoint file of any project in `key_layouts`, or one that `raydistill export --format
+            safetensors` wrote.
         out: the folder, which must not be there.
-        size: (height, width) of pictures; None: that of the family, or `DEFAULT_SIZE`.
+        size: (height, width) of pictures; None: that of the family, or `default_size`.
+        network: which network of the file, see `read_weights`.
 
     Raises:
-        DataError: the file is not understood, or its generator gives numbers that are not finite.
+        DataError: the file is not understood or holds several generators, or its generator gives numbers that
+            are not finite.
         ConfigError: the generator cannot be used at this size.
         StoreError: the folder cannot be written.
     """
-    try:
-        converted = recognise(read_weights(file))
-    except DataError as error:
-        text = str(error)
-        raise DataError(text if text.startswith(str(file)) else f"{file}: {text}") from None
+    converted = _converted(file, network)
     config = converted.config
     state = {
         name: value.float() if value.is_floating_point() else value for name, value in converted.state.items()
     }
     if size is None and GENERATORS[config.family].takes == "picture":
-        size = DEFAULT_SIZE
+        size = default_size
     module = saved.with_weights(config, state, str(file))
     if size is not None:
         check(config, input_channels(config, state), *size, str(file))
@@ -82,7 +95,7 @@ def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> I
     temporary = out.with_name(f".{owners.mark()}-{out.name}")
     try:
         saved.save(temporary, "generator", module, config)
-        report = _report(open_generator(temporary, size), file, converted.layout, converted.dropped)
+        report = _report(open_generator(temporary, size), file, network, converted)
         (temporary / "import.json").write_text(json.dumps(report.model_dump(mode="json"), indent=1))
         os.replace(temporary, out)
     except OSError as error:
@@ -92,7 +105,32 @@ def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> I
     return report
 
 
-def _report(generator: LoadedGenerator, file: Path, layout: str, dropped: tuple[str, ...]) -> ImportReport:
+def _converted(file: Path, network: str | None) -> ConvertedGenerator:
+    """The generator in the file, under the names that its tensors have here. Raises DataError."""
+    if is_exported(file):
+        if network is not None:
+            raise DataError(f"{file}: exported by raydistill, so it has one network; leave --network out")
+        try:
+            config, state = read_exported(file)
+        except CheckpointError as error:
+            raise DataError(str(error)) from None
+        return ConvertedGenerator("exported by raydistill", config, state, ())
+    try:
+        state = read_weights(file, network)
+        parts = by_first_part(state)
+        if not looks_like_a_generator(state) and any(map(looks_like_a_generator, parts.values())):
+            if len(parts) > 1:
+                raise several_networks(file, parts)
+            (state,) = parts.values()
+        return recognise(state)
+    except DataError as error:
+        text = str(error)
+        raise DataError(text if text.startswith(str(file)) else f"{file}: {text}") from None
+
+
+def _report(
+    generator: LoadedGenerator, file: Path, network: str | None, converted: ConvertedGenerator
+) -> ImportReport:
     """Raises DataError where the generator's output is not finite."""
     family = generator.config.family
     with torch.no_grad():
@@ -102,7 +140,8 @@ def _report(generator: LoadedGenerator, file: Path, layout: str, dropped: tuple[
     return ImportReport(
         source=file.name,
         source_sha256=file_hash(file),
-        layout=layout,
+        network=network,
+        layout=converted.layout,
         family=family,
         takes=f"{GENERATORS[family].takes} {'x'.join(map(str, generator.input_shape))}",
         height=generator.height,
@@ -112,5 +151,5 @@ def _report(generator: LoadedGenerator, file: Path, layout: str, dropped: tuple[
         output_digest=hashlib.sha256(to_uint8(output).numpy().tobytes()).hexdigest()[:16],
         output_mean=output.mean().item(),
         output_deviation=output.std().item(),
-        dropped=dropped,
+        dropped=converted.dropped,
     )

@@ -107,9 +107,8 @@ def recognise(state: State) -> ConvertedGenerator:
             missing, left over, or of widths that it cannot have.
     """
     patterns = {_pattern(name) for name in state}
-    for layout in LAYOUTS:
-        if set(layout.signature) <= patterns:
-            return _convert(layout, state)
+    if (layout := _layout_of(patterns)) is not None:
+        return _convert(layout, state)
     for name, signature in DISCRIMINATORS.items():
         if set(signature) <= patterns:
             raise DataError(f"this is a discriminator ({name}); give the file of its generator")
@@ -120,6 +119,15 @@ def recognise(state: State) -> ConvertedGenerator:
         f"no known layout: {len(state)} tensors, such as {_some(sorted(state))}. Known: {names}. "
         f"Nearest: {near.name}, which also has {_some(missing)}."
     )
+
+
+def looks_like_a_generator(state: State) -> bool:
+    """Whether the names of the tensors are those of a known layout."""
+    return _layout_of({_pattern(name) for name in state}) is not None
+
+
+def _layout_of(patterns: set[str]) -> Layout | None:
+    return next((layout for layout in LAYOUTS if set(layout.signature) <= patterns), None)
 
 
 def _convert(layout: Layout, state: State) -> ConvertedGenerator:

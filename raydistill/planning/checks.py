@@ -1,5 +1,6 @@
 """Every check of a sweep that needs no training."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from raydistill.errors import BudgetError, ConfigError, SpaceError
 from raydistill.models import networks
 from raydistill.planning.generator_checks import check_generators, with_given_teacher
 from raydistill.planning.plan import RECHECK_WORKERS, TEACHER_WORKERS, Plan
+from raydistill.planning.teacher_file import teacher_folder
 from raydistill.records import store
 from raydistill.search import warm_start
 from raydistill.training import recipes, terms
@@ -81,15 +83,31 @@ def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) ->
     if options.config is not None:
         experiment = printed.with_file(experiment, options.config, fixed)
     experiment = with_data(experiment, options.data, where)
-    if options.teacher is not None:
-        experiment = with_given_teacher(experiment, Path(options.teacher))
+    assignments = parse_assignments(list(options.set))
+    experiment = _with_teacher(experiment, options, assignments)
     if options.nimg is not None:
         experiment = with_values(experiment, {search_space.fidelity: options.nimg}, where="--nimg")
-    assignments = parse_assignments(list(options.set))
     for path in assignments:
         if path in fixed:
             raise ConfigError(f"--set {path}: {fixed[path]}")
     return with_values(experiment, term_presets.with_named_term(assignments, "--set"), where="--set")
+
+
+def _with_teacher(
+    experiment: Experiment, options: SweepOptions, assignments: Mapping[str, Any]
+) -> Experiment:
+    """The experiment with the teacher of --teacher, at the size that --set gives the data."""
+    if options.teacher is None:
+        if options.teacher_network is not None:
+            raise ConfigError(
+                f"--teacher-network {options.teacher_network}: of which file? Give --teacher FILE"
+            )
+        return experiment
+    sizes = {path: value for path, value in assignments.items() if path.startswith("data.")}
+    data = with_values(experiment, sizes, where="--set").data
+    size = data.height // data.degrade.scale, data.width // data.degrade.scale
+    folder = teacher_folder(options.teacher, options.teacher_network, options.store, size)
+    return with_given_teacher(experiment, folder)
 
 
 def _check_objectives(plan: Plan, where: str) -> None:

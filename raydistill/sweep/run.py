@@ -33,7 +33,7 @@ from raydistill.sweep.trial_queue import MayStart
 from raydistill.sweep.watch import log_watcher, signals_interrupt, watcher
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
-from raydistill.trials.stages import Stages, stages_done, train_stages
+from raydistill.trials.stages import Stages, evaluator_done, stages_done, train_stages
 
 
 def run(options: SweepOptions) -> int:
@@ -221,7 +221,7 @@ def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
     with locks.locked(cache / "lock", what="the teacher", wait=True):
         if not stages_done(plan.experiment, plan.data, cache):
             terminal.say(
-                "evaluator and teacher: training once, by a TorchTrainer of "
+                f"{_work_of_stages(plan, cache)}, by a TorchTrainer of "
                 f"{group.workers} workers; logs in {cache}/*/*/log.txt"
             )
             watch_logs, watch_run = log_watcher(cache, terminal), watcher(group, 0.0, plan, terminal)
@@ -236,10 +236,23 @@ def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
         ("evaluator", stages.evaluator.digest, stages.evaluator_result, "on real pictures: the ceiling"),
         ("teacher", stages.teacher.digest, stages.teacher_result, "on val"),
     ):
+        is_given = name == "teacher" and plan.experiment.given_teacher is not None
         metrics = result.metrics.items()
         scores = ", ".join(f"{metric} {value:.4f}" for metric, value in metrics if metric.startswith("val/"))
-        terminal.say(f"{name} {digest}: {scores} ({what}), {result.wall_sec:.0f} s of training")
+        terminal.say(
+            f"{name} {digest}: {scores} ({what}), {result.wall_sec:.0f} s of "
+            + ("scoring" if is_given else "training")
+        )
     return stages
+
+
+def _work_of_stages(plan: Plan, cache: Path) -> str:
+    """What has to be done for evaluator and teacher; a teacher that was given is not trained."""
+    if plan.experiment.given_teacher is None:
+        return "evaluator and teacher: training once"
+    if evaluator_done(plan.experiment, plan.data, cache) is not None:
+        return "given teacher: scoring once"
+    return "evaluator: training once, given teacher: scoring once"
 
 
 def _find_sweep(plan: Plan) -> Path:

@@ -72,17 +72,20 @@ def train_evaluator(
     return network_of(folder, result), result
 
 
+def evaluator_done(experiment: Experiment, data: Stored, cache: Path) -> Stored | None:
+    """The evaluator in the cache; None: there is none yet, and `train_stages` would train it."""
+    folder = cache / "evaluator" / Job(training=experiment.evaluator, data=data).key
+    remote.pull(folder)
+    result = read_result(folder)
+    if result is None or result.status != "COMPLETE" or not is_network_whole(folder, result):
+        return None
+    return network_of(folder, result)
+
+
 def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
     """Whether evaluator and teacher are in the cache, so that `train_stages` would train nothing."""
-    evaluator_job = Job(training=experiment.evaluator, data=data)
-    evaluator_folder = cache / "evaluator" / evaluator_job.key
-    remote.pull(evaluator_folder)
-    evaluator_result = read_result(evaluator_folder)
-    if evaluator_result is None or evaluator_result.status != "COMPLETE":
+    if (evaluator := evaluator_done(experiment, data, cache)) is None:
         return False
-    if not is_network_whole(evaluator_folder, evaluator_result):
-        return False
-    evaluator = network_of(evaluator_folder, evaluator_result)
     teacher_folder = cache / "teacher" / job_of_teacher(experiment, data, evaluator).key
     remote.pull(teacher_folder)
     teacher_result = read_result(teacher_folder)

@@ -76,6 +76,12 @@ COMMANDS = (
         "raydistill teacher import latest_net_G.pth --out teacher",
     ),
     Command(
+        "generate",
+        networks.generate,
+        NETWORKS,
+        "raydistill generate runs/sweeps/default-001/trials/0004 --data in --out out",
+    ),
+    Command(
         "export",
         networks.export,
         NETWORKS,

@@ -1,6 +1,6 @@
-"""Commands about single networks: teacher import, export and latency. Each returns its exit code."""
+"""Commands about single networks: teacher import, generate, export, latency. Each returns its exit code."""
 
-from raydistill.config.command_options import ExportOptions, ImportOptions, LatencyOptions
+from raydistill.config.network_options import ExportOptions, GenerateOptions, ImportOptions, LatencyOptions
 
 
 def import_teacher(options: ImportOptions) -> int:
@@ -9,6 +9,16 @@ def import_teacher(options: ImportOptions) -> int:
     It knows the layouts of pix2pix, CycleGAN, GAN Compression, OMGD, SAGAN and StyleGAN2.
     """
     from raydistill.commands.import_teacher import run
+
+    return run(options)
+
+
+def generate(options: GenerateOptions) -> int:
+    """Write the pictures that a network makes, of a folder's inputs or of noise, and a grid of the first.
+
+    Pictures that are there are not made again, so after an interrupt the same command goes on.
+    """
+    from raydistill.commands.generate import run
 
     return run(options)
 
