@@ -132,7 +132,8 @@ def term_and_pairs(job: Job, nimg: int = 0) -> tuple[terms.MiTerm, Pairs]:
     """
     training, setup, step = student_of(job), setup_of(job), step_of(job, nimg)
     around = TermSetup(0, *setup[:3], teacher.teacher_pictures(job, *setup[:3]))
-    student = networks.generator(training.generator, setup.info, 0)
+    # of another seed than the teacher of `begin`: where both are the same network, s is t
+    student = networks.generator(training.generator, setup.info, 1)
     t = around.teacher(SampleIndex(step.indices, step.flips, step.positions))
     positive = t if training.mi.positive == "teacher" else step.batch.target
     around = dataclasses.replace(around, networks=term_networks(job, setup))
