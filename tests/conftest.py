@@ -26,28 +26,9 @@ from raydistill.config.presets import shapes32
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.data import batch, load_split, prepare
 from raydistill.distributed import Workers
+from raydistill.testing.trainings import TINY
 from raydistill.training.loop import TrainingResult, train
 from raydistill.training.recipes import Setup, Step
-
-WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
-TINY: dict[str, Any] = {
-    **{"data.height": 16, "data.width": 16, "data.num_train": 24, "data.num_val": 8, "data.num_test": 8},
-    **{"evaluator.network.width": 4, "evaluator.network.feature_width": 4},
-    **{f"{stage}.generator.widths.{width}": 4 for stage in ("teacher", "student") for width in WIDTHS},
-    **{f"{stage}.generator.num_blocks": 1 for stage in ("teacher", "student")},
-    **{"teacher.discriminator.width": 4, "teacher.discriminator.num_layers": 1},
-    **{f"{stage}.batch_size": 4 for stage in ("evaluator", "teacher", "student")},
-    **{f"{stage}.budget_nimg": 32 for stage in ("evaluator", "teacher", "student")},
-    **{f"{stage}.report_every_nimg": 16 for stage in ("evaluator", "teacher", "student")},
-    **{f"{stage}.ema_nimg": 16 for stage in ("teacher", "student")},
-    **{
-        "student.flip": True,
-        "student.mi.energy.channels": 2,
-        "student.mi.num_steps": 3,
-        "student.mi.step_size": 10.0,
-    },
-}
-"""Six batches a pass, so that the second of the two reports lies in the second pass."""
 
 SLOWEST = (
     "sweep",

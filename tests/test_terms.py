@@ -1,7 +1,6 @@
 """One contract kit over all mutual-information terms, then what is particular to one of them, and what is
 refused before training."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +31,9 @@ from raydistill.models import networks
 from raydistill.models.energy import EnergyModel
 from raydistill.planning import plan
 from raydistill.planning.checks import check
+from raydistill.testing import TermContract
+from raydistill.testing import terms as testing
+from raydistill.testing.terms import setup_of, term_networks
 from raydistill.training import assembly, loop, teacher, terms
 from raydistill.training.loop import TrainingResult, train
 from raydistill.training.terms import Pairs, TermSetup, require_pictures
@@ -88,16 +90,7 @@ def term_setup(stages: Stages) -> TermSetup:
 
 
 def term_and_pairs(stages: Stages, name: str, nimg: int = 0) -> tuple[terms.MiTerm, Pairs]:
-    """A fresh term, and pairs whose s comes from a student with a graph."""
-    mi, around = job_of(stages, name).training.mi, term_setup(stages)  # type: ignore[union-attr]
-    step = stages.step(nimg)
-    student = networks.generator(stages.experiment.student.generator, around.info, 0)
-    t = around.teacher(SampleIndex(step.indices, step.flips, step.positions))
-    positive = t if mi.positive == "teacher" else step.batch.target
-    around = dataclasses.replace(around, networks=terms.networks(mi, around.info, 0))
-    return terms.build(mi, around), Pairs(
-        student(step.batch.inputs), t, positive, step.indices, step.flips, nimg
-    )
+    return testing.term_and_pairs(job_of(stages, name), nimg)
 
 
 def kept(folder: Path, name: str) -> dict[str, Tensor]:
@@ -126,66 +119,16 @@ def test_the_kit_covers_every_kind_and_every_start() -> None:
     assert {values["mi__start"] for values in TERMS.values() if "mi__start" in values} == set(terms.STARTS)
 
 
-@all_terms
-def test_losses_and_logged_numbers_are_finite_scalars(stages: Stages, name: str) -> None:
-    term, pairs = term_and_pairs(stages, name)
-    own = term.own_loss(pairs)
-    student = term.student_loss(dataclasses.replace(pairs, shared=own.shared))
-    for number in (own.loss, student, *own.numbers.values()):
-        assert number.shape == () and bool(torch.isfinite(number))
-    assert set(term.setup.networks) == parts_of(name) and term.name in term.setup.networks
+class TestEveryTerm(TermContract):
+    @pytest.fixture(params=TERMS)
+    def job(self, stages: Stages, request: pytest.FixtureRequest) -> Job:
+        return job_of(stages, request.param)
 
 
 @all_terms
-def test_the_same_minibatch_gives_the_same_losses_bit_for_bit(stages: Stages, name: str) -> None:
-    found = []
-    for _ in range(2):
-        term, pairs = term_and_pairs(stages, name, 8)
-        own = term.own_loss(pairs)
-        found.append((own.loss, term.student_loss(dataclasses.replace(pairs, shared=own.shared))))
-    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
-
-
-@all_terms
-def test_the_students_gradient_flows_through_s_alone(stages: Stages, name: str) -> None:
-    term, pairs = term_and_pairs(stages, name)
-    pairs = dataclasses.replace(pairs, positive=pairs.positive.clone().requires_grad_(True))
-    loss = term.student_loss(dataclasses.replace(pairs, shared=term.own_loss(pairs).shared))
-    to_s, to_positive = torch.autograd.grad(
-        loss, (pairs.s, pairs.positive), allow_unused=True, retain_graph=True
-    )
-    assert float(to_s.norm()) > 0 and to_positive is None
-    assert all(
-        parameter.grad is None for module in term.setup.networks.values() for parameter in module.parameters()
-    )
-
-
-@all_terms
-def test_the_terms_own_loss_gives_the_student_nothing(stages: Stages, name: str) -> None:
-    term, pairs = term_and_pairs(stages, name)
-    assert torch.autograd.grad(term.own_loss(pairs).loss, pairs.s, allow_unused=True) == (None,)
-
-
-@all_terms
-def test_each_phase_moves_its_own_network_alone(stages: Stages, name: str) -> None:
+def test_a_term_has_its_networks(stages: Stages, name: str) -> None:
     job = job_of(stages, name)
-    recipe, step = assembly.build(job, stages.setup()), stages.step()
-    recipe.forward(step)
-    assert len(recipe.phases) == 2
-    for phase, allowed in zip(recipe.phases, (parts_of(name), {"generator"}), strict=True):
-        before = {
-            f"{key}.{part}": value.clone()
-            for key, net in recipe.networks.items()
-            for part, value in net.state_dict().items()
-        }
-        loop.advance(phase, recipe, [step], job.training, stages.setup().workers)
-        after = {
-            f"{key}.{part}": value
-            for key, net in recipe.networks.items()
-            for part, value in net.state_dict().items()
-        }
-        moved = {key.partition(".")[0] for key, value in after.items() if not torch.equal(value, before[key])}
-        assert moved == allowed
+    assert set(term_networks(job, setup_of(job))) == parts_of(name)
 
 
 @all_terms
@@ -207,18 +150,6 @@ def test_the_alignment_is_logged_in_every_run(stages: Stages, whole: Whole, name
     for evaluation in whole(job_of(stages, name)).evaluations:
         assert -1 <= evaluation.numbers["energy/alignment"] <= 1
         assert ("energy/gap" in evaluation.numbers) == name.startswith("vem")
-
-
-@all_terms
-def test_the_term_runs_in_no_evaluation(stages: Stages, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    recipe = assembly.build(job_of(stages, name), stages.setup())
-
-    def refuse(*args: Any) -> None:
-        raise AssertionError("the term ran in an evaluation")
-
-    for module in (recipe.networks[part] for part in parts_of(name)):
-        monkeypatch.setattr(module, "forward", refuse)
-    assert math.isfinite(recipe.evaluate(recipe.networks["generator"])["val/miou"])
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,26 @@ def open_generator(path: Path, size: tuple[int, int] | None = None) -> LoadedGen
         raise ConfigError(str(error)) from None
 
 
+def load_generator(path: str | Path) -> nn.Module:
+    """The generator at `path` as a module, on the CPU, in eval mode and without gradients.
+
+    It maps inputs (B, C, H, W), pictures in [-1, 1] or one-hot labels, or noise (B, latent), to pictures
+    (B, 3, H', W'), nominally in [-1, 1], in float32. Inputs have the size of the data that it was trained on.
+
+    Args:
+        path: the folder of a trial, a checkpoint, a network or an imported teacher, or an exported
+            .safetensors file.
+
+    Raises:
+        ConfigError: there is no generator, or a file is damaged.
+    """
+    try:
+        found = read_generator(Path(path))
+        return saved.with_weights(found.config, found.state, str(path))
+    except CheckpointError as error:  # what the user named cannot be used
+        raise ConfigError(str(error)) from None
+
+
 def _open(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
     found = read_generator(path)
     config, state, job = found.config, found.state, found.job

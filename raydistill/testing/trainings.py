@@ -1,0 +1,90 @@
+"""A training that is built and has gone forward once: what recipes and terms are tested on. Nothing is
+trained, and evaluator and teacher have random weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from raydistill.config.experiment import Experiment, Job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import shapes32
+from raydistill.data import load_split, prepare, read_info
+from raydistill.distributed import Workers
+from raydistill.models import networks, saved
+from raydistill.training import assembly, loop, recipes
+from raydistill.training.assembly import Assembly
+from raydistill.training.recipes import Setup, Step
+
+WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
+TINY: dict[str, Any] = {
+    **{"data.height": 16, "data.width": 16, "data.num_train": 24, "data.num_val": 8, "data.num_test": 8},
+    **{"evaluator.network.width": 4, "evaluator.network.feature_width": 4},
+    **{f"{stage}.generator.widths.{width}": 4 for stage in ("teacher", "student") for width in WIDTHS},
+    **{f"{stage}.generator.num_blocks": 1 for stage in ("teacher", "student")},
+    **{"teacher.discriminator.width": 4, "teacher.discriminator.num_layers": 1},
+    **{f"{stage}.batch_size": 4 for stage in ("evaluator", "teacher", "student")},
+    **{f"{stage}.budget_nimg": 32 for stage in ("evaluator", "teacher", "student")},
+    **{f"{stage}.report_every_nimg": 16 for stage in ("evaluator", "teacher", "student")},
+    **{f"{stage}.ema_nimg": 16 for stage in ("teacher", "student")},
+    **{
+        "student.flip": True,
+        "student.mi.energy.channels": 2,
+        "student.mi.num_steps": 3,
+        "student.mi.step_size": 10.0,
+    },
+}
+"""Config path -> value: the preset `shapes32`, tiny. Six batches a pass, so that the second of the two
+reports lies in the second pass."""
+Stage = Literal["evaluator", "teacher", "student"]
+
+
+class Begun(NamedTuple):
+    """A training whose first forward is done."""
+
+    job: Job
+    trained: Assembly
+    step: Step
+    """A minibatch of 4 pictures, with the network's outputs."""
+
+
+def tiny_experiment(values: Mapping[str, Any] | None = None) -> Experiment:
+    """The drawn pictures at 16x16 with networks of width 4, for tests of parts of a training.
+
+    Args:
+        values: further config paths, such as {"student.mi.kind": "vid"}; see `raydistill config`.
+    """
+    tiny = with_values(shapes32(), TINY, where="tiny")
+    return with_values(tiny, dict(values or {}), where="values")
+
+
+def begin(folder: Path, experiment: Experiment, stage: Stage = "teacher") -> Begun:
+    """A stage of an experiment, built in `folder`, after the forward of its first minibatch."""
+    data = prepare(experiment.data, folder / "data", **recipes.data_needs(experiment.teacher))
+    info = read_info(data)
+    config = experiment.evaluator.network
+    job = Job(training=getattr(experiment, stage), data=data)
+    if stage != "evaluator":
+        evaluator = networks.evaluator(config, info, 0)
+        stored = saved.save(folder / "evaluator", "evaluator", evaluator, config)
+        job = job.model_copy(update={"evaluator": stored})
+    if stage == "student":
+        teacher = networks.generator(experiment.teacher.generator, info, 0)
+        stored = saved.save(folder / "teacher", "generator", teacher, experiment.teacher.generator)
+        job = job.model_copy(update={"teacher": stored})
+    setup = Setup(info, torch.device("cpu"), Workers(0, 1))
+    trained = assembly.build(job, setup)
+    step = loop.next_step(load_split(data, "train"), job.training, 0, setup)
+    trained.forward(step)
+    return Begun(job, trained, step)
+
+
+def states(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """Name of a parameter or buffer -> a copy of it."""
+    return {
+        f"{name}.{key}": value.clone()
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
