@@ -27,7 +27,7 @@ test: setup
 slow: setup
 	$(RUN)/python tests/slow_groups.py $(GROUP) $(ARGS)
 
-# What clusters install: wheels/raydistill-*.whl (docs/cluster.md).
+# What clusters install: wheels/raydistill-*.whl (docs/how-to/cluster.md).
 wheel: setup
 	rm -f wheels/raydistill-*.whl
 	$(RUN)/pip wheel -q --no-deps -w wheels .

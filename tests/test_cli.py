@@ -406,7 +406,7 @@ def test_a_file_of_another_kind_or_size_is_not_read(fails, tmp_path):
 
 
 def test_the_page_of_the_command_line_is_the_one_that_its_models_give():
-    written = (Path(__file__).parent.parent / "docs/command-line.md").read_text()
+    written = (Path(__file__).parent.parent / "docs/reference/command-line.md").read_text()
     assert written == reference.page(), f"write it again: {reference.REWRITE}"
 
 

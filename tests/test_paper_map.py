@@ -1,4 +1,4 @@
-"""docs/paper-map.md names code that exists."""
+"""docs/explanation/method.md names code that exists."""
 
 import importlib
 import re
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-TEXT = (Path(__file__).parent.parent / "docs" / "paper-map.md").read_text()
+TEXT = (Path(__file__).parent.parent / "docs" / "explanation" / "method.md").read_text()
 NAMES = sorted(set(re.findall(r"`((?:method|models|training|config)(?:\.\w+)+)`", TEXT)))
 
 

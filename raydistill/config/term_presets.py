@@ -25,7 +25,7 @@ def published_stylegan2() -> MutualInformation:
 
 
 def recommended() -> VariationalInformation:
-    """The best term at equal time where terms were measured (docs/results.md).
+    """The best term at equal time where terms were measured (docs/results/method.md).
 
     Its scores differ from those without a term by no more than the scores of different seeds do.
     """

@@ -1,6 +1,6 @@
-"""The page docs/command-line.md, made of the models of the commands' options.
+"""The page docs/reference/command-line.md, made of the models of the commands' options.
 
-`python -m raydistill.commands.cli.reference > docs/command-line.md` writes it again.
+`python -m raydistill.commands.cli.reference > docs/reference/command-line.md` writes it again.
 """
 
 import textwrap
@@ -14,7 +14,7 @@ from raydistill.commands.cli import COMMANDS, Command, help_of
 from raydistill.commands.cli.options import Declared, declared
 from raydistill.config.options import CommonOptions
 
-REWRITE = "python -m raydistill.commands.cli.reference > docs/command-line.md"
+REWRITE = "python -m raydistill.commands.cli.reference > docs/reference/command-line.md"
 _WIDTH = 120
 _INTRODUCTION = (
     "This page is made of the models in `raydistill/config/` that declare the options, as the commands and "
