@@ -1,5 +1,5 @@
-"""The commands of docs/how-to/published-experiments.md on small fake files in the real layouts, whole and with a file
-missing."""
+"""The commands of docs/how-to/published-experiments.md on small fake files in the real layouts, whole and
+with a file missing."""
 
 import json
 import re
