@@ -22,6 +22,8 @@ MOVED = {
     "terms": ("training.terms",),
 }
 """Old module -> the modules that have its names now."""
+PUBLIC = ("raydistill.config.presets",)
+"""Modules that are public under the old name, too: `raydistill.presets` is a part of the public face."""
 RENAMED = {"Surroundings": "TermSetup"}
 """Old name -> new name, of classes and functions of the old modules."""
 
@@ -39,7 +41,8 @@ class _Forwarding(Loader):
             for home in homes:
                 value = getattr(importlib.import_module(home), new_name, None)
                 if value is not None and not name.startswith("__"):
-                    say_renamed(f"{spec.name}.{name}", f"{home}.{new_name}")
+                    if home not in PUBLIC:
+                        say_renamed(f"{spec.name}.{name}", f"{home}.{new_name}")
                     return value
             raise AttributeError(
                 f"module {spec.name!r} has no attribute {name!r}; it has moved to {' and '.join(homes)}"

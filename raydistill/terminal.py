@@ -134,12 +134,14 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 class Terminal:
-    """Prints plain lines with the time since the start, and tables."""
+    """Prints plain lines with the time since the start, and tables; where it is quiet, nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         # Lines and tables come in the width that they shall have; rich looks at neither where both numbers
         # are given.
-        self.console = Console(highlight=False, soft_wrap=True, width=sys.maxsize, height=sys.maxsize)
+        self.console = Console(
+            highlight=False, soft_wrap=True, width=sys.maxsize, height=sys.maxsize, quiet=quiet
+        )
         self.started = time.monotonic()
 
     def say(self, text: str) -> None:

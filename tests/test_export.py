@@ -23,7 +23,7 @@ from raydistill.commands.latency import LatencyOptions, measure
 from raydistill.data import batch, load_split
 from raydistill.errors import ConfigError, RunError, StoreError
 from raydistill.exchange import generator_file
-from raydistill.exchange.export import FORMATS, TOLERANCE, export
+from raydistill.exchange.export import FORMATS, TOLERANCE, write_checked
 from raydistill.exchange.generator_file import inputs_for, load_exported, open_generator
 from raydistill.models import GENERATORS, saved
 from raydistill.records.trials import Trial, TrialResult, read_result, write_result, write_trial
@@ -81,7 +81,7 @@ def test_an_exported_generator_puts_out_what_pytorch_does_at_any_batch_size(
     finished = open_generator(network(case, tmp_path / "network"), (case.height, case.width))
     assert (finished.in_channels, finished.config) == (case.in_channels, case.config)
     inputs, out = inputs_for(finished)[0], tmp_path / f"out{FORMATS[name].suffix}"
-    assert export(finished, inputs, FORMATS[name], out) <= 1e-4
+    assert write_checked(finished, inputs, FORMATS[name], out) <= 1e-4
     seven = torch.cat([inputs, -inputs])[:7]
     with torch.no_grad():
         torch.testing.assert_close(
@@ -99,10 +99,10 @@ def test_a_file_whose_output_differs_is_not_written(tmp_path: Path) -> None:
         RunError,
         match=r"out.pt: not written: its output differs from PyTorch's by 0.00020\d*, allowed are 0.0001",
     ):
-        export(finished, inputs_for(finished)[0], wrong, tmp_path / "out.pt")
+        write_checked(finished, inputs_for(finished)[0], wrong, tmp_path / "out.pt")
     broken = wrong._replace(run=lambda file, inputs: FORMATS["torchscript"].run(file, inputs) * float("nan"))
     with pytest.raises(RunError, match="differs from PyTorch's by nan"):
-        export(finished, inputs_for(finished)[0], broken, tmp_path / "out.pt")
+        write_checked(finished, inputs_for(finished)[0], broken, tmp_path / "out.pt")
     assert [path.name for path in tmp_path.iterdir()] == ["network"]
 
 
@@ -160,7 +160,7 @@ def test_a_checkpoint_and_its_trial_may_be_given_too(trial: Path, stages: Stages
 
 def test_an_exported_safetensors_file_is_a_generator_again(trial: Path, tmp_path: Path) -> None:
     finished = open_generator(trial)
-    export(finished, inputs_for(finished)[0], FORMATS["safetensors"], tmp_path / "a.safetensors")
+    write_checked(finished, inputs_for(finished)[0], FORMATS["safetensors"], tmp_path / "a.safetensors")
     again = open_generator(tmp_path / "a.safetensors", (16, 16))
     assert again.digest == finished.digest and again.config == finished.config
     assert not load_exported(tmp_path / "a.safetensors").training
@@ -264,20 +264,22 @@ def test_wrong_input_ends_with_what_to_do(
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     finished = open_generator(network(CASES["enhance"], tmp_path / "net"), (16, 16))
     with pytest.raises((StoreError, RuntimeError), match="nowhere"):
-        export(finished, inputs_for(finished)[0], FORMATS["torchscript"], tmp_path / "nowhere" / "a.pt")
+        write_checked(
+            finished, inputs_for(finished)[0], FORMATS["torchscript"], tmp_path / "nowhere" / "a.pt"
+        )
 
 
 def test_without_onnx_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     finished = open_generator(network(CASES["enhance"], tmp_path / "net"), (16, 16))
     with pytest.raises(ConfigError, match=r"pip install 'raydistill\[onnx\]'"):
-        export(finished, inputs_for(finished)[0], FORMATS["onnx"], tmp_path / "a.onnx")
+        write_checked(finished, inputs_for(finished)[0], FORMATS["onnx"], tmp_path / "a.onnx")
 
 
 def test_a_damaged_exported_file_is_refused(tmp_path: Path) -> None:
     finished = open_generator(network(CASES["enhance"], tmp_path / "net"), (16, 16))
     good = tmp_path / "a.safetensors"
-    export(finished, inputs_for(finished)[0], FORMATS["safetensors"], good)
+    write_checked(finished, inputs_for(finished)[0], FORMATS["safetensors"], good)
     metadata = generator_file.metadata_of(finished)
     state = load_file(good)
     changed = {name: value + 1 for name, value in state.items()}

@@ -84,8 +84,18 @@ def parsed(path: Path) -> ast.Module:
 
 @functools.cache
 def imported(path: Path) -> list[str]:
-    """Every dotted name that a file imports, wherever in the file; `from a import b` gives a.b."""
-    return list(imported_by(parsed(path)))
+    """Every dotted name that a file imports, wherever in the file; `from a import b` gives a.b.
+
+    The public face names its parts to type checkers alone: see `test_public_face`.
+    """
+    tree = parsed(path)
+    if path == MODULES[""]:
+        tree = ast.Module([node for node in tree.body if not is_for_type_checkers(node)], [])
+    return list(imported_by(tree))
+
+
+def is_for_type_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def imported_by(tree: ast.Module) -> Iterator[str]:

@@ -47,6 +47,17 @@ _SETTINGS = {
 """Environment variables of Ray, where the user has set no other value."""
 
 
+def is_running() -> bool:
+    """Whether this process is connected to a Ray by now."""
+    return ray.is_initialized()
+
+
+def set_up_driver() -> None:
+    """Sets the environment variables that Ray reads in the process of a sweep."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
 def start_ray(*, dashboard: bool) -> None:
     """Joins the cluster that RAY_ADDRESS names, or starts an embedded one that listens on loopback alone.
 
@@ -59,8 +70,7 @@ def start_ray(*, dashboard: bool) -> None:
             the token.
         RunError: Ray did not start, or there is no folder for its files.
     """
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
+    set_up_driver()
     # Ray says a lost process in a hundred lines on stdout, whatever `log_to_driver` is; we say it in one.
     ray._private.worker.print_to_stdstream = lambda *given, **named: None
     if address := ray_address():

@@ -134,7 +134,7 @@ def _run_one(batch: Batch, each: Sweep, meter: Meter, terminal: Terminal) -> str
     try:
         with sweep_run.opened(each.plan, terminal) as (folder, tracker):
             tags = {"raydistill.batch": batch.name}
-            code = sweep_run.run_one(
+            trouble = sweep_run.run_one(
                 each.plan, folder, tracker, terminal, tags=tags, may_start=meter.may_start
             )
     except Exception as error:
@@ -142,9 +142,9 @@ def _run_one(batch: Batch, each: Sweep, meter: Meter, terminal: Terminal) -> str
         log.write_text(traceback.format_exc())
         terminal.say(f"sweep {each.name} failed: {type(error).__name__}: {error}; see {log}")
         return f"failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-    if code == 0:
+    if not trouble:
         return FINISHED
-    return "unfinished" if meter.stopped else "failed: no student could be trained"
+    return "unfinished" if meter.stopped else f"failed: {trouble}"
 
 
 # ---- the tables --------------------------------------------------------------------------------------------

@@ -65,6 +65,36 @@ def run(options: EvaluateOptions) -> int:
     return 0
 
 
+def score(*given: str | Path, **options: Any) -> pd.DataFrame:
+    """Scores generators or pictures against real pictures, and prints nothing.
+
+    Args:
+        given: folders of networks, trials or checkpoints, ONNX files, or pictures in folders, zip or npz
+            files. Pictures are read as 8 bit a channel; networks put out (B, 3, H, W) in [-1, 1].
+        options: what `raydistill evaluate` takes, by its fields in `EvaluateOptions`: `data`, `split`,
+            `real`, `extractors=("inception=FILE",)`, `evaluator`, `num`, `resamples` and so on.
+
+    Returns:
+        One row for each of `given` and each score: `given`, `name` ("val/kd_inception"), `value`, the 95 %
+        interval `low` and `high`, `ceiling` (of the real pictures), and the conditions of the score, among
+        them `num_samples` and `extractor_digest`. Scores are comparable where the conditions are equal.
+
+    Raises:
+        InputError: something is wrong with what was given; raised before anything is computed, where that is
+            possible.
+        RunError: the outputs of a network are no pictures.
+    """
+    values = {"given": tuple(map(str, given)), **options}
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scores = evaluate(validated(EvaluateOptions, values, where="score"), device)
+    rows = []
+    for name, own in scores.items():
+        for each in own:
+            low, high = each.interval or (None, None)
+            rows.append({"given": name, **each.model_dump(exclude={"interval"}), "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
 def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[Score]]:
     """All scores of everything that was given: what was given, as it was typed -> its scores.
 

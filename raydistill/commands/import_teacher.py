@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from raydistill.config.command_options import ImportOptions
-from raydistill.errors import ConfigError
-from raydistill.exchange.import_teacher import import_file
+from raydistill.exchange.import_teacher import default_folder, import_teacher
 
 _SHOWN = 6
 """Keys of the file that are printed as left out."""
@@ -17,10 +16,8 @@ def run(options: ImportOptions) -> int:
         InputError: the file is not understood, or the folder exists already; nothing is left.
     """
     file = Path(options.file)
-    out = Path(options.out or f"{file.stem}-imported")
-    if out.exists():
-        raise ConfigError(f"--out {out}: exists already; give another folder, or remove it")
-    imported = import_file(file, out, options.size)
+    out = Path(options.out or default_folder(file))
+    imported = import_teacher(file, out, size=options.size)
     size = f"{imported.height}x{imported.width}"
     lines = [
         f"{file.name}: {imported.layout}",

@@ -58,7 +58,7 @@ class Float(Frozen):
 
 
 class Choice(Frozen):
-    """Options by string key: the key is what is searched and shown, the value is what the config gets."""
+    """`options` by string key: the key is what is searched and shown, the value is what the config gets."""
 
     kind: Literal["choice"] = "choice"
     options: Annotated[dict[str, Plain], Field(max_length=MOST_OPTIONS)]
@@ -82,16 +82,19 @@ class Objective(Frozen):
     """A quality or a cost that is searched for."""
 
     name: Annotated[str, AfterValidator(renamed.objective_now)]
+    """One of `QUALITIES` or `COSTS`: "val/miou", "cost/macs"."""
     direction: Literal["min", "max"]
+    """Whether less or more of it is better."""
     reference: Number | None = None
     """The worst value that still counts in a hypervolume, fixed before the sweep. None (costs only): the cost
     of the widest network of the space."""
 
 
 class Window(Frozen):
-    """A hard window on a cost: a configuration outside never becomes a trial."""
+    """A hard window on a cost: a configuration outside `low` to `high` never becomes a trial."""
 
     cost: str
+    """One of `COSTS`: "cost/macs" of one picture, "cost/params", or "cost/memory_gb" in GiB."""
     low: Cost = 0
     high: Cost
 
@@ -111,7 +114,9 @@ class SearchSpace(Frozen):
     needs: dict[str, When] = {}
     """Parameter -> the value that the config, which `--set` may change, must have at another path."""
     objectives: Annotated[tuple[Objective, ...], Field(max_length=MOST_PARAMETERS)]
+    """What is searched for: at least one quality, and any costs."""
     constraints: tuple[Window, ...] = ()
+    """Windows on costs, which all hold."""
     fidelity: str = "student.budget_nimg"
     """The config path of the training budget that a trial gets; `--nimg` sets it."""
     uniform: Annotated[tuple[Annotated[WholeNumber, Field(gt=0)], ...], Field(max_length=MOST_PARAMETERS)]

@@ -24,7 +24,10 @@ TEACHER, PLACE, RESULTS = "Teacher and evaluator", "Where it runs", "Results and
 
 
 class SweepOptions(Options):
-    """What `raydistill sweep` is given."""
+    """What a sweep is given: every option of `raydistill sweep`, by its name; each has a default.
+
+    A value outside the range of its option raises pydantic's ValidationError, which is a ValueError.
+    """
 
     space: Annotated[
         UserPath,

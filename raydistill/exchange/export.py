@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from safetensors.torch import save_file
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 from raydistill.errors import ConfigError, RunError, StoreError
 from raydistill.exchange.generator_file import (
     LoadedGenerator,
+    inputs_for,
     load_exported,
     metadata_of,
+    open_generator,
     plain,
 )
 from raydistill.models import GENERATORS, cost
@@ -39,7 +41,60 @@ class Format(NamedTuple):
     """A few lines of Python for the model card, where `{file}` and `{shape}` are filled in."""
 
 
-def export(generator: LoadedGenerator, inputs: Tensor, file_format: Format, out: Path) -> float:
+class ExportReport(NamedTuple):
+    """A file that `export` wrote."""
+
+    path: Path
+    """The file."""
+    card: Path
+    """Its model card, beside it."""
+    difference: float
+    """Largest absolute difference to PyTorch's outputs, which lie in [-1, 1]."""
+    inputs: str
+    """On which inputs that was measured."""
+
+
+def export(
+    network: str | Path,
+    out: str | Path | None = None,
+    *,
+    file_format: Literal["onnx", "torchscript", "safetensors"] = "onnx",
+    size: tuple[int, int] | None = None,
+    pictures: str | Path | None = None,
+    licence: str = "",
+) -> ExportReport:
+    """Writes a generator as a file for use elsewhere, checked against PyTorch, with a model card beside it.
+
+    Args:
+        network: folder of a trial, a checkpoint or a network, or an exported .safetensors file.
+        out: the file, whose name ends as those of its format do: .onnx, .pt or .safetensors. It is written
+            whole or not at all. None: in the working folder, named after the network.
+        file_format: onnx takes the package `raydistill[onnx]`.
+        size: (height, width) of the pictures in pixels; None: what the network's data or its family tell.
+        pictures: folder or zip file of pictures that the file is checked on; None: inputs of the val split
+            that the network was trained on, else seeded noise.
+        licence: licence that the model card names; empty: the card says that it is not stated.
+
+    Raises:
+        ConfigError: there is no such generator, its size is not known, or the name does not fit the format.
+        DataError: there are no `pictures`, or damaged ones.
+        RunError: the outputs differ from PyTorch's by more than `TOLERANCE`; there is no file then.
+        StoreError: the file cannot be written.
+    """
+    generator = open_generator(Path(network), size)
+    chosen = FORMATS[file_format]
+    name = generator.path.parent.name if generator.path.name == "network" else generator.path.stem
+    file = Path(out or f"{name}{chosen.suffix}")
+    if file.suffix != chosen.suffix:
+        raise ConfigError(f"--out {file}: a file of format {file_format} ends in {chosen.suffix}")
+    inputs, what = inputs_for(generator, None if pictures is None else Path(pictures))
+    difference = write_checked(generator, inputs, chosen, file)
+    card = file.with_suffix(file.suffix + ".md")
+    card.write_text(model_card(generator, chosen, file.name, difference, what, licence=licence))
+    return ExportReport(file, card, difference, what)
+
+
+def write_checked(generator: LoadedGenerator, inputs: Tensor, file_format: Format, out: Path) -> float:
     """Writes a generator to the file `out`, after its outputs were compared with PyTorch's.
 
     Args:

@@ -81,7 +81,37 @@ def open_generator(path: Path, size: tuple[int, int] | None = None) -> LoadedGen
         raise ConfigError(str(error)) from None
 
 
+def load_generator(path: str | Path) -> nn.Module:
+    """The generator at `path` as a module, on the CPU, in eval mode and without gradients.
+
+    It maps inputs (B, C, H, W), pictures in [-1, 1] or one-hot labels, or noise (B, latent), to pictures
+    (B, 3, H', W'), nominally in [-1, 1], in float32. Inputs have the size of the data that it was trained on.
+
+    Args:
+        path: the folder of a trial, a checkpoint, a network or an imported teacher, or an exported
+            .safetensors file.
+
+    Raises:
+        ConfigError: there is no generator, or a file is damaged.
+    """
+    try:
+        config, state, _, _ = _read(Path(path))
+        return saved.with_weights(config, state, str(path))
+    except CheckpointError as error:  # what the user named cannot be used
+        raise ConfigError(str(error)) from None
+
+
 def _open(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
+    config, state, job, result = _read(path)
+    module, channels = saved.with_weights(config, state, str(path)), input_channels(config, state)
+    height, width = _size(path, config, job, size)
+    check(config, channels, height, width, str(path))
+    content_digest = digest_of(config, state)
+    return LoadedGenerator(path, config, module, channels, height, width, content_digest, job, result)
+
+
+def _read(path: Path) -> tuple[Generator, dict[str, Tensor], Job | None, TrialResult | None]:
+    """Config and weights of the generator at `path`, and the job and the result that are known of it."""
     job, result = None, None
     if path.suffix == ".safetensors":
         config, state = read_exported(path)
@@ -98,11 +128,7 @@ def _open(path: Path, size: tuple[int, int] | None) -> LoadedGenerator:
             config, state = saved.load_generator(saved.stored(trained.path, kind="generator"))
         if job is not None:
             result = read_result(path if (path / "trial.json").is_file() else trained.path.parent)
-    module, channels = saved.with_weights(config, state, str(path)), input_channels(config, state)
-    height, width = _size(path, config, job, size)
-    check(config, channels, height, width, str(path))
-    content_digest = digest_of(config, state)
-    return LoadedGenerator(path, config, module, channels, height, width, content_digest, job, result)
+    return config, state, job, result
 
 
 def digest_of(config: Generator, state: dict[str, Tensor]) -> str:

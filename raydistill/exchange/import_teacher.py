@@ -9,7 +9,7 @@ import torch
 
 from raydistill.config.base import Frozen
 from raydistill.data import to_uint8
-from raydistill.errors import DataError, StoreError
+from raydistill.errors import ConfigError, DataError, StoreError
 from raydistill.exchange.checkpoint_files import read_weights
 from raydistill.exchange.generator_file import LoadedGenerator, inputs_for, open_generator
 from raydistill.exchange.key_layouts import recognise
@@ -30,13 +30,16 @@ class ImportReport(Frozen):
     layout: str
     """Name of the key layout by which the file was recognised."""
     family: str
+    """Family of generators that it belongs to, such as "resnet"."""
     takes: str
     """What one input is, such as "picture 3x256x256"."""
     height: int
     """Height and width of pictures, for which macs are counted."""
     width: int
     params: int
+    """Number of parameters."""
     macs: int
+    """Multiply-accumulates of one picture, counted by `macs_convention`."""
     macs_convention: str = cost.MACS_CONVENTION
     output_digest: str
     """Digest of the 8-bit output for one input of seed 0.
@@ -49,6 +52,40 @@ class ImportReport(Frozen):
     """Standard deviation of it."""
     dropped: tuple[str, ...]
     """Names in the file that mean nothing in an eval network."""
+
+
+def import_teacher(
+    file: str | Path, out: str | Path | None = None, *, size: tuple[int, int] | None = None
+) -> ImportReport:
+    """Reads a generator that was trained elsewhere, and writes it as a folder that a sweep takes as teacher.
+
+    It knows the layouts of pix2pix, CycleGAN, GAN Compression, OMGD, SAGAN and StyleGAN2. Nothing in the file
+    is run.
+
+    Args:
+        file: a checkpoint: .pth, .pt, .safetensors, or NVlabs' .pkl.
+        out: the folder to write, which must not be there; None: `default_folder(file)`. Give it to
+            `SweepOptions(teacher=...)`.
+        size: (height, width) of pictures in pixels, for the counts and the output's digest; None: that of the
+            family, or `DEFAULT_SIZE`.
+
+    Returns:
+        What was read, as `import.json` in the folder has it: parameters, multiply-accumulates of one picture.
+
+    Raises:
+        ConfigError: the folder is there already, or the generator cannot be used at this size.
+        DataError: the file is not understood, or its generator gives numbers that are not finite.
+        StoreError: the folder cannot be written.
+    """
+    folder = default_folder(file) if out is None else Path(out)
+    if folder.exists():
+        raise ConfigError(f"--out {folder}: exists already; give another folder, or remove it")
+    return import_file(Path(file), folder, size)
+
+
+def default_folder(file: str | Path) -> Path:
+    """Where a generator is imported to that nobody named a folder for: in the working folder."""
+    return Path(f"{Path(file).stem}-imported")
 
 
 def import_file(file: Path, out: Path, size: tuple[int, int] | None = None) -> ImportReport:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,51 +39,91 @@ class PlanEstimate(NamedTuple):
     """Whether the reason is that a training of the plan failed."""
 
 
-def say_plan(plan: Plan, nodes: list[Node], terminal: Terminal) -> int:
-    """Says all that `raydistill plan` says. Nothing is trained.
+@dataclass(frozen=True, eq=False)
+class PlanReport:
+    """What a sweep will take, before anything is trained."""
 
-    Returns:
-        the exit code: 0; 1 where a step of a training of the plan failed.
-    """
+    lines: tuple[str, ...]
+    """What `raydistill plan` prints, a sentence each."""
+    students: pd.DataFrame
+    """Students from the whole range of costs, a row each: `cost.macs` of one picture, `cost.params`, and
+    `cost.memory_gb` in GiB where the space asks for it."""
+    baselines: tuple[str, ...]
+    """Labels of the trials beside the searched ones."""
+    max_concurrent: int
+    """Trials at a time."""
+    worker_gb: float
+    """Memory of one worker of a trial, at most, in GiB."""
+    disk_gb: float
+    """What the sweep leaves on disk, in GiB."""
+    trial_sec: tuple[float, float, float] | None
+    """Seconds of a searched trial: the shortest, the mean and the longest; None: time cannot be predicted."""
+    total_sec: float | None
+    """Seconds of the whole sweep; None as above."""
+    device_hours: float | None
+    """GPU-hours where the trials use GPUs, else CPU-hours; None as above."""
+    why_no_time: str
+    """Why time cannot be predicted; "" where it is."""
+    fails: bool
+    """Whether the reason is that a training of the plan failed at its first steps."""
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def report_plan(plan: Plan, nodes: list[Node]) -> PlanReport:
+    """All that `raydistill plan` says. Nothing is trained; a few steps are timed."""
     info, counts = plan.info, ", ".join(f"{split} {count:,}" for split, count in plan.info.counts.items())
     classes = f", {info.num_classes} classes" if info.has_labels else ""
-    for line in plan.warm_start.messages:
-        terminal.say(line)
     size = f"{info.width}x{info.height}"
-    terminal.say(f"data {plan.data.digest}: {info.layout} at {size}{classes}: {counts}. {info.split_rule}")
     placements = place_stages(nodes, plan.options, plan.worker_bytes)
     estimated = estimate(plan, placements)
-    say(plan, placements, nodes, estimated, terminal)
-    terminal.say("nothing was trained: leave --plan out, or `sweep` for `plan`")
-    return int(estimated.fails)
-
-
-def say(
-    plan: Plan, placements: Placements, nodes: list[Node], estimated: PlanEstimate, terminal: Terminal
-) -> None:
-    """Says trials, costs, time, trials at a time, memory and disk, a line each."""
-    labels = ", ".join(label for _, label, _ in plan.baselines) or "none"
-    terminal.say(
-        f"plan: {plan.options.trials} searched trials; {len(plan.baselines)} baselines ({labels}); 1 recheck"
+    lines = [
+        *plan.warm_start.messages,
+        f"data {plan.data.digest}: {info.layout} at {size}{classes}: {counts}. {info.split_rule}",
+        *plan_lines(plan, placements, nodes, estimated),
+        "nothing was trained: leave --plan out, or `sweep` for `plan`",
+    ]
+    students = [
+        {name.replace("/", "."): value for name, value in plan.costs_of(training).items()}
+        for training, _ in plan.students
+    ]
+    expected = estimated.forecast
+    return PlanReport(
+        lines=tuple(lines),
+        students=pd.DataFrame(students),
+        baselines=tuple(label for _, label, _ in plan.baselines),
+        max_concurrent=placements.trials.max_concurrent,
+        worker_gb=plan.worker_bytes(placements.trials.group.gpus) / GIB,
+        disk_gb=forecast.disk_bytes(plan).total / GIB,
+        trial_sec=expected and expected.trial_sec,
+        total_sec=expected and expected.total_sec,
+        device_hours=expected and expected.device_hours,
+        why_no_time=estimated.why_not,
+        fails=estimated.fails,
     )
-    terminal.say(_costs_line(plan))
+
+
+def plan_lines(
+    plan: Plan, placements: Placements, nodes: list[Node], estimated: PlanEstimate
+) -> Iterator[str]:
+    """Trials, costs, time, trials at a time, memory and disk, a line each."""
+    labels = ", ".join(label for _, label, _ in plan.baselines) or "none"
+    num_searched, num_baselines = plan.options.trials, len(plan.baselines)
+    yield f"plan: {num_searched} searched trials; {num_baselines} baselines ({labels}); 1 recheck"
+    yield _costs_line(plan)
     trials = placements.trials
     if estimated.forecast is None:
-        terminal.say(f"plan: no time: {estimated.why_not}")
+        yield f"plan: no time: {estimated.why_not}"
     else:
-        for line in _time_lines(plan, estimated.forecast, "GPU" if trials.group.gpus else "CPU"):
-            terminal.say(line)
+        yield from _time_lines(plan, estimated.forecast, "GPU" if trials.group.gpus else "CPU")
     worker_bytes = plan.worker_bytes(trials.group.gpus)
     at_once = trials.max_concurrent * trials.group.workers * worker_bytes / GIB
-    terminal.say(
-        f"plan: {trials.max_concurrent} trials at a time, because {why(nodes, plan.options, trials)}"
-    )
+    yield f"plan: {trials.max_concurrent} trials at a time, because {why(nodes, plan.options, trials)}"
     beside = _unlike_the_window(plan, trials.group)
-    terminal.say(
-        f"plan: at most {worker_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all{beside}"
-    )
+    yield f"plan: at most {worker_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all{beside}"
     needed, free = forecast.disk_bytes(plan).total / MIB, shutil.disk_usage(plan.store).free / GIB
-    terminal.say(f"plan: {needed:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free")
+    yield f"plan: {needed:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free"
 
 
 def _costs_line(plan: Plan) -> str:
@@ -179,7 +220,8 @@ def for_sweep(
     if num_searched >= plan.options.trials and all(trial.result for trial in trials):
         return PlanEstimate(None, None)  # nothing is left to do
     estimated = estimate(plan, placements)
-    say(plan, placements, nodes, estimated, terminal)
+    for line in plan_lines(plan, placements, nodes, estimated):
+        terminal.say(line)
     if estimated.rates is not None and estimated.forecast is not None:
         forecast.write(file, estimated.rates, estimated.forecast)
     return estimated

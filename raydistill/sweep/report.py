@@ -11,6 +11,7 @@ from raydistill.evaluation.evaluator_scores import score_network, score_real
 from raydistill.models import cost
 from raydistill.records import pareto, tables
 from raydistill.records.files import write_atomic
+from raydistill.records.sweep_result import write_ended_by
 from raydistill.records.trials import write_result
 from raydistill.sweep import tracking_record
 from raydistill.sweep.tracker import Tracker
@@ -67,6 +68,7 @@ def write_report(
     table = ledger.table()
     evaluations = tables.evaluation_table(ledger.trials, sweep_id=folder.name)
     tables.write_tables(folder, table, evaluations)
+    write_ended_by(folder, ended_by)
     write_atomic(folder / "plan.csv", partial(planned.to_csv, index=False))
     facts = _facts(ledger, table) | {
         "ended by": ended_by,

@@ -6,7 +6,7 @@ so far. Ray's own snapshot is never read.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,14 +18,16 @@ from raydistill.cluster import nodes, ray_train, runtime
 from raydistill.cluster.placement import Group, place_stages
 from raydistill.config.base import canonical
 from raydistill.config.sweep_options import SweepOptions
-from raydistill.errors import ConfigError
+from raydistill.errors import ConfigError, RunError
 from raydistill.planning.checks import check
 from raydistill.planning.plan import Plan
 from raydistill.records import locks, mirror, owners, remote, store
 from raydistill.records.budget import Clock, Limits
+from raydistill.records.sweep_result import SweepResult, load_sweep
 from raydistill.records.trials import read_trials
 from raydistill.search import warm_start
 from raydistill.sweep import plan_report, report, tracking, tracking_record, tracking_store
+from raydistill.sweep.plan_report import PlanReport
 from raydistill.sweep.sweep_run import Ended, SweepRun
 from raydistill.sweep.tracker import Tracker
 from raydistill.sweep.tracking_record import TrackingRecord
@@ -36,33 +38,60 @@ from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import Stages, stages_done, train_stages
 
 
-def run(options: SweepOptions) -> int:
-    """Runs, resumes or, with `options.plan`, only plans a sweep.
+def run_sweep(options: SweepOptions, *, verbose: bool = False) -> SweepResult:
+    """Runs a sweep, or goes on with one: trains evaluator and teacher, then searches students.
+
+    Ray that this process has initialised is used, and left running; else one is started for the sweep and
+    ended with it, or the cluster that RAY_ADDRESS names is joined and left.
+
+    Args:
+        options: what `raydistill sweep` takes, by the names of its options.
+        verbose: whether to print what the command prints; else nothing is printed.
 
     Returns:
-        the exit code: 0; 1 where no student could be trained, or a part of the space could not; 130 where it
-        was interrupted.
+        The sweep, as `load_sweep` reads it from its folder.
 
     Raises:
-        InputError: something is wrong with the options, the data, the store or the cluster.
-        RunError: evaluator or teacher could not be trained, or a lost node did not come back.
+        InputError: something is wrong with the options, the data, the store or the cluster. Nothing was
+            trained, where that could be known before.
+        RunError: evaluator or teacher could not be trained, no student could, a trial was left without a
+            result, or a lost node did not come back. What has ended is kept: `resume=True` goes on.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; the sweep goes on with `resume=True`.
     """
-    tracking_store.require_known_scheme(options.mlflow)
-    plan, terminal = check(options), Terminal()
     if options.plan:
-        with on_ray([options]) if ray_address() else nullcontext():
-            nodes = runtime.probe_nodes(plan.store) if ray_address() else [runtime.this_machine()]
-            return plan_report.say_plan(plan, nodes, terminal)
+        raise ConfigError("--plan: it trains nothing: call plan_sweep")
+    tracking_store.require_known_scheme(options.mlflow)
+    plan, terminal = check(options), Terminal(quiet=not verbose)
     with opened(plan, terminal) as (folder, tracker):
         try:
             with on_ray([options]):
-                return run_one(plan, folder, tracker, terminal)
+                trouble = run_one(plan, folder, tracker, terminal)
         except KeyboardInterrupt:
             terminal.say(
                 "interrupted; finished trials are kept. "
                 f"Go on: the same command with --resume --name {folder.name}"
             )
-            return 130
+            raise
+    if trouble:
+        raise RunError(f"sweep {folder.name}: {trouble}")
+    return load_sweep(folder)
+
+
+def plan_sweep(options: SweepOptions) -> PlanReport:
+    """What a sweep of these options will take: trials, costs, time, memory, trials at a time, disk.
+
+    Everything is checked as for the sweep, data are prepared in the store, a few steps are timed. Nothing is
+    trained and nothing printed.
+
+    Raises:
+        InputError: something is wrong with the options, the data, the store or the cluster.
+    """
+    tracking_store.require_known_scheme(options.mlflow)
+    plan = check(options)
+    if not ray_address() and not runtime.is_running():
+        return plan_report.report_plan(plan, [runtime.this_machine()])
+    with on_ray([options]):
+        return plan_report.report_plan(plan, runtime.probe_nodes(plan.store))
 
 
 @contextmanager
@@ -88,19 +117,32 @@ def opened(plan: Plan, terminal: Terminal) -> Iterator[tuple[Path, Tracker]]:
 def on_ray(sweeps: Sequence[SweepOptions]) -> Iterator[None]:
     """Inside, Ray runs for one sweep, or for several one after the other, and SIGTERM and SIGHUP interrupt.
 
+    A Ray that this process has initialised before is used as it is, and is not ended.
+
     Raises:
         ConfigError: the cluster cannot be joined, or its nodes would run other code.
     """
+    if runtime.is_running():
+        runtime.set_up_driver()
+        with signals_interrupt():
+            _require_same_code()
+            yield
+        return
     sharded = any(options.executor == "train" or options.workers_per_trial > 1 for options in sweeps)
     try:
         runtime.start_ray(dashboard=sharded or torch.cuda.is_available())
         with signals_interrupt():  # after Ray, which installs a handler of its own
             if ray_address():  # an embedded cluster is this installation
-                nodes.require_same_versions()
-                nodes.require_plugins(plugins.to_json())
+                _require_same_code()
             yield
     finally:
         runtime.stop_ray()
+
+
+def _require_same_code() -> None:
+    """Raises ConfigError where a node of the cluster would run other code than this process."""
+    nodes.require_same_versions()
+    nodes.require_plugins(plugins.to_json())
 
 
 def run_one(
@@ -111,7 +153,7 @@ def run_one(
     *,
     tags: Mapping[str, str] = MappingProxyType({}),
     may_start: MayStart = lambda is_new: True,
-) -> int:
+) -> str:
     """Runs one sweep on a running Ray, from evaluator and teacher to the report.
 
     Args:
@@ -121,8 +163,8 @@ def run_one(
             on.
 
     Returns:
-        0, also where one of the sweep's own limits ended it; 1 where no student could be trained, a trial was
-        left without a result, or `may_start` ended it.
+        What is wrong with its end, in words: no student could be trained, a trial was left without a result,
+        or `may_start` ended it. "": nothing is, also where one of the sweep's own limits ended it.
     """
     options, clock = plan.options, Clock(folder / "spent.json")
     _start_tracking(plan, folder, tracker, tags)
@@ -145,22 +187,17 @@ def run_one(
     limits = Limits(options.max_hours, options.max_gpu_hours, clock, ledger.gpu_sec)
     ended = SweepRun(ledger, placements, tracker, terminal, limits, may_start).run()
     if ended is Ended.NO_STUDENT:
-        terminal.say(f"no student was trained: {_last_reason(ledger) or _ended_by(ledger, limits)}")
-    if ended in (Ended.NO_STUDENT, Ended.HELD_BACK):
-        return 1
+        return f"no student was trained: {_last_reason(ledger) or _ended_by(ledger, limits)}"
+    if ended is Ended.HELD_BACK:
+        return ended.value
     real_test = report.score_on_test(ledger, tracker)
     planned = plan_report.against_actual(ledger, estimated, gpus, clock.sec(), stages_sec)
     report.write_report(ledger, real_test, tracker, terminal, planned, ended_by=_ended_by(ledger, limits))
     clock.sec()
     remote.push(folder, skip=("trials",))
-    return 1 if ended is Ended.DONE and _say_untrained(ledger, terminal) else 0
-
-
-def _say_untrained(ledger: Ledger, terminal: Terminal) -> bool:
-    """Says which trials have no result, not even a failure; whether there is any."""
-    if lost := ", ".join(f"{trial.trial_id} ({trial.label})" for trial in ledger.unfinished):
-        terminal.say(f"not trained: {lost}; --resume trains what is left")
-    return bool(lost)
+    # trials without a result, not even a failure
+    lost = ", ".join(f"{trial.trial_id} ({trial.label})" for trial in ledger.unfinished)
+    return f"not trained: {lost}; --resume trains what is left" if ended is Ended.DONE and lost else ""
 
 
 def _start_tracking(plan: Plan, folder: Path, tracker: Tracker, tags: Mapping[str, str]) -> None:

@@ -34,7 +34,7 @@ class SweepRun:
     What interrupts it, and who answers:
 
     * A signal (Ctrl-C, SIGTERM, SIGHUP) raises KeyboardInterrupt out of the step (`watch.signals_interrupt`,
-      `watch.watcher`). `run.run` says how to go on, and exits with 130. Trials keep their checkpoints.
+      `watch.watcher`). `run.run_sweep` says how to go on. Trials keep their checkpoints.
     * A process or node that is lost: Ray Tune starts its trial again, from its checkpoint, twice
       (`cluster.ray_tune`); Ray Train does so once (`cluster.ray_train`). A trial that still has no result
       counts as FAIL in memory, not on disk, so that a resume tries it again (`Ledger.end`). Where the

@@ -23,8 +23,12 @@ def signals_interrupt() -> Iterator[None]:
     """Inside, SIGTERM and SIGHUP end a sweep as Ctrl-C does.
 
     A cluster's queue sends the first before it kills, a terminal that is closed the second. Where SIGHUP is
-    ignored, as `nohup` has it, it stays so.
+    ignored, as `nohup` has it, it stays so. On another thread than the main one nothing changes: Python lets
+    none set a handler.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def interrupt(number: int, frame: object) -> None:
         _SIGNAL_CAME.set()

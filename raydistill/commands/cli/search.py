@@ -15,7 +15,7 @@ def sweep(options: SweepOptions) -> int:
 
     Every option has a default. Without any, the sweep draws its own pictures, and needs no GPU.
     """
-    from raydistill.sweep.run import run
+    from raydistill.commands.sweep import run
 
     try:
         return run(options)
