@@ -44,7 +44,9 @@ class Block(NamedTuple):
         """Its lines without comments; `a; b` is taken apart, lines that end in a backslash together."""
         text = self.text.replace("\\\n", " ") if self.language in ("sh", "bash") else ""
         lines = [re.sub(r"(^|\s+)#.*", "", line).strip() for line in text.splitlines()]
-        return [part.strip() for line in lines for part in re.split(r"; (?=raydistill)|&&", line) if part.strip()]
+        return [
+            part.strip() for line in lines for part in re.split(r"; (?=raydistill)|&&", line) if part.strip()
+        ]
 
 
 def blocks(page: Path) -> list[Block]:

@@ -1,7 +1,6 @@
 """What the pages of the reference have in common: wrapped text, and types, bounds and docstrings in words."""
 
 import ast
-import functools
 import inspect
 import textwrap
 import typing
@@ -56,7 +55,6 @@ def table(columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
 
 
-@functools.cache
 def attribute_docstrings(owner: type) -> dict[str, str]:
     """Attribute -> the text below its assignment in the class, or in a base class of it."""
     out: dict[str, str] = {}

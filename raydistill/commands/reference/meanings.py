@@ -192,6 +192,7 @@ FILES = {
     "sweeps/<name>/frontier.html, frontier.png, frontier.csv": "The front as a page that opens offline, a "
     "picture, a table.",
     "sweeps/<name>/forecast.json, plan.csv": "What the plan said; the same against what the sweep took.",
+    "sweeps/<name>/ended.json": "Which limit ended the sweep, in words.",
     "sweeps/<name>/spent.json": "Hours and GPU-hours spent, over all starts.",
     "sweeps/<name>/warm_start.json": "Rows of other sweeps and tables, where it had a warm start.",
     "sweeps/<name>/retrained/": "Longer trainings by `raydistill retrain`.",

@@ -90,7 +90,7 @@ def _entry(module_name: str, name: str, value: Any, shown: dict[int, str]) -> It
             yield "\n".join(
                 wrapped(f"`{field}`: {text}", first="* ", then="  ") for field, text in fields.items()
             )
-        for method, function in vars(value).items():
+        for method, function in list(vars(value).items()):
             plain = getattr(function, "fget", None) or getattr(function, "__func__", function)
             if not method.startswith("_") and inspect.isfunction(plain) and plain.__doc__:
                 kind = "property" if isinstance(function, property) else "method"
