@@ -60,7 +60,7 @@ METRICS = {
     "cost/latency_ms_p50": (
         "lower",
         "ms",
-        "Measured by `raydistill latency`: median of the repeats. In MLflow only.",
+        "Measured by `raydistill latency`: median of the repeats.",
     ),
     "cost/latency_ms_p95": ("lower", "ms", "The same, 95th percentile."),
     "train/l1": ("lower", "", "L1 distance to the target, or to the teacher's picture, in [-1, 1]."),
