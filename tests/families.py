@@ -1,20 +1,13 @@
 """One small and any number of random configs of each generator family, for the tests that hold for all of
 them."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from raydistill.config.architectures import Generator
 from raydistill.config.paths import validated
 from raydistill.models import GENERATORS
-
-
-class Case(NamedTuple):
-    config: Generator
-    in_channels: int
-    height: int
-    width: int
+from raydistill.testing import GeneratorCase as Case
 
 
 def case(family: str, values: dict[str, Any], in_channels: int, height: int, width: int) -> Case:

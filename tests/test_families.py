@@ -2,7 +2,6 @@
 
 import copy
 import time
-from pathlib import Path
 
 import numpy as np
 import published_counts
@@ -22,7 +21,6 @@ from raydistill.config.architectures import (
     StyleganWidths,
 )
 from raydistill.config.paths import validated
-from raydistill.data import DataInfo
 from raydistill.errors import ConfigError
 from raydistill.models import (
     GENERATORS,
@@ -30,36 +28,10 @@ from raydistill.models import (
     cost,
     discriminator,
     input_shape,
-    networks,
     sagan,
-    saved,
     stylegan2,
 )
-
-
-def info_of(case: Case) -> DataInfo:
-    channels = {"num_classes": None if case.in_channels == 3 else case.in_channels}
-    return DataInfo(
-        layout="aligned",
-        height=case.height,
-        width=case.width,
-        class_names=(),
-        palette=(),
-        ignore_index=None,
-        counts={},
-        split_rule="",
-        **channels,
-    )
-
-
-def built(case: Case, seed: int = 0) -> nn.Module:
-    return networks.generator(case.config, info_of(case), seed)
-
-
-def inputs(case: Case, number: int = 3) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randn(number, *input_shape(*case), generator=generator).clamp(-1, 1)
-
+from raydistill.testing.generators import GeneratorContract, built, inputs
 
 # ---- counts ------------------------------------------------------------------------------------------------
 
@@ -141,95 +113,11 @@ def test_a_count_is_fast_enough_for_a_search(family: str) -> None:
 # ---- the contract kit --------------------------------------------------------------------------------------
 
 
-def test_a_generator_gives_pictures_of_its_size_in_range(case: Case) -> None:
-    module, scale = built(case).eval(), getattr(case.config, "scale", 1)
-    with torch.no_grad():
-        pictures = module(inputs(case))
-    assert (
-        pictures.shape == (3, 3, scale * case.height, scale * case.width) and pictures.dtype == torch.float32
-    )
-    assert bool(pictures.isfinite().all())
-    if case.config.family != "stylegan2":
-        assert bool((pictures.abs() <= 1).all())
+class TestEveryFamily(GeneratorContract):
+    """The fixture `case` is that of `conftest`."""
 
-
-def test_a_picture_does_not_depend_on_the_others_in_the_batch_of_a_finished_generator(case: Case) -> None:
-    module, x = built(case).eval(), inputs(case)
-    with torch.no_grad():
-        torch.testing.assert_close(module(x)[1:2], module(x[1:2]), rtol=1e-4, atol=1e-5)
-
-
-def test_a_generator_built_on_the_meta_device_has_the_state_of_a_real_one(case: Case) -> None:
-    with torch.device("meta"):
-        meta = GENERATORS[case.config.family].build(case.config, case.in_channels)
-    real = built(case)
-    assert {name: value.shape for name, value in meta.state_dict().items()} == {
-        n: v.shape for n, v in real.state_dict().items()
-    }
-    meta.load_state_dict(real.state_dict(), assign=True)
-    with torch.no_grad():
-        assert torch.equal(meta.eval()(inputs(case)), real.eval()(inputs(case)))
-
-
-def test_a_generator_comes_back_from_its_folder_and_from_its_config_as_json(
-    case: Case, tmp_path: Path
-) -> None:
-    module = built(case).train()
-    with torch.no_grad():
-        module(inputs(case))  # moves statistics and spectral norms
-    stored = saved.save(tmp_path / "network", "generator", module, case.config)
-    loaded = saved.load(stored, info_of(case), torch.device("cpu"))
-    with torch.no_grad():
-        assert torch.equal(loaded(inputs(case)), module.eval()(inputs(case)))
-    config = GENERATORS[case.config.family].config
-    assert config.model_validate_json(case.config.model_dump_json()) == case.config
-
-
-def test_every_parameter_of_a_generator_gets_a_gradient_and_a_second_one_exists(case: Case) -> None:
-    torch.manual_seed(0)
-    module = built(case).train().double()
-    for parameter in (
-        module.parameters()
-    ):  # an attention's gamma and a noise's strength start at 0, which hides what is behind them
-        if parameter.numel() == 1:
-            torch.nn.init.constant_(parameter, 0.1)
-    x = inputs(case).double().requires_grad_(True)
-    pictures = module(x)
-    (first,) = torch.autograd.grad((pictures * torch.randn_like(pictures)).sum(), x, create_graph=True)
-    (first.square().sum() + pictures.square().sum()).backward()
-    missing = [
-        name
-        for name, value in module.named_parameters()
-        if value.grad is None or not bool(value.grad.isfinite().all())
-    ]
-    assert missing == []
-
-
-def test_generators_of_one_seed_are_equal_and_of_two_seeds_are_not(case: Case) -> None:
-    first, again, other = (
-        nn.utils.parameters_to_vector(built(case, seed).parameters()) for seed in (0, 0, 1)
-    )
-    assert torch.equal(first, again) and not torch.equal(first, other)
-
-
-def test_the_closed_form_counts_what_the_module_counts_and_grows_with_every_width(case: Case) -> None:
-    before = counts(case)
-    for name, value in case.config.widths:
-        if value is None or (
-            name == "up" and getattr(case.config, "scale", None) == 1
-        ):  # not in this network
-            continue
-        widths = case.config.widths.model_copy(update={name: value + 8})
-        after = counts(case._replace(config=case.config.model_copy(update={"widths": widths})))
-        assert after[0] > before[0] and after[1] > before[1], name
-
-
-def counts(case: Case) -> tuple[int, int]:
-    """MACs and parameters, from the table and from the module alike."""
-    table, module = GENERATORS[case.config.family].layers(*case), built(case)
-    found = cost.macs(table), cost.params(table)
-    assert found == (cost.module_macs(module, (1, *input_shape(*case))), cost.module_params(module))
-    return found
+    def unused_widths(self, case: Case) -> set[str]:
+        return {"up"} if getattr(case.config, "scale", None) == 1 else set()
 
 
 # ---- StyleGAN2 ---------------------------------------------------------------------------------------------

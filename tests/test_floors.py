@@ -40,7 +40,7 @@ FLOORS = (
     Floor(("training",), ("torch",)),
     Floor(("space", "plugins", "exchange"), ("torch",)),
     Floor(("planning",), ("torch",)),
-    Floor(("trials",), ("torch",)),
+    Floor(("trials", "testing"), ("torch",)),
     Floor(("cluster",), ("torch", "ray")),
     Floor(("sweep",), ("torch", "mlflow")),
     Floor(("commands",), ("torch", "typer")),

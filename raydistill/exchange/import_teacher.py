@@ -27,6 +27,7 @@ class ImportReport(Frozen):
     source: str
     """Name of the file."""
     source_sha256: str
+    """SHA-256 of its bytes, 64 hex digits."""
     layout: str
     """Name of the key layout by which the file was recognised."""
     family: str
@@ -36,11 +37,13 @@ class ImportReport(Frozen):
     height: int
     """Height and width of pictures, for which macs are counted."""
     width: int
+    """See `height`: pixels."""
     params: int
     """Number of parameters."""
     macs: int
     """Multiply-accumulates of one picture, counted by `macs_convention`."""
     macs_convention: str = cost.MACS_CONVENTION
+    """Which operations count, see `models.cost.CONVENTIONS`."""
     output_digest: str
     """Digest of the 8-bit output for one input of seed 0.
 
