@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cookbook
 import pytest
 import typer
 from ray.scripts.scripts import cli as ray_command
@@ -163,19 +164,14 @@ def test_the_cheap_blocks_of_a_guide_run_in_order_from_an_empty_folder(
     monkeypatch.setattr("raydistill.cluster.runtime.start_ray", never)
     for block in (block for block in blocks(page) if block.how == RUNS):
         if block.language == "python":
-            written(block.text)
+            (name,) = re.findall(r"\A# (\S+\.py)\n", block.text)
+            (tmp_path / name).write_text(block.text)
         for command in block.commands:
             monkeypatch.setattr(sys, "argv", shlex.split(command))
             with pytest.raises(SystemExit) as ended:
                 main()
             printed = capsys.readouterr()
             assert ended.value.code == 0 and printed.out, printed.err
-
-
-def written(text: str) -> None:
-    """A block of a whole file, whose first line is its name, in the working folder."""
-    (name,) = re.findall(r"\A# (\S+\.py)\n", text)
-    Path(name).write_text(text)
 
 
 @pytest.mark.slow
@@ -186,8 +182,12 @@ def written(text: str) -> None:
 )
 def test_the_other_blocks_of_a_guide_run_in_order_from_an_empty_folder(page: Path, tmp_path: Path) -> None:
     for block in (block for block in blocks(page) if block.how.startswith(RUNS_SLOWLY)):
-        calls = [["-c", block.text]] if block.language == "python" else []
-        calls += [["-m", *shlex.split(command)] for command in block.commands]
+        if block.how.endswith("with the files of plug-ins.md"):
+            cookbook.written(tmp_path, *cookbook.FILES)
+        if file := re.match(r"# (\S+\.py)\n", block.text):
+            (tmp_path / file[1]).write_text(block.text)
+        calls = [["-c", block.text]] if block.language == "python" and not file else []
+        calls += [["-m", *shlex.split(command.removeprefix("python -m "))] for command in block.commands]
         for call in calls:
             done = subprocess.run([sys.executable, "-P", *call], cwd=tmp_path, capture_output=True, text=True)
             assert done.returncode == 0, f"{call}\n{done.stdout}\n{done.stderr}"
