@@ -13,26 +13,44 @@ TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 STAMP   = $(VENV)/.raydistill-installed
 HAS_TORCH = import importlib.metadata as m; assert tuple(map(int, m.version("torch").split("+")[0].split(".")[:2])) >= (2, 13)
 
-.PHONY: setup sweep test lint slow wheel clean
+.PHONY: help setup sweep test slow reference docs oldest wheel clean
 
-sweep: setup
+help:
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /make \1	/' | expand -t 16
+
+sweep: setup ## the default sweep, about 7 minutes on two idle cores; ARGS="--trials 30" passes options on
 	$(RUN)/python sweep.py $(ARGS)
 
-test: setup
+test: setup ## ruff, mypy and the tests of every change; JOBS=4 runs four files at a time
 	$(RUN)/ruff check . && $(RUN)/ruff format --check .
 	@$(RUN)/mypy & types=$$!; \
 	OMP_NUM_THREADS=1 $(RUN)/python -m pytest -m "not slow and not gpu" -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS); \
 	tests=$$?; wait $$types && exit $$tests
 
-slow: setup
+slow: setup ## the slow tests that have not passed on this commit; GROUP="sweeps nodes": of these groups
 	$(RUN)/python tests/slow_groups.py $(GROUP) $(ARGS)
 
-# What clusters install: wheels/raydistill-*.whl (docs/cluster.md).
-wheel: setup
+reference: setup ## write docs/reference/ again, from the code
+	$(RUN)/python -m raydistill.commands.reference
+
+# The site's tools are an extra of their own, at the newest versions that pip finds.
+docs: setup reference ## the site, into site/; ends at a broken link or at a public name without a docstring
+	$(RUN)/pip install -q -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
+
+# The lower bounds of pyproject.toml, each as `==`, in an environment of their own.
+oldest: ## the tests with the oldest versions that pyproject.toml allows
+	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	$(PYTHON) tests/oldest.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/pip install -q -c .venv-oldest/constraints.txt -e '.[test]'
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -m "not slow and not gpu" -n $(JOBS) --dist loadfile $(ARGS)
+
+# docs/how-to/cluster.md says what for.
+wheel: setup ## wheels/raydistill-*.whl, which clusters install
 	rm -f wheels/raydistill-*.whl
 	$(RUN)/pip wheel -q --no-deps -w wheels .
 
-setup: $(STAMP)
+setup: $(STAMP) ## .venv with everything, about 3 minutes, once
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(RUN)/python || $(PYTHON) -m venv $$($(PYTHON) -c '$(HAS_TORCH)' 2>/dev/null && echo --system-site-packages) $(VENV)
@@ -45,5 +63,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(RUN)/pip install -q -c $(VENV)/constraints.txt -e '.[test]'
 	@touch $@
 
-clean:
+clean: ## remove .venv
 	rm -rf .venv

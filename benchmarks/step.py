@@ -444,7 +444,7 @@ def main() -> None:
     parser.add_argument(
         "--curves", type=int, default=0, help="train both ways for so many steps of 4 images instead"
     )
-    parser.add_argument("--out", default="docs/reference_curves.png")
+    parser.add_argument("--out", default="docs/results/reference_curves.png")
     options = parser.parse_args()
     if options.cpu_time and (options.threads > 1 or options.device != "cpu"):
         parser.error("--cpu-time: needs --threads 1 and --device cpu, as threads that wait compute too")

@@ -273,7 +273,7 @@ def _entries(module: ModuleType, where: str) -> list[tuple[Registry, str, Any]]:
             _require_entry(registry, name, entry, f"{where}: {dictionary}[{name!r}]")
             out.append((registry, name, entry))
     if not out:
-        raise ConfigError(f"{where}: it defines none of {', '.join(REGISTRIES)}; see docs/cookbook.md")
+        raise ConfigError(f"{where}: it defines none of {', '.join(REGISTRIES)}; see docs/how-to/plug-ins.md")
     return out
 
 

@@ -1,4 +1,4 @@
-"""The files that docs/cookbook.md prints, and plug-ins that are forgotten again after a test."""
+"""The files that docs/how-to/plug-ins.md prints, and plug-ins that are forgotten again after a test."""
 
 import contextlib
 import re
@@ -13,7 +13,7 @@ from raydistill.config.terms import TERM_VARIANTS
 from raydistill.config.training import TEACHER_VARIANTS
 from raydistill.config.variants import PLUGIN_DIGESTS
 
-PAGE = (Path(__file__).parent.parent / "docs/cookbook.md").read_text()
+PAGE = (Path(__file__).parent.parent / "docs/how-to/plug-ins.md").read_text()
 FILES: dict[str, str] = {
     name: text for text, name in re.findall(r"^```\w+\n(# (\S+)\n.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 }

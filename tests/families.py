@@ -70,7 +70,7 @@ CASES: dict[str, Case] = {
 
 
 def plug_in_case() -> Case:
-    """Of docs/cookbook.md's family, where that plug-in is loaded."""
+    """Of docs/how-to/plug-ins.md's family, where that plug-in is loaded."""
     return case("plain", {"widths": {"first": 5, "second": 7}}, 4, 16, 20)
 
 

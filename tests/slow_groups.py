@@ -77,6 +77,7 @@ GROUPS: dict[str, Group] = {
             "::test_a_kill_in_the_first_seconds_of_a_first_sweep_leaves_a_store_that_works",
         ),
     ),
+    "docs": Group("what tutorials and how-to pages print, run from an empty folder", ("test_docs.py",)),
     "stops": Group("stopped trials give everything back; shares of a GPU", ("test_stops.py",)),
     "nodes": Group(
         "nodes that are lost, and a node that does not see the results",

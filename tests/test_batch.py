@@ -212,7 +212,7 @@ def test_a_file_of_config_values_counts_by_the_values_in_it(pretended, monkeypat
 
 def test_the_shipped_example_is_a_batch(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert exit_code(monkeypatch, str(ROOT / "docs/overnight.py"), "--plan") == 0
+    assert exit_code(monkeypatch, str(ROOT / "docs/how-to/overnight.py"), "--plan") == 0
     assert "9 sweeps: 108 searched trials" in capsys.readouterr().out
     assert not Path("runs/sweeps").exists()
 

@@ -1,4 +1,4 @@
-"""What docs/cookbook.md prints runs as printed, from an empty folder; and plug-ins that cannot be used
+"""What docs/how-to/plug-ins.md prints runs as printed, from an empty folder; and plug-ins that cannot be used
 are refused."""
 
 import json
@@ -272,7 +272,7 @@ BROKEN = FILES["plain.py"]
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("x = 1\n", "it defines none of GENERATORS, TERMS, RECIPES, DATA; see docs/cookbook.md"),
+        ("x = 1\n", "it defines none of GENERATORS, TERMS, RECIPES, DATA; see docs/how-to/plug-ins.md"),
         ("x = \n", r"SyntaxError: .* \(line 1 of .*bad.py\)"),
         (
             "import nothing_of_that_name\n",

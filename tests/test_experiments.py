@@ -1,5 +1,5 @@
-"""The commands of docs/experiments.md on small fake files in the real layouts, whole and with a file
-missing."""
+"""The commands of docs/how-to/published-experiments.md on small fake files in the real layouts, whole and
+with a file missing."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from PIL import Image
 from raydistill.commands.cli import main
 from raydistill.sweep.rates import Rate, Rates
 
-TEXT = (Path(__file__).parent.parent / "docs" / "experiments.md").read_text()
+TEXT = (Path(__file__).parent.parent / "docs" / "how-to" / "published-experiments.md").read_text()
 COMMANDS = {
     title: command
     for title, command in re.findall(r"^## (.*?)\n.*?```sh\n(.*?)\n```", TEXT, re.DOTALL | re.MULTILINE)

@@ -150,7 +150,7 @@ def test_the_slurm_script_is_bash_and_asks_for_its_resources_before_its_first_co
 
 
 def test_the_cluster_page_names_files_and_commands_that_exist() -> None:
-    page = (ROOT / "docs/cluster.md").read_text()
+    page = (ROOT / "docs/how-to/cluster.md").read_text()
     files = set(re.findall(r"`([\w.-]+\.(?:sh|yaml)|Dockerfile)`", page))
     assert files == {"cluster.yaml", "aws.yaml", "rayjob.yaml", "slurm.sh", "Dockerfile"}
     assert all((LAUNCH / name).is_file() for name in files)

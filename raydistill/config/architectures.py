@@ -298,7 +298,9 @@ PICTURE_VARIANTS = Variants("family", ResnetGenerator, MobileResnetGenerator, Un
 NOISE_VARIANTS = Variants("family", SaganGenerator, StyleganGenerator)
 """The families that turn noise into pictures; a plug-in adds to it."""
 PictureGenerator = Annotated[Generator, PICTURE_VARIANTS]
+"""Type of a section that holds a generator of pictures from pictures, of any family."""
 NoiseGenerator = Annotated[Generator, NOISE_VARIANTS]
+"""The same, of pictures from noise."""
 AnyGenerator = Annotated[Generator, Variants("family", PICTURE_VARIANTS, NOISE_VARIANTS)]
 
 

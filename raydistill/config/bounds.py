@@ -1,8 +1,8 @@
 """How large a number in a config or an option may be, and how much a file of Python may define.
 
 The bounds are far above any use. What lies beyond them is a slip or an attack, and is refused with its
-dotted path before anything is drawn or allocated. `docs/limits.md` lists them for users. Every number of a
-config has one of these types, or bounds of its own.
+dotted path before anything is drawn or allocated. `docs/explanation/limits.md` lists them for users. Every
+number of a config has one of these types, or bounds of its own.
 """
 
 import math

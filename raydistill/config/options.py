@@ -2,7 +2,7 @@
 
 The field's type and bounds say what is allowed, its default is the option's, `Field(description=...)` is the
 help, and `Cli` says how the option is typed. `raydistill.commands.cli` makes the command line of the models,
-and `raydistill.commands.cli.reference` the page docs/command-line.md.
+and `raydistill.commands.reference` the page docs/reference/command-line.md.
 
 Descriptions are sentences in ASCII, for terminals that know nothing else, and have no square brackets, which
 typer would take for markup.
@@ -53,6 +53,8 @@ class CommonOptions(Options):
 
     plugin: Annotated[
         tuple[str, ...],
-        Field(description="Import a plug-in first: this RUNS its code. Repeatable; see docs/cookbook.md."),
+        Field(
+            description="Import a plug-in first: this RUNS its code. Repeatable; see docs/how-to/plug-ins.md."
+        ),
         Cli("FILE|MODULE", "Other"),
     ] = ()

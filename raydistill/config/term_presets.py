@@ -25,7 +25,7 @@ def published_stylegan2() -> MutualInformation:
 
 
 def recommended() -> VariationalInformation:
-    """The best term at equal time where terms were measured (docs/results.md).
+    """The best term at equal time where terms were measured (docs/results/method.md).
 
     Its scores differ from those without a term by no more than the scores of different seeds do.
     """
@@ -49,8 +49,8 @@ MI_TERMS: dict[str, Callable[[], AnyTerm]] = {
     "published_pix2pix": published_pix2pix,
     "published_stylegan2": published_stylegan2,
 }
-"""NAME in `--set student.mi=NAME` -> the whole term. The published step sizes are for 256x256; for other
-sizes scale them with the number of pixels."""
+"""NAME in `--set student.mi=NAME` -> every path of the term; what a space searches, it goes on searching. The
+published step sizes are for 256x256; for other sizes scale them with the number of pixels."""
 
 
 def with_named_term(values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A SLURM job: one Ray node on each machine, the sweep on the first. Arguments go to `raydistill sweep`. The whole page: docs/cluster.md.
+# A SLURM job: one Ray node on each machine, the sweep on the first. Arguments go to `raydistill sweep`. The whole page: docs/how-to/cluster.md.
 #
 #   make wheel                                        raydistill's wheel, in wheels/
 #   sbatch raydistill/launch/slurm.sh --space default --trials 40

@@ -31,15 +31,15 @@ _STORED_BYTES = 4
 _OVERHEAD = 1.6
 """Peak memory over live tensor bytes: workspaces, and what the allocator loses.
 
-Measured on a CPU, see docs/results.md.
+Measured on a CPU, see docs/results/machines.md.
 """
 CONTEXT_BYTES = 600 * 2**20
 """On a GPU, for a CUDA context with the workspaces of its libraries: an allowance, which was not measured."""
 PROCESS_BYTES = 760 * 2**20
 """On a CPU, for a Ray actor that has trained before, without the bytes that are predicted.
 
-Measured (docs/results.md): 534 MiB are resident after its imports, 650 at the peak of its first training, and
-up to 760 once thirty trainings have left their fragments, where it stays.
+Measured (docs/results/time-and-memory.md): 534 MiB are resident after its imports, 650 at the peak of its
+first training, and up to 760 once thirty trainings have left their fragments, where it stays.
 """
 
 

@@ -48,7 +48,7 @@ class Command(NamedTuple):
 COMMANDS = (
     Command("sweep", search.sweep, SEARCH, "raydistill sweep --trials 30 --max-macs 8e6 --max-hours 8"),
     Command("plan", search.plan, SEARCH, "raydistill plan --trials 30 --max-macs 8e6 --max-hours 8"),
-    Command("batch", search.batch, SEARCH, "raydistill batch docs/overnight.py --plan"),
+    Command("batch", search.batch, SEARCH, "raydistill batch docs/how-to/overnight.py --plan"),
     Command(
         "retrain", search.retrain, SEARCH, "raydistill retrain runs/sweeps/default-001 --trial 4 --nimg 50000"
     ),

@@ -1,6 +1,6 @@
 """A night's work: what the published Langevin chains and a cost window do to the frontier, over three seeds.
 
-Run it by `raydistill batch docs/overnight.py`.
+Run it by `raydistill batch docs/how-to/overnight.py`.
 """
 
 from raydistill.config.batch import Batch, Budget, Method
