@@ -32,6 +32,7 @@ GROUPS: dict[str, Group] = {
         "further cases of tests of every run; a proposal's time and regret; replicates after a kill",
         (
             *("test_budgets.py", "test_cli.py", "test_experiments.py", "test_export.py", "test_families.py"),
+            "test_file_scorers.py::test_several_workers_give_the_numbers_of_one",
             *(
                 "test_families_train.py",
                 "test_limits.py",

@@ -92,9 +92,7 @@ def _original(sweep: Path, options: RetrainOptions) -> Trial:
 def _lengthened(job: Job, options: RetrainOptions) -> Job:
     """The same job on more images. Raises StoreError where the data or a network that it needs is gone."""
     changes = {"budget_nimg": options.nimg} | ({} if options.seed is None else {"seed": options.seed})
-    for what, needed in (("data", job.data), ("evaluator", job.evaluator), ("teacher", job.teacher)):
-        if needed is None:
-            continue
+    for what, needed in job.needed.items():
         remote.pull(Path(needed.path))
         if not Path(needed.path).exists():
             raise StoreError(

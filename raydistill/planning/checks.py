@@ -14,6 +14,7 @@ from raydistill.config.sweep_options import SweepOptions
 from raydistill.data import prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
 from raydistill.models import networks
+from raydistill.planning import scorers
 from raydistill.planning.generator_checks import check_generators, with_given_teacher
 from raydistill.planning.plan import RECHECK_WORKERS, TEACHER_WORKERS, Plan
 from raydistill.records import store
@@ -35,13 +36,17 @@ def check(options: SweepOptions) -> Plan:
     search_space = space.load_space(options.space)
     experiment = _experiment(options, search_space, where)
     search_space = space.without_unmet_needs(_with_options(search_space, options), experiment, where)
-    check_space(search_space, experiment, where)
+    files = scorers.given_files(options)
+    search_space = scorers.with_references(search_space, files)
+    check_space(search_space, experiment, where, scorers.qualities_of(files))
     size = experiment.data.height, experiment.data.width
     terms.check(experiment.student.mi, *size, experiment.student.batch_size)
     _check_workers(options, experiment)
     folder = store.open_store(options.store)
     data = prepare(experiment.data, folder / "cache" / "data", **recipes.data_needs(experiment.teacher))
-    plan = Plan(options, folder, search_space, experiment, data, read_info(data))
+    info = read_info(data)
+    scoring = scorers.scoring_of(options, files, search_space, experiment, info, folder)
+    plan = Plan(options, folder, search_space, experiment, data, info, scoring)
     _check_objectives(plan, where)
     check_generators(plan)
     search.prove_feasible(plan.problem)

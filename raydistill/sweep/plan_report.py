@@ -159,7 +159,7 @@ def estimate(plan: Plan, placements: Placements) -> PlanEstimate:
         stage_devices=stages.workers * per_stage,
         memory_bytes=plan.worker_bytes(group.gpus),
         is_inline=placements.trials.inline,
-        stages_there=stages_done(plan.experiment, plan.data, plan.store / "cache"),
+        stages_there=stages_done(plan.experiment, plan.data, plan.store / "cache", plan.scoring),
     )
     return PlanEstimate(rates, expected)
 
