@@ -151,7 +151,7 @@ def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) ->
     optimizer = torch.optim.Adam(parameters, lr=config.optimizer.learning_rate, betas=config.optimizer.betas)
     for step in range(steps):
         indices = numpy_stream(seed, "order", step).choice(seen, BATCH, replace=False)
-        loss, _ = term.own_loss(pairs_of(frozen, config, indices, step * BATCH))
+        loss = term.own_loss(pairs_of(frozen, config, indices, step * BATCH)).loss
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
         optimizer.step()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from raydistill.config.architectures import Generator, StyleganGenerator
 from raydistill.errors import ConfigError
 from raydistill.models import GENERATORS, input_shape, pruning
-from raydistill.models.channel_groups import LAYER_CHANNELS, LayerChannels
+from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.pruning import content_scores, l1_scores, require_narrower, student_state
 from raydistill.models.saved import with_weights
 
@@ -78,7 +78,7 @@ def test_channels_that_do_nothing_are_the_ones_that_go(case: Case) -> None:
     """
     teacher = shaken(case)
     state, config = teacher.state_dict(), narrower(case.config)
-    layers = list(LAYER_CHANNELS[type(case.config)](case.config))
+    layers = pruning.layer_channels(case.config)
     full = pruning._group_sizes(layers, state)
     narrow = GENERATORS[config.family].build(config, case.in_channels).state_dict()
     sizes = pruning._group_sizes(layers, narrow)

@@ -19,6 +19,7 @@ from raydistill.models import saved
 from raydistill.seeds import numpy_stream
 from raydistill.training.assembly import Assembly
 from raydistill.training.recipes import Step
+from raydistill.training.recipes.distill import pairs_of
 from raydistill.training.recipes.evaluator import turn_squares, turns_of
 
 Begun = Callable[..., tuple[Job, Assembly, Step]]
@@ -101,12 +102,13 @@ def test_a_student_descends_l1_dissimilarity_and_its_term_by_their_weights(
     with torch.no_grad():
         t = teacher(step.batch.inputs)
     torch.testing.assert_close(step.teacher, t, rtol=1e-4, atol=1e-5)
-    assert step.pairs is not None and step.pairs.t is step.teacher and step.pairs.s is s
-    assert step.pairs.positive is (step.teacher if positive == "teacher" else step.batch.target)
-    assert (step.pairs.indices == step.indices).all() and (step.pairs.flips == step.flips).all()
+    pairs = pairs_of(step, job.training.mi)
+    assert pairs.t is step.teacher and pairs.s is s
+    assert pairs.positive is (step.teacher if positive == "teacher" else step.batch.target)
+    assert (pairs.indices == step.indices).all() and (pairs.flips == step.flips).all()
     l1, ssim = (s - t).abs().mean(), dissimilarity(s, t)
     v = recipe.networks["variance"]().detach()[None, :, None, None]
-    term = ((step.pairs.positive - s) ** 2 / (2 * v) + v.log() / 2).mean()
+    term = ((pairs.positive - s) ** 2 / (2 * v) + v.log() / 2).mean()
     loss, numbers = phases["generator"].loss(step)
     torch.testing.assert_close(loss, 3.0 * l1 + 0.7 * ssim + 0.4 * term, rtol=1e-4, atol=1e-5)
     expected = {

@@ -1,5 +1,6 @@
 """What each mutual-information term descends, by its formula; what it logs, and the replay buffer."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def vem(**values: Any) -> terms.Vem:
 def test_the_energy_descends_the_gap_between_its_pairs_and_the_ends_of_its_chains_plus_l2() -> None:
     """Chains start at s; each image has a stream of noise of its own, keyed by its number in the training."""
     term, pairs = vem(l2_weight=0.3), pairs_of()
-    loss, numbers = term.own_loss(pairs)
+    loss, numbers, shared, _ = term.own_loss(pairs)
     twin = vem(l2_weight=0.3)
     streams = [torch_stream(3, "langevin", number) for number in range(8, 12)]
     with twin.energy.frozen():
@@ -97,8 +98,7 @@ def test_the_energy_descends_the_gap_between_its_pairs_and_the_ends_of_its_chain
     positive, negative = both[:4], both[4:]
     expected = positive.mean() - negative.mean() + 0.3 * (positive**2 + negative**2).mean()
     torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-6)
-    assert pairs.negatives is not None
-    torch.testing.assert_close(pairs.negatives.samples, negatives, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(shared["negatives"], negatives, rtol=1e-5, atol=1e-6)
 
     def far(a: Tensor) -> Tensor:
         return (a - pairs.s.detach()).flatten(1).norm(dim=1)
@@ -120,11 +120,10 @@ def test_the_energy_descends_the_gap_between_its_pairs_and_the_ends_of_its_chain
 
 def test_vems_student_descends_the_gap_of_the_same_pairs_and_negatives() -> None:
     term, pairs = vem(), pairs_of()
-    term.own_loss(pairs)
-    assert pairs.negatives is not None
+    pairs = dataclasses.replace(pairs, shared=term.own_loss(pairs).shared)
     found = term.student_loss(pairs)
     term.energy.eval()
-    gap = term.energy(pairs.positive, pairs.s).mean() - term.energy(pairs.negatives.samples, pairs.s).mean()
+    gap = term.energy(pairs.positive, pairs.s).mean() - term.energy(pairs.shared["negatives"], pairs.s).mean()
     torch.testing.assert_close(found, gap, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(to_s(found, pairs), to_s(gap, pairs), rtol=1e-4, atol=1e-8)
 
@@ -172,9 +171,8 @@ def test_the_replay_buffer_is_a_ring_and_one_chain_in_twenty_starts_anew() -> No
 def test_the_replay_buffer_takes_in_every_chains_end() -> None:
     term, pairs = vem(start="replay", replay_size=8), pairs_of(8)
     before = term.buffer.pictures.clone()
-    term.own_loss(pairs)
-    assert pairs.negatives is not None
-    assert torch.equal(term.buffer.pictures[:4], pairs.negatives.samples)
+    ends = term.own_loss(pairs).shared["negatives"]
+    assert torch.equal(term.buffer.pictures[:4], ends)
     assert torch.equal(term.buffer.pictures[4:], before[4:])
     assert len(vem(start="replay").buffer.pictures) == 256 and set(term.setup.networks) == {
         "energy",
@@ -193,7 +191,7 @@ def test_vid_is_a_gaussian_around_s_with_a_variance_a_channel() -> None:
     v = (F.softplus(term.variance.raw) + 1e-5).detach()
     error = (pairs.positive - pairs.s.detach()) ** 2
     expected = torch.stack([error[:, c] / (2 * v[c]) + v[c].log() / 2 for c in range(3)]).mean()
-    own, numbers = term.own_loss(pairs)
+    own, numbers, _, _ = term.own_loss(pairs)
     loss = term.student_loss(pairs)
     for found in (own, loss, numbers["train/vid_nll"]):
         torch.testing.assert_close(found, expected)
@@ -213,7 +211,7 @@ def test_the_critic_tells_what_s_is_paired_with_from_s_itself() -> None:
     def scores(first: Tensor) -> Tensor:
         return term.critic(torch.cat([first, s], 1))
 
-    loss, numbers = term.own_loss(pairs)
+    loss, numbers, _, _ = term.own_loss(pairs)
     real, fake = scores(pairs.positive), scores(s)
     torch.testing.assert_close(loss, (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2)
     torch.testing.assert_close(numbers["train/critic_loss"], loss)

@@ -129,8 +129,9 @@ def test_the_kit_covers_every_kind_and_every_start() -> None:
 @all_terms
 def test_losses_and_logged_numbers_are_finite_scalars(stages: Stages, name: str) -> None:
     term, pairs = term_and_pairs(stages, name)
-    own, logged = term.own_loss(pairs)
-    for number in (own, term.student_loss(pairs), *logged.values()):
+    own = term.own_loss(pairs)
+    student = term.student_loss(dataclasses.replace(pairs, shared=own.shared))
+    for number in (own.loss, student, *own.numbers.values()):
         assert number.shape == () and bool(torch.isfinite(number))
     assert set(term.setup.networks) == parts_of(name) and term.name in term.setup.networks
 
@@ -140,16 +141,16 @@ def test_the_same_minibatch_gives_the_same_losses_bit_for_bit(stages: Stages, na
     found = []
     for _ in range(2):
         term, pairs = term_and_pairs(stages, name, 8)
-        found.append((term.own_loss(pairs)[0], term.student_loss(pairs)))
+        own = term.own_loss(pairs)
+        found.append((own.loss, term.student_loss(dataclasses.replace(pairs, shared=own.shared))))
     assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
 
 
 @all_terms
 def test_the_students_gradient_flows_through_s_alone(stages: Stages, name: str) -> None:
     term, pairs = term_and_pairs(stages, name)
-    pairs.positive = pairs.positive.clone().requires_grad_(True)
-    term.own_loss(pairs)
-    loss = term.student_loss(pairs)
+    pairs = dataclasses.replace(pairs, positive=pairs.positive.clone().requires_grad_(True))
+    loss = term.student_loss(dataclasses.replace(pairs, shared=term.own_loss(pairs).shared))
     to_s, to_positive = torch.autograd.grad(
         loss, (pairs.s, pairs.positive), allow_unused=True, retain_graph=True
     )
@@ -162,7 +163,7 @@ def test_the_students_gradient_flows_through_s_alone(stages: Stages, name: str) 
 @all_terms
 def test_the_terms_own_loss_gives_the_student_nothing(stages: Stages, name: str) -> None:
     term, pairs = term_and_pairs(stages, name)
-    assert torch.autograd.grad(term.own_loss(pairs)[0], pairs.s, allow_unused=True) == (None,)
+    assert torch.autograd.grad(term.own_loss(pairs).loss, pairs.s, allow_unused=True) == (None,)
 
 
 @all_terms
@@ -314,19 +315,20 @@ def test_noise_is_uniform_between_minus_one_and_one(stages: Stages) -> None:
 
 def test_without_steps_the_start_is_the_negative(stages: Stages) -> None:
     start, pairs, term = starts(stages, "vem-no-steps")
-    term.own_loss(pairs)
-    assert torch.equal(pairs.negatives.samples, start.clamp(-1, 1)) and float(pairs.negatives.grad_norm) == 0
+    own = term.own_loss(pairs)
+    assert torch.equal(own.shared["negatives"], start.clamp(-1, 1))
+    assert float(own.numbers["energy/grad_norm"]) == 0
 
 
 def test_the_buffer_gives_back_where_chains_ended_and_a_few_fresh_ones(stages: Stages) -> None:
     first, pairs, term = starts(stages, "vem-replay")
-    term.own_loss(pairs)
+    ends = term.own_loss(pairs).shared["negatives"]
     later = Pairs(
         pairs.s, pairs.t, pairs.positive, pairs.indices, pairs.flips, 8
     )  # a buffer of 8: the same places again
     again, fresh = terms.STARTS["replay"](term, later), terms.vem.uniform_noise(term, later)
     from_noise = [torch.equal(a, b) for a, b in zip(again, fresh, strict=True)]
-    from_buffer = [torch.equal(a, b) for a, b in zip(again, pairs.negatives.samples, strict=True)]
+    from_buffer = [torch.equal(a, b) for a, b in zip(again, ends, strict=True)]
     assert all(a != b for a, b in zip(from_noise, from_buffer, strict=True)) and any(from_buffer)
     assert not torch.equal(first, again)
     drawn = [
@@ -342,8 +344,8 @@ def test_the_buffer_gives_back_where_chains_ended_and_a_few_fresh_ones(stages: S
 def test_without_the_clamp_negatives_leave_the_range_and_none_counts_as_clamped(stages: Stages) -> None:
     _, pairs, term = starts(stages, "vem-noise")
     term.config = term.config.model_copy(update={"noise_std": 0.5})
-    term.own_loss(pairs)
-    assert float(pairs.negatives.samples.abs().max()) > 1 and float(pairs.negatives.clamped) == 0
+    own = term.own_loss(pairs)
+    assert float(own.shared["negatives"].abs().max()) > 1 and float(own.numbers["energy/clamped"]) == 0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.1e4])
@@ -400,7 +402,7 @@ def test_a_trained_critic_scores_the_teachers_pairs_above_the_students(stages: S
     parameters = list(term.setup.networks["critic"].parameters())
     optimizer = torch.optim.Adam(parameters, lr=1e-2)
     for _ in range(40):
-        loss, logged = term.own_loss(pairs)
+        loss, logged, _, _ = term.own_loss(pairs)
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
             parameter.grad = gradient
         optimizer.step()

@@ -384,8 +384,7 @@ def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_sam
         recipe, step = assembly.build(stages.student_job(), stages.setup()), stages.step(nimg)
         recipe.forward(step)
         recipe.phases[0].loss(step)
-        assert step.pairs is not None and step.pairs.negatives is not None
-        return step.pairs.negatives.samples
+        return step.shared_tensors["negatives"]
 
     assert torch.equal(negatives(4), negatives(4)) and not torch.equal(negatives(4), negatives(8))
 

@@ -3,7 +3,7 @@
 `GENERATORS` has each family of generators: how one is built, and its layers as a table for costs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from raydistill.config.architectures import (
 )
 from raydistill.errors import ConfigError
 from raydistill.models import enhance, patchgan, resnet, sagan, stylegan2, unet
+from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Table
 
 
@@ -55,16 +56,46 @@ class Family(NamedTuple):
 
     If False, they lie about there once trained, and are clamped to be shown.
     """
+    channels: Callable[[Any], Iterator[LayerChannels]] | None = None
+    """Config -> the layers that pruning touches; None: the family cannot be pruned."""
 
 
 GENERATORS: dict[str, Family] = {
-    "resnet": Family(ResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs, "1.weight"),
-    "mobile_resnet": Family(
-        MobileResnetGenerator, "picture", resnet.build, resnet.layers, resnet.needs, "1.weight"
+    "resnet": Family(
+        ResnetGenerator,
+        "picture",
+        resnet.build,
+        resnet.layers,
+        resnet.needs,
+        "1.weight",
+        channels=resnet.channels,
     ),
-    "unet": Family(UnetGenerator, "picture", unet.Unet, unet.layers, unet.needs, "downs.0.0.weight"),
+    "mobile_resnet": Family(
+        MobileResnetGenerator,
+        "picture",
+        resnet.build,
+        resnet.layers,
+        resnet.needs,
+        "1.weight",
+        channels=resnet.channels,
+    ),
+    "unet": Family(
+        UnetGenerator,
+        "picture",
+        unet.Unet,
+        unet.layers,
+        unet.needs,
+        "downs.0.0.weight",
+        channels=unet.channels,
+    ),
     "enhance": Family(
-        EnhanceGenerator, "picture", enhance.build, enhance.layers, enhance.needs, normal_init=False
+        EnhanceGenerator,
+        "picture",
+        enhance.build,
+        enhance.layers,
+        enhance.needs,
+        normal_init=False,
+        channels=enhance.channels,
     ),
     "sagan": Family(
         SaganGenerator,
@@ -75,6 +106,7 @@ GENERATORS: dict[str, Family] = {
         normal_init=False,
         latent=lambda config: config.latent,
         size=lambda config: (64, 64),
+        channels=sagan.channels,
     ),
     "stylegan2": Family(
         StyleganGenerator,
@@ -86,6 +118,7 @@ GENERATORS: dict[str, Family] = {
         latent=lambda config: config.style,
         size=lambda config: (max(config.widths.sides),) * 2,
         bounded=False,
+        channels=stylegan2.channels,
     ),
 }
 """`family` of a config -> the family."""

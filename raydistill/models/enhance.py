@@ -5,11 +5,13 @@ network, and the sum is clamped to [-1, 1].
 """
 
 import math
+from collections.abc import Iterator
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raydistill.config.architectures import EnhanceGenerator
+from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Layer, Table
 
 
@@ -88,3 +90,17 @@ def layers(config: EnhanceGenerator, in_channels: int, height: int, width: int) 
         table.append(Layer(channels, 4 * w.up, 3, positions, True))
         channels, positions = w.up, 4 * positions
     return [*table, Layer(channels, 3, 3, positions, True)]
+
+
+def channels(config: EnhanceGenerator) -> Iterator[LayerChannels]:
+    """The layers that pruning touches, see `LayerChannels`."""
+    yield LayerChannels("stem", "trunk", None)
+    yield LayerChannels("fuse", "trunk", ("trunk",))
+    for index in range(config.num_blocks):
+        yield LayerChannels(f"blocks.{index}.first", f"hidden{index}", ("trunk",))
+        yield LayerChannels(f"blocks.{index}.second", "trunk", (f"hidden{index}",))
+    before = "trunk"
+    for index in range(num_doublings(config)):
+        yield LayerChannels(f"doublings.{index}.0", f"up{index}", (before,), per_channel=4)
+        before = f"up{index}"
+    yield LayerChannels("head", None, (before,))

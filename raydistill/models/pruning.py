@@ -1,6 +1,6 @@
 """A student out of its teacher by pruning: the channels that matter most are kept, all others are cut out.
 
-`channel_groups` says which tensors a channel is cut out of. The score of a channel is the L1 norm of the
+`Family.channels` says which tensors a channel is cut out of. The score of a channel is the L1 norm of the
 weights that make it (Li et al. 2017) or, for StyleGAN2, CAGC's: how much the content of pictures depends on
 it (Liu et al. 2021). A student that is as wide as its teacher is its teacher.
 """
@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from raydistill.config.architectures import Generator, StyleganGenerator
 from raydistill.errors import ConfigError
 from raydistill.models import GENERATORS, input_channels, stylegan2
-from raydistill.models.channel_groups import LAYER_CHANNELS, LayerChannels
+from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.saved import with_weights
 
 State = dict[str, Tensor]
@@ -43,7 +43,7 @@ def student_state(
         ConfigError: the student is no narrower copy of the teacher.
     """
     require_narrower(teacher, student, where)
-    layers = list(LAYER_CHANNELS[type(teacher)](teacher))
+    layers = layer_channels(teacher)
     scores = l1_scores(teacher, weights) if scores is None else scores
     with torch.device("meta"):
         target = GENERATORS[student.family].build(student, input_channels(teacher, weights)).state_dict()
@@ -59,7 +59,7 @@ def require_narrower(teacher: Generator, student: Generator, where: str) -> None
             f"{where}.family: {student.family!r}, but the teacher it starts from is a {teacher.family!r}; "
             "use that family"
         )
-    if type(teacher) not in LAYER_CHANNELS:
+    if GENERATORS[teacher.family].channels is None:
         raise ConfigError(
             f"{where}: students of the family {teacher.family!r} cannot start from their teacher; "
             "start at random"
@@ -80,6 +80,13 @@ def require_narrower(teacher: Generator, student: Generator, where: str) -> None
             )
 
 
+def layer_channels(config: Generator) -> list[LayerChannels]:
+    """The layers that pruning touches of a generator whose family can be pruned, see `require_narrower`."""
+    channels = GENERATORS[config.family].channels
+    assert channels is not None
+    return list(channels(config))
+
+
 # ---- scores ------------------------------------------------------------------------------------------------
 
 
@@ -87,11 +94,11 @@ def l1_scores(config: Generator, weights: State) -> Scores:
     """The sum of absolute weights that make each channel, over all layers that add to it (Li et al. 2017).
 
     Args:
-        config: config of a generator whose class is in `LAYER_CHANNELS`.
+        config: config of a generator whose family can be pruned.
         weights: its weights.
     """
     scores: Scores = {}
-    layers = list(LAYER_CHANNELS[type(config)](config))
+    layers = layer_channels(config)
     sizes = _group_sizes(layers, weights)
     for layer in layers:
         weight = _weight(weights, layer.name)
@@ -137,7 +144,7 @@ def content_scores(
         noise = torch.randint(0, 2, pictures[:, :1].shape, generator=generator) * 2.0 - 1
     ((noise - pictures).abs() * is_noise).sum().backward()
     scores: Scores = {}
-    for layer in LAYER_CHANNELS[StyleganGenerator](config):
+    for layer in stylegan2.channels(config):
         if layer.inputs and layer.name.startswith(("convs.", "rgbs.")):
             gradient = module.get_parameter(f"{layer.name}.weight").grad
             assert gradient is not None

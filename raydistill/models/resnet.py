@@ -4,9 +4,12 @@ Source: layer facts of junyanz's ResNet generator and of GAN Compression's mobil
 of each stage and the width inside residual blocks are free, and the input may have any number of channels.
 """
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from raydistill.config.architectures import MobileResnetGenerator, ResnetGenerator
+from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Layer, Table
 
 AnyResnet = ResnetGenerator | MobileResnetGenerator
@@ -123,3 +126,30 @@ def _conv(conv: nn.Conv2d | nn.ConvTranspose2d, norm: str) -> list[nn.Module]:
 
 def _norm(channels: int, norm: str) -> nn.Module:
     return nn.InstanceNorm2d(channels) if norm == "instance" else nn.BatchNorm2d(channels)
+
+
+def channels(config: AnyResnet) -> Iterator[LayerChannels]:
+    """The layers that pruning touches, see `LayerChannels`."""
+    number = config.num_blocks
+    yield LayerChannels("1", "stem", None)
+    yield LayerChannels("2", "stem")
+    yield LayerChannels("4", "down", ("stem",))
+    yield LayerChannels("5", "down")
+    yield LayerChannels("7", "trunk", ("down",))
+    yield LayerChannels("8", "trunk")
+    for block in range(10, 10 + number):
+        hidden = f"hidden{block}"
+        first, second = f"{block}.conv_block.1", f"{block}.conv_block.5"
+        if isinstance(config, MobileResnetGenerator):
+            yield LayerChannels(f"{first}.conv.0", "trunk")
+            yield LayerChannels(f"{second}.conv.0", hidden)
+            first, second = f"{first}.conv.2", f"{second}.conv.2"
+        yield LayerChannels(first, hidden, ("trunk",))
+        yield LayerChannels(f"{block}.conv_block.2", hidden)
+        yield LayerChannels(second, "trunk", (hidden,))
+        yield LayerChannels(f"{block}.conv_block.6", "trunk")
+    yield LayerChannels(f"{10 + number}", "up", ("trunk",), transposed=True)
+    yield LayerChannels(f"{11 + number}", "up")
+    yield LayerChannels(f"{13 + number}", "head", ("up",), transposed=True)
+    yield LayerChannels(f"{14 + number}", "head")
+    yield LayerChannels(f"{17 + number}", None, ("head",))

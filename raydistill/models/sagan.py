@@ -5,6 +5,7 @@ convolution is that of its weight as a matrix (in, out * k * k). What differs: a
 """
 
 import itertools
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import register_parametrization
 
 from raydistill.config.architectures import SaganDiscriminator, SaganGenerator
+from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Extra, Layer, Table
 
 SIDE = 64
@@ -147,3 +149,22 @@ def _attention(channels: int, positions: int) -> Table:
         Layer(channels, channels, 1, positions, True),
         Extra(1, positions * positions * (eighth + channels)),
     ]
+
+
+def channels(config: SaganGenerator) -> Iterator[LayerChannels]:
+    """The layers that pruning touches, see `LayerChannels`."""
+    groups = (None, "at4", "at8", "at16", "at32")
+    for index, (before, after) in enumerate(itertools.pairwise(groups)):
+        inputs = None if before is None else (before,)
+        yield LayerChannels(f"layers.{index}.0", after, inputs, transposed=True)
+        yield LayerChannels(f"layers.{index}.1", after)
+    for side in (16, 32):
+        yield from _attention_channels(f"attention{side}", f"at{side}")
+    yield LayerChannels("head", None, ("at32",), transposed=True)
+
+
+def _attention_channels(name: str, group: str) -> Iterator[LayerChannels]:
+    """Keys and queries are multiplied channel by channel, so their channels are one group."""
+    yield LayerChannels(f"{name}.query", f"{name}.pairs", (group,))
+    yield LayerChannels(f"{name}.key", f"{name}.pairs", (group,))
+    yield LayerChannels(f"{name}.value", group, (group,))

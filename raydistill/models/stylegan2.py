@@ -9,12 +9,14 @@ convolution for the whole batch.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raydistill.config.architectures import STYLEGAN_GROUP, StyleganDiscriminator, StyleganGenerator
+from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Extra, Layer, Table
 
 _MAPPING_RATE = 0.01
@@ -279,3 +281,20 @@ def layers(config: StyleganGenerator, in_channels: int, height: int, width: int)
         )
         given = channels
     return rows
+
+
+def channels(config: StyleganGenerator) -> Iterator[LayerChannels]:
+    """The layers that pruning touches, see `LayerChannels`.
+
+    An affine layer's outputs scale the input channels of its convolution.
+    """
+    yield LayerChannels("constant", "at4", transposed=True)
+    index = 0
+    for number, side in enumerate(config.widths.sides):
+        here, before = f"at{side}", f"at{max(4, side // 2)}"
+        for inputs in [here] if side == 4 else [before, here]:
+            yield LayerChannels(f"convs.{index}", here, (inputs,), equalised=True)
+            yield LayerChannels(f"convs.{index}.affine", inputs, None)
+            index += 1
+        yield LayerChannels(f"rgbs.{number}", None, (here,), equalised=True)
+        yield LayerChannels(f"rgbs.{number}.affine", here, None)

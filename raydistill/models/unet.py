@@ -4,10 +4,13 @@ Source: layer facts of junyanz's and OMGD's U-Net generators. What differs: a wi
 Dropout does nothing in an eval network, and its random numbers would belong to no image.
 """
 
+from collections.abc import Iterator
+
 from torch import Tensor, cat, nn
 from torch.nn.functional import leaky_relu
 
 from raydistill.config.architectures import UnetGenerator
+from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Layer, Table
 
 
@@ -127,3 +130,37 @@ def _bottleneck(channels: int, height: int, width: int, bias: bool, norm: int) -
 
 def _norm(channels: int, norm: str) -> nn.Module:
     return nn.InstanceNorm2d(channels) if norm == "instance" else nn.BatchNorm2d(channels)
+
+
+def channels(config: UnetGenerator) -> Iterator[LayerChannels]:
+    """The layers that pruning touches, see `LayerChannels`."""
+    last = config.num_levels - 1
+    for level in range(last + 1):
+        down, up = f"downs.{level}", f"ups.{last - level}"
+        blocks = range(0 if level == last else config.blocks_per_level)
+        # what the layer that doubles gets: the shortcut, and what comes from the level below
+        below = (f"down{level}",) if level == last else (f"down{level}", f"up{level}")
+        yield LayerChannels(f"{down}.0", f"down{level}", (f"down{level - 1}",) if level else None)
+        if 0 < level < last:
+            yield LayerChannels(f"{down}.1", f"down{level}")
+        for index in blocks:
+            yield from _bottleneck_channels(f"{down}.{index + (2 if level else 1)}", (f"down{level}",))
+        if level == 0:
+            yield LayerChannels(f"{up}.{len(blocks) + 1}", None, below, transposed=True)
+            for index in blocks:
+                yield from _bottleneck_channels(f"{up}.{index}", below)
+        else:
+            yield LayerChannels(f"{up}.1", f"up{level - 1}", below, transposed=True)
+            yield LayerChannels(f"{up}.2", f"up{level - 1}")
+            for index in blocks:
+                yield from _bottleneck_channels(f"{up}.{index + 3}", (f"up{level - 1}",))
+
+
+def _bottleneck_channels(name: str, groups: tuple[str, ...]) -> Iterator[LayerChannels]:
+    """Its shortcut adds what goes in to what comes out, so both are the same groups."""
+    convolutions = {1: groups, 4: (f"{name}.first",), 7: (f"{name}.second",), 11: (f"{name}.third",)}
+    outputs_of_each = (*list(convolutions.values())[1:], groups)
+    for (index, inputs), outputs in zip(convolutions.items(), outputs_of_each):
+        group = outputs[0] if len(outputs) == 1 else outputs
+        yield LayerChannels(f"{name}.conv_block.{index}", group, inputs)
+        yield LayerChannels(f"{name}.conv_block.{index + 1}", group)

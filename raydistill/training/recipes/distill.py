@@ -50,7 +50,6 @@ def schedule(config: DistillTraining, modules: Networks, setup: Setup) -> Schedu
 
     def forward(step: Step) -> None:
         step.output = student(step.batch.inputs)
-        step.pairs = pairs_of(step, mi)
 
     def plain_loss(step: Step) -> tuple[Tensor, Numbers]:
         return base_loss(config, step.output, step.teacher)
@@ -65,14 +64,15 @@ def schedule(config: DistillTraining, modules: Networks, setup: Setup) -> Schedu
 
     def student_loss(step: Step) -> tuple[Tensor, Numbers]:
         base, numbers = plain_loss(step)
-        assert step.pairs is not None
-        loss = term.student_loss(step.pairs)
+        loss = term.student_loss(pairs_of(step, mi))
         total = base + mi.weight * loss
         return total, numbers | {"energy/alignment": alignment(loss, step.output, step.teacher)}
 
     def own_loss(step: Step) -> tuple[Tensor, Numbers]:
-        assert step.pairs is not None
-        return term.own_loss(step.pairs)
+        loss, numbers, shared, checks = term.own_loss(pairs_of(step, mi))
+        step.shared_tensors |= shared
+        step.checks += checks
+        return loss, numbers
 
     phases: tuple[Phase, ...] = (phase("generator", config.optimizer, student_loss),)
     if isinstance(mi, LearntTerm):
@@ -99,9 +99,7 @@ def pairs_of(step: Step, mi: Term) -> Pairs:
         indices=step.indices,
         flips=step.flips,
         first_image=step.nimg + step.offset,
-        # A later forward of the same images has the negatives that the first one drew.
-        negatives=None if step.pairs is None else step.pairs.negatives,
-        checks=step.checks,
+        shared=step.shared_tensors,
     )
 
 

@@ -17,7 +17,7 @@ from raydistill.data import Batch, DataInfo
 from raydistill.data.augment import SampleIndex
 from raydistill.data.source import Pairing
 from raydistill.distributed import Workers
-from raydistill.training.terms import Check, Numbers, Pairs, TeacherPictures
+from raydistill.training.terms import Check, Numbers, TeacherPictures
 
 Networks = dict[str, nn.Module]
 """Networks and buffers by name."""
@@ -25,7 +25,10 @@ Networks = dict[str, nn.Module]
 
 @dataclass
 class Step:
-    """One minibatch as it goes through the phases. All tensors and arrays are this worker's part."""
+    """One minibatch as it goes through the phases: the record that the forward and they fill in.
+
+    All tensors and arrays are this worker's part.
+    """
 
     batch: Batch
     indices: np.ndarray
@@ -40,8 +43,6 @@ class Step:
     """Output of the network that is trained for, with its graph: s in a distillation, (B, 3, H, W)."""
     teacher: Tensor = field(init=False)
     """t, the teacher's output (B, 3, H, W); the loop fills it in where the job has a teacher."""
-    pairs: Pairs | None = None
-    """What the mutual-information term sees; None: the recipe is no distillation."""
     shared_tensors: dict[str, Tensor] = field(default_factory=dict)
     """Tensors that one phase stores for a later one, by name."""
     checks: list[Check] = field(default_factory=list)

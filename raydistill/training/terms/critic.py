@@ -7,7 +7,7 @@ from raydistill.config.terms import PairCritic
 from raydistill.data import DataInfo
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
 from raydistill.models import networks, patchgan
-from raydistill.training.terms.parts import MiTerm, Numbers, Pairs, TermSetup
+from raydistill.training.terms.parts import MiTerm, OwnLoss, Pairs, TermSetup
 
 
 class Critic(MiTerm):
@@ -23,13 +23,13 @@ class Critic(MiTerm):
         super().__init__(config, setup)
         self.critic = setup.networks["critic"]
 
-    def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
+    def own_loss(self, pairs: Pairs) -> OwnLoss:
         """The hinge loss of the discriminator: (t, s) is real, (s, s) is fake."""
         s = pairs.s.detach()
         both = torch.cat([torch.cat([pairs.positive.detach(), s], 1), torch.cat([s, s], 1)])
         real, fake = self.critic(both).chunk(2)
         loss = hinge_discriminator(real, fake)
-        return loss, {"train/critic_loss": loss, "train/critic_gap": real.mean() - fake.mean()}
+        return OwnLoss(loss, {"train/critic_loss": loss, "train/critic_gap": real.mean() - fake.mean()})
 
     def student_loss(self, pairs: Pairs) -> Tensor:
         """-mean D(s, s), whose gradient flows through the first s."""

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from raydistill.data import DataInfo
 from raydistill.data.augment import SampleIndex
 from raydistill.distributed import Workers
-from raydistill.method.vem import Negatives
 
 Numbers = dict[str, Tensor]
 """Scalars to log, by name."""
@@ -31,7 +30,20 @@ class Check(NamedTuple):
     """What the error says; called where the check does not hold."""
 
 
-@dataclass
+class OwnLoss(NamedTuple):
+    """What a term's own network learns from, on this worker's part of one minibatch."""
+
+    loss: Tensor
+    """The scalar to descend."""
+    numbers: Numbers
+    """To log."""
+    shared: Mapping[str, Tensor] = {}
+    """What the student's loss of the same pairs is to see, by name, without a graph."""
+    checks: tuple[Check, ...] = ()
+    """What has to hold before the network moves."""
+
+
+@dataclass(frozen=True)
 class Pairs:
     """What a term sees of this worker's part of one minibatch."""
 
@@ -50,10 +62,8 @@ class Pairs:
 
     It is the same for any number of workers.
     """
-    negatives: Negatives | None = None
-    """VEM's t~, drawn for the energy's loss and used again in the student's; None: they are not drawn yet."""
-    checks: list[Check] = field(default_factory=list)
-    """A term's losses add to it what has to hold."""
+    shared: Mapping[str, Tensor] = field(default_factory=dict)
+    """`OwnLoss.shared` of the same pairs; empty before the term's own loss."""
 
     @property
     def positions(self) -> np.ndarray:
@@ -89,10 +99,10 @@ class MiTerm(ABC):
     def __init__(self, config: Any, setup: TermSetup):
         self.config, self.setup = config, setup
 
-    def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
-        """The scalar that the term's own network descends, and numbers to log.
+    def own_loss(self, pairs: Pairs) -> OwnLoss:
+        """What the term's own network descends.
 
-        It is called before `student_loss`, on the same pairs, and gives s no gradient. Collective.
+        It comes before `student_loss` of the same pairs, and gives s no gradient. Collective.
         """
         raise NotImplementedError(f"{type(self).__name__} has a network and no own_loss")
 

@@ -26,7 +26,7 @@ from raydistill.method.vem import (
 from raydistill.models import networks
 from raydistill.models.energy import EnergyModel, num_blocks
 from raydistill.seeds import normal_stream, numpy_stream
-from raydistill.training.terms.parts import Check, MiTerm, Numbers, Pairs, TermSetup, num_inputs
+from raydistill.training.terms.parts import Check, MiTerm, OwnLoss, Pairs, TermSetup, num_inputs
 
 REPLAY_SIZE = 256
 """Pictures in the replay buffer where the config names no size."""
@@ -49,33 +49,33 @@ class Vem(MiTerm):
         if config.start == "replay":
             self.buffer = cast(Replay, setup.networks["replay"])
 
-    def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
-        """Draws the negatives into `pairs.negatives`; the loss is L_EBM. Collective.
+    def own_loss(self, pairs: Pairs) -> OwnLoss:
+        """L_EBM with negatives drawn from the energy as it is, which are shared. Collective.
 
-        The check that it adds: all energies of all workers are finite, and none is too large.
+        Its check: all energies of all workers are finite, and none is too large.
         """
         s, t, config, setup = pairs.s.detach(), pairs.t, self.config, self.setup
         normal = normal_stream(setup.seed, "langevin", pairs.first_image, s)
-        pairs.negatives = draw_negatives(self.energy, s, config, normal, STARTS[config.start](self, pairs))
+        negatives = draw_negatives(self.energy, s, config, normal, STARTS[config.start](self, pairs))
         if config.start == "replay":
-            self.buffer.put(pairs.positions, pairs.negatives.samples, setup.workers)
-        pos, neg = pair_energies(self.energy, pairs.positive, pairs.negatives.samples, s)
-        pairs.checks.append(self._within(pos.detach(), neg.detach(), pairs.first_image))
+            self.buffer.put(pairs.positions, negatives.samples, setup.workers)
+        pos, neg = pair_energies(self.energy, pairs.positive, negatives.samples, s)
+        check = self._within(pos.detach(), neg.detach(), pairs.first_image)
         numbers = {
             "energy/pos": pos.mean(),
             "energy/neg": neg.mean(),
             "energy/gap": energy_gap(pos, neg),
-            "energy/grad_norm": pairs.negatives.grad_norm,
-            "energy/displacement": displacement(pairs.negatives.samples, s, t),
-            "energy/clamped": pairs.negatives.clamped,
+            "energy/grad_norm": negatives.grad_norm,
+            "energy/displacement": displacement(negatives.samples, s, t),
+            "energy/clamped": negatives.clamped,
             "energy/temperature": torch.tensor(temperature(config.step_size, config.noise_std)),
         }
-        return ebm_loss(pos, neg, config.l2_weight), numbers
+        loss = ebm_loss(pos, neg, config.l2_weight)
+        return OwnLoss(loss, numbers, {"negatives": negatives.samples}, (check,))
 
     def student_loss(self, pairs: Pairs) -> Tensor:
         """The energy gap of the pairs and the negatives that `own_loss` has drawn."""
-        assert pairs.negatives is not None, "the energy's loss comes first"
-        return student_mi_loss(self.energy, pairs.positive, pairs.negatives.samples, pairs.s)
+        return student_mi_loss(self.energy, pairs.positive, pairs.shared["negatives"], pairs.s)
 
     def _within(self, pos: Tensor, neg: Tensor, first_image: int) -> Check:
         """Whether no worker has an energy out of range. Collective."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from raydistill.config.terms import VariationalInformation
 from raydistill.data import DataInfo
 from raydistill.method.vid import ChannelVariance, gaussian_nll
-from raydistill.training.terms.parts import MiTerm, Numbers, Pairs, TermSetup
+from raydistill.training.terms.parts import MiTerm, OwnLoss, Pairs, TermSetup
 
 
 class Vid(MiTerm):
@@ -17,11 +17,11 @@ class Vid(MiTerm):
         super().__init__(config, setup)
         self.variance = setup.networks["variance"]
 
-    def own_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
+    def own_loss(self, pairs: Pairs) -> OwnLoss:
         """-log q(t|s), for the variances."""
         variance = self.variance()
         loss = gaussian_nll(pairs.positive, pairs.s.detach(), variance)
-        return loss, {"train/vid_nll": loss, "train/vid_variance": variance.mean()}
+        return OwnLoss(loss, {"train/vid_nll": loss, "train/vid_variance": variance.mean()})
 
     def student_loss(self, pairs: Pairs) -> Tensor:
         """-log q(t|s), for s."""
