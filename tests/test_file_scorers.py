@@ -27,9 +27,13 @@ from raydistill.errors import ConfigError, DataError, InputError, SpaceError
 from raydistill.evaluation import scorer
 from raydistill.evaluation.evaluator_scores import score_network
 from raydistill.evaluation.extractors import scorer_name, sha256_of
+from raydistill.evaluation.lpips import LPIPS, open_lpips
 from raydistill.planning.checks import check
+from raydistill.planning.scorer_memory import scorer_memory
 from raydistill.records import tables
 from raydistill.records.trials import read_trials
+from raydistill.sweep import rates
+from raydistill.sweep.rates import Rate, Rates
 
 CPU = torch.device("cpu")
 NUM_CLASSES = 8
@@ -346,3 +350,99 @@ def test_files_score_at_reports_where_early_stopping_reads_them(means: Path, tmp
     searched = {"objectives": ("val/kd_script_means:min", "cost/macs:min")}
     assert not at_reports(**searched) and not at_reports(early_stopping=True)
     assert at_reports(early_stopping=True, **searched) and at_reports(score_every=True)
+
+
+# ---- networks of one's own ---------------------------------------------------------------------------------
+
+
+def test_an_evaluator_that_was_trained_here_scores_as_a_file(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """As segmenter and as extractor it says what it says as the evaluator."""
+    given = ["export", stages.evaluator.path, "--format", "torchscript", "--out"]
+    files = {"classes": tmp_path / "mine.pt", "features": tmp_path / "mine-too.pt"}
+    for what, file in files.items():
+        assert run(monkeypatch, *given, str(file), "--gives", what) == 0
+        assert f"torchscript={file}" in capsys.readouterr().out
+    assert run(monkeypatch, *given, str(tmp_path / "mine.onnx")) == 2
+    scores, _ = score_network(
+        stages.teacher,
+        stages.data,
+        stages.evaluator,
+        "val",
+        CPU,
+        scoring(tmp_path, files["features"], files["classes"]),
+    )
+    assert scores["val/miou_script_mine"] == pytest.approx(scores["val/miou"], rel=1e-6)
+    for kind in ("kd", "fd"):
+        assert scores[f"val/{kind}_script_mine-too"] == pytest.approx(
+            scores[f"val/{kind}_evaluator"], rel=1e-4, abs=1e-7
+        )
+
+
+# ---- what scoring takes ------------------------------------------------------------------------------------
+
+
+def test_the_plan_times_the_scorers_at_the_end_or_at_every_report(means: Path, tmp_path: Path) -> None:
+    scored = planned(tmp_path, extractors=(f"torchscript={means}",), num_scored=12)
+    assert rates._scoring_sec(planned(tmp_path)) == 0 < rates._scoring_sec(scored)
+    known = Rates("", {kind: [Rate(0, 0.01)] for kind in rates.TRAININGS}, 100.0)
+    training = scored.experiment.student
+    once = known.trial_sec(training, 1e6) - known._replace(scoring_sec=0.0).trial_sec(training, 1e6)
+    assert once == pytest.approx(100)
+    reports = -(-training.budget_nimg // training.report_every_nimg)
+    known = known._replace(scores_reports=True)
+    every = known.trial_sec(training, 1e6) - known._replace(scoring_sec=0.0).trial_sec(training, 1e6)
+    assert every == pytest.approx(100 * reports)
+
+
+def test_the_memory_of_published_networks_is_counted_without_their_weights(tmp_path: Path) -> None:
+    def file(role: Any, kind: str) -> ScorerFile:
+        return ScorerFile(role=role, kind=kind, name=kind, file=Stored(path="none", digest="0"))
+
+    squeezenet, drn105 = file("extractor", "squeezenet"), file("segmenter", "drn105")
+    one = scorer_memory((squeezenet,), 32, 32, 8)
+    assert one.resting == 1_248_424 * 4, "the published number of weights"
+    both = scorer_memory((squeezenet, drn105), 64, 64, 8)
+    assert both.resting > 54_000_000 * 4 and both.live >= one.live
+    assert scorer_memory((), 32, 32, 8) == (0, 0)
+    of_pairs = scorer_memory((file("lpips", "vgg16"),), 32, 32, 2)
+    assert of_pairs.resting == (14_714_688 + 1472 + 6) * 4
+
+
+# ---- LPIPS -------------------------------------------------------------------------------------------------
+
+
+def test_lpips_is_the_sum_of_weighted_differences_of_unit_features(tmp_path: Path) -> None:
+    """Against the published formula, written out; the file is the state of `lpips.LPIPS(net="vgg")`."""
+    torch.manual_seed(0)
+    network = LPIPS()
+    for number in range(5):
+        getattr(network, f"lin{number}").model[1].weight.data.uniform_(0, 1)
+    state = network.state_dict()
+    assert list(state)[:2] == ["net.slice1.0.weight", "net.slice1.0.bias"]
+    published = ["net.slice2.5.weight", "net.slice3.14.bias", "net.slice4.17.weight", "net.slice5.28.weight"]
+    assert {*published, "lin4.model.1.weight", "scaling_layer.shift"} < set(state) and len(state) == 33
+    twice = {f"lins.{number}.model.1.weight": state[f"lin{number}.model.1.weight"] for number in range(5)}
+    torch.save(state | twice, tmp_path / "lpips.pth")
+    lpips = open_lpips(tmp_path / "lpips.pth", CPU)
+    real, fake = torch.randint(0, 256, (2, 3, 3, 32, 32), dtype=torch.uint8)
+    found = lpips.distance(real, fake)
+    x, y = (
+        (each / 127.5 - 1 - state["scaling_layer.shift"]) / state["scaling_layer.scale"]
+        for each in (real, fake)
+    )
+    expected = torch.zeros(3)
+    for number in range(5):
+        stage = getattr(network.net, f"slice{number + 1}")
+        with torch.no_grad():
+            x, y = stage(x), stage(y)
+        unit = [each / (each.norm(dim=1, keepdim=True) + 1e-10) for each in (x, y)]
+        weight = state[f"lin{number}.model.1.weight"].view(1, -1, 1, 1)
+        expected += ((unit[0] - unit[1]) ** 2 * weight).sum(1).mean((1, 2))
+    assert torch.allclose(found, expected.double(), rtol=1e-4)
+    assert lpips.distance(real, real).tolist() == [0.0] * 3
+    state["scaling_layer.shift"] = torch.zeros(1, 3, 1, 1)
+    torch.save(state, tmp_path / "other.pth")
+    with pytest.raises(DataError, match="scales pictures otherwise"):
+        open_lpips(tmp_path / "other.pth", CPU)

@@ -21,7 +21,7 @@ from raydistill.evaluation.extractors import (
 )
 from raydistill.models.backbones import drn
 
-_PART = 8
+PART = 8
 """How many pictures go through a network at a time."""
 
 
@@ -82,7 +82,7 @@ def open_segmenter(kind: str, path: Path, name: str, device: torch.device) -> Se
 
     def scores(pictures: Tensor) -> Tensor:
         with torch.no_grad():
-            return torch.cat([network(part) for part in pictures.split(_PART)])
+            return torch.cat([network(part) for part in pictures.split(PART)])
 
     return Segmenter(f"_{name}", f"weights of unknown digest {digest}", digest, scores)
 

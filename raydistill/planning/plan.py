@@ -147,6 +147,7 @@ class Plan:
             info=self.info,
             teacher=self.experiment.teacher.generator,
             num_workers=self.options.workers_per_trial,
+            scoring=self.scoring,
         )
 
     @cached_property

@@ -63,6 +63,12 @@ def qualities_of(files: tuple[ScorerFile, ...]) -> dict[str, Literal["min", "max
     return {f"val/{name}": better for each in files for name, better in quantities(each).items()}
 
 
+def num_features(scoring: Scoring) -> dict[str, int]:
+    """Name of each extractor's Frechet distance -> number of its features."""
+    opened = open_files([each for each in scoring.files if each.role == "extractor"], torch.device("cpu"))
+    return {each.metric("fd"): each.num_features for each in opened.extractors}
+
+
 def with_references(space: SearchSpace, files: tuple[ScorerFile, ...]) -> SearchSpace:
     """The space with the reference 0 for shares that the networks measure, where none is given."""
     shares = {name for name, better in qualities_of(files).items() if better == "max"}

@@ -1,5 +1,6 @@
 """The plan of a sweep as people read it: what it will take, and at its end what it took."""
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from raydistill.cluster.placement import Group, Node, Placements, place_stages, 
 from raydistill.config import space
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.errors import RaydistillError, StoreError
+from raydistill.planning import scorers
 from raydistill.planning.plan import Plan
 from raydistill.records.tables import FRONT_ROLES
 from raydistill.records.trials import read_trials
@@ -72,6 +74,8 @@ def say(
     else:
         for line in _time_lines(plan, estimated.forecast, "GPU" if trials.group.gpus else "CPU"):
             terminal.say(line)
+    for line in _scoring_lines(plan, estimated):
+        terminal.say(line)
     worker_bytes = plan.worker_bytes(trials.group.gpus)
     at_once = trials.max_concurrent * trials.group.workers * worker_bytes / GIB
     terminal.say(
@@ -83,6 +87,30 @@ def say(
     )
     needed, free = forecast.disk_bytes(plan).total / MIB, shutil.disk_usage(plan.store).free / GIB
     terminal.say(f"plan: {needed:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free")
+
+
+def _scoring_lines(plan: Plan, estimated: PlanEstimate) -> Iterator[str]:
+    """What networks from files take of a trial, and which of their numbers are too high."""
+    if plan.scoring is None or not plan.scoring.files:
+        return
+    names = ", ".join(f"{each.role} {each.name}" for each in plan.scoring.files)
+    when = "at every report" if plan.scoring.at_reports else "at its end"
+    takes = "not timed, as --seconds-per-image is given"
+    if estimated.rates is not None and (seconds := estimated.rates.scoring_sec):
+        reports = 1
+        if plan.scoring.at_reports:
+            student = plan.experiment.student
+            reports = math.ceil(student.budget_nimg / student.report_every_nimg)
+        share = 0.0 if estimated.forecast is None else reports * seconds / estimated.forecast.trial_sec[1]
+        takes = f"{seconds:.1f} s each time, {share:.0%} of a trial"
+    yield f"plan: {names} score a trial {when}: {takes}"
+    number = min(plan.info.counts["val"], plan.scoring.num or plan.info.counts["val"])
+    if biased := [name for name, width in scorers.num_features(plan.scoring).items() if number <= width]:
+        other = "kid" if biased == ["fid"] else "the kernel distance"
+        yield (
+            f"plan: {', '.join(biased)} of {number} pictures is biased (more features than pictures); "
+            f"{other} of as many is not"
+        )
 
 
 def _costs_line(plan: Plan) -> str:
