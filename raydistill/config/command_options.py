@@ -18,6 +18,7 @@ from raydistill.config.bounds import (
 )
 from raydistill.config.data import FolderLayout
 from raydistill.config.options import Cli, Options
+from raydistill.config.scorer_options import Extractors, LpipsFile, NumScored, ScoreEvery, Segmenters
 from raydistill.errors import ConfigError
 
 REFERENCE, SCORERS = "What it is compared with", "What scores it"
@@ -80,6 +81,11 @@ class RetrainOptions(Options):
     seed: Annotated[Seed | None, Field(description="Another seed. Default: the trial's own."), Cli("N")] = (
         None
     )
+    extractors: Extractors = ()
+    segmenters: Segmenters = ()
+    lpips: LpipsFile = None
+    num_scored: NumScored = None
+    score_every: ScoreEvery = False
 
 
 class ConfigOptions(Options):

@@ -4,7 +4,7 @@ A preset is a function that returns a full `Experiment`. Only the canonical JSON
 workers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, model_validator
@@ -85,7 +85,7 @@ class Job(Frozen):
         return digest(self)
 
 
-def require_strangers(scoring: Scoring, losses: list[BaseModel]) -> None:
+def require_strangers(scoring: Scoring, losses: Sequence[BaseModel]) -> None:
     """Raises ValueError where a file that scores is one that gives a loss.
 
     Args:

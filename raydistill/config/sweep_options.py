@@ -11,17 +11,16 @@ from raydistill.config.bounds import (
     Cost,
     CostAboveZero,
     NumImages,
-    NumPictures,
     NumTrials,
     NumWorkers,
     Seed,
 )
 from raydistill.config.options import Cli, Options
+from raydistill.config.scorer_options import Extractors, LpipsFile, NumScored, ScoreEvery, Segmenters
 
 LONGEST_NAME, LONGEST_EXPERIMENT = 200, 256
 """Characters of the name of a sweep, from which names of files are made, and of MLflow's experiment."""
 SEARCHED, BUDGET, STUDENT = "What is searched", "Budget", "Student"
-SCORERS = "What scores beside the evaluator"
 TEACHER, PLACE, RESULTS = "Teacher and evaluator", "Where it runs", "Results and tracking"
 
 
@@ -198,47 +197,11 @@ class SweepOptions(Options):
         ),
         Cli("GIB", TEACHER),
     ] = 2.0
-    extractors: Annotated[
-        tuple[UserPath, ...],
-        Field(
-            description="Network for Frechet and kernel distances, precision and recall, and its weights: "
-            "inception, vgg16, squeezenet or torchscript. Repeatable. torchscript=FILE RUNS the code in the "
-            "file; the others run nothing."
-        ),
-        Cli("KIND=FILE", SCORERS, name="--extractor"),
-    ] = ()
-    segmenters: Annotated[
-        tuple[UserPath, ...],
-        Field(
-            description="Network for mIoU at the size of the data's pictures, and its weights: drn105 or "
-            "torchscript. Repeatable. torchscript=FILE RUNS the code in the file; drn105 runs nothing."
-        ),
-        Cli("KIND=FILE", SCORERS, name="--segmenter"),
-    ] = ()
-    lpips: Annotated[
-        UserPath | None,
-        Field(
-            description="Perceptual distance of pairs, LPIPS 0.1 on VGG16: the saved state of "
-            "lpips.LPIPS(net='vgg')."
-        ),
-        Cli("FILE", SCORERS),
-    ] = None
-    num_scored: Annotated[
-        NumPictures | None,
-        Field(
-            description="Score only so many pictures of a split, drawn from a fixed seed, by every network. "
-            "Default: all."
-        ),
-        Cli("N", SCORERS),
-    ] = None
-    score_every: Annotated[
-        bool,
-        Field(
-            description="Let these networks score at every report. Default: at the end of a training, and at "
-            "every report where --early-stopping reads what they measure."
-        ),
-        Cli(panel=SCORERS),
-    ] = False
+    extractors: Extractors = ()
+    segmenters: Segmenters = ()
+    lpips: LpipsFile = None
+    num_scored: NumScored = None
+    score_every: ScoreEvery = False
     executor: Annotated[
         Literal["auto", "inline", "train"],
         Field(

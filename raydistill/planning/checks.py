@@ -8,10 +8,11 @@ from raydistill import distributed, models, search
 from raydistill.config import printed, space, term_presets
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import nearest, parse_assignments, validated, with_values
+from raydistill.config.scoring import ScorerFile, Scoring
 from raydistill.config.space import Objective, SearchSpace, Window
 from raydistill.config.space_checks import check_space
 from raydistill.config.sweep_options import SweepOptions
-from raydistill.data import prepare, read_info
+from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
 from raydistill.models import networks
 from raydistill.planning import scorers
@@ -45,7 +46,7 @@ def check(options: SweepOptions) -> Plan:
     folder = store.open_store(options.store)
     data = prepare(experiment.data, folder / "cache" / "data", **recipes.data_needs(experiment.teacher))
     info = read_info(data)
-    scoring = scorers.scoring_of(options, files, search_space, experiment, info, folder)
+    scoring = _scoring(options, files, search_space, experiment, info, folder)
     plan = Plan(options, folder, search_space, experiment, data, info, scoring)
     _check_objectives(plan, where)
     check_generators(plan)
@@ -73,6 +74,29 @@ def _check_options(options: SweepOptions) -> None:
             f"--stability {options.stability:g}: give --replicates, too: "
             "how many trainings it may cost at most"
         )
+
+
+def _scoring(
+    options: SweepOptions,
+    files: tuple[ScorerFile, ...],
+    search_space: SearchSpace,
+    experiment: Experiment,
+    info: DataInfo,
+    store: Path,
+) -> Scoring | None:
+    """What scores the sweep beside its evaluator. Raises InputError where it cannot."""
+    searched = {objective.name for objective in search_space.objectives} & set(scorers.qualities_of(files))
+    given = experiment.given_teacher
+    return scorers.scoring_of(
+        options,
+        files,
+        info,
+        store,
+        generator=experiment.student.generator,
+        losses=[experiment.teacher, experiment.student, *([given] if given else [])],
+        workers=max(number for _, _, number in _worker_numbers(options)),
+        reports=options.early_stopping and bool(searched),
+    )
 
 
 def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) -> Experiment:

@@ -1,19 +1,21 @@
 """The networks from files that score a sweep, checked before any cost and copied into its store."""
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import BaseModel
 
 from raydistill import models
+from raydistill.config.architectures import Generator
 from raydistill.config.base import Stored
-from raydistill.config.experiment import Experiment, require_strangers
+from raydistill.config.experiment import require_strangers
+from raydistill.config.scorer_options import ScorerOptions
 from raydistill.config.scoring import Role, ScorerFile, Scoring
 from raydistill.config.space import SearchSpace
-from raydistill.config.sweep_options import SweepOptions
 from raydistill.data import DataInfo
 from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation.extractors import EXTRACTORS, kind_and_file, scorer_name, sha256_of
@@ -26,7 +28,7 @@ from raydistill.records.files import write_atomic
 _OPTIONS = {"extractor": "--extractor", "segmenter": "--segmenter", "lpips": "--lpips"}
 
 
-def given_files(options: SweepOptions) -> tuple[ScorerFile, ...]:
+def given_files(options: ScorerOptions) -> tuple[ScorerFile, ...]:
     """The networks that the options name, where they lie. Their content is hashed, not read.
 
     Raises:
@@ -52,7 +54,7 @@ def given_files(options: SweepOptions) -> tuple[ScorerFile, ...]:
     return tuple(files)
 
 
-def _given(options: SweepOptions) -> Iterator[tuple[Role, tuple[str, ...], Iterable[str]]]:
+def _given(options: ScorerOptions) -> Iterator[tuple[Role, tuple[str, ...], Iterable[str]]]:
     """(role, what was typed, allowed kinds) of the options that name KIND=FILE."""
     yield "extractor", options.extractors, EXTRACTORS
     yield "segmenter", options.segmenters, SEGMENTERS
@@ -80,14 +82,24 @@ def with_references(space: SearchSpace, files: tuple[ScorerFile, ...]) -> Search
 
 
 def scoring_of(
-    options: SweepOptions,
+    options: ScorerOptions,
     files: tuple[ScorerFile, ...],
-    space: SearchSpace,
-    experiment: Experiment,
     info: DataInfo,
     store: Path,
+    *,
+    generator: Generator,
+    losses: Sequence[BaseModel],
+    workers: int,
+    reports: bool = False,
 ) -> Scoring | None:
-    """What scores the trials of a sweep beside the evaluator, with copies of its files in the store.
+    """What scores trainings beside the evaluator, with copies of its files in the store.
+
+    Args:
+        files: What `given_files` returned.
+        generator: Of the generators that are scored.
+        losses: What losses are made of: configs of trainings, and networks.
+        workers: The most that share an evaluation.
+        reports: Whether every report needs the scores.
 
     Returns:
         None: no option asks for it.
@@ -100,18 +112,16 @@ def scoring_of(
         if options.score_every:
             raise ConfigError("--score-every: nothing is scored by files; give --extractor or --segmenter")
         return None
-    _check_number(options, info)
-    _check_data(files, experiment, info)
-    searched = {objective.name for objective in space.objectives} & set(qualities_of(files))
+    _check_number(options, info, max(2, workers))
+    _check_data(files, generator, info)
     scoring = Scoring(
         files=files,
         num=options.num_scored,
-        at_reports=bool(files) and (options.score_every or (options.early_stopping and bool(searched))),
+        at_reports=bool(files) and (options.score_every or reports),
         statistics=str(store / "cache" / "statistics"),
     )
     try:
-        losses = [experiment.teacher, experiment.student]
-        require_strangers(scoring, [*losses, *filter(None, [experiment.given_teacher])])
+        require_strangers(scoring, losses)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     _try_out(files, info)
@@ -119,11 +129,10 @@ def scoring_of(
     return scoring.model_copy(update={"files": copies})
 
 
-def _check_number(options: SweepOptions, info: DataInfo) -> None:
+def _check_number(options: ScorerOptions, info: DataInfo, least: int) -> None:
     """Raises ConfigError where too few pictures would be scored."""
     counts = [info.counts["val"], *([info.input_counts["val"]] if info.input_counts else [])]
-    workers = max(options.workers_per_trial, options.teacher_workers or 2)
-    least, most = max(2, workers), min(counts)
+    most = min(counts)
     number = most if options.num_scored is None else options.num_scored
     if not least <= number <= most:
         raise ConfigError(
@@ -134,9 +143,9 @@ def _check_number(options: SweepOptions, info: DataInfo) -> None:
         )
 
 
-def _check_data(files: tuple[ScorerFile, ...], experiment: Experiment, info: DataInfo) -> None:
+def _check_data(files: tuple[ScorerFile, ...], generator: Generator, info: DataInfo) -> None:
     """Raises ConfigError where networks need what the data or the generators do not have."""
-    takes_noise = models.GENERATORS[experiment.student.generator.family].takes == "noise"
+    takes_noise = models.GENERATORS[generator.family].takes == "noise"
     are_pairs = info.pairing == "pairs" and not takes_noise
     for each in files:
         if each.role == "segmenter" and not (info.has_labels and are_pairs):
