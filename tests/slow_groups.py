@@ -95,6 +95,10 @@ GROUPS: dict[str, Group] = {
     "default-task": Group(
         "the default task tells students apart, three seeds", ("test_it_measures_something.py",)
     ),
+    "scorers": Group(
+        "a sweep on CamVid by SqueezeNet and a segmenter of its own as two of three objectives",
+        ("test_file_scorers_real.py",),
+    ),
     "pix2pix": Group("on CamVid: teacher and three students", (f"{FAMILIES}[pix2pix]",)),
     "enhance": Group("on CamVid: teacher and three students", (f"{FAMILIES}[enhance]",)),
     "sagan": Group("on Fashion-MNIST: teacher and three students", (f"{FAMILIES}[sagan]",)),
