@@ -23,8 +23,8 @@ from raydistill.records.files import write_atomic
 from raydistill.records.pareto import Direction
 from raydistill.records.tables import NamedDirection, column, competitors, objective_points
 
-_LOWER_IS_BETTER = re.compile(r"^(cost|time)/|/(fid|kid|fd_.*|kd_.*)$")
-_HIGHER_IS_BETTER = re.compile(r"/(miou|psnr|ssim)$")
+_LOWER_IS_BETTER = re.compile(r"^(cost|time)/|/(fid|kid|lpips|fd_.*|kd_.*)$")
+_HIGHER_IS_BETTER = re.compile(r"/(miou(_\w+)?|(precision|recall)_\w+|psnr|ssim)$")
 _PARAM = "param."
 
 

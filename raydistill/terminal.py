@@ -35,6 +35,12 @@ _TRIAL_COLUMNS = {
     "sec": "wall_sec",
 }
 """Head of a column of `Terminal.table` -> the column of the trials table that it shows."""
+_FURTHER = {
+    "val n": {"metric.val/": "val"},
+    "seeds": {"se.val/": "+-"},
+    "sec": {"metric.test/": "test"},
+}
+"""Head of a column -> beginnings of the columns of the trials table that come before it, and their heads."""
 _GAP = 2
 """Spaces between two columns."""
 _NARROW_TEXT = 24
@@ -201,7 +207,7 @@ class Terminal:
                 is_key=head == "trial",
                 wraps=head == "what",
             )
-            for head, name in _TRIAL_COLUMNS.items()
+            for head, name in _trial_columns(rows).items()
             if name in rows and rows[name].notna().any()
         ]
         styles = ["bold" if is_member else "" for is_member in rows["front.member"]]
@@ -242,6 +248,18 @@ class Terminal:
             self.console.print(table)
             if len(tables) > 1:
                 self.console.print()
+
+
+def _trial_columns(rows: pd.DataFrame) -> dict[str, str]:
+    """`_TRIAL_COLUMNS`, with a column for each score by a network from a file after the evaluator's."""
+    known = {*_TRIAL_COLUMNS.values(), *(f"metric.test/{name}" for name in _QUALITIES)}
+    columns: dict[str, str] = {}
+    for head, name in _TRIAL_COLUMNS.items():
+        for beginning, what in _FURTHER.get(head, {}).items():
+            further = [each for each in map(str, rows) if each.startswith(beginning) and each not in known]
+            columns |= {f"{what} {each.removeprefix(beginning)}": each for each in further}
+        columns[head] = name
+    return columns
 
 
 def _cell(value: Any) -> str:

@@ -32,6 +32,7 @@ GROUPS: dict[str, Group] = {
         "further cases of tests of every run; a proposal's time and regret; replicates after a kill",
         (
             *("test_budgets.py", "test_cli.py", "test_experiments.py", "test_export.py", "test_families.py"),
+            "test_file_scorers.py::test_several_workers_give_the_numbers_of_one",
             *(
                 "test_families_train.py",
                 "test_limits.py",
@@ -94,6 +95,10 @@ GROUPS: dict[str, Group] = {
     "machines": Group("`ray submit` and SLURM on two machines; needs root", ("test_submit.py",)),
     "default-task": Group(
         "the default task tells students apart, three seeds", ("test_it_measures_something.py",)
+    ),
+    "scorers": Group(
+        "a sweep on CamVid by SqueezeNet and a segmenter of its own as two of three objectives",
+        ("test_file_scorers_real.py",),
     ),
     "pix2pix": Group("on CamVid: teacher and three students", (f"{FAMILIES}[pix2pix]",)),
     "enhance": Group("on CamVid: teacher and three students", (f"{FAMILIES}[enhance]",)),

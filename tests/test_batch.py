@@ -100,7 +100,7 @@ class Pretended:
             write(folder / "trials" / trial.trial_id, trial)
         trials = read_trials(folder)
         table = tables.with_front(
-            tables.trial_table(trials, sweep_id=folder.name), plan.objectives, plan.reference
+            tables.trial_table(trials, sweep_id=folder.name), plan.objectives, plan.reference({})
         )
         tables.write_tables(folder, table, tables.evaluation_table(trials, sweep_id=folder.name))
         return ""

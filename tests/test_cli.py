@@ -489,6 +489,7 @@ def test_help_is_grouped_by_panels(monkeypatch, capsys):
         "Budget",
         "Student",
         "Teacher and evaluator",
+        "What scores beside the evaluator",
         "Where it runs",
         "Results and tracking",
         "Other",

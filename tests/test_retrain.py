@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import s3
+import torch
 from conftest import Stages
+from test_file_scorers import Means
+from torch import nn
 
 from raydistill.commands import retrain
 from raydistill.commands.retrain import RetrainOptions, run
 from raydistill.config.experiment import Job
-from raydistill.errors import BudgetError, StoreError
+from raydistill.errors import BudgetError, DataError, StoreError
 from raydistill.records import mirror, remote
 from raydistill.records.files import write_json_atomic
 from raydistill.records.store import STORE_VERSION
@@ -183,3 +186,24 @@ def test_a_sweep_on_an_object_store_is_brought_first_and_its_retrained_trial_goe
 def test_a_url_that_names_no_sweep_is_refused(url: str) -> None:
     with pytest.raises(StoreError):
         run(RetrainOptions(sweep=url, trial=1, nimg=48))
+
+
+def test_a_retrained_student_gets_the_scores_of_the_options(
+    sweep: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """By a copy of the file in the store; without options, by what its sweep had."""
+    store = tmp_path_factory.mktemp("store")
+    moved = store / "sweeps" / "tiny"
+    shutil.copytree(sweep, moved)
+    file = store / "mine.pt"
+    torch.jit.save(torch.jit.script(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())), file)
+    with pytest.raises(DataError, match="cannot score colour pictures"):
+        run(RetrainOptions(sweep=str(moved), trial=1, nimg=48, extractors=(f"torchscript={file}",)))
+    assert retrained(moved) == []
+    torch.jit.save(torch.jit.script(Means()), file)
+    assert run(RetrainOptions(sweep=str(moved), trial=1, nimg=48, extractors=(f"torchscript={file}",))) == 0
+    (folder,) = retrained(moved)
+    result = read_result(folder)
+    assert result is not None and "val/kd_script_mine" in result.metrics
+    (copy,) = (store / "cache" / "scorers").iterdir()
+    assert copy.read_bytes() == file.read_bytes()

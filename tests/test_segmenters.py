@@ -68,11 +68,9 @@ def scores(given: Path, streets: Path, script: str, **options: Any) -> dict[str,
         "paired": True,
         "resamples": 0,
         "store": str(streets.parent / "runs"),
+        "data": str(streets),
     }
-    found = evaluate(
-        EvaluateOptions(given=(str(given),), data=str(streets), segmenters=(script,), **(defaults | options)),
-        CPU,
-    )
+    found = evaluate(EvaluateOptions(given=(str(given),), segmenters=(script,), **(defaults | options)), CPU)
     return {score.name: score for score in found[str(given)]}
 
 
@@ -103,13 +101,15 @@ def test_scores_are_resized_to_the_label_files_and_the_real_pictures_are_the_cei
     assert found["test/pixel_accuracy_script_bright"].value == pytest.approx((8 + 15) / 31, abs=1e-12)
 
 
-def test_label_files_are_needed_and_their_classes(
-    streets: Path, script: str, tmp_path: Path, stages: Any
-) -> None:
+def test_labels_are_needed_and_their_classes(streets: Path, script: str, tmp_path: Path, stages: Any) -> None:
+    """Prepared data have labels of the size of the pictures; pictures alone have none."""
     fakes = save(tmp_path / "fakes", np.zeros((8, 16, 16, 3), np.uint8))
+    with pytest.raises(ConfigError, match="needs labels: give --data FOLDER with label files"):
+        scores(fakes, fakes, script, split="val", real=str(fakes), data=None)
     for data in (stages.data.path, "shapes"):
-        with pytest.raises(ConfigError, match="give --data FOLDER with them"):
+        with pytest.raises(DataError, match="scores of 19 classes, the data has 8"):
             few = ("data.num_train=8", "data.num_val=8", "data.num_test=8") if data == "shapes" else ()
+            few += ("data.height=16", "data.width=16") if data == "shapes" else ()
             scores(fakes, Path(data), script, split="val", store=str(tmp_path / "runs"), set=few)
     torch.jit.save(torch.jit.script(nn.Sequential(nn.Upsample(scale_factor=1.0))), tmp_path / "three.pt")
     for path in streets.glob("leftImg8bit/*/*/*.png"):

@@ -21,6 +21,7 @@ from raydistill.cluster import causes
 from raydistill.cluster.placement import Group
 from raydistill.config.base import Stored
 from raydistill.config.experiment import Experiment, Job
+from raydistill.config.scoring import Scoring
 from raydistill.errors import RunError
 from raydistill.records import remote
 from raydistill.records.trials import Evaluation, read_result
@@ -35,6 +36,7 @@ def train_stages_sharded(
     outputs_gb: float,
     group: Group,
     watch: Callable[[], None],
+    scoring: Scoring | None = None,
 ) -> None:
     """Runs `train_stages` on the workers of `group`, by a TorchTrainer. Its results are in the cache then.
 
@@ -42,12 +44,14 @@ def train_stages_sharded(
         cache: folder of evaluators and teachers in the store.
         outputs_gb: the teacher's outputs are stored where they need no more, in GiB.
         watch: called every two seconds meanwhile; what it raises ends the wait.
+        scoring: what scores the teacher beside the evaluator.
 
     Raises:
         RunError: Ray Train gave up.
     """
     config: dict[str, Any] = {"experiment": experiment.model_dump_json(), "data": data.model_dump_json()}
     config |= {"cache": str(cache), "outputs_gb": outputs_gb}
+    config |= {"scoring": None if scoring is None else scoring.model_dump_json()}
     _fit(_stages_loop, config, cache / "ray", group, watch)
 
 
@@ -85,7 +89,9 @@ def _stages_loop(config: dict[str, Any]) -> None:
     _set_up_worker(config)
     experiment = Experiment.model_validate_json(config["experiment"])
     data = Stored.model_validate_json(config["data"])
-    train_stages(experiment, data, Path(config["cache"]), _report_to_train, config["outputs_gb"])
+    text = config["scoring"]
+    scoring = None if text is None else Scoring.model_validate_json(text)
+    train_stages(experiment, data, Path(config["cache"]), _report_to_train, config["outputs_gb"], scoring)
 
 
 def _set_up_worker(config: dict[str, Any]) -> None:

@@ -105,7 +105,7 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
     trained = {given: network for given, network in networks.items() if network is not None}
     split, real = _real(options, trained, device)
     extractors = [load_extractor(text, device) for text in options.extractors]
-    labels = [_full_size_labels(options, load_segmenter(text, device), split) for text in options.segmenters]
+    labels = [_labels(options, load_segmenter(text, device), split) for text in options.segmenters]
     if split is not None and (evaluator := _evaluator(options, trained)) is not None:
         network = saved.load(evaluator, split.info, device)
         extractor, segmenter = evaluator_networks(network, evaluator.digest)
@@ -235,19 +235,18 @@ def _evaluator(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]
     return next(iter(evaluators.values())) if len(evaluators) == 1 else None
 
 
-def _full_size_labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None) -> Labels:
+def _labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None) -> Labels:
     """The label files of --data, for scores at their own size, as published for Cityscapes: 2048x1024.
 
+    Of prepared data, such as those of the trials, the labels at the size of the pictures: as in a sweep.
+
     Raises:
-        ConfigError: there is no data set whose label files could be read.
+        ConfigError: there are no labels.
     """
-    refusal = ConfigError(
-        "--segmenter scores against label files at their own size: give --data FOLDER with them"
-    )
-    if split is None or options.data is None or is_prepared(options.data):
-        raise refusal
-    if split.info.layout == "shapes" or not split.info.has_labels:
-        raise refusal
+    if split is None or not split.info.has_labels:
+        raise ConfigError("--segmenter needs labels: give --data FOLDER with label files")
+    if options.data is None or is_prepared(options.data) or split.info.layout == "shapes":
+        return labels_of(segmenter, split)
     root = Path(options.data)
     on_disk = find(root, split.info.layout)
     samples, classes = carve(on_disk.splits)[0][options.split], label_classes(on_disk, root)()

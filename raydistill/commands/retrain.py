@@ -11,7 +11,10 @@ import pandas as pd
 from raydistill import plugins
 from raydistill.config.command_options import RetrainOptions
 from raydistill.config.experiment import Job
+from raydistill.config.training import DistillTraining, GeneratorTraining
+from raydistill.data import read_info
 from raydistill.errors import BudgetError, StoreError
+from raydistill.planning import scorers
 from raydistill.records import locks, mirror, owners, remote, store, tables
 from raydistill.records.trials import Evaluation, Trial, TrialResult, read_trials, write_trial
 from raydistill.terminal import Terminal
@@ -33,7 +36,7 @@ def run(options: RetrainOptions) -> int:
     terminal, sweep = Terminal(), mirror.sweep_of(options.sweep)
     _pull(sweep)
     original = _original(sweep, options)
-    job = _lengthened(original.job, options)
+    job = _scored(_lengthened(original.job, options), options, sweep.parent.parent)
     trial = _descendant(original, job, sweep)
     folder = sweep / "retrained" / trial.trial_id
     with locks.locked(sweep / "retrained" / f"{trial.trial_id}.lock", what=f"{folder}", wait=False):
@@ -92,9 +95,7 @@ def _original(sweep: Path, options: RetrainOptions) -> Trial:
 def _lengthened(job: Job, options: RetrainOptions) -> Job:
     """The same job on more images. Raises StoreError where the data or a network that it needs is gone."""
     changes = {"budget_nimg": options.nimg} | ({} if options.seed is None else {"seed": options.seed})
-    for what, needed in (("data", job.data), ("evaluator", job.evaluator), ("teacher", job.teacher)):
-        if needed is None:
-            continue
+    for what, needed in job.needed.items():
         remote.pull(Path(needed.path))
         if not Path(needed.path).exists():
             raise StoreError(
@@ -102,6 +103,26 @@ def _lengthened(job: Job, options: RetrainOptions) -> Job:
                 "put the results folder back where the sweep ran"
             )
     return job.model_copy(update={"training": job.training.model_copy(update=changes)})
+
+
+def _scored(job: Job, options: RetrainOptions, store: Path) -> Job:
+    """The job with the scorers of the options; without any, with those of the sweep.
+
+    Raises:
+        InputError: one cannot be used.
+    """
+    training = job.training
+    assert isinstance(training, DistillTraining | GeneratorTraining)
+    scoring = scorers.scoring_of(
+        options,
+        scorers.given_files(options),
+        read_info(job.data),
+        store,
+        generator=training.generator,
+        losses=[training, *([job.teacher] if job.teacher else [])],
+        workers=1,
+    )
+    return job if scoring is None else job.model_copy(update={"scoring": scoring})
 
 
 def _descendant(original: Trial, job: Job, sweep: Path) -> Trial:

@@ -74,7 +74,7 @@ class Stored(Frozen):
 
 
 def canonical(value: object) -> object:
-    """`value` as JSON data, without the fields that are marked as LOCATION or EXECUTION.
+    """`value` as JSON data, without the fields that are marked as LOCATION or EXECUTION, or left out of JSON.
 
     A config of a plug-in's class gets the key "plugin" with the digest of the plug-in.
     """
@@ -84,6 +84,7 @@ def canonical(value: object) -> object:
             name: canonical(getattr(value, name))
             for name, field in model.model_fields.items()
             if not {LOCATION, EXECUTION} & set(field.metadata)
+            and not (field.exclude_if is not None and field.exclude_if(getattr(value, name)))
         }
         return data | ({"plugin": PLUGIN_DIGESTS[model]} if model in PLUGIN_DIGESTS else {})
     if isinstance(value, Mapping):

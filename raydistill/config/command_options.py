@@ -8,6 +8,7 @@ from pydantic import Field
 from raydistill.config.bounds import NumImages, NumPictures, NumTrials, Seed
 from raydistill.config.data import FolderLayout
 from raydistill.config.options import Cli, Options
+from raydistill.config.scorer_options import Extractors, LpipsFile, NumScored, ScoreEvery, Segmenters
 
 REFERENCE, SCORERS = "What it is compared with", "What scores it"
 PICTURES, OUTPUT = "Pictures and intervals", "Output"
@@ -45,6 +46,11 @@ class RetrainOptions(Options):
     seed: Annotated[Seed | None, Field(description="Another seed. Default: the trial's own."), Cli("N")] = (
         None
     )
+    extractors: Extractors = ()
+    segmenters: Segmenters = ()
+    lpips: LpipsFile = None
+    num_scored: NumScored = None
+    score_every: ScoreEvery = False
 
 
 class ConfigOptions(Options):

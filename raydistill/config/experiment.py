@@ -4,13 +4,15 @@ A preset is a function that returns a full `Experiment`. Only the canonical JSON
 workers.
 """
 
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from raydistill.config import renamed
 from raydistill.config.base import Frozen, Stored, digest
 from raydistill.config.data import Data
+from raydistill.config.scoring import Scoring
 from raydistill.config.training import (
     AnyTraining,
     DistillTraining,
@@ -44,6 +46,8 @@ class Job(Frozen):
     evaluator: Stored | None = None
     teacher: Stored | None = None
     """What a student learns from. In the job of a teacher itself: the given network, see `is_given`."""
+    scoring: Annotated[Scoring | None, Field(exclude_if=lambda scoring: scoring is None)] = None
+    """What scores it beside the evaluator; None: nothing, and the JSON has no such key."""
 
     @model_validator(mode="before")
     @classmethod
@@ -58,7 +62,17 @@ class Job(Frozen):
                 f"network {evaluator.digest} is the teacher, so it cannot be the evaluator too: "
                 "what gives a loss never scores"
             )
+        if self.scoring is not None:
+            require_strangers(self.scoring, [self.training, *([teacher] if teacher else [])])
         return self
+
+    @property
+    def needed(self) -> dict[str, Stored]:
+        """What must be there to train it: what it is, in words -> where it lies."""
+        found = {"data": self.data, "evaluator": self.evaluator, "teacher": self.teacher}
+        files = () if self.scoring is None else self.scoring.files
+        found |= {f"{each.role} {each.name}": each.file for each in files}
+        return {what: stored for what, stored in found.items() if stored is not None}
 
     @property
     def is_given(self) -> bool:
@@ -67,5 +81,32 @@ class Job(Frozen):
 
     @property
     def key(self) -> str:
-        """trial_key: the digest of the resolved config, seed, data, teacher and evaluator."""
+        """trial_key: the digest of the resolved config, seed, data, teacher, evaluator and scorers."""
         return digest(self)
+
+
+def require_strangers(scoring: Scoring, losses: Sequence[BaseModel]) -> None:
+    """Raises ValueError where a file that scores is one that gives a loss.
+
+    Args:
+        losses: What losses are made of: every `Stored` in them counts.
+    """
+    of_losses = {stored.digest[:16] for part in losses for stored in _stored_in(part)}
+    for each in scoring.files:
+        if each.file.digest[:16] in of_losses:
+            raise ValueError(
+                f"{each.role} {each.name}: a loss uses the file of digest {each.file.digest[:16]}: "
+                "what gives a loss never scores; give another file"
+            )
+
+
+def _stored_in(value: object) -> Iterator[Stored]:
+    """Every `Stored` in a config."""
+    if isinstance(value, Stored):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _stored_in(getattr(value, name))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _stored_in(item)

@@ -133,7 +133,10 @@ class ExportOptions(Options):
 
     given: Annotated[
         str,
-        Field(description="Folder of a trial, checkpoint or network, or an exported .safetensors file."),
+        Field(
+            description="Folder of a trial, checkpoint or network, or an exported .safetensors file; or the "
+            "folder of an evaluator, for --format torchscript."
+        ),
         Cli("NETWORK", positional=True),
     ]
     format: Annotated[
@@ -155,6 +158,14 @@ class ExportOptions(Options):
         ),
         Cli("FOLDER"),
     ] = None
+    gives: Annotated[
+        Literal["classes", "features"],
+        Field(
+            description="What the file of an evaluator gives: classes of pixels, as --segmenter takes it, or "
+            "features, as --extractor takes it."
+        ),
+        Cli("WHAT"),
+    ] = "classes"
     licence: Annotated[str, Field(description="Licence that the model card names."), Cli("TEXT")] = ""
 
 

@@ -33,7 +33,10 @@ QUALITIES = {
     "val/psnr": "max",
     "val/ssim": "max",
 }
-"""Qualities of a student, which need training -> the direction that is better."""
+"""Qualities of a student, which need training -> the direction that is better. Networks from files measure
+further ones (`evaluation.file_scorers.quantities`)."""
+TEACHER_FACTOR = 4.0
+"""A distance that is an objective without a reference counts up to so many times the teacher's."""
 
 
 # ---- the parts of a space ----------------------------------------------------------------------------------
@@ -86,8 +89,9 @@ class Objective(Frozen):
     direction: Literal["min", "max"]
     """Whether less or more of it is better."""
     reference: Number | None = None
-    """The worst value that still counts in a hypervolume, fixed before the sweep. None (costs only): the cost
-    of the widest network of the space."""
+    """The worst value that still counts in a hypervolume, fixed before the first trial. None: of a cost, that
+    of the widest network of the space; of what a network from a file measures, 0 where it is a share, else
+    `TEACHER_FACTOR` times the teacher's."""
 
 
 class Window(Frozen):

@@ -1,16 +1,26 @@
 """Whether a search space fits the config that it varies: checked before any cost."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Literal
+
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import leaves, nearest, validated, with_values
 from raydistill.config.space import COSTS, QUALITIES, Choice, Distribution, Float, Int, SearchSpace
 from raydistill.errors import SpaceError
 
 
-def check_space(space: SearchSpace, experiment: Experiment, where: str) -> None:
+def check_space(
+    space: SearchSpace,
+    experiment: Experiment,
+    where: str,
+    further: Mapping[str, Literal["min", "max"]] = MappingProxyType({}),
+) -> None:
     """Every check of a space against the config of a sweep.
 
     Args:
         where: where the space comes from, for error messages.
+        further: qualities that networks from files measure -> which way is better.
 
     Raises:
         SpaceError: the space is not sound, or names what the config does not have.
@@ -30,7 +40,7 @@ def check_space(space: SearchSpace, experiment: Experiment, where: str) -> None:
             raise SpaceError(f"{where}: {path!r} cannot be searched: {why}")
         for value in _extremes(distribution, f"{where}: {path}"):
             with_values(experiment, {path: value}, where=f"{where}: parameters")
-    _check_objectives(space, where)
+    _check_objectives(space, where, further)
     for window in space.constraints:
         if window.cost not in COSTS:
             raise SpaceError(f"{where}: constraint on {window.cost!r}. Known costs: {', '.join(COSTS)}.")
@@ -79,8 +89,9 @@ def _check_conditions(space: SearchSpace, where: str) -> None:
                 raise SpaceError(f"{where}: when[{path!r}]: a circle of conditions, {circle}; leave one out.")
 
 
-def _check_objectives(space: SearchSpace, where: str) -> None:
-    known = [*COSTS, *QUALITIES]
+def _check_objectives(space: SearchSpace, where: str, further: Mapping[str, Literal["min", "max"]]) -> None:
+    qualities = QUALITIES | dict(further)
+    known = [*COSTS, *qualities]
     names = [objective.name for objective in space.objectives]
     if len(set(names)) < max(2, len(names)):
         given = ", ".join(names) or "none"
@@ -88,23 +99,43 @@ def _check_objectives(space: SearchSpace, where: str) -> None:
     for objective in space.objectives:
         name = objective.name
         if name not in known:
+            if option := _option_of(name):
+                raise SpaceError(f"{where}: objective {name} needs {option}.")
             raise SpaceError(
                 f"{where}: no objective {name!r}. Known: {', '.join(known)}. "
                 f"Nearest: {nearest(name, known)!r}."
             )
-        if objective.direction != (better := QUALITIES.get(name, "min")):
+        if objective.direction != (better := qualities.get(name, "min")):
             raise SpaceError(
                 f"{where}: objective {name} is better towards {better}, given {objective.direction}."
             )
-        if objective.reference is None and name not in COSTS:
+        if objective.reference is None and name in QUALITIES:
             raise SpaceError(
                 f"{where}: objective {name} needs a reference, the worst value that still counts."
             )
-    if not set(names) & set(QUALITIES):
+    if not set(names) & set(qualities):
         raise SpaceError(
             f"{where}: objectives name no quality, so nothing needs training. "
-            f"Qualities: {', '.join(QUALITIES)}."
+            f"Qualities: {', '.join(qualities)}."
         )
+
+
+def _option_of(name: str) -> str:
+    """The option that gives a quality which a network from a file measures; "": there is none."""
+    quantity = name.removeprefix("val/")
+    if quantity == name:
+        return ""
+    if quantity in ("fid", "kid"):
+        return "--extractor inception=FILE with the TF-2015 weights; any other file gives fd_ and kd_ names"
+    if quantity == "lpips":
+        return "--lpips FILE"
+    measure, _, network = quantity.partition("_")
+    option = {"miou": "--segmenter"} | dict.fromkeys(("kd", "fd", "precision", "recall"), "--extractor")
+    if measure not in option or not network or network == "evaluator":
+        return ""
+    if network.startswith("script_"):
+        return f"{option[measure]} torchscript={network.removeprefix('script_')}.pt"
+    return f"{option[measure]} {network}=FILE"
 
 
 def _extremes(distribution: Distribution, where: str) -> list[object]:

@@ -16,6 +16,7 @@ from raydistill.config.bounds import (
     Seed,
 )
 from raydistill.config.options import Cli, Options
+from raydistill.config.scorer_options import Extractors, LpipsFile, NumScored, ScoreEvery, Segmenters
 
 LONGEST_NAME, LONGEST_EXPERIMENT = 200, 256
 """Characters of the name of a sweep, from which names of files are made, and of MLflow's experiment."""
@@ -205,6 +206,11 @@ class SweepOptions(Options):
         ),
         Cli("GIB", TEACHER),
     ] = 2.0
+    extractors: Extractors = ()
+    segmenters: Segmenters = ()
+    lpips: LpipsFile = None
+    num_scored: NumScored = None
+    score_every: ScoreEvery = False
     executor: Annotated[
         Literal["auto", "inline", "train"],
         Field(

@@ -5,7 +5,7 @@ holds: a file that is not in `KNOWN` is used, and called unknown. The names `fid
 TF-2015 Inception with the published weights, and for nothing else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -58,9 +58,7 @@ class Extractor(NamedTuple):
 
     def metric(self, kind: Literal["fd", "kd"]) -> str:
         """The name of its Frechet distance (fd) or kernel distance (kd)."""
-        if self.name == "inception" and self.sha256 == TF_INCEPTION:
-            return {"fd": "fid", "kd": "kid"}[kind]
-        return f"{kind}_{self.name}"
+        return distance_name(kind, self.name, self.sha256)
 
 
 def load_extractor(option: str, device: torch.device) -> Extractor:
@@ -69,12 +67,25 @@ def load_extractor(option: str, device: torch.device) -> Extractor:
     Raises:
         DataError: the kind is unknown, there is no such file, or its weights are not those of the network.
     """
-    kind, equals, file = option.partition("=")
-    if kind not in EXTRACTORS or not equals or not file:
-        raise DataError(
-            f"--extractor {option}: give it as KIND=FILE. Allowed kinds: {', '.join(EXTRACTORS)}."
-        )
-    path = Path(file)
+    kind, path = kind_and_file("--extractor", option, EXTRACTORS)
+    return open_extractor(kind, path, scorer_name(kind, path), device)
+
+
+def kind_and_file(option: str, given: str, kinds: Iterable[str]) -> tuple[str, Path]:
+    """The two parts of `KIND=FILE`. Raises DataError where it is something else."""
+    kind, equals, file = given.partition("=")
+    if kind not in kinds or not equals or not file:
+        raise DataError(f"{option} {given}: give it as KIND=FILE. Allowed kinds: {', '.join(kinds)}.")
+    return kind, Path(file)
+
+
+def scorer_name(kind: str, path: Path) -> str:
+    """How the metrics of a network from a file are called: a TorchScript file is named after itself."""
+    return f"script_{path.stem}" if kind == "torchscript" else kind
+
+
+def open_extractor(kind: str, path: Path, name: str, device: torch.device) -> Extractor:
+    """The extractor of a file, whose metrics have `name`. Raises DataError as `load_extractor` does."""
     sha256 = sha256_of(path)
     resize, size, load = EXTRACTORS[kind]
     inner = load(path, device)
@@ -82,8 +93,14 @@ def load_extractor(option: str, device: torch.device) -> Extractor:
     def network(pictures: Tensor) -> Tensor:
         return inner(pictures if resize == "none" else resize_pictures(pictures, resize, size))
 
-    name = f"script_{path.stem}" if kind == "torchscript" else kind
     return Extractor(name, sha256, resize, _num_features(path, network, device), network)
+
+
+def distance_name(kind: Literal["fd", "kd"], name: str, sha256: str) -> str:
+    """The name of the Frechet (fd) or kernel distance (kd) of an extractor of this name and file."""
+    if name == "inception" and sha256 == TF_INCEPTION:
+        return {"fd": "fid", "kd": "kid"}[kind]
+    return f"{kind}_{name}"
 
 
 def sha256_of(path: Path) -> str:
@@ -106,10 +123,11 @@ def sha256_of(path: Path) -> str:
         ) from None
 
 
-def load_weights(path: Path, network: Network, what: str) -> Network:
+def load_weights(path: Path, network: Network, what: str, ignore: str | None = None) -> Network:
     """`network` in eval mode, without gradients, with the weights of a .pth or .safetensors file.
 
     The names in the file must be exactly the network's, but for the prefix `module.` of a DataParallel.
+    Those that begin with `ignore` are left out.
 
     Raises:
         DataError: the file is damaged, would run code when it is read, or is of another network. The message
@@ -121,7 +139,9 @@ def load_weights(path: Path, network: Network, what: str) -> Network:
         else:
             state = load_torch(read_bytes(path))
             require_tensors(value for value in state.values() if isinstance(value, Tensor))
-        network.load_state_dict({name.removeprefix("module."): value for name, value in state.items()})
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+        known = {name: value for name, value in state.items() if not (ignore and name.startswith(ignore))}
+        network.load_state_dict(known)
     except Exception as error:  # zip, pickle, key and runtime errors: torch.load has no common one
         reason = " ".join(str(error).split())[:300]
         raise DataError(

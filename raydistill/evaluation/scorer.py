@@ -6,6 +6,7 @@ It works on one worker or on several, each of which sees its part of every set.
 import functools
 import math
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -16,15 +17,16 @@ from torch import Tensor
 from raydistill.config.base import digest
 from raydistill.distributed import ALONE, Workers, gather_rows, total
 from raydistill.errors import DataError, DivergenceError, RunError
-from raydistill.evaluation import bootstrap, metrics
+from raydistill.evaluation import bootstrap, metrics, real_statistics
 from raydistill.evaluation.extractors import Extractor
+from raydistill.evaluation.lpips import Lpips
 from raydistill.evaluation.metrics import Moments
 from raydistill.evaluation.picture_sets import Pictures
 from raydistill.evaluation.scoring import Score, statistics_digest
 from raydistill.evaluation.segmenters import Labels
 from raydistill.models.inputs import minibatches
 
-Measure = Literal["miou", "pixel_accuracy", "psnr", "ssim", "kd", "fd", "precision", "recall"]
+Measure = Literal["miou", "pixel_accuracy", "psnr", "ssim", "lpips", "kd", "fd", "precision", "recall"]
 """What is measured: classes by a segmenter, likeness of pairs, distances and coverage by an extractor."""
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 KNN = 3
@@ -54,6 +56,10 @@ class Scorer:
         split: Name of the split; the names of scores begin with it.
         extractors: Feature networks of different names. Each measures kd, fd, precision and recall.
         labels: Segmenters with the classes of the real pictures. Each measures miou and pixel_accuracy.
+        lpips: Measures lpips of pairs; None: nobody does.
+        shared: What is computed of the real pictures is kept in this folder and taken from there, but for
+            what is in `own`. None: it is computed.
+        own: Names of extractors, and suffixes of segmenters, whose real pictures are not shared.
 
     Raises:
         DataError: there are fewer real pictures than workers, or a segmenter has other classes.
@@ -67,16 +73,18 @@ class Scorer:
         extractors: Sequence[Extractor] = (),
         labels: Sequence[Labels] = (),
         workers: Workers = ALONE,
+        lpips: Lpips | None = None,
+        shared: Path | None = None,
+        own: Collection[str] = (),
     ):
         self.real, self.split, self.workers = real, split, workers
-        self.extractors, self.labels = extractors, labels
+        self.extractors, self.labels, self.lpips = extractors, labels, lpips
         first = next(real.batches())
         self._size, self._is_grey = first.shape[2:], bool((first == first[:, :1]).all())
-        seen = self._see(real, labels)
-        self.features = seen.features
-        """Those of the real pictures, (N, D) float32 on the CPU, of each extractor."""
-        self._moments = [Moments.of(features) for features in seen.features]
-        self._confusions = [counts.sum(0) for counts in seen.confusions]
+        self._device = first.device
+        self.features, self._confusions = self._see_real(shared, own)
+        """Of the real pictures: (N, D) float32 on the CPU of each extractor; (C, C) of each segmenter."""
+        self._moments = [Moments.of(features) for features in self.features]
 
     def score(
         self,
@@ -85,6 +93,7 @@ class Scorer:
         *,
         num_resamples: int = 0,
         most_psnr: float = math.inf,
+        by: Collection[str] | None = None,
     ) -> list[Score]:
         """The scores that `fake` can have: those of pairs, where it is in the split's order, then distances.
 
@@ -96,6 +105,7 @@ class Scorer:
             num_resamples: Resamples for the intervals; 0: scores have no interval.
             most_psnr: dB that a picture counts at most in the mean PSNR. Equal pictures have an infinite one:
                 without a limit, the value is None.
+            by: Names of extractors and suffixes of segmenters that score; None: all of them.
 
         Raises:
             DataError: `fake` has another size than the real pictures; or a set has fewer than two
@@ -113,18 +123,23 @@ class Scorer:
                 f"{fake.name}: {fake.num} pictures are no pairs with {self.real.num} real ones. "
                 "Give one for each."
             )
-        labels, likeness = self._of_pairs(measures, most_psnr) if fake.in_order_of_split else ((), {})
-        seen = self._see(fake, labels, likeness, keep_each=num_resamples > 0)
+        every = zip(self.extractors, self.features, self._moments)
+        real = [each for each in every if by is None or each[0].name in by]
+        labels, likeness, of_reals = list[Labels](), Likeness(), list[Tensor]()
+        if fake.in_order_of_split:
+            labels, of_reals = self._segmenters(measures, by)
+            likeness = self._likeness_of(measures, most_psnr)
+        seen = self._see(fake, [each[0] for each in real], labels, likeness, keep_each=num_resamples > 0)
         record = functools.partial(
             self._score, num=fake.num, counts=bootstrap.resample(fake.num, num_resamples)
         )
         scores: list[Score] = []
-        for part, confusions, of_real in zip(labels, seen.confusions, self._confusions):
+        for part, confusions, of_real in zip(labels, seen.confusions, of_reals):
             scores += self._classes(part, confusions, of_real, measures, record)
         if seen.likeness:
             scores += self._likeness(likeness, seen.likeness[0], record)
-        for each in zip(self.extractors, self.features, self._moments, seen.features):
-            scores += self._distances(*each, measures, record)
+        for each, features in zip(real, seen.features):
+            scores += self._distances(*each, features, measures, record)
         return scores
 
     def statistics(self, extractor: Extractor) -> str:
@@ -133,20 +148,58 @@ class Scorer:
             self.real.digest, extractor.sha256, extractor.resize, self.split, self.real.num
         )
 
+    def class_statistics(self, labels: Labels) -> str:
+        """The same of the classes that a segmenter sees in the real pictures."""
+        return statistics_digest(
+            self.real.digest, labels.segmenter.digest, f"classes {labels.resize}", self.split, self.real.num
+        )
+
     # ---- the pictures --------------------------------------------------------------------------------------
 
-    def _of_pairs(self, measures: Collection[Measure], most_psnr: float) -> tuple[Sequence[Labels], Likeness]:
-        """What is asked for of pictures that are pairs with the real ones: the segmenters, and likeness."""
+    def _likeness_of(self, measures: Collection[Measure], most_psnr: float) -> Likeness:
+        """What is asked for of pictures that are pairs with the real ones, beside their classes."""
         likeness: Likeness = {}
         if "psnr" in measures:
             likeness["psnr"] = lambda real, fake: metrics.psnr(real, fake).clamp_max(most_psnr)
         if "ssim" in measures and min(self._size) >= metrics.SMALLEST_SSIM:
             likeness["ssim"] = metrics.ssim
-        return self.labels if not {"miou", "pixel_accuracy"}.isdisjoint(measures) else (), likeness
+        if "lpips" in measures and self.lpips is not None:
+            likeness["lpips"] = self.lpips.distance
+        return likeness
+
+    def _segmenters(
+        self, measures: Collection[Measure], by: Collection[str] | None
+    ) -> tuple[list[Labels], list[Tensor]]:
+        """The segmenters that are asked for, each with the classes that it sees in the real pictures."""
+        if {"miou", "pixel_accuracy"}.isdisjoint(measures):
+            return [], []
+        every = zip(self.labels, self._confusions)
+        asked = [each for each in every if by is None or each[0].segmenter.suffix in by]
+        return [labels for labels, _ in asked], [counts for _, counts in asked]
+
+    def _see_real(self, shared: Path | None, own: Collection[str]) -> tuple[list[Tensor], list[Tensor]]:
+        """Features and classes of the real pictures: taken from the folder `shared`, or computed."""
+        names = [(each.name, self.statistics(each)) for each in self.extractors]
+        names += [(each.segmenter.suffix, self.class_statistics(each)) for each in self.labels]
+        num = len(self.extractors)
+
+        def compute(missing: list[int]) -> list[Tensor]:
+            extractors = [each for index, each in enumerate(self.extractors) if index in missing]
+            labels = [each for index, each in enumerate(self.labels) if index + num in missing]
+            seen = self._see(self.real, extractors, labels)
+            return [*seen.features, *(counts.sum(0) for counts in seen.confusions)]
+
+        if shared is None:
+            values = compute([*range(len(names))])
+        else:
+            files = [None if name in own else shared / f"{digest}{name}" for name, digest in names]
+            values = real_statistics.shared(files, compute, self._device, self.workers)
+        return values[:num], values[num:]
 
     def _see(
         self,
         pictures: Pictures,
+        extractors: Sequence[Extractor],
         labels: Sequence[Labels],
         likeness: Likeness | None = None,
         keep_each: bool = False,
@@ -154,7 +207,7 @@ class Scorer:
         """What the networks say of the pictures of all workers.
 
         Args:
-            labels, likeness: What is measured beside features; `likeness` is of pairs with real pictures.
+            extractors, labels, likeness: What is measured; `likeness` is of pairs with real pictures.
             keep_each: Whether the confusion of each picture is kept.
         """
         if pictures.num < self.workers.number:
@@ -165,14 +218,16 @@ class Scorer:
         parts, num_broken = [], torch.zeros(1)
         try:
             for positions in minibatches(self.workers.slice(pictures.num)):
-                parts.append(self._see_batch(pictures, positions, labels, likeness or {}, keep_each))
+                parts.append(
+                    self._see_batch(pictures, positions, extractors, labels, likeness or {}, keep_each)
+                )
         except DivergenceError:  # said below, as other workers wait for this one
             num_broken += 1
         require_finite(num_broken, pictures.broken, self.workers)
         seen = _Seen(
             *([gather_rows(torch.cat(rows), self.workers) for rows in zip(*field)] for field in zip(*parts))
         )
-        for features, extractor in zip(seen.features, self.extractors):
+        for features, extractor in zip(seen.features, extractors):
             if not torch.isfinite(features).all():
                 raise RunError(
                     f"{pictures.name}: features of {extractor.name} contain NaN or infinity; "
@@ -185,6 +240,7 @@ class Scorer:
         self,
         pictures: Pictures,
         positions: np.ndarray,
+        extractors: Sequence[Extractor],
         labels: Sequence[Labels],
         likeness: Likeness,
         keep_each: bool,
@@ -193,7 +249,7 @@ class Scorer:
         indices = pictures.indices[positions]
         batch = pictures.read(indices)
         self._require_alike(pictures, batch)
-        features = [extractor.network(batch).float().cpu() for extractor in self.extractors]
+        features = [extractor.network(batch).float().cpu() for extractor in extractors]
         each = [_confusions(batch, indices, part) for part in labels]
         confusions = [counts.cpu() if keep_each else counts.sum(0, keepdim=True) for counts in each]
         if not likeness:

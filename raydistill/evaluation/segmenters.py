@@ -12,11 +12,16 @@ import torch
 from torch import Tensor
 
 from raydistill.data import Split
-from raydistill.errors import DataError
-from raydistill.evaluation.extractors import load_script, load_weights, sha256_of
+from raydistill.evaluation.extractors import (
+    kind_and_file,
+    load_script,
+    load_weights,
+    scorer_name,
+    sha256_of,
+)
 from raydistill.models.backbones import drn
 
-_PART = 8
+PART = 8
 """How many pictures go through a network at a time."""
 
 
@@ -66,42 +71,35 @@ def load_segmenter(option: str, device: torch.device) -> Segmenter:
     Raises:
         DataError: the kind is unknown, there is no such file, or its weights are not those of the network.
     """
-    kind, equals, file = option.partition("=")
-    if kind not in SEGMENTERS or not equals or not file:
-        raise DataError(
-            f"--segmenter {option}: give it as KIND=FILE. Allowed kinds: {', '.join(SEGMENTERS)}."
-        )
-    path = Path(file)
+    kind, path = kind_and_file("--segmenter", option, SEGMENTERS)
+    return open_segmenter(kind, path, scorer_name(kind, path), device)
+
+
+def open_segmenter(kind: str, path: Path, name: str, device: torch.device) -> Segmenter:
+    """The segmenter of a file, whose metrics end in `name`. Raises DataError as `load_segmenter` does."""
     digest = sha256_of(path)[:16]
-    suffix, network = SEGMENTERS[kind](path, device)
+    network = SEGMENTERS[kind](path, device)
 
     def scores(pictures: Tensor) -> Tensor:
         with torch.no_grad():
-            return torch.cat([network(part) for part in pictures.split(_PART)])
+            return torch.cat([network(part) for part in pictures.split(PART)])
 
-    return Segmenter(suffix, f"weights of unknown digest {digest}", digest, scores)
+    return Segmenter(f"_{name}", f"weights of unknown digest {digest}", digest, scores)
 
 
-def _drn105(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:
+def _drn105(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     """DRN-D-105, by which generated pictures of Cityscapes are scored in the literature."""
     network = load_weights(path, drn.DRN105(), "DRN-D-105 for 19 classes").to(device)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) for values in (drn.MEAN, drn.STD))
-    return "_drn105", lambda pictures: network((pictures / 255 - mean) / std).log_softmax(1)
+    return lambda pictures: network((pictures / 255 - mean) / std).log_softmax(1)
 
 
-def _torchscript(path: Path, device: torch.device) -> tuple[str, Callable[[Tensor], Tensor]]:
-    """Any network that takes uint8 pictures (B, 3, H, W) and gives class scores (B, C, h, w).
-
-    The file is code, which is run.
-    """
-    return f"_script_{path.stem}", load_script(path, device)
-
-
-SEGMENTERS: dict[str, Callable[[Path, torch.device], tuple[str, Callable[[Tensor], Tensor]]]] = {
+SEGMENTERS: dict[str, Callable[[Path, torch.device], Callable[[Tensor], Tensor]]] = {
     "drn105": _drn105,
-    "torchscript": _torchscript,
+    "torchscript": load_script,
 }
-"""Kind -> what reads (suffix, network) from a file.
+"""Kind -> what reads a network from a file.
 
-The network takes uint8 pictures and gives class scores.
+It takes uint8 pictures (B, 3, H, W) and gives class scores (B, C, h, w). A TorchScript file is code, which is
+run.
 """

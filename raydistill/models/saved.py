@@ -20,6 +20,7 @@ from raydistill.config.paths import validated
 from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError
 from raydistill.models import GENERATORS, input_channels
+from raydistill.models.evaluator import PictureEvaluator, PixelEvaluator
 from raydistill.models.networks import evaluator
 from raydistill.models.tensor_files import load_safetensors
 from raydistill.reading import file_hash, parse_json, read_text
@@ -172,6 +173,25 @@ def load_generator(stored: Stored) -> tuple[Generator, dict[str, Tensor]]:
     """
     meta, state = _read(stored)
     return config_of(meta["config"], f"{stored.path}/meta.json"), state
+
+
+def load_evaluator(stored: Stored) -> PixelEvaluator | PictureEvaluator:
+    """An evaluator that `save` wrote, in eval mode and without gradients: its weights say what it predicts.
+
+    Raises CheckpointError as `load` does.
+    """
+    meta, state = _read(stored)
+    config = validated(EvaluatorNetwork, meta["config"], where=f"{stored.path}/meta.json")
+    try:
+        head = state["head.weight"]
+        kind = PixelEvaluator if head.dim() == 4 else PictureEvaluator
+        with torch.device("meta"):
+            module: PixelEvaluator | PictureEvaluator = kind(config, len(head))
+        module.load_state_dict(state, assign=True)
+    except (RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{stored.path}: the weights are not those of its config ({reason})") from None
+    return module.eval().requires_grad_(False)
 
 
 def with_weights(config: Generator, state: dict[str, Tensor], where: str) -> nn.Module:

@@ -9,12 +9,14 @@ from raydistill import distributed, models, search
 from raydistill.config import printed, space, term_presets
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import nearest, parse_assignments, validated, with_values
+from raydistill.config.scoring import ScorerFile, Scoring
 from raydistill.config.space import Objective, SearchSpace, Window
 from raydistill.config.space_checks import check_space
 from raydistill.config.sweep_options import SweepOptions
-from raydistill.data import prepare, read_info
+from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError
 from raydistill.models import networks
+from raydistill.planning import scorers
 from raydistill.planning.generator_checks import check_generators, with_given_teacher
 from raydistill.planning.plan import RECHECK_WORKERS, TEACHER_WORKERS, Plan
 from raydistill.planning.teacher_file import teacher_folder
@@ -37,13 +39,17 @@ def check(options: SweepOptions) -> Plan:
     search_space = space.load_space(options.space)
     experiment = _experiment(options, search_space, where)
     search_space = space.without_unmet_needs(_with_options(search_space, options), experiment, where)
-    check_space(search_space, experiment, where)
+    files = scorers.given_files(options)
+    search_space = scorers.with_references(search_space, files)
+    check_space(search_space, experiment, where, scorers.qualities_of(files))
     size = experiment.data.height, experiment.data.width
     terms.check(experiment.student.mi, *size, experiment.student.batch_size)
     _check_workers(options, experiment)
     folder = store.open_store(options.store)
     data = prepare(experiment.data, folder / "cache" / "data", **recipes.data_needs(experiment.teacher))
-    plan = Plan(options, folder, search_space, experiment, data, read_info(data))
+    info = read_info(data)
+    scoring = _scoring(options, files, search_space, experiment, info, folder)
+    plan = Plan(options, folder, search_space, experiment, data, info, scoring)
     _check_objectives(plan, where)
     check_generators(plan)
     search.prove_feasible(plan.problem)
@@ -70,6 +76,29 @@ def _check_options(options: SweepOptions) -> None:
             f"--stability {options.stability:g}: give --replicates, too: "
             "how many trainings it may cost at most"
         )
+
+
+def _scoring(
+    options: SweepOptions,
+    files: tuple[ScorerFile, ...],
+    search_space: SearchSpace,
+    experiment: Experiment,
+    info: DataInfo,
+    store: Path,
+) -> Scoring | None:
+    """What scores the sweep beside its evaluator. Raises InputError where it cannot."""
+    searched = {objective.name for objective in search_space.objectives} & set(scorers.qualities_of(files))
+    given = experiment.given_teacher
+    return scorers.scoring_of(
+        options,
+        files,
+        info,
+        store,
+        generator=experiment.student.generator,
+        losses=[experiment.teacher, experiment.student, *([given] if given else [])],
+        workers=max(number for _, _, number in _worker_numbers(options)),
+        reports=options.early_stopping and bool(searched),
+    )
 
 
 def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) -> Experiment:

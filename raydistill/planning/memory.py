@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from raydistill.config.architectures import EvaluatorNetwork, Generator
 from raydistill.config.paths import leaves
+from raydistill.config.scoring import Scoring
 from raydistill.config.training import DistillTraining, StudentTraining
 from raydistill.config.variants import PLUGIN_DIGESTS
 from raydistill.data import DataInfo
 from raydistill.models import GENERATORS, cost, networks
 from raydistill.planning import rehearsal
+from raydistill.planning.scorer_memory import scorer_memory
 
 _TRAINED_BYTES = 16
 """Bytes for each parameter that learns: weight, gradient and Adam's two moments, float32."""
@@ -51,6 +53,8 @@ class MemorySetup(NamedTuple):
     teacher: Generator
     num_workers: int = 1
     """How many workers share the batch."""
+    scoring: Scoring | None = None
+    """What scores beside the evaluator."""
 
 
 def training_bytes(training: StudentTraining, setup: MemorySetup) -> int:
@@ -178,7 +182,7 @@ class _Bytes(NamedTuple):
     images: int
     """Of the minibatch's inputs, targets and stored pictures of the teacher."""
     evaluator: int
-    """The most that live while the evaluator sees the pictures of an evaluation."""
+    """The most that live while the evaluator, or another scorer, sees the pictures of an evaluation."""
 
 
 def _rehearsed(training: StudentTraining, setup: MemorySetup) -> _Bytes:
@@ -188,11 +192,15 @@ def _rehearsed(training: StudentTraining, setup: MemorySetup) -> _Bytes:
     number = rehearsal.evaluation_batch_size(training.generator, info, setup.num_workers)
     evaluation = rehearsal.evaluation_history(training.generator, info, number)
     params, seen = rehearsal.evaluator_bytes(setup.evaluator, info, number)
-    states = _TRAINED_BYTES * minibatch.beside.learning + minibatch.beside.resting
+    files = () if setup.scoring is None else setup.scoring.files
+    scorers = scorer_memory(files, info.height, info.width, number)
+    states = scorers.resting + _TRAINED_BYTES * minibatch.beside.learning + minibatch.beside.resting
     states += _STORED_BYTES * params
     if teacher is not None and rehearsal.teacher_runs_in_loop(teacher, info):
         states += _STORED_BYTES * cost.params(networks.layers(teacher, info))
-    return _Bytes(np.concatenate([minibatch.history, evaluation]), states, minibatch.images, seen)
+    return _Bytes(
+        np.concatenate([minibatch.history, evaluation]), states, minibatch.images, max(seen, scorers.live)
+    )
 
 
 def _total(training: StudentTraining, params: int, needed: _Bytes) -> int:

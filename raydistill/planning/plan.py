@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from raydistill.config.architectures import Generator
 from raydistill.config.base import Stored, digest
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import validated, with_unchecked_values, with_values
+from raydistill.config.scoring import Scoring
 from raydistill.config.space import SearchSpace
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining, GeneratorTraining
@@ -62,6 +64,8 @@ class Plan:
     """The prepared data."""
     info: DataInfo
     """What the data are."""
+    scoring: Scoring | None = None
+    """What scores trials beside the evaluator."""
     warm_start: WarmStart = NO_WARM_START
     """Prior observations, which a new sweep copies; a resume has its own copy, and none here."""
 
@@ -78,6 +82,8 @@ class Plan:
             parts.append(plugin_digests)
         if options.warm_start:
             parts.append(options.warm_start)
+        if self.scoring is not None:
+            parts.append({"scoring": self.scoring})
         return digest(parts)
 
     @cached_property
@@ -141,6 +147,7 @@ class Plan:
             info=self.info,
             teacher=self.experiment.teacher.generator,
             num_workers=self.options.workers_per_trial,
+            scoring=self.scoring,
         )
 
     @cached_property
@@ -212,16 +219,24 @@ class Plan:
         """
         return self.trial_bytes + (0 if gpus else memory.PROCESS_BYTES - memory.CONTEXT_BYTES)
 
-    @cached_property
-    def reference(self) -> list[float]:
-        """The reference point of hypervolumes, a number for each objective, known before the sweep.
+    def reference(self, teacher: Mapping[str, float]) -> list[float]:
+        """The reference point of hypervolumes, a number for each objective, known before the first trial.
 
-        Where an objective names no number, it is the cost of the most expensive configuration.
+        Where an objective names no number, it is the cost of the most expensive configuration, or
+        `TEACHER_FACTOR` times the size of the teacher's score.
+
+        Args:
+            teacher: The teacher's scores on val, by name.
         """
         costs = self.costs_of_configuration(space.extreme_configuration(self.space, highest=True))
         point = []
-        for objective in self.space.objectives:
-            point.append(float(costs[objective.name]) if objective.reference is None else objective.reference)
+        for each in self.space.objectives:
+            if each.reference is not None:
+                point.append(each.reference)
+            elif each.name in costs:
+                point.append(float(costs[each.name]))
+            else:  # an unbiased kernel distance may be below 0
+                point.append(space.TEACHER_FACTOR * abs(teacher[each.name]))
         return point
 
     @property

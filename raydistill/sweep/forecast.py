@@ -89,11 +89,12 @@ def forecast(
     recheck = mean / RECHECK_WORKERS + TRAINER_SEC
     recheck_devices = max(devices, RECHECK_WORKERS * min(devices, 1))
     stages_sec = 0.0 if stages_there else _stages_sec(plan, rates)
+    end_sec = END_SEC + _test_scoring_sec(plan, rates)
     repeated = [max(choices + trials)] * plan.options.replicates
     disk = disk_bytes(plan)
     replicates = Replicates(makespan(repeated, at_a_time), sum(repeated) * devices / 3600, disk.replicates)
     first_sec = FIRST_TRIAL_SEC if is_inline else 0.0
-    total = stages_sec + first_sec + makespan(trials, at_a_time) + recheck + END_SEC
+    total = stages_sec + first_sec + makespan(trials, at_a_time) + recheck + end_sec
     hours = (sum(trials) * devices + stages_sec * stage_devices + recheck * recheck_devices) / 3600
     return Forecast(
         source=rates.source,
@@ -112,7 +113,17 @@ def _stages_sec(plan: Plan, rates: Rates) -> float:
     """Seconds of evaluator and teacher."""
     evaluator, teacher = plan.experiment.evaluator, plan.experiment.teacher
     teacher_sec = rates.of("teacher", 0).job_sec(teacher) if plan.experiment.given_teacher is None else 0.0
-    return STAGES_START_SEC + rates.of("evaluator", 0).job_sec(evaluator) + teacher_sec
+    scoring_sec = 2 * rates.scoring_sec  # of the real pictures, once for all trials, and of the teacher's
+    return STAGES_START_SEC + rates.of("evaluator", 0).job_sec(evaluator) + teacher_sec + scoring_sec
+
+
+def _test_scoring_sec(plan: Plan, rates: Rates) -> float:
+    """Seconds in which networks from files score baselines, teacher and a front of a quarter of the trials on
+    test, by one worker, where the real pictures are seen, too."""
+    counts, most = plan.info.counts, plan.scoring.num if plan.scoring is not None else None
+    test, val = (min(counts[split], most or counts[split]) for split in ("test", "val"))
+    sets = len(plan.baselines) + 2 + plan.options.trials / 4
+    return sets * rates.scoring_sec * plan.options.workers_per_trial * test / val
 
 
 def makespan(seconds: Sequence[float], at_a_time: int) -> float:

@@ -1,5 +1,6 @@
 """The plan of a sweep as people read it: what it will take, and at its end what it took."""
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from raydistill.cluster.placement import Group, Node, Placements, place_stages, 
 from raydistill.config import space
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.errors import RaydistillError, StoreError
+from raydistill.planning import scorers
 from raydistill.planning.plan import Plan
 from raydistill.records.tables import FRONT_ROLES
 from raydistill.records.trials import read_trials
@@ -117,6 +119,7 @@ def plan_lines(
         yield f"plan: no time: {estimated.why_not}"
     else:
         yield from _time_lines(plan, estimated.forecast, "GPU" if trials.group.gpus else "CPU")
+    yield from _scoring_lines(plan, estimated)
     worker_bytes = plan.worker_bytes(trials.group.gpus)
     at_once = trials.max_concurrent * trials.group.workers * worker_bytes / GIB
     yield f"plan: {trials.max_concurrent} trials at a time, because {why(nodes, plan.options, trials)}"
@@ -124,6 +127,30 @@ def plan_lines(
     yield f"plan: at most {worker_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all{beside}"
     needed, free = forecast.disk_bytes(plan).total / MIB, shutil.disk_usage(plan.store).free / GIB
     yield f"plan: {needed:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free"
+
+
+def _scoring_lines(plan: Plan, estimated: PlanEstimate) -> Iterator[str]:
+    """What networks from files take of a trial, and which of their numbers are too high."""
+    if plan.scoring is None or not plan.scoring.files:
+        return
+    names = ", ".join(f"{each.role} {each.name}" for each in plan.scoring.files)
+    when = "at every report" if plan.scoring.at_reports else "at its end"
+    takes = "not timed, as --seconds-per-image is given"
+    if estimated.rates is not None and (seconds := estimated.rates.scoring_sec):
+        reports = 1
+        if plan.scoring.at_reports:
+            student = plan.experiment.student
+            reports = math.ceil(student.budget_nimg / student.report_every_nimg)
+        share = 0.0 if estimated.forecast is None else reports * seconds / estimated.forecast.trial_sec[1]
+        takes = f"{seconds:.1f} s each time, {share:.0%} of a trial"
+    yield f"plan: {names} score a trial {when}: {takes}"
+    number = min(plan.info.counts["val"], plan.scoring.num or plan.info.counts["val"])
+    if biased := [name for name, width in scorers.num_features(plan.scoring).items() if number <= width]:
+        other = "kid" if biased == ["fid"] else "the kernel distance"
+        yield (
+            f"plan: {', '.join(biased)} of {number} pictures is biased (more features than pictures); "
+            f"{other} of as many is not"
+        )
 
 
 def _costs_line(plan: Plan) -> str:
@@ -200,7 +227,7 @@ def estimate(plan: Plan, placements: Placements) -> PlanEstimate:
         stage_devices=stages.workers * per_stage,
         memory_bytes=plan.worker_bytes(group.gpus),
         is_inline=placements.trials.inline,
-        stages_there=stages_done(plan.experiment, plan.data, plan.store / "cache"),
+        stages_there=stages_done(plan.experiment, plan.data, plan.store / "cache", plan.scoring),
     )
     return PlanEstimate(rates, expected)
 

@@ -24,11 +24,12 @@ from raydistill.config.base import Stored
 from raydistill.config.experiment import Job
 from raydistill.config.paths import leaves
 from raydistill.config.training import DistillTraining, StudentTraining, Training
-from raydistill.data import load_split, read_info
+from raydistill.data import load_split, pictures, read_info
 from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
 from raydistill.errors import RaydistillError, RunError
+from raydistill.evaluation.file_scorers import open_files
 from raydistill.models import cost, networks, saved
-from raydistill.models.inputs import latent_size, repeats
+from raydistill.models.inputs import latent_size, num_inputs, repeats
 from raydistill.planning.plan import Plan
 from raydistill.records import owners
 from raydistill.training import assembly, checkpoint, loop
@@ -37,6 +38,8 @@ from raydistill.training.recipes import Setup
 _STEPS = 3
 """Steps that are timed, after one that is not; fewer where they take longer than `_ENOUGH_SEC` together."""
 _ENOUGH_SEC = 1.0
+_NUM_SCORED = 4
+"""Pictures that networks from files see while they are timed."""
 _NUM_VAL = 64
 """Pictures of val that a timed evaluation scores, at most."""
 WITHOUT_TEACHER = "without a teacher"
@@ -69,6 +72,10 @@ class Rates(NamedTuple):
     """Where they come from, as a sentence's end."""
     rates: dict[str, list[Rate]]
     """Kind of training, one of `TRAININGS` -> rates in the order of their MACs."""
+    scoring_sec: float = 0.0
+    """Seconds in which networks from files see all pictures that are scored, on one worker of a trial."""
+    scores_reports: bool = False
+    """Whether they do so at every report of a trial, and not only at its end."""
 
     def of(self, kind: str, macs: float) -> Rate:
         """The rate at so many MACs: on a line through the first and the last; never negative."""
@@ -78,7 +85,8 @@ class Rates(NamedTuple):
 
     def trial_sec(self, training: StudentTraining, macs: float) -> float:
         """Seconds of a trial whose generator has so many MACs."""
-        return self.of(kind_of(training), macs).job_sec(training)
+        reports = math.ceil(training.budget_nimg / training.report_every_nimg) if self.scores_reports else 1
+        return self.of(kind_of(training), macs).job_sec(training) + reports * self.scoring_sec
 
 
 def kind_of(training: StudentTraining) -> str:
@@ -98,17 +106,20 @@ def rates_of(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
         cpus: CPUs of a worker of a trial.
     """
     given = plan.options.seconds_per_image
+    scores_reports = plan.scoring is not None and plan.scoring.at_reports
     if given is not None:
         source = f"--seconds-per-image {given:g}, for every network"
-        return Rates(source, {kind: [Rate(0, given)] for kind in TRAININGS})
+        return Rates(source, {kind: [Rate(0, given)] for kind in TRAININGS}, 0.0, scores_reports)
     has_gpu = torch.cuda.is_available()
     if has_gpu:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            by_kind = pool.submit(_measure_apart, plugins.to_json(), plan, stage_workers, cpus).result()
+            given_apart = (plugins.to_json(), plan, stage_workers, cpus)
+            by_kind, scoring_sec = pool.submit(_measure_apart, *given_apart).result()
     else:
-        by_kind = _measure_all(plan, stage_workers, cpus)
+        by_kind, scoring_sec = _measure_all(plan, stage_workers, cpus)
     where = torch.cuda.get_device_name() if has_gpu else "a CPU"
-    return Rates(f"up to {_STEPS} real steps of each kind of training on this machine ({where})", by_kind)
+    source = f"up to {_STEPS} real steps of each kind of training on this machine ({where})"
+    return Rates(source, by_kind, scoring_sec, scores_reports)
 
 
 def teacher_outputs_bytes(plan: Plan) -> int:
@@ -122,13 +133,15 @@ def teacher_outputs_bytes(plan: Plan) -> int:
 # ---- measuring ---------------------------------------------------------------------------------------------
 
 
-def _measure_apart(shipped: str, plan: Plan, stage_workers: int, cpus: float) -> dict[str, list[Rate]]:
+def _measure_apart(
+    shipped: str, plan: Plan, stage_workers: int, cpus: float
+) -> tuple[dict[str, list[Rate]], float]:
     plugins.load_json(shipped)
     return _measure_all(plan, stage_workers, cpus)
 
 
-def _measure_all(plan: Plan, stage_workers: int, cpus: float) -> dict[str, list[Rate]]:
-    """Kind of training -> rates in the order of their MACs."""
+def _measure_all(plan: Plan, stage_workers: int, cpus: float) -> tuple[dict[str, list[Rate]], float]:
+    """Kind of training -> rates in the order of their MACs; and `Rates.scoring_sec`."""
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, math.ceil(cpus - 1e-9)))
     try:
@@ -140,9 +153,33 @@ def _measure_all(plan: Plan, stage_workers: int, cpus: float) -> dict[str, list[
                     _measure_or_name(kind, job, workers, num_val, own)
                     for job, own in zip(jobs, folders, strict=True)
                 )
-            return by_kind
+            return by_kind, _scoring_sec(plan)
     finally:
         torch.set_num_threads(threads)
+
+
+def _scoring_sec(plan: Plan) -> float:
+    """`Rates.scoring_sec`, measured on a few pictures after one that is not timed."""
+    if plan.scoring is None:
+        return 0.0
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    split, opened = load_split(plan.data, "val"), open_files(plan.scoring.files, device)
+    total = num_inputs(split, latent_size(plan.experiment.student.generator))
+    number = total if plan.scoring.num is None else min(total, plan.scoring.num)
+    few = min(_NUM_SCORED, number)
+
+    def see(count: int) -> None:
+        shown = pictures(split.targets, np.arange(count) % len(split), device=device)
+        with torch.no_grad():
+            for extractor in opened.extractors:
+                extractor.network(shown)
+            for segmenter in opened.segmenters:
+                segmenter.scores(shown)
+            if opened.lpips is not None:
+                opened.lpips.distance(shown, shown)
+
+    see(1)
+    return _timed(lambda: see(few)) / few * number / plan.options.workers_per_trial
 
 
 def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[Job], int]]:

@@ -31,7 +31,7 @@ def score_on_test(ledger: Ledger, tracker: Tracker) -> dict[str, float]:
     Returns:
         the scores that the real pictures of the split get, which are the ceiling: metric -> value.
     """
-    members = {trial.trial_id for trial in ledger.front()}
+    plan, members = ledger.plan, {trial.trial_id for trial in ledger.front()}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for trial in list(ledger.trials):
         result = trial.result
@@ -41,11 +41,12 @@ def score_on_test(ledger: Ledger, tracker: Tracker) -> dict[str, float]:
             continue
         folder = ledger.folder_of(trial)
         network = ledger.stages.teacher if trial.role == "teacher" else network_of(folder, result)
-        scores, context = score_network(network, ledger.plan.data, ledger.stages.evaluator, "test", device)
+        given = (network, plan.data, ledger.stages.evaluator)
+        scores, context = score_network(*given, "test", device, plan.scoring)
         scored = result.model_copy(update={"test": scores, "test_context": context})
         write_result(folder, scored)
         tracker.send_trial(ledger.put(trial, scored), folder)
-    return score_real(ledger.plan.data, ledger.stages.evaluator, "test", device)
+    return score_real(plan.data, ledger.stages.evaluator, "test", device)
 
 
 def write_report(
@@ -82,7 +83,7 @@ def write_report(
         folder,
         title=f"raydistill: {folder.name}",
         objectives=ledger.plan.objectives,
-        reference=ledger.plan.reference,
+        reference=ledger.reference,
         facts=facts,
         ceiling=ledger.stages.evaluator_result.metrics.get("val/miou"),
         samples=_samples(ledger),
@@ -143,13 +144,13 @@ def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
         stability = pareto.stability(points, probability, directions)
         stable = f"{stability:.3f} after {num_replicates} replicates"
     reference = [
-        f"{name} {value:g}" for (name, _), value in zip(plan.objectives, plan.reference, strict=True)
+        f"{name} {value:g}" for (name, _), value in zip(plan.objectives, ledger.reference, strict=True)
     ]
     return {
         "sweep": ledger.folder.name,
         "data": f"{plan.data.digest}: {plan.info.split_rule}",
         "reference point": ", ".join(reference),
-        "hypervolume": f"{pareto.hypervolume(points, directions, plan.reference):.6g}",
+        "hypervolume": f"{pareto.hypervolume(points, directions, ledger.reference):.6g}",
         "stability": stable,
         "MACs convention": cost.MACS_CONVENTION,
         "evaluator features": str(ledger.stages.teacher_result.context["num_features"]),

@@ -17,6 +17,7 @@ from raydistill import plugins, ray_address
 from raydistill.cluster import nodes, ray_train, runtime
 from raydistill.cluster.placement import Group, place_stages
 from raydistill.config.base import canonical
+from raydistill.config.space import TEACHER_FACTOR
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.errors import ConfigError, RunError
 from raydistill.planning.checks import check
@@ -176,11 +177,12 @@ def run_one(
             f"--max-gpu-hours {options.max_gpu_hours:g}: the trials use no GPU here; give --max-hours"
         )
     estimated = plan_report.for_sweep(plan, folder, placements, nodes, terminal)
-    before_sec, were_there = clock.sec(), stages_done(plan.experiment, plan.data, plan.store / "cache")
+    before_sec = clock.sec()
+    were_there = stages_done(plan.experiment, plan.data, plan.store / "cache", plan.scoring)
     ledger = Ledger(plan, folder, _train_stages(plan, placements.stages, terminal))
     stages_sec = None if were_there else clock.sec() - before_sec
     _catch_up(ledger, tracker)
-    for line in plan.warm_start.messages:
+    for line in [*plan.warm_start.messages, *_references(ledger)]:
         terminal.say(line)
     for ngf in plan.excluded_baselines:
         terminal.say(f"uniform {ngf} lies outside the cost window and is left out")
@@ -198,6 +200,13 @@ def run_one(
     # trials without a result, not even a failure
     lost = ", ".join(f"{trial.trial_id} ({trial.label})" for trial in ledger.unfinished)
     return f"not trained: {lost}; --resume trains what is left" if ended is Ended.DONE and lost else ""
+
+
+def _references(ledger: Ledger) -> Iterator[str]:
+    """Says the references that come from the teacher's scores."""
+    for each, value in zip(ledger.plan.space.objectives, ledger.reference, strict=True):
+        if each.reference is None and not each.name.startswith("cost/"):
+            yield f"reference of {each.name}: {value:.6g}, {TEACHER_FACTOR:g} times the teacher's"
 
 
 def _start_tracking(plan: Plan, folder: Path, tracker: Tracker, tags: Mapping[str, str]) -> None:
@@ -256,7 +265,7 @@ def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
     """Evaluator and teacher: from the cache, or trained now by Ray Train."""
     cache, outputs_gb = plan.store / "cache", plan.options.teacher_cache_gb
     with locks.locked(cache / "lock", what="the teacher", wait=True):
-        if not stages_done(plan.experiment, plan.data, cache):
+        if not stages_done(plan.experiment, plan.data, cache, plan.scoring):
             terminal.say(
                 f"{_work_of_stages(plan, cache)}, by a TorchTrainer of "
                 f"{group.workers} workers; logs in {cache}/*/*/log.txt"
@@ -267,8 +276,12 @@ def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
                 watch_logs()
                 watch_run()
 
-            ray_train.train_stages_sharded(plan.experiment, plan.data, cache, outputs_gb, group, watch)
-        stages = train_stages(plan.experiment, plan.data, cache, lambda evaluation: None, outputs_gb)
+            ray_train.train_stages_sharded(
+                plan.experiment, plan.data, cache, outputs_gb, group, watch, plan.scoring
+            )
+        stages = train_stages(
+            plan.experiment, plan.data, cache, lambda evaluation: None, outputs_gb, plan.scoring
+        )
     for name, digest, result, what in (
         ("evaluator", stages.evaluator.digest, stages.evaluator_result, "on real pictures: the ceiling"),
         ("teacher", stages.teacher.digest, stages.teacher_result, "on val"),

@@ -5,6 +5,7 @@ Data, teacher, initial weights, optimizers and scores are the same for all recip
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,7 +53,9 @@ class Assembly(Movers):
     optimizers: dict[str, torch.optim.Optimizer]
     """`network` of a phase -> its optimizer."""
     evaluate: Callable[[nn.Module], dict[str, float]]
-    """Eval network -> its scores on val, by name. Collective."""
+    """Eval network at the end of the training -> its scores on val, by name. Collective."""
+    evaluate_report: Callable[[nn.Module], dict[str, float]]
+    """The same at a report before: networks from files may be left out, see `config.scoring.Scoring`."""
     context: dict[str, Any]
     """What the scores are computed with."""
     columns: Callable[[nn.Module], Columns]
@@ -102,18 +105,22 @@ def build(job: Job, setup: Setup) -> Assembly:
             config=training.network,
             optimizers=optimizers,
             evaluate=scorer.score,
+            evaluate_report=scorer.score,
             context=scorer.context,
             columns=lambda network: {},
             latent=None,
         )
     assert job.evaluator is not None and isinstance(training, GeneratorTraining | DistillTraining)
     latent = latent_size(training.generator)
-    of_pictures = EvaluatorScorer(job.data, job.evaluator, "val", setup.device, setup.workers, latent)
+    of_pictures = EvaluatorScorer(
+        job.data, job.evaluator, "val", setup.device, setup.workers, latent, scoring=job.scoring
+    )
     return Assembly(
         **vars(moving),
         config=training.generator,
         optimizers=optimizers,
         evaluate=of_pictures.generator,
+        evaluate_report=partial(of_pictures.generator, is_last=False),
         context=of_pictures.context,
         columns=lambda network: _columns(network, job, setup),
         latent=latent,

@@ -100,14 +100,16 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
         if is_report_due(nimg, training):
             state = distributed.gather_state(networks_to_save, trained.optimizers)
             eval_network.load_state_dict(state.networks[source])
-            numbers = mean_of(logged, workers) | trained.evaluate(eval_network)
+            is_last = nimg >= training.budget_nimg
+            evaluate = trained.evaluate if is_last else trained.evaluate_report
+            numbers = mean_of(logged, workers) | evaluate(eval_network)
             wall_sec = earlier_sec + time.monotonic() - start_sec
             history.append(Evaluation(nimg=nimg, wall_sec=wall_sec, numbers=numbers))
             logged = []
             if workers.is_main:
                 checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)
             distributed.barrier(workers)
-            if nimg < training.budget_nimg:
+            if not is_last:
                 report(history[-1])
 
     network = write_network(trained, eval_network, job, setup, state_dir)

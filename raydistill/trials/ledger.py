@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,7 @@ class Ledger:
             (point.nimg / budget, [trial.value_at(name, point.numbers) for name in names])
             for point in evaluations
             if point.nimg < budget
+            and all(name.startswith("cost/") or name in point.numbers for name in names)
         ]
         values = [trial.value(name) for name in names] if state == "COMPLETE" else None
         assert trial.configuration is not None
@@ -229,7 +231,13 @@ class Ledger:
     def table(self) -> pd.DataFrame:
         """The trials table (see `records.tables`) with the front's columns."""
         table = tables.trial_table(self.trials, sweep_id=self.folder.name)
-        return tables.with_front(table, self.plan.objectives, self.plan.reference)
+        return tables.with_front(table, self.plan.objectives, self.reference)
+
+    @cached_property
+    def reference(self) -> list[float]:
+        """The reference point of hypervolumes: see `Plan.reference`."""
+        teacher = next(trial.result for trial in self.trials if trial.role == "teacher")
+        return self.plan.reference({} if teacher is None else teacher.metrics)
 
     def front(self) -> list[Trial]:
         """The members of the front over all trained students."""
@@ -294,7 +302,13 @@ class Ledger:
         teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
         if role == "teacher":
             teacher = self.plan.experiment.given_teacher
-        job = Job(training=training, data=self.plan.data, evaluator=self.stages.evaluator, teacher=teacher)
+        job = Job(
+            training=training,
+            data=self.plan.data,
+            evaluator=self.stages.evaluator,
+            teacher=teacher,
+            scoring=None if role == "teacher" else self.plan.scoring,  # see `stages.train_stages`
+        )
         costs = {name.removeprefix("cost/"): value for name, value in self.plan.costs_of(training).items()}
         number = max((trial.number for trial in self.trials), default=-1) + 1
         trial = Trial(

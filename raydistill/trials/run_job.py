@@ -46,9 +46,8 @@ def perform(job: Job, folder: Path, report: Report, gpus: float = 1.0) -> TrialR
         CheckpointError: the folder has the result or a checkpoint of another job.
         RunError: a damaged network could not be made again; the result stays as it is.
     """
-    for needed in (job.data, job.evaluator, job.teacher):
-        if needed is not None:
-            remote.pull(Path(needed.path))
+    for needed in job.needed.values():
+        remote.pull(Path(needed.path))
     remote.pull(folder)
     workers = distributed.current()
     if (earlier := _own_result(job, folder)) is not None and is_network_whole(folder, earlier):

@@ -1,20 +1,24 @@
 """What all trials of a sweep share: evaluator and teacher, each trained once and kept in the cache."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from raydistill import distributed
-from raydistill.config.base import Stored
+from raydistill.config.base import Frozen, Stored, digest
 from raydistill.config.experiment import Experiment, Job
+from raydistill.config.scoring import Scoring
 from raydistill.config.training import DistillTraining
 from raydistill.data import load_split, read_info
 from raydistill.data.outputs import LIMIT_GB, chunk_of, load_outputs, store_outputs
 from raydistill.errors import RunError
+from raydistill.evaluation.evaluator_scores import score_network
 from raydistill.models import saved
 from raydistill.models.inputs import latent_size, repeats
+from raydistill.reading import read_text
 from raydistill.records import remote
+from raydistill.records.files import write_json_atomic
 from raydistill.records.trials import TrialResult, read_result
 from raydistill.training.loop import Report
 from raydistill.trials.run_job import is_network_whole, network_of, perform
@@ -30,16 +34,23 @@ class Stages(NamedTuple):
 
 
 def train_stages(
-    experiment: Experiment, data: Stored, cache: Path, report: Report, outputs_gb: float = LIMIT_GB
+    experiment: Experiment,
+    data: Stored,
+    cache: Path,
+    report: Report,
+    outputs_gb: float = LIMIT_GB,
+    scoring: Scoring | None = None,
 ) -> Stages:
-    """Trains the evaluator, then the teacher, then stores the teacher's outputs.
+    """Trains the evaluator, then the teacher, then stores the teacher's outputs. Collective.
 
-    What is in the cache is taken from there.
+    What is in the cache is taken from there. Networks from files score the teacher once it is there: it is
+    trained once, whatever scores it.
 
     Args:
         cache: folder whose subfolders are named after the keys of the jobs.
         report: is given each evaluation.
         outputs_gb: the teacher's outputs on the training pictures are stored where they need no more GiB.
+        scoring: what scores the teacher beside the evaluator.
 
     Raises:
         RunError: one of them failed.
@@ -50,7 +61,54 @@ def train_stages(
     teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
     teacher = network_of(teacher_folder, teacher_result)
     _store_outputs_once(teacher, data, experiment.student, outputs_gb)
+    if scoring is not None:
+        teacher_result = _scored(teacher, teacher_result, data, evaluator, scoring, teacher_folder)
     return Stages(evaluator, teacher, evaluator_result, teacher_result)
+
+
+class _Scores(Frozen):
+    """What networks from files said of a teacher, and what they said it with."""
+
+    numbers: dict[str, float]
+    context: dict[str, Any]
+
+
+def _scored(
+    teacher: Stored, result: TrialResult, data: Stored, evaluator: Stored, scoring: Scoring, folder: Path
+) -> TrialResult:
+    """A teacher's result with the scores of all networks on val, which `folder` keeps. Collective."""
+    workers, file = distributed.current(), _scores_file(folder, scoring)
+    scores = _read_scores(file)
+    is_there = distributed.gather_rows(torch.tensor([scores is not None]), workers).all()
+    if scores is None or not is_there:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        for each in scoring.files:
+            remote.pull(Path(each.file.path))
+        numbers, context = score_network(teacher, data, evaluator, "val", device, scoring, workers)
+        scores = _Scores(numbers=numbers, context=context)
+        if workers.is_main:
+            write_json_atomic(file, scores.model_dump())
+            remote.push(file)
+        distributed.barrier(workers)
+    others = {name: value for name, value in result.metrics.items() if not name.startswith("val/")}
+    numbers = others | scores.numbers
+    last = [each.model_copy(update={"numbers": numbers}) for each in result.evaluations[-1:]]
+    changes = {"metrics": numbers, "evaluations": [*result.evaluations[:-1], *last]}
+    return result.model_copy(update=changes | {"context": scores.context})
+
+
+def _scores_file(folder: Path, scoring: Scoring) -> Path:
+    """Where the scores of a teacher lie; when students are scored changes nothing about them."""
+    return folder / f"scores-{digest(scoring.model_copy(update={'at_reports': False}))}.json"
+
+
+def _read_scores(file: Path) -> _Scores | None:
+    """What a file has; None: there is none, or it is damaged."""
+    remote.pull(file)
+    try:
+        return _Scores.model_validate_json(read_text(file))
+    except (OSError, ValueError):
+        return None
 
 
 def job_of_teacher(experiment: Experiment, data: Stored, evaluator: Stored) -> Job:
@@ -82,14 +140,16 @@ def evaluator_done(experiment: Experiment, data: Stored, cache: Path) -> Stored 
     return network_of(folder, result)
 
 
-def stages_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
-    """Whether evaluator and teacher are in the cache, so that `train_stages` would train nothing."""
+def stages_done(experiment: Experiment, data: Stored, cache: Path, scoring: Scoring | None = None) -> bool:
+    """Whether evaluator and teacher are in the cache, and scored: `train_stages` has nothing to do."""
     if (evaluator := evaluator_done(experiment, data, cache)) is None:
         return False
     teacher_folder = cache / "teacher" / job_of_teacher(experiment, data, evaluator).key
     remote.pull(teacher_folder)
     teacher_result = read_result(teacher_folder)
-    return teacher_result is not None and is_network_whole(teacher_folder, teacher_result)
+    if teacher_result is None or not is_network_whole(teacher_folder, teacher_result):
+        return False
+    return scoring is None or _read_scores(_scores_file(teacher_folder, scoring)) is not None
 
 
 def _store_outputs_once(
