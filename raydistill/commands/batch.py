@@ -205,9 +205,9 @@ def _front_facts(plan: Plan, table: pd.DataFrame) -> dict[str, Any]:
     """Hypervolume of a sweep's front, the reference point of it, and the seconds of all trials."""
     directions = [direction for _, direction in plan.objectives]
     points = tables.objective_points(tables.mean_over_seeds(table), plan.objectives)
-    (teacher,) = table[table["role"] == "teacher"].to_dict("records")
-    columns = {str(name): value for name, value in teacher.items() if str(name).startswith("metric.")}
-    reference = plan.reference({name.removeprefix("metric."): value for name, value in columns.items()})
+    metrics = table[table["role"] == "teacher"].filter(like="metric.").to_dict("records")
+    of_teacher = {str(name).removeprefix("metric."): value for row in metrics for name, value in row.items()}
+    reference = plan.reference(of_teacher)
     worst = [f"{name} {value:g}" for (name, _), value in zip(plan.objectives, reference, strict=True)]
     return {
         "hypervolume": pareto.hypervolume(points, directions, reference),

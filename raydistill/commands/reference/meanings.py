@@ -31,6 +31,32 @@ METRICS = {
         "most.",
     ),
     "val/ssim": ("higher", "-1 to 1", "Structural similarity of the student's picture and its target."),
+    "val/fid": (
+        "lower",
+        "",
+        "Frechet distance in features of Inception: with the published weights of 2015 alone, of "
+        "`--extractor inception=FILE`. Of few pictures it is biased, which `biased` says.",
+    ),
+    "val/kid": ("lower", "", "Kernel distance in the same features; of few pictures it is not biased."),
+    "val/kd_NAME": ("lower", "", "Kernel distance in the features of `--extractor`."),
+    "val/fd_NAME": ("lower", "", "Frechet distance in the features of `--extractor`."),
+    "val/precision_NAME": (
+        "higher",
+        "0 to 1",
+        "Share of generated pictures that lie among the real ones, in the features of `--extractor`.",
+    ),
+    "val/recall_NAME": (
+        "higher",
+        "0 to 1",
+        "Share of real pictures that lie among the generated ones, in the features of `--extractor`.",
+    ),
+    "val/miou_NAME": (
+        "higher",
+        "0 to 1",
+        "Mean intersection over union of the classes that `--segmenter` sees in generated pictures, with the "
+        "label maps.",
+    ),
+    "val/lpips": ("lower", "", "Perceptual distance of generated pictures and targets, by `--lpips FILE`."),
     "val/accuracy": (
         "higher",
         "0 to 1",

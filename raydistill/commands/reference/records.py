@@ -23,6 +23,11 @@ from raydistill.records.schema import EVALUATION_TYPES, OPTIONAL, TRIAL_TYPES
 from raydistill.records.trials import Evaluation, Network, Trial, TrialResult
 
 _METRIC = re.compile(r"(?:train|energy|val|test|final|cost|time|front)/[a-z][a-z0-9_]*")
+OF_FILES = {
+    *("val/fid", "val/kid", "val/kd_NAME", "val/fd_NAME", "val/precision_NAME", "val/recall_NAME"),
+    *("val/miou_NAME", "val/lpips"),
+}
+"""What networks from files measure, where a sweep is given any; NAME is that of the network."""
 _STREAMS = {"train/images"}
 """Names in the code that look like a metric and are none: a random stream."""
 
@@ -67,7 +72,7 @@ def metrics_page() -> str:
     )
     groups: dict[str, list[tuple[str, ...]]] = {}
     for name, (better, unit, meaning) in METRICS.items():
-        is_objective = name in COSTS or name in QUALITIES
+        is_objective = name in COSTS or name in QUALITIES or name in OF_FILES
         row = (f"`{name}`", better, unit, "yes" if is_objective else "", meaning)
         groups.setdefault(name.partition("/")[0], []).append(row)
     titles = {
