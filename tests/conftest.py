@@ -30,6 +30,8 @@ from raydistill.testing.trainings import TINY
 from raydistill.training.loop import TrainingResult, train
 from raydistill.training.recipes import Setup, Step
 
+collect_ignore = ["fixtures"]
+"""The example plug-in is tested as a package of its own, by test_contracts_shipped.py."""
 SLOWEST = (
     "sweep",
     "doctor",

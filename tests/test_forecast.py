@@ -84,6 +84,7 @@ def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
         baselines=[("uniform", "4", given)],
         costs_of=lambda training: {"cost/macs": 5.0},
         options=SimpleNamespace(trials=5, replicates=3),
+        scoring=None,
     )
     monkeypatch.setattr(forecast, "disk_bytes", lambda plan: Disk(1000, 300))
     found = forecast.forecast(

@@ -28,7 +28,7 @@ from raydistill.data import load_split
 from raydistill.errors import ConfigError, DataError, RunError, StoreError
 from raydistill.evaluation import generated
 from raydistill.evaluation.picture_sets import of_generator
-from raydistill.exchange.export import FORMATS, export
+from raydistill.exchange.export import FORMATS, write_checked
 from raydistill.exchange.generator_file import inputs_for, open_generator
 from raydistill.exchange.import_teacher import import_file
 
@@ -123,7 +123,7 @@ def test_every_form_of_a_network_makes_its_pictures(
     inputs = inputs_for(generator, number=2)[0]
     files = {name: tmp_path / f"student{FORMATS[name].suffix}" for name in FORMATS}
     for name, file in files.items():
-        export(generator, inputs, FORMATS[name], file)
+        write_checked(generator, inputs, FORMATS[name], file)
     checkpoint = max(trial.folder.glob("checkpoint-*"))
     forms = (trial.folder / "network", checkpoint, files["safetensors"])
     for index, form in enumerate(forms):

@@ -426,7 +426,7 @@ def test_whatever_a_command_runs_cannot_end_it_well(
 
 
 def test_the_page_says_the_limits_that_there_are() -> None:
-    text = (ROOT / "docs" / "limits.md").read_text()
+    text = (ROOT / "docs/explanation/limits.md").read_text()
     for number in (
         f"{reading.MOST_BYTES // 2**30} GiB",
         f"{reading.MOST_TEXT_BYTES // 2**20} MiB",

@@ -127,7 +127,7 @@ def recipe_of(
     nothing: Any = None
     kind = RecipeKind(nothing, nothing, nothing, network="line")  # type: ignore[arg-type]
     return Assembly(
-        kind, networks, forward, (phase,), nothing, {"line": optimizer}, nothing, {}, nothing, nothing
+        kind, networks, forward, (phase,), nothing, {"line": optimizer}, nothing, nothing, {}, nothing, None
     )
 
 

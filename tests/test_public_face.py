@@ -119,8 +119,10 @@ def undocumented(kind: type, text: str) -> list[str]:
             continue
         name, said = ast.unparse(node.target), ast.unparse(node.annotation)
         has_string = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+        field = getattr(kind, "model_fields", {}).get(name)
+        is_described = field is not None and field.description
         is_fixed = said.startswith("Literal") and node.value is not None
-        if not (has_string or is_fixed or "description=" in said or re.search(rf"\b{name}\b", text)):
+        if not (has_string or is_fixed or is_described or re.search(rf"\b{name}\b", text)):
             out.append(name)
     return out
 

@@ -19,7 +19,7 @@ from test_import import Evil, as_resnet, as_sagan, as_unet, put, shaken
 from raydistill.config.architectures import PatchDiscriminator
 from raydistill.errors import ConfigError, DataError, InputError
 from raydistill.exchange import import_teacher
-from raydistill.exchange.export import FORMATS, export
+from raydistill.exchange.export import FORMATS, write_checked
 from raydistill.exchange.generator_file import inputs_for, open_generator
 from raydistill.exchange.import_teacher import import_file
 from raydistill.models import discriminator, saved
@@ -86,7 +86,7 @@ def test_every_kind_of_file_gives_the_same_teacher(pairs: Path, tmp_path: Path) 
     import_file(put(tmp_path / "g.pt", {"netG": unet()}), tmp_path / "folder", (16, 16))
     generator = open_generator(tmp_path / "folder", (16, 16))
     exported = tmp_path / "student.safetensors"
-    export(generator, inputs_for(generator, number=2)[0], FORMATS["safetensors"], exported)
+    write_checked(generator, inputs_for(generator, number=2)[0], FORMATS["safetensors"], exported)
     for file in ("g.pt", "g.safetensors", "student.safetensors"):
         given = plan_of(pairs, tmp_path / "runs", teacher=str(tmp_path / file)).experiment.given_teacher
         assert given is not None and given.digest == saved.stored(tmp_path / "folder").digest, file

@@ -111,12 +111,12 @@ class GenerateOptions(Options):
     ] = None
     seed: Annotated[Seed, Field(description="Seed of the noise."), Cli("N")] = 0
     truncation: Annotated[
-        float | None,
+        Annotated[float, Field(ge=0, le=1)] | None,
         Field(description="Pull styles towards their mean, 0 to 1; StyleGAN2. Default: the network's own."),
         Cli("SHARE"),
     ] = None
     shard: Annotated[
-        tuple[int, int] | None,
+        tuple[Interval, Interval] | None,
         Field(
             description="Make only part K of N, in minibatches of 64 pictures; run the other parts "
             "elsewhere, into the same folder. Default: all."

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from raydistill.config.base import Frozen, Location, Stored
+from raydistill.config.bounds import NumPictures
 
 Role = Literal["extractor", "segmenter", "lpips"]
 """What a network is for: distances of features, classes of pixels, or the perceptual distance of pairs."""
@@ -25,7 +26,7 @@ class Scoring(Frozen):
 
     files: tuple[ScorerFile, ...] = ()
     """Each measures something of its own."""
-    num: int | None = None
+    num: NumPictures | None = None
     """How many pictures are scored, the evaluator's scores included: drawn from a fixed seed, the same for
     every generator. None: all."""
     at_reports: bool = False

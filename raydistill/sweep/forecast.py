@@ -120,7 +120,9 @@ def _stages_sec(plan: Plan, rates: Rates) -> float:
 def _test_scoring_sec(plan: Plan, rates: Rates) -> float:
     """Seconds in which networks from files score baselines, teacher and a front of a quarter of the trials on
     test, by one worker, where the real pictures are seen, too."""
-    counts, most = plan.info.counts, plan.scoring.num if plan.scoring is not None else None
+    if plan.scoring is None:
+        return 0.0
+    counts, most = plan.info.counts, plan.scoring.num
     test, val = (min(counts[split], most or counts[split]) for split in ("test", "val"))
     sets = len(plan.baselines) + 2 + plan.options.trials / 4
     return sets * rates.scoring_sec * plan.options.workers_per_trial * test / val
