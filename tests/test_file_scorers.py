@@ -201,7 +201,8 @@ def score_on_workers(rank: int, folder: Path, count: int, given: list[str], file
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("count", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
 def test_several_workers_give_the_numbers_of_one(
     stages: Stages, means: Path, classes: Path, tmp_path: Path, count: int
 ) -> None:
