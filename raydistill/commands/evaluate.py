@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from raydistill.commands.named_data import data_config, is_prepared
+from raydistill.commands.named_data import data_config, prepared_data
 from raydistill.config.base import Frozen, Stored
 from raydistill.config.command_options import EvaluateOptions
 from raydistill.config.paths import parse_assignments, validated
@@ -17,7 +17,6 @@ from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.classes import label_of
 from raydistill.data.detect import find
 from raydistill.data.folder import label_classes
-from raydistill.data.prepared import info_of
 from raydistill.data.split import carve
 from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import picture_sets
@@ -193,9 +192,8 @@ def _data(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> 
                 "give --data FOLDER (a data set) or --real FOLDER (pictures as they are)"
             )
         return next(iter(by_digest.values()))
-    path = Path(options.data)
-    if is_prepared(options.data):
-        return Stored(path=str(path.absolute()), digest=info_of(path).digest)
+    if (stored := prepared_data(options.data)) is not None:
+        return stored
     values = parse_assignments(list(options.set))
     config = data_config(options.data, values, lambda: _size(options, trained, values))
     return prepare(config, store.open_store(options.store) / "cache" / "data")
@@ -245,7 +243,7 @@ def _labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None)
     """
     if split is None or not split.info.has_labels:
         raise ConfigError("--segmenter needs labels: give --data FOLDER with label files")
-    if options.data is None or is_prepared(options.data) or split.info.layout == "shapes":
+    if options.data is None or prepared_data(options.data) is not None or split.info.layout == "shapes":
         return labels_of(segmenter, split)
     root = Path(options.data)
     on_disk = find(root, split.info.layout)

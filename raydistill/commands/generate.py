@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from raydistill.commands.named_data import data_config, is_prepared
+from raydistill.commands.named_data import data_config, prepared_data
 from raydistill.config.base import Stored
 from raydistill.config.data import FolderData
 from raydistill.config.network_options import GenerateOptions
@@ -22,7 +22,6 @@ from raydistill.data.decode import is_grey, resized_pictures
 from raydistill.data.detect import look
 from raydistill.data.files import file_at
 from raydistill.data.folder import input_names
-from raydistill.data.prepared import info_of
 from raydistill.data.source import FileLayout
 from raydistill.errors import ConfigError
 from raydistill.evaluation import generated, picture_sets
@@ -106,10 +105,9 @@ def _source(options: GenerateOptions, network: AnyGenerator, device: torch.devic
                 f"{network.name}: of which pictures? Give --data FOLDER, or --num N for a network of noise"
             )
         return _of_split(options, network, network.job.data, None, device)
-    path = Path(options.data)
-    if is_prepared(options.data):
-        stored = Stored(path=str(path.absolute()), digest=info_of(path).digest)
+    if (stored := prepared_data(options.data)) is not None:
         return _of_split(options, network, stored, None, device)
+    path = Path(options.data)
     values = parse_assignments(list(options.set))
     has_size = {"data.height", "data.width"} <= set(values)
     config = data_config(options.data, values, lambda: (1, 1) if has_size else _size(network))

@@ -4,19 +4,22 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from raydistill.config.base import Frozen
+from raydistill.config.base import Frozen, Stored
 from raydistill.config.data import Data, DataSet
 from raydistill.config.paths import validated, with_values
-from raydistill.data.prepared import INFO
+from raydistill.data.prepared import INFO, info_of
 
 
 class _DataConfig(Frozen):
     data: Data
 
 
-def is_prepared(data: str) -> bool:
-    """Whether a folder has data as raydistill prepares them."""
-    return (Path(data) / INFO).is_file()
+def prepared_data(data: str) -> Stored | None:
+    """Data as raydistill prepares them; None: the folder has others."""
+    path = Path(data)
+    if not (path / INFO).is_file():
+        return None
+    return Stored(path=str(path.absolute()), digest=info_of(path).digest)
 
 
 def data_config(data: str, values: Mapping[str, Any], size: Callable[[], tuple[int, int]]) -> DataSet:

@@ -1,6 +1,5 @@
 """An evaluator as a TorchScript file, which scores other sweeps as a segmenter or an extractor."""
 
-import os
 import warnings
 from pathlib import Path
 from typing import Literal
@@ -9,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from raydistill.data import to_float
-from raydistill.errors import CheckpointError, ConfigError, RunError, StoreError
+from raydistill.errors import CheckpointError, ConfigError, RunError
+from raydistill.exchange.export import written_whole
 from raydistill.models import saved
 from raydistill.models.evaluator import PictureEvaluator, PixelEvaluator
-from raydistill.records import owners
 
 Gives = Literal["classes", "features"]
 """What the file gives of uint8 pictures (B, 3, H, W): class scores of each pixel (B, C, H, W), or features
@@ -60,19 +59,12 @@ def export_evaluator(folder: Path, gives: Gives, out: Path) -> None:
     if gives == "classes" and isinstance(evaluator, PictureEvaluator):
         raise ConfigError(f"{folder}: tells classes of whole pictures, not of pixels; give --gives features")
     network = _Scores(evaluator, gives).eval()
-    owners.remove_left(out.parent)
-    temporary = out.with_name(f".{owners.mark()}-{out.name}")
-    try:
-        with warnings.catch_warnings(action="ignore"), torch.no_grad():
-            torch.jit.save(torch.jit.trace(network, torch.zeros(2, 3, 16, 16, dtype=torch.uint8)), temporary)
-            script = torch.jit.load(temporary)
-            for count, height, width in _SIZES:
-                pictures = torch.arange(count * 3 * height * width).remainder(251).to(torch.uint8)
-                pictures = pictures.view(count, 3, height, width)
-                if not torch.allclose(script(pictures), network(pictures), rtol=1e-5, atol=1e-5):
-                    raise RunError(f"{out}: not written: it gives other numbers than the evaluator")
-        os.replace(temporary, out)
-    except OSError as error:
-        raise StoreError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    quiet = warnings.catch_warnings(action="ignore")
+    with written_whole(out) as temporary, quiet, torch.no_grad():
+        torch.jit.save(torch.jit.trace(network, torch.zeros(2, 3, 16, 16, dtype=torch.uint8)), temporary)
+        script = torch.jit.load(temporary)
+        for count, height, width in _SIZES:
+            pictures = torch.arange(count * 3 * height * width).remainder(251).to(torch.uint8)
+            pictures = pictures.view(count, 3, height, width)
+            if not torch.allclose(script(pictures), network(pictures), rtol=1e-5, atol=1e-5):
+                raise RunError(f"{out}: not written: it gives other numbers than the evaluator")

@@ -3,7 +3,8 @@
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -111,9 +112,7 @@ def write_checked(generator: LoadedGenerator, inputs: Tensor, file_format: Forma
         ConfigError: a package that the format needs is not installed.
         StoreError: the file cannot be written.
     """
-    owners.remove_left(out.parent)
-    temporary = out.with_name(f".{owners.mark()}-{out.name}")
-    try:
+    with written_whole(out) as temporary:
         file_format.write(generator, inputs[torch.arange(2) % len(inputs)], temporary)
         with torch.no_grad():
             expected = generator.module(inputs)
@@ -125,12 +124,25 @@ def write_checked(generator: LoadedGenerator, inputs: Tensor, file_format: Forma
                 f"{out}: not written: its output differs from PyTorch's by {difference:.3g}, "
                 f"allowed are {TOLERANCE:g}"
             )
+    return difference
+
+
+@contextmanager
+def written_whole(out: Path) -> Iterator[Path]:
+    """Gives a temporary file to write and to try, which becomes `out` where nothing is raised.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    owners.remove_left(out.parent)
+    temporary = out.with_name(f".{owners.mark()}-{out.name}")
+    try:
+        yield temporary
         os.replace(temporary, out)
     except OSError as error:
         raise StoreError(f"{out}: cannot be written ({error.strerror}); choose another --out") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return difference
 
 
 def _write_onnx(generator: LoadedGenerator, example: Tensor, file: Path) -> None:

@@ -1,7 +1,7 @@
 """The networks from files that score a sweep, checked before any cost and copied into its store."""
 
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -25,8 +25,6 @@ from raydistill.evaluation.segmenters import SEGMENTERS
 from raydistill.records import remote
 from raydistill.records.files import write_atomic
 
-_OPTIONS = {"extractor": "--extractor", "segmenter": "--segmenter", "lpips": "--lpips"}
-
 
 def given_files(options: ScorerOptions) -> tuple[ScorerFile, ...]:
     """The networks that the options name, where they lie. Their content is hashed, not read.
@@ -35,8 +33,12 @@ def given_files(options: ScorerOptions) -> tuple[ScorerFile, ...]:
         DataError: a kind is unknown, a file cannot be read, or two give scores of one name.
     """
     files: list[ScorerFile] = []
-    for role, given, kinds in _given(options):
-        for text in given:
+    given: tuple[tuple[Role, tuple[str, ...], Iterable[str]], ...] = (
+        ("extractor", options.extractors, EXTRACTORS),
+        ("segmenter", options.segmenters, SEGMENTERS),
+    )
+    for role, texts, kinds in given:
+        for text in texts:
             kind, path = kind_and_file(f"--{role}", text, kinds)
             stored = Stored(path=str(path.absolute()), digest=sha256_of(path))
             files.append(ScorerFile(role=role, kind=kind, name=scorer_name(kind, path), file=stored))
@@ -52,12 +54,6 @@ def given_files(options: ScorerOptions) -> tuple[ScorerFile, ...]:
                 f"{each.name}; leave one out, or give a torchscript file another name"
             )
     return tuple(files)
-
-
-def _given(options: ScorerOptions) -> Iterator[tuple[Role, tuple[str, ...], Iterable[str]]]:
-    """(role, what was typed, allowed kinds) of the options that name KIND=FILE."""
-    yield "extractor", options.extractors, EXTRACTORS
-    yield "segmenter", options.segmenters, SEGMENTERS
 
 
 def qualities_of(files: tuple[ScorerFile, ...]) -> dict[str, Literal["min", "max"]]:
@@ -163,7 +159,7 @@ def _try_out(files: tuple[ScorerFile, ...], info: DataInfo) -> None:
     """Opens each network and shows it one picture. Raises DataError where it cannot score such pictures."""
     picture = torch.zeros(1, 3, info.height, info.width, dtype=torch.uint8)
     for each in files:
-        option, path = _OPTIONS[each.role], each.file.path
+        option, path = f"--{each.role}", each.file.path
         try:
             opened = open_files([each], torch.device("cpu"))
             for extractor in opened.extractors:
