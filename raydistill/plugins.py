@@ -1,26 +1,31 @@
-"""Plug-ins: generators, mutual-information terms, recipes and data sets of others, named by `--plugin`.
+"""Plug-ins: generators, terms, recipes, data sets, scorers and samplers of others, named by `--plugin`.
 
-A plug-in is one Python file, or an importable module with the package around it. It defines dictionaries with
-the names and entries of the package's own: `GENERATORS` (`models.Family`), `TERMS`
-(`training.terms.TermKind`), `RECIPES` (`training.recipes.RecipeKind`), `DATA` (`data.DataKind`). It runs as
-code, so nothing is imported that the user does not name. Every process of a sweep runs the text that the
-driver read, because the text is sent to it, not the path.
+A plug-in is one Python file, or an importable module with the package around it; an installed package may
+give its module a name by an entry point of the group `raydistill.plugins`. It defines dictionaries with the
+names and entries of the package's own: `GENERATORS` (`models.Family`), `TERMS` (`training.terms.TermKind`),
+`RECIPES` (`training.recipes.RecipeKind`), `DATA` (`data.DataKind`), `EXTRACTORS`
+(`evaluation.extractors.ExtractorKind`), `SEGMENTERS` (`evaluation.segmenters.SegmenterKind`), `SAMPLERS`
+(functions of (problem, history, number) -> proposals, as in `search.SAMPLERS`). It runs as code, so nothing
+is imported that the user does not name. Every process of a sweep runs the text that the driver read, because
+the text is sent to it, not the path.
 """
 
 import importlib
+import importlib.metadata
 import importlib.util
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
-from raydistill import data, models
+from raydistill import data, models, search
 from raydistill.config.architectures import NOISE_VARIANTS, PICTURE_VARIANTS, Generator
 from raydistill.config.base import digest
 from raydistill.config.data import DATA_VARIANTS, DataSet
@@ -28,6 +33,8 @@ from raydistill.config.terms import TERM_VARIANTS, Term
 from raydistill.config.training import TEACHER_VARIANTS, GeneratorTraining
 from raydistill.config.variants import PLUGIN_DIGESTS, Variants
 from raydistill.errors import ConfigError
+from raydistill.evaluation.extractors import EXTRACTORS, ExtractorKind
+from raydistill.evaluation.segmenters import SEGMENTERS, SegmenterKind
 from raydistill.reading import read_text
 from raydistill.training import recipes, terms
 
@@ -68,10 +75,10 @@ class Registry(NamedTuple):
     """The package's own dictionary, name -> entry."""
     entry: type[Any]
     """Class of the entries."""
-    config: type[BaseModel]
-    """Base class of an entry's `config`."""
-    variants: Callable[[Any], Variants]
-    """Entry -> the sections of a config that may be of the class `entry.config`."""
+    config: type[BaseModel] | None = None
+    """Base class of an entry's `config`; None: it has none, an option names it."""
+    variants: Callable[[Any], Variants] | None = None
+    """Entry -> the sections of a config that may be of the class `entry.config`; None as above."""
 
 
 REGISTRIES: dict[str, Registry] = {
@@ -86,10 +93,15 @@ REGISTRIES: dict[str, Registry] = {
         recipes.RECIPES, recipes.RecipeKind, GeneratorTraining, lambda kind: TEACHER_VARIANTS
     ),
     "DATA": Registry(data.DATA, data.DataKind, DataSet, lambda kind: DATA_VARIANTS),
+    "EXTRACTORS": Registry(EXTRACTORS, ExtractorKind),
+    "SEGMENTERS": Registry(SEGMENTERS, SegmenterKind),
+    "SAMPLERS": Registry(search.SAMPLERS, FunctionType),
 }
 """Name of a dictionary in a plug-in -> what its entries are added to."""
 LOADED: dict[str, Plugin] = {}
 """Module -> plug-in, of those that this process has imported."""
+GROUP = "raydistill.plugins"
+"""Entry points by which installed packages name their plug-ins. Only what --plugin names is imported."""
 _PREFIX = "raydistill_plugin_"
 """Beginning of the module name of a plug-in that is a single file."""
 
@@ -136,8 +148,10 @@ def sweep_record() -> dict[str, Any]:
 
 def _read(given: str) -> Plugin:
     where = f"--plugin {given}"
-    is_file = given.endswith(".py") or "/" in given
-    return _read_file(given, where) if is_file else _read_module(given, where)
+    if given.endswith(".py") or "/" in given:
+        return _read_file(given, where)
+    named = next(iter(importlib.metadata.entry_points(group=GROUP, name=given)), None)
+    return _read_module(given if named is None else named.module, where)
 
 
 def _read_file(given: str, where: str) -> Plugin:
@@ -160,8 +174,10 @@ def _read_module(given: str, where: str) -> Plugin:
     except ValueError:
         spec = None
     if spec is None or (spec.origin is None and not spec.submodule_search_locations):
+        named = ", ".join(sorted(importlib.metadata.entry_points(group=GROUP).names)) or "none"
         raise ConfigError(
-            f"{where}: there is no module {top!r} to import; give a .py file, or install the module"
+            f"{where}: there is no module {top!r} to import; give a .py file, or install the module. "
+            f"Plug-ins of installed packages: {named}"
         )
     if top in sys.modules and top not in {module.partition(".")[0] for module in LOADED}:
         raise ConfigError(f"{where}: {top} is a part of what runs already; give a module of your own")
@@ -251,8 +267,11 @@ def _import(plugin: Plugin) -> None:
         raise ConfigError(f"{where}: {type(error).__name__}: {error}{_line(error, plugin)}") from error
     for registry, name, entry in entries:
         registry.entries[name] = entry
-        registry.variants(entry).add(entry.config)
-        PLUGIN_DIGESTS[entry.config] = plugin.digest
+        if registry.variants is None:
+            PLUGIN_DIGESTS[entry] = plugin.digest
+        else:
+            registry.variants(entry).add(entry.config)
+            PLUGIN_DIGESTS[entry.config] = plugin.digest
     LOADED[plugin.module] = plugin
 
 
@@ -279,16 +298,19 @@ def _entries(module: ModuleType, where: str) -> list[tuple[Registry, str, Any]]:
 
 def _require_entry(registry: Registry, name: str, entry: Any, where: str) -> None:
     """Raises ConfigError where an entry of a plug-in cannot be added to a registry."""
-    config = getattr(entry, "config", None)
     if not isinstance(entry, registry.entry):
         raise ConfigError(f"{where}: must be a {registry.entry.__name__}, found {type(entry).__name__}")
-    if not (isinstance(config, type) and issubclass(config, registry.config)):
-        raise ConfigError(
-            f"{where}.config: must be a subclass of {registry.config.__name__}, found {config!r}"
-        )
-    tag = registry.variants(entry).tag
-    if config.model_fields[tag].default != name:
-        raise ConfigError(f"{where}.config: its field {tag} must be {name!r} by default")
+    if registry.config is not None and registry.variants is not None:
+        config = entry.config
+        if not (isinstance(config, type) and issubclass(config, registry.config)):
+            raise ConfigError(
+                f"{where}.config: must be a subclass of {registry.config.__name__}, found {config!r}"
+            )
+        tag = registry.variants(entry).tag
+        if config.model_fields[tag].default != name:
+            raise ConfigError(f"{where}.config: its field {tag} must be {name!r} by default")
+    elif not re.fullmatch(r"[A-Za-z0-9_-]+", str(name)):
+        raise ConfigError(f"{where}: a name of letters, digits, '-' and '_', as an option takes it")
     if name in registry.entries:
         raise ConfigError(f"{where}: there is a {name!r} already; choose another name")
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from cookbook import FILES
 
 ROOT = Path(__file__).parent.parent
-PLUGINS = ("plain", "laplace", "edges", "lsgan", "dots")
+PLUGINS = ("plain", "laplace", "edges", "lsgan", "dots", "nearest", "means")
 INIT = """\
 from example_plugin.dots import DATA, DotsData
 from example_plugin.edges import TERMS as EDGES
 from example_plugin.laplace import TERMS as LAPLACE
 from example_plugin.lsgan import RECIPES
+from example_plugin.means import EXTRACTORS
+from example_plugin.nearest import SAMPLERS
 from example_plugin.plain import GENERATORS, PlainGenerator, PlainWidths
 
 TERMS = EDGES | LAPLACE
@@ -49,4 +51,4 @@ def test_the_cookbooks_plug_ins_pass_the_contracts_as_a_package_of_their_own(tmp
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (passed,) = re.findall(r"^(\d+) passed in", done.stdout, re.MULTILINE)
-    assert int(passed) == 7 + 3 + 6 + 5, "generator, data, term, recipe"
+    assert int(passed) == 7 + 3 + 6 + 5 + 8 + 4, "generator, data, term, recipe, sampler, extractor"

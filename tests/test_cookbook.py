@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import Stages, numbers, quiet
 from cookbook import FILES, forgotten_after, written
+from safetensors.torch import save_file
 
 from raydistill import plugins
 from raydistill.commands.cli import main
+from raydistill.config.base import canonical
 from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import validated, with_values
 from raydistill.config.presets import shapes32
@@ -22,15 +25,19 @@ from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining, EnhanceTraining
 from raydistill.config.variants import PLUGIN_DIGESTS
 from raydistill.data import load_split, prepare, read_info
-from raydistill.errors import ConfigError, StoreError
+from raydistill.errors import ConfigError, DataError, StoreError
+from raydistill.evaluation.extractors import load_extractor, sha256_of
 from raydistill.models import cost
 from raydistill.planning import rehearsal
 from raydistill.planning.checks import check
+from raydistill.planning.scorer_memory import scorer_memory
+from raydistill.planning.scorers import given_files
 from raydistill.records import store
 from raydistill.records.trials import read_trials
 from raydistill.training import recipes
 
-PLUGINS = ("plain.py", "laplace.py", "edges.py", "lsgan.py", "dots.py")
+PLUGINS = ("plain.py", "laplace.py", "edges.py", "lsgan.py", "dots.py", "nearest.py", "means.py")
+WITH_PYTHON = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +50,7 @@ def shell(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     """Runs lines of the page in `folder`, where `raydistill` is this tree's."""
     root = Path(__file__).parent.parent
     lines = f'raydistill() {{ "{sys.executable}" -m raydistill "$@"; }}\nset -e\n{text}'
-    environment = os.environ | {"PYTHONPATH": str(root)}
+    environment = WITH_PYTHON | {"PYTHONPATH": str(root)}
     return subprocess.run(["bash", "-c", lines], cwd=folder, capture_output=True, text=True, env=environment)
 
 
@@ -51,7 +58,7 @@ def shell(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_recipe_of_the_page_has_fewer_than_40_lines_of_code() -> None:
-    assert set(FILES) == {*PLUGINS, "plain_space.py", "tiny.sh"}
+    assert set(FILES) == {*PLUGINS, "weights.py", "plain_space.py", "tiny.sh"}
     lines = {name: sum(bool(line.strip()) for line in text.splitlines()[1:]) for name, text in FILES.items()}
     assert {name: number for name, number in lines.items() if number >= 40} == {}
 
@@ -68,7 +75,12 @@ def test_the_first_command_of_the_page_checks_everything_from_an_empty_folder(
         if not line.startswith("raydistill") or "--plan" in line
     ]
     words = subprocess.run(
-        ["bash", "-c", "\n".join(lines)], check=True, capture_output=True, text=True
+        ["bash", "-c", "\n".join(lines)],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=WITH_PYTHON,
     ).stdout
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", words.splitlines())
@@ -93,10 +105,11 @@ def test_the_page_runs_as_printed_and_a_resume_needs_the_same_text(tmp_path: Pat
     assert {trial.job_json["training"]["generator"]["family"] for trial in trials} == {"plain"}
     assert (tmp_path / "0001.safetensors").is_file()
     recorded = store.read_sweep(sweep)["plugins"]
-    assert list(recorded) == ["plain.py", "laplace.py", "dots.py"]
+    assert list(recorded) == ["plain.py", "laplace.py", "dots.py", "nearest.py", "means.py"]
+    assert all("val/fd_means" in trial.result.metrics for trial in trials)
     assert recorded["plain.py"]["files"] == {"raydistill_plugin_plain": FILES["plain.py"]}
-    lines = "\n".join(line for line in FILES["tiny.sh"].splitlines() if not line.startswith("raydistill"))
-    again = "raydistill sweep --space plain_space.py $OURS $KINDS $SMALL --name tiny --resume"
+    lines = "\n".join(line for line in FILES["tiny.sh"].splitlines() if "=" in line.partition(" ")[0])
+    again = "raydistill sweep --space plain_space.py $OURS $KINDS $SMALL $SCORES --name tiny --resume"
     assert shell(tmp_path, f"{lines}\n{again}").returncode == 0
     (tmp_path / "plain.py").write_text(FILES["plain.py"].replace("nn.Tanh()", "nn.Hardtanh()"))
     refused = shell(tmp_path, f"{lines}\n{again}")
@@ -264,6 +277,27 @@ def test_a_student_of_a_plug_ins_family_cannot_start_from_its_teacher(tmp_path: 
         check(SweepOptions(store=str(tmp_path / "store"), space=space, set=kinds))
 
 
+def test_a_scorer_of_a_plug_in_is_known_by_its_file_and_its_text(tmp_path: Path) -> None:
+    """Another text gives other numbers, so nothing that was computed by it is taken for the same."""
+    (path,) = written(tmp_path, "means.py")
+    save_file({"weights": torch.ones(3, 1, 1)}, tmp_path / "weights.safetensors")
+    found = []
+    for text in (FILES["means.py"], FILES["means.py"] + "\n"):
+        Path(path).write_text(text)
+        with forgotten_after():
+            plugins.load([path])
+            options = SweepOptions(extractors=(f"means={tmp_path / 'weights.safetensors'}",))
+            (file,) = given_files(options)
+            digest = next(iter(plugins.LOADED.values())).digest
+            assert file.plugin == digest and '"plugin"' in json.dumps(canonical(file))
+            memory = scorer_memory((file,), 16, 16, 8)
+            assert memory.resting == 12 and memory.live > 8 * 3 * 32 * 32 * 4
+            found.append(load_extractor(options.extractors[0], torch.device("cpu")).sha256)
+    assert len({*found, sha256_of(tmp_path / "weights.safetensors")}) == 3
+    with pytest.raises(DataError, match=r"--extractor means=.*: give it as KIND=FILE\. Allowed kinds: incep"):
+        given_files(options)
+
+
 # ---- what is refused ---------------------------------------------------------------------------------------
 
 BROKEN = FILES["plain.py"]
@@ -272,7 +306,10 @@ BROKEN = FILES["plain.py"]
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("x = 1\n", "it defines none of GENERATORS, TERMS, RECIPES, DATA; see docs/how-to/plug-ins.md"),
+        (
+            "x = 1\n",
+            r"it defines none of GENERATORS, .*, SAMPLERS; see docs/how-to/plug-ins\.md",
+        ),
         ("x = \n", r"SyntaxError: .* \(line 1 of .*bad.py\)"),
         (
             "import nothing_of_that_name\n",
@@ -285,6 +322,10 @@ BROKEN = FILES["plain.py"]
             "from raydistill.data import *\nDATA = {'a': DataKind(int, None)}\n",
             r"DATA\['a'\].config: must be a subclass of DataSet",
         ),
+        ("EXTRACTORS = {'a': len}\n", r"EXTRACTORS\['a'\]: must be a ExtractorKind, found builtin"),
+        ("SAMPLERS = {'a': 3}\n", r"SAMPLERS\['a'\]: must be a function, found int"),
+        ("SAMPLERS = {'a b': lambda *given: []}\n", r"SAMPLERS\['a b'\]: a name of letters, digits"),
+        ("SAMPLERS = {'tpe': lambda *given: []}\n", r"SAMPLERS\['tpe'\]: there is a 'tpe' already"),
         (
             BROKEN.replace('{"plain": Family', '{"fancy": Family'),
             r"GENERATORS\['fancy'\].config: its field family must be 'fancy'",

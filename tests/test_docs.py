@@ -4,6 +4,7 @@ valid.
 In tutorials and how-to pages a comment before each block says how it is checked.
 """
 
+import glob
 import re
 import shlex
 import subprocess
@@ -130,7 +131,7 @@ def test_every_command_of_a_page_has_the_options_that_it_names(page: Path) -> No
         elif program == "ray":
             assert words[0] in ray_command.commands, command
         elif program == "python":
-            assert words[0] == "-m" or (ROOT / words[0]).is_file(), command
+            assert words[0] == "-m" or (ROOT / words[0]).is_file() or words[0] in cookbook.FILES, command
         elif page in GUIDES:
             assert program in SHELL or "/" in program or "=" in program, command
 
@@ -187,7 +188,10 @@ def test_the_other_blocks_of_a_guide_run_in_order_from_an_empty_folder(page: Pat
         if file := re.match(r"# (\S+\.py)\n", block.text):
             (tmp_path / file[1]).write_text(block.text)
         calls = [["-c", block.text]] if block.language == "python" and not file else []
-        calls += [["-m", *shlex.split(command.removeprefix("python -m "))] for command in block.commands]
+        for command in block.commands:
+            words = shlex.split(command.removeprefix("python -m "))
+            named = [sorted(glob.glob(word, root_dir=tmp_path)) if "*" in word else [word] for word in words]
+            calls.append(["-m", *(word for part in named for word in part)])  # as a shell does
         for call in calls:
             done = subprocess.run([sys.executable, "-P", *call], cwd=tmp_path, capture_output=True, text=True)
             assert done.returncode == 0, f"{call}\n{done.stdout}\n{done.stderr}"

@@ -1,5 +1,7 @@
 """Feature networks: the published layouts, the loaders, the names, and what is refused."""
 
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from raydistill.errors import DataError
 from raydistill.evaluation import extractors
 from raydistill.evaluation.extractors import KNOWN, TF_INCEPTION, Extractor, load_extractor, resize_pictures
+from raydistill.evaluation.segmenters import load_segmenter
 from raydistill.models.backbones.drn import DRN105
 from raydistill.models.backbones.inception import Inception
 from raydistill.models.backbones.squeezenet import SqueezeNet, read_compressed
@@ -138,10 +141,36 @@ def test_weights_of_another_network_are_refused(tmp_path: Path, inception_file: 
             extractors.load_weights(file, nn.Sequential(nn.Linear(1, 1)), "VGG16")
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    torch.save({"weight": Path}, tmp_path / "code.pth")
-    with pytest.raises(DataError, match="not the weights of"):
-        load_extractor(f"inception={tmp_path / 'code.pth'}", CPU)
+@pytest.mark.parametrize(
+    "content, says",
+    [
+        (pickle.dumps({"weight": Path}), "nothing was run: it asks for pathlib.Path. Save the plain"),
+        (b"not a network", "not a whole PyTorch file"),
+        (b"", "not a whole PyTorch file"),
+        (b"PK\x03\x04" + bytes(100), "not a whole PyTorch file"),
+        (bytes(range(256)) * 20, "not a whole PyTorch file"),
+        (pickle.dumps([1, 2]), "not a whole PyTorch file"),
+    ],
+)
+@pytest.mark.parametrize("option, load", [("inception", load_extractor), ("drn105", load_segmenter)])
+def test_what_is_no_file_of_tensors_is_refused_in_one_line(
+    tmp_path: Path, content: bytes, says: str, option: str, load: Callable[[str, torch.device], object]
+) -> None:
+    file = tmp_path / "w.pth"
+    if says.startswith("nothing"):
+        torch.save({"weight": Path}, file)
+    else:
+        file.write_bytes(content)
+    with pytest.raises(DataError, match="not the weights of") as refused:
+        load(f"{option}={file}", CPU)
+    message = str(refused.value)
+    assert says in message and "\n" not in message and "weights_only" not in message
+
+
+def test_a_file_that_holds_no_state_dict_is_refused(tmp_path: Path) -> None:
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    with pytest.raises(DataError, match=r"it holds a list, no state_dict\. Give the file"):
+        load_extractor(f"vgg16={tmp_path / 'list.pth'}", CPU)
 
 
 @pytest.mark.parametrize("given", ["resnet=file", "inception", "inception="])

@@ -2,40 +2,35 @@
 hold."""
 
 import math
-import random
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-import torch
 from search_kit import (
     MIXED,
-    SMALL,
     WINDOWS,
     assert_valid,
     costs_of,
     miou,
     mixed_outcome,
-    observation,
     problem,
     run,
+    shake,
     training,
 )
 
 from raydistill import search
-from raydistill.config.space import Int
-from raydistill.errors import BudgetError
 from raydistill.search import (
     SAMPLERS,
     Configuration,
     EarlyStopping,
     Observation,
     Problem,
-    identity,
     is_feasible,
     random_configuration,
 )
 from raydistill.search.simulate import SimulatedTrial, simulate
+from raydistill.testing import SamplerContract
 
 ShouldStop = Callable[[Sequence[Observation], int], bool]
 
@@ -58,29 +53,21 @@ every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
 every_scheduler = pytest.mark.parametrize("scheduler", SCHEDULERS)
 
 
-def shaken(number: int) -> None:
-    """All global random streams somewhere else."""
-    random.seed(number)
-    np.random.seed(number)
-    torch.manual_seed(number)
-
-
 # ---- samplers ----------------------------------------------------------------------------------------------
 
 
+class TestSampler(SamplerContract):
+    @pytest.fixture(params=SAMPLERS)
+    def sampler(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
+
+
 @every_sampler
-def test_a_proposal_depends_on_seed_number_and_history_alone(sampler: str) -> None:
+def test_another_number_is_another_proposal(sampler: str) -> None:
+    """But for sobol, which goes on along one sequence, whatever the number."""
     history = run(problem(sampler), 13, mixed_outcome)
-    for number in (1, 12):
-        shaken(number)
-        assert (
-            search.propose(problem(sampler), list(history[:number]), number) == history[number].configuration
-        )
-    assert search.propose(problem(sampler, seed=1), history[:1], 1) != history[1].configuration
-    other_number = search.propose(problem(sampler), history, 20) != search.propose(
-        problem(sampler), history, 21
-    )
-    assert other_number or sampler == "sobol"  # which goes on along one sequence, whatever the number
+    first, second = (search.propose(problem(sampler), history, number) for number in (20, 21))
+    assert (first != second) == (sampler != "sobol")
 
 
 @every_sampler
@@ -98,50 +85,6 @@ def test_what_was_told_and_what_is_running_count_or_do_not(sampler: str) -> None
             Observation({**following, "rate": min(1.0, following["rate"] + 1e-3)}, "RUNNING", None),
         ]
         assert search.propose(problem(sampler), beside, 13) != following
-
-
-@every_sampler
-def test_every_state_conditions_windows_and_no_repeats(sampler: str) -> None:
-    of = problem(sampler, constraints=WINDOWS)
-    assert_valid(of, [entry.configuration for entry in run(of, 18, mixed_outcome)])
-
-
-@every_sampler
-@pytest.mark.parametrize("state", ["COMPLETE", "RUNNING", "FAIL"])
-def test_a_space_is_proposed_to_its_last_configuration_and_then_refused(sampler: str, state: str) -> None:
-    if sampler in SLOW and state != "COMPLETE":
-        pytest.skip("the filter of repeats is the same")
-    of = problem(sampler, SMALL)
-    history = run(
-        of,
-        12,
-        lambda configuration, number: (
-            observation(configuration) if state == "COMPLETE" else Observation(configuration, state, None)
-        ),
-    )
-    assert len({identity(entry.configuration) for entry in history}) == 12
-    with pytest.raises(
-        BudgetError, match=r"trial 12: .* proposed before or outside the cost windows; ask for fewer trials"
-    ):
-        search.propose(of, history, 12)
-
-
-@every_sampler
-def test_a_space_of_one_point(sampler: str) -> None:
-    of = problem(sampler, {"a": Int(low=2, high=2), "b": Int(low=3, high=3)})
-    assert search.propose(of, [], 0) == {"a": 2, "b": 3}
-    with pytest.raises(BudgetError):
-        search.propose(of, [observation({"a": 2, "b": 3})], 1)
-
-
-@every_sampler
-@pytest.mark.parametrize("values", [None, [0.5, 0.0]], ids=["fails", "measures the same"])
-def test_where_every_trial_is_alike_proposals_go_on(sampler: str, values: list[float] | None) -> None:
-    def outcome(configuration: Configuration, number: int) -> Observation:
-        measured = values and [values[0], float(costs_of(configuration)["cost/macs"])]
-        return Observation(configuration, "COMPLETE" if measured else "FAIL", measured)
-
-    assert_valid(problem(sampler), [entry.configuration for entry in run(problem(sampler), 14, outcome)])
 
 
 def test_the_names_of_the_samplers() -> None:
@@ -239,7 +182,7 @@ def test_a_verdict_depends_on_the_history_alone(scheduler: str) -> None:
     assert asked == before
     again = {}
     for index in reversed(range(len(asked))):  # another instance, another order, other random streams
-        shaken(index)
+        shake(index)
         again[index] = make(problem(seed=0))(list(asked[index]), len(asked[index]) - 1)
     assert [again[index] for index in range(len(asked))] == first
 

@@ -100,6 +100,9 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
     Raises:
         InputError, RunError: see `run`.
     """
+    for given in options.given:
+        if not Path(given).exists():
+            raise DataError(f"{given}: there is no such file or folder")
     networks = {given: find_generator(Path(given)) for given in options.given}
     trained = {given: network for given, network in networks.items() if network is not None}
     split, real = _real(options, trained, device)

@@ -14,16 +14,17 @@ Extractors = Annotated[
     tuple[UserPath, ...],
     Field(
         description="Network for Frechet and kernel distances, precision and recall, and its weights: "
-        "inception, vgg16, squeezenet or torchscript. Repeatable. torchscript=FILE RUNS the code in the "
-        "file; the others run nothing."
+        "inception, vgg16, squeezenet, torchscript, or a kind of a plug-in. Repeatable. torchscript=FILE "
+        "RUNS the code in the file; the first three run nothing."
     ),
     Cli("KIND=FILE", SCORERS, name="--extractor"),
 ]
 Segmenters = Annotated[
     tuple[UserPath, ...],
     Field(
-        description="Network for mIoU at the size of the data's pictures, and its weights: drn105 or "
-        "torchscript. Repeatable. torchscript=FILE RUNS the code in the file; drn105 runs nothing."
+        description="Network for mIoU at the size of the data's pictures, and its weights: drn105, "
+        "torchscript, or a kind of a plug-in. Repeatable. torchscript=FILE RUNS the code in the file; "
+        "drn105 runs nothing."
     ),
     Cli("KIND=FILE", SCORERS, name="--segmenter"),
 ]

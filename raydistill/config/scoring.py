@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from raydistill.config.base import Frozen, Location, Stored
 from raydistill.config.bounds import NumPictures
 
@@ -19,6 +21,8 @@ class ScorerFile(Frozen):
     """As it stands in names of metrics: `kd_<name>` of an extractor, `miou_<name>` of a segmenter."""
     file: Stored
     """Its copy in the store, and the SHA-256 of its content."""
+    plugin: str | None = Field(None, exclude_if=lambda value: value is None)
+    """Digest of the plug-in that has its kind; None: raydistill itself has it."""
 
 
 class Scoring(Frozen):

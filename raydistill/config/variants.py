@@ -3,9 +3,9 @@
 from pydantic import BaseModel, GetCoreSchemaHandler, SerializationInfo
 from pydantic_core import PydanticCustomError, core_schema
 
-PLUGIN_DIGESTS: dict[type[BaseModel], str] = {}
-"""Config class of a plug-in -> digest of the plug-in. It is part of the digest of every config that has a
-section of that class."""
+PLUGIN_DIGESTS: dict[object, str] = {}
+"""What a plug-in added -> digest of the plug-in: the config class of an entry, or the entry itself where it
+has none. It is part of the digest of every config that has a section of that class, or names that entry."""
 
 
 class Variants:

@@ -5,6 +5,7 @@ holds: a file that is not in `KNOWN` is used, and called unknown. The names `fid
 TF-2015 Inception with the published weights, and for nothing else.
 """
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -13,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from raydistill.config.variants import PLUGIN_DIGESTS
 from raydistill.data.files import LFS_POINTER
 from raydistill.errors import DataError
 from raydistill.models.backbones import inception, squeezenet, vgg
 from raydistill.models.tensor_files import load_safetensors, load_torch, require_tensors
-from raydistill.reading import file_hash, read_bytes, regular
+from raydistill.reading import UnusableFile, file_hash, read_bytes, regular
 
 Network = TypeVar("Network", bound=nn.Module)
 Resize = Literal["none", "tf_bilinear", "bilinear"]
@@ -44,7 +46,7 @@ class Extractor(NamedTuple):
     name: str
     """As it stands in the names of metrics: `fd_<name>`."""
     sha256: str
-    """Digest of the file of weights."""
+    """Digest of the file of weights, see `with_code`."""
     resize: Resize
     num_features: int
     """D."""
@@ -86,14 +88,22 @@ def scorer_name(kind: str, path: Path) -> str:
 
 def open_extractor(kind: str, path: Path, name: str, device: torch.device) -> Extractor:
     """The extractor of a file, whose metrics have `name`. Raises DataError as `load_extractor` does."""
-    sha256 = sha256_of(path)
-    resize, size, load = EXTRACTORS[kind]
-    inner = load(path, device)
+    entry = EXTRACTORS[kind]
+    sha256, inner = with_code(sha256_of(path), entry), entry.load(path, device)
 
     def network(pictures: Tensor) -> Tensor:
-        return inner(pictures if resize == "none" else resize_pictures(pictures, resize, size))
+        return inner(
+            pictures if entry.resize == "none" else resize_pictures(pictures, entry.resize, entry.size)
+        )
 
-    return Extractor(name, sha256, resize, _num_features(path, network, device), network)
+    return Extractor(name, sha256, entry.resize, _num_features(path, network, device), network)
+
+
+def with_code(sha256: str, entry: object) -> str:
+    """The digest that a network from a file is known by: that of the file, and for an entry of a plug-in one
+    of the file and of the plug-in, whose code decides as much about the numbers."""
+    plugin = PLUGIN_DIGESTS.get(entry)
+    return sha256 if plugin is None else hashlib.sha256(f"{sha256} {plugin}".encode()).hexdigest()
 
 
 def distance_name(kind: Literal["fd", "kd"], name: str, sha256: str) -> str:
@@ -138,12 +148,14 @@ def load_weights(path: Path, network: Network, what: str, ignore: str | None = N
             state = load_safetensors(path)
         else:
             state = load_torch(read_bytes(path))
+            if not isinstance(state, dict):
+                raise UnusableFile(f"it holds a {type(state).__name__}, no state_dict")
             require_tensors(value for value in state.values() if isinstance(value, Tensor))
         state = {name.removeprefix("module."): value for name, value in state.items()}
         known = {name: value for name, value in state.items() if not (ignore and name.startswith(ignore))}
         network.load_state_dict(known)
-    except Exception as error:  # zip, pickle, key and runtime errors: torch.load has no common one
-        reason = " ".join(str(error).split())[:300]
+    except Exception as error:  # key and runtime errors: load_state_dict has no common one
+        reason = error.strerror if isinstance(error, UnusableFile) else " ".join(str(error).split())[:300]
         raise DataError(
             f"{path}: these are not the weights of {what}: {reason}. Give the file as it was published."
         ) from None
@@ -204,18 +216,21 @@ def _num_features(path: Path, network: Callable[[Tensor], Tensor], device: torch
 # ---- kinds -------------------------------------------------------------------------------------------------
 
 
-class _Kind(NamedTuple):
-    """How a kind of extractor is loaded, and what it is given."""
+class ExtractorKind(NamedTuple):
+    """A kind of extractor: how its files are loaded, and what the network is given."""
 
     resize: Resize
     size: int
     """Side of the resized pictures in pixels; not used where `resize` is none."""
     load: Callable[[Path, torch.device], Callable[[Tensor], Tensor]]
-    """(file, device) -> network.
+    """(file, device) -> network. Raises DataError where the file is none for it.
 
     It takes float32 pictures (B, 3, size, size) in [0, 255] and gives features (B, D). Where `resize` is
     none, it takes uint8 pictures as they are.
     """
+    network: Callable[[], nn.Module] | None
+    """-> the network without its weights, by which memory is predicted. None: only a file has it; then its
+    weights are counted, and what lives inside of it is not known."""
 
 
 def _inception(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -239,11 +254,11 @@ def _squeezenet(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     return lambda pictures: network(pictures.flip(1) - mean) / 20
 
 
-EXTRACTORS: dict[str, _Kind] = {
-    "inception": _Kind("tf_bilinear", inception.SIZE, _inception),
-    "squeezenet": _Kind("bilinear", 128, _squeezenet),
-    "vgg16": _Kind("bilinear", vgg.SIZE, _vgg16),
-    "torchscript": _Kind("none", 0, load_script),
+EXTRACTORS: dict[str, ExtractorKind] = {
+    "inception": ExtractorKind("tf_bilinear", inception.SIZE, _inception, inception.Inception),
+    "squeezenet": ExtractorKind("bilinear", 128, _squeezenet, squeezenet.SqueezeNet),
+    "vgg16": ExtractorKind("bilinear", vgg.SIZE, _vgg16, vgg.VGG16),
+    "torchscript": ExtractorKind("none", 0, load_script, None),
 }
 """Kind -> how it is loaded. torchscript: any network that takes uint8 pictures and resizes them itself; it
 is named after its file, and its code is run. The others run nothing of their file.

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from raydistill.data import Split
 from raydistill.evaluation.extractors import (
@@ -18,6 +18,7 @@ from raydistill.evaluation.extractors import (
     load_weights,
     scorer_name,
     sha256_of,
+    with_code,
 )
 from raydistill.models.backbones import drn
 
@@ -33,7 +34,7 @@ class Segmenter(NamedTuple):
     weights: str
     """What the weights are, as far as is known."""
     digest: str
-    """Digest of the file of weights."""
+    """First half of the digest of the file of weights, see `extractors.with_code`."""
     scores: Callable[[Tensor], Tensor]
     """uint8 pictures (B, 3, H, W) -> class scores (B, C, h, w).
 
@@ -77,8 +78,8 @@ def load_segmenter(option: str, device: torch.device) -> Segmenter:
 
 def open_segmenter(kind: str, path: Path, name: str, device: torch.device) -> Segmenter:
     """The segmenter of a file, whose metrics end in `name`. Raises DataError as `load_segmenter` does."""
-    digest = sha256_of(path)[:16]
-    network = SEGMENTERS[kind](path, device)
+    entry = SEGMENTERS[kind]
+    digest, network = with_code(sha256_of(path), entry)[:16], entry.load(path, device)
 
     def scores(pictures: Tensor) -> Tensor:
         with torch.no_grad():
@@ -94,12 +95,18 @@ def _drn105(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     return lambda pictures: network((pictures / 255 - mean) / std).log_softmax(1)
 
 
-SEGMENTERS: dict[str, Callable[[Path, torch.device], Callable[[Tensor], Tensor]]] = {
-    "drn105": _drn105,
-    "torchscript": load_script,
-}
-"""Kind -> what reads a network from a file.
+class SegmenterKind(NamedTuple):
+    """A kind of segmenter: how its files are loaded."""
 
-It takes uint8 pictures (B, 3, H, W) and gives class scores (B, C, h, w). A TorchScript file is code, which is
-run.
-"""
+    load: Callable[[Path, torch.device], Callable[[Tensor], Tensor]]
+    """(file, device) -> network, which takes uint8 pictures (B, 3, H, W) and gives class scores (B, C, h, w).
+    Raises DataError where the file is none for it."""
+    network: Callable[[], nn.Module] | None
+    """As in `extractors.ExtractorKind`: without its weights; None: only a file has it."""
+
+
+SEGMENTERS: dict[str, SegmenterKind] = {
+    "drn105": SegmenterKind(_drn105, drn.DRN105),
+    "torchscript": SegmenterKind(load_script, None),
+}
+"""Kind -> how it is loaded. A TorchScript file is code, which is run."""

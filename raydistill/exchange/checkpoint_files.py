@@ -55,7 +55,7 @@ def read_weights(path: Path, network: str | None = None) -> State:
         raise DataError(f"{path}: there is no such file") from None
     except OSError as error:
         raise DataError(
-            f"{path}: refused: {error.strerror}; give the checkpoint file of a generator"
+            f"{path}: refused, {error.strerror}; give the checkpoint file of a generator"
         ) from None
 
 
@@ -72,7 +72,7 @@ def _read_weights(path: Path, network: str | None) -> State:
     elif b"torch_utils.persistence" in content[:1_000_000]:
         state = _nvlabs(path, content)
     else:
-        state = _torch(path, content)
+        state = _torch(content)
     inner = _generator_of(path, state) if network is None else _network_of(path, state, network)
     tensors = _without_wrappers(inner)
     require_tensors(tensors.values())
@@ -86,27 +86,9 @@ def _safetensors(path: Path) -> State:
         raise DataError(f"{path}: not a whole safetensors file ({error}); download it again") from None
 
 
-def _torch(path: Path, content: bytes) -> Any:
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return load_torch(content)
-    except UnusableFile:
-        raise
-    except pickle.UnpicklingError as error:
-        # PyTorch's message has a line with "GLOBAL NAME" for a name that is not allowed
-        lines = [line for line in str(error).splitlines() if "GLOBAL " in line]
-        if lines:
-            name = lines[0].split("GLOBAL ")[1].split()[0]
-            raise DataError(
-                f"{path}: refused, nothing was run: it asks for {name}. "
-                "Save the plain state_dict of the network."
-            ) from None
-        raise DataError(f"{path}: not a whole PyTorch file; download it again") from None
-    except Exception:  # a damaged file may make the reader raise anything
-        raise DataError(
-            f"{path}: not a whole PyTorch file (.pth, .pt), safetensors file or NVlabs pickle; "
-            "download it again"
-        ) from None
+def _torch(content: bytes) -> Any:
+    with torch.serialization.safe_globals([argparse.Namespace]):
+        return load_torch(content)
 
 
 def _generator_of(path: Path, content: Any) -> State:

@@ -6,6 +6,8 @@ with strides of 0 may claim terabytes.
 
 import io
 import math
+import pickle
+import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,8 +34,8 @@ def load_torch(content: bytes) -> Any:
     """What a PyTorch file (.pth, .pt) with this content holds, read with `weights_only`, on the CPU.
 
     Raises:
-        OSError: what is in it claims more bytes than it has; PyTorch packs nothing.
-        pickle.UnpicklingError, and any other exception: it is damaged, or would run code.
+        OSError: it is damaged, would run code, or what is in it claims more bytes than it has (PyTorch packs
+            nothing).
     """
     stream = io.BytesIO(content)
     if zipfile.is_zipfile(stream):
@@ -41,7 +43,16 @@ def load_torch(content: bytes) -> Any:
             if (claimed := sum(entry.file_size for entry in archive.infolist())) > len(content):
                 raise UnusableFile(f"what is packed in it claims {claimed:,} bytes, it has {len(content):,}")
     stream.seek(0)
-    return torch.load(stream, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(stream, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file may make the reader raise anything
+        # PyTorch's own message advises to run the code; it names what was asked for behind "GLOBAL"
+        asked = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        raise UnusableFile(
+            f"nothing was run: it asks for {asked[1]}. Save the plain state_dict of the network"
+            if asked
+            else "not a whole PyTorch file (.pth, .pt); download it again"
+        ) from None
 
 
 def require_tensors(tensors: Iterable[Tensor]) -> None:

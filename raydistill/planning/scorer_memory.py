@@ -1,7 +1,7 @@
 """Memory of the networks from files that score a training, beside the network that it trains."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,21 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from raydistill.config.scoring import ScorerFile
-from raydistill.evaluation import segmenters
-from raydistill.evaluation.extractors import EXTRACTORS, load_script, resize_pictures
-from raydistill.evaluation.lpips import LPIPS
-from raydistill.models.backbones import drn, inception, squeezenet, vgg
+from raydistill.evaluation.extractors import EXTRACTORS, ExtractorKind, resize_pictures
+from raydistill.evaluation.lpips import LPIPS, open_lpips
+from raydistill.evaluation.segmenters import PART, SEGMENTERS, SegmenterKind
 from raydistill.planning.tensor_bytes import LiveTensorBytes
 
 META = torch.device("meta")
-_NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "inception": inception.Inception,
-    "vgg16": vgg.VGG16,
-    "squeezenet": squeezenet.SqueezeNet,
-    "drn105": drn.DRN105,
-    "lpips": LPIPS,
-}
-"""Kind -> the network, without its weights."""
 
 
 class ScorerMemory(NamedTuple):
@@ -39,22 +30,36 @@ class ScorerMemory(NamedTuple):
 def scorer_memory(files: tuple[ScorerFile, ...], height: int, width: int, number: int) -> ScorerMemory:
     """The memory that the networks need for evaluations of `number` pictures at a time.
 
-    Of a TorchScript file the weights are counted, and what lives inside of it is not known.
+    Of a network that only its file has, such as one of TorchScript, the weights are counted, and what lives
+    inside of it is not known.
     """
     resting, live = 0, [0]
     for each in files:
-        if each.kind == "torchscript":
-            resting += _weights(load_script(Path(each.file.path), torch.device("cpu")))
+        load, build = _entry(each)
+        if build is None:
+            resting += _weights(load(Path(each.file.path), torch.device("cpu")))
             continue
         with META:
-            network = _NETWORKS["lpips" if each.role == "lpips" else each.kind]().eval()
-            count = min(number, segmenters.PART) if each.role == "segmenter" else number
+            network = build().eval()
+            count = min(number, PART) if each.role == "segmenter" else number
             pictures = torch.empty(count, 3, height, width, dtype=torch.uint8)
         resting += _weights(network)
         with torch.no_grad(), LiveTensorBytes() as seen:
             _show(each, network, pictures)
         live.append(int(seen.history().max()))
     return ScorerMemory(resting, max(live))
+
+
+def _entry(
+    file: ScorerFile,
+) -> tuple[Callable[[Path, torch.device], object], Callable[[], nn.Module] | None]:
+    """What loads the network of a file, and what builds it without its weights."""
+    if file.role == "lpips":
+        return open_lpips, LPIPS
+    kinds: Mapping[str, ExtractorKind | SegmenterKind] = (
+        EXTRACTORS if file.role == "extractor" else SEGMENTERS
+    )
+    return kinds[file.kind].load, kinds[file.kind].network
 
 
 def _show(file: ScorerFile, network: nn.Module, pictures: Tensor) -> None:
@@ -69,5 +74,7 @@ def _show(file: ScorerFile, network: nn.Module, pictures: Tensor) -> None:
 
 
 def _weights(network: object) -> int:
-    assert isinstance(network, nn.Module)
+    """Bytes of parameters and buffers; 0 of what is no module."""
+    if not isinstance(network, nn.Module):
+        return 0
     return sum(tensor.nbytes for tensor in [*network.parameters(), *network.buffers()])

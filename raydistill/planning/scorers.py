@@ -1,7 +1,7 @@
 """The networks from files that score a sweep, checked before any cost and copied into its store."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from raydistill.config.experiment import require_strangers
 from raydistill.config.scorer_options import ScorerOptions
 from raydistill.config.scoring import Role, ScorerFile, Scoring
 from raydistill.config.space import SearchSpace
+from raydistill.config.variants import PLUGIN_DIGESTS
 from raydistill.data import DataInfo
 from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation.extractors import EXTRACTORS, kind_and_file, scorer_name, sha256_of
@@ -33,7 +34,7 @@ def given_files(options: ScorerOptions) -> tuple[ScorerFile, ...]:
         DataError: a kind is unknown, a file cannot be read, or two give scores of one name.
     """
     files: list[ScorerFile] = []
-    given: tuple[tuple[Role, tuple[str, ...], Iterable[str]], ...] = (
+    given: tuple[tuple[Role, tuple[str, ...], Mapping[str, object]], ...] = (
         ("extractor", options.extractors, EXTRACTORS),
         ("segmenter", options.segmenters, SEGMENTERS),
     )
@@ -41,7 +42,8 @@ def given_files(options: ScorerOptions) -> tuple[ScorerFile, ...]:
         for text in texts:
             kind, path = kind_and_file(f"--{role}", text, kinds)
             stored = Stored(path=str(path.absolute()), digest=sha256_of(path))
-            files.append(ScorerFile(role=role, kind=kind, name=scorer_name(kind, path), file=stored))
+            name, plugin = scorer_name(kind, path), PLUGIN_DIGESTS.get(kinds[kind])
+            files.append(ScorerFile(role=role, kind=kind, name=name, file=stored, plugin=plugin))
     if options.lpips is not None:
         path = Path(options.lpips)
         stored = Stored(path=str(path.absolute()), digest=sha256_of(path))

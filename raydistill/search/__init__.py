@@ -3,12 +3,14 @@
 Whichever sampler proposes, a configuration outside a cost window or in the history never becomes a trial.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from raydistill.config.space import Configuration
 from raydistill.search import optuna_samplers
 from raydistill.search.candidates import (
+    TRIES,
     feasible_configurations,
     new_configurations,
     random_configuration,
@@ -55,7 +57,8 @@ SAMPLERS: dict[str, Callable[[Problem, Sequence[Observation], int], Iterator[Con
     "random": uniform_proposals,
     "stratified": stratified_proposals,
 }
-"""Name -> the proposals for one trial, best first. The first is taken that is feasible and new."""
+"""Name -> the proposals for one trial, best first. The first is taken that is feasible and new, of at most
+`candidates.TRIES`; where none is, a random one."""
 
 
 def propose(problem: Problem, history: Sequence[Observation], number: int) -> Configuration:
@@ -65,7 +68,8 @@ def propose(problem: Problem, history: Sequence[Observation], number: int) -> Co
         BudgetError: the space has no further feasible configuration.
     """
     is_new = new_filter(problem, history)
-    for configuration in SAMPLERS[problem.sampler](problem, history, number):
+    proposals = SAMPLERS[problem.sampler](problem, history, number)
+    for configuration in itertools.islice(proposals, TRIES):  # a plug-in's may never end
         if is_new(configuration):
             return configuration
     return new_configurations(problem, history, number)[-1]

@@ -21,7 +21,7 @@ from raydistill.errors import BudgetError
 from raydistill.search.problem import CostAxis, Observation, Problem, is_feasible, new_filter
 from raydistill.seeds import numpy_stream
 
-_TRIES = 5_000
+TRIES = 5_000
 """Number of random configurations that are looked at before a search gives up."""
 _GRID_AT_MOST = 20_000
 """Largest number of configurations that are enumerated."""
@@ -45,7 +45,7 @@ def spread_configurations(space: SearchSpace, rng: np.random.Generator) -> Itera
     """
     yield extreme_configuration(space, highest=False)
     yield extreme_configuration(space, highest=True)
-    for index in range(_TRIES - 2):
+    for index in range(TRIES - 2):
         reach = rng.random()
         low, high = ((0.0, reach), (1 - reach, 1.0), (0.0, 1.0))[index % 3]
         yield random_configuration(space, rng, low, high)
@@ -113,7 +113,7 @@ def new_configurations(problem: Problem, history: Sequence[Observation], number:
     grid = grid_configurations(problem.space, rng)
     configurations = list(filter(is_new, grid))
     if not configurations:
-        looked_at = f"all {len(grid):,}" if grid else f"{_TRIES:,}"
+        looked_at = f"all {len(grid):,}" if grid else f"{TRIES:,}"
         raise BudgetError(
             f"trial {number}: {looked_at} configurations were proposed before or outside the cost windows; "
             "ask for fewer trials"
@@ -126,7 +126,7 @@ def uniform_proposals(
 ) -> Iterator[Configuration]:
     """Proposals of plain random search."""
     rng = numpy_stream(problem.seed, "search/uniform", number)
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         yield random_configuration(problem.space, rng)
 
 
