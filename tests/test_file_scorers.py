@@ -227,8 +227,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
 def test_two_of_three_objectives_come_from_files_and_everything_has_them(
     means: Path, classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    """Tables, printed front, page, MLflow; test scores; and `evaluate` says the same of a member. The files
-    are gone before the first trial: the store has them."""
+    """Tables, printed front, page, MLflow; test scores; and `evaluate` says the same of a member. A resume
+    needs the files no longer: the store has them."""
     monkeypatch.chdir(tmp_path)
     without_ray(monkeypatch, [Node("here", 2)])
     moved = [Path(tmp_path / path.name) for path in (means, classes)]
@@ -255,6 +255,11 @@ def test_two_of_three_objectives_come_from_files_and_everything_has_them(
     assert trial.result is not None
     for copy in moved:
         copy.unlink()
+    assert run(monkeypatch, "sweep", "--store", "runs", *options, *SETTINGS, "--resume") == 0
+    assert tables.read_table(folder / "trials.parquet")["metric.val/kd_script_means"].equals(
+        table["metric.val/kd_script_means"]
+    )
+    assert run(monkeypatch, "sweep", "--store", "runs", *options, *SETTINGS) == 2, "a new sweep needs them"
     given = EvaluateOptions(
         given=(str(folder / "trials" / trial.trial_id),),
         extractors=(f"torchscript={means}",),

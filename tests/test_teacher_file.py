@@ -109,6 +109,11 @@ def test_the_teacher_of_a_file_is_scored_once_and_is_the_reference_of_the_table(
     assert teacher["metric.val/kd_evaluator"] == stages.teacher_result.metrics["val/kd_evaluator"]
     assert teacher["cost.macs"] == json.loads((Path(given.path) / "import.json").read_text())["macs"]
     assert (table.loc["uniform", "digest.teacher"] == given.digest).all()
+    (tmp_path / "g.pth").unlink()  # a resume takes the store's copy, and anything else needs the file
+    again = plan_of(pairs, tmp_path / "runs", teacher=str(tmp_path / "g.pth"), resume=True)
+    assert again.experiment.given_teacher == given and again.definition == plan.definition
+    with pytest.raises(ConfigError, match="there is no such file"):
+        plan_of(pairs, tmp_path / "runs", teacher=str(tmp_path / "g.pth"))
 
 
 SWEEP = ("--space", "unet", "--store", "store", "--set", "data.height=16", "--set", "data.width=16")

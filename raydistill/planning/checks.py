@@ -37,9 +37,10 @@ def check(options: SweepOptions) -> Plan:
     where = f"--space {options.space}"
     _check_options(options)
     search_space = space.load_space(options.space)
-    experiment = _experiment(options, search_space, where)
+    copies = store.copies(store.open_store(options.store), options.name) if options.resume else {}
+    experiment = _experiment(options, search_space, where, copies)
     search_space = space.without_unmet_needs(_with_options(search_space, options), experiment, where)
-    files = scorers.given_files(options)
+    files = scorers.given_files(options, copies)
     search_space = scorers.with_references(search_space, files)
     check_space(search_space, experiment, where, scorers.qualities_of(files))
     size = experiment.data.height, experiment.data.width
@@ -101,7 +102,9 @@ def _scoring(
     )
 
 
-def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) -> Experiment:
+def _experiment(
+    options: SweepOptions, search_space: SearchSpace, where: str, copies: Mapping[str, Path]
+) -> Experiment:
     """The preset of the search space, changed by --config, --data, --teacher, --nimg and --set.
 
     What is later in this order overrules what is earlier.
@@ -113,7 +116,7 @@ def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) ->
         experiment = printed.with_file(experiment, options.config, fixed)
     experiment = with_data(experiment, options.data, where)
     assignments = parse_assignments(list(options.set))
-    experiment = _with_teacher(experiment, options, assignments)
+    experiment = _with_teacher(experiment, options, assignments, copies.get(f"--teacher {options.teacher}"))
     if options.nimg is not None:
         experiment = with_values(experiment, {search_space.fidelity: options.nimg}, where="--nimg")
     for path in assignments:
@@ -123,9 +126,10 @@ def _experiment(options: SweepOptions, search_space: SearchSpace, where: str) ->
 
 
 def _with_teacher(
-    experiment: Experiment, options: SweepOptions, assignments: Mapping[str, Any]
+    experiment: Experiment, options: SweepOptions, assignments: Mapping[str, Any], copy: Path | None
 ) -> Experiment:
-    """The experiment with the teacher of --teacher, at the size that --set gives the data."""
+    """The experiment with the teacher of --teacher, at the size that --set gives the data; where that is not
+    there, with its copy in the store."""
     if options.teacher is None:
         if options.teacher_network is not None:
             raise ConfigError(
@@ -135,6 +139,8 @@ def _with_teacher(
     sizes = {path: value for path, value in assignments.items() if path.startswith("data.")}
     data = with_values(experiment, sizes, where="--set").data
     size = data.height // data.degrade.scale, data.width // data.degrade.scale
+    if copy is not None and copy.is_dir() and not Path(options.teacher).exists():
+        return with_given_teacher(experiment, copy)
     folder = teacher_folder(options.teacher, options.teacher_network, options.store, size)
     return with_given_teacher(experiment, folder)
 

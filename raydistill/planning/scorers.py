@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -27,8 +28,13 @@ from raydistill.records import remote
 from raydistill.records.files import write_atomic
 
 
-def given_files(options: ScorerOptions) -> tuple[ScorerFile, ...]:
+def given_files(
+    options: ScorerOptions, copies: Mapping[str, Path] = MappingProxyType({})
+) -> tuple[ScorerFile, ...]:
     """The networks that the options name, where they lie. Their content is hashed, not read.
+
+    Args:
+        copies: option -> what is taken where its file is not there, see `records.store.copies`.
 
     Raises:
         DataError: a kind is unknown, a file cannot be read, or two give scores of one name.
@@ -41,12 +47,11 @@ def given_files(options: ScorerOptions) -> tuple[ScorerFile, ...]:
     for role, texts, kinds in given:
         for text in texts:
             kind, path = kind_and_file(f"--{role}", text, kinds)
-            stored = Stored(path=str(path.absolute()), digest=sha256_of(path))
             name, plugin = scorer_name(kind, path), PLUGIN_DIGESTS.get(kinds[kind])
+            stored = _stored(path, copies.get(f"--{role} {text}"))
             files.append(ScorerFile(role=role, kind=kind, name=name, file=stored, plugin=plugin))
     if options.lpips is not None:
-        path = Path(options.lpips)
-        stored = Stored(path=str(path.absolute()), digest=sha256_of(path))
+        stored = _stored(Path(options.lpips), copies.get(f"--lpips {options.lpips}"))
         files.append(ScorerFile(role="lpips", kind="vgg16", name="vgg16", file=stored))
     seen: dict[tuple[str, str], ScorerFile] = {}
     for each in files:
@@ -56,6 +61,21 @@ def given_files(options: ScorerOptions) -> tuple[ScorerFile, ...]:
                 f"{each.name}; leave one out, or give a torchscript file another name"
             )
     return tuple(files)
+
+
+def options_of(options: ScorerOptions) -> list[str]:
+    """The options that name files, as they are typed, in the order of `given_files`."""
+    named = [("extractor", options.extractors), ("segmenter", options.segmenters)]
+    lpips = [] if options.lpips is None else [f"--lpips {options.lpips}"]
+    return [f"--{role} {text}" for role, texts in named for text in texts] + lpips
+
+
+def _stored(path: Path, copy: Path | None) -> Stored:
+    """A file that is named, or where it is not there its copy."""
+    if copy is not None and not path.exists():
+        remote.pull(copy)
+    found = copy if copy is not None and copy.is_file() and not path.exists() else path
+    return Stored(path=str(found.absolute()), digest=sha256_of(found))
 
 
 def qualities_of(files: tuple[ScorerFile, ...]) -> dict[str, Literal["min", "max"]]:

@@ -178,6 +178,20 @@ def find_sweep(
     return max(same, key=lambda folder: read_sweep(folder)["created"])
 
 
+def copies(store: Path, name: str | None) -> dict[str, Path]:
+    """Option that named a file -> its copy in the store, as sweeps recorded it when they began.
+
+    Args:
+        name: of which sweep; None: of all, and of a text that several were given, what the newest has.
+    """
+    folders = [path.parent for path in (store / "sweeps").glob("[!.]*/sweep.json")]
+    facts = [read_sweep(folder) for folder in folders if name in (None, folder.name)]
+    out: dict[str, Path] = {}
+    for each in sorted(facts, key=lambda each: float(each["created"])):
+        out |= {option: store / copy for option, copy in each.get("copies", {}).items()}
+    return out
+
+
 def _require_same_version(folders: Sequence[Path], where: str) -> None:
     """Raises StoreError with the names of sweeps of an earlier version, whose jobs have other names and
     keys."""
@@ -275,3 +289,4 @@ class _SweepFacts(BaseModel):
     job_version: int = 2
     plugins: dict[str, _PluginFacts] = {}
     warm_start: dict[str, Any] = {}
+    copies: dict[str, str] = {}

@@ -20,6 +20,7 @@ from raydistill.config.base import canonical
 from raydistill.config.space import TEACHER_FACTOR
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.errors import ConfigError, RunError
+from raydistill.planning import scorers
 from raydistill.planning.checks import check
 from raydistill.planning.plan import Plan
 from raydistill.records import locks, mirror, owners, remote, store
@@ -312,6 +313,21 @@ def _find_sweep(plan: Plan) -> Path:
     return folder
 
 
+def _copies(plan: Plan) -> dict[str, str]:
+    """Option that named a file -> its copy, below the store: what a resume takes where the file is gone."""
+    options, teacher = plan.options, plan.experiment.given_teacher
+    files = () if plan.scoring is None else plan.scoring.files
+    named = dict(zip(scorers.options_of(options), (each.file.path for each in files), strict=True))
+    if teacher is not None:
+        named[f"--teacher {options.teacher}"] = teacher.path
+    within = {option: Path(path) for option, path in named.items()}
+    return {
+        option: str(path.relative_to(plan.store))
+        for option, path in within.items()
+        if path.is_relative_to(plan.store)
+    }
+
+
 def _new_sweep(plan: Plan) -> Path:
     """Makes the folder of a new sweep, with all that its resume has to find there."""
     options = plan.options
@@ -324,6 +340,7 @@ def _new_sweep(plan: Plan) -> Path:
         "space": canonical(plan.space),
         "experiment": canonical(plan.experiment),
         "plugins": plugins.sweep_record(),
+        "copies": _copies(plan),
     }
     files: dict[str, Any] = {}
     if options.warm_start:
