@@ -76,8 +76,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[str
             future.result() for future in [pool.submit(train_one, job, folder / job.key) for job in again]
         ]
     print(
-        f"\nceiling {stages.evaluator_result['metrics']['val/miou']:.4f}, teacher "
-        f"{stages.teacher_result['metrics']['val/miou']:.4f}"
+        f"\nceiling {stages.evaluator_result.metrics['val/miou']:.4f}, teacher "
+        f"{stages.teacher_result.metrics['val/miou']:.4f}"
     )
     for name, runs in results.items():
         shown = " ".join(f"{run['miou']:.4f}" for run in runs)

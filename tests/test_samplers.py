@@ -1,9 +1,10 @@
 """The sampler known-cost: what it finds, alone and as a sampler of Optuna. The contract of all samplers
 is in `test_search_kit`."""
 
+import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from search_kit import (
     run,
     values_of,
 )
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from raydistill import search
 from raydistill.config.space import Choice, Int, Objective, SearchSpace, When, active_parameters
@@ -132,6 +134,29 @@ def test_a_proposal_at_300_trials_takes_less_than_a_second(name: str) -> None:
     started = time.process_time()
     search.propose(problem(name), history, 308)
     assert time.process_time() - started < 1.0
+
+
+def test_a_proposal_is_computed_by_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the process has; beside trainings several wait for each other."""
+    seen: list[int] = []
+
+    def sampler(*given: Any) -> Iterator[Configuration]:
+        seen.extend(each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas")
+        yield from search.SAMPLERS["random"](*given)
+
+    monkeypatch.setitem(search.SAMPLERS, "mine", sampler)
+    with threadpool_limits(2, "blas"):
+        search.propose(problem("mine"), [], 0)
+        assert 2 in {each["num_threads"] for each in threadpool_info()}
+    assert seen and set(seen) == {1}
+
+
+def test_proposals_that_never_end_hold_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(search.SAMPLERS, "mine", lambda *given: itertools.repeat(first))
+    first = search.propose(problem("random"), [], 0)
+    history = [observation(first)]
+    assert search.propose(problem("mine"), [], 0) == first
+    assert search.propose(problem("mine"), history, 1) != first
 
 
 def test_costs_are_exact_or_modelled() -> None:

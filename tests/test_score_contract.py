@@ -19,8 +19,9 @@ from raydistill.distributed import Workers
 from raydistill.errors import DataError, DivergenceError
 from raydistill.evaluation.evaluator_scores import evaluator_networks
 from raydistill.evaluation.extractors import EXTRACTORS, Extractor, load_extractor
+from raydistill.evaluation.measures import MEASURES
 from raydistill.evaluation.picture_sets import Pictures, of_generator, of_split
-from raydistill.evaluation.scorer import MEASURES, Scorer
+from raydistill.evaluation.scorer import Scorer
 from raydistill.evaluation.scoring import Score, require_same_conditions
 from raydistill.evaluation.segmenters import Labels, labels_of
 from raydistill.models import inputs, saved

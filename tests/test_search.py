@@ -315,7 +315,7 @@ ONE = (Window(cost="cost/macs", low=59 * 47 * 1000, high=59 * 47 * 1000),)
 @pytest.fixture
 def corners_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples of a space are its cheapest and its most expensive configuration."""
-    monkeypatch.setattr(candidates, "_TRIES", 2)
+    monkeypatch.setattr(candidates, "TRIES", 2)
 
 
 @pytest.mark.usefixtures("corners_alone")

@@ -20,9 +20,10 @@ from raydistill.data.source import SplitName
 from raydistill.distributed import ALONE, Workers
 from raydistill.evaluation.extractors import Extractor
 from raydistill.evaluation.file_scorers import FileScorers, open_files
+from raydistill.evaluation.measures import Measure
 from raydistill.evaluation.metrics import is_biased
 from raydistill.evaluation.picture_sets import Pictures, of_generator, of_split
-from raydistill.evaluation.scorer import Measure, Scorer
+from raydistill.evaluation.scorer import Scorer
 from raydistill.evaluation.scoring import Score
 from raydistill.evaluation.segmenters import Segmenter, labels_of
 from raydistill.models import saved

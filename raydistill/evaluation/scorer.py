@@ -3,11 +3,10 @@
 It works on one worker or on several, each of which sees its part of every set.
 """
 
-import functools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,21 +17,16 @@ from raydistill.config.base import digest
 from raydistill.distributed import ALONE, Workers, gather_rows, total
 from raydistill.errors import DataError, DivergenceError, RunError
 from raydistill.evaluation import bootstrap, metrics, real_statistics
+from raydistill.evaluation import measures as compute
 from raydistill.evaluation.extractors import Extractor
 from raydistill.evaluation.lpips import Lpips
+from raydistill.evaluation.measures import MEASURES, Conditions, Likeness, Measure, Recorder
 from raydistill.evaluation.metrics import Moments
 from raydistill.evaluation.picture_sets import Pictures
+from raydistill.evaluation.published_statistics import PublishedStatistics
 from raydistill.evaluation.scoring import Score, statistics_digest
 from raydistill.evaluation.segmenters import Labels
 from raydistill.models.inputs import minibatches
-
-Measure = Literal["miou", "pixel_accuracy", "psnr", "ssim", "lpips", "kd", "fd", "precision", "recall"]
-"""What is measured: classes by a segmenter, likeness of pairs, distances and coverage by an extractor."""
-MEASURES: tuple[Measure, ...] = get_args(Measure)
-KNN = 3
-"""Neighbours that the balls of precision and recall reach to."""
-Likeness = dict[Measure, Callable[[Tensor, Tensor], Tensor]]
-"""What measures pairs: (real, fake), uint8 (B, 3, H, W) each -> float64 (B,)."""
 
 
 class _Seen(NamedTuple):
@@ -60,6 +54,8 @@ class Scorer:
         shared: What is computed of the real pictures is kept in this folder and taken from there, but for
             what is in `own`. None: it is computed.
         own: Names of extractors, and suffixes of segmenters, whose real pictures are not shared.
+        published: Statistics of other real pictures by these extractors; each gives one more Frechet
+            distance.
 
     Raises:
         DataError: there are fewer real pictures than workers, or a segmenter has other classes.
@@ -76,7 +72,9 @@ class Scorer:
         lpips: Lpips | None = None,
         shared: Path | None = None,
         own: Collection[str] = (),
+        published: Sequence[PublishedStatistics] = (),
     ):
+        self.published = published
         self.real, self.split, self.workers = real, split, workers
         self.extractors, self.labels, self.lpips = extractors, labels, lpips
         first = next(real.batches())
@@ -130,16 +128,18 @@ class Scorer:
             labels, of_reals = self._segmenters(measures, by)
             likeness = self._likeness_of(measures, most_psnr)
         seen = self._see(fake, [each[0] for each in real], labels, likeness, keep_each=num_resamples > 0)
-        record = functools.partial(
-            self._score, num=fake.num, counts=bootstrap.resample(fake.num, num_resamples)
-        )
-        scores: list[Score] = []
+        record = Recorder(self.split, fake.num, bootstrap.resample(fake.num, num_resamples))
+        scores, of_pairs = list[Score](), self._conditions_of_pairs()
         for part, confusions, of_real in zip(labels, seen.confusions, of_reals):
-            scores += self._classes(part, confusions, of_real, measures, record)
+            scores += compute.of_classes(part, confusions, of_real, measures, of_pairs, record)
         if seen.likeness:
-            scores += self._likeness(likeness, seen.likeness[0], record)
-        for each, features in zip(real, seen.features):
-            scores += self._distances(*each, features, measures, record)
+            scores += compute.of_pairs(likeness, seen.likeness[0], of_pairs, record)
+        for (extractor, real_features, moments), features in zip(real, seen.features):
+            own = self._conditions() | {"real_statistics": self.statistics(extractor)}
+            scores += compute.of_features(extractor, real_features, moments, features, measures, own, record)
+            for each in self.published:
+                if each.extractor == extractor.name:
+                    scores += compute.of_published(extractor, each, features, measures, record)
         return scores
 
     def statistics(self, extractor: Extractor) -> str:
@@ -271,129 +271,14 @@ class Scorer:
                 f"{fake.name}: grey pictures, the real ones are in colour. Write them with three channels."
             )
 
-    # ---- the scores ----------------------------------------------------------------------------------------
+    def _conditions(self) -> Conditions:
+        """Those of all scores."""
+        return {"num_real": self.real.num, "split": self.split}
 
-    def _classes(
-        self,
-        labels: Labels,
-        confusions: Tensor,
-        of_real: Tensor,
-        measures: Collection[Measure],
-        record: Callable[..., Score],
-    ) -> list[Score]:
-        """Mean IoU and pixel accuracy by a segmenter.
-
-        `confusions` (N, C, C): of each picture, or sums of some of them; `of_real` (C, C): of the real ones.
-        """
-        segmenter, scores = labels.segmenter, []
-        context = self._context_of_pairs() | {
-            "extractor": segmenter.weights,
-            "extractor_digest": segmenter.digest,
-            "resize": labels.resize,
-        }
-        functions: dict[Measure, Callable[[Tensor], float]] = {
-            "miou": metrics.mean_iou,
-            "pixel_accuracy": metrics.pixel_accuracy,
-        }
-
-        def resampled(function: Callable[[Tensor], float], counts: Tensor) -> Tensor:
-            each = torch.einsum("rn,nij->rij", counts, confusions.double())
-            return torch.tensor([function(part) for part in each], dtype=torch.float64)
-
-        for name, function in functions.items():
-            if name in measures:
-                value, ceiling = function(confusions.sum(0)), function(of_real)
-                replicates = functools.partial(resampled, function)
-                scores.append(record(name + segmenter.suffix, value, replicates, context, ceiling=ceiling))
-        return scores
-
-    def _likeness(self, likeness: Likeness, values: Tensor, record: Callable[..., Score]) -> list[Score]:
-        """Means over the pairs. `values` (N, K): a column for each measure."""
-        context, scores = self._context_of_pairs(), []
-        for name, column, mean in zip(likeness, values.T, values.mean(0).tolist()):
-            replicates = functools.partial(bootstrap.means, column.cpu().contiguous())
-            scores.append(record(name, mean, replicates, context))
-        return scores
-
-    def _distances(
-        self,
-        extractor: Extractor,
-        real: Tensor,
-        moments: Moments,
-        fake: Tensor,
-        measures: Collection[Measure],
-        record: Callable[..., Score],
-    ) -> list[Score]:
-        """Kernel and Frechet distance, precision and recall, of features (M, D) and (N, D)."""
-        context = {
-            "num_real": self.real.num,
-            "split": self.split,
-            "extractor": extractor.weights,
-            "extractor_digest": extractor.sha256[:16],
-            "resize": extractor.resize,
-            "real_statistics": self.statistics(extractor),
-        }
-        scores, num_samples = [], min(len(real), len(fake))
-        if "kd" in measures:
-            replicates = functools.partial(bootstrap.kernel_distances, real, fake)
-            value = metrics.kernel_distance(real, fake)
-            scores.append(record(extractor.metric("kd"), value, replicates, context))
-        if "fd" in measures:
-            replicates = functools.partial(bootstrap.frechet_distances, moments, fake)
-            value, biased = (
-                metrics.frechet_distance(moments, fake),
-                metrics.is_biased(num_samples, real.shape[1]),
-            )
-            scores.append(record(extractor.metric("fd"), value, replicates, context, biased=biased))
-        if num_samples > KNN and not {"precision", "recall"}.isdisjoint(measures):
-            precise, recalled = metrics.precision_recall(real, fake, KNN)
-            if "precision" in measures:
-                replicates = functools.partial(bootstrap.means, precise)
-                value = float(precise.double().mean())
-                scores.append(record(f"precision_{extractor.name}", value, replicates, context))
-            if "recall" in measures:
-                value = float(recalled.double().mean())
-                scores.append(record(f"recall_{extractor.name}", value, None, context))
-        return scores
-
-    def _context_of_pairs(self) -> dict[str, Any]:
-        """The conditions of scores of pairs."""
-        number = self.real.num
-        statistics = digest([self.real.digest, self.split, number])
-        return {"num_real": number, "split": self.split, "real_statistics": statistics}
-
-    def _score(
-        self,
-        name: str,
-        value: float,
-        replicates: Callable[[Tensor], Tensor] | None,
-        context: dict[str, Any],
-        *,
-        num: int,
-        counts: Tensor,
-        **values: Any,
-    ) -> Score:
-        """The score of a value, with an interval where it is finite and there are resamples of it.
-
-        Args:
-            replicates: Counts (R, N), see `bootstrap.resample` -> resampled scores (R,); None: the score has
-                no interval.
-            num: How many pictures were scored.
-            counts: The resamples; R may be 0.
-        """
-        is_finite, interval = math.isfinite(value), None
-        if is_finite and len(counts) and replicates is not None:
-            resampled = replicates(counts)
-            resampled = resampled[resampled.isfinite()]  # one picture alone has no kernel distance
-            interval = bootstrap.interval(value, resampled) if len(resampled) else None
-        return Score(
-            name=f"{self.split}/{name}",
-            value=value if is_finite else None,
-            interval=interval,
-            num_samples=num,
-            **context,
-            **values,
-        )
+    def _conditions_of_pairs(self) -> Conditions:
+        """Those of scores of pairs."""
+        statistics = digest([self.real.digest, self.split, self.real.num])
+        return self._conditions() | {"real_statistics": statistics}
 
 
 def require_finite(num_broken: Tensor, message: str, workers: Workers) -> None:

@@ -23,8 +23,8 @@ class Score(Frozen):
     """The same score of the real pictures themselves; None: it is not a score of classes."""
     num_samples: int
     """How many pictures were scored."""
-    num_real: int
-    """How many real pictures they were scored against."""
+    num_real: int | None
+    """How many real pictures they were scored against; None: published statistics do not say it."""
     biased: bool = False
     """Whether it is a Frechet distance of no more pictures than features.
 

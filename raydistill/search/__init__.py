@@ -3,16 +3,14 @@
 Whichever sampler proposes, a configuration outside a cost window or in the history never becomes a trial.
 """
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from raydistill.config.space import Configuration
 from raydistill.search import optuna_samplers
 from raydistill.search.candidates import (
-    TRIES,
     feasible_configurations,
-    new_configurations,
+    first_new,
     random_configuration,
     stratified_proposals,
     uniform_proposals,
@@ -25,7 +23,6 @@ from raydistill.search.problem import (
     Problem,
     identity,
     is_feasible,
-    new_filter,
 )
 from raydistill.search.replicates import Seeds, next_to_repeat
 from raydistill.search.stopping import EarlyStopping
@@ -67,9 +64,4 @@ def propose(problem: Problem, history: Sequence[Observation], number: int) -> Co
     Raises:
         BudgetError: the space has no further feasible configuration.
     """
-    is_new = new_filter(problem, history)
-    proposals = SAMPLERS[problem.sampler](problem, history, number)
-    for configuration in itertools.islice(proposals, TRIES):  # a plug-in's may never end
-        if is_new(configuration):
-            return configuration
-    return new_configurations(problem, history, number)[-1]
+    return first_new(problem, SAMPLERS[problem.sampler](problem, history, number), history, number)

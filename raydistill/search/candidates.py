@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from raydistill.config.space import (
 )
 from raydistill.errors import BudgetError
 from raydistill.search.problem import CostAxis, Observation, Problem, is_feasible, new_filter
+from raydistill.search.threads import one_thread
 from raydistill.seeds import numpy_stream
 
 TRIES = 5_000
@@ -119,6 +120,19 @@ def new_configurations(problem: Problem, history: Sequence[Observation], number:
             "ask for fewer trials"
         )
     return configurations
+
+
+def first_new(
+    problem: Problem, proposals: Iterable[Configuration], history: Sequence[Observation], number: int
+) -> Configuration:
+    """The first of the proposals for trial `number` that is feasible and not in the history, of `TRIES` at
+    most; where none is, a random one. Raises BudgetError where there is none either."""
+    is_new = new_filter(problem, history)
+    with one_thread():
+        for configuration in itertools.islice(proposals, TRIES):  # those of a plug-in may never end
+            if is_new(configuration):
+                return configuration
+        return new_configurations(problem, history, number)[-1]
 
 
 def uniform_proposals(

@@ -25,9 +25,9 @@ from raydistill.config.space import (
     depth,
 )
 from raydistill.errors import SpaceError
-from raydistill.search.candidates import new_configurations
+from raydistill.search.candidates import first_new
 from raydistill.search.known_cost import known_cost_proposals
-from raydistill.search.problem import Observation, Problem, new_filter
+from raydistill.search.problem import Observation, Problem
 from raydistill.seeds import stream_key
 
 _TRIES = 64
@@ -68,12 +68,8 @@ class KnownCostSampler(BaseSampler):
     ) -> dict[str, Any]:
         """The configuration for a trial, from all other trials of the study."""
         history = self._history(study, trial)
-        is_new = new_filter(self.problem, history)
         proposals = known_cost_proposals(self.problem, history, trial.number, exact_cost=self.exact_cost)
-        for configuration in proposals:
-            if is_new(configuration):
-                return configuration
-        return new_configurations(self.problem, history, trial.number)[-1]
+        return first_new(self.problem, proposals, history, trial.number)
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
