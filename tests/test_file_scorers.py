@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from conftest import Stages, numbers, quiet, spawned
 from no_ray import SETTINGS, TINY, without_ray
+from PIL import Image
 from torch import Tensor, nn
 
 from raydistill import distributed
@@ -20,16 +21,21 @@ from raydistill.commands.cli import main
 from raydistill.commands.evaluate import evaluate
 from raydistill.config.base import Stored
 from raydistill.config.command_options import EvaluateOptions
+from raydistill.config.data import FolderData
 from raydistill.config.experiment import Job
 from raydistill.config.scoring import ScorerFile, Scoring
 from raydistill.config.sweep_options import SweepOptions
+from raydistill.data import load_split, prepare
 from raydistill.errors import ConfigError, DataError, InputError, SpaceError
 from raydistill.evaluation import scorer
 from raydistill.evaluation.evaluator_scores import score_network
-from raydistill.evaluation.extractors import scorer_name, sha256_of
+from raydistill.evaluation.extractors import load_extractor, scorer_name, sha256_of
 from raydistill.evaluation.lpips import LPIPS, open_lpips
+from raydistill.evaluation.metrics import frechet_distance
+from raydistill.evaluation.picture_sets import of_files, of_split
 from raydistill.planning.checks import check
 from raydistill.planning.scorer_memory import scorer_memory
+from raydistill.planning.scorers import given_files, qualities_of
 from raydistill.records import tables
 from raydistill.records.trials import read_trials
 from raydistill.sweep import rates
@@ -281,6 +287,123 @@ def test_two_of_three_objectives_come_from_files_and_everything_has_them(
     assert logged.tags["raydistill.val.extractor"] == "evaluator, script_means, segmenter script_classes"
 
 
+def statistics(folder: Path, name: str, features: Tensor) -> Path:
+    """The mean and covariance of features (N, D), as implementations of the FID write them."""
+    path = folder / f"{name}.npz"
+    values = features.double().numpy()
+    np.savez(path, mu=values.mean(0), sigma=np.cov(values, rowvar=False))
+    return path
+
+
+def test_published_statistics_give_the_distance_of_the_pictures_that_they_are_of(
+    stages: Stages, means: Path, tmp_path: Path
+) -> None:
+    """To the rounding of a covariance; in a training, and by `evaluate`, under a name of its own."""
+    split = load_split(stages.data, "val")
+    extractor = load_extractor(f"torchscript={means}", CPU)
+    features = extractor.network(of_split(split, stages.data, CPU).read(np.arange(len(split))))
+    file = statistics(tmp_path, "real-pictures", features)
+    options = SweepOptions(
+        store=str(tmp_path / "runs"),
+        extractors=(f"torchscript={means}",),
+        real_statistics=(f"script_means={file}",),
+    )
+    scorers = given_files(options)
+    assert [each.name for each in scorers] == ["script_means", "fd_script_means_real_pictures"]
+    assert qualities_of(scorers)["val/fd_script_means_real_pictures"] == "min"
+    scoring = Scoring(files=scorers, statistics=str(tmp_path / "statistics"))
+    job = stages.student_job(budget_nimg=32, report_every_nimg=32)
+    job = job.model_copy(update={"scoring": scoring})
+    last = numbers(quiet(job, tmp_path / "trial"))[-1]
+    assert last["val/fd_script_means_real_pictures"] == pytest.approx(last["val/fd_script_means"], rel=1e-6)
+    given = EvaluateOptions(
+        given=(str(tmp_path / "trial" / "network"),),
+        data=stages.data.path,
+        extractors=options.extractors,
+        real_statistics=options.real_statistics,
+        resamples=20,
+    )
+    (found,) = evaluate(given, CPU).values()
+    by_name = {score.name: score for score in found}
+    own = by_name["val/fd_script_means_real_pictures"]
+    assert own.value == last["val/fd_script_means_real_pictures"] and own.num_real is None
+    assert own.real_statistics == sha256_of(file)[:16] and own.interval is not None
+    assert not {name for name in by_name if "real_pictures" in name} - {own.name}, "nothing else can be had"
+
+
+def test_statistics_that_are_none_or_of_another_extractor_are_refused_in_one_line(
+    means: Path, tmp_path: Path
+) -> None:
+    good = torch.randn(40, 12, generator=torch.Generator().manual_seed(0))
+    bent = np.eye(12)
+    bent[0, 1] = 0.5
+    np.savez(tmp_path / "bent.npz", mu=np.zeros(12), sigma=bent)
+    np.savez(tmp_path / "negative.npz", mu=np.zeros(12), sigma=-np.eye(12))
+    np.savez(tmp_path / "nan.npz", mu=np.full(12, np.nan), sigma=np.eye(12))
+    np.savez(tmp_path / "other.npz", mean=np.zeros(12))
+    np.savez(tmp_path / "objects.npz", mu=np.array([{}], dtype=object), sigma=np.eye(12))
+    (tmp_path / "text.npz").write_text("no file of arrays")
+    statistics(tmp_path, "wide", torch.cat([good, good], 1))
+    for name, says in {
+        "wide": "mu \\(24,\\), sigma \\(24, 24\\): of another extractor. Needed: mu \\(12,\\)",
+        "bent": "no covariance",
+        "negative": "no covariance",
+        "nan": "NaN or infinity",
+        "other": "no npz file with mu and sigma",
+        "objects": "no npz file with mu and sigma",
+        "text": "no npz file with mu and sigma",
+        "absent": "cannot be read",
+    }.items():
+        given = f"script_means={tmp_path / name}.npz"
+        with pytest.raises(DataError, match=says) as refused:
+            planned(tmp_path, extractors=(f"torchscript={means}",), real_statistics=(given,))
+        assert "\n" not in str(refused.value)
+    file = statistics(tmp_path, "fine", good)
+    with pytest.raises(DataError, match="Given extractors: script_means"):
+        planned(tmp_path, extractors=(f"torchscript={means}",), real_statistics=(f"inception={file}",))
+    with pytest.raises(DataError, match="Give --extractor, too"):
+        planned(tmp_path, real_statistics=(f"inception={file}",))
+
+
+def prepared_pictures(folder: Path) -> Stored:
+    """Pictures without inputs, 20 of train, 8 of val, 8 of test; and beside them a folder of 5 others."""
+    rng = np.random.default_rng(0)
+    for name, number in {"data/train": 20, "data/val": 8, "data/test": 8, "fake": 5}.items():
+        (folder / name).mkdir(parents=True)
+        for index in range(number):
+            array = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(array).save(folder / name / f"{index}.png")
+    config = FolderData(root=str(folder / "data"), height=16, width=16, layout="pictures")
+    return prepare(config, folder / "cache")
+
+
+def test_unpaired_pictures_are_compared_with_those_of_train_too(means: Path, tmp_path: Path) -> None:
+    """As published for CycleGAN; pairs are compared with their own alone."""
+    with pytest.raises(ConfigError, match="is for unpaired data and for noise; these data are pairs"):
+        planned(tmp_path, real_split="train+test")
+    data = prepared_pictures(tmp_path)
+    found = {}
+    for which in ("own", "train+test"):
+        given = EvaluateOptions(
+            given=(str(tmp_path / "fake"),),
+            data=data.path,
+            extractors=(f"torchscript={means}",),
+            real_split=which,
+            resamples=0,
+        )
+        (scores,) = evaluate(given, CPU).values()
+        found[which] = {score.name: score for score in scores}["val/fd_script_means"]
+    extractor = load_extractor(f"torchscript={means}", CPU)
+    parts = [load_split(data, name) for name in ("val", "train")]
+    seen = [extractor.network(of_split(each, data, CPU).read(np.arange(len(each)))) for each in parts]
+    made = of_files(tmp_path / "fake", in_order_of_split=False, device=CPU)
+    fake = extractor.network(made.read(np.arange(5)))
+    assert found["own"].value == pytest.approx(frechet_distance(seen[0], fake), rel=1e-9)
+    assert found["train+test"].value == pytest.approx(frechet_distance(torch.cat(seen), fake), rel=1e-9)
+    assert found["own"].num_real == len(parts[0]) and found["train+test"].num_real == sum(map(len, parts))
+    assert found["own"].real_statistics != found["train+test"].real_statistics
+
+
 # ---- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -299,6 +422,10 @@ def planned(tmp_path: Path, **options: Any) -> Any:
         ("val/miou_drn105:max", r"needs --segmenter drn105=FILE"),
         ("val/miou_script_mine:max", r"needs --segmenter torchscript=mine.pt"),
         ("val/lpips:min", r"needs --lpips FILE"),
+        (
+            "val/fid_cifar10:min",
+            r"--extractor inception=FILE .* --real-statistics inception=cifar10.npz",
+        ),
         ("val/kd_script_means:max", r"better towards min"),
     ],
 )

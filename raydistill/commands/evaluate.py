@@ -21,8 +21,15 @@ from raydistill.data.split import carve
 from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import picture_sets
 from raydistill.evaluation.evaluator_scores import evaluator_networks
-from raydistill.evaluation.extractors import load_extractor
+from raydistill.evaluation.extractors import Extractor, load_extractor
+from raydistill.evaluation.lpips import open_lpips
 from raydistill.evaluation.picture_sets import Pictures
+from raydistill.evaluation.published_statistics import (
+    PublishedStatistics,
+    open_statistics,
+    statistics_metric,
+    statistics_of,
+)
 from raydistill.evaluation.scorer import Scorer
 from raydistill.evaluation.scoring import Score, require_same_conditions
 from raydistill.evaluation.segmenters import Labels, Segmenter, labels_of, load_segmenter
@@ -114,7 +121,7 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
         extractors.insert(0, extractor)
         if split.info.has_labels:
             labels.insert(0, labels_of(segmenter, split))
-    if not extractors and not labels and not options.paired:
+    if not extractors and not labels and not options.paired and options.lpips is None:
         raise ConfigError(
             "nothing to score with: "
             "give --extractor KIND=FILE, --evaluator FOLDER, --segmenter KIND=FILE, or --paired"
@@ -131,7 +138,11 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
             f"these have {sorted(numbers)} pictures; distances are compared at one number only. "
             f"Give --num {min(numbers)}."
         )
-    scorer = Scorer(real, "all" if options.real else options.split, extractors, labels)
+    by_name = {each.name: each for each in extractors}
+    published = [_published(text, by_name) for text in options.real_statistics]
+    lpips = None if options.lpips is None else open_lpips(Path(options.lpips), device)
+    split_name = "all" if options.real else options.split
+    scorer = Scorer(real, split_name, extractors, labels, lpips=lpips, published=published)
     return {given: scorer.score(fake, num_resamples=options.resamples) for given, fake in fakes.items()}
 
 
@@ -172,11 +183,26 @@ def _real(
             raise ConfigError(
                 "--real takes the pictures of a folder as they are: no --data or --set beside it"
             )
+        if options.real_split != "own":
+            raise ConfigError(f"--real-split {options.real_split}: of which data? --real has no splits")
         path = Path(options.real)
         return None, picture_sets.of_files(path, in_order_of_split=options.paired, device=device)
     stored = _data(options, trained)
     split = load_split(stored, options.split)
-    return split, picture_sets.of_split(split, stored, device)
+    real = picture_sets.of_split(split, stored, device)
+    if options.real_split == "train+test" and options.split != "train":
+        if split.info.pairing == "pairs":
+            raise ConfigError("--real-split train+test: is for unpaired data; these are pairs. Leave it out")
+        train = picture_sets.of_split(load_split(stored, "train"), stored, device)
+        real = picture_sets.joined(real, train, f"{options.split} and train")
+    return split, real
+
+
+def _published(text: str, extractors: Mapping[str, Extractor]) -> PublishedStatistics:
+    """The statistics of --real-statistics NAME=FILE."""
+    name, path = statistics_of(text, extractors)
+    metric = statistics_metric(extractors[name].metric("fd"), path)
+    return open_statistics(path, metric, name, extractors[name].num_features)
 
 
 def _data(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> Stored:

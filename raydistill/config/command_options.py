@@ -8,7 +8,15 @@ from pydantic import Field
 from raydistill.config.bounds import NumImages, NumPictures, NumTrials, Seed
 from raydistill.config.data import FolderLayout
 from raydistill.config.options import Cli, Options
-from raydistill.config.scorer_options import Extractors, LpipsFile, NumScored, ScoreEvery, Segmenters
+from raydistill.config.scorer_options import (
+    Extractors,
+    LpipsFile,
+    NumScored,
+    RealPictures,
+    RealStatistics,
+    ScoreEvery,
+    Segmenters,
+)
 
 REFERENCE, SCORERS = "What it is compared with", "What scores it"
 PICTURES, OUTPUT = "Pictures and intervals", "Output"
@@ -49,6 +57,8 @@ class RetrainOptions(Options):
     extractors: Extractors = ()
     segmenters: Segmenters = ()
     lpips: LpipsFile = None
+    real_statistics: RealStatistics = ()
+    real_split: RealPictures = "own"
     num_scored: NumScored = None
     score_every: ScoreEvery = False
 
@@ -232,6 +242,9 @@ class EvaluateOptions(Options):
         ),
         Cli("KIND=FILE", SCORERS, name="--segmenter"),
     ] = ()
+    lpips: LpipsFile = None
+    real_statistics: RealStatistics = ()
+    real_split: RealPictures = "own"
     evaluator: Annotated[
         str | None,
         Field(description="Evaluator. Default: the one that the trials were scored by."),

@@ -7,6 +7,7 @@ from pydantic import Field
 from raydistill.config.base import UserPath
 from raydistill.config.bounds import NumPictures
 from raydistill.config.options import Cli
+from raydistill.config.scoring import RealSplit
 
 SCORERS = "What scores beside the evaluator"
 
@@ -35,6 +36,22 @@ LpipsFile = Annotated[
         "lpips.LPIPS(net='vgg')."
     ),
     Cli("FILE", SCORERS, name="--lpips"),
+]
+RealStatistics = Annotated[
+    tuple[UserPath, ...],
+    Field(
+        description="Statistics of other real pictures by the extractor of that name: an npz file with mu "
+        "and sigma, as published for FID. One more Frechet distance, named after the file. Repeatable."
+    ),
+    Cli("NAME=FILE", SCORERS),
+]
+RealPictures = Annotated[
+    RealSplit,
+    Field(
+        description="Real pictures for distances: those of the split (own), or those of train beside them "
+        "(train+test: val is compared with train and val), as published for CycleGAN."
+    ),
+    Cli("WHICH", SCORERS),
 ]
 NumScored = Annotated[
     NumPictures | None,
@@ -68,6 +85,14 @@ class ScorerOptions(Protocol):
     @property
     def lpips(self) -> str | None:
         """A file; None: no LPIPS."""
+
+    @property
+    def real_statistics(self) -> tuple[str, ...]:
+        """NAME=FILE of each."""
+
+    @property
+    def real_split(self) -> RealSplit:
+        """Which real pictures."""
 
     @property
     def num_scored(self) -> int | None:

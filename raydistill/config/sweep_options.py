@@ -16,7 +16,15 @@ from raydistill.config.bounds import (
     Seed,
 )
 from raydistill.config.options import Cli, Options
-from raydistill.config.scorer_options import Extractors, LpipsFile, NumScored, ScoreEvery, Segmenters
+from raydistill.config.scorer_options import (
+    Extractors,
+    LpipsFile,
+    NumScored,
+    RealPictures,
+    RealStatistics,
+    ScoreEvery,
+    Segmenters,
+)
 
 LONGEST_NAME, LONGEST_EXPERIMENT = 200, 256
 """Characters of the name of a sweep, from which names of files are made, and of MLflow's experiment."""
@@ -209,6 +217,8 @@ class SweepOptions(Options):
     extractors: Extractors = ()
     segmenters: Segmenters = ()
     lpips: LpipsFile = None
+    real_statistics: RealStatistics = ()
+    real_split: RealPictures = "own"
     num_scored: NumScored = None
     score_every: ScoreEvery = False
     executor: Annotated[

@@ -22,7 +22,7 @@ from raydistill.evaluation.extractors import Extractor
 from raydistill.evaluation.file_scorers import FileScorers, open_files
 from raydistill.evaluation.measures import Measure
 from raydistill.evaluation.metrics import is_biased
-from raydistill.evaluation.picture_sets import Pictures, of_generator, of_split
+from raydistill.evaluation.picture_sets import Pictures, joined, of_generator, of_split
 from raydistill.evaluation.scorer import Scorer
 from raydistill.evaluation.scoring import Score
 from raydistill.evaluation.segmenters import Segmenter, labels_of
@@ -69,7 +69,10 @@ class EvaluatorScorer:
         segmenters = [segmenter, *files.segmenters] if has_classes else []
         labels = [labels_of(each, self.split) for each in segmenters]
         extractors = [extractor, *extractors, *files.extractors]
-        self.real = self._subset(of_split(self.split, data, device))
+        real = of_split(self.split, data, device)
+        if scoring is not None and scoring.real == "train+test" and split != "train":
+            real = joined(real, of_split(load_split(data, "train"), data, device), f"{split} and train")
+        self.real = self._subset(real)
         self._own = (extractor.name, segmenter.suffix)
         shared = None if scoring is None else Path(scoring.statistics)
         self.scorer = Scorer(
@@ -81,6 +84,7 @@ class EvaluatorScorer:
             files.lpips if are_pairs else None,
             shared,
             self._own,
+            files.published,
         )
         self.measures: list[Measure] = ["miou", "kd", "fd"]
         """What the numbers are of. Generated pictures are not like inputs that are label maps."""
@@ -172,9 +176,11 @@ def context_of(scorer: Scorer, num_samples: int) -> dict[str, Any]:
     segmenters = [labels for labels in scorer.labels if labels.segmenter.suffix]
     statistics += [scorer.class_statistics(labels) for labels in segmenters]
     statistics += [] if scorer.lpips is None else [scorer.lpips.sha256]
+    statistics += [each.sha256 for each in scorer.published]
     names = [extractor.name for extractor in extractors]
     names += [f"segmenter {labels.segmenter.suffix.strip('_')}" for labels in segmenters]
     names += [] if scorer.lpips is None else ["lpips"]
+    names += [each.metric for each in scorer.published]
     num_features = max(extractor.num_features for extractor in extractors)
     return {
         "extractor": ", ".join(names),

@@ -203,8 +203,12 @@ def _tf_bilinear(pictures: Tensor, dimension: int, size: int) -> Tensor:
 
 def _num_features(path: Path, network: Callable[[Tensor], Tensor], device: torch.device) -> int:
     """D of the features (B, D) that the network gives. Raises DataError where it gives anything else."""
-    with torch.no_grad():
-        features: Any = network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8, device=device))
+    try:
+        with torch.no_grad():
+            features: Any = network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8, device=device))
+    except RuntimeError as error:  # of a TorchScript file
+        reason = " ".join(str(error).split())[-200:]
+        raise DataError(f"{path}: cannot score colour pictures of 64x64: {reason}") from None
     if not isinstance(features, Tensor) or features.shape[:1] != (1,) or features.dim() != 2:
         shape = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
         raise DataError(

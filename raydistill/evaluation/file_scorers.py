@@ -10,6 +10,7 @@ from raydistill.config.scoring import ScorerFile
 from raydistill.errors import CheckpointError
 from raydistill.evaluation.extractors import Extractor, distance_name, open_extractor, sha256_of
 from raydistill.evaluation.lpips import Lpips, open_lpips
+from raydistill.evaluation.published_statistics import PublishedStatistics, open_statistics
 from raydistill.evaluation.segmenters import Segmenter, open_segmenter
 
 
@@ -19,10 +20,11 @@ class FileScorers(NamedTuple):
     extractors: Sequence[Extractor] = ()
     segmenters: Sequence[Segmenter] = ()
     lpips: Lpips | None = None
+    published: Sequence[PublishedStatistics] = ()
 
 
 def open_files(files: Sequence[ScorerFile], device: torch.device) -> FileScorers:
-    """The networks of files in the store.
+    """The networks of files in the store, and the statistics beside their extractors.
 
     Raises:
         CheckpointError: a file is not the one that was given.
@@ -41,9 +43,15 @@ def open_files(files: Sequence[ScorerFile], device: torch.device) -> FileScorers
             extractors.append(open_extractor(each.kind, path, each.name, device))
         elif each.role == "segmenter":
             segmenters.append(open_segmenter(each.kind, path, each.name, device))
-        else:
+        elif each.role == "lpips":
             lpips = open_lpips(path, device)
-    return FileScorers(extractors, segmenters, lpips)
+    features = {each.name: each.num_features for each in extractors}
+    published = [
+        open_statistics(Path(each.file.path), each.name, each.kind, features[each.kind])
+        for each in files
+        if each.role == "statistics"
+    ]
+    return FileScorers(extractors, segmenters, lpips, published)
 
 
 def quantities(file: ScorerFile) -> dict[str, Literal["min", "max"]]:
@@ -53,5 +61,7 @@ def quantities(file: ScorerFile) -> dict[str, Literal["min", "max"]]:
         return {f"miou_{name}": "max"}
     if file.role == "lpips":
         return {"lpips": "min"}
+    if file.role == "statistics":
+        return {name: "min"}
     distances = (distance_name(kind, name, file.file.digest) for kind in ("kd", "fd"))
     return {**dict.fromkeys(distances, "min"), f"precision_{name}": "max", f"recall_{name}": "max"}

@@ -68,6 +68,23 @@ def of_split(split: Split, stored: Stored, device: torch.device) -> Pictures:
     return Pictures("real pictures", stored.digest, np.arange(len(split)), read, in_order_of_split=True)
 
 
+def joined(first: Pictures, second: Pictures, name: str) -> Pictures:
+    """Two sets as one, whose first pictures are those of the first set. `name` tells it from other sets."""
+
+    def read(indices: np.ndarray) -> Tensor:
+        is_first = indices < first.num
+        parts = [
+            part.read(part.indices[own]) if len(own) else None
+            for part, own in ((first, indices[is_first]), (second, indices[~is_first] - first.num))
+        ]
+        found = [part for part in parts if part is not None]
+        order = np.argsort(np.concatenate([np.flatnonzero(is_first), np.flatnonzero(~is_first)]))
+        return torch.cat(found)[torch.from_numpy(order).to(found[0].device)]
+
+    digest = f"{first.digest} {second.digest} {name}"
+    return Pictures(f"real pictures of {name}", digest, np.arange(first.num + second.num), read)
+
+
 class Inputs(NamedTuple):
     """What a generator gets, an image at a time by its number."""
 

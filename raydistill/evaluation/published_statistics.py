@@ -1,5 +1,7 @@
 """Mean and covariance of features of real pictures as others have published them, in an npz file."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +28,26 @@ class PublishedStatistics(NamedTuple):
     sha256: str
     """Digest of the file."""
     moments: Moments
+
+
+def statistics_of(text: str, extractors: Iterable[str]) -> tuple[str, Path]:
+    """The two parts of `NAME=FILE`. Raises DataError where NAME is none of the extractors."""
+    name, equals, file = text.partition("=")
+    names = list(extractors)
+    if name not in names or not equals or not file:
+        given = f"Given extractors: {', '.join(names)}" if names else "Give --extractor, too"
+        raise DataError(
+            f"--real-statistics {text}: give it as NAME=FILE, with the name of an extractor. {given}."
+        )
+    return name, Path(file)
+
+
+def statistics_metric(distance: str, path: Path) -> str:
+    """The name of the Frechet distance from the statistics of a file: `fid_cifar10` of cifar10.npz.
+
+    `distance`: the extractor's own, such as "fid".
+    """
+    return f"{distance}_{re.sub(r'[^A-Za-z0-9]+', '_', path.stem)}"
 
 
 def open_statistics(path: Path, metric: str, extractor: str, num_features: int) -> PublishedStatistics:

@@ -35,6 +35,9 @@ def scorer_memory(files: tuple[ScorerFile, ...], height: int, width: int, number
     """
     resting, live = 0, [0]
     for each in files:
+        if each.role == "statistics":
+            resting += Path(each.file.path).stat().st_size  # a mean and a covariance, in float64 as here
+            continue
         load, build = _entry(each)
         if build is None:
             resting += _weights(load(Path(each.file.path), torch.device("cpu")))

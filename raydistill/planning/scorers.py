@@ -20,9 +20,16 @@ from raydistill.config.space import SearchSpace
 from raydistill.config.variants import PLUGIN_DIGESTS
 from raydistill.data import DataInfo
 from raydistill.errors import ConfigError, DataError
-from raydistill.evaluation.extractors import EXTRACTORS, kind_and_file, scorer_name, sha256_of
+from raydistill.evaluation.extractors import (
+    EXTRACTORS,
+    distance_name,
+    kind_and_file,
+    scorer_name,
+    sha256_of,
+)
 from raydistill.evaluation.file_scorers import open_files, quantities
 from raydistill.evaluation.lpips import SMALLEST
+from raydistill.evaluation.published_statistics import statistics_metric, statistics_of
 from raydistill.evaluation.segmenters import SEGMENTERS
 from raydistill.records import remote
 from raydistill.records.files import write_atomic
@@ -53,6 +60,7 @@ def given_files(
     if options.lpips is not None:
         stored = _stored(Path(options.lpips), copies.get(f"--lpips {options.lpips}"))
         files.append(ScorerFile(role="lpips", kind="vgg16", name="vgg16", file=stored))
+    files += [_statistics(text, files, copies) for text in options.real_statistics]
     seen: dict[tuple[str, str], ScorerFile] = {}
     for each in files:
         if (other := seen.setdefault((each.role, each.name), each)) is not each:
@@ -65,9 +73,19 @@ def given_files(
 
 def options_of(options: ScorerOptions) -> list[str]:
     """The options that name files, as they are typed, in the order of `given_files`."""
-    named = [("extractor", options.extractors), ("segmenter", options.segmenters)]
-    lpips = [] if options.lpips is None else [f"--lpips {options.lpips}"]
-    return [f"--{role} {text}" for role, texts in named for text in texts] + lpips
+    lpips = () if options.lpips is None else (options.lpips,)
+    named = (("extractor", options.extractors), ("segmenter", options.segmenters), ("lpips", lpips))
+    every = (*named, ("real-statistics", options.real_statistics))
+    return [f"--{option} {text}" for option, texts in every for text in texts]
+
+
+def _statistics(text: str, files: Sequence[ScorerFile], copies: Mapping[str, Path]) -> ScorerFile:
+    """The file of --real-statistics NAME=FILE. Raises DataError where there is no such extractor."""
+    known = {each.name: each.file.digest for each in files if each.role == "extractor"}
+    name, path = statistics_of(text, known)
+    metric = statistics_metric(distance_name("fd", name, known[name]), path)
+    stored = _stored(path, copies.get(f"--real-statistics {text}"))
+    return ScorerFile(role="statistics", kind=name, name=metric, file=stored)
 
 
 def _stored(path: Path, copy: Path | None) -> Stored:
@@ -126,15 +144,21 @@ def scoring_of(
         ConfigError: what is asked for cannot be measured on these data, or a loss uses one of the files.
         DataError: a file is not of the network that it should be, or is of other classes than the data.
     """
-    if not files and options.num_scored is None:
+    if not files and options.num_scored is None and options.real_split == "own":
         if options.score_every:
             raise ConfigError("--score-every: nothing is scored by files; give --extractor or --segmenter")
         return None
     _check_number(options, info, max(2, workers))
     _check_data(files, generator, info)
+    if options.real_split != "own" and info.pairing == "pairs":
+        raise ConfigError(
+            f"--real-split {options.real_split}: is for unpaired data and for noise; these data are pairs, "
+            "which are compared with their own. Leave it out"
+        )
     scoring = Scoring(
         files=files,
         num=options.num_scored,
+        real=options.real_split,
         at_reports=bool(files) and (options.score_every or reports),
         statistics=str(store / "cache" / "statistics"),
     )
@@ -178,27 +202,32 @@ def _check_data(files: tuple[ScorerFile, ...], generator: Generator, info: DataI
 
 
 def _try_out(files: tuple[ScorerFile, ...], info: DataInfo) -> None:
-    """Opens each network and shows it one picture. Raises DataError where it cannot score such pictures."""
+    """Opens each file and shows each network one picture. Raises DataError where it cannot score such."""
     picture = torch.zeros(1, 3, info.height, info.width, dtype=torch.uint8)
+    opened = open_files(files, torch.device("cpu"))
+    extractors, segmenters = iter(opened.extractors), iter(opened.segmenters)
     for each in files:
-        option, path = f"--{each.role}", each.file.path
+        where = f"--{each.role} {each.file.path}"
         try:
-            opened = open_files([each], torch.device("cpu"))
-            for extractor in opened.extractors:
-                extractor.network(picture)
-            scores = [segmenter.scores(picture) for segmenter in opened.segmenters]
+            if each.role == "extractor":
+                next(extractors).network(picture)
+            if each.role == "segmenter":
+                _check_classes(next(segmenters).scores(picture), info, where)
         except RuntimeError as error:  # of a TorchScript file
             reason = " ".join(str(error).split())[-200:]
             raise DataError(
-                f"{option} {path}: cannot score colour pictures of {info.width}x{info.height}: {reason}"
+                f"{where}: cannot score colour pictures of {info.width}x{info.height}: {reason}"
             ) from None
-        for given in scores:
-            shape = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
-            if not isinstance(given, torch.Tensor) or given.dim() != 4 or given.shape[1] != info.num_classes:
-                raise DataError(
-                    f"{option} {path}: gives {shape} for one picture, and the data have "
-                    f"{info.num_classes} classes; needed: class scores (1, {info.num_classes}, h, w)"
-                )
+
+
+def _check_classes(given: object, info: DataInfo, where: str) -> None:
+    """Raises DataError where these are no class scores of one picture."""
+    shape = tuple(given.shape) if isinstance(given, torch.Tensor) else type(given).__name__
+    if not isinstance(given, torch.Tensor) or given.dim() != 4 or given.shape[1] != info.num_classes:
+        raise DataError(
+            f"{where}: gives {shape} for one picture, and the data have {info.num_classes} classes; "
+            f"needed: class scores (1, {info.num_classes}, h, w)"
+        )
 
 
 def _copied(file: Stored, store: Path) -> Stored:

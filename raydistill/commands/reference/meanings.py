@@ -56,6 +56,17 @@ METRICS = {
         "Mean intersection over union of the classes that `--segmenter` sees in generated pictures, with the "
         "label maps.",
     ),
+    "val/fid_FILE": (
+        "lower",
+        "0 or more",
+        "FID of generated pictures from the statistics in `--real-statistics inception=FILE.npz`, of "
+        "pictures that are not here.",
+    ),
+    "val/fd_NAME_FILE": (
+        "lower",
+        "0 or more",
+        "The same by any other extractor, in its features.",
+    ),
     "val/lpips": ("lower", "", "Perceptual distance of generated pictures and targets, by `--lpips FILE`."),
     "val/accuracy": (
         "higher",

@@ -25,7 +25,7 @@ from raydistill.records.trials import Evaluation, Network, Trial, TrialResult
 _METRIC = re.compile(r"(?:train|energy|val|test|final|cost|time|front)/[a-z][a-z0-9_]*")
 OF_FILES = {
     *("val/fid", "val/kid", "val/kd_NAME", "val/fd_NAME", "val/precision_NAME", "val/recall_NAME"),
-    *("val/miou_NAME", "val/lpips"),
+    *("val/miou_NAME", "val/lpips", "val/fid_FILE", "val/fd_NAME_FILE"),
 }
 """What networks from files measure, where a sweep is given any; NAME is that of the network."""
 _STREAMS = {"train/images"}
