@@ -200,8 +200,19 @@ def _facts(
     for key in ("teacher", "data", "evaluator"):
         facts[key] = _distinct(table[f"digest.{key}"])
     facts["real statistics"] = _distinct(table["real_statistics"])
+    facts["scoring"] = _scoring_share(table)
     facts["code"] = _distinct(table["git_revision"])
     return {key: value for key, value in {**facts, **given}.items() if value}
+
+
+def _scoring_share(table: pd.DataFrame) -> str:
+    """How much of the trials' time their scores took, where that is known; empty where it is not."""
+    known = table[table["scoring_sec"].notna() & (table["wall_sec"] > 0)]
+    if known.empty:
+        return ""
+    total, scoring = known["wall_sec"].sum(), known["scoring_sec"].sum()
+    trials = f"{len(known)} trial{'s' if len(known) > 1 else ''}"
+    return f"{scoring / total:.1%} of the {total:.0f} s of {trials}"
 
 
 def _sample_counts(counts: pd.Series, feature_width: str | None) -> str:

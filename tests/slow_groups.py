@@ -103,7 +103,7 @@ GROUPS: dict[str, Group] = {
         "the default task tells students apart, three seeds", ("test_it_measures_something.py",)
     ),
     "scorers": Group(
-        "a sweep on CamVid by SqueezeNet and a segmenter of its own as two of three objectives",
+        "sweeps by SqueezeNet, a segmenter of its own on CamVid, and Inception of other weights",
         ("test_file_scorers_real.py",),
     ),
     "pix2pix": Group("on CamVid: teacher and three students", (f"{FAMILIES}[pix2pix]",)),

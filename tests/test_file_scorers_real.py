@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import spawned
 from no_ray import TINY, without_ray
 from test_file_scorers import CPU, run, score_on_workers
@@ -16,6 +17,7 @@ from raydistill.config.command_options import EvaluateOptions
 from raydistill.config.scoring import Scoring
 from raydistill.evaluation.evaluator_scores import score_network
 from raydistill.models import saved
+from raydistill.models.backbones.inception import Inception
 from raydistill.records import tables
 from raydistill.records.trials import read_trials
 
@@ -66,6 +68,40 @@ def test_two_of_three_objectives_are_measured_by_files_on_real_streets(
     of_evaluate = {score.name: score.value for score in found}
     assert all(trial.result.metrics[name] == of_evaluate[name] for name in names)
     scored_by(trial.job.scoring, trial, folder, tmp_path)
+
+
+@pytest.mark.slow
+def test_an_inception_of_other_weights_scores_under_a_name_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """A whole sweep by `fd_inception`: `fid` is refused, and stands nowhere."""
+    monkeypatch.chdir(tmp_path)
+    without_ray(monkeypatch, [Node("here", 2)])
+    torch.manual_seed(0)
+    torch.save(Inception().state_dict(), "random.pth")
+    drawn = [text for path, value in TINY.items() for text in ("--set", f"{path}={value}")]
+    options = ["--extractor", "inception=random.pth", "--num-scored", "8", "--nimg", "32", "--trials", "2"]
+    options += ["--seconds-per-image", "0.01", *drawn, "--objective", "cost/macs:min", "--objective"]
+    assert run(monkeypatch, "sweep", *options, "val/fid:min") == 2
+    assert "TF-2015 weights" in capsys.readouterr().err
+    assert run(monkeypatch, "sweep", *options, "val/fd_inception:min") == 0
+    printed = capsys.readouterr().out
+    print(printed)
+    folder = tmp_path / "runs" / "sweeps" / "default-001"
+    table = tables.read_table(folder / "trials.parquet")
+    assert table["metric.val/fd_inception"].notna().all() and "metric.val/fid" not in table
+    assert "val fd_inception" in printed and "biased" in printed
+    member = table[table["front.member"]].iloc[0]
+    given = EvaluateOptions(
+        given=(str(folder / "trials" / member["trial_id"]),),
+        extractors=("inception=random.pth",),
+        resamples=0,
+        num=8,
+    )
+    (found,) = evaluate(given, CPU).values()
+    by_name = {score.name: score for score in found}
+    assert by_name["val/fd_inception"].value == member["metric.val/fd_inception"]
+    assert by_name["val/fd_inception"].extractor.startswith("weights of unknown digest")
 
 
 def scored_by(scoring: Scoring | None, trial: Any, folder: Path, tmp_path: Path) -> None:

@@ -130,6 +130,9 @@ def test_an_evaluation_is_flat_in_a_file_and_has_its_numbers_by_name_here() -> N
     assert (evaluation.nimg, evaluation.wall_sec) == (8, 1.5)
     assert evaluation.numbers == {"val/miou": 0.25, "train/l1": 1}
     assert evaluation == Evaluation(nimg=8, wall_sec=1.5, numbers={"val/miou": 0.25, "train/l1": 1})
+    timed = Evaluation.model_validate(flat | {"scoring_sec": 0.5})
+    assert timed.numbers == evaluation.numbers and timed.to_json() == flat | {"scoring_sec": 0.5}
+    assert evaluation.scoring_sec is None
     assert list(evaluation.to_json().items()) == list(flat.items())
     for wrong in ({"val/miou": 0.25}, {"nimg": 8.0, "wall_sec": 1.5}, {"nimg": True, "wall_sec": 1.5}, []):
         with pytest.raises(ValidationError, match="an evaluation has nimg, a whole number, and wall_sec"):

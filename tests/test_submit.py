@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from machines import PATH, SHARED, Machines, bare_environment, machines, missing
+from test_file_scorers import Classes, Means, script
 from test_sweep import TINY
 
 from raydistill.records import tables
@@ -72,6 +73,18 @@ def check_sweep(sweep_dir: Path, printed: str) -> None:
     assert f"Pareto front of {sweep_dir.name}" in printed and "Traceback" not in printed
 
 
+def by_files_of_the_head_alone(two: Machines) -> str:
+    """Options that name two networks in a folder which no other machine sees."""
+    objectives = ("val/kd_script_means:min", "val/miou_script_classes:max", "cost/macs:min")
+    for name, network in (("means", Means()), ("classes", Classes())):
+        file = script(two.folder / "shared", name, network)
+        assert two.on_machine(1, f"cp {SHARED}/shared/{file.name} /run/").returncode == 0
+        assert two.on_machine(2, f"test -e /run/{file.name}").returncode == 1
+        file.unlink()
+    named = "--extractor torchscript=/run/means.pt --segmenter torchscript=/run/classes.pt"
+    return named + "".join(f" --objective {each}" for each in objectives)
+
+
 def test_ray_submit_runs_a_sweep_on_two_machines(two: Machines) -> None:
     work = two.folder / "client/work"
     edit(
@@ -96,8 +109,13 @@ def test_ray_submit_runs_a_sweep_on_two_machines(two: Machines) -> None:
     while "/4.0 CPU" not in ray("exec cluster.yaml 'ray status'"):
         assert time.monotonic() < deadline
         time.sleep(5)
-    printed = ray(f"submit cluster.yaml sweep.py -- --store {SHARED}/shared/runs {OPTIONS}")
-    check_sweep(two.folder / "shared/runs/sweeps/mine-001", printed)
+    scorers = by_files_of_the_head_alone(two)
+    printed = ray(f"submit cluster.yaml sweep.py -- --store {SHARED}/shared/runs {OPTIONS} {scorers}")
+    sweep = two.folder / "shared/runs/sweeps/mine-001"
+    check_sweep(sweep, printed)
+    table = tables.read_table(sweep / "trials.parquet")
+    assert table[["metric.val/kd_script_means", "metric.val/miou_script_classes"]].notna().all().all()
+    assert "val miou_script_classes" in printed and "val kd_script_means" in printed
     assert "4 at a time" in printed
     assert (
         two.on_machine(

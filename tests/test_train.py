@@ -344,6 +344,7 @@ def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, whole
             "wall_sec",
         } <= set(flat)
         assert np.isfinite(list(flat.values())).all()
+        assert evaluation.scoring_sec is not None and 0 < evaluation.scoring_sec < evaluation.wall_sec
 
 
 @pytest.mark.parametrize("positive", ["teacher", "target"])

@@ -197,7 +197,8 @@ def _evaluation(result: Mapping[str, Any]) -> Evaluation | None:
         return None
     names = [name for name in result if "/" in name and not name.startswith("config/")]
     numbers = {name: result[name] for name in names}
-    return Evaluation(nimg=result["nimg"], wall_sec=result["wall_sec"], numbers=numbers)
+    fields = {name: result.get(name) for name in ("nimg", "wall_sec", "scoring_sec")}
+    return Evaluation.model_validate({**fields, "numbers": numbers})
 
 
 def _trainable(config: dict[str, Any]) -> None:

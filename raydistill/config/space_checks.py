@@ -129,8 +129,8 @@ def _option_of(name: str) -> str:
         return "--extractor inception=FILE with the TF-2015 weights; any other file gives fd_ and kd_ names"
     if quantity.startswith("fid_"):
         file = quantity.removeprefix("fid_")
-        option = f"--real-statistics inception={file}.npz"
-        return f"--extractor inception=FILE with the TF-2015 weights, and {option}"
+        beside = f"--real-statistics inception={file}.npz"
+        return f"--extractor inception=FILE with the TF-2015 weights, and {beside}"
     if quantity == "lpips":
         return "--lpips FILE"
     measure, _, network = quantity.partition("_")

@@ -36,13 +36,13 @@ TRIAL_TYPES = {
     **dict.fromkeys(_TEXT, "str"),
     **dict.fromkeys(_INTEGERS, "Int64"),
     **{"biased": "boolean", "test_biased": "boolean"},
-    **{"wall_sec": "float64", "gpu_sec": "float64"},
+    **{"wall_sec": "float64", "scoring_sec": "float64", "gpu_sec": "float64"},
     **{"front.member": "bool", "front.rank": "Int64", "front.hv_contribution": "float64"},
     **{"replicate_of": "str", "recheck_of": "str"},
     **{"front.seeds": "Int64", "front.probability": "float64"},
 }
 """Column of the trials table -> type, in the order of the columns."""
-OPTIONAL = ("replicate_of", "recheck_of", "front.seeds", "front.probability")
+OPTIONAL = ("replicate_of", "recheck_of", "scoring_sec", "front.seeds", "front.probability")
 """Columns of `TRIAL_TYPES` that tables of version 1 may lack."""
 EVALUATION_TYPES = {
     **{"schema_version": "Int64", "sweep_id": "str", "trial_id": "str", "seed": "Int64"},

@@ -33,7 +33,10 @@ FRONT_ROLES = ("search", "uniform", "no_teacher")
 """Roles that compete for the front. Other seeds of a trial do so through its mean, the teacher does not."""
 _OF_TRIAL = ("trial_id", "trial_key", "role", "label", "seed", "replicate_of", "recheck_of")
 """Columns that are fields of a trial."""
-_OF_RESULT = ("reason", "nimg", "budget_nimg", "wall_sec", "gpu_sec", "hardware", "git_revision")
+_OF_RESULT = (
+    *("reason", "nimg", "budget_nimg", "wall_sec", "scoring_sec", "gpu_sec"),
+    *("hardware", "git_revision"),
+)
 """Columns that are fields of its result."""
 _CELL_BYTES = 256
 """Memory that a cell of a table may take."""

@@ -39,21 +39,24 @@ class Evaluation(Record):
     """Seconds of training and evaluation until then, over all interruptions."""
     numbers: dict[str, Number]
     """What was measured, by name: "val/miou" -> 0.7."""
+    scoring_sec: Annotated[Number, Field(ge=0)] | None = None
+    """Seconds that this evaluation took, within `wall_sec`; None: not known."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_flat(cls, data: Any) -> Any:
-        """On disk the numbers stand beside `nimg` and `wall_sec`."""
+        """On disk the numbers stand beside the other fields."""
         if isinstance(data, dict) and isinstance(data.get("numbers"), dict):
             return data
         if not isinstance(data, dict) or type(data.get("nimg")) is not int or "wall_sec" not in data:
             raise ValueError("an evaluation has nimg, a whole number, and wall_sec")
-        place = {name: data[name] for name in ("nimg", "wall_sec")}
+        place = {name: data[name] for name in ("nimg", "wall_sec", "scoring_sec") if name in data}
         return place | {"numbers": {name: value for name, value in data.items() if name not in place}}
 
     def to_json(self) -> dict[str, float]:
-        """As it stands in a file: `nimg`, `wall_sec`, and the numbers by name."""
-        return {"nimg": self.nimg, "wall_sec": self.wall_sec, **self.numbers}
+        """As it stands in a file: the other fields that are known, and the numbers by name."""
+        known = {} if self.scoring_sec is None else {"scoring_sec": self.scoring_sec}
+        return {"nimg": self.nimg, "wall_sec": self.wall_sec, **known, **self.numbers}
 
 
 class Network(Record):
@@ -97,6 +100,12 @@ class TrialResult(Record):
     """Scores on the test split, by name; None: it was not scored there."""
     test_context: dict[str, Any] | None = None
     """What they were computed with."""
+
+    @property
+    def scoring_sec(self) -> float | None:
+        """Seconds of `wall_sec` that its evaluations took; None: not known of all of them."""
+        seconds = [each.scoring_sec for each in self.evaluations if each.scoring_sec is not None]
+        return sum(seconds) if seconds and len(seconds) == len(self.evaluations) else None
 
 
 class Trial(Record):

@@ -33,11 +33,13 @@ def score_given(job: Job, *, state_dir: Path) -> TrainingResult:
     latent = latent_size(saved.generator_config(stored))
     scorer = EvaluatorScorer(job.data, job.evaluator, "val", device, workers, latent)
     network = saved.load(stored, scorer.split.info, device)
+    before_sec = time.monotonic()
     numbers = scorer.generator(network)
+    scoring_sec = time.monotonic() - before_sec
     if workers.is_main:
         columns = {"output": lambda part: network(part.inputs)}
         write_grid(state_dir / SAMPLES, scorer.split, columns, device, latent)
     distributed.barrier(workers)
     wall_sec = time.monotonic() - start_sec
-    evaluation = Evaluation(nimg=0, wall_sec=wall_sec, numbers=numbers)
+    evaluation = Evaluation(nimg=0, wall_sec=wall_sec, numbers=numbers, scoring_sec=scoring_sec)
     return TrainingResult(0, numbers, [evaluation], wall_sec, scorer.context, stored)

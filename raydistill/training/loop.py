@@ -102,9 +102,10 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
             eval_network.load_state_dict(state.networks[source])
             is_last = nimg >= training.budget_nimg
             evaluate = trained.evaluate if is_last else trained.evaluate_report
-            numbers = mean_of(logged, workers) | evaluate(eval_network)
-            wall_sec = earlier_sec + time.monotonic() - start_sec
-            history.append(Evaluation(nimg=nimg, wall_sec=wall_sec, numbers=numbers))
+            numbers, before_sec = mean_of(logged, workers), time.monotonic()
+            numbers |= evaluate(eval_network)
+            scoring_sec, wall_sec = time.monotonic() - before_sec, earlier_sec + time.monotonic() - start_sec
+            history.append(Evaluation(nimg=nimg, wall_sec=wall_sec, numbers=numbers, scoring_sec=scoring_sec))
             logged = []
             if workers.is_main:
                 checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)

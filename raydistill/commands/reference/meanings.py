@@ -190,6 +190,7 @@ COLUMNS = {
     "features.",
     "test_biased": "The same on test.",
     "wall_sec": "Seconds of training and evaluation, over all interruptions.",
+    "scoring_sec": "Seconds of wall_sec that evaluations took; empty: not known.",
     "gpu_sec": "The same times the GPUs that it held.",
     "front.member": "Whether it is on the front.",
     "front.rank": "Number of its front; 0 is the Pareto front. Missing where it does not compete.",
