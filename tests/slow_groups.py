@@ -53,7 +53,7 @@ GROUPS: dict[str, Group] = {
     "truth": Group("the bound against the known truth, one to eight dimensions", ("test_truth.py",)),
     "sweeps": Group(
         "whole sweeps: SIGTERM and SIGKILL, divergence, early stopping, replicates, warm start; from Python",
-        ("test_sweep.py", "test_public_face.py"),
+        ("test_sweep.py", "test_public_face.py", "test_teacher_file.py"),
     ),
     "clusters": Group(
         "submitted jobs, wrong tokens, two nodes, two sweeps on one machine, a killed batch, the cookbook",

@@ -5,15 +5,19 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import torch
 from families import CASES, case
 from safetensors.torch import save_file
 from test_bad_input import Run, says  # noqa: F401
-from test_given_teacher import pairs, plan_of  # noqa: F401
+from test_file_scorers import Means, script
+from test_given_teacher import SMALL, pairs, plan_of  # noqa: F401
 from test_import import Evil, as_resnet, as_sagan, as_unet, put, shaken
 
 from raydistill.config.architectures import PatchDiscriminator
@@ -23,6 +27,7 @@ from raydistill.exchange.export import FORMATS, write_checked
 from raydistill.exchange.generator_file import inputs_for, open_generator
 from raydistill.exchange.import_teacher import import_file
 from raydistill.models import discriminator, saved
+from raydistill.records import tables
 from raydistill.sweep.run import _new_sweep, _work_of_stages
 from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import train_evaluator, train_stages
@@ -114,6 +119,44 @@ def test_the_teacher_of_a_file_is_scored_once_and_is_the_reference_of_the_table(
     assert again.experiment.given_teacher == given and again.definition == plan.definition
     with pytest.raises(ConfigError, match="there is no such file"):
         plan_of(pairs, tmp_path / "runs", teacher=str(tmp_path / "g.pth"))
+
+
+@pytest.mark.slow
+def test_a_whole_sweep_by_ray_has_the_teacher_of_a_file_as_its_reference(
+    pairs: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    """Scored by all scorers first; in tables, page and MLflow; and the objective's reference is its own."""
+    put(tmp_path / "latest_net_G.pth", unet())
+    script(tmp_path, "means", Means())
+    options = ["--store", "runs", "--space", "unet", "--data", str(pairs), "--teacher", "latest_net_G.pth"]
+    options += ["--extractor", "torchscript=means.pt", "--objective", "val/kd_script_means:min"]
+    options += ["--objective", "cost/macs:min", "--trials", "2", "--nimg", "16"]
+    values = (
+        *SMALL,
+        "data.height=16",
+        "data.width=16",
+        "student.batch_size=4",
+        "student.report_every_nimg=16",
+    )
+    options += [text for value in values for text in ("--set", value)]
+    command = [sys.executable, "-P", "-m", "raydistill", "sweep", *options, "--seconds-per-image", "0.05"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900)
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0 and "given teacher: scoring once" in done.stdout
+    folder = tmp_path / "runs/sweeps/unet-001"
+    table = tables.read_table(folder / "trials.parquet").set_index("role")
+    teacher = table.loc["teacher"]
+    assert teacher["nimg"] == 0 and teacher["status"] == "COMPLETE"
+    own = teacher["metric.val/kd_script_means"]
+    assert own == own and f"reference of val/kd_script_means: {4 * own:g}" in done.stdout
+    assert (table["status"] == "COMPLETE").all() and table["front.member"].any()
+    assert table.loc["uniform", "digest.teacher"].nunique() == 1
+    assert '"label":"teacher"' in (folder / "frontier.html").read_text().replace(" ", "")
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    ids = [each.experiment_id for each in client.search_experiments()]
+    (run,) = client.search_runs(ids, "tags.`raydistill.role` = 'teacher'")
+    assert run.data.metrics["val/kd_script_means"] == own
 
 
 SWEEP = ("--space", "unet", "--store", "store", "--set", "data.height=16", "--set", "data.width=16")
