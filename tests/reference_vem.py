@@ -2,8 +2,8 @@
 with raydistill.
 
 The published way: spectral norms are computed in every forward (with a power iteration, Langevin forwards
-included), the energies of
-positives and negatives come from two forwards, and the energy's parameters are tracked while sampling.
+included), and the energies of positives and negatives come from two forwards. As its author does, the energy
+is frozen while it is sampled from.
 """
 
 from collections.abc import Callable
@@ -100,10 +100,12 @@ def draw_negatives(
 ) -> Tensor:
     """t~ <- t~ - eta grad E(t~, s) + sigma eps, from s, clamped after the last step."""
     negatives = s.detach().clone()
+    energy.requires_grad_(False)
     for _ in range(num_steps):
         negatives.requires_grad_(True)
         (gradient,) = torch.autograd.grad(energy(negatives, s.detach()).sum(), negatives)
         negatives = negatives.detach() - step_size * gradient + noise_std * normal()
+    energy.requires_grad_(True)
     return negatives.clamp(-1, 1)
 
 
