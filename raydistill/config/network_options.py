@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from raydistill.config.bounds import LARGEST_SIDE, BatchSize, Interval, NumPictures, NumWorkers, Seed, Side
-from raydistill.config.options import Cli, Options
+from raydistill.config.options import Cli, NotRecorded, Options
 from raydistill.errors import ConfigError
 
 
@@ -188,4 +188,5 @@ class LatencyOptions(Options):
         30
     )
     size: _Size = None
+    no_record: NotRecorded = False
     as_json: Annotated[bool, Field(description="Print the rows as JSON."), Cli(name="--json")] = False
