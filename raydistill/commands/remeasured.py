@@ -13,8 +13,6 @@ from raydistill.records import locks, measured
 from raydistill.records.measured import Measurement
 from raydistill.sweep import page
 
-_LOCK = ".measured.lock"
-"""In the sweep's folder; held while a measurement is written, and while tables are renewed."""
 _UNSAID = ("store", "against", "as_json", "no_record")
 """Options that change nothing about a number."""
 _LONGEST = 1900
@@ -78,8 +76,7 @@ def record(found: Mapping[str, Sequence[Measurement]]) -> None:
         folder = Path(text).absolute()
         sweep = _sweep_of(folder)
         try:
-            with locks.locked(sweep / _LOCK, what=f"{sweep / _LOCK}", wait=True):
-                measured.add(folder, new)
+            measured.add(folder, new)
         except StoreError as error:
             say(f"{text}: not recorded: {error}")
             continue
@@ -97,7 +94,7 @@ def _renew(sweep: Path) -> None:
         return
     try:
         with (
-            locks.locked(sweep / _LOCK, what=f"{sweep / _LOCK}", wait=True),
+            measured.locked(sweep),
             locks.locked(sweep / "lock", what=f"sweep {sweep.name}", wait=False),
         ):
             is_drawn = page.renew(sweep)

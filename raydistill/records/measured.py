@@ -7,6 +7,7 @@ take it in; the search never reads it: it is no part of `trial.json` and `result
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +16,7 @@ import pandas as pd
 from pydantic import AfterValidator, Field
 
 from raydistill.errors import StoreError, say_notice
-from raydistill.records import remote
+from raydistill.records import locks, remote
 from raydistill.records.base import Number, Record
 from raydistill.records.files import write_json_atomic
 from raydistill.records.schema import MEASURED, typed_trials
@@ -23,6 +24,8 @@ from raydistill.records.trials import SCHEMA_VERSION, read_record, read_result
 
 FILE = "measured.json"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
+_LOCK = ".measured.lock"
+"""In the sweep's folder: held while a measurement is written, and while tables are renewed."""
 _MOST, _LONGEST = 1000, 2000
 """Measurements of a trial, and characters of one's text."""
 
@@ -95,23 +98,31 @@ def read(trial_dir: Path) -> list[Measurement]:
     return MeasuredLater.model_validate(read_record(path, MeasuredLater, advice)).measurements
 
 
+def locked(sweep_dir: Path) -> AbstractContextManager[None]:
+    """Lets one process at a time write what was measured in a sweep. It waits for the others.
+
+    Raises:
+        StoreError: the lock cannot be written.
+    """
+    return locks.locked(sweep_dir / _LOCK, what=f"{sweep_dir / _LOCK}", wait=True)
+
+
 def add(trial_dir: Path, new: Sequence[Measurement]) -> None:
     """Writes measurements into the trial's file, in place of older ones of the same names and conditions.
-
-    The caller holds a lock: only one process at a time may add.
 
     Raises:
         StoreError: the file is damaged, or cannot be read or written.
     """
     path = trial_dir / FILE
-    remote.pull(path)
-    merged = {(each.name, each.same_conditions): each for each in read(trial_dir)}
-    for each in new:
-        merged.pop((each.name, each.same_conditions), None)
-        merged[each.name, each.same_conditions] = each
-    record = MeasuredLater(measurements=list(merged.values())[-_MOST:])
-    write_json_atomic(path, {"schema_version": SCHEMA_VERSION, **record.to_json()})
-    remote.push(path)
+    with locked(trial_dir.parent.parent):
+        remote.pull(path)
+        merged = {(each.name, each.same_conditions): each for each in read(trial_dir)}
+        for each in new:
+            merged.pop((each.name, each.same_conditions), None)
+            merged[each.name, each.same_conditions] = each
+        record = MeasuredLater(measurements=list(merged.values())[-_MOST:])
+        write_json_atomic(path, {"schema_version": SCHEMA_VERSION, **record.to_json()})
+        remote.push(path)
 
 
 # ---- in the trials table -----------------------------------------------------------------------------------
