@@ -17,8 +17,9 @@ from mlflow.tracking import MlflowClient
 from no_ray import copy_tracking_store
 from test_analysis import Elements
 from test_floors import MODULES, imported, own
+from test_replicates_real import opened, train
 
-from raydistill import load_sweep
+from raydistill import load_sweep, search
 from raydistill.commands import remeasured
 from raydistill.commands.cli import main
 from raydistill.config.command_options import EvaluateOptions
@@ -80,7 +81,7 @@ def one(sweep: Path, trial_id: str = "0006", **changes: Any) -> Measurement:
         "low": 0.125,
         "high": 0.5,
         "conditions": {"num_samples": 8, "split": "test"},
-        "network": digest(sweep, trial_id),
+        "network": changes.get("network") or digest(sweep, trial_id),
         "when": WHEN,
         "how": "raydistill evaluate --split test",
     }
@@ -347,8 +348,27 @@ def test_neither_search_nor_ledger_nor_early_stopping_reads_it() -> None:
     }
     assert readers == {
         *("commands.evaluate", "commands.frontier", "commands.latency", "commands.remeasured"),
-        *("commands.track", "sweep.page", "sweep.report", "sweep.tracking"),
+        *("commands.reference.records", "commands.track", "sweep.page", "sweep.report", "sweep.tracking"),
     }
+
+
+def test_a_resume_has_the_same_definition_history_and_proposals(tmp_path: Path) -> None:
+    ledger = opened(tmp_path, "one")
+    for _ in range(2):
+        train(ledger, ledger.propose())
+    history, table = ledger.history(), ledger.table()
+    proposals = [search.propose(ledger.problem, history, number) for number in (2, 3)]
+    for trial in ledger.searched:
+        assert trial.result is not None and trial.result.network is not None
+        better = {"val/miou": 1.0, "val/kd_evaluator": -9.0, "cost/macs": 1.0}
+        folder, network = ledger.folder_of(trial), trial.result.network.digest
+        new = [one(ledger.folder, name=name, value=value, network=network) for name, value in better.items()]
+        measured.add(folder, new)
+    again = opened(tmp_path, "one")
+    assert again.history() == history
+    assert [search.propose(again.problem, again.history(), number) for number in (2, 3)] == proposals
+    pd.testing.assert_frame_equal(again.table(), table)
+    assert measured.names_in(measured.in_table(table, ledger.folder)) == sorted(better)
 
 
 def test_the_front_and_a_warm_start_stay_as_they_were(sweep: Path) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from raydistill.config.bounds import NumImages, NumPictures, NumTrials, Seed
 from raydistill.config.data import FolderLayout
-from raydistill.config.options import Cli, NotRecorded, Options
+from raydistill.config.options import Cli, Options
 from raydistill.config.scorer_options import (
     Extractors,
     LpipsFile,
@@ -271,7 +271,14 @@ class EvaluateOptions(Options):
         ),
         Cli("FILE", OUTPUT),
     ] = None
-    no_record: NotRecorded = False
+    no_record: Annotated[
+        bool,
+        Field(
+            description="Only print it. Else what is measured of a sweep's trial is recorded beside it, and "
+            "shown in tables and page of the sweep."
+        ),
+        Cli(panel=OUTPUT),
+    ] = False
     as_json: Annotated[
         bool, Field(description="Print the scores as JSON."), Cli(panel=OUTPUT, name="--json")
     ] = False

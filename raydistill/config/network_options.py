@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from raydistill.config.bounds import LARGEST_SIDE, BatchSize, Interval, NumPictures, NumWorkers, Seed, Side
-from raydistill.config.options import Cli, NotRecorded, Options
+from raydistill.config.options import Cli, Options
 from raydistill.errors import ConfigError
 
 
@@ -188,5 +188,12 @@ class LatencyOptions(Options):
         30
     )
     size: _Size = None
-    no_record: NotRecorded = False
+    no_record: Annotated[
+        bool,
+        Field(
+            description="Only print it. Else what is measured of a sweep's trial is recorded beside it, and "
+            "shown in tables and page of the sweep."
+        ),
+        Cli(),
+    ] = False
     as_json: Annotated[bool, Field(description="Print the rows as JSON."), Cli(name="--json")] = False

@@ -48,17 +48,6 @@ class Options(Frozen):
     model_config = ConfigDict(defer_build=True)
 
 
-NotRecorded = Annotated[
-    bool,
-    Field(
-        description="Only print it. Else what is measured of a sweep's trial is recorded beside it, and "
-        "shown in tables and page of the sweep."
-    ),
-    Cli(),
-]
-"""Option of a command that measures networks."""
-
-
 class CommonOptions(Options):
     """The option that every command has, beside its own."""
 
