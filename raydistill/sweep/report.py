@@ -124,7 +124,7 @@ def _samples(ledger: Ledger) -> dict[str, Path]:
     }
     teacher = next(trial.trial_id for trial in ledger.trials if trial.role == "teacher")
     paths[teacher] = Path(ledger.stages.teacher.path).parent / "samples.png"
-    return {trial_id: path for trial_id, path in paths.items() if path.exists()}
+    return {trial_id: path for trial_id, path in sorted(paths.items()) if path.exists()}
 
 
 def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
