@@ -208,7 +208,7 @@ function measuredLater(row) {
     element("dt", { text: each.name, title: each.conditions }), element("dd", { text: value(each), title: `${each.when}: ${each.how}` }),
   ]);
   return [
-    element("h3", { text: "measured later" }), element("dl", { className: "later" }, entries),
+    element("h3", { className: "later", text: "measured later" }), element("dl", {}, entries),
     ...said.map((text) => element("p", { className: "note said", text })),
   ];
 }

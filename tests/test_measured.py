@@ -211,6 +211,18 @@ def test_a_sweep_that_runs_keeps_its_tables_until_its_end(
     assert [each.name for each in measured.read(Path(trial))] == ["test/kd_squeezenet", "test/miou"]
 
 
+def test_of_a_retrained_trial_it_is_beside_it_alone(
+    sweep: Path, run: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial = sweep / "retrained" / "0006-12ab"
+    shutil.copytree(sweep / "trials" / "0006", trial)
+    before = (sweep / "trials.parquet").stat().st_mtime_ns
+    assert run("evaluate", trial, "--resamples", "0") == 0
+    assert {each.name for each in measured.read(trial)} >= {"val/miou", "val/kd_evaluator"}
+    assert (sweep / "trials.parquet").stat().st_mtime_ns == before
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
 def test_how_it_was_measured_has_no_password_and_no_option_that_changes_nothing() -> None:
     options = EvaluateOptions(
         given=("x",), data="https://me:secret@host/x", store="s3://b/x", as_json=True, extractors=("a=b c",)
@@ -414,9 +426,11 @@ def test_the_page_shows_it_with_when_and_how_and_as_an_axis_where_all_students_h
 
 
 def test_a_sweep_without_a_page_record_gets_tables_alone_and_a_damaged_one_is_named(sweep: Path) -> None:
-    (sweep / page.FILE).write_text("{}")
-    with pytest.raises(StoreError, match=r"page\.json: damaged: .*remove it"):
-        page.renew(sweep)
+    whole = json.loads((sweep / page.FILE).read_text())
+    for content in ({}, whole | {"reference": [1.0]}, whole | {"ceiling": "high"}):
+        (sweep / page.FILE).write_text(json.dumps(content))
+        with pytest.raises(StoreError, match=r"page\.json: damaged: .*remove it"):
+            page.renew(sweep)
     (sweep / page.FILE).unlink()
     measured.add(sweep / "trials" / "0006", [one(sweep)])
     assert not page.renew(sweep) and not (sweep / "frontier.html").exists()

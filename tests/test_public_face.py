@@ -174,7 +174,7 @@ def test_a_sweep_is_returned_as_it_is_loaded_and_nothing_is_printed(
     drawn = ("trials.csv", "trials.parquet", "evaluations.csv", "frontier.html", "frontier.csv")
     files = {name: (sweep.path / name).read_bytes() for name in drawn}
     assert page.renew(sweep.path)
-    assert {name: (sweep.path / name).read_bytes() for name in drawn} == files
+    assert [name for name in drawn if (sweep.path / name).read_bytes() != files[name]] == []
     student = sweep.path / "trials" / str(sweep.front["trial_id"].iloc[0])
     assert evaluate.run(EvaluateOptions(given=(str(student),), split="test", resamples=0)) == 0
     later = load_sweep(sweep.path).trials

@@ -102,7 +102,10 @@ def renew(folder: Path) -> bool:
 
 def _read(path: Path) -> PageRecord:
     try:
-        return validated(PageRecord, json.loads(read_text(path)), where=str(path))
+        record = validated(PageRecord, json.loads(read_text(path)), where=str(path))
+        if not 2 <= len(record.objectives) == len(record.reference):
+            raise ValueError("needed are two objectives or more, and a reference for each")
+        return record
     except (OSError, ValueError, ConfigError) as error:
         raise StoreError(
             f"{path}: damaged: {error}; remove it, and the sweep's command with --resume makes it again"
