@@ -194,11 +194,27 @@ function drawDetails() {
     ...(row.reason ? [element("p", { className: "note", text: row.reason })] : []),
     ...(picture ? [element("img", { src: picture, alt: `samples of trial ${row.trial_id}` }), caption(row)] : []),
     element("dl", {}, definitions([...params, ...numbers, ...progress])),
+    ...measuredLater(row),
   );
 }
 
+/** What was measured of a trial after the sweep, with when and how. */
+function measuredLater(row) {
+  if (row.measured.length === 0) return [];
+  const interval = (each) => (each.low === null ? "" : ` (${shown(each.low)} to ${shown(each.high)})`);
+  const value = (each) => (each.value === null ? "infinite" : shown(each.value)) + interval(each);
+  const said = [...new Set(row.measured.map((each) => `${each.when}: ${each.how}`))].sort();
+  const entries = row.measured.flatMap((each) => [
+    element("dt", { text: each.name, title: each.conditions }), element("dd", { text: value(each), title: `${each.when}: ${each.how}` }),
+  ]);
+  return [
+    element("h3", { className: "later", text: "measured later" }), element("dl", {}, entries),
+    ...said.map((text) => element("p", { className: "note said", text })),
+  ];
+}
+
 const textColumns = [["trial_id", "trial"], ["label", "label"], ["role", "role"], ["status", "status"]];
-const tabled = data.axes.filter((axis) => /^(cost|val|test|time)\//.test(axis.name));
+const tabled = data.axes.filter((axis) => /^(cost|val|test|time|measured)\//.test(axis.name));
 const columns = [
   ...textColumns.map(([key, title]) => ({ key, title, text: true, of: (row) => row[key] })),
   ...tabled.map((axis) => ({ key: axis.name, title: axis.title, of: (row) => row.values[axis.name] })),

@@ -20,10 +20,14 @@ from plotly.offline import get_plotlyjs
 from analysis.plots import MARKS, axis_title, groups, pair_members
 from raydistill.records import pareto
 from raydistill.records.files import write_atomic
+from raydistill.records.measured import names_in
 from raydistill.records.pareto import Direction
+from raydistill.records.schema import MEASURED
 from raydistill.records.tables import NamedDirection, column, competitors, objective_points
 
-_LOWER_IS_BETTER = re.compile(r"^(cost|time)/|/(fid|kid|lpips|fd_.*|kd_.*)$")
+_LOWER_IS_BETTER = re.compile(
+    r"^(cost|time|measured/(latency_ms|peak_mib)\w*)/|/(fid|kid|lpips|fd_.*|kd_.*)$"
+)
 _HIGHER_IS_BETTER = re.compile(r"/(miou(_\w+)?|(precision|recall)_\w+|psnr|ssim)$")
 _PARAM = "param."
 
@@ -101,11 +105,15 @@ class _Axis(TypedDict):
 
 
 def _axes(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> list[_Axis]:
-    """Every number that a COMPLETE trial has: costs, metrics, wall time."""
+    """Every number that a COMPLETE trial has: costs, metrics, wall time.
+
+    What was measured later is an axis where all competitors have it, under the same conditions.
+    """
     columns = [str(name) for name in table]
     names = [f"cost/{name.removeprefix('cost.')}" for name in columns if name.startswith("cost.")]
     names += [name.removeprefix("metric.") for name in columns if name.startswith("metric.")]
     done = table[groups(table) != ""]
+    names += [f"measured/{name}" for name in names_in(table) if _is_of_all(table[competitors(table)], name)]
     out: list[_Axis] = []
     for name in [*names, "time/wall_sec"]:
         values = done[column(name)]
@@ -114,6 +122,12 @@ def _axes(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> list[_Ax
             log = bool(values.min() > 0 and values.max() > 10 * values.min())
             out.append({"name": name, "title": axis_title(name, direction), "better": direction, "log": log})
     return out
+
+
+def _is_of_all(rows: pd.DataFrame, name: str) -> bool:
+    """Whether all rows have what was measured later under a name, and under the same conditions."""
+    conditions = rows[f"{MEASURED}{name}.conditions"]
+    return bool(len(rows) and rows[f"{MEASURED}{name}"].notna().all() and conditions.nunique() == 1)
 
 
 def _fronts(table: pd.DataFrame, axes: Sequence[_Axis]) -> dict[str, list[int]]:
@@ -147,8 +161,21 @@ def _rows(
                 "dominator": dominators.get(number, ""),
                 "values": {name: _value(row[column(name)]) for name in names},
                 "params": {name.removeprefix(_PARAM): _value(row[name]) for name in present},
+                "measured": _measured(row),
             }
         )
+    return out
+
+
+def _measured(row: pd.Series) -> list[dict[str, Any]]:
+    """What was measured of a trial after the sweep: name, value, interval, conditions, when and how."""
+    parts = ("low", "high", "conditions", "when", "how")
+    out = []
+    for name in names_in(row.index):
+        column = f"{MEASURED}{name}"
+        if row[f"{column}.when"]:
+            cells = {part: _value(row.get(f"{column}.{part}")) for part in parts}
+            out.append({"name": name, "value": _value(row[column]), **cells})
     return out
 
 

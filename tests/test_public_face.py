@@ -32,8 +32,11 @@ from raydistill import (
     score,
 )
 from raydistill.cluster.placement import Node
+from raydistill.commands import evaluate
+from raydistill.config.command_options import EvaluateOptions
 from raydistill.errors import ConfigError, DataError, RunError, StoreError
 from raydistill.records.sweep_result import write_ended_by
+from raydistill.sweep import page
 from raydistill.sweep import run as sweep_run
 
 ROOT = Path(raydistill.__file__).parent.parent
@@ -168,9 +171,21 @@ def test_a_sweep_is_returned_as_it_is_loaded_and_nothing_is_printed(
     assert repr(loaded) == repr(sweep)
     assert f"{len(sweep.front)} on the front, ended by --trials 1" in repr(sweep)
 
+    drawn = ("trials.csv", "trials.parquet", "evaluations.csv", "frontier.html", "frontier.csv")
+    files = {name: (sweep.path / name).read_bytes() for name in drawn}
+    assert page.renew(sweep.path)
+    assert [name for name in drawn if (sweep.path / name).read_bytes() != files[name]] == []
+    student = sweep.path / "trials" / str(sweep.front["trial_id"].iloc[0])
+    assert evaluate.run(EvaluateOptions(given=(str(student),), split="test", resamples=0)) == 0
+    later = load_sweep(sweep.path).trials
+    pd.testing.assert_frame_equal(later[sweep.trials.columns], sweep.trials)
+    capfd.readouterr()
+
     more = run_sweep(given.model_copy(update={"resume": True, "trials": 2}), verbose=True)
     assert "Pareto front of mine" in capfd.readouterr().out
     assert len(more.trials) == len(sweep.trials) + 1
+    shown = "measured.test/kd_evaluator"
+    assert more.trials[shown].dropna().tolist() == later[shown].dropna().tolist() != []
 
     member = sweep.path / "trials" / str(sweep.front["trial_id"].iloc[0])
     generator = load_generator(member)

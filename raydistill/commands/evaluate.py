@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from raydistill.commands import remeasured
 from raydistill.commands.named_data import data_config, prepared_data
 from raydistill.config.base import Frozen, Stored
 from raydistill.config.command_options import EvaluateOptions
@@ -31,12 +32,13 @@ from raydistill.evaluation.published_statistics import (
     statistics_of,
 )
 from raydistill.evaluation.scorer import Scorer
-from raydistill.evaluation.scoring import Score, require_same_conditions
+from raydistill.evaluation.scoring import CONDITIONS, Score, require_same_conditions
 from raydistill.evaluation.segmenters import Labels, Segmenter, labels_of, load_segmenter
 from raydistill.exchange.trained_generator import TrainedGenerator, find_generator
 from raydistill.models import saved
 from raydistill.reading import read_text
-from raydistill.records import store
+from raydistill.records import measured, store
+from raydistill.records.measured import Measurement
 from raydistill.terminal import Terminal
 
 VERSION = 1
@@ -60,6 +62,7 @@ def run(options: EvaluateOptions) -> int:
         RunError: the outputs of a network are no pictures.
     """
     earlier = {} if options.against is None else _read_report(Path(options.against)).scores
+    trials = {} if options.no_record else remeasured.trials_among(options.given)
     scores = evaluate(options, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     for given, own in scores.items():
         for other in earlier.values():
@@ -68,7 +71,29 @@ def run(options: EvaluateOptions) -> int:
         print(Report(scores=scores).model_dump_json(indent=1))
     else:
         _print(_short(scores) | {f"before: {name}": own for name, own in _short(earlier).items()})
+    when, how = measured.now(), remeasured.how("evaluate", options)
+    remeasured.record(
+        {
+            given: [_measurement(each, digest, when, how) for each in scores[given]]
+            for given, digest in trials.items()
+        }
+    )
     return 0
+
+
+def _measurement(score: Score, network: str, when: str, how: str) -> Measurement:
+    """A score as it is recorded beside its trial. `network`: digest of what was scored."""
+    low, high = score.interval or (None, None)
+    return Measurement(
+        name=measured.name_of(score.name),
+        value=score.value,
+        low=low,
+        high=high,
+        conditions={name: getattr(score, name) for name in CONDITIONS},
+        network=network,
+        when=when,
+        how=how,
+    )
 
 
 def score(*given: str | Path, **options: Any) -> pd.DataFrame:

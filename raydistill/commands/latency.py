@@ -4,7 +4,9 @@ import json
 import math
 import multiprocessing
 import os
+import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,14 @@ import pandas as pd
 import torch
 
 from raydistill import plugins
+from raydistill.commands import remeasured
 from raydistill.config.network_options import LatencyOptions
 from raydistill.errors import ConfigError
 from raydistill.exchange.generator_file import inputs_for, open_generator, plain
 from raydistill.models import cost
 from raydistill.reading import MOST_BYTES
+from raydistill.records import measured
+from raydistill.records.measured import Measurement
 from raydistill.terminal import Terminal
 
 _WARM_UP = 5
@@ -41,6 +46,7 @@ def run(options: LatencyOptions) -> int:
                 f"--batch-size {max(options.batch_sizes)}: {given}: its inputs alone would take {claimed:,} "
                 f"bytes, at most {MOST_BYTES:,}; give a smaller one"
             )
+    trials = {} if options.no_record else remeasured.trials_among(options.given)
     busy = os.getloadavg()[0]
     rows = [
         in_own_process(given, batch_size, options)
@@ -54,7 +60,51 @@ def run(options: LatencyOptions) -> int:
         Terminal().rows(title, pd.DataFrame(rows), keys=["network", "batch_size"], texts=["network"])
         if busy > 0.5:
             print(f"The machine was not idle (load average {busy:.1f}): these times are too long.")
+    how = remeasured.how("latency", options, f" (load average {busy:.1f} before)")
+    found: dict[str, list[Measurement]] = {given: [] for given in trials}
+    for row in rows:
+        if (given := row["network"]) in trials:
+            found[given] += _measurements(row, options, trials[given], how)
+    remeasured.record(found)
     return 0
+
+
+def _measurements(
+    row: Mapping[str, Any], options: LatencyOptions, network: str, how: str
+) -> list[Measurement]:
+    """What a row of the table says, as it is recorded beside its trial. `network`: digest of what ran."""
+    ran_on = f"{options.device}_{options.threads}_threads_batch_{row['batch_size']}"
+    conditions = {
+        "device": options.device,
+        "hardware": _hardware(options.device),
+        "threads": options.threads,
+        "batch_size": row["batch_size"],
+        "size": row["size"],
+    }
+    return [
+        Measurement(
+            name=measured.name_of(f"{column.removeprefix('cost/')}/{ran_on}"),
+            value=row[column],
+            conditions=conditions,
+            network=network,
+            when=measured.now(),
+            how=how,
+        )
+        for column in ("cost/latency_ms_p50", "cost/latency_ms_p95", "peak_mib")
+        if row[column] is not None
+    ]
+
+
+def _hardware(device: str) -> str:
+    """What it ran on, in words: the name of the GPU or of the CPU."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def in_own_process(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`raydistill track`: brings MLflow to what the ledger of a sweep says."""
 
 from raydistill.config.command_options import TrackOptions
-from raydistill.records import locks, mirror, remote, tables
+from raydistill.records import locks, measured, mirror, remote, tables
 from raydistill.records.trials import read_trials
 from raydistill.sweep import tracking, tracking_record, tracking_store
 from raydistill.sweep.tracker import Tracker
@@ -38,7 +38,7 @@ def run(options: TrackOptions) -> int:
             for evaluation in reported:
                 tracker.log_report(trial.trial_id, evaluation)
         if record.metrics:
-            table = tables.read_table(folder / "trials.parquet")
+            table = measured.in_table(tables.read_table(folder / "trials.parquet"), folder)
             tracker.end_sweep(table, record.metrics, [folder / name for name in record.artifacts])
         if not tracker.close():
             return 1

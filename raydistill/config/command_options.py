@@ -271,6 +271,14 @@ class EvaluateOptions(Options):
         ),
         Cli("FILE", OUTPUT),
     ] = None
+    no_record: Annotated[
+        bool,
+        Field(
+            description="Only print it. Else what is measured of a sweep's trial is recorded beside it, and "
+            "shown in tables and page of the sweep."
+        ),
+        Cli(panel=OUTPUT),
+    ] = False
     as_json: Annotated[
         bool, Field(description="Print the scores as JSON."), Cli(panel=OUTPUT, name="--json")
     ] = False

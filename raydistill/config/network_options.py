@@ -188,4 +188,12 @@ class LatencyOptions(Options):
         30
     )
     size: _Size = None
+    no_record: Annotated[
+        bool,
+        Field(
+            description="Only print it. Else what is measured of a sweep's trial is recorded beside it, and "
+            "shown in tables and page of the sweep."
+        ),
+        Cli(),
+    ] = False
     as_json: Annotated[bool, Field(description="Print the rows as JSON."), Cli(name="--json")] = False

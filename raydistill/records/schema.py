@@ -12,6 +12,9 @@ missing.
   students have `front.seeds` (number of trainings), `front.probability` (to be on the front) and, for each
   objective that is no cost, `mean.<name>` and `se.<name>` (standard error of the mean).
 - A row of the role `recheck` is the trial `recheck_of` trained by several workers.
+- What was measured of a trial after its sweep is in `measured.<name>`, with the ends of its 95 % interval,
+  its conditions, when and how it was measured in `measured.<name>.low`, `.high`, `.conditions`, `.when`,
+  `.how`.
 
 Evaluations table: one row per number that was measured during a training, with the columns of
 `EVALUATION_TYPES`.
@@ -44,6 +47,10 @@ TRIAL_TYPES = {
 """Column of the trials table -> type, in the order of the columns."""
 OPTIONAL = ("replicate_of", "recheck_of", "scoring_sec", "front.seeds", "front.probability")
 """Columns of `TRIAL_TYPES` that tables of version 1 may lack."""
+MEASURED = "measured."
+"""What the columns of what was measured later begin with."""
+MEASURED_TEXTS = (".conditions", ".when", ".how")
+"""What those of them end with that hold text."""
 EVALUATION_TYPES = {
     **{"schema_version": "Int64", "sweep_id": "str", "trial_id": "str", "seed": "Int64"},
     **{"nimg": "Int64", "wall_sec": "float64", "metric": "str", "value": "float64"},
@@ -53,8 +60,11 @@ EVALUATION_TYPES = {
 
 def typed_trials(table: pd.DataFrame) -> pd.DataFrame:
     """A trials table with its columns in their order and types. Columns that are absent are added, empty."""
-    metrics = [name for name in map(str, table) if name.startswith("metric.")]
-    return _typed(table, TRIAL_TYPES).astype(dict.fromkeys(metrics, "float64"))
+    numbers = [name for name in map(str, table) if name.startswith(("metric.", MEASURED))]
+    texts = [name for name in numbers if name.startswith(MEASURED) and name.endswith(MEASURED_TEXTS)]
+    table = _typed(table, TRIAL_TYPES)
+    filled = table.astype(dict.fromkeys(texts, "object")).fillna(dict.fromkeys(texts, "")) if texts else table
+    return filled.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(texts, "str"))
 
 
 def typed_evaluations(table: pd.DataFrame) -> pd.DataFrame:

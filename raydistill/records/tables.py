@@ -22,6 +22,7 @@ from raydistill.records.schema import (
     CONTEXT,
     DIGESTS,
     EVALUATION_TYPES,
+    MEASURED,
     OPTIONAL,
     TRIAL_TYPES,
     typed_evaluations,
@@ -71,10 +72,12 @@ def evaluation_table(trials: Path | list[Trial], *, sweep_id: str) -> pd.DataFra
 def column(name: str) -> str:
     """The table's column of a number.
 
-    "val/miou" -> "metric.val/miou", "cost/macs" -> "cost.macs", "time/wall_sec" -> "wall_sec".
+    "val/miou" -> "metric.val/miou", "cost/macs" -> "cost.macs", "time/wall_sec" -> "wall_sec", and of what
+    was measured later "measured/test/miou" -> "measured.test/miou".
     """
     kind, _, rest = name.partition("/")
-    return {"cost": f"cost.{rest}", "time": rest}.get(kind, f"metric.{name}")
+    others = {"cost": f"cost.{rest}", "time": rest, "measured": f"{MEASURED}{rest}"}
+    return others.get(kind, f"metric.{name}")
 
 
 def _row(trial: Trial, sweep_id: str) -> dict[str, Any]:
@@ -200,7 +203,8 @@ def _seeds(table: pd.DataFrame, trial_id: str) -> pd.Series:
 def _require_one_context(rows: pd.DataFrame, name: str) -> None:
     prefix = "test_" if name.startswith("test/") else ""
     of_metrics = [*(f"{prefix}{key}" for key in CONTEXT), "digest.evaluator"]
-    conditions = {"cost": ["macs_convention"], "time": []}.get(name.partition("/")[0], of_metrics)
+    others = {"cost": ["macs_convention"], "time": [], "measured": [f"{column(name)}.conditions"]}
+    conditions = others.get(name.partition("/")[0], of_metrics)
     for key in conditions:
         values = rows[key].astype("str").unique()
         if len(values) > 1:

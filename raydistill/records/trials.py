@@ -212,7 +212,7 @@ def read_result(trial_dir: Path) -> TrialResult | None:
         f"Remove {_named(path)}: the same command (a sweep's with --resume) then trains it again, "
         "from its last checkpoint where there is one"
     )
-    return TrialResult.model_validate(renamed.result_now(_read_json(path, TrialResult, advice)))
+    return TrialResult.model_validate(renamed.result_now(read_record(path, TrialResult, advice)))
 
 
 def read_trials(sweep_dir: Path) -> list[Trial]:
@@ -250,7 +250,7 @@ def _read_trial(folder: Path) -> Trial | None:
                 f"{folder}: a result.json without the trial.json of its trial. {another_in_its_place(folder)}"
             )
         return None
-    written = _read_json(path, Trial, another_in_its_place(folder))
+    written = read_record(path, Trial, another_in_its_place(folder))
     trial = Trial.model_validate(renamed.trial_now(written))
     if trial.trial_id != folder.name:
         raise StoreError(
@@ -324,7 +324,7 @@ def _named(path: Path) -> str:
     return str(path) if mirrored is None else f"{path} here and {mirrored.key} on {mirrored.url}"
 
 
-def _read_json(path: Path, record: type[Record], advice: str) -> dict[str, Any]:
+def read_record(path: Path, record: type[Record], advice: str) -> dict[str, Any]:
     """The content of a file of the ledger, as it was written.
 
     Raises:

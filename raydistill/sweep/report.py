@@ -9,11 +9,11 @@ import torch
 
 from raydistill.evaluation.evaluator_scores import score_network, score_real
 from raydistill.models import cost
-from raydistill.records import pareto, tables
+from raydistill.records import measured, pareto, tables
 from raydistill.records.files import write_atomic
 from raydistill.records.sweep_result import write_ended_by
 from raydistill.records.trials import write_result
-from raydistill.sweep import tracking_record
+from raydistill.sweep import page, tracking_record
 from raydistill.sweep.tracker import Tracker
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
@@ -66,7 +66,7 @@ def write_report(
         ended_by: which limit ended the sweep, in words.
     """
     folder = ledger.folder
-    table = ledger.table()
+    table = measured.in_table(ledger.table(), folder)
     evaluations = tables.evaluation_table(ledger.trials, sweep_id=folder.name)
     tables.write_tables(folder, table, evaluations)
     write_ended_by(folder, ended_by)
@@ -75,19 +75,14 @@ def write_report(
         "ended by": ended_by,
         "real test pictures": ", ".join(f"{name} {value:.4f}" for name, value in real_test.items()),
     }
-    import analysis  # matplotlib and plotly: a second, and only who draws needs them
-
-    drawn = analysis.write_report(
-        table,
-        evaluations,
-        folder,
+    says = page.PageRecord(
         title=f"raydistill: {folder.name}",
-        objectives=ledger.plan.objectives,
-        reference=ledger.reference,
+        objectives=tuple(ledger.plan.objectives),
+        reference=tuple(ledger.reference),
         facts=facts,
         ceiling=ledger.stages.evaluator_result.metrics.get("val/miou"),
-        samples=_samples(ledger),
     )
+    drawn = page.write(folder, table, evaluations, says, _samples(ledger))
     members = table["trial_id"][table["front.member"]].tolist()
     metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": len(members)}
     files = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
@@ -129,7 +124,7 @@ def _samples(ledger: Ledger) -> dict[str, Path]:
     }
     teacher = next(trial.trial_id for trial in ledger.trials if trial.role == "teacher")
     paths[teacher] = Path(ledger.stages.teacher.path).parent / "samples.png"
-    return {trial_id: path for trial_id, path in paths.items() if path.exists()}
+    return {trial_id: path for trial_id, path in sorted(paths.items()) if path.exists()}
 
 
 def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:

@@ -18,6 +18,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from raydistill.errors import StoreError
+from raydistill.records import measured
+from raydistill.records.schema import MEASURED
 from raydistill.records.trials import Evaluation, Trial, TrialResult
 from raydistill.sweep import tracking_store
 
@@ -272,6 +274,25 @@ class SweepRuns:
         scores = (trial.result and trial.result.test) or {}
         tags = {f"raydistill.test.{name}": str(value) for name, value in context.items()}
         self._log(self.run_ids[trial.trial_id], metrics=metrics | scores, tags=tags)
+        self._send_measured(row, self.run_ids[trial.trial_id])
+
+    def _send_measured(self, row: pd.Series, run_id: str) -> None:
+        """Writes what was measured of a trial after its sweep, each with when and how; twice is as once.
+
+        `row`: the trial's row of the trials table.
+        """
+        for name in measured.names_in(row.index):
+            column = f"{MEASURED}{name}"
+            if not (when := str(row[f"{column}.when"])):
+                continue
+            tags = {
+                f"raydistill.measured.{name}.{part}": str(row[f"{column}.{part}"])[:4000]
+                for part in ("when", "how", "conditions")
+            }
+            parts = {"": "", ".low": "/low", ".high": "/high"}
+            numbers = {f"measured/{name}{end}": row.get(f"{column}{part}") for part, end in parts.items()}
+            present = {key: float(number) for key, number in numbers.items() if not pd.isna(number)}
+            self._log(run_id, metrics=present, tags=tags, time_ms=measured.milliseconds(when))
 
     def end(self, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """Ends the parent run, with the sweep's own numbers and files."""

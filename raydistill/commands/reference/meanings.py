@@ -221,6 +221,8 @@ FILES = {
     "sweeps/<name>/trials/<id>/trial.json": "A trial, written when it is proposed: its whole job and its "
     "costs.",
     "sweeps/<name>/trials/<id>/result.json": "How it ended, written last.",
+    "sweeps/<name>/trials/<id>/measured.json": "What `raydistill evaluate` and `raydistill latency` measured "
+    "later.",
     "sweeps/<name>/trials/<id>/log.txt": "What its training said.",
     "sweeps/<name>/trials/<id>/samples.png": "A grid of pictures: inputs, targets, teacher, student.",
     "sweeps/<name>/trials/<id>/checkpoint-<nimg>/": "The last two checkpoints, by images seen.",
@@ -229,6 +231,7 @@ FILES = {
     "sweeps/<name>/evaluations.csv, evaluations.parquet": "Learning curves.",
     "sweeps/<name>/frontier.html, frontier.png, frontier.csv": "The front as a page that opens offline, a "
     "picture, a table.",
+    "sweeps/<name>/page.json": "What the page says beside the tables, to draw it again.",
     "sweeps/<name>/forecast.json, plan.csv": "What the plan said; the same against what the sweep took.",
     "sweeps/<name>/ended.json": "Which limit ended the sweep, in words.",
     "sweeps/<name>/spent.json": "Hours and GPU-hours spent, over all starts.",

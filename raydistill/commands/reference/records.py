@@ -19,6 +19,7 @@ from raydistill.commands.reference.markdown import (
 from raydistill.commands.reference.meanings import COLUMNS, EVALUATION_COLUMNS, FILES, METRICS
 from raydistill.config.space import COSTS, QUALITIES
 from raydistill.records.base import Record
+from raydistill.records.measured import MeasuredLater, Measurement
 from raydistill.records.schema import EVALUATION_TYPES, OPTIONAL, TRIAL_TYPES
 from raydistill.records.trials import Evaluation, Network, Trial, TrialResult
 
@@ -131,6 +132,16 @@ def tables_page() -> str:
         ("`cost.<name>`", "A cost, such as `cost.macs`; see [metrics](metrics.md)."),
         ("`metric.<name>`", "A score of the last evaluation or on test, such as `metric.val/miou`."),
         ("`mean.<name>`, `se.<name>`", "With replicates: mean over the seeds and its standard error."),
+        (
+            "`measured.<name>`",
+            "What was measured of the trial later, such as `measured.test/kd_squeezenet` or "
+            "`measured.latency_ms_p50/cpu_1_threads_batch_16`: the newest number of that name.",
+        ),
+        ("`measured.<name>.low`, `.high`", "Its 95 % interval, where it has one."),
+        (
+            "`measured.<name>.conditions`, `.when`, `.how`",
+            "What it may be compared with, as JSON; the time in UTC; the command.",
+        ),
         ("`peak_memory_gb`", "Most memory of a worker, GiB; missing where it was not measured."),
     ]
     parts += [wrapped("Beside these there are columns by name:"), table(("column", "what it is"), free)]
@@ -143,6 +154,10 @@ def tables_page() -> str:
         *_record(Evaluation),
         "### Its network",
         *_record(Network),
+        "## `trials/<id>/measured.json`",
+        *_record(MeasuredLater),
+        "### A measurement in it",
+        *_record(Measurement),
     ]
     return "\n\n".join(parts) + "\n"
 
