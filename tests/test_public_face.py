@@ -191,7 +191,7 @@ def test_a_sweep_is_returned_as_it_is_loaded_and_nothing_is_printed(
     generator = load_generator(member)
     assert not generator.training and generator(torch.zeros(2, 8, 32, 32)).shape == (2, 3, 32, 32)
     written = export(member, no_ray.parent / "student.safetensors", file_format="safetensors")
-    assert written.card.exists() and written.difference == 0.0
+    assert written.card.exists() and written.difference < 1e-5
     again = load_generator(written.path)
     assert torch.equal(again(torch.zeros(1, 8, 32, 32)), generator(torch.zeros(1, 8, 32, 32)))
     scores = score(member, resamples=5, split="val").set_index("name")

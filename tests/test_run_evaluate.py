@@ -356,7 +356,7 @@ def test_broken_files_are_named(script: str, tmp_path: Path) -> None:
     assert "'../../evil.png' leaves the folder" in refusal(DataError, tmp_path / "out.zip", **options)
     (tmp_path / "pointer.zip").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     assert "git lfs pull" in refusal(DataError, tmp_path / "pointer.zip", **options)
-    assert "no such folder" in refusal(DataError, tmp_path / "absent", **options)
+    assert "no such file or folder" in refusal(DataError, tmp_path / "absent", **options)
     assert "no .png" in refusal(DataError, save(tmp_path / "empty", drawn(0, 0)), **options)
 
 
