@@ -38,12 +38,17 @@ docs: setup reference ## the site, into site/; ends at a broken link or at a pub
 	$(RUN)/pip install -q -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
 
-# The lower bounds of pyproject.toml, each as `==`, in an environment of their own.
+# The lower bounds of pyproject.toml, each as `==`, in an environment of their own; torch as a CPU build.
+OLDEST = .venv-oldest/bin
 oldest: ## the tests with the oldest versions that pyproject.toml allows
-	test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
-	$(PYTHON) tests/oldest.py > .venv-oldest/constraints.txt
-	.venv-oldest/bin/pip install -q -c .venv-oldest/constraints.txt -e '.[test]'
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -m "not slow and not gpu" -n $(JOBS) --dist loadfile $(ARGS)
+	test -x $(OLDEST)/python || $(PYTHON) -m venv .venv-oldest
+	$(OLDEST)/python tests/oldest.py > .venv-oldest/constraints.txt
+	@torch=$$(grep '^torch==' .venv-oldest/constraints.txt); \
+	$(OLDEST)/pip install -q "$$torch+cpu" 2>/dev/null \
+	|| $(OLDEST)/pip install -q --index-url $(TORCH_CPU_INDEX) "$$torch"
+	$(OLDEST)/pip install -q -c .venv-oldest/constraints.txt -e '.[test]'
+	OMP_NUM_THREADS=1 $(OLDEST)/python -m pytest -m "not slow and not gpu" -n $(JOBS) --dist loadfile \
+	--no-loadscope-reorder $(ARGS)
 
 # docs/how-to/cluster.md says what for.
 wheel: setup ## wheels/raydistill-*.whl, which clusters install

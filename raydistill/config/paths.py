@@ -209,8 +209,11 @@ def joined(problems: list[str]) -> str:
 
 def message_of(item: ErrorDetails) -> str:
     """What pydantic says is wrong, in words that say what is allowed."""
-    too_long = item["type"] == "int_parsing_size"
-    return "Input should be a whole number of at most 63 bits" if too_long else item["msg"]
+    words = {
+        "int_parsing_size": "Input should be a whole number of at most 63 bits",
+        "missing_argument": "Field required",  # what pydantic 2.12 says of a named tuple
+    }
+    return words.get(item["type"], item["msg"])
 
 
 def validated(model: type[Model], data: object, *, where: str) -> Model:

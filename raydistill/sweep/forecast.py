@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from raydistill.config.paths import message_of
 from raydistill.config.training import StudentTraining
 from raydistill.errors import StoreError
 from raydistill.planning import memory
@@ -206,7 +207,7 @@ def read(file: Path, plan: Plan) -> tuple[Rates, Forecast]:
         first = error.errors()[0]
         path = ".".join(map(str, first["loc"]))
         where = f"{path}: " if path else ""
-        raise StoreError(f"{file}: damaged or of another version: {where}{first['msg']}") from error
+        raise StoreError(f"{file}: damaged or of another version: {where}{message_of(first)}") from error
     trainings: list[StudentTraining] = [training for training, _ in plan.students]
     trainings += [training for _, _, training in plan.baselines]
     needed = {kind_of(training) for training in trainings}

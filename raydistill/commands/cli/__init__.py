@@ -196,7 +196,7 @@ def _register() -> None:
             name,
             cls=_Command,
             help=help_of(command.run),
-            epilog=f"Example:\n{command.example}",
+            epilog=f"Example:\n\n{command.example}",
             rich_help_panel=None if group else command.panel,
         )
         register(_callback(command))
