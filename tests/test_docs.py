@@ -188,10 +188,12 @@ def test_the_other_blocks_of_a_guide_run_in_order_from_an_empty_folder(page: Pat
         if file := re.match(r"# (\S+\.py)\n", block.text):
             (tmp_path / file[1]).write_text(block.text)
         calls = [["-c", block.text]] if block.language == "python" and not file else []
-        for command in block.commands:
-            words = shlex.split(command.removeprefix("python -m "))
-            named = [sorted(glob.glob(word, root_dir=tmp_path)) if "*" in word else [word] for word in words]
-            calls.append(["-m", *(word for part in named for word in part)])  # as a shell does
+        calls += [["-m", *shlex.split(command.removeprefix("python -m "))] for command in block.commands]
         for call in calls:
+            if call[0] == "-m":  # a shell expands a * when it comes to the command
+                named = [
+                    sorted(glob.glob(word, root_dir=tmp_path)) if "*" in word else [word] for word in call
+                ]
+                call = [word for part in named for word in part]
             done = subprocess.run([sys.executable, "-P", *call], cwd=tmp_path, capture_output=True, text=True)
             assert done.returncode == 0, f"{call}\n{done.stdout}\n{done.stderr}"
