@@ -37,6 +37,7 @@ GROUPS: dict[str, Group] = {
                 "test_families_train.py",
                 "test_limits.py",
                 "test_memory.py",
+                "test_once.py",
                 "test_plan.py",
                 "test_place.py::test_placing_needs_no_ray",
             ),
@@ -53,7 +54,7 @@ GROUPS: dict[str, Group] = {
     "truth": Group("the bound against the known truth, one to eight dimensions", ("test_truth.py",)),
     "sweeps": Group(
         "whole sweeps: SIGTERM and SIGKILL, divergence, early stopping, replicates, warm start; from Python",
-        ("test_sweep.py", "test_public_face.py", "test_teacher_file.py"),
+        ("test_sweep.py", "test_failures.py", "test_public_face.py", "test_teacher_file.py"),
     ),
     "clusters": Group(
         "submitted jobs, wrong tokens, two nodes, two sweeps on one machine, a killed batch, the cookbook",
@@ -139,11 +140,13 @@ FURTHER_CASES: dict[str, tuple[str, ...]] = {
     "test_samplers.py::test_two_to_four_objectives_with_none_to_two_known_costs": ("objectives3",),
     "test_search.py::test_the_startup_proposals_of_the_default_space"
     "_lie_one_in_each_stratum_of_the_cost_axis": ("8-0",),
-    "test_search_kit.py::test_a_space_is_proposed_to_its_last_configuration_and_then_refused": (
-        *("COMPLETE-gp", "COMPLETE-tpe"),
+    "test_search_kit.py::TestSampler::test_a_space_is_proposed_to_its_last_configuration_and_then_refused": (
+        *("gp-COMPLETE", "tpe-COMPLETE"),
     ),
     "test_search_kit.py::test_what_was_told_and_what_is_running_count_or_do_not": ("gp",),
-    "test_search_kit.py::test_where_every_trial_is_alike_proposals_go_on": ("measures the same-gp",),
+    "test_search_kit.py::TestSampler::test_where_every_trial_is_alike_proposals_go_on": (
+        "gp-measures the same",
+    ),
     "test_search_kit.py::test_stopped_trials_count_as_proposed_and_windows_hold": ("known-cost-threshold",),
     "test_terminal.py::test_frontier_on_a_real_terminal_fits_it_and_a_pipe_gets_one_wide_table": ("100",),
     "test_tracking.py::test_what_fails_for_a_while_is_all_there_afterwards_and_nothing_twice": (

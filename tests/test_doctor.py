@@ -40,6 +40,7 @@ def states(findings: list[doctor.Finding], check: str) -> list[str]:
     return [finding.state for finding in findings if finding.check == check]
 
 
+@pytest.mark.slow  # of every run: each check by itself, below
 def test_a_healthy_machine_alone_passes_and_nothing_is_left_behind(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | {
         "PYTHONPATH": str(ROOT)

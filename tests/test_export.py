@@ -204,6 +204,7 @@ def test_latencies_are_the_median_and_the_95th_percentile_of_the_forwards_after_
     assert row["cost/latency_ms_p50"] == pytest.approx(11) and row["cost/latency_ms_p95"] == pytest.approx(20)
 
 
+@pytest.mark.slow  # of every run: what it records, in tests/test_measured.py
 def test_latency_is_measured_in_a_process_of_its_own_and_printed_as_json(
     trial: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

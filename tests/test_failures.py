@@ -20,6 +20,7 @@ from raydistill.sweep.tracking_store import default_uri
 from raydistill.sweep.watch import signals_interrupt
 
 
+@pytest.mark.slow  # of every run: a training that diverges, in tests/test_train.py
 def test_students_that_diverge_are_failures_with_a_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,7 @@ print(json.dumps(sizes), flush=True)
 """
 
 
+@pytest.mark.slow  # of every run: that data are memory-mapped, in tests/test_data.py
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc")
 def test_two_processes_hold_one_copy_of_teacher_and_outputs(stages, tmp_path):
     """PSS divides each page among the processes that map it: two that share everything have half of the

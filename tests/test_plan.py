@@ -71,6 +71,7 @@ def test_time_is_linear_in_macs_and_made_of_images_reports_and_a_start(tmp_path:
     ) == pytest.approx(4.0)
 
 
+@pytest.mark.slow  # of every run: a plan that times real steps, below
 def test_time_is_measured_where_the_inputs_are_fewer_than_the_targets(tmp_path: Path) -> None:
     """9 inputs and 11 targets in batches of 12: nothing asks for a tenth input."""
     values = {path: value for path, value in SMALL.items() if path != "student.mi.weight"} | lengths(12)
