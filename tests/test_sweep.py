@@ -148,6 +148,7 @@ def test_doctor_says_that_a_token_is_wrong_and_what_to_do(head, tmp_path):
     assert "Traceback" not in doctor.stdout + doctor.stderr
 
 
+@pytest.mark.slow  # of every run: what a sweep without Ray leaves, in tests/test_file_scorers.py
 def test_a_killed_sweep_goes_on_without_repeating_or_losing_a_trial(killed, finished):
     folder, done = finished
     assert_nothing_was_repeated_or_lost(folder / "sweeps/default-001", killed.results, killed.proposed)
@@ -172,6 +173,7 @@ def statuses(folder: Path) -> set[str]:
     return set(mlflow.search_runs(experiment_names=["raydistill"])["status"])
 
 
+@pytest.mark.slow  # of every run: what a sweep without Ray leaves, in tests/test_file_scorers.py
 def test_a_sweep_trains_everything_it_promises(finished):
     folder, _ = finished
     table = tables.read_table(folder / "sweeps/default-001/trials.parquet")
@@ -187,6 +189,7 @@ def test_a_sweep_trains_everything_it_promises(finished):
     assert table["metric.val/miou"].between(0, 1).all()
 
 
+@pytest.mark.slow  # of every run: what a sweep without Ray leaves, in tests/test_file_scorers.py
 def test_test_scores_are_there_for_front_members_baselines_and_teacher_only(finished):
     folder, _ = finished
     table = tables.read_table(folder / "sweeps/default-001/trials.parquet")
@@ -195,6 +198,7 @@ def test_test_scores_are_there_for_front_members_baselines_and_teacher_only(fini
     assert (scored == expected).all()
 
 
+@pytest.mark.slow  # of every run: what a sweep without Ray leaves, in tests/test_file_scorers.py
 def test_two_workers_of_a_torch_trainer_reach_the_inline_result(finished):
     """Same global batch; float32 sums in another order, over 10 steps of student and energy together."""
     folder, _ = finished
@@ -207,6 +211,7 @@ def test_two_workers_of_a_torch_trainer_reach_the_inline_result(finished):
         np.testing.assert_allclose(again[name], inline[name], rtol=0.02, atol=2e-4, err_msg=name)
 
 
+@pytest.mark.slow  # of every run: what a sweep without Ray leaves, in tests/test_file_scorers.py
 def test_the_tables_read_back_from_mlflow(finished):
     folder, _ = finished
     mlflow.set_tracking_uri(default_uri(folder))
@@ -225,6 +230,7 @@ def test_the_tables_read_back_from_mlflow(finished):
         assert bool(children.loc[trial_id, "metrics.front/member"]) == row["front.member"]
 
 
+@pytest.mark.slow  # of every run: what a sweep without Ray leaves, in tests/test_file_scorers.py
 def test_a_child_run_has_few_metrics_with_the_settled_names(finished):
     folder, _ = finished
     mlflow.set_tracking_uri(default_uri(folder))
@@ -236,6 +242,7 @@ def test_a_child_run_has_few_metrics_with_the_settled_names(finished):
     assert searched[[f"metrics.{name}" for name in names]].notna().sum(axis=1).max() <= 27
 
 
+@pytest.mark.slow  # of every run: what a sweep without Ray leaves, in tests/test_file_scorers.py
 def test_what_is_printed_ends_with_the_frontier_the_page_and_the_mlflow_line(finished):
     folder, done = finished
     text = done.stdout
@@ -277,6 +284,7 @@ def test_an_interrupted_and_a_killed_sweep_resume_without_repeating_or_losing_a_
     assert "RUNNING" not in statuses(folder) and "KILLED" not in statuses(folder)
 
 
+@pytest.mark.slow  # of every run: what a sweep without Ray leaves, in tests/test_file_scorers.py
 def test_a_finished_sweep_resumed_trains_nothing_and_rebuilds_a_lost_tracking_store_from_the_ledger(
     finished, tmp_path, monkeypatch
 ):
@@ -365,8 +373,8 @@ def refused(monkeypatch, capsys):
     return run
 
 
-def test_a_sweep_under_way_is_not_started_a_second_time(finished, refused):
-    folder, _ = finished
+def test_a_sweep_under_way_is_not_started_a_second_time(killed, refused):
+    folder = killed.store
     with locks.locked(folder / "sweeps/default-001/lock", what="a test", wait=False):
         assert "is being run by another process" in refused(command(folder, "--trials", "3", "--resume"))
 
