@@ -77,7 +77,8 @@ def kind_and_file(option: str, given: str, kinds: Iterable[str]) -> tuple[str, P
     """The two parts of `KIND=FILE`. Raises DataError where it is something else."""
     kind, equals, file = given.partition("=")
     if kind not in kinds or not equals or not file:
-        raise DataError(f"{option} {given}: give it as KIND=FILE. Allowed kinds: {', '.join(kinds)}.")
+        allowed = f"Allowed kinds: {', '.join(kinds)}; one of a plug-in needs --plugin"
+        raise DataError(f"{option} {given}: give it as KIND=FILE. {allowed}.")
     return kind, Path(file)
 
 

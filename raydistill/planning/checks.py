@@ -70,7 +70,7 @@ def _check_options(options: SweepOptions) -> None:
         known = list(search.SAMPLERS)
         raise ConfigError(
             f"--sampler {options.sampler}: known: {', '.join(known)}. "
-            f"Nearest: {nearest(options.sampler, known)!r}."
+            f"Nearest: {nearest(options.sampler, known)!r}. One of a plug-in needs --plugin."
         )
     if options.stability is not None and not options.replicates:
         raise ConfigError(
