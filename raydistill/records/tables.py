@@ -298,7 +298,8 @@ def _read_csv(path: Path) -> pd.DataFrame:
     """Text that looks like a number ("0007", a digest) or like a missing value ("None") stays text."""
     text = {name: kind for name, kind in (TRIAL_TYPES | EVALUATION_TYPES).items() if kind == "str"}
     text |= dict.fromkeys(renamed.COLUMNS, "str")
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+    # by default pandas before 3.1 reads numbers but for their last digits
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], float_precision="round_trip")
 
 
 def _by_present_names(table: pd.DataFrame) -> pd.DataFrame:
