@@ -43,4 +43,4 @@ def test_every_name_that_the_readme_imports_is_public() -> None:
 def test_the_readme_names_the_command_of_its_picture_and_says_that_there_is_no_licence() -> None:
     (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
     assert (ROOT / picture).stat().st_size < 150_000
-    assert "`raydistill sweep --trials 10 --nimg 4000" in README and "No licence has been chosen" in README
+    assert "*Made by `make sweep`" in README and "No licence has been chosen" in README
