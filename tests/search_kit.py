@@ -1,48 +1,8 @@
-"""For the tests of the search: what the kit of samplers has, and a few more formulas."""
+"""For the tests of the search: two formulas beside those of the kit of samplers."""
 
 from raydistill.search import Configuration, Problem
 from raydistill.search.simulate import Outcome
-from raydistill.testing.samplers import (
-    KD,
-    MACS,
-    MIOU,
-    MIXED,
-    PARAMS,
-    SMALL,
-    WHEN,
-    WINDOWS,
-    assert_valid,
-    costs_of,
-    miou,
-    mixed_outcome,
-    observation,
-    problem,
-    run,
-    shake,
-    space,
-)
-
-__all__ = [
-    "KD",
-    "MACS",
-    "MIOU",
-    "MIXED",
-    "PARAMS",
-    "SMALL",
-    "WHEN",
-    "WINDOWS",
-    "assert_valid",
-    "costs_of",
-    "miou",
-    "mixed_outcome",
-    "observation",
-    "problem",
-    "run",
-    "shake",
-    "space",
-    "training",
-    "values_of",
-]
+from raydistill.testing.samplers import costs_of, miou
 
 
 def values_of(of: Problem, configuration: Configuration) -> list[float]:

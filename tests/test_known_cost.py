@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import boxcox_llf
-from search_kit import KD, MACS, MIOU, PARAMS, SMALL, costs_of, observation, problem, run
 
 from raydistill.config.space import Objective, Window
 from raydistill.records import pareto
@@ -16,6 +15,7 @@ from raydistill.search.encoding import Encoding
 from raydistill.search.known_cost import _SearchModel, known_cost_proposals
 from raydistill.search.objective_scale import _log_is_more_normal, _scale, scale_objective
 from raydistill.search.problem import PriorObservation
+from raydistill.testing.samplers import KD, MACS, MIOU, PARAMS, SMALL, costs_of, observation, problem, run
 
 OPEN = Objective(name="val/kd_evaluator", direction="min")
 RNG = np.random.default_rng(0)

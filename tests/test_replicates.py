@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
-from search_kit import problem, training
+from search_kit import training
 
 import analysis
 from raydistill.records import pareto, tables
@@ -18,6 +18,7 @@ from raydistill.records.trials import Trial, TrialResult
 from raydistill.search import Configuration, Seeds, next_to_repeat
 from raydistill.search.simulate import Outcome, SimulatedTrial, seeds_of, simulate
 from raydistill.seeds import numpy_stream
+from raydistill.testing.samplers import problem
 from raydistill.trials.ledger import Ledger
 
 MIN2 = ("min", "min")

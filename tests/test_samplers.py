@@ -12,7 +12,17 @@ import optuna
 import pytest
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
-from search_kit import (
+from search_kit import values_of
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from raydistill import search
+from raydistill.config.space import Choice, Int, Objective, SearchSpace, When, active_parameters
+from raydistill.errors import SpaceError
+from raydistill.records.pareto import hypervolume
+from raydistill.search import Configuration, Observation, Problem, identity, is_feasible, random_configuration
+from raydistill.search.encoding import Encoding, distinct
+from raydistill.search.optuna_samplers import KnownCostSampler, suggest
+from raydistill.testing.samplers import (
     KD,
     MACS,
     MIOU,
@@ -25,17 +35,7 @@ from search_kit import (
     observation,
     problem,
     run,
-    values_of,
 )
-from threadpoolctl import threadpool_info, threadpool_limits
-
-from raydistill import search
-from raydistill.config.space import Choice, Int, Objective, SearchSpace, When, active_parameters
-from raydistill.errors import SpaceError
-from raydistill.records.pareto import hypervolume
-from raydistill.search import Configuration, Observation, Problem, identity, is_feasible, random_configuration
-from raydistill.search.encoding import Encoding, distinct
-from raydistill.search.optuna_samplers import KnownCostSampler, suggest
 
 # ---- known-cost --------------------------------------------------------------------------------------------
 

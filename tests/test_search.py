@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from search_kit import KD, MIOU, PARAMS, SMALL, problem, run, space
 
 from raydistill import search
 from raydistill.config.base import digest
@@ -44,6 +43,7 @@ from raydistill.search.candidates import (
     stratified_proposals,
 )
 from raydistill.search.problem import CostAxis, new_filter
+from raydistill.testing.samplers import KD, MIOU, PARAMS, SMALL, problem, run, space
 
 
 def test_random_picks_are_uniform_on_each_range() -> None:

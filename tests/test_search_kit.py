@@ -6,18 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from search_kit import (
-    MIXED,
-    WINDOWS,
-    assert_valid,
-    costs_of,
-    miou,
-    mixed_outcome,
-    problem,
-    run,
-    shake,
-    training,
-)
+from search_kit import training
 
 from raydistill import search
 from raydistill.search import (
@@ -31,6 +20,17 @@ from raydistill.search import (
 )
 from raydistill.search.simulate import SimulatedTrial, simulate
 from raydistill.testing import SamplerContract
+from raydistill.testing.samplers import (
+    MIXED,
+    WINDOWS,
+    assert_valid,
+    costs_of,
+    miou,
+    mixed_outcome,
+    problem,
+    run,
+    shake,
+)
 
 ShouldStop = Callable[[Sequence[Observation], int], bool]
 

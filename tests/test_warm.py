@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from search_kit import MIXED, SMALL, costs_of, miou, mixed_outcome, problem, run, space, training, values_of
+from search_kit import training, values_of
 
 from raydistill import search
 from raydistill.config.space import load_space
@@ -23,6 +23,7 @@ from raydistill.search import PriorObservation, identity, random_configuration, 
 from raydistill.search.simulate import simulate
 from raydistill.search.surrogate import GaussianProcess, Inputs
 from raydistill.sweep.run import _find_sweep, _new_sweep
+from raydistill.testing.samplers import MIXED, SMALL, costs_of, miou, mixed_outcome, problem, run, space
 
 # ---- the models --------------------------------------------------------------------------------------------
 

@@ -214,13 +214,9 @@ def _real(
         return None, picture_sets.of_files(path, in_order_of_split=options.paired, device=device)
     stored = _data(options, trained)
     split = load_split(stored, options.split)
-    real = picture_sets.of_split(split, stored, device)
-    if options.real_split == "train+test" and options.split != "train":
-        if split.info.pairing == "pairs":
-            raise ConfigError("--real-split train+test: is for unpaired data; these are pairs. Leave it out")
-        train = picture_sets.of_split(load_split(stored, "train"), stored, device)
-        real = picture_sets.joined(real, train, f"{options.split} and train")
-    return split, real
+    if options.real_split != "own" and options.split != "train" and split.info.pairing == "pairs":
+        raise ConfigError("--real-split train+test: is for unpaired data; these are pairs. Leave it out")
+    return split, picture_sets.real_pictures(split, stored, options.split, options.real_split, device)
 
 
 def _published(text: str, extractors: Mapping[str, Extractor]) -> PublishedStatistics:

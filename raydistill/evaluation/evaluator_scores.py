@@ -22,7 +22,7 @@ from raydistill.evaluation.extractors import Extractor
 from raydistill.evaluation.file_scorers import FileScorers, open_files
 from raydistill.evaluation.measures import Measure
 from raydistill.evaluation.metrics import is_biased
-from raydistill.evaluation.picture_sets import Pictures, joined, of_generator, of_split
+from raydistill.evaluation.picture_sets import Pictures, of_generator, real_pictures
 from raydistill.evaluation.scorer import Scorer
 from raydistill.evaluation.scoring import Score
 from raydistill.evaluation.segmenters import Segmenter, labels_of
@@ -69,10 +69,8 @@ class EvaluatorScorer:
         segmenters = [segmenter, *files.segmenters] if has_classes else []
         labels = [labels_of(each, self.split) for each in segmenters]
         extractors = [extractor, *extractors, *files.extractors]
-        real = of_split(self.split, data, device)
-        if scoring is not None and scoring.real == "train+test" and split != "train":
-            real = joined(real, of_split(load_split(data, "train"), data, device), f"{split} and train")
-        self.real = self._subset(real)
+        which = "own" if scoring is None else scoring.real
+        self.real = self._subset(real_pictures(self.split, data, split, which, device))
         self._own = (extractor.name, segmenter.suffix)
         shared = None if scoring is None else Path(scoring.statistics)
         self.scorer = Scorer(

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from raydistill.config.base import Stored
-from raydistill.data import Split, pictures, to_uint8
+from raydistill.config.scoring import RealSplit
+from raydistill.data import Split, load_split, pictures, to_uint8
 from raydistill.data.decode import decode_pictures, is_grey
 from raydistill.data.detect import find
 from raydistill.data.files import Picture, pictures_of
+from raydistill.data.source import SplitName
 from raydistill.errors import DataError, DivergenceError, RunError
 from raydistill.evaluation import generated
 from raydistill.evaluation.extractors import sha256_of
@@ -66,6 +68,17 @@ def of_split(split: Split, stored: Stored, device: torch.device) -> Pictures:
         return pictures(split.targets, indices, device=device)
 
     return Pictures("real pictures", stored.digest, np.arange(len(split)), read, in_order_of_split=True)
+
+
+def real_pictures(
+    split: Split, stored: Stored, name: SplitName, which: RealSplit, device: torch.device
+) -> Pictures:
+    """The real pictures that those made for a split are compared with. `split`: of that name, of `stored`."""
+    own = of_split(split, stored, device)
+    if which == "own" or name == "train":
+        return own
+    train = of_split(load_split(stored, "train"), stored, device)
+    return joined(own, train, f"{name} and train")
 
 
 def joined(first: Pictures, second: Pictures, name: str) -> Pictures:
