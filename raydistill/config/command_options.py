@@ -229,16 +229,17 @@ class EvaluateOptions(Options):
         tuple[str, ...],
         Field(
             description="Network for Frechet and kernel distances, and its weights: inception, vgg16, "
-            "squeezenet or torchscript. Repeatable. torchscript=FILE RUNS the code in the file; the others "
-            "run nothing."
+            "squeezenet, torchscript, or a kind of a plug-in. Repeatable. torchscript=FILE RUNS the code in "
+            "the file; the first three run nothing."
         ),
         Cli("KIND=FILE", SCORERS, name="--extractor"),
     ] = ()
     segmenters: Annotated[
         tuple[str, ...],
         Field(
-            description="Network for mIoU at the size of the label files, and its weights: drn105 or "
-            "torchscript. Repeatable. torchscript=FILE RUNS the code in the file; drn105 runs nothing."
+            description="Network for mIoU at the size of the label files, and its weights: drn105, "
+            "torchscript, or a kind of a plug-in. Repeatable. torchscript=FILE RUNS the code in the file; "
+            "drn105 runs nothing."
         ),
         Cli("KIND=FILE", SCORERS, name="--segmenter"),
     ] = ()
