@@ -18,10 +18,11 @@ from raydistill.config.network_options import GenerateOptions
 from raydistill.config.paths import parse_assignments
 from raydistill.data import Split, load_split, prepare, read_info, render_inputs, to_float, to_uint8
 from raydistill.data.contact_sheet import contact_sheet
-from raydistill.data.decode import is_grey, resized_pictures
+from raydistill.data.decode import resized_pictures
 from raydistill.data.detect import look
 from raydistill.data.files import file_at
 from raydistill.data.folder import input_names
+from raydistill.data.picture_files import is_grey
 from raydistill.data.source import FileLayout
 from raydistill.errors import ConfigError
 from raydistill.evaluation import generated, picture_sets

@@ -22,17 +22,17 @@ from typing import IO, Annotated
 import numpy as np
 from pydantic import Field
 
-from raydistill.config.base import Frozen, Stored, digest
+from raydistill.config.base import REMARK, Frozen, Stored, digest
 from raydistill.config.bounds import NumPictures, Side
 from raydistill.config.data import DataSet, Degradation
 from raydistill.data.classes import Color
-from raydistill.data.source import Layout, Pairing, Source, SplitName, pairing_of
+from raydistill.data.source import Layout, Pairing, Source, SplitName, pairing_of, remarks_on
 from raydistill.errors import DataError, StoreError, say_notice
 from raydistill.reading import read_text, regular
 from raydistill.records import owners, remote
-from raydistill.records.files import to_disk
+from raydistill.records.files import to_disk, write_json_atomic
 
-FORMAT = 3
+FORMAT = 4
 """Part of the fingerprint. Raise it when the same source would be written differently."""
 INFO = "info.json"
 _AGAIN = "`raydistill plan` with the same --space, --data, --set and --store decodes the pictures again"
@@ -66,8 +66,12 @@ class DataInfo(Frozen):
     """How inputs are made of the targets, if it is on."""
     load_size: tuple[Side, Side] | None = None
     """(height, width) of training pictures on disk, of which crops are shown; None: they are shown whole."""
+    remarks: Annotated[tuple[str, ...], REMARK] = ()
+    """What was changed in pictures, and how label maps were understood, in sentences."""
+    left_out: Annotated[str, REMARK] = ""
+    """What lies beside the data and belongs to none of its samples, in words; empty: nothing."""
     digest: str = ""
-    """Digest of all the other fields and of the arrays."""
+    """Digest of the arrays and of all the other fields but remarks and left_out."""
 
     @property
     def pairing(self) -> Pairing:
@@ -136,8 +140,12 @@ def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
                 f"{cache_dir}: the decoded data cannot be written there: {error}. Needed: a writable folder "
                 f"with {needed:.0f} MB free. Free some space or choose another folder."
             ) from error
+    info = info_of(folder)
+    if info.left_out != source.left_out:  # what lies beside the data may change, and they do not
+        with contextlib.suppress(OSError):
+            write_json_atomic(folder / INFO, {**info.model_dump(mode="json"), "left_out": source.left_out})
     remote.push(folder)
-    return Stored(path=str(folder), digest=info_of(folder).digest)
+    return Stored(path=str(folder), digest=info.digest)
 
 
 def _describe(source: Source, config: DataSet) -> DataInfo:
@@ -156,6 +164,8 @@ def _describe(source: Source, config: DataSet) -> DataInfo:
         picture_classes=source.picture_classes,
         degrade=config.degrade,
         load_size=load_size_of(config),
+        remarks=(*source.remarks, *remarks_on(classes, source.picture_classes)),
+        left_out=source.left_out,
     )
 
 
@@ -187,7 +197,8 @@ def _write(source: Source, info: DataInfo, folder: Path) -> None:
         if source.read_inputs is not None and info.input_counts is not None:
             inputs = ((array,) for array in source.read_inputs(split))
             _write_arrays(folder, split, ["inputs"], info.input_counts[split], inputs, info, content)
-    complete = info.model_copy(update={"digest": content.hexdigest()[:16]})
+    remarks = (*info.remarks, *source.changes())
+    complete = info.model_copy(update={"digest": content.hexdigest()[:16], "remarks": remarks})
     (folder / INFO).write_text(complete.model_dump_json(indent=1), encoding="utf-8")
     for path in [*folder.iterdir(), folder]:
         to_disk(path)

@@ -88,7 +88,8 @@ def evaluator_task(info: DataInfo) -> EvaluatorTask:
         return "pixel_class"
     if info.layout == "aligned":
         return "input_picture"
-    return "picture_class" if info.picture_classes else "rotation"
+    # a class that all pictures have is no task
+    return "picture_class" if len(info.picture_classes) > 1 else "rotation"
 
 
 def evaluator(config: EvaluatorNetwork, info: DataInfo, seed: int) -> PixelEvaluator | PictureEvaluator:
@@ -96,7 +97,8 @@ def evaluator(config: EvaluatorNetwork, info: DataInfo, seed: int) -> PixelEvalu
     if evaluator_task(info) in ("pixel_class", "input_picture"):
         return _seeded(seed, "init/judge", lambda: PixelEvaluator(config, info.num_classes or 3))
     num_quarter_turns = 4
-    num_classes = len(info.picture_classes) or num_quarter_turns
+    is_rotation = evaluator_task(info) == "rotation"
+    num_classes = num_quarter_turns if is_rotation else len(info.picture_classes)
     return _seeded(seed, "init/judge", lambda: PictureEvaluator(config, num_classes))
 
 

@@ -109,7 +109,8 @@ def report_plan(plan: Plan, nodes: list[Node]) -> PlanReport:
 def plan_lines(
     plan: Plan, placements: Placements, nodes: list[Node], estimated: PlanEstimate
 ) -> Iterator[str]:
-    """Trials, costs, time, trials at a time, memory and disk, a line each."""
+    """Trials, costs, time, trials at a time, memory and disk, a line each; last, what is not as it was in the
+    files of the data, and what of these was left out."""
     labels = ", ".join(label for _, label, _ in plan.baselines) or "none"
     num_searched, num_baselines = plan.options.trials, len(plan.baselines)
     yield f"plan: {num_searched} searched trials; {num_baselines} baselines ({labels}); 1 recheck"
@@ -127,6 +128,9 @@ def plan_lines(
     yield f"plan: at most {worker_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all{beside}"
     needed, free = forecast.disk_bytes(plan).total / MIB, shutil.disk_usage(plan.store).free / GIB
     yield f"plan: {needed:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free"
+    yield from (f"data: {remark}" for remark in plan.info.remarks)
+    if plan.info.left_out:
+        yield f"left out: {plan.info.left_out}"
 
 
 def _scoring_lines(plan: Plan, estimated: PlanEstimate) -> Iterator[str]:
