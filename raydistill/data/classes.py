@@ -208,8 +208,9 @@ def classes_of_file(file: ClassesFile, labels: Iterable[File], path: Path) -> Cl
 
 _MOST_SMEARED = 0.9
 """Share of an id's pixels between lower and higher ids from which on smooth resizing has made it."""
-_MANY_IDS, _FEW_IDS, _MOSTLY = 64, 3, 0.9
-"""So many ids, of which a few have this share of all pixels, are a mask with noise around its edges."""
+_MANY_IDS, _MOSTLY_ODD, _FEW_ODD = 16, 0.5, 0.6
+"""Of more ids than these, noise has made those of which so many pixels are single or between others, as long
+as not so many of all are: label maps may be noise themselves."""
 _LARGEST_SMALL_ID = 15
 """Up to this one, ids are taken for those of a set of few classes, of which a part of it has not all."""
 
@@ -246,9 +247,10 @@ def occurring_classes(labels: list[File]) -> Classes:
             f"tell apart. {_settle(ids)}"
         )
     smeared = seen.between[ids] >= _MOST_SMEARED * seen.pixels[ids]
-    few = np.sort(seen.pixels)[-_FEW_IDS:].sum() >= _MOSTLY * seen.pixels.sum()
-    if smeared.sum() * 2 >= len(ids) or (len(ids) > _MANY_IDS and few):
-        main = sorted(np.argsort(seen.pixels)[-_FEW_IDS:].tolist())
+    odd = seen.odd[ids] >= _MOSTLY_ODD * seen.pixels[ids]
+    is_noise = len(ids) > _MANY_IDS and seen.odd.sum() < _FEW_ODD * seen.pixels.sum()
+    if smeared.sum() * 2 >= len(ids) or (is_noise and odd.sum() * 2 >= len(ids)):
+        main = sorted(np.argsort(seen.pixels)[-3:].tolist())
         raise DataError(
             f"{folder}: {len(ids)} label values, most of which occur only at edges between others, as "
             "smooth resizing and JPEG make them. Resize label maps to the nearest pixel, or map them back "

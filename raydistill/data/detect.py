@@ -63,7 +63,12 @@ def find(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> SplitsOnD
         return replace(on_disk, left_out="; ".join(both))
     if inside:
         raise DataError(f"{root}: {len(inside)} data files here: {few(inside)}. Give one of them.")
-    names = few([root] if root.is_file() else entries(root))
+    paths = [root] if root.is_file() else entries(root)
+    names = few(paths)
+    for path, how in (
+        (path, how) for path in paths for ending, how in _UNREAD.items() if path.name.endswith(ending)
+    ):
+        raise DataError(f"{path}: this kind of file is not read. {how}")
     if layout == "auto":
         raise DataError(
             f"{root}: unknown layout. Looked for train/images + train/labels, images + labels, train + "
@@ -146,6 +151,14 @@ They are asked in this order, and the first answer counts.
 """
 
 
+_AS_PICTURES = "Write its pictures as PNG files into a folder, or as array images of an .npz file."
+_UNREAD = {
+    **dict.fromkeys((".tar", ".tar.gz", ".tgz", ".tar.xz", ".rar", ".7z"), "Unpack it and give the folder."),
+    **dict.fromkeys((".mdb", ".lmdb", ".h5", ".hdf5", ".mat", ".tfrecord", ".parquet"), _AS_PICTURES),
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".arrow", ".bin"), _AS_PICTURES),
+    ".npy": "Put the array into an .npz file: numpy.savez('data.npz', images=array).",
+}
+"""How names of files end that people keep pictures in and that are not read -> what to do."""
 _NEEDED = {
     "npz": "an .npz file",
     "nvlabs": "dataset.json and pictures, in a folder or zip file",

@@ -108,6 +108,8 @@ class Survey:
     """Id -> pixels, of files of ids."""
     between: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     """Id -> pixels that lie between a neighbour of a lower id and one of a higher id opposite of it."""
+    odd: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
+    """Id -> these pixels, and those none of whose four neighbours has their id."""
     colors: Counter[Color] = field(default_factory=Counter)
     """Colour -> files that have it, of files in colour."""
     in_color: str = ""
@@ -150,7 +152,9 @@ def survey(files: Iterable[File], *, pass_over_damaged: bool = False) -> Survey:
                 result.colors.update((int(red), int(green), int(blue)) for red, green, blue in found)
             continue
         result.pixels += np.bincount(ids.ravel(), minlength=256)
-        result.between += np.bincount(ids[_is_between(ids)], minlength=256)
+        between = _is_between(ids)
+        result.between += np.bincount(ids[between], minlength=256)
+        result.odd += np.bincount(ids[between | _is_single(ids)], minlength=256)
         if label.palette is not None and not result.conflict:
             result.conflict = _conflict(file.where, ids, label.palette, palettes)
     return result
@@ -162,6 +166,16 @@ def _is_between(ids: np.ndarray) -> np.ndarray:
     for view, mask in ((ids, found), (ids.T, found.T)):
         before, here, after = view[:-2], view[1:-1], view[2:]
         mask[1:-1] |= ((before < here) & (here < after)) | ((before > here) & (here > after))
+    return found
+
+
+def _is_single(ids: np.ndarray) -> np.ndarray:
+    """Which pixels have another id than each of their four neighbours: bool, of the shape of `ids` (H, W)."""
+    found = np.ones(ids.shape, bool)
+    for view, mask in ((ids, found), (ids.T, found.T)):
+        is_same = view[1:] == view[:-1]
+        mask[1:] &= ~is_same
+        mask[:-1] &= ~is_same
     return found
 
 

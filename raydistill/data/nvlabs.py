@@ -1,5 +1,6 @@
 """The layout of NVlabs: pictures with dataset.json, in a folder or zip file."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,16 @@ def _nvlabs_labels(files: dict[str, File]) -> dict[str, int] | None:
     where = files["dataset.json"].where
     try:
         content = parse_json(_text_of(files["dataset.json"]))["labels"]
-        labels: dict[str, Any] | None = (
-            None if content is None else {str(name): label for name, label in content}
-        )
+        pairs = None if content is None else [(str(name).replace("\\", "/"), each) for name, each in content]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f'{where}: {error!r}. Allowed: {{"labels": null}} or {{"labels": [[name, class id], ...]}}.'
+            f'{where}: {error!r}. Allowed: {{"labels": null}} or {{"labels": [[name, class id], ...]}}. '
+            "Correct it, or rename it where it is for something else."
         ) from None
+    labels: dict[str, Any] | None = None if pairs is None else dict(pairs)
+    if labels is not None and pairs is not None and len(labels) < len(pairs):
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise DataError(f"{where}: {name} is listed twice. Allowed: once. Remove one.")
     for name, label in (labels or {}).items():
         if isinstance(label, bool) or not isinstance(label, int) or label < 0:
             raise DataError(

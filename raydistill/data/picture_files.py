@@ -148,10 +148,10 @@ def _raw_mode(image: Image.Image) -> str:
     """How pixels lie in the file, in Pillow's words, such as "L;2"; empty where Pillow does not say so."""
     for tile in getattr(image, "tile", []):
         arguments = tile[3] if isinstance(tile[3], (tuple, list)) else (tile[3],)
+        if tile[0] in ("ppm", "ppm_plain") and isinstance(arguments[-1], int):
+            return f"{image.mode};max {arguments[-1]}"
         if arguments and isinstance(arguments[0], str):
             return str(arguments[0])
-        if arguments and isinstance(arguments[-1], int) and tile[0] in ("ppm", "ppm_plain"):
-            return f"{image.mode};max {arguments[-1]}"
     return ""
 
 

@@ -119,10 +119,11 @@ def left_out(tree: Tree, used: Iterable[str]) -> str:
         if name not in taken:
             unused = next((folder for folder in _folders_of(name) if folder not in above_taken), None)
             if unused is None:
-                endings[PurePosixPath(name).suffix.lower() or "files without an ending"] += 1
+                endings[PurePosixPath(name).suffix.lower() or "without an ending"] += 1
             else:
                 folders[unused] += 1
-    parts = [f"{count:,} {ending}" for ending, count in endings.most_common()]
+    by_number = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    parts = [f"{count:,} {ending}" for ending, count in by_number]
     if folders:
         parts.append(f"{_number(len(folders), 'folder')} ({_some(folders)})")
     if tree.num_hidden:
