@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 WORK = Path(os.environ.get("WORK") or tempfile.mkdtemp())
+WORK.mkdir(parents=True, exist_ok=True)
 _SIDES = {"sagan": 64}
 """Space -> height and width of its pictures; of other spaces 32."""
 _WRONG: list[str] = []
