@@ -68,6 +68,14 @@ GROUPS: dict[str, Group] = {
         "the scripts of tests/cases on places and terminals; a kill; advice that is followed in whole sweeps",
         ("test_cases.py",),
     ),
+    "folders": Group(
+        "ten folders as people have them, each from `data inspect` to the end of a smoke sweep",
+        ("test_ten_folders.py",),
+    ),
+    "data-cases": Group(
+        "the scripts of tests/cases on data and teachers",
+        ("test_data_cases.py",),
+    ),
     "tracking": Group(
         "an MLflow server that stops for three minutes or never answers, a lock for a minute",
         (

@@ -245,6 +245,19 @@ def test_a_classes_json_that_does_not_fit_is_refused(tmp_path: Path, classes: An
     assert says in refusal(make(tmp_path / "data", (0, 1), classes=classes))
 
 
+def test_the_classes_json_of_the_guide_is_understood(tmp_path: Path) -> None:
+    page = (Path(__file__).parent.parent / "docs/how-to/own-data.md").read_text()
+    classes = json.loads(page.split("```json\n")[1].split("```")[0])
+    root = make(tmp_path / "ids", (0, 127, 254), classes=classes)
+    assert info(root).class_names == ("road", "car") and info(root).ignore_index == 2
+    assert ids(root) == [0, 1, 2]
+
+    def painted(path: Path, ids: np.ndarray) -> None:
+        Image.fromarray(np.array(classes["palette"], np.uint8)[ids]).save(path.with_suffix(".png"))
+
+    assert ids(make(tmp_path / "colours", (0, 1, 2), painted, classes)) == [0, 1, 2]
+
+
 def test_a_value_beside_the_ids_may_be_the_ignored_one(tmp_path: Path) -> None:
     classes = {"classes": ["a", "b"], "ids": [0, 127], "ignore_index": 254}
     root = make(tmp_path / "data", (0, 127, 254), classes=classes)

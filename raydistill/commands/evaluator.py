@@ -49,7 +49,8 @@ def run(options: EvaluatorOptions) -> int:
         "rotation": "quarter turns",
     }[networks.evaluator_task(info)]
     terminal.say(
-        f"evaluator {evaluator.digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores"
+        f"evaluator {evaluator.digest} of {what}: {ceiling} on the "
+        f"{info.counts['val']:,} real pictures of val, the ceiling of what it scores"
     )
     terminal.say(
         f"use it: raydistill evaluate ... --data {data.path} --evaluator {Path(evaluator.path).parent}"

@@ -66,8 +66,8 @@ class Row(NamedTuple):
     """uint8 (H, W) or (H, W, 3)"""
 
     def read(self) -> bytes:
-        """The bytes of its pixels."""
-        return self.array.tobytes()
+        """Its shape and the bytes of its pixels: what differs where the pictures do."""
+        return f"{self.array.shape}".encode() + self.array.tobytes()
 
     def open(self) -> Opened:
         """The picture."""

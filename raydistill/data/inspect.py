@@ -204,7 +204,7 @@ def _odd(tally: _Tally) -> tuple[Odd, ...]:
     for size, count in tally.sizes.items():
         if 2 * number >= total and size != usual and count <= max(1, _ODD_SHARE * total):
             found += [Odd(picture=where, why=f"{size}, most are {usual}") for where in tally.single[size]]
-    if len(tally.flat) <= _ODD_SHARE * total:
+    if len(tally.flat) <= max(1, _ODD_SHARE * total):
         found += [Odd(picture=where, why="all of one colour") for where in tally.flat]
     return tuple(found)
 
