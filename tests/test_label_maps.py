@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from raydistill.config.data import FolderData
+from raydistill.config.sweep_options import SweepOptions
 from raydistill.data import DataInfo, load_split, prepare, read_info
-from raydistill.errors import DataError
+from raydistill.errors import DataError, SpaceError
+from raydistill.models.networks import evaluator_task
+from raydistill.planning.checks import check
 
 RNG = np.random.default_rng(0)
 
@@ -262,3 +265,13 @@ def test_a_value_beside_the_ids_may_be_the_ignored_one(tmp_path: Path) -> None:
     classes = {"classes": ["a", "b"], "ids": [0, 127], "ignore_index": 254}
     root = make(tmp_path / "data", (0, 127, 254), classes=classes)
     assert (info(root).num_classes, info(root).ignore_index) == (2, 2) and ids(root) == [0, 1, 2]
+
+
+def test_label_maps_of_0_alone_have_one_class_which_is_said_and_no_score(tmp_path: Path) -> None:
+    found = info(make(tmp_path / "data", (0,)))
+    assert found.num_classes == 1 and "All pixels are of one class, class_0" in found.remarks[0]
+    assert evaluator_task(found) == "rotation"
+    with pytest.raises(SpaceError, match="two classes of pixels or more, and this data has one"):
+        sizes = ("data.height=16", "data.width=16")
+        data, store = str(tmp_path / "data"), str(tmp_path / "runs")
+        check(SweepOptions(space="camvid", data=data, store=store, set=sizes))

@@ -36,6 +36,7 @@ from raydistill.evaluation.segmenters import Labels, Segmenter, labels_of, load_
 from raydistill.exchange.trained_generator import TrainedGenerator, find_generator
 from raydistill.models import saved
 from raydistill.models.inputs import trained_latent_size
+from raydistill.models.networks import has_pixel_classes
 from raydistill.reading import read_text
 from raydistill.records import measured, store
 from raydistill.records.measured import Measurement
@@ -144,7 +145,7 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
         network = saved.load(evaluator, split.info, device)
         extractor, segmenter = evaluator_networks(network, evaluator.digest)
         extractors.insert(0, extractor)
-        if split.info.has_labels:
+        if has_pixel_classes(split.info):
             labels.insert(0, labels_of(segmenter, split))
     if not extractors and not labels and not options.paired and options.lpips is None:
         raise ConfigError(

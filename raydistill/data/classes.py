@@ -218,7 +218,7 @@ _LARGEST_SMALL_ID = 15
 def occurring_classes(labels: list[File]) -> Classes:
     """The classes of label files without classes.json: 0 to the largest id, besides 255, which means ignored.
 
-    Masks of 0 and 255 have two classes.
+    Masks of 0 and 255 have two classes, those of 0 alone have one.
 
     Raises:
         DataError: a file is no label map, or all pixels are ignored or of one class; or it is not known what
@@ -240,7 +240,7 @@ def occurring_classes(labels: list[File]) -> Classes:
         raise DataError(
             f"{folder}: all labels are {IGNORED_ID} (ignored) everywhere. Needed: one class or more."
         )
-    if len(class_ids) == 1:
+    if len(class_ids) == 1 and ids != [0]:
         also = f" and {IGNORED_ID}, which means ignored" * (IGNORED_ID in ids)
         raise DataError(
             f"{folder}: all labels are {class_ids[0]}{also}. Needed: two classes, or there is nothing to "

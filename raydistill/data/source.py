@@ -77,10 +77,12 @@ def shapes_source(config: ShapesData) -> Source:
 def remarks_on(classes: Classes | None, picture_classes: tuple[str, ...]) -> tuple[str, ...]:
     """What a person should know of the classes of label maps or of whole pictures, in sentences."""
     remarks = [classes.note] if classes is not None and classes.note else []
-    if len(picture_classes) == 1:
+    one = picture_classes if classes is None else classes.names
+    if len(one) == 1:
+        what = "pictures" if classes is None else "pixels"
         remarks.append(
-            f"All pictures are of one class, {picture_classes[0]}: an evaluator learns by how many quarter "
-            "turns they are turned instead."
+            f"All {what} are of one class, {one[0]}: an evaluator learns by how many quarter turns pictures "
+            "are turned instead."
         )
     return tuple(remarks)
 

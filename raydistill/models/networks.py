@@ -82,13 +82,18 @@ EvaluatorTask = Literal["pixel_class", "input_picture", "picture_class", "rotati
 class of the whole picture, or by how many quarter turns it was rotated (Gidaris et al. 2018)."""
 
 
+def has_pixel_classes(info: DataInfo) -> bool:
+    """Whether there are label maps with classes to tell apart: one that all pixels have is no task."""
+    return info.num_classes is not None and info.num_classes > 1
+
+
 def evaluator_task(info: DataInfo) -> EvaluatorTask:
     """What an evaluator of these data predicts: the first of `EvaluatorTask` that they can supervise."""
-    if info.has_labels:
+    if has_pixel_classes(info):
         return "pixel_class"
     if info.layout == "aligned":
         return "input_picture"
-    # a class that all pictures have is no task
+    # as above, of pictures
     return "picture_class" if len(info.picture_classes) > 1 else "rotation"
 
 
