@@ -2,16 +2,16 @@
 
 Nothing is decoded here but the header of a picture.
 
-labelled    <split>/images + <split>/labels, or images + labels with optional lists <split>.txt,
-            or SegNet's <split> + <split>annot
+labelled    <split>/images + <split>/labels, images/<split> + labels/<split>, or images + labels with optional
+            lists <split>.txt, or SegNet's <split> + <split>annot; folders may have the names of `folder_names`
 cityscapes  leftImg8bit/<split>/<city>/*_leftImg8bit.png with gtFine/<split>/<city>/*_gtFine_labelIds.png
 unpaired    trainA + trainB, and optionally testA + testB, valA + valB: A is the input, B the target
-aligned     <split>/ or the folder itself with pictures of A (left half) beside B (right half)
+aligned     <split>/ or the folder itself, at any depth, with pictures of A (left half) beside B (right half)
 nvlabs      a zip file or folder with dataset.json
 idx         *-images-idx3-ubyte and *-labels-idx1-ubyte of train and t10k, also as .gz
 npz         images or x_train, ..., with labels or y_train, ...
 classes     <split>/<class>/ or <class>/ with pictures, in a folder or zip file
-pictures    <split>/ or the folder or zip file itself with pictures
+pictures    <split>/ or the folder or zip file itself with pictures, at any depth
 """
 
 from collections.abc import Callable

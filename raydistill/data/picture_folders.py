@@ -58,8 +58,9 @@ def find_pictures(root: Path) -> SplitsOnDisk | None:
 
 
 def find_aligned(root: Path) -> SplitsOnDisk | None:
-    """As `find_pictures`: each picture is A beside B."""
-    return _loose("aligned", root)
+    """As `find_pictures`: each picture is A beside B. None also where there are splits without train."""
+    splits = split_folders(root) if root.is_dir() else {}
+    return None if splits and "train" not in splits else _loose("aligned", root)
 
 
 def find_unpaired(root: Path) -> SplitsOnDisk | None:

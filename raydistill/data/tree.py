@@ -51,7 +51,7 @@ def walk(root: Path) -> Tree:
             name = f"{prefix}{path.name}"
             if is_hidden(path.name):
                 num_hidden += 1
-            elif not path.is_dir():
+            elif not _is_folder(path):
                 if path.is_symlink() and not path.exists() and not path.suffix:
                     raise DataError(f"{path}: this link leads nowhere. Fetch what it leads to, or remove it.")
                 files.append((name, path))
@@ -61,6 +61,13 @@ def walk(root: Path) -> Tree:
                 names.append(name)
                 folders.append((path, f"{name}/", (*above, identity)))
     return Tree(tuple(sorted(files)), tuple(sorted(names)), num_hidden, tuple(sorted(loops)))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}. Make it readable, or remove it.") from None
 
 
 def _identity(folder: Path) -> tuple[int, int]:
