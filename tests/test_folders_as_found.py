@@ -226,6 +226,30 @@ def test_label_maps_among_their_pictures_as_jpeg_or_in_two_folders_are_refused(t
     assert "labels, masks could each hold the label maps" in refusal(tmp_path / "two")
 
 
+def test_folders_that_are_pairs_by_their_names_are_no_classes(tmp_path: Path) -> None:
+    for name in ("ISIC-2017_Training_Data", "ISIC-2017_Training_GroundTruth"):
+        fill(tmp_path / "isic" / name)
+    assert "look like pictures and label maps" in refusal(tmp_path / "isic")
+    for name in ("A", "B"):
+        fill(tmp_path / "pix2pix" / name)
+    assert "Call them trainA and trainB" in refusal(tmp_path / "pix2pix")
+    assert find(tmp_path / "pix2pix", "classes").class_names == ("A", "B")
+    for name in ("with_mask", "without_mask"):
+        fill(tmp_path / "faces" / name)
+    assert find(tmp_path / "faces").class_names == ("with_mask", "without_mask")
+    fill(tmp_path / "carvana" / "train", ending=".jpg")
+    labels(tmp_path / "carvana" / "train_masks", ending="_mask.gif")
+    assert find(tmp_path / "carvana").layout == "labelled"
+
+
+def test_a_picture_beside_class_folders_is_taken_and_said(tmp_path: Path) -> None:
+    for name in ("cat", "dog", "."):
+        fill(tmp_path / name)
+    on_disk = find(tmp_path)
+    assert (on_disk.layout, counts(on_disk)) == ("pictures", {"train": 9})
+    assert "beside the folders cat, dog: all are taken, and folders are no classes" in on_disk.remarks[0]
+
+
 def test_composed_and_decomposed_names_pair(tmp_path: Path) -> None:
     composed, decomposed = (unicodedata.normalize(form, "h\u00e4user\u00e9") for form in ("NFC", "NFD"))
     assert composed != decomposed

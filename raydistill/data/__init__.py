@@ -98,7 +98,8 @@ def prepare(
     is_detected = isinstance(config, FolderData) and config.layout == "auto" and source.layout == "aligned"
     if is_detected and (whole_pictures or pairing == "pictures" or config.degrade.is_on):
         config = config.model_copy(update={"layout": "pictures"})
-        source = replace(DATA[config.kind].find(config), remarks=(_WHOLE,))
+        source = DATA[config.kind].find(config)
+        source = replace(source, remarks=(*source.remarks, _WHOLE))
     if pairing is not None and pairing_of(source.layout, config.degrade) != pairing:
         raise DataError(
             f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipe {recipe} "

@@ -3,7 +3,7 @@
 Nothing is decoded here but the header of a picture.
 
 labelled    <split>/images + <split>/labels, images/<split> + labels/<split>, or images + labels with optional
-            lists <split>.txt, or SegNet's <split> + <split>annot; folders may have the names of `folder_names`
+            lists <split>.txt, or SegNet's <split> + <split>annot; other names of folders: `folder_names`
 cityscapes  leftImg8bit/<split>/<city>/*_leftImg8bit.png with gtFine/<split>/<city>/*_gtFine_labelIds.png
 unpaired    trainA + trainB, and optionally testA + testB, valA + valB: A is the input, B the target
 aligned     <split>/ or the folder itself, at any depth, with pictures of A (left half) beside B (right half)
@@ -66,7 +66,7 @@ def find(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> SplitsOnD
     paths = [root] if root.is_file() else entries(root)
     names = few(paths)
     for path, how in (
-        (path, how) for path in paths for ending, how in _UNREAD.items() if path.name.endswith(ending)
+        (path, how) for path in paths for ending, how in _UNREAD.items() if path.name.lower().endswith(ending)
     ):
         raise DataError(f"{path}: this kind of file is not read. {how}")
     if layout == "auto":
@@ -152,10 +152,13 @@ They are asked in this order, and the first answer counts.
 
 
 _AS_PICTURES = "Write its pictures as PNG files into a folder, or as array images of an .npz file."
+_AS_PNG = "Convert the pictures to PNG or JPEG."
 _UNREAD = {
     **dict.fromkeys((".tar", ".tar.gz", ".tgz", ".tar.xz", ".rar", ".7z"), "Unpack it and give the folder."),
     **dict.fromkeys((".mdb", ".lmdb", ".h5", ".hdf5", ".mat", ".tfrecord", ".parquet"), _AS_PICTURES),
     **dict.fromkeys((".pkl", ".pickle", ".pt", ".arrow", ".bin"), _AS_PICTURES),
+    **dict.fromkeys((".heic", ".heif", ".jxl", ".jp2", ".dng", ".dcm", ".nii", ".exr"), _AS_PNG),
+    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "Write its frames as PNG files."),
     ".npy": "Put the array into an .npz file: numpy.savez('data.npz', images=array).",
 }
 """How names of files end that people keep pictures in and that are not read -> what to do."""

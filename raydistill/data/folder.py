@@ -53,6 +53,7 @@ def folder_source(config: FolderData) -> Source:
         classes=label_classes(on_disk, Path(config.root)),
         read=lambda split: read_pictures(splits[split], config, changes),
         picture_classes=on_disk.class_names,
+        remarks=on_disk.remarks,
         left_out=on_disk.left_out,
         changes=lambda: said(changes),
     )

@@ -100,7 +100,7 @@ def inspect(
         modes=dict(tally.modes.most_common()),
         classes=_class_facts(on_disk, tally),
         ignored_share=_ignored_share(tally),
-        remarks=(*remarks_on(tally.classes, on_disk.class_names), *said(tally.changes)),
+        remarks=(*on_disk.remarks, *remarks_on(tally.classes, on_disk.class_names), *said(tally.changes)),
         duplicates=tuple(_duplicates(tally)),
         odd=odd,
         left_out=on_disk.left_out,

@@ -27,6 +27,8 @@ _LABEL_ENDINGS = (
     *("_annotation", "_annot", "_l"),
 )
 """What may stand behind the stem of the picture in the name of its label map, in small letters."""
+_BEHIND_SPLITS = ("annot", "_masks", "_mask", "_labels", "_annotations")
+"""What stands behind the name of a split in that of its folder of label maps."""
 _LISTS = ("", "ImageSets/Segmentation", "splits", "lists")
 """Where lists <split>.txt may lie, below the root."""
 _Pairs = dict[SplitName, list[tuple[str, Path, Path]]]
@@ -44,7 +46,8 @@ def find_labelled(root: Path) -> SplitsOnDisk | None:
         return None
     splits, folders = split_folders(root), _folders_by_name(root)
     inside = [_pair_of_folders(folder) for folder in splits.values()]
-    annots = {split: folders.get(f"{folder.name.lower()}annot") for split, folder in splits.items()}
+    behind = next((each for each in _BEHIND_SPLITS if f"{_name(splits, 'train')}{each}" in folders), "annot")
+    annots = {split: folders.get(f"{_name(splits, split)}{behind}") for split in splits}
     lists: tuple[Path, ...] = ()
     if any(pair is not None for pair in inside):
         pairs: _Pairs = {
@@ -53,7 +56,7 @@ def find_labelled(root: Path) -> SplitsOnDisk | None:
         }
     elif annots.get("train") is not None:
         pairs = {
-            split: _pair_up(folder, annots[split] or root / f"{folder.name}annot")
+            split: _pair_up(folder, annots[split] or root / f"{folder.name}{behind}")
             for split, folder in splits.items()
         }
     elif (pair := _pair_of_folders(root)) is not None:
@@ -61,6 +64,11 @@ def find_labelled(root: Path) -> SplitsOnDisk | None:
     else:
         return None
     return _splits_of("labelled", root, pairs, lists)
+
+
+def _name(splits: dict[SplitName, Path], split: SplitName) -> str:
+    """The name of a split's folder in small letters; empty: there is none."""
+    return splits[split].name.lower() if split in splits else ""
 
 
 def _folders_by_name(folder: Path) -> dict[str, Path]:

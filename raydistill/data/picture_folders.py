@@ -24,6 +24,8 @@ from raydistill.errors import DataError
 
 _MASKS = ("_mask", "_label", "_seg", "_gt", "-mask", "-label")
 """How the names of label maps end that lie beside their pictures."""
+_LABEL_WORDS = ("mask", "label", "segment", "annot", "groundtruth", "ground_truth")
+"""What is in the names of folders of label maps."""
 _AS_CLASSES = "--set data.layout=classes (data inspect: --layout classes)"
 
 
@@ -49,7 +51,7 @@ def find_classes(root: Path) -> SplitsOnDisk | None:
 
 def find_asked_classes(root: Path) -> SplitsOnDisk | None:
     """As `find_classes`, where the user says that folders are classes, also ones beside those of splits."""
-    return _classes(root, _listed(root, are_classes=True))
+    return _classes(root, _listed(root, are_classes=True), are_classes=True)
 
 
 def find_pictures(root: Path) -> SplitsOnDisk | None:
@@ -160,7 +162,7 @@ def _refuse_empty(root: Path, splits: dict[str, SplitName]) -> None:
 # ---- layouts -----------------------------------------------------------------------------------------------
 
 
-def _classes(root: Path, listed: list[_Listed]) -> SplitsOnDisk | None:
+def _classes(root: Path, listed: list[_Listed], *, are_classes: bool = False) -> SplitsOnDisk | None:
     paths = [each.folders for each in listed]
     num_common = len(list(itertools.takewhile(lambda level: len(set(level)) == 1, zip(*paths))))
     names = ["/".join(path[num_common:]) for path in paths]
@@ -169,12 +171,14 @@ def _classes(root: Path, listed: list[_Listed]) -> SplitsOnDisk | None:
     if not all(names):
         _refuse_half_classes(root, listed, names)
         return None
-    if inside := next((name for name in names if any(map(split_of, name.split("/")[1:]))), None):
+    inside = next((name for name in names if any(map(split_of, name.split("/")[1:]))), None)
+    if inside is not None and not are_classes:
         raise DataError(
             f"{root}: {inside} would be a class, with a folder of a split in it. Put the splits above the "
             f"classes: {'/'.join(reversed(inside.split('/')))}."
         )
-    _refuse_roles(root, set(names))
+    if not are_classes:
+        _refuse_roles(root, set(names))
     ids = {name: index for index, name in enumerate(sorted(set(names)))}
     splits: Splits = {split: [] for split in SPLITS if any(each.split == split for each in listed)}
     for each, name in zip(listed, names):
@@ -188,12 +192,17 @@ def _refuse_roles(root: Path, names: set[str]) -> None:
     for level in itertools.zip_longest(*(name.split("/") for name in names)):
         folders = sorted({part for part in level if part is not None})
         lowered = {folder.lower() for folder in folders}
-        has_labels = lowered & set(PICTURE_FOLDERS) and lowered & set(LABEL_FOLDERS)
-        if has_labels or {domain[1] for part in folders if (domain := domain_of(part))} == {"A", "B"}:
+        has_labels = bool(lowered & set(PICTURE_FOLDERS) and lowered & set(LABEL_FOLDERS))
+        if len(folders) == 2:  # with_mask and without_mask are classes
+            named = [folder for folder in lowered if any(word in folder for word in _LABEL_WORDS)]
+            has_labels = has_labels or len(named) == 1
+        domains = {domain[1] for part in folders if (domain := domain_of(part))}
+        if has_labels or domains == {"A", "B"} or folders == ["A", "B"]:
             what = "pictures and label maps" if has_labels else "two domains"
             raise DataError(
-                f"{root}: {', '.join(folders[:6])} look like {what}, not like classes. Give the folder that "
-                f"these lie in, unpacked; if they are classes, rename them."
+                f"{root}: {', '.join(folders[:6])} look like {what}, not like classes. Call them "
+                f"{'images and labels' if has_labels else 'trainA and trainB'} and give the folder that they "
+                f"lie in, unpacked; if they are classes, give {_AS_CLASSES}."
             )
 
 
@@ -229,7 +238,12 @@ def _loose(layout: FileLayout, root: Path) -> SplitsOnDisk | None:
                     "Remove or rename one."
                 )
         splits[each.split].append(Sample(name, file))
-    return SplitsOnDisk(layout, splits, files_on_disk(root, [each.file for each in listed]))
+    folders = sorted({each.folders[0] for each in listed if each.folders})
+    remarks: tuple[str, ...] = ()
+    if len(folders) > 1 and not all(each.folders for each in listed):
+        shown = ", ".join(folders[:4]) + ", ..." * (len(folders) > 4)
+        remarks = (f"Pictures lie beside the folders {shown}: all are taken, and folders are no classes.",)
+    return SplitsOnDisk(layout, splits, files_on_disk(root, [each.file for each in listed]), remarks=remarks)
 
 
 def _refuse_bare(root: Path) -> None:
