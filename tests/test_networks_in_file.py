@@ -134,6 +134,7 @@ def changed(**values: Any) -> State:
             lambda: changed(model__4__weight=torch.ones(4, 4)),
             ("looks like ResNet", "size mismatch for 4.weight", "[4, 4, 3, 3]"),
         ),
+        (lambda: changed(model__2__running_var=-torch.ones(4)), ("model.2.running_var", "negative")),
         (
             lambda: {name: value for name, value in resnet().items() if "running" not in name},
             ("model.2 has weights and no running_mean", "batch norms"),

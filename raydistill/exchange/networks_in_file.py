@@ -106,6 +106,11 @@ def _require_numbers(state: Mapping[str, torch.Tensor]) -> None:
                 f"{name} has the type {value.dtype}. Allowed: floating point. Quantised weights are no "
                 "numbers to multiply by: save the network in float32"
             )
+        if name.endswith("running_var") and bool((value < 0).any()):
+            raise DataError(
+                f"{name} has negative variances, so its output is not finite; give a checkpoint from before "
+                "the training diverged"
+            )
         odd = 0 if not value.is_floating_point() else int((~torch.isfinite(value.float())).sum())
         if odd:
             raise DataError(
