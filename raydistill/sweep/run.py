@@ -283,9 +283,12 @@ def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
         stages = train_stages(
             plan.experiment, plan.data, cache, lambda evaluation: None, outputs_gb, plan.scoring
         )
+    context, num_val = stages.teacher_result.context, plan.info.counts["val"]
+    scored = f"on {context['num_samples']:,} pictures of val, resized by: {context['resize']}"
+    ceiling = f"on {num_val:,} real pictures of val: the ceiling"
     for name, digest, result, what in (
-        ("evaluator", stages.evaluator.digest, stages.evaluator_result, "on real pictures: the ceiling"),
-        ("teacher", stages.teacher.digest, stages.teacher_result, "on val"),
+        ("evaluator", stages.evaluator.digest, stages.evaluator_result, ceiling),
+        ("teacher", stages.teacher.digest, stages.teacher_result, scored),
     ):
         is_given = name == "teacher" and plan.experiment.given_teacher is not None
         metrics = result.metrics.items()
