@@ -69,6 +69,10 @@ SAME_MACHINE = ("card", "torch", "python")
 """What the environment of all runs of one file shares."""
 
 
+class TimeIsUpError(Exception):
+    """Ends a part, or a run, before all of it was measured."""
+
+
 class Given(NamedTuple):
     """What the process of a part is given."""
 
@@ -82,9 +86,14 @@ class Given(NamedTuple):
     known: tuple[str, ...]
     """Units that were measured by an earlier run."""
     until: float
-    """Unix time at which the part should end."""
+    """Unix time at which the part should end; at twice its share of the time it is ended."""
     rank: int
     """Of this process among those of the part."""
+
+    def require_time(self) -> None:
+        """Raises TimeIsUpError where the part should have ended by now."""
+        if time.time() > self.until:
+            raise TimeIsUpError
 
 
 class Unit(NamedTuple):
@@ -161,10 +170,9 @@ def child(given: Given, sender: Connection) -> None:
     try:
         for unit in importlib.import_module(given.module).units(given):
             sender.send(unit)
-            if time.time() > given.until:
-                sender.send("time is up")
-                return
         sender.send("done")
+    except TimeIsUpError:
+        sender.send("time is up")
     except BaseException as error:
         traceback.print_exc()
         sender.send(f"failed: {type(error).__name__}: {error}")

@@ -168,10 +168,11 @@ def units(given):
             os._exit(7)
         if name == "b" and behaviour == "hangs":
             time.sleep(600)
-        if behaviour == "is late":
-            time.sleep(max(0, given.until - time.time()) + 0.01)
         is_bad = behaviour == "is bad" and name == "b"
         yield Unit(name, f"{name} of {given.part}", {"value": float("nan")}, is_bad)
+        if behaviour == "is late":
+            time.sleep(max(0, given.until - time.time()) + 0.01)
+            given.require_time()
 """
 
 
