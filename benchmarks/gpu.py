@@ -173,6 +173,8 @@ def child(given: Given, sender: Connection) -> None:
         sender.send("done")
     except TimeIsUpError:
         sender.send("time is up")
+    except KeyboardInterrupt:
+        return  # the terminal has sent it to the runner, too
     except BaseException as error:
         traceback.print_exc()
         sender.send(f"failed: {type(error).__name__}: {error}")

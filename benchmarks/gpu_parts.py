@@ -201,49 +201,60 @@ def speed(given: Given, name: str) -> Units:
         "bfloat16": step.Ours(changed(measured, precision="bfloat16")),
     }
     macs = {way: step.step_macs(ways[way]) for way in ways}
-    seconds = turns(given, ways, batch, device)
+    found = turns(given, ways, batch, device)
     has_tf32 = given.device == "cuda" and torch.backends.cudnn.allow_tf32
     kinds = dict.fromkeys(ways, "TF32" if has_tf32 else "float32") | {"bfloat16": "bfloat16"}
-    for way, values in seconds.items():
-        sec = statistics.median(values)
-        ratio = statistics.median(a / b for a, b in zip(seconds["published"], values, strict=True))
+    for way, took in found.items():
+        seconds = [turn.sec for turn in took]
+        sec = statistics.median(seconds)
+        ratio = statistics.median(a.sec / b.sec for a, b in zip(found["published"], took, strict=True))
         share = macs[way] / sec / peaks[kinds[way]]
-        figures = {"images_per_sec": batch / sec, "sec": values, "gmac": macs[way] / 1e9}
-        figures |= {"times_published": ratio, "share_of_peak": share, "peak": kinds[way]}
+        host = statistics.median(turn.host_sec / turn.sec for turn in took)
+        figures = {"images_per_sec": batch / sec, "sec": seconds, "gmac": macs[way] / 1e9}
+        figures |= {"times_published": ratio, "share_of_peak": share, "peak": kinds[way], "host_share": host}
         line = (
             f"{name}, {way}: {batch / sec:.4g} images/s, {sec * 1e3:.4g} ms a step of {batch} (quartiles "
-            f"{quartiles(values)}), {ratio:.2f} times the published way, {macs[way] / 1e9:.4g} GMAC a step, "
-            f"{share:.1%} of the peak of {kinds[way]}{on_cpu(given)}"
+            f"{quartiles(seconds)}), {ratio:.2f} times the published way, {macs[way] / 1e9:.4g} GMAC a step, "
+            f"{share:.1%} of the peak of {kinds[way]}, {host:.0%} of the time until all is queued"
         )
-        yield Unit(
-            way, line, figures | {"times_published": ratio, "share_of_peak": share, "peak": kinds[way]}
-        )
+        yield Unit(way, line + on_cpu(given), figures)
 
 
-def turns(given: Given, ways: dict[str, Any], batch: int, device: torch.device) -> dict[str, list[float]]:
-    """Way -> seconds a step of each turn. A turn is so many steps that they last a quarter of a second."""
+class Turn(NamedTuple):
+    """Of so many steps that they last a quarter of a second; seconds a step."""
+
+    sec: float
+    """Until the card has done them."""
+    host_sec: float
+    """Until they are queued, waits of the step itself included: where it is nearly `sec`, the card has waited
+    for the host, or the host for the card in the step."""
+
+
+def turns(given: Given, ways: dict[str, Any], batch: int, device: torch.device) -> dict[str, list[Turn]]:
+    """Way -> what each of its turns took."""
     counts: dict[str, int] = {}
     nimg = dict.fromkeys(ways, 0)
 
-    def turn(way: str, count: int) -> float:
-        clock = step.Clock(device)
+    def turn(way: str, count: int) -> Turn:
+        clock, began = step.Clock(device), time.perf_counter()
         for _ in range(count):
             ways[way].step(nimg[way])
             nimg[way] += batch
-        return clock.lap(way) / count
+        host_sec = time.perf_counter() - began
+        return Turn(clock.lap(way) / count, host_sec / count)
 
     for way in ways:
         turn(way, 1 if given.tiny else 3)  # to warm up
-        counts[way] = 1 if given.tiny else max(1, math.ceil(0.25 / turn(way, 1)))
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+        counts[way] = 1 if given.tiny else max(1, math.ceil(0.25 / turn(way, 1).sec))
+    found: dict[str, list[Turn]] = {way: [] for way in ways}
     least, most, began = (2, 2, time.time()) if given.tiny else (3, 40, time.time())
     until = began + 0.8 * (given.until - began)
     for number in range(most):
         if number >= least and time.time() > until:
             break
         for way in ways:
-            seconds[way].append(turn(way, counts[way]))
-    return seconds
+            found[way].append(turn(way, counts[way]))
+    return found
 
 
 def quartiles(values: list[float]) -> str:

@@ -123,6 +123,7 @@ def test_the_figures_of_the_file_fit_together(tiny: tuple) -> None:
             assert figures["images_per_sec"] == pytest.approx(4 / middle)
             share = figures["gmac"] * 1e9 / middle / speed["peak"][figures["peak"]]
             assert figures["share_of_peak"] == pytest.approx(share)
+            assert 0.9 < figures["host_share"] <= 1  # a CPU has done all that was asked of it
         mib = parts[f"memory {case}"][case]["mib"]
         assert 0 < mib["predicted"] < mib["predicted_with_context"] and mib["resident"] > 0
     trials = parts["two trials"]["64px"]
@@ -227,21 +228,27 @@ def test_a_unit_that_is_not_as_it_has_to_be_fails_the_run_and_alone_is_measured_
     assert code == 0 and "a of checks" not in printed and "b of checks" in printed
 
 
-def test_a_part_that_hangs_is_ended_in_time_and_a_later_run_goes_on(
+def test_a_part_that_hangs_is_ended_at_twice_its_share_and_a_later_run_goes_on(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each minute, here .4 s, a line says where the run is."""
-    monkeypatch.setattr(gpu, "WEIGHTS", {"environment": 1.0, "compile": 1.0})
+    monkeypatch.setattr(gpu, "WEIGHTS", {"environment": 1.0, "checks": 0.1, "compile": 1.0})
     monkeypatch.setattr(gpu, "MINUTE_SEC", 0.4)
-    began = time.monotonic()
-    code, printed = runs("--minutes", "0.04", compile="hangs")
-    assert time.monotonic() - began < 5
-    assert code == 0 and "compile: time is up" in printed and "not done: compile" in printed
-    said = [line for line in printed.splitlines() if "-- " in line]
-    assert len(said) >= 3 and "1 of 2 parts done; in compile, 1 measured" in said[-1]
+    code, printed = runs("--minutes", "0.2", checks="hangs")
+    assert code == 0 and "checks: time is up" in printed and "not done: checks;" in printed
+    said = [line for line in printed.splitlines() if "-- 1 of 3 parts done; in checks, 1 measured" in line]
+    assert len(said) >= 2 and "b of compile" in printed
     code, printed = runs()
-    assert code == 0 and "a of compile" not in printed and "b of compile" in printed
+    assert code == 0 and "a of checks" not in printed and "b of checks" in printed
     assert "all parts are done" in printed
+
+
+def test_nothing_goes_on_beyond_the_minutes(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "WEIGHTS", {"environment": 1.0, "checks": 1.0, "compile": 1.0})
+    began = time.monotonic()
+    code, printed = runs("--minutes", "0.02", checks="hangs", compile="hangs")
+    assert time.monotonic() - began < 4
+    assert code == 0 and "checks, compile; the same command" in printed
 
 
 def test_a_part_that_is_late_leaves_its_rest_to_a_later_run_and_the_others_their_time(
