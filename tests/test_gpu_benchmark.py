@@ -9,7 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gpu_checks
 import pytest
+import torch
 
 from raydistill.errors import InputError
 
@@ -128,6 +130,16 @@ def test_the_figures_of_the_file_fit_together(tiny: tuple) -> None:
         assert 0 < mib["predicted"] < mib["predicted_with_context"] and mib["resident"] > 0
     trials = parts["two trials"]["64px"]
     assert trials["times"] == pytest.approx(sum(trials["at_once"]) / trials["alone"]) and trials["times"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here: its own tests run them")
+def test_the_checks_of_a_gpu_hold_on_a_cpu(tmp_path: Path) -> None:
+    """All but the compiled one, which takes minutes: three of them are in every run, see above."""
+    kit = gpu_checks.Kit(tmp_path, "cpu")
+    for name, check in gpu_checks.CHECKS.items():
+        if "compile" not in name:
+            print(f"{name}: {check(kit)}")
 
 
 @pytest.mark.slow
