@@ -28,7 +28,8 @@ from raydistill.config.base import Optimizer
 from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import with_values
 from raydistill.config.terms import MutualInformation
-from raydistill.data import DataInfo, batch, load_split, prepare
+from raydistill.data import DataInfo, batch, load_split, noise, prepare
+from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import chunk_of, load_outputs
 from raydistill.distributed import Workers
 from raydistill.method.vem import (
@@ -40,8 +41,7 @@ from raydistill.method.vem import (
     student_mi_loss,
 )
 from raydistill.models import saved
-from raydistill.models.inputs import SampleIndex
-from raydistill.seeds import normal_stream, numpy_stream
+from raydistill.seeds import numpy_stream
 from raydistill.training.terms import STARTS, Pairs, TermSetup, Vem
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import network_of, train_stages
@@ -125,18 +125,18 @@ def term_of(frozen: Frozen, config: MutualInformation, seed: int) -> Vem:
     seen = len(frozen.s) - HELD_OUT
     info = frozen.info.model_copy(update={"counts": frozen.info.counts | {"train": seen}})
 
-    def teacher(shown: SampleIndex) -> Tensor:
-        return frozen.t[torch.from_numpy(shown.indices)]
+    def teacher(sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
+        return frozen.t[sample.indices]
 
     return Vem(config, TermSetup(seed, info, CPU, Workers(0, 1), teacher))
 
 
 def pairs_of(frozen: Frozen, config: MutualInformation, indices: np.ndarray, nimg: int) -> Pairs:
     """The pairs of a minibatch. `indices`: which pictures; `nimg`: images seen before it."""
-    s, t, target = (pictures[torch.from_numpy(indices)] for pictures in (frozen.s, frozen.t, frozen.target))
-    return Pairs(
-        s, t, t if config.positive == "teacher" else target, indices, np.zeros(len(indices), bool), nimg
-    )
+    chosen = torch.from_numpy(indices)
+    s, t, target = (pictures[chosen] for pictures in (frozen.s, frozen.t, frozen.target))
+    sample = SampleIndex(chosen, torch.zeros_like(chosen).bool(), torch.arange(nimg, nimg + len(chosen)))
+    return Pairs(s, t, t if config.positive == "teacher" else target, sample, nimg)
 
 
 def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) -> dict[str, Any]:
@@ -156,7 +156,8 @@ def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) ->
             parameter.grad = gradient
         optimizer.step()
     pairs = pairs_of(frozen, config, np.arange(seen, len(frozen.s)), steps * BATCH)
-    normal = normal_stream(seed, "held out", steps * BATCH, pairs.s)
+    keys = noise.image_keys(seed, "held out", pairs.images)
+    normal = iter(noise.normal(keys, pairs.s.shape[1:], config.num_steps)).__next__
     negatives = draw_negatives(
         term.energy, pairs.s, config, normal, STARTS[config.start](term, pairs)
     ).samples

@@ -23,7 +23,7 @@ from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.distributed import Workers
 from raydistill.models import networks, saved
 from raydistill.training import assembly
-from raydistill.training.loop import apply_execution, next_step, take_step
+from raydistill.training.loop import apply_execution, take_step
 from raydistill.training.recipes import Setup
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
     for number in range(num_batches):  # in turn, so that other work on the machine meets all of them
         for name, recipe in ways.items():
             first = time.perf_counter()
-            step = next_step(split, training, number * training.batch_size, setup)
+            step = recipe.minibatches.step(number * training.batch_size)
             second = time.perf_counter()
             take_step(recipe, step, training, setup.workers)
             seconds["data"].append(second - first)

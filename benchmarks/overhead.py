@@ -33,7 +33,7 @@ from raydistill.config.data import ShapesData
 from raydistill.config.experiment import Job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
-from raydistill.data import load_split, prepare, read_info
+from raydistill.data import prepare, read_info
 from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.distributed import Workers
 from raydistill.models import networks, saved
@@ -54,14 +54,14 @@ class Lane:
 
     def __init__(self, folder: Path, name: str):
         self.folder, self.name, self.resumed = folder, name, time.perf_counter()
-        self.next_step = loop.next_step
-        loop.next_step = self.first_step
+        self.take_step = loop.take_step
+        loop.take_step = self.first_step
 
     def first_step(self, *args: Any) -> Any:
-        """Stands in for `loop.next_step` once, to note when training begins."""
-        loop.next_step = self.next_step
+        """Stands in for `loop.take_step` once, to note when training begins."""
+        loop.take_step = self.take_step
         self.note("first step")
-        return self.next_step(*args)
+        return self.take_step(*args)
 
     def note(self, event: str, sec: float = 0.0) -> None:
         """Appends an event to the file of the lane. `sec`: how long it took, where it has a length."""
@@ -86,15 +86,11 @@ def bare(folder: Path, name: str, text: str) -> None:
     """The plain loop: no `train`, no checkpoint, no report. `text`: the job as JSON."""
     torch.set_num_threads(1)
     lane, job = Lane(folder, name), Job.model_validate_json(text)
-    split = load_split(job.data, "train")
-    setup = Setup(split.info, torch.device("cpu"), distributed.current())
+    setup = Setup(read_info(job.data), torch.device("cpu"), distributed.current())
     recipe = assembly.build(job, setup)
     nimg = 0
     while nimg < job.training.budget_nimg:
-        step = loop.next_step(split, job.training, nimg, setup)
-        recipe.forward(step)
-        for phase in recipe.phases:
-            loop.advance(phase, recipe, [step], job.training, setup.workers)
+        loop.take_step(recipe, recipe.minibatches.step(nimg), job.training, setup.workers)
         nimg += job.training.batch_size
         if loop.is_report_due(nimg, job.training):
             network = recipe.networks[recipe.network]
@@ -356,13 +352,12 @@ def ceiling(rank: int, folder: Path, jobs: list[str]) -> None:
 
 def steps_of(job: Job, group: Workers) -> Callable[[], None]:
     """A function that takes `STEPS` steps of a training."""
-    split = load_split(job.data, "train")
-    setup = Setup(split.info, torch.device("cpu"), group)
+    setup = Setup(read_info(job.data), torch.device("cpu"), group)
     recipe = assembly.build(job, setup)
 
     def run() -> None:
         for number in range(STEPS):
-            step = loop.next_step(split, job.training, number * job.training.batch_size, setup)
+            step = recipe.minibatches.step(number * job.training.batch_size)
             loop.take_step(recipe, step, job.training, group)
 
     return run

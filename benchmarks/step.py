@@ -36,16 +36,15 @@ from raydistill.config.experiment import Job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
 from raydistill.config.training import DistillTraining
-from raydistill.data import Split, load_split, prepare, read_info
+from raydistill.data import Split, load_split, noise, prepare, read_info
 from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.distributed import Workers
 from raydistill.method.similarity import dissimilarity
 from raydistill.method.vem import draw_negatives, ebm_loss, pair_energies, student_mi_loss
 from raydistill.models import networks, saved
-from raydistill.seeds import normal_stream
 from raydistill.training import assembly
 from raydistill.training.assembly import Assembly
-from raydistill.training.loop import advance, next_step
+from raydistill.training.loop import advance
 from raydistill.training.recipes import Setup, Step
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -123,11 +122,14 @@ class Way:
 
     def minibatch(self, nimg: int) -> Step:
         """The minibatch after `nimg` images."""
-        return next_step(self.measured.split, self.measured.training, nimg, self.measured.setup)
+        return self.recipe.minibatches.step(nimg)
 
     def normal(self, nimg: int, s: Tensor) -> Callable[[], Tensor]:
         """Gives the standard normal noise of the Langevin chains after `nimg` images, shaped as `s`."""
-        return normal_stream(self.measured.training.seed, "langevin", nimg, s)
+        training, images = self.measured.training, range(nimg, nimg + len(s))
+        keys = noise.image_keys(training.seed, "langevin", images, s.device)
+        drawn = noise.normal(keys, (*s.shape[2:], s.shape[1]), training.mi.num_steps)
+        return iter(drawn.permute(0, 1, 4, 2, 3).to(s.dtype)).__next__
 
 
 class Ours(Way):

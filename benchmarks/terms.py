@@ -22,10 +22,10 @@ from raydistill.config.experiment import Job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
 from raydistill.config.training import DistillTraining
-from raydistill.data import load_split, prepare
+from raydistill.data import prepare, read_info
 from raydistill.distributed import Workers
 from raydistill.training import assembly
-from raydistill.training.loop import next_step, take_step
+from raydistill.training.loop import take_step
 from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import Stages, train_stages
@@ -74,8 +74,7 @@ def training_of(name: str, **values: Any) -> DistillTraining:
 
 def seconds_a_step(data: Stored, stages: Stages) -> dict[str, float]:
     """Candidate -> CPU seconds of a step: medians over rounds in which every candidate has its turn."""
-    split = load_split(data, "train")
-    setup = Setup(split.info, torch.device("cpu"), Workers(0, 1))
+    setup = Setup(read_info(data), torch.device("cpu"), Workers(0, 1))
     jobs = {
         name: Job(training=training_of(name), data=data, evaluator=stages.evaluator, teacher=stages.teacher)
         for name in CANDIDATES
@@ -86,7 +85,7 @@ def seconds_a_step(data: Stored, stages: Stages) -> dict[str, float]:
         for name, recipe in built.items():
             started, training = time.process_time(), jobs[name].training
             for number in range(STEPS):
-                step = next_step(split, training, number * training.batch_size, setup)
+                step = recipe.minibatches.step(number * training.batch_size)
                 take_step(recipe, step, training, setup.workers)
             if round_number:  # the first one warms up
                 seconds[name].append((time.process_time() - started) / STEPS)

@@ -25,7 +25,7 @@ from raydistill.method.truth.bounds import Estimate, controlled_bound, log_q, lo
 from raydistill.method.truth.fit import Fit, fit
 from raydistill.method.truth.pairs import Pairs, bimodal, draw_s, gaussian, grain, ring, texture
 from raydistill.method.truth.temperature import configurational_temperature, slopes_and_curvatures
-from raydistill.method.vem import ebm_loss
+from raydistill.method.vem import draw_negatives, ebm_loss
 from raydistill.models.energy import EnergyModel
 from raydistill.seeds import torch_stream
 
@@ -85,9 +85,13 @@ def trained_energy(
 def chains(
     energy: EnergyModel, s: Tensor, config: MutualInformation, num_steps: int, generator: torch.Generator
 ) -> Tensor:
-    """Ends of chains that start at s, with the power iteration of the spectral norm frozen."""
-    with energy.frozen():
-        return run(lambda t: energy(t, s), s, config, num_steps, generator)
+    """Ends of chains that start at s; no power iteration moves."""
+    return draw_negatives(
+        energy,
+        s,
+        config.model_copy(update={"num_steps": num_steps, "clamp": False}),
+        lambda: torch.randn(s.shape, generator=generator),
+    ).samples
 
 
 def run(
@@ -156,9 +160,7 @@ def published() -> None:
         energy = trained_energy(t, s, config, num_updates, generator)
         for num_steps in (10, 500):
             name = f"published, after {num_updates} energy steps"
-            with energy.frozen():
-                on_some = partial(energy, s=some)
-                temperature_row(name, on_some, some, config, num_steps, generator)
+            temperature_row(name, partial(energy.eval(), s=some), some, config, num_steps, generator)
 
 
 def main() -> None:

@@ -10,8 +10,9 @@ worker, so the number of workers changes nothing but the order of sums.
 """
 
 import functools
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 from raydistill.config.training import Execution, Training
 from raydistill.errors import ConfigError
 
+Result = TypeVar("Result")
 PLAIN = ("energy",)
 """Names of networks that are never sharded and always float32.
 
@@ -112,7 +114,13 @@ def prepare(
 
     Names of parameters and buffers stay. Parameters may be replaced, so optimizers must
     be given the new ones.
+
+    Raises:
+        ConfigError: the GPU does not know the precision.
     """
+    if training.precision == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        name = torch.cuda.get_device_name(device)
+        raise ConfigError(f"training.precision: bfloat16, which {name} does not know; use float32")
     for name, network in networks.items():
         if workers.number > 1:
             _use_cross_rank_batch_norm(network)
@@ -173,13 +181,18 @@ def _use_bfloat16(network: nn.Module, device: torch.device) -> None:
     forward = network.forward
 
     def in_bfloat16(*inputs: Tensor) -> Any:
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(_autocast_type(device), torch.bfloat16):
             outputs = forward(*inputs)
         if isinstance(outputs, Tensor):
             return outputs.float()
         return type(outputs)(*(output.float() for output in outputs))
 
     network.forward = in_bfloat16  # type: ignore[method-assign]
+
+
+def _autocast_type(device: torch.device) -> str:
+    """The device type to name to autocast, which knows no meta device."""
+    return "cpu" if device.type == "meta" else device.type
 
 
 class _Total(torch.autograd.Function):
@@ -211,7 +224,7 @@ class CrossRankBatchNorm(nn.BatchNorm2d):
         """This worker's part (B, C, H, W), normalised."""
         if not self.training:
             return super().forward(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast(_autocast_type(x.device), enabled=False):
             values = x.float()
             count = values.numel() // values.shape[1] * dist.get_world_size()
             mean = _Total.apply(values.sum((0, 2, 3), keepdim=True)) / count
@@ -243,26 +256,54 @@ def _use_cross_rank_batch_norm(network: nn.Module) -> None:
 # ---- gradients ---------------------------------------------------------------------------------------------
 
 
-def average_gradients(parameters: Sequence[nn.Parameter], workers: Workers) -> None:
-    """Replaces each gradient by its mean over workers, in one all-reduce. Collective.
+def average_gradients(
+    parameters: Sequence[nn.Parameter], workers: Workers, flags: Tensor | None = None
+) -> Tensor | None:
+    """Replaces each gradient by its mean over workers, and each flag by its sum, in one all-reduce.
+    Collective.
 
     Gradients of sharded parameters stay: FSDP2 has averaged them.
+
+    Args:
+        flags: (n,) float of this worker; None: there are none.
+
+    Returns:
+        the sums of the flags; None where there are none.
     """
     gradients = [gradient for gradient in _gradients(parameters) if not isinstance(gradient, DTensor)]
-    if workers.number == 1 or not gradients:
-        return
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    if workers.number == 1 or (not gradients and flags is None):
+        return flags
+    sent = [gradient.flatten() for gradient in gradients] + ([] if flags is None else [flags])
+    flat = torch.cat(sent)
     dist.all_reduce(flat)
-    flat /= workers.number
-    parts = flat.split([gradient.numel() for gradient in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
+    *means, sums = flat.split([part.numel() for part in (*sent, *([flat[:0]] if flags is None else []))])
+    if gradients:
+        torch._foreach_div_(means, workers.number)
+        torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(means, gradients, strict=True)])
+    return None if flags is None else sums
+
+
+def move_average(average: nn.Module, network: nn.Module, beta: float) -> None:
+    """average <- beta * average + (1 - beta) * network, for parameters; buffers are copied."""
+    with torch.no_grad():
+        targets, sources = (_own_parts(each.parameters()) for each in (average, network))
+        torch._foreach_lerp_(targets, sources, 1 - beta)
+        if buffers := _own_parts(average.buffers()):
+            torch._foreach_copy_(buffers, _own_parts(network.buffers()))
+
+
+def _own_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Of sharded tensors this worker's parts, of others the whole."""
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     """The 2-norm of all gradients together: a scalar. Collective where parameters are sharded."""
-    norm = torch.nn.utils.get_total_norm(_gradients(parameters))
-    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    gradients = _gradients(parameters)
+    if any(isinstance(gradient, DTensor) for gradient in gradients):
+        norm = torch.nn.utils.get_total_norm(gradients)
+        return norm.full_tensor() if isinstance(norm, DTensor) else norm
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
 
 
 def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
@@ -306,11 +347,14 @@ def restore_state(
         network.load_state_dict(parts)
     for name, optimizer in optimizers.items():
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        rates = [group["lr"] for group in optimizer.param_groups]
         whole_optimizer = state.optimizers[name]
         moments = {}
         for index, values in whole_optimizer["state"].items():
             moments[index] = {key: _like(value, parameters[index]) for key, value in values.items()}
         optimizer.load_state_dict({**whole_optimizer, "state": moments})
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate  # a tensor on the device; every step sets it before it is used
 
 
 def _whole_state(state: dict[str, Any]) -> dict[str, Any]:
@@ -361,18 +405,61 @@ def total(value: Tensor, workers: Workers) -> Tensor:
     return value
 
 
+def computed_once(compute: Callable[[], Result], workers: Workers) -> Result:
+    """What `compute` gives on the main worker, on all of them. Collective.
+
+    Where it raises an error there, all workers raise it.
+    """
+    if workers.number == 1:
+        return compute()
+    found: list[Any] = [None, None]
+    if workers.is_main:
+        try:
+            found[0] = compute()
+        except Exception as error:  # whatever it is, the others wait for it
+            found[1] = error
+    dist.broadcast_object_list(found)
+    if found[1] is not None:
+        raise found[1]
+    return found[0]  # type: ignore[no-any-return]
+
+
 def gather_rows(rows: Tensor, workers: Workers) -> Tensor:
-    """The rows (N, ...) of all workers, in order of rank, on the CPU where there are several workers.
+    """The rows (N, ...) of all workers, in order of rank, on the device of these. Collective.
 
-    Collective.
-
-    Workers may hold different numbers of rows.
+    Every worker has the same number of rows, as in a minibatch.
     """
     if workers.number == 1:
         return rows
-    parts: list[Tensor | None] = [None] * workers.number
-    dist.all_gather_object(parts, rows.cpu())
-    return torch.cat([part for part in parts if part is not None])
+    everyone = rows.new_empty(workers.number * len(rows), *rows.shape[1:])
+    dist.all_gather(list(everyone.chunk(workers.number)), rows.contiguous())
+    return everyone
+
+
+def gather_unequal_rows(rows: Tensor, workers: Workers) -> Tensor:
+    """`gather_rows` where workers may hold different numbers of rows, as in an evaluation. It waits.
+    Collective.
+    """
+    if workers.number == 1:
+        return rows
+    counts = gather_rows(torch.tensor([len(rows)], device=rows.device), workers).tolist()
+    filled = torch.cat([rows, rows.new_zeros(max(counts) - len(rows), *rows.shape[1:])])
+    everyone = gather_rows(filled, workers).split(max(counts))
+    return torch.cat([part[:count] for part, count in zip(everyone, counts, strict=True)])
+
+
+@contextmanager
+def pretended(number: int) -> Iterator[Workers]:
+    """In this context, this process is the first of so many workers, and collectives do nothing: to count
+    them.
+    """
+    from torch.testing._internal.distributed.fake_pg import FakeStore  # registers the backend "fake"
+
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=number)
+    try:
+        yield current()
+    finally:
+        dist.destroy_process_group()
 
 
 def barrier(workers: Workers) -> None:

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
-    from torch import Tensor
 
 
 def stream_key(seed: int, purpose: str, nimg: int = 0) -> int:
@@ -36,28 +33,3 @@ def torch_stream(seed: int, purpose: str, nimg: int = 0) -> "torch.Generator":
 def numpy_stream(seed: int, purpose: str, nimg: int = 0) -> np.random.Generator:
     """NumPy's default generator, seeded by the key of the stream."""
     return np.random.default_rng(stream_key(seed, purpose, nimg))
-
-
-def normal_stream(seed: int, purpose: str, first_image: int, like: "Tensor") -> "Callable[[], Tensor]":
-    """A function that draws N(0, I) of the shape (B, ...) and on the device of `like`.
-
-    Each picture has a stream of its own, so its numbers depend neither on the other pictures nor on the
-    worker that draws them.
-
-    Args:
-        purpose: What the numbers are for; other purposes have other numbers.
-        first_image: Number of the first picture in the whole training.
-    """
-    import torch
-
-    if like.is_meta:  # nothing is drawn where there are no numbers
-        return lambda: torch.empty_like(like)
-    generators = [torch_stream(seed, purpose, first_image + index) for index in range(len(like))]
-
-    def normal() -> "Tensor":
-        noise = torch.empty(like.shape)
-        for picture, generator in zip(noise, generators, strict=True):
-            picture.normal_(generator=generator)
-        return noise.to(like.device)
-
-    return normal

@@ -23,11 +23,14 @@ from raydistill.config.base import Stored
 from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
-from raydistill.config.training import DistillTraining, GeneratorTraining
+from raydistill.config.training import DistillTraining, GeneratorTraining, Training
 from raydistill.data import batch, load_split, prepare
-from raydistill.distributed import Workers
+from raydistill.data.augment import SampleIndex
+from raydistill.data.tensors import tensors
+from raydistill.distributed import ALONE, Workers
 from raydistill.testing.trainings import TINY
 from raydistill.training.loop import TrainingResult, train
+from raydistill.training.minibatches import Minibatches, TrainingData
 from raydistill.training.recipes import Setup, Step
 
 collect_ignore = ["fixtures"]
@@ -93,8 +96,16 @@ class Stages(NamedTuple):
 
     def step(self, nimg: int = 0, flips: tuple[bool, ...] = (False, True, False, True)) -> Step:
         """A minibatch of the first training pictures."""
-        indices, mirrored = np.arange(len(flips)), np.array(flips)
-        return Step(batch(load_split(self.data, "train"), indices, flips=mirrored), indices, mirrored, nimg)
+        count, mirrored = len(flips), np.array(flips)
+        pictures = batch(load_split(self.data, "train"), slice(0, count), flips=mirrored)
+        positions = torch.arange(nimg, nimg + count)
+        sample = SampleIndex(torch.arange(count), torch.from_numpy(mirrored), positions)
+        return Step(pictures, sample, nimg, is_reported=True)
+
+    def minibatches(self, training: Training, workers: Workers = ALONE) -> Minibatches:
+        """Those of one worker; the teacher's outputs are not in them."""
+        data = TrainingData(tensors(load_split(self.data, "train")))
+        return Minibatches(data, training, torch.device("cpu"), workers)
 
 
 @pytest.fixture(params=[*CASES, "plug-in"])

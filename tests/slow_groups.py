@@ -68,6 +68,14 @@ GROUPS: dict[str, Group] = {
         "the scripts of tests/cases on places and terminals; a kill; advice that is followed in whole sweeps",
         ("test_cases.py",),
     ),
+    "folders": Group(
+        "ten folders as people have them, each from `data inspect` to the end of a smoke sweep",
+        ("test_ten_folders.py",),
+    ),
+    "data-cases": Group(
+        "the scripts of tests/cases on data and teachers",
+        ("test_data_cases.py",),
+    ),
     "tracking": Group(
         "an MLflow server that stops for three minutes or never answers, a lock for a minute",
         (
@@ -87,6 +95,10 @@ GROUPS: dict[str, Group] = {
     ),
     "docs": Group("what tutorials and how-to pages print, run from an empty folder", ("test_docs.py",)),
     "stops": Group("stopped trials give everything back; shares of a GPU", ("test_stops.py",)),
+    "cards": Group(
+        "the benchmarks of GPUs on a CPU: a killed run goes on; Ray Train over gloo",
+        ("test_gpu_benchmark.py", "test_gpu_nodes.py"),
+    ),
     "nodes": Group(
         "nodes that are lost, and a node that does not see the results",
         (

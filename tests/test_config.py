@@ -42,7 +42,10 @@ OTHERS: dict[str, Any] = {
 """Another valid value for those that are neither number nor switch."""
 
 
-def another(value: Any) -> Any:
+def another(value: Any, path: str = "") -> Any:
+    """Another valid value of the option at a path."""
+    if path == "teacher.outputs":
+        return "uint8"
     if isinstance(value, bool):
         return not value
     if value is None:
@@ -60,7 +63,7 @@ EXECUTION = [path for path in leaves(EVERYTHING) if ".execution." in path]
 @pytest.mark.parametrize("path", [path for path in leaves(EVERYTHING) if path not in (*FIXED, *EXECUTION)])
 def test_the_digest_changes_with_every_leaf(path: str) -> None:
     preset = EVERYTHING
-    changed = with_values(preset, {path: another(leaves(preset)[path])}, where="test")
+    changed = with_values(preset, {path: another(leaves(preset)[path], path)}, where="test")
     assert leaves(changed)[path] != leaves(preset)[path]
     assert digest(changed) != digest(preset)
 
@@ -68,7 +71,7 @@ def test_the_digest_changes_with_every_leaf(path: str) -> None:
 @pytest.mark.parametrize("path", EXECUTION)
 def test_how_a_training_is_carried_out_can_be_set_and_is_not_part_of_the_digest(path: str) -> None:
     preset = shapes32()
-    changed = with_values(preset, {path: another(leaves(preset)[path])}, where="test")
+    changed = with_values(preset, {path: another(leaves(preset)[path], path)}, where="test")
     assert leaves(changed)[path] != leaves(preset)[path] and changed != preset
     assert digest(changed) == digest(preset)
     job = Job(training=changed.student, data=Stored(path="a", digest="1"))

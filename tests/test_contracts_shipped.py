@@ -51,4 +51,4 @@ def test_the_cookbooks_plug_ins_pass_the_contracts_as_a_package_of_their_own(tmp
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (passed,) = re.findall(r"^(\d+) passed in", done.stdout, re.MULTILINE)
-    assert int(passed) == 7 + 3 + 6 + 5 + 8 + 4, "generator, data, term, recipe, sampler, extractor"
+    assert int(passed) == 7 + 3 + 7 + 6 + 8 + 4, "generator, data, term, recipe, sampler, extractor"

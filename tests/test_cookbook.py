@@ -148,7 +148,7 @@ def test_the_recipe_of_the_page_trains_a_teacher_whose_memory_is_that_of_its_pha
 def enhance_like(job: Job) -> EnhanceTraining:
     """The same generator, trained by a regression."""
     given = job.training.model_dump()
-    names = set(EnhanceTraining.model_fields) - {"recipe"}
+    names = set(EnhanceTraining.model_fields) & set(given) - {"recipe"}
     return EnhanceTraining(**{name: given[name] for name in names})
 
 

@@ -14,13 +14,15 @@ from raydistill.config.data import DataSet, FolderData, ShapesData
 from raydistill.config.experiment import Job
 from raydistill.config.paths import with_values
 from raydistill.config.training import Training
-from raydistill.data import batch, load_split, prepare, to_uint8
-from raydistill.data.augment import SampleIndex, random_crop
+from raydistill.data import Batch, batch, load_split, prepare, to_float, to_uint8
+from raydistill.data.augment import SampleIndex, pixels, random_crop
+from raydistill.data.batches import channels_first, made, read
+from raydistill.data.mapped import Split
+from raydistill.data.tensors import tensors
 from raydistill.distributed import Workers
 from raydistill.errors import DataError
-from raydistill.models.inputs import repeats, training_batch
-from raydistill.training.loop import next_step
-from raydistill.training.recipes import Setup
+from raydistill.models.inputs import read_training, read_training_inputs, repeats
+from raydistill.training.minibatches import Minibatches, TrainingData
 from raydistill.trials.run_job import perform
 
 HEIGHT, WIDTH, LOAD_HEIGHT, LOAD_WIDTH = 8, 12, 11, 14
@@ -46,6 +48,13 @@ def prepared(tmp_path: Path, **values: Any) -> Stored:
     )
 
 
+def first_pass(split: Split, flips: torch.Tensor | None = None) -> Batch:
+    """All pictures of a split as they are shown in the first pass of a training of seed 3."""
+    indices = torch.arange(len(split))
+    passes = torch.ones_like(indices)
+    return made(read(tensors(split), indices, flips=flips, seed=3, passes=passes), split.info)
+
+
 def starts_of(pictures: torch.Tensor) -> list[tuple[int, int]]:
     """Row and column of the first pixel of each; all pixels must follow from it."""
     found = []
@@ -62,14 +71,14 @@ def test_inputs_targets_and_labels_show_the_same_part_and_evaluations_the_middle
 ) -> None:
     data = prepared(tmp_path)
     split = load_split(data, "train")
-    indices, flips = np.arange(5), np.array([True, False, True, False, False])
-    part = batch(split, indices, flips=flips, seed=3, passes=np.ones(5, int))
+    flips = torch.tensor([True, False, True, False, False])
+    part = first_pass(split, flips)
     assert part.target.shape == (5, 3, HEIGHT, WIDTH) and torch.equal(part.inputs, part.target)
     starts = starts_of(part.target)
     assert len(set(starts)) > 1 and all(row <= 3 and column <= 2 for row, column in starts)
-    mirrored = batch(split, indices, flips=~flips, seed=3, passes=np.ones(5, int))
+    mirrored = first_pass(split, ~flips)
     assert torch.equal(mirrored.target, part.target.flip(3))  # mirrored is the same part
-    assert set(starts_of(batch(split, indices).target)) == {(1, 1)} and split.targets.shape == (
+    assert set(starts_of(batch(split, np.arange(5)).target)) == {(1, 1)} and split.targets.shape == (
         5,
         HEIGHT,
         WIDTH,
@@ -83,39 +92,43 @@ def test_inputs_targets_and_labels_show_the_same_part_and_evaluations_the_middle
         ShapesData(height=16, width=16, load_height=20, load_width=20, num_train=3, num_val=2, num_test=2),
         tmp_path / "cache",
     )
-    drawn, indices = load_split(shapes, "train"), np.arange(3)
+    drawn, indices = load_split(shapes, "train"), torch.arange(3)
     assert drawn.loaded is not None and drawn.loaded.labels is not None
-    part = batch(drawn, indices, seed=3, passes=np.ones(3, int))
-    crop = random_crop((20, 20), (16, 16), 3, indices, np.ones(3, int))
-    assert part.labels is not None and np.array_equal(
-        part.labels.numpy(), crop.of(np.array(drawn.loaded.labels))
-    )
+    part = first_pass(drawn)
+    crop = random_crop((20, 20), (16, 16), 3, indices, torch.ones_like(indices))
+    expected = pixels(torch.from_numpy(drawn.loaded.labels), indices, None, crop)
+    assert part.labels is not None and torch.equal(part.labels, expected.long())
 
 
 def test_a_part_depends_on_seed_picture_and_pass_alone_and_every_place_is_as_likely(tmp_path: Path) -> None:
-    indices, passes = np.repeat(np.arange(60), 50), np.tile(np.arange(50), 60)
-    starts = random_crop((LOAD_HEIGHT, LOAD_WIDTH), (HEIGHT, WIDTH), 0, indices, passes).starts
-    counts = np.bincount(starts[:, 0] * 3 + starts[:, 1], minlength=12)
+    indices, passes = torch.arange(60).repeat_interleave(50), torch.arange(50).repeat(60)
+
+    def places(seed: int, order: torch.Tensor) -> torch.Tensor:
+        sizes = (LOAD_HEIGHT, LOAD_WIDTH), (HEIGHT, WIDTH)
+        crop = random_crop(*sizes, seed, indices[order], passes[order])
+        return crop.tops * 3 + crop.lefts
+
+    everything = torch.arange(3000)
+    counts = torch.bincount(places(0, everything), minlength=12)
     assert (
         (counts > 250 - 5 * 15.1).all() and (counts < 250 + 5 * 15.1).all() and counts.sum() == 3000
     )  # 12 places, sd 15.1
-    order = np.random.default_rng(0).permutation(3000)[:7]
-    assert (
-        random_crop((LOAD_HEIGHT, LOAD_WIDTH), (HEIGHT, WIDTH), 0, indices[order], passes[order]).starts
-        == starts[order]
-    ).all()
-    assert (
-        random_crop((LOAD_HEIGHT, LOAD_WIDTH), (HEIGHT, WIDTH), 1, indices, passes).starts != starts
-    ).any()
+    some = torch.randperm(3000, generator=torch.Generator().manual_seed(0))[:7]
+    assert torch.equal(places(0, some), places(0, everything)[some])
+    assert not torch.equal(places(1, everything), places(0, everything))
 
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_workers_show_the_parts_that_one_shows(count: int, tmp_path: Path) -> None:
     data = prepared(tmp_path)
     split = load_split(data, "train")
-    training = Training.model_construct(recipe="pix2pix", seed=5, batch_size=6, flip=True)
+    training = Training.model_construct(
+        recipe="pix2pix", seed=5, batch_size=6, flip=True, budget_nimg=60, report_every_nimg=30
+    )
     steps = [
-        next_step(split, training, 24, Setup(split.info, torch.device("cpu"), Workers(rank, number)))
+        Minibatches(TrainingData(tensors(split)), training, torch.device("cpu"), Workers(rank, number)).step(
+            24
+        )
         for number in (1, count)
         for rank in range(number)
     ]
@@ -139,12 +152,15 @@ def test_unpaired_inputs_and_targets_are_cropped_too(tmp_path: Path) -> None:
         "load_width": LOAD_WIDTH,
     }
     split = load_split(prepare(FolderData.model_validate(values), tmp_path / "cache"), "train")
-    first, second = (
-        SampleIndex(np.arange(4), np.zeros(4, bool), np.arange(start, start + 4)) for start in (0, 4)
-    )
-    parts = [training_batch(split, None, 0, shown, shown, torch.device("cpu")) for shown in (first, second)]
-    for name in ("inputs", "target"):
-        starts = [starts_of(getattr(part, name)) for part in parts]
+    held, shown = tensors(split), torch.arange(4)
+
+    def in_pass(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The inputs and targets of a pass, from 0, in their order on disk."""
+        sample = SampleIndex(shown, torch.zeros(4, dtype=torch.bool), shown + 4 * number)
+        return read_training_inputs(held, sample, 0), read_training(held, sample, 0).target
+
+    for first, second in zip(in_pass(0), in_pass(1)):
+        starts = [starts_of(to_float(channels_first(each))) for each in (first, second)]
         assert starts[0] != starts[1]
 
 
@@ -155,7 +171,7 @@ def test_teacher_and_student_see_the_same_part_and_the_teacher_runs_in_the_loop(
     experiment = with_values(stages.experiment, values, where="test")
     data = prepare(experiment.data, tmp_path / "cache")
     split = load_split(data, "train")
-    assert not repeats(split, None) and repeats(load_split(stages.data, "train"), None)
+    assert not repeats(split.info, None) and repeats(load_split(stages.data, "train").info, None)
     # a teacher whose training is its student's start: both give the same pictures for the same part
     student = experiment.student.model_copy(
         update={"generator": experiment.teacher.generator, "init": "teacher", "budget_nimg": 16}

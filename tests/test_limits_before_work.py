@@ -26,7 +26,7 @@ from raydistill.config.presets import shapes32
 from raydistill.config.space import Choice, SearchSpace, When, load_space
 from raydistill.config.space_checks import check_space
 from raydistill.config.sweep_options import SweepOptions
-from raydistill.data import files, prepare, prepared, shapes
+from raydistill.data import picture_files, prepare, prepared, shapes
 from raydistill.data.classes import MOST_CLASSES
 from raydistill.errors import ConfigError, SpaceError, StoreError
 from raydistill.planning.checks import check
@@ -430,14 +430,14 @@ def test_the_page_says_the_limits_that_there_are() -> None:
     for number in (
         f"{reading.MOST_BYTES // 2**30} GiB",
         f"{reading.MOST_TEXT_BYTES // 2**20} MiB",
-        f"{files.MOST_PIXELS:,} pixels",
-        f"{files.MOST_PIXELS_OF_A_SIDE:,}",
+        f"{picture_files.MOST_PIXELS:,} pixels",
+        f"{picture_files.MOST_PIXELS_OF_A_SIDE:,}",
         f"{MOST_CLASSES:,}",
         f"{bounds.LARGEST_SIDE}",
         f"{bounds.MOST_PARAMETERS} parameters",
         f"{bounds.MOST_OPTIONS:,} options",
         f"{batch._MOST_SWEEPS:,} sweeps",
-        ", ".join(files.FORMATS),
+        ", ".join(picture_files.FORMATS),
     ):
         assert number in text, number
     for name in ("NumPictures", "NumImages", "BatchSize", "NumTrials", "NumWorkers", "Amount", "Cost"):

@@ -1,22 +1,30 @@
 """The loop's parts on networks of a few numbers: steps, averages, reports, workers' shares."""
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from conftest import Stages, numbers, quiet
 from torch import Tensor, nn
 
+from raydistill import distributed
 from raydistill.config.base import Optimizer
+from raydistill.config.experiment import Job
 from raydistill.config.training import Training
 from raydistill.data import Batch
-from raydistill.distributed import Workers, average_gradients, gradient_norm, mean_numbers
-from raydistill.errors import DivergenceError
-from raydistill.seeds import normal_stream, torch_stream
+from raydistill.data.augment import SampleIndex
+from raydistill.distributed import Workers, average_gradients, gradient_norm, mean_numbers, move_average
+from raydistill.errors import ConfigError, DivergenceError
 from raydistill.training import loop
 from raydistill.training.assembly import Assembly
+from raydistill.training.divergence import Divergence
+from raydistill.training.loop import TrainingResult
+from raydistill.training.minibatches import Minibatches, is_report_due
 from raydistill.training.recipes import Phase, RecipeKind, Step
+from raydistill.training.terms import Check
 
 ALONE = Workers(0, 1)
 
@@ -47,7 +55,7 @@ def test_an_average_moves_by_a_share_and_takes_buffers_as_they_are() -> None:
         for tensor in (module.weight.data, module.bias.data, module.running_mean, module.running_var):
             tensor.fill_(value)
     network.num_batches_tracked += 7
-    loop.move_average(average, network, 0.75)
+    move_average(average, network, 0.75)
     assert average.weight.tolist() == [2.0, 2.0] and average.bias.tolist() == [2.0, 2.0]
     assert average.running_mean.tolist() == [5.0, 5.0] and int(average.num_batches_tracked) == 7
     assert network.weight.tolist() == [5.0, 5.0]
@@ -56,21 +64,36 @@ def test_an_average_moves_by_a_share_and_takes_buffers_as_they_are() -> None:
 def test_a_report_is_due_where_a_multiple_was_passed_and_at_the_end() -> None:
     """Batches of 4, a report every 10 images: after 12, 20, 32, 40, ..., and after 100."""
     given = training()
-    due = [nimg for nimg in range(4, 101, 4) if loop.is_report_due(nimg, given)]
+    due = [nimg for nimg in range(4, 101, 4) if is_report_due(nimg, given)]
     assert due == [12, 20, 32, 40, 52, 60, 72, 80, 92, 100]
     rare = training(report_every_nimg=1000)
-    assert [nimg for nimg in range(4, 109, 4) if loop.is_report_due(nimg, rare)] == [100, 104, 108]
+    assert [nimg for nimg in range(4, 109, 4) if is_report_due(nimg, rare)] == [100, 104, 108]
     often = training(report_every_nimg=1)
-    assert all(loop.is_report_due(nimg, often) for nimg in range(4, 101, 4))
+    assert all(is_report_due(nimg, often) for nimg in range(4, 101, 4))
 
 
 def test_logged_numbers_are_means_over_the_steps_that_had_them() -> None:
+    """In whatever order the steps name them; a step that logs nothing counts for none."""
     seen = [
-        {"a": torch.tensor(1.0)},
+        {"a": torch.tensor(1.0, requires_grad=True)},
         {"a": torch.tensor(2.0), "b": torch.tensor(8.0)},
+        {},
+        {"b": torch.tensor(4.0), "a": torch.tensor(3.0)},
         {"a": torch.tensor(6.0)},
     ]
-    assert loop.mean_of(seen, ALONE) == {"a": 3.0, "b": 8.0}
+    logged = loop.Means()
+    for step in seen:
+        logged.add(step)
+    assert logged.over(ALONE) == {"a": 3.0, "b": 6.0} == logged.over(ALONE)
+    assert loop.Means().over(ALONE) == {}
+
+
+def test_the_mean_of_many_small_numbers_loses_nothing_to_a_large_one() -> None:
+    """Sums are float64: in float32, 2^25 + 1 is 2^25."""
+    logged = loop.Means()
+    for value in (2.0**25, *([1.0] * 7)):
+        logged.add({"a": torch.tensor(value)})
+    assert logged.over(ALONE) == {"a": (2.0**25 + 7) / 8}
 
 
 # ---- parts of a minibatch ----------------------------------------------------------------------------------
@@ -78,25 +101,27 @@ def test_logged_numbers_are_means_over_the_steps_that_had_them() -> None:
 
 def step_of(count: int, nimg: int = 20, offset: int = 0) -> Step:
     x = torch.arange(float(count))[:, None]
-    labels = torch.arange(count)
-    return Step(
-        Batch(x, 2 * x, labels, None), np.arange(count) + 100, np.arange(count) % 2 == 0, nimg, offset
-    )
+    here = torch.arange(count)
+    sample = SampleIndex(here + 100, here % 2 == 0, here + nimg + offset)
+    return Step(Batch(x, 2 * x, here, None), sample, nimg, offset, is_reported=True)
 
 
 def test_a_minibatch_is_cut_into_parts_in_order() -> None:
     step = step_of(7, offset=3)
-    assert step.positions.tolist() == list(range(23, 30))
+    assert step.images == range(23, 30) and len(step) == 7
     for size in (None, 7, 8):
         assert loop.microbatches(step, size) == [step]
     parts = loop.microbatches(step, 3)
-    assert [len(part.indices) for part in parts] == [3, 3, 1]
-    assert [part.offset for part in parts] == [3, 6, 9] and {part.nimg for part in parts} == {20}
-    assert np.concatenate([part.positions for part in parts]).tolist() == step.positions.tolist()
-    assert np.concatenate([part.indices for part in parts]).tolist() == step.indices.tolist()
-    assert np.concatenate([part.flips for part in parts]).tolist() == step.flips.tolist()
+    assert [part.images for part in parts] == [range(23, 26), range(26, 29), range(29, 30)]
+    assert {(part.nimg, part.is_reported) for part in parts} == {(20, True)}
+    for each, expected in zip(zip(*(part.sample for part in parts)), step.sample):
+        assert torch.equal(torch.cat(each), expected)
     assert torch.equal(torch.cat([part.batch.inputs for part in parts]), step.batch.inputs)
     assert torch.equal(torch.cat([part.batch.labels for part in parts]), step.batch.labels)
+    assert {part.stored for part in parts} == {None}
+    stored = dataclasses.replace(step, stored=torch.arange(7.0)[:, None, None, None])
+    found = [part.stored.flatten().tolist() for part in loop.microbatches(stored, 3)]
+    assert found == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 class Line(nn.Module):
@@ -118,7 +143,7 @@ def recipe_of(
     """Networks `line` (3 x) and `other` (5 x); one phase of plain gradient descent that moves `line`."""
     networks: dict[str, nn.Module] = {"line": Line(3.0), "other": Line(5.0)}
     config = Optimizer(learning_rate=learning_rate, betas=(0.0, 0.9), decay_start=0.5)
-    optimizer = torch.optim.SGD(networks["line"].parameters(), lr=99.0)
+    optimizer = torch.optim.SGD(networks["line"].parameters(), lr=torch.tensor(99.0), fused=True)
     phase = Phase("line", ("line",), config, lambda step: loss(step, networks))._replace(**changes)
 
     def forward(step: Step) -> None:
@@ -126,9 +151,9 @@ def recipe_of(
 
     nothing: Any = None
     kind = RecipeKind(nothing, nothing, nothing, network="line")  # type: ignore[arg-type]
-    return Assembly(
-        kind, networks, forward, (phase,), nothing, {"line": optimizer}, nothing, nothing, {}, nothing, None
-    )
+    divergence = Divergence(["line"], torch.device("cpu"))
+    running = ({"line": optimizer}, nothing, divergence, nothing, nothing, nothing, {}, nothing, None)
+    return Assembly(kind, networks, forward, (phase,), *running)
 
 
 def squares(step: Step, networks: dict[str, nn.Module]) -> Any:
@@ -162,15 +187,80 @@ def test_networks_that_move_together_both_get_gradients() -> None:
     assert recipe.networks["other"].k.grad.item() == pytest.approx(16 * 3.5)
 
 
-def test_a_gradient_that_is_not_finite_is_refused_before_the_step() -> None:
-    recipe, step = (
-        recipe_of(lambda step, networks: (step.output.mean() * float("inf"), {})),
-        step_of(4, nimg=24),
-    )
+def advance(recipe: Assembly, step: Step) -> None:
     recipe.forward(step)
-    with pytest.raises(DivergenceError, match="phase line: the gradient is not finite at image 24"):
-        loop.advance(recipe.phases[0], recipe, [step], training(), ALONE)
-    assert recipe.networks["line"].k.item() == 3.0
+    loop.advance(recipe.phases[0], recipe, [step], training(), ALONE)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
+def test_from_a_gradient_that_is_not_finite_on_nothing_moves(value: float) -> None:
+    """The loss of image 24 is bad, those before and after it are good."""
+
+    def loss(step: Step, networks: dict[str, nn.Module]) -> Any:
+        return step.output.mean() * (value if step.nimg == 24 else 1.0), {}
+
+    recipe = recipe_of(loss)
+    places = []
+    for nimg in (20, 24, 28):
+        advance(recipe, step_of(4, nimg=nimg))
+        places.append(recipe.networks["line"].k.item())
+        if nimg == 20:
+            recipe.divergence.require_none()
+    assert places[0] == pytest.approx(3.0 - 0.1 * 1.5) and places == [places[0]] * 3
+    for _ in range(2):
+        with pytest.raises(
+            DivergenceError,
+            match=r"^phase line: the gradient is not finite at image 24; lower its learning rate$",
+        ):
+            recipe.divergence.require_none()
+
+
+def test_a_training_that_diverges_ends_at_the_next_report_and_no_checkpoint_has_it(
+    stages: Stages, whole: Callable[[Job], TrainingResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images 16 and 20 are bad, and reports follow after 12 and 24. Without them it goes on from 12."""
+    job = stages.student_job(mi__weight=0.0, batch_size=4, budget_nimg=24, report_every_nimg=12)
+    taken: list[int] = []
+    original = Minibatches.step
+
+    def spoiled(source: Minibatches, nimg: int) -> Step:
+        taken.append(nimg)
+        step = original(source, nimg)
+        if nimg in (16, 20):
+            step.batch.inputs.fill_(float("nan"))
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Minibatches, "step", spoiled)
+        with pytest.raises(
+            DivergenceError,
+            match=r"^phase generator: the gradient is not finite at image 16; lower its learning rate$",
+        ):
+            quiet(job, tmp_path)
+    assert taken == [0, 4, 8, 12, 16, 20]
+    (only,) = tmp_path.iterdir()
+    assert int(only.name.removeprefix("checkpoint-")) == 12
+    resumed, reference = quiet(job, tmp_path), whole(job)
+    assert resumed.network.digest == reference.network.digest and numbers(resumed) == numbers(reference)
+
+
+def test_a_check_that_does_not_hold_is_named_before_the_gradient_that_it_spoils() -> None:
+    """Of a step its checks come first, in their order. Of many parts, as of one, each is told apart once."""
+
+    def loss(step: Step, networks: dict[str, nn.Module]) -> Any:
+        is_good = torch.tensor(2 not in step.images)
+        step.checks += [Check(torch.tensor(True), "never; no"), Check(is_good, "it is bad; make it good")]
+        return step.output.mean() * (1.0 if is_good else float("nan")), {}
+
+    for values in ({}, {"execution": {"microbatch": 1}}):
+        recipe = recipe_of(loss)
+        loop.take_step(recipe, step_of(40, nimg=40), training(**values), ALONE)
+        recipe.divergence.require_none()
+        before = recipe.networks["line"].k.item()
+        loop.take_step(recipe, step_of(40, nimg=0), training(**values), ALONE)
+        assert recipe.networks["line"].k.item() == before != 3.0
+        with pytest.raises(DivergenceError, match=r"^phase line: it is bad at image 0; make it good$"):
+            recipe.divergence.require_none()
 
 
 def test_a_phase_takes_part_in_every_so_many_th_minibatch() -> None:
@@ -203,10 +293,10 @@ def test_the_norm_of_all_gradients_leaves_out_those_that_are_absent() -> None:
     assert mean_numbers({"x": torch.tensor(0.5), "y": torch.tensor(2)}, ALONE) == {"x": 0.5, "y": 2.0}
 
 
-def test_every_picture_draws_from_a_stream_of_its_own() -> None:
-    like = torch.empty(3, 2, 4)
-    draw = normal_stream(7, "purpose", 5, like)
-    streams = [torch_stream(7, "purpose", number) for number in (5, 6, 7)]
-    for _ in range(2):
-        expected = [torch.empty(2, 4).normal_(generator=stream) for stream in streams]
-        assert torch.equal(draw(), torch.stack(expected))
+def test_a_precision_that_a_gpu_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "an old card")
+    half = training().model_copy(update={"precision": "bfloat16"})
+    with pytest.raises(ConfigError, match="bfloat16, which an old card does not know; use float32"):
+        distributed.prepare({}, half, torch.device("cuda"), ALONE)
+    distributed.prepare({}, half, torch.device("cpu"), ALONE)

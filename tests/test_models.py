@@ -16,7 +16,7 @@ from raydistill.config.architectures import (
 )
 from raydistill.data import DataInfo
 from raydistill.models import cost, networks, patchgan, resnet
-from raydistill.models.energy import EnergyModel, SpectralConv
+from raydistill.models.energy import EnergyModel, SpectralConv, normalised_weights
 from raydistill.models.evaluator import PixelEvaluator
 
 PICTURE = (1, 3, 256, 256)
@@ -128,13 +128,19 @@ def test_networks_of_one_seed_are_equal_and_of_two_seeds_are_not() -> None:
 # ---- spectral norms ----------------------------------------------------------------------------------------
 
 
+def applied_by(layer: SpectralConv) -> Tensor:
+    """W / sigma of one convolution."""
+    (weight,) = normalised_weights([layer])
+    return weight
+
+
 def norm_after(layer: SpectralConv, iterations: int = 300) -> float:
     """Largest singular value (by SVD) of the weight that is applied, after so many forwards in training
     mode."""
     layer.train()
     for _ in range(iterations):
-        layer.normalised_weight()
-    return float(torch.linalg.matrix_norm(layer.normalised_weight().detach().flatten(1).double(), 2))
+        applied_by(layer)
+    return float(torch.linalg.matrix_norm(applied_by(layer).detach().flatten(1).double(), 2))
 
 
 def conv_of_norm(norm: float, lower_bounded: bool) -> SpectralConv:
@@ -157,15 +163,33 @@ def test_a_lower_bounded_spectral_norm_is_capped_at_one_and_left_alone_below(
     layer = conv_of_norm(norm, lower_bounded=True)
     assert norm_after(layer) == pytest.approx(applied, rel=1e-5)
     if norm < 1:
-        torch.testing.assert_close(layer.normalised_weight(), layer.weight)
+        torch.testing.assert_close(applied_by(layer), layer.weight)
 
 
 def test_no_gradient_runs_through_the_spectral_norm() -> None:
     layer = conv_of_norm(3.0, lower_bounded=False).eval()
-    scale = (layer.normalised_weight() / layer.weight).detach()
+    scale = (applied_by(layer) / layer.weight).detach()
     upstream = torch.randn_like(layer.weight)
-    (gradient,) = torch.autograd.grad((layer.normalised_weight() * upstream).sum(), layer.weight)
+    (gradient,) = torch.autograd.grad((applied_by(layer) * upstream).sum(), layer.weight)
     torch.testing.assert_close(gradient, scale * upstream)
+
+
+def test_the_spectral_norms_of_many_convolutions_are_those_of_each_alone() -> None:
+    """Plain and lower bounded ones of other shapes, in training and in eval mode."""
+    torch.manual_seed(0)
+    layers = [
+        SpectralConv(6, 8, 3),
+        SpectralConv(8, 4, 3, std=0.01, lower_bounded=True, halves=True),
+        SpectralConv(4, 1, 1),
+        SpectralConv(3, 5, 3, lower_bounded=True),
+    ]
+    alone = copy.deepcopy(layers)
+    for mode in (True, False):
+        for layer in (*layers, *alone):
+            layer.train(mode)
+        for weight, own, layer in zip(normalised_weights(layers), layers, alone):
+            torch.testing.assert_close(weight, applied_by(layer), rtol=1e-6, atol=1e-12)
+            torch.testing.assert_close(own.u, layer.u, rtol=1e-6, atol=1e-7)
 
 
 def test_the_power_iteration_moves_in_training_mode_only() -> None:
@@ -189,16 +213,21 @@ def test_the_energy_networks_residual_branches_start_at_zero() -> None:
     energy = EnergyModel(EnergyNetwork(channels=4), 16, 16).eval()
     t, s = torch.rand(2, 4, 3, 16, 16) * 2 - 1
 
+    def conv(h: Tensor, layer: SpectralConv) -> Tensor:
+        """As it was published: where it halves, the mean of 2x2 pixels follows."""
+        h = F.conv2d(h, applied_by(layer), layer.bias, padding=layer.weight.shape[2] // 2)
+        return F.avg_pool2d(h, 2) if layer.halves else h
+
     def without_branches() -> Tensor:
         h = torch.cat([F.avg_pool2d(t, 3, 2, 1), F.avg_pool2d(s, 3, 2, 1)], 1)
-        h = F.leaky_relu(energy.stem(h), 0.01)
+        h = F.leaky_relu(conv(h, energy.stem), 0.01)
         for block in energy.blocks:
-            h = F.leaky_relu(block.shortcut(h), 0.01)
-        return energy.head(F.relu(h).mean((2, 3), keepdim=True)).flatten()
+            h = F.leaky_relu(F.avg_pool2d(h, 2) if block.shortcut is None else conv(h, block.shortcut), 0.01)
+        return conv(F.relu(h).mean((2, 3), keepdim=True), energy.head).flatten()
 
     for block in energy.blocks:
-        h = torch.randn(1, block.first.in_channels, 8, 8)
-        assert float(block.second(F.leaky_relu(block.first(h), 0.01)).detach().abs().max()) < 1e-7
+        h = torch.randn(1, block.first.weight.shape[1], 8, 8)
+        assert float(conv(F.leaky_relu(conv(h, block.first), 0.01), block.second).detach().abs().max()) < 1e-7
     torch.testing.assert_close(energy(t, s), without_branches(), rtol=1e-6, atol=1e-7)
 
 

@@ -11,45 +11,116 @@ import torch
 from conftest import Stages, numbers
 
 from raydistill.config.base import Stored
-from raydistill.data import batch, load_split
-from raydistill.data.augment import SampleIndex
-from raydistill.data.outputs import chunk_of, compute, load_outputs, store_outputs
+from raydistill.config.experiment import Job
+from raydistill.config.paths import with_values
+from raydistill.config.training import OutputKind
+from raydistill.data import batch, load_split, to_float, to_uint8
+from raydistill.data.outputs import chunk_of, compute, load_outputs, outputs_bytes, store_outputs
 from raydistill.errors import StoreError
 from raydistill.models import saved
 from raydistill.training.loop import TrainingResult
-from raydistill.training.teacher import teacher_pictures
+from raydistill.training.minibatches import held
+from raydistill.training.recipes import Step
+from raydistill.training.teacher import stored_outputs, teacher_pictures
+from raydistill.trials.stages import job_of_teacher, train_stages
 
 Trained = Callable[..., TrainingResult]
 
 
-def with_outputs(stages: Stages, folder: Path, flip: bool, chunk: int = 4) -> Stages:
+def with_outputs(
+    stages: Stages, folder: Path, flip: bool, chunk: int = 4, kind: OutputKind = "float32"
+) -> Stages:
     """The same stages with the teacher's outputs stored beside it."""
     shutil.copytree(stages.teacher.path, folder)
     teacher = Stored(path=str(folder), digest=stages.teacher.digest)
     network = saved.load(teacher, stages.setup().info, torch.device("cpu"))
-    assert store_outputs(teacher, stages.data, network, flip, torch.device("cpu"), chunk=chunk)
+    assert store_outputs(teacher, stages.data, network, flip, torch.device("cpu"), chunk=chunk, kind=kind)
     return stages._replace(teacher=teacher)
 
 
+def pictures_of(stages: Stages, step: Step, kind: OutputKind = "float32") -> torch.Tensor:
+    """The teacher's pictures for a step, of stored outputs where there are such."""
+    job = stages.student_job().model_copy(update={"teacher_outputs": kind})
+    split, setup = load_split(stages.data, "train"), stages.setup()
+    data = held(split, stored_outputs(job), job.training, setup.device)
+    return teacher_pictures(job, data, setup.device, setup.workers)(step.sample)
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
 @pytest.mark.parametrize("flips", [(False, False, False, False), (True, False, True, True)])
 def test_stored_teacher_outputs_are_those_computed_in_the_loop(
-    stages: Stages, tmp_path: Path, flips: tuple[bool, ...]
+    stages: Stages, tmp_path: Path, flips: tuple[bool, ...], kind: OutputKind
 ) -> None:
-    step, stored = stages.step(flips=flips), with_outputs(stages, tmp_path / "teacher", any(flips))
-    shown = SampleIndex(step.indices, step.flips, step.positions)
-    from_disk = teacher_pictures(stored.student_job(), *stages.setup()[:3])(shown)
-    computed = teacher_pictures(stages.student_job(), *stages.setup()[:3])(shown)
-    assert torch.equal(from_disk, computed)
+    step = stages.step(flips=flips)
+    from_disk = pictures_of(with_outputs(stages, tmp_path / "teacher", True, kind=kind), step, kind)
+    computed, plain = pictures_of(stages, step, kind), pictures_of(stages, step)
+    assert torch.equal(from_disk, computed) and computed.dtype == torch.float32
+    assert torch.equal(computed, plain if kind == "float32" else to_float(to_uint8(plain)))
+    network = saved.load(stages.teacher, stages.setup().info, torch.device("cpu"))
+    assert torch.equal(plain, compute(network, step.batch.inputs, 4))
 
 
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
 @pytest.mark.parametrize("flip", [False, True])
 def test_training_on_stored_teacher_outputs_gives_the_result_of_training_beside_the_teacher(
-    stages: Stages, trained: Trained, tmp_path: Path, flip: bool
+    stages: Stages, trained: Trained, tmp_path: Path, flip: bool, kind: OutputKind
 ) -> None:
-    stored = with_outputs(stages, tmp_path / "teacher", flip)
-    assert stored.student_job(flip=flip).key == stages.student_job(flip=flip).key
-    pairs = [numbers(trained(either.student_job(flip=flip))) for either in (stored, stages)]
+    stored = with_outputs(stages, tmp_path / "teacher", flip, kind=kind)
+    jobs = [
+        either.student_job(flip=flip).model_copy(update={"teacher_outputs": kind})
+        for either in (stored, stages)
+    ]
+    assert jobs[0].key == jobs[1].key and [stored_outputs(job) is None for job in jobs] == [False, True]
+    pairs = [numbers(trained(job)) for job in jobs]
     assert pairs[0] == pairs[1]
+
+
+# ---- rounded to 8 bits -------------------------------------------------------------------------------------
+
+
+def test_outputs_of_8_bits_take_a_quarter_of_the_space_and_stand_beside_those_of_32(
+    stages: Stages, tmp_path: Path
+) -> None:
+    """Each kind is found where it was asked for alone."""
+    stored, split = stages, load_split(stages.data, "train")
+    for kind in ("uint8", "float32"):
+        stored = with_outputs(stages, tmp_path / kind, True, kind=kind)
+        found = load_outputs(stored.teacher, stages.data, True, 4, kind)
+        assert (
+            found is not None
+            and found.dtype == kind
+            and found.nbytes == outputs_bytes(split.info, True, kind)
+        )
+        other: OutputKind = "float32" if kind == "uint8" else "uint8"
+        assert load_outputs(stored.teacher, stages.data, True, 4, other) is None
+    assert 4 * outputs_bytes(split.info, True, "uint8") == outputs_bytes(split.info, True, "float32")
+
+
+def test_the_kind_of_outputs_is_part_of_a_students_job_and_of_no_teachers(
+    stages: Stages, trained: Trained
+) -> None:
+    """A job of the usual kind is written without it. What students learn from differs."""
+    plain = stages.student_job()
+    rounded = plain.model_copy(update={"teacher_outputs": "uint8"})
+    assert rounded.key != plain.key and "teacher_outputs" not in plain.model_dump_json()
+    assert Job.model_validate_json(rounded.model_dump_json()) == rounded
+    experiment = with_values(stages.experiment, {"teacher.outputs": "uint8"}, where="test")
+    asked, usual = (
+        job_of_teacher(each, stages.data, stages.evaluator) for each in (experiment, stages.experiment)
+    )
+    assert asked.key == usual.key == stages.teacher_job().key
+    assert experiment.teacher.outputs == "uint8" and "outputs" not in usual.model_dump_json()
+    assert numbers(trained(rounded)) != numbers(trained(plain))
+
+
+def test_stages_store_the_kind_that_the_experiment_names(stages: Stages, tmp_path: Path) -> None:
+    experiment = with_values(stages.experiment, {"teacher.outputs": "uint8"}, where="test")
+    teacher = train_stages(experiment, stages.data, tmp_path, lambda numbers: None).teacher
+    (file,) = Path(teacher.path).glob("outputs-*.npy")
+    assert file.stem.endswith("-uint8") and np.load(file, mmap_mode="r").dtype == np.uint8
+
+
+# ---- which stored outputs are used -------------------------------------------------------------------------
 
 
 def test_a_student_that_flips_is_trained_where_only_plain_outputs_are_stored(

@@ -166,9 +166,9 @@ def path_lengths_of(job: Job, recipe: Assembly, step: Step) -> Tensor:
     seed, cpu = job.training.seed, torch.device("cpu")
     generator = recipe.networks["generator"]
     draw = recipes.stylegan2.Drawing(generator, seed, job.training.mixing, cpu)
-    styles = draw.mixed(latents(seed, "path", step.positions, 6, cpu), step, "path")
+    styles = draw.mixed(latents(seed, "path", step.images, 6, cpu), step, "path")
     pictures = draw.pictures(styles, step, "path")
-    normal = latents(seed, "path direction", step.positions, 3 * 16 * 16, cpu).view(4, 3, 16, 16)
+    normal = latents(seed, "path/direction", step.images, 3 * 16 * 16, cpu).view(4, 3, 16, 16)
     return path_lengths(pictures, styles, normal).detach()
 
 
@@ -178,7 +178,7 @@ def test_stylegan2_mixes_two_styles_and_moves_its_mean_style(begun: Begun) -> No
     generator = recipe.networks["generator"]
     draw = recipes.stylegan2.Drawing(generator, job.training.seed, 1.0, torch.device("cpu"))
     first = generator.styles(step.batch.inputs)
-    other = latents(job.training.seed, "styles second", step.positions, 6, torch.device("cpu"))
+    other = latents(job.training.seed, "styles/second", step.images, 6, torch.device("cpu"))
     second = generator.styles(other)
     mixed = draw.mixed(step.batch.inputs, step, "styles")
     assert mixed.shape == (4, generator.num_styles, 6)

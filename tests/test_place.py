@@ -33,7 +33,7 @@ TWO_BY_FOUR = [Node("a", 32, 4, 24 * GIB), Node("b", 32, 4, 80 * GIB)]
 
 
 def placed(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> Placements:
-    return place_stages(nodes, SweepOptions(**request), lambda gpus: trial_bytes)
+    return place_stages(nodes, SweepOptions(**request), lambda gpus, gpu_bytes: trial_bytes)
 
 
 def refused(nodes: list[Node], trial_bytes: int = GIB, **request: object) -> str:

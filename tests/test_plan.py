@@ -12,14 +12,14 @@ from test_memory import job_of_random_weights
 from test_recipes import SMALL, lengths, small_cyclegan
 
 from raydistill.cluster import runtime
-from raydistill.cluster.placement import Node
+from raydistill.cluster.placement import Group, Node, Placement
 from raydistill.commands.cli import main
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining
 from raydistill.errors import StoreError
 from raydistill.planning.checks import check
 from raydistill.records import tables
-from raydistill.sweep import forecast, rates
+from raydistill.sweep import forecast, plan_report, rates
 from raydistill.sweep.forecast import makespan
 from raydistill.sweep.rates import Rate, Rates, rates_of
 
@@ -345,3 +345,24 @@ def test_a_training_that_fails_at_its_first_steps_is_named_and_the_plan_ends_wit
     (line,) = [line for line in printed.splitlines() if "no time" in line]
     assert code == 1 and "a training of this plan failed at its first steps: student" in line
     assert said in line and "GPU" not in line and "nothing was trained" in printed
+
+
+@pytest.mark.parametrize(("gpu_gb", "share", "held"), [(80, 0.1, True), (80, 0.0, False), (1e-5, 0.1, False)])
+def test_a_plan_counts_the_pictures_that_lie_on_a_gpu_and_says_where_they_lie(
+    tmp_path: Path, gpu_gb: float, share: float, held: bool
+) -> None:
+    """They and the teacher's outputs take at most a share of the smallest GPU. The cost in memory, which a
+    resume elsewhere must find again, is the same."""
+    values = TINY | {"student.execution.resident_share": share}
+    given = tuple(f"{path}={value}" for path, value in values.items())
+    plan, gpu_bytes = check(SweepOptions(store=str(tmp_path / "runs"), set=given)), int(gpu_gb * 2**30)
+    counts, side = plan.info.counts["train"], plan.info.width * plan.info.height
+    pictures = counts * side * (3 + 1)  # targets and label maps
+    outputs = counts * side * 3 * 4 * (2 if plan.experiment.student.flip else 1)
+    assert plan.picture_bytes == pictures + outputs
+    assert plan.worker_bytes(1.0, gpu_bytes) - plan.trial_bytes == held * (pictures + outputs)
+    assert plan.worker_bytes(1.0) == plan.trial_bytes
+    trials = Placement(True, Group(1, 1.0, 1.0), 1, gpu_bytes)
+    line = plan_report._place_of_pictures(plan, trials)
+    assert ("held by each trial on its GPU" in line) == held and ("read ahead" in line) == (not held)
+    assert f"resident_share is {share:g} of" in line

@@ -67,6 +67,6 @@ def test_a_loss_that_asks_a_tensor_for_its_value_is_found(begin_by: Callable[...
     recipes.RECIPES[PLUGIN] = kind._replace(schedule=asking)
     try:
         with pytest.raises(RuntimeError, match="meta tensors"):
-            rehearsal.minibatch(job.training, read_info(job.data), len(step.indices))  # type: ignore[arg-type]
+            rehearsal.minibatch(job.training, read_info(job.data), len(step))  # type: ignore[arg-type]
     finally:
         recipes.RECIPES[PLUGIN] = kind

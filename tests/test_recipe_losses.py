@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,17 +10,17 @@ from recipe_kit import begin, phases_of
 from torch import Tensor
 
 from raydistill.config.experiment import Job
-from raydistill.data import load_split
+from raydistill.data import load_split, noise
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
 from raydistill.method.similarity import dissimilarity
 from raydistill.method.vem import alignment
 from raydistill.models import saved
-from raydistill.seeds import numpy_stream
 from raydistill.training.assembly import Assembly
 from raydistill.training.recipes import Step
 from raydistill.training.recipes.distill import pairs_of
 from raydistill.training.recipes.evaluator import turn_squares, turns_of
 
+CPU = torch.device("cpu")
 Begun = Callable[..., tuple[Job, Assembly, Step]]
 
 
@@ -98,17 +97,19 @@ def test_a_student_descends_l1_dissimilarity_and_its_term_by_their_weights(
     )
     assert job.teacher is not None and [phase.name for phase in recipe.phases] == ["variance", "generator"]
     s, phases = step.output, phases_of(recipe)
-    teacher = saved.load(job.teacher, load_split(job.data, "train").info, torch.device("cpu"))
+    teacher = saved.load(job.teacher, load_split(job.data, "train").info, CPU)
     with torch.no_grad():
         t = teacher(step.batch.inputs)
     torch.testing.assert_close(step.teacher, t, rtol=1e-4, atol=1e-5)
     pairs = pairs_of(step, job.training.mi)
     assert pairs.t is step.teacher and pairs.s is s
     assert pairs.positive is (step.teacher if positive == "teacher" else step.batch.target)
-    assert (pairs.indices == step.indices).all() and (pairs.flips == step.flips).all()
+    assert pairs.sample is step.sample and pairs.images == step.images
     l1, ssim = (s - t).abs().mean(), dissimilarity(s, t)
     v = recipe.networks["variance"]().detach()[None, :, None, None]
     term = ((pairs.positive - s) ** 2 / (2 * v) + v.log() / 2).mean()
+    assert "energy/alignment" not in phases["generator"].loss(step)[1]
+    step.is_reported = True
     loss, numbers = phases["generator"].loss(step)
     torch.testing.assert_close(loss, 3.0 * l1 + 0.7 * ssim + 0.4 * term, rtol=1e-4, atol=1e-5)
     expected = {
@@ -151,10 +152,8 @@ def test_the_evaluator_of_labelled_pixels_descends_the_cross_entropy_over_all_pi
 
 def test_the_evaluator_of_plain_pictures_predicts_their_quarter_turns(begun: Begun) -> None:
     _, recipe, step = begun("cyclegan", "evaluator")
-    network, turns = recipe.networks["evaluator"], turns_of(0, step.positions)
-    shown = torch.stack(
-        [torch.rot90(each, int(turn), (1, 2)) for each, turn in zip(step.batch.target, turns)]
-    )
+    network, turns = recipe.networks["evaluator"], turns_of(0, step.images, CPU).tolist()
+    shown = torch.stack([torch.rot90(each, turn, (1, 2)) for each, turn in zip(step.batch.target, turns)])
     torch.testing.assert_close(step.output, network(shown).prediction)
     logs = step.output.log_softmax(1)
     expected = -sum(logs[row, turn] for row, turn in enumerate(turns)) / len(turns)
@@ -163,17 +162,21 @@ def test_the_evaluator_of_plain_pictures_predicts_their_quarter_turns(begun: Beg
 
 
 def test_turns_are_of_the_middle_square_and_as_likely_each() -> None:
-    turns = turns_of(0, np.arange(4000))
-    assert turns[7] == numpy_stream(0, "turns", 7).integers(4)
-    assert np.bincount(turns).shape == (4,) and abs(np.bincount(turns) - 1000).max() < 5 * 27.4
+    turns = turns_of(0, range(4000), CPU)
+    assert torch.equal(turns, noise.integers(noise.image_keys(0, "turns", range(4000)), 4))
+    assert torch.equal(turns_of(0, range(7, 9), CPU), turns[7:9])
+    counts = torch.bincount(turns)
+    assert counts.shape == (4,) and int((counts - 1000).abs().max()) < 5 * 27.4
     for height, width in ((4, 7), (7, 4)):
         picture = torch.arange(3.0 * height * width).view(1, 3, height, width)
         square = picture[:, :, :, 1:5] if width > height else picture[:, :, 1:5]
         for turn in range(4):
-            found, expected = turn_squares(picture, np.array([turn])), square
+            found, expected = turn_squares(picture, torch.tensor([turn])), square
             for _ in range(turn):
                 expected = expected.transpose(2, 3).flip(2)
             assert torch.equal(found, expected)
+        both = turn_squares(picture.repeat(2, 1, 1, 1), torch.tensor([3, 1]))
+        assert torch.equal(both[:1], found) and torch.equal(both[1:], square.transpose(2, 3).flip(2))
 
 
 class Sure(torch.nn.Module):

@@ -29,11 +29,12 @@ from raydistill.config.paths import validated, with_values
 from raydistill.config.presets import cyclegan, enhance, sagan, stylegan2
 from raydistill.config.training import Stylegan2Training
 from raydistill.data import load_split, prepare
-from raydistill.data.augment import order_and_flips
+from raydistill.data.augment import Order
+from raydistill.data.tensors import tensors
 from raydistill.distributed import Workers
 from raydistill.errors import ConfigError, DataError
 from raydistill.models import saved
-from raydistill.models.inputs import training_batch
+from raydistill.models.inputs import inputs_of
 from raydistill.models.stylegan2 import Generator as StyleGenerator
 from raydistill.training import assembly, loop, recipes
 from raydistill.training.assembly import Assembly
@@ -206,7 +207,7 @@ def test_a_phase_moves_its_own_networks_alone(kits: Callable[[str], Stages], nam
     kit = kits(name)
     job, setup = job_of(kit, stage), kit.setup()
     recipe = assembly.build(job, setup)
-    step = loop.next_step(load_split(kit.data, "train"), job.training, 0, setup)
+    step = recipe.minibatches.step(0)
     recipe.forward(step)
     for phase in recipe.phases:
         before = {key: value.clone() for key, value in parameters(recipe).items()}
@@ -270,13 +271,12 @@ def test_inputs_are_degraded_anew_in_every_pass_and_the_same_for_the_same_seed_p
     kits: Callable[[str], Stages],
 ) -> None:
     kit = kits("enhance")
-    split, setup = load_split(kit.data, "train"), kit.setup()
+    split = load_split(kit.data, "train")
 
     def inputs(seed: int, first: int) -> torch.Tensor:
-        shown = order_and_flips(
-            np.arange(first, first + 10), 10, seed=kit.teacher_job().training.seed, flip=False
-        )
-        return training_batch(split, None, seed, shown, shown, setup.device).inputs[np.argsort(shown.indices)]
+        order = Order(10, seed=kit.teacher_job().training.seed, flip=False)
+        shown = order.at(range(first, first + 10))
+        return inputs_of(tensors(split), None, seed, shown)[shown.indices.argsort()]
 
     assert inputs(0, 0).shape == (10, 3, 8, 8) and torch.equal(inputs(0, 0), inputs(0, 0))
     for other in (inputs(0, 10), inputs(1, 0)):
@@ -323,8 +323,7 @@ def test_teacher_and_student_get_the_same_z_and_every_image_another(
     kit = kits(name)
     job, setup = kit.student_job(), kit.setup()
     recipe = assembly.build(job, setup)
-    step = loop.next_step(load_split(kit.data, "train"), job.training, 0, setup)
-    later = loop.next_step(load_split(kit.data, "train"), job.training, job.training.batch_size, setup)
+    step, later = (recipe.minibatches.step(nimg) for nimg in (0, job.training.batch_size))
     recipe.forward(step)
     z, teacher = step.batch.inputs, saved.load(kit.teacher, setup.info, setup.device)
     assert z.shape == (job.training.batch_size, 6) and len(
@@ -455,7 +454,7 @@ def test_a_full_pool_exchanges_half_of_the_pictures_for_older_ones() -> None:
 def test_inputs_and_targets_have_orders_of_their_own(kits: Callable[[str], Stages]) -> None:
     """11 inputs and 9 targets: each is shown once in its own pass."""
     kit = kits("cyclegan")
-    split, config = load_split(kit.data, "train"), kit.teacher_job(batch_size=1, flip=False).training
-    steps = [loop.next_step(split, config, nimg, kit.setup()) for nimg in range(11)]
-    assert sorted(int(step.indices[0]) for step in steps) == list(range(11))
+    minibatches = kit.minibatches(kit.teacher_job(batch_size=1, flip=False).training)
+    steps = [minibatches.step(nimg) for nimg in range(11)]
+    assert sorted(int(step.sample.indices[0]) for step in steps) == list(range(11))
     assert len({step.batch.target.sum().item() for step in steps[:9]}) == 9

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from raydistill.config.base import digest
 from raydistill.config.experiment import Job
-from raydistill.data import load_split, to_float, to_uint8
+from raydistill.data import load_split, noise, to_float, to_uint8
 from raydistill.errors import DivergenceError
 from raydistill.evaluation import metrics
 from raydistill.evaluation.evaluator_scores import EvaluatorScorer, score_real
@@ -183,8 +183,7 @@ def test_noise_of_an_evaluation_is_keyed_by_the_index_of_the_picture(jobs: Jobs)
 
     found = scorer_of(jobs("pix2pix"), latent=5).generator(generate)
     assert set(found) == {"val/kd_evaluator", "val/fd_evaluator"}
-    streams = [torch_stream(0, "latent/evaluation", index) for index in range(8)]
-    expected = torch.stack([torch.randn(5, generator=stream) for stream in streams])
+    expected = noise.normal(noise.image_keys(0, "latent/evaluation", range(8)), (5,))
     assert torch.equal(torch.cat(seen), expected)
 
 

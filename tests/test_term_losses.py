@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,12 +10,11 @@ from torch import Tensor
 
 from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
 from raydistill.config.terms import MutualInformation, PairCritic, VariationalInformation
-from raydistill.data import DataInfo
+from raydistill.data import DataInfo, noise
+from raydistill.data.augment import SampleIndex
 from raydistill.distributed import Workers
 from raydistill.errors import ConfigError
 from raydistill.method.langevin import langevin
-from raydistill.models.inputs import SampleIndex
-from raydistill.seeds import numpy_stream, torch_stream
 from raydistill.training import terms
 from raydistill.training.terms import Pairs, TermSetup
 
@@ -45,21 +43,30 @@ def pictures(seed: int, number: int = 4) -> Tensor:
     return torch.rand(number, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
-def teacher(sample: SampleIndex) -> Tensor:
+def teacher(sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
     """A picture that says which image it is of, whether it is mirrored and at which position."""
-    rows = [[float(each) for each in row] for row in zip(sample.indices, sample.flips, sample.positions)]
-    return torch.tensor(rows)[:, :, None, None].expand(-1, 3, SIDE, SIDE)
+    rows = torch.stack([each.float() for each in sample], 1)
+    return rows[:, :, None, None].expand(-1, 3, SIDE, SIDE)
 
 
 def setup_of(info: DataInfo = INFO) -> TermSetup:
     return TermSetup(3, info, torch.device("cpu"), Workers(0, 1), teacher)
 
 
-def pairs_of(first_image: int = 8) -> Pairs:
+def pairs_of(first_image: int = 8, is_reported: bool = True) -> Pairs:
     """t and what s is paired with differ, as where that is the target picture."""
     s = pictures(0).requires_grad_(True)
-    indices, flips = np.array([0, 5, 2, 3]), np.array([True, False, False, True])
-    return Pairs(s, pictures(1), pictures(2), indices, flips, first_image)
+    flips, positions = (
+        torch.tensor([True, False, False, True]),
+        torch.arange(first_image, first_image + 4),
+    )
+    sample = SampleIndex(torch.tensor([0, 5, 2, 3]), flips, positions)
+    return Pairs(s, pictures(1), pictures(2), sample, first_image, is_reported)
+
+
+def keys_of(purpose: str, images: range) -> Tensor:
+    """The keys of images in a training of seed 3."""
+    return noise.image_keys(3, purpose, images)
 
 
 def to_s(loss: Tensor, pairs: Pairs) -> Tensor:
@@ -78,20 +85,23 @@ def vem(**values: Any) -> terms.Vem:
 
 
 def test_the_energy_descends_the_gap_between_its_pairs_and_the_ends_of_its_chains_plus_l2() -> None:
-    """Chains start at s; each image has a stream of noise of its own, keyed by its number in the training."""
+    """Chains start at s; each image has noise of its own, keyed by its number in the training."""
     term, pairs = vem(l2_weight=0.3), pairs_of()
     loss, numbers, shared, _ = term.own_loss(pairs)
     twin = vem(l2_weight=0.3)
-    streams = [torch_stream(3, "langevin", number) for number in range(8, 12)]
-    with twin.energy.frozen():
-        chains = langevin(
-            twin.energy.given(pairs.s.detach()),
-            pairs.s,
-            num_steps=2,
-            step_size=0.5,
-            noise_std=0.1,
-            normal=lambda: torch.stack([torch.randn(3, SIDE, SIDE, generator=each) for each in streams]),
-        )
+    # in the order of memory that the chains have: channels last
+    drawn = (
+        noise.normal(keys_of("langevin", range(8, 12)), (SIDE, SIDE, 3), 2).permute(0, 1, 4, 2, 3).unbind()
+    )
+    twin.energy.eval()
+    chains = langevin(
+        lambda t: twin.energy(t, pairs.s.detach()),
+        pairs.s,
+        num_steps=2,
+        step_size=0.5,
+        noise_std=0.1,
+        normal=iter(drawn).__next__,
+    )
     negatives = chains.samples.clamp(-1, 1)
     twin.energy.train()
     both = twin.energy(torch.cat([pairs.positive, negatives]), torch.cat([pairs.s, pairs.s])).detach()
@@ -116,6 +126,8 @@ def test_the_energy_descends_the_gap_between_its_pairs_and_the_ends_of_its_chain
     for name, value in logged.items():
         torch.testing.assert_close(numbers[f"energy/{name}"], value, rtol=1e-4, atol=1e-6, check_dtype=False)
     assert not torch.equal(term.energy.stem.u, vem().energy.stem.u), "its own loss moves the power iteration"
+    dear = {"energy/displacement", "energy/temperature"}
+    assert set(vem(l2_weight=0.3).own_loss(pairs_of(is_reported=False)).numbers) == set(numbers) - dear
 
 
 def test_vems_student_descends_the_gap_of_the_same_pairs_and_negatives() -> None:
@@ -134,34 +146,36 @@ def test_another_samples_output_is_1_to_n_less_1_images_further_and_mirrored_ali
     for first_image in range(0, 200, 4):
         pairs = pairs_of(first_image)
         start = terms.STARTS["other"](vem(start="other"), pairs)
-        for row, index, flip, position in zip(start, pairs.indices, pairs.flips, pairs.positions):
-            step = int(numpy_stream(3, "chain start", int(position)).integers(1, COUNT))
+        steps = 1 + noise.integers(keys_of("chain start/other", pairs.images), COUNT - 1)
+        for row, index, flip, position, step in zip(start, *pairs.sample, steps):
             assert row[:, 0, 0].tolist() == [(index + step) % COUNT, float(flip), position + step]
-            seen.add(step)
+            seen.add(int(step))
     assert seen == set(range(1, COUNT))
 
 
 def test_noise_to_start_from_is_that_of_the_error_function_of_normal_numbers() -> None:
     pairs = pairs_of(20)
     found = terms.STARTS["noise"](vem(start="noise"), pairs)
-    for row, number in zip(found, range(20, 24)):
-        drawn = torch.randn(3, SIDE, SIDE, generator=torch_stream(3, "chain start", number))
-        torch.testing.assert_close(row, torch.erf(drawn / 2**0.5))
+    drawn = noise.normal(keys_of("chain start", range(20, 24)), (3, SIDE, SIDE))
+    torch.testing.assert_close(found, torch.erf(drawn / 2**0.5))
 
 
 def test_the_replay_buffer_is_a_ring_and_one_chain_in_twenty_starts_anew() -> None:
     term = vem(start="replay", replay_size=6)
-    assert term.buffer.pictures.shape == (6, 3, SIDE, SIDE) and float(term.buffer.pictures.abs().max()) <= 1
+    drawn = noise.normal(keys_of("replay", range(6)), (3, SIDE, SIDE))
+    torch.testing.assert_close(term.buffer.pictures, torch.erf(drawn / 2**0.5))
+    assert float(term.buffer.pictures.abs().max()) <= 1
     ends = [pictures(seed, 4) for seed in (5, 6)]
     for first, samples in zip((4, 8), ends):
-        term.buffer.put(np.arange(first, first + 4), samples, Workers(0, 1))
+        term.buffer.put(range(first, first + 4), samples, Workers(0, 1))
     expected = dict(zip([4, 5, 0, 1, 2, 3, 4, 5], torch.cat(ends)))
     for place, picture in expected.items():
         assert torch.equal(term.buffer.pictures[place], picture)
     pairs, fresh = pairs_of(60), torch.full((4, 3, SIDE, SIDE), 7.0)
     found, share = term.buffer.get(pairs, fresh), 0
-    for row, position in zip(found, range(60, 64)):
-        is_fresh = numpy_stream(3, "replay", position).random() < 0.05
+    drawn = noise.uniform(keys_of("replay/fresh", range(60, 64))).tolist()
+    for row, position, uniform in zip(found, range(60, 64), drawn):
+        is_fresh = uniform < 0.05
         assert torch.equal(row, fresh[0] if is_fresh else term.buffer.pictures[position % 6])
     for first in range(0, 4000, 4):
         share += int((term.buffer.get(pairs_of(first), fresh)[:, 0, 0, 0] == 7).sum())

@@ -1,12 +1,12 @@
 """One contract kit over all mutual-information terms, then what is particular to one of them, and what is
 refused before training."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from conftest import Stages, numbers, quiet, run_two, spawned
@@ -24,6 +24,7 @@ from raydistill.config.space import When, load_space, values_of, without_unmet_n
 from raydistill.config.terms import MutualInformation, VariationalInformation
 from raydistill.data import load_split
 from raydistill.data.augment import SampleIndex
+from raydistill.data.tensors import tensors
 from raydistill.distributed import Workers
 from raydistill.errors import ConfigError, DivergenceError, SpaceError
 from raydistill.method.vid import ChannelVariance, gaussian_nll
@@ -34,8 +35,10 @@ from raydistill.planning.checks import check
 from raydistill.testing import TermContract
 from raydistill.testing import terms as testing
 from raydistill.testing.terms import setup_of, term_networks
+from raydistill.testing.trainings import states
 from raydistill.training import assembly, loop, teacher, terms
 from raydistill.training.loop import TrainingResult, train
+from raydistill.training.minibatches import TrainingData
 from raydistill.training.terms import Pairs, TermSetup, require_pictures
 
 VEM = {
@@ -83,10 +86,10 @@ def job_of(stages: Stages, name: str, **values: Any) -> Job:
 
 
 def term_setup(stages: Stages) -> TermSetup:
-    setup = stages.setup()
-    return TermSetup(
-        0, setup.info, setup.device, setup.workers, teacher.teacher_pictures(stages.student_job(), *setup[:3])
-    )
+    setup, job = stages.setup(), stages.student_job()
+    data = TrainingData(tensors(load_split(stages.data, "train")))
+    pictures = teacher.teacher_pictures(job, data, setup.device, setup.workers)
+    return TermSetup(0, *setup[:3], pictures)
 
 
 def term_and_pairs(stages: Stages, name: str, nimg: int = 0) -> tuple[terms.MiTerm, Pairs]:
@@ -224,13 +227,12 @@ def test_another_samples_teacher_output_is_one_of_another_training_picture_mirro
     stages: Stages,
 ) -> None:
     around = term_setup(stages)
-    everything = np.arange(around.info.counts["train"])
+    everything = torch.arange(around.info.counts["train"])
     for nimg in (0, 8):
         start, pairs, _ = starts(stages, "vem-other", nimg)
-        for row, index, flip in zip(start, pairs.indices, pairs.flips, strict=True):
-            same = (
-                around.teacher(SampleIndex(everything, np.full(len(everything), flip), everything)) - row
-            ).abs().amax((1, 2, 3)) < 1e-6
+        for row, index, flip in zip(start, pairs.sample.indices, pairs.sample.flips, strict=True):
+            shown = SampleIndex(everything, flip.expand(len(everything)), everything)
+            same = (around.teacher(shown) - row).abs().amax((1, 2, 3)) < 1e-6
             assert bool(same.any()) and not bool(same[index])
     assert not torch.equal(starts(stages, "vem-other", 0)[0], starts(stages, "vem-other", 8)[0])
 
@@ -254,18 +256,14 @@ def test_without_steps_the_start_is_the_negative(stages: Stages) -> None:
 def test_the_buffer_gives_back_where_chains_ended_and_a_few_fresh_ones(stages: Stages) -> None:
     first, pairs, term = starts(stages, "vem-replay")
     ends = term.own_loss(pairs).shared["negatives"]
-    later = Pairs(
-        pairs.s, pairs.t, pairs.positive, pairs.indices, pairs.flips, 8
-    )  # a buffer of 8: the same places again
+    later = dataclasses.replace(pairs, first_image=8)  # a buffer of 8: the same places again
     again, fresh = terms.STARTS["replay"](term, later), terms.vem.uniform_noise(term, later)
     from_noise = [torch.equal(a, b) for a, b in zip(again, fresh, strict=True)]
     from_buffer = [torch.equal(a, b) for a, b in zip(again, ends, strict=True)]
     assert all(a != b for a, b in zip(from_noise, from_buffer, strict=True)) and any(from_buffer)
     assert not torch.equal(first, again)
     drawn = [
-        term.buffer.get(
-            Pairs(pairs.s, pairs.t, pairs.t, pairs.indices, pairs.flips, 4 * k), torch.full_like(first, 7)
-        )
+        term.buffer.get(dataclasses.replace(pairs, first_image=4 * k), torch.full_like(first, 7))
         for k in range(250)
     ]
     share = float((torch.stack(drawn) == 7).float().mean())
@@ -280,20 +278,31 @@ def test_without_the_clamp_negatives_leave_the_range_and_none_counts_as_clamped(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1.1e4])
-def test_an_energy_out_of_range_is_a_named_failure_before_the_optimiser_step(
+def test_an_energy_out_of_range_is_a_named_failure_and_nothing_moves_from_that_step_on(
     stages: Stages, value: float
 ) -> None:
-    recipe, step = assembly.build(stages.student_job(), stages.setup()), stages.step()
-    recipe.forward(step)
-    energy = recipe.networks["energy"]
-    nn.init.constant_(energy.head.bias, value)  # type: ignore[union-attr,arg-type]
+    """Not in its phase, not in the student's, and not in the next step, whose energies are in range again."""
+    recipe, training = assembly.build(stages.student_job(), stages.setup()), stages.student_job().training
+    bias = recipe.networks["energy"].head.bias  # type: ignore[union-attr]
+    good = bias.detach().clone()
+    nn.init.constant_(bias, value)  # type: ignore[arg-type]
+    before = states(recipe.networks)
+    loop.take_step(recipe, stages.step(8), training, Workers(0, 1))
+    with torch.no_grad():
+        bias.copy_(good)
+    loop.take_step(recipe, stages.step(12), training, Workers(0, 1))
     with pytest.raises(
         DivergenceError,
-        match=r"phase energy: an energy is not finite or beyond 10,000 at image 0 .*lower "
-        r"student\.mi\.optimizer",
+        match=r"^phase energy: an energy is not finite or beyond 10,000 at image 8; lower "
+        r"student\.mi\.optimizer\.learning_rate, or raise student\.mi\.l2_weight$",
     ):
-        loop.advance(recipe.phases[0], recipe, [step], stages.student_job().training, Workers(0, 1))
-    assert not recipe.optimizers[recipe.phases[0].network].state
+        recipe.divergence.require_none()
+    before["energy.head.bias"] = good
+    is_moved = {name: not torch.equal(now, before[name]) for name, now in states(recipe.networks).items()}
+    assert not any(moved for name, moved in is_moved.items() if not name.endswith(".u"))
+    for optimizer in recipe.optimizers.values():
+        for moments in optimizer.state.values():
+            assert not moments["step"] and not moments["exp_avg"].any() and not moments["exp_avg_sq"].any()
 
 
 # ---- VID and the critic ------------------------------------------------------------------------------------
@@ -607,7 +616,7 @@ def picture(*shape: int, value: float = 0.5) -> Tensor:
 def test_outputs_that_are_no_pictures_are_refused_before_training(
     stages: Stages, monkeypatch: pytest.MonkeyPatch, outputs: Tensor, expected: str
 ) -> None:
-    monkeypatch.setattr(teacher, "teacher_pictures", lambda *given: lambda shown: outputs)
+    monkeypatch.setattr(teacher, "teacher_pictures", lambda *given: lambda sample: outputs)
     with pytest.raises(ConfigError, match=expected):
         assembly.build(stages.student_job(), stages.setup())
 

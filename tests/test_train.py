@@ -13,18 +13,18 @@ from conftest import Stages, numbers, quiet
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from raydistill import distributed
 from raydistill.config.base import Optimizer, Stored
 from raydistill.config.experiment import Job
-from raydistill.data import load_split
 from raydistill.distributed import Workers
 from raydistill.errors import CheckpointError, DivergenceError, NoticeWarning, StoreError
 from raydistill.method import vem
-from raydistill.models import networks
+from raydistill.models import energy, networks
 from raydistill.models.energy import EnergyModel
 from raydistill.planning import rehearsal
 from raydistill.training import assembly, checkpoint, loop, recipes
 from raydistill.training.assembly import Assembly
-from raydistill.training.loop import TrainingResult, next_step, train
+from raydistill.training.loop import TrainingResult, train
 
 RECIPES = ("evaluator", "pix2pix", "distill")
 ENERGY_NAMES = {
@@ -97,26 +97,24 @@ def test_one_seed_gives_one_result_and_another_seed_another(
 
 
 def test_every_pass_shows_every_picture_once_in_a_new_order_with_new_flips(stages: Stages) -> None:
-    config, split = stages.student_job().training, load_split(stages.data, "train")
-    steps = [loop.next_step(split, config, nimg, stages.setup()) for nimg in range(0, 48, 4)]
-    passes = [np.concatenate([step.indices for step in steps[part : part + 6]]) for part in (0, 6)]
-    assert sorted(passes[0]) == sorted(passes[1]) == list(range(24)) and not np.array_equal(*passes)
+    minibatches = stages.minibatches(stages.student_job().training)
+    shown = [minibatches.step(nimg).sample for nimg in range(0, 48, 4)]
+    passes = [torch.cat([sample.indices for sample in shown[part : part + 6]]) for part in (0, 6)]
+    assert sorted(passes[0].tolist()) == sorted(passes[1].tolist()) == list(range(24))
+    assert not torch.equal(*passes)
     flipped = [
-        {int(i) for step in steps[part : part + 6] for i in step.indices[step.flips]} for part in (0, 6)
+        {int(i) for sample in shown[part : part + 6] for i in sample.indices[sample.flips]} for part in (0, 6)
     ]
     assert flipped[0] != flipped[1] and all(0 < len(part) < 24 for part in flipped)
-    unflipped = stages.student_job(flip=False).training
-    assert not loop.next_step(split, unflipped, 0, stages.setup()).flips.any()
+    unflipped = stages.minibatches(stages.student_job(flip=False).training)
+    assert not unflipped.step(0).sample.flips.any()
 
 
 def test_a_batch_over_the_end_of_a_pass_takes_from_both_passes(stages: Stages) -> None:
-    config, split = stages.student_job(batch_size=10).training, load_split(stages.data, "train")
-    over = loop.next_step(split, config, 20, stages.setup())
-    before = [
-        loop.next_step(split, stages.student_job().training, nimg, stages.setup()).indices
-        for nimg in (20, 24, 28)
-    ]
-    np.testing.assert_array_equal(over.indices, np.concatenate(before)[:10])
+    over = stages.minibatches(stages.student_job(batch_size=10).training).step(20)
+    by_fours = stages.minibatches(stages.student_job().training)
+    before = [by_fours.step(nimg).sample.indices for nimg in (20, 24, 28)]
+    assert torch.equal(over.sample.indices, torch.cat(before)[:10])
 
 
 # ---- refused -----------------------------------------------------------------------------------------------
@@ -218,8 +216,8 @@ HUGE = {"evaluator": "optimizer", "pix2pix": "discriminator_optimizer", "distill
 def test_a_learning_rate_that_blows_up_ends_in_a_divergence_error(
     stages: Stages, trained: Trained, recipe: str
 ) -> None:
-    energy = r"phase energy: an energy is not finite or beyond 10,000 at image \d+ \(mean e\+ "
-    what = energy if recipe == "distill" else r"phase \w+: the gradient is not finite at image \d+ \(loss "
+    energy = r"phase energy: an energy is not finite or beyond 10,000 at image \d+; lower "
+    what = energy if recipe == "distill" else r"phase \w+: the gradient is not finite at image \d+; lower "
     with pytest.raises(DivergenceError, match=what):
         trained(job_of(stages, recipe, **{f"{HUGE[recipe]}__learning_rate": 1e30}))
 
@@ -232,26 +230,47 @@ def test_a_network_that_the_last_step_broke_is_no_result(
         trained(job_of(stages, recipe, budget_nimg=4, optimizer__learning_rate=1e30))
 
 
-def test_a_gradient_that_is_not_finite_never_reaches_the_optimiser(stages: Stages) -> None:
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(stages: Stages) -> None:
+    """Neither that of its phase nor any later one moves; the first is named, at the next report."""
     recipe, step = assembly.build(stages.student_job(), stages.setup()), stages.step()
     recipe.forward(step)
-    assert step.teacher is not None
     step.teacher[1, 0, 0, 0] = float("nan")
     before = networks_state(recipe)
-    for phase, what in zip(
-        recipe.phases,
-        ("energy: an energy is not finite or beyond 10,000", "generator: the gradient is not finite"),
-        strict=True,
-    ):
-        with pytest.raises(DivergenceError, match=f"phase {what} at image 0"):
-            loop.advance(phase, recipe, [step], stages.student_job().training, stages.setup().workers)
-        assert not recipe.optimizers[phase.network].state
+    for phase in recipe.phases:
+        loop.advance(phase, recipe, [step], stages.student_job().training, stages.setup().workers)
+        assert float(recipe.divergence.found) == 1
+        states = recipe.optimizers[phase.network].state.values()
+        assert states and not any(state["step"] or state["exp_avg"].any() for state in states)
+    loop.take_step(recipe, stages.step(4), stages.student_job().training, stages.setup().workers)
     moved = [
         name
         for name, value in networks_state(recipe).items()
         if not torch.equal(value, before[name]) and not name.endswith(".u")
     ]
     assert moved == []
+    what = "phase energy: an energy is not finite or beyond 10,000 at image 0; lower student.mi.optimizer."
+    with pytest.raises(DivergenceError, match=what):
+        recipe.divergence.require_none()
+
+
+@pytest.mark.parametrize("bad", [0, 4, 12])
+def test_a_divergence_ends_the_training_at_the_next_report_and_reaches_no_checkpoint(
+    stages: Stages, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bad: int
+) -> None:
+    """Reports after 8 and 16 images; a loss that is not finite in one step of four images."""
+    take = loop.take_step
+
+    def poisoned(recipe: Assembly, step: Any, *rest: Any) -> dict[str, Tensor]:
+        if step.nimg == bad:
+            step.batch.target.fill_(float("nan"))
+        return take(recipe, step, *rest)
+
+    monkeypatch.setattr(loop, "take_step", poisoned)
+    job = job_of(stages, "pix2pix", batch_size=4, budget_nimg=16, report_every_nimg=8)
+    with pytest.raises(DivergenceError, match=rf"gradient is not finite at image {bad}; lower its learning"):
+        train(job, report=lambda evaluation: None, state_dir=tmp_path)
+    kept = [path.name for path in tmp_path.glob("checkpoint-*")]
+    assert kept == ([] if bad < 8 else ["checkpoint-000000000008"])
 
 
 def networks_state(recipe: Assembly) -> dict[str, Tensor]:
@@ -367,15 +386,42 @@ def test_the_energy_phase_moves_the_energy_alone_and_the_student_phase_the_stude
 def test_the_energy_runs_once_a_langevin_step_and_once_a_phase_and_never_in_evaluation(
     stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, calls = EnergyModel.given, []
+    calls: list[str] = []
+    forward, gradient, gap = EnergyModel.forward, EnergyModel.gradient, EnergyModel.gap_and_gradient
 
-    def counted(self: EnergyModel, s: Tensor) -> Callable[[Tensor], Tensor]:
-        energy = given(self, s)
-        return lambda t: calls.append(self.training) or energy(t)
+    def chain(self: EnergyModel, s: Tensor) -> Callable[[Tensor], Tensor]:
+        of_t = gradient(self, s)
+        return lambda t: calls.append("chain") or of_t(t)
 
-    monkeypatch.setattr(EnergyModel, "given", counted)
+    def own(self: EnergyModel, t: Tensor, s: Tensor) -> Tensor:
+        calls.append("own" if self.training else "evaluation")
+        return forward(self, t, s)
+
+    def student(self: EnergyModel, *pictures: Tensor) -> tuple[Tensor, Tensor]:
+        calls.append("student")
+        return gap(self, *pictures)
+
+    monkeypatch.setattr(EnergyModel, "gradient", chain)
+    monkeypatch.setattr(EnergyModel, "forward", own)
+    monkeypatch.setattr(EnergyModel, "gap_and_gradient", student)
     trained(stages.student_job(mi__num_steps=3))
-    assert calls == [False, False, False, True, False] * 8
+    assert calls == ["chain", "chain", "chain", "own", "student"] * 8
+
+
+def test_the_energys_kernels_are_computed_twice_a_step(
+    stages: Stages, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its own step, with a graph; and once more for the student and the next chains, as it has moved."""
+    calls: list[bool] = []
+    computed = energy.normalised_weights
+
+    def counted(convs: Any) -> Any:
+        calls.append(convs[0].training)
+        return computed(convs)
+
+    monkeypatch.setattr(energy, "normalised_weights", counted)
+    trained(stages.student_job())
+    assert calls == [False, *[True, False] * 8], "the first is for the first chains"
 
 
 def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_same_step(
@@ -461,21 +507,20 @@ def test_the_student_meets_the_negatives_that_the_energy_met_in_every_microbatch
 ) -> None:
     """Both phases go over all parts before their optimiser step, and the power iteration happens once a
     step."""
-    pairs, met = vem.pair_energies, []
+    pairs, by_hand, met = vem.pair_energies, EnergyModel.gap_and_gradient, []
 
-    def kept(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        met.append((energy.training, negatives.clone(), energy.head.weight.detach().clone(), s.requires_grad))
+    def in_energy_step(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> Any:
+        met.append(("energy", negatives.clone(), energy.head.weight.detach().clone()))
         return pairs(energy, t, negatives, s)
 
-    monkeypatch.setattr(vem, "pair_energies", kept)
-    monkeypatch.setattr("raydistill.training.terms.vem.pair_energies", kept)
+    def in_student_step(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) -> Any:
+        met.append(("student", negatives.clone(), energy.head.weight.detach().clone()))
+        return by_hand(energy, t, negatives, s)
+
+    monkeypatch.setattr("raydistill.training.terms.vem.pair_energies", in_energy_step)
+    monkeypatch.setattr(EnergyModel, "gap_and_gradient", in_student_step)
     trained(stages.student_job(execution__microbatch=2, budget_nimg=4, report_every_nimg=4))
-    assert [(phase, has_graph) for phase, _, _, has_graph in met] == [
-        (True, False),
-        (True, False),
-        (False, True),
-        (False, True),
-    ]
+    assert [phase for phase, _, _ in met] == ["energy", "energy", "student", "student"]
     assert all(torch.equal(met[part][1], met[part + 2][1]) for part in (0, 1)) and not torch.equal(
         met[0][1], met[1][1]
     )
@@ -558,7 +603,7 @@ def test_the_average_keeps_half_of_itself_in_a_half_life(stages: Stages) -> None
     )
     expected = [(a + b) / 2 for a, b in zip(average.parameters(), network.parameters(), strict=True)]
     for _ in range(4):
-        loop.move_average(average, network, 0.5 ** (4 / 16))
+        distributed.move_average(average, network, 0.5 ** (4 / 16))
     torch.testing.assert_close(list(average.parameters()), expected, rtol=1e-5, atol=1e-7)
 
 
@@ -567,17 +612,15 @@ def test_order_and_mirroring_depend_on_seed_image_and_pass_and_not_on_the_number
     stages: Stages, count: int
 ) -> None:
     """24 images in batches of 4: two passes."""
-    split, config = load_split(stages.data, "train"), stages.student_job(flip=True).training
+    config = stages.student_job(flip=True).training
 
     def seen(number: int) -> list[list[tuple[int, bool]]]:
         """For each of 12 steps, image and mirroring over all workers."""
+        everyone = [stages.minibatches(config, Workers(rank, number)) for rank in range(number)]
         found: list[list[tuple[int, bool]]] = []
         for nimg in range(0, 48, 4):
-            steps = [
-                next_step(split, config, nimg, stages.setup()._replace(workers=Workers(rank, number)))
-                for rank in range(number)
-            ]
-            found.append([pair for step in steps for pair in zip(step.indices.tolist(), step.flips.tolist())])
+            shown = [minibatches.step(nimg).sample for minibatches in everyone]
+            found.append([pair for each in shown for pair in zip(each.indices.tolist(), each.flips.tolist())])
         return found
 
     alone = seen(1)

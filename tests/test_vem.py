@@ -1,10 +1,11 @@
 """The mutual-information term: Langevin against closed forms, the gap's gradient against log q, signs and
 shares."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from raydistill.method.vem import (
     pair_energies,
     student_mi_loss,
 )
-from raydistill.models.energy import EnergyModel, SpectralConv
+from raydistill.models.energy import EnergyModel
 
 
 class Formula(nn.Module):
@@ -35,14 +36,20 @@ class Formula(nn.Module):
         self.formula = formula
 
     def forward(self, t: Tensor, s: Tensor) -> Tensor:
-        return self.formula(t, s, self.theta).flatten(1).sum(1)
+        """t may have n * B pictures, as an energy takes them."""
+        return self.formula(t, torch.cat([s] * (len(t) // len(s))), self.theta).flatten(1).sum(1)
 
-    def given(self, s: Tensor) -> Callable[[Tensor], Tensor]:
-        return lambda t: self(t, s)
+    def gradient(self, s: Tensor) -> Callable[[Tensor], Tensor]:
+        def gradient(t: Tensor) -> Tensor:
+            t = t.detach().requires_grad_(True)
+            return torch.autograd.grad(self(t, s).sum(), t)[0]
 
-    def frozen(self) -> AbstractContextManager[None]:
-        """A formula has nothing to normalise."""
-        return nullcontext()
+        return gradient
+
+    def gap_and_gradient(self, t: Tensor, negatives: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        s = s.detach().requires_grad_(True)
+        gap = self(t, s).mean() - self(negatives, s).mean()
+        return gap.detach(), torch.autograd.grad(gap, s)[0]
 
 
 def spring(t: Tensor, s: Tensor, theta: Tensor) -> Tensor:
@@ -339,16 +346,112 @@ def test_the_alignment_is_a_mean_over_the_pictures_and_keeps_the_graph() -> None
     term.backward()
 
 
-def test_frozen_weights_give_the_energies_and_gradients_of_the_plain_forward(
-    pictures: tuple[Tensor, Tensor, Tensor],
+# ---- gradients by hand -------------------------------------------------------------------------------------
+
+SHAPES = [(16, 16, 1), (16, 16, 4), (33, 21, 3), (8, 40, 2), (4, 4, 2)]
+"""Heights, widths and channels: odd sizes, one block, and a third one, whose width stays."""
+
+
+def twins(height: int, width: int, channels: int) -> tuple[EnergyModel, Tensor, Tensor, Tensor]:
+    """An energy in float64 whose branches take part, and t, negatives and s (3, 3, H, W)."""
+    torch.manual_seed(0)
+    energy = EnergyModel(EnergyNetwork(channels=channels), height, width).double()
+    for block in energy.blocks:
+        nn.init.normal_(block.second.weight, 0.0, 0.3)
+        nn.init.normal_(block.first.bias, 0.0, 0.3)
+        nn.init.normal_(block.second.bias, 0.0, 0.3)
+    t, negatives, s = torch.randn(3, 3, 3, height, width, dtype=torch.float64)
+    return energy, t, negatives, s
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), SHAPES)
+def test_the_gradients_by_hand_are_those_of_autograd(height: int, width: int, channels: int) -> None:
+    """In t along a chain, and in s with the gap; in float64."""
+    energy, t, negatives, s = twins(height, width, channels)
+    of_t, (gap, of_s) = energy.gradient(s), energy.gap_and_gradient(t, negatives, s)
+    energy.eval()
+    for picture in (t, negatives, s):
+        here = picture.clone().requires_grad_(True)
+        (expected,) = torch.autograd.grad(energy(here, s).sum(), here)
+        assert float((of_t(picture) - expected).abs().max()) < 1e-12 * float(expected.abs().max())
+    here = s.clone().requires_grad_(True)
+    expected_gap = energy(t, here).mean() - energy(negatives, here).mean()
+    (expected,) = torch.autograd.grad(expected_gap, here)
+    assert float((of_s - expected).abs().max()) < 1e-12 * float(expected.abs().max())
+    scale = float(energy(t, s).detach().abs().max())
+    assert abs(float(gap) - float(expected_gap.detach())) < 1e-12 * scale
+    assert not gap.requires_grad and not of_s.requires_grad and not of_t(t).requires_grad
+
+
+def count_kernels(energy: EnergyModel, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """A list that grows by the mode of the energy whenever it computes its kernels."""
+    computed: list[bool] = []
+    original = energy._kernels
+
+    def counted() -> Any:
+        computed.append(energy.training)
+        return original()
+
+    monkeypatch.setattr(energy, "_kernels", counted)
+    return computed
+
+
+def test_chains_and_the_students_step_share_kernels_until_something_moves(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    t, s, _ = pictures
-    energy = EnergyModel(EnergyNetwork(channels=2), *t.shape[2:]).eval()
-    t = t.detach().requires_grad_(True)
-    plain = energy(t, s)
-    (plain_gradient,) = torch.autograd.grad(plain.sum(), t)
-    with energy.frozen():
-        frozen = energy(t, s)
-        (frozen_gradient,) = torch.autograd.grad(frozen.sum(), t)
-    assert torch.equal(frozen, plain) and torch.equal(frozen_gradient, plain_gradient)
-    assert all(module.frozen is None for module in energy.modules() if isinstance(module, SpectralConv))
+    """An optimizer's step, a power iteration, loaded weights."""
+    energy, t, negatives, s = twins(8, 8, 2)
+    optimizer = torch.optim.Adam(energy.parameters(), lr=0.1, fused=True)
+    computed = count_kernels(energy, monkeypatch)
+
+    def used() -> Tensor:
+        """Uses them twice."""
+        first, _ = energy.gap_and_gradient(t, negatives, s)
+        energy.gradient(s)(t)
+        return first
+
+    def step() -> None:
+        energy(t, s).sum().backward()
+        optimizer.step()
+
+    def move_u() -> None:
+        with torch.no_grad():
+            energy.train()(t, s)
+
+    def load() -> None:
+        energy.load_state_dict({name: 0.5 * value for name, value in energy.state_dict().items()})
+
+    before = used()
+    assert computed == [False] and energy.training, "once, in eval mode, and the mode is as it was"
+    assert torch.equal(used(), before) and computed == [False]
+    for move in (step, move_u, load):
+        move()
+        computed.clear()
+        now = used()
+        assert computed == [False], move.__name__
+        energy.eval()
+        expected = energy(t, s).mean() - energy(negatives, s).mean()
+        energy.train()
+        torch.testing.assert_close(now, expected.detach(), rtol=1e-10, atol=1e-12)
+        assert not torch.equal(now, before), move.__name__
+        before = now
+
+
+def test_the_gradients_by_hand_move_no_power_iteration_and_give_the_energy_no_gradient() -> None:
+    energy, t, negatives, s = twins(8, 8, 2)
+    before = [value.clone() for value in energy.state_dict().values()]
+    energy.gradient(s)(t)
+    energy.gap_and_gradient(t, negatives, s)
+    assert all(torch.equal(a, b) for a, b in zip(energy.state_dict().values(), before, strict=True))
+    assert all(parameter.grad is None for parameter in energy.parameters())
+
+
+def test_a_copy_of_an_energy_has_kernels_of_its_own() -> None:
+    energy, t, negatives, s = twins(8, 8, 2)
+    gap, _ = energy.gap_and_gradient(t, negatives, s)
+    other = copy.deepcopy(energy)
+    assert torch.equal(other.gap_and_gradient(t, negatives, s)[0], gap)
+    with torch.no_grad():
+        other.head.weight.neg_()
+    assert float(other.gap_and_gradient(t, negatives, s)[0]) == pytest.approx(-float(gap), rel=1e-10)
+    assert torch.equal(energy.gap_and_gradient(t, negatives, s)[0], gap)

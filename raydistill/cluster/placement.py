@@ -54,6 +54,11 @@ class Group(NamedTuple):
         return f"{self.workers} x ({self.cpus:g} CPUs, {self.gpus:g} GPUs)"
 
 
+WorkerBytes = Callable[[float, int], int]
+"""(GPUs of a worker, bytes of the smallest GPU) -> predicted bytes of a worker of the most expensive trial;
+with 0 GPUs that of its process on a CPU."""
+
+
 class Placement(NamedTuple):
     """How the trials of students are placed."""
 
@@ -63,6 +68,8 @@ class Placement(NamedTuple):
     """A trial's workers; the one actor where trials run inline."""
     max_concurrent: int
     """Trials at a time."""
+    gpu_bytes: int = 0
+    """Memory of the smallest GPU that a worker may get; 0: not known, or workers have none."""
 
     @property
     def trial_cpus(self) -> float:
@@ -83,14 +90,11 @@ class Placements(NamedTuple):
 # ---- what fits ---------------------------------------------------------------------------------------------
 
 
-def place_stages(
-    nodes: Sequence[Node], options: SweepOptions, worker_bytes: Callable[[float], int]
-) -> Placements:
+def place_stages(nodes: Sequence[Node], options: SweepOptions, worker_bytes: WorkerBytes) -> Placements:
     """Places evaluator and teacher, trials and recheck on the nodes.
 
     Args:
-        worker_bytes: predicts the memory, in bytes, of a worker of the most expensive trial that has so many
-            GPUs; 0: that of its process on a CPU. It is called only where memory decides.
+        worker_bytes: predicts the memory of a worker. It is called only where memory decides.
 
     Raises:
         ConfigError: a stage does not fit, or --max-concurrent asks for more than memory holds; the message
@@ -111,8 +115,10 @@ def place_stages(
         )
     concurrent = fits if options.max_concurrent is None else min(options.max_concurrent, fits)
     if group.gpus == 0 and all(node.memory_bytes for node in nodes):
-        concurrent = _held_by_memory(nodes, options, group, concurrent, worker_bytes(0.0))
-    return Placements(_stages(nodes, options), Placement(inline, group, concurrent), _recheck(nodes, group))
+        concurrent = _held_by_memory(nodes, options, group, concurrent, worker_bytes(0.0, 0))
+    gpu_bytes = _smallest_gpu(nodes) if group.gpus else 0
+    trials = Placement(inline, group, concurrent, gpu_bytes)
+    return Placements(_stages(nodes, options), trials, _recheck(nodes, group))
 
 
 def _held_by_memory(
@@ -185,12 +191,15 @@ def workers_on(node: Node, group: Group) -> int:
     return max(0, min(by_cpus, by_gpus))
 
 
-def _gpus_per_worker(
-    nodes: Sequence[Node], options: SweepOptions, worker_bytes: Callable[[float], int]
-) -> float:
+def _smallest_gpu(nodes: Sequence[Node]) -> int:
+    """Bytes of the smallest GPU of the nodes; 0: there is none, or one does not tell."""
+    return min((node.gpu_bytes for node in nodes if node.gpus >= 1), default=0)
+
+
+def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, worker_bytes: WorkerBytes) -> float:
     """GPUs of each worker of a trial: as asked for, else the share of one that its predicted memory needs."""
     with_gpus = [node for node in nodes if node.gpus >= 1]
-    smallest = min((node.gpu_bytes for node in with_gpus), default=0)
+    smallest = _smallest_gpu(nodes)
     option, usable = options.gpus_per_worker, int(smallest * _USABLE_GPU)
     if option == 0 or (option is None and not with_gpus):
         return 0.0
@@ -201,7 +210,7 @@ def _gpus_per_worker(
         )
     if not smallest or (option is not None and option >= 1):
         return 1.0 if option is None else option
-    needed = worker_bytes(1.0)
+    needed = worker_bytes(1.0, smallest)
     memory = f"a trial's worker is predicted to take {needed / 2**30:.2f} GiB"
     if option is not None:
         if usable < needed / option:

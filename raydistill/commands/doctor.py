@@ -12,11 +12,11 @@ from pathlib import Path
 from raydistill import ray_address
 from raydistill.cluster import nodes, runtime
 from raydistill.cluster.nodes import Answer
-from raydistill.commands import doctor_checks
+from raydistill.commands import doctor_checks, doctor_step
 from raydistill.commands.doctor_checks import Finding
 from raydistill.commands.doctor_facts import FACTS_SEC, node_facts
 from raydistill.config.command_options import DoctorOptions
-from raydistill.errors import StoreError
+from raydistill.errors import ConfigError, StoreError
 from raydistill.records import mirror, owners, remote, store
 from raydistill.sweep import tracking_store
 from raydistill.terminal import Terminal
@@ -24,6 +24,10 @@ from raydistill.terminal import Terminal
 
 def run(options: DoctorOptions) -> int:
     """Prints every finding; returns the exit code: 1 where a check fails, else 0."""
+    if options.step is not None:
+        return doctor_step.run(options)
+    if options.set or options.stage != "student" or options.resident:
+        raise ConfigError("--set, --stage, --resident: they are about --step, which is not given; add it")
     findings = examine(mirror.folder_of(options.store), options.mlflow, options.experiment)
     states = [finding.state for finding in findings]
     if options.as_json:

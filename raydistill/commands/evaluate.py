@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -15,9 +14,9 @@ from raydistill.config.base import Frozen, Stored
 from raydistill.config.command_options import EvaluateOptions
 from raydistill.config.paths import parse_assignments, validated
 from raydistill.data import Split, load_split, prepare, read_info
-from raydistill.data.classes import label_of
 from raydistill.data.detect import find
 from raydistill.data.folder import label_classes
+from raydistill.data.label_maps import label_of
 from raydistill.data.split import carve
 from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import picture_sets
@@ -36,6 +35,8 @@ from raydistill.evaluation.scoring import CONDITIONS, Score, require_same_condit
 from raydistill.evaluation.segmenters import Labels, Segmenter, labels_of, load_segmenter
 from raydistill.exchange.trained_generator import TrainedGenerator, find_generator
 from raydistill.models import saved
+from raydistill.models.inputs import trained_latent_size
+from raydistill.models.networks import has_pixel_classes
 from raydistill.reading import read_text
 from raydistill.records import measured, store
 from raydistill.records.measured import Measurement
@@ -144,7 +145,7 @@ def evaluate(options: EvaluateOptions, device: torch.device) -> dict[str, list[S
         network = saved.load(evaluator, split.info, device)
         extractor, segmenter = evaluator_networks(network, evaluator.digest)
         extractors.insert(0, extractor)
-        if split.info.has_labels:
+        if has_pixel_classes(split.info):
             labels.insert(0, labels_of(segmenter, split))
     if not extractors and not labels and not options.paired and options.lpips is None:
         raise ConfigError(
@@ -246,7 +247,9 @@ def _data(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> 
         return stored
     values = parse_assignments(list(options.set))
     config = data_config(options.data, values, lambda: _size(options, trained, values))
-    return prepare(config, store.open_store(options.store) / "cache" / "data")
+    jobs = [network.job for network in trained.values() if network.job is not None]
+    takes_noise = bool(jobs) and all(trained_latent_size(job.training) is not None for job in jobs)
+    return prepare(config, store.open_store(options.store) / "cache" / "data", whole_pictures=takes_noise)
 
 
 def _size(
@@ -303,7 +306,7 @@ def _labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None)
     def truth(index: int) -> Tensor:
         label = samples[index].label
         assert label is not None
-        return torch.from_numpy(classes.encode(np.asarray(label_of(label)), label.where)).long()
+        return torch.from_numpy(classes.encode(label_of(label), label.where)).long()
 
     height, width = truth(0).shape
     resize = f"scores bilinear to {width}x{height}"

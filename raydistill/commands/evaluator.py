@@ -11,6 +11,7 @@ from raydistill.planning.checks import with_data
 from raydistill.records import store
 from raydistill.records.trials import Evaluation
 from raydistill.terminal import Terminal
+from raydistill.training import recipes
 from raydistill.trials.stages import train_evaluator
 
 
@@ -29,7 +30,8 @@ def run(options: EvaluatorOptions) -> int:
     values = term_presets.with_named_term(parse_assignments(list(options.set)), "--set")
     experiment = with_values(experiment, values, where="--set")
     cache = store.open_store(options.store) / "cache"
-    data = prepare(experiment.data, cache / "data")
+    whole = recipes.data_needs(experiment.teacher)["whole_pictures"]
+    data = prepare(experiment.data, cache / "data", whole_pictures=whole)
     info = read_info(data)
 
     def report(evaluation: Evaluation) -> None:
@@ -47,7 +49,8 @@ def run(options: EvaluatorOptions) -> int:
         "rotation": "quarter turns",
     }[networks.evaluator_task(info)]
     terminal.say(
-        f"evaluator {evaluator.digest} of {what}: {ceiling} on real pictures, the ceiling of what it scores"
+        f"evaluator {evaluator.digest} of {what}: {ceiling} on the "
+        f"{info.counts['val']:,} real pictures of val, the ceiling of what it scores"
     )
     terminal.say(
         f"use it: raydistill evaluate ... --data {data.path} --evaluator {Path(evaluator.path).parent}"

@@ -18,12 +18,13 @@ from raydistill.config.network_options import GenerateOptions
 from raydistill.config.paths import parse_assignments
 from raydistill.data import Split, load_split, prepare, read_info, render_inputs, to_float, to_uint8
 from raydistill.data.contact_sheet import contact_sheet
-from raydistill.data.decode import is_grey, resized_pictures
+from raydistill.data.decode import resized_pictures
 from raydistill.data.detect import look
 from raydistill.data.files import file_at
 from raydistill.data.folder import input_names
+from raydistill.data.picture_files import is_grey
 from raydistill.data.source import FileLayout
-from raydistill.errors import ConfigError
+from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import generated, picture_sets
 from raydistill.evaluation.generated import FOLDER, Manifest
 from raydistill.evaluation.picture_sets import Inputs, Pictures
@@ -37,7 +38,7 @@ _NUM_SHOWN = 24
 _EVERY_SEC = 60.0
 """Between two lines that say how far it is."""
 _WITH_INPUTS: tuple[FileLayout, ...] = ("cityscapes", "labelled", "unpaired")
-"""Layouts of data sets whose files say what the inputs are. A|B pictures are told by their shape."""
+"""Layouts of data sets whose files say what the inputs are. A|B pictures are told by their shapes."""
 
 
 class _Source(NamedTuple):
@@ -128,7 +129,7 @@ def _noise(latent: int, num: int, seed: int, size: tuple[int, int] | None, devic
     """Noise, keyed by the number of the picture; that of seed 0 is what `raydistill evaluate` draws."""
 
     def read(indices: np.ndarray) -> Tensor:
-        return latents(seed, "latent/evaluation", indices, latent, device)
+        return latents(seed, "latent/evaluation", torch.from_numpy(indices), latent, device)
 
     inputs = Inputs(read, num, (latent,), size)
     return _Source(inputs, generated.numbered_names(num), None, None, None)
@@ -181,8 +182,11 @@ def _has_inputs(config: FolderData) -> bool:
         return False
     if any(look(root, layout) is not None for layout in _WITH_INPUTS):
         return True
-    width, height = picture_sets.list_pictures(root)[0].image().size
-    return width == 2 * height
+    try:
+        found = look(root)
+    except DataError:  # splits beside other folders, and so on: each picture is an input all the same
+        return False
+    return found is not None and found.layout == "aligned"
 
 
 def _size(network: AnyGenerator) -> tuple[int, int]:

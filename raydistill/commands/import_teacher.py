@@ -20,7 +20,7 @@ def run(options: ImportOptions) -> int:
     imported = import_teacher(file, out, size=options.size, network=options.network)
     size = f"{imported.height}x{imported.width}"
     lines = [
-        f"{file.name}: {imported.layout}",
+        f"{file.name}: {imported.layout}" + f", its network {imported.network}" * bool(imported.network),
         f"family {imported.family}, takes {imported.takes}",
         f"{imported.params:,} parameters, {imported.macs:,} multiply-accumulates at {size} "
         f"(convention {imported.macs_convention})",

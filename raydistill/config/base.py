@@ -18,9 +18,10 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-LOCATION, EXECUTION = "location", "execution"
+LOCATION, EXECUTION, REMARK = "location", "execution", "remark"
 """Markers that annotate a field which is left out of the digest: a field with LOCATION says where something
-lies, one with EXECUTION how something is computed. Neither changes a result."""
+lies, one with EXECUTION how something is computed, one with REMARK something to a person. None changes a
+result."""
 Location = Annotated[str, LOCATION]
 """A path. The digest of the content stands in a field beside it."""
 
@@ -74,7 +75,8 @@ class Stored(Frozen):
 
 
 def canonical(value: object) -> object:
-    """`value` as JSON data, without the fields that are marked as LOCATION or EXECUTION, or left out of JSON.
+    """`value` as JSON data, without fields that are marked as LOCATION, EXECUTION or REMARK, or left out of
+    JSON.
 
     A config of a plug-in's class gets the key "plugin" with the digest of the plug-in.
     """
@@ -83,7 +85,7 @@ def canonical(value: object) -> object:
         data = {
             name: canonical(getattr(value, name))
             for name, field in model.model_fields.items()
-            if not {LOCATION, EXECUTION} & set(field.metadata)
+            if not {LOCATION, EXECUTION, REMARK} & set(field.metadata)
             and not (field.exclude_if is not None and field.exclude_if(getattr(value, name)))
         }
         return data | ({"plugin": PLUGIN_DIGESTS[model]} if model in PLUGIN_DIGESTS else {})

@@ -34,6 +34,8 @@ Amount = Annotated[float, Field(ge=0, le=1e9)]
 """Weight of a loss, standard deviation; GiB, seconds, GPUs."""
 AmountAboveZero = Annotated[float, Field(gt=0, le=1e9)]
 """Step size, variance; seconds, hours, GiB."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole."""
 LearningRate = Annotated[float, Field(gt=0, le=1e30)]
 """Any: a training by one that is too large diverges, and says so."""
 Cost = Annotated[float, Field(ge=0, le=1e30)]

@@ -307,4 +307,25 @@ class DoctorOptions(Options):
     experiment: Annotated[
         str, Field(description="MLflow experiment that sweeps will be given."), Cli("NAME")
     ] = "raydistill"
+    step: Annotated[
+        str | None,
+        Field(
+            description="Count what one training step asks of a GPU, without one, and look at nothing else: "
+            "unet256, resnet64, stylegan2-32, or a search space, a name or a .py file."
+        ),
+        Cli("NAME|SPACE|FILE"),
+    ] = None
+    set: Annotated[
+        tuple[str, ...], Field(description="With --step: set a config path. Repeatable."), Cli("PATH=VALUE")
+    ] = ()
+    stage: Annotated[
+        Literal["student", "teacher", "evaluator"],
+        Field(description="With --step: whose training the step is of: student, teacher or evaluator."),
+        Cli("STAGE"),
+    ] = "student"
+    resident: Annotated[
+        bool,
+        Field(description="With --step: pictures lie on the device. Default: they are read and copied."),
+        Cli(),
+    ] = False
     as_json: Annotated[bool, Field(description="Print the findings as JSON."), Cli(name="--json")] = False

@@ -76,8 +76,8 @@ class FolderData(DataSet):
     kind: Literal["folder"] = "folder"
     root: Annotated[UserPath, LOCATION] = ""
     layout: FolderLayout = "auto"
-    """auto: the layout is detected; loose pictures are taken for A|B pairs where the first is twice as wide
-    as high."""
+    """auto: the layout is detected; loose pictures are taken for A|B pairs where all that are looked at are
+    twice as wide as high, and the recipe has inputs."""
     direction: Literal["AtoB", "BtoA"] = "AtoB"
     """For aligned and unpaired pictures only: which half or domain is the input. A is the left half."""
 

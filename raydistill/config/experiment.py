@@ -18,10 +18,11 @@ from raydistill.config.training import (
     DistillTraining,
     EvaluatorTraining,
     GeneratorTraining,
+    OutputKind,
     TeacherTraining,
 )
 
-JOB_VERSION: Literal[3] = 3
+JOB_VERSION: Literal[4] = 4
 
 
 class Experiment(Frozen):
@@ -34,11 +35,16 @@ class Experiment(Frozen):
     given_teacher: Stored | None = None
     """A trained generator of the config `teacher.generator`: the teacher as it is. None: one is trained."""
 
+    @property
+    def teacher_itself(self) -> GeneratorTraining:
+        """The teacher's training without `outputs`, which is about students and no part of its job."""
+        return self.teacher.model_copy(update={"outputs": "float32"})
+
 
 class Job(Frozen):
     """Everything that one training needs, as JSON. Two jobs with the same key give the same result."""
 
-    version: Literal[2, 3] = JOB_VERSION
+    version: Literal[2, 3, 4] = JOB_VERSION
     """Raised when a training gives another result for the same config, or when names in the config change, so
     that older results are not reused. A job of an older version can be read, but not trained."""
     training: AnyTraining
@@ -46,6 +52,8 @@ class Job(Frozen):
     evaluator: Stored | None = None
     teacher: Stored | None = None
     """What a student learns from. In the job of a teacher itself: the given network, see `is_given`."""
+    teacher_outputs: Annotated[OutputKind, Field(exclude_if=lambda kind: kind == "float32")] = "float32"
+    """`teacher.outputs` of the experiment, of a student's job."""
     scoring: Annotated[Scoring | None, Field(exclude_if=lambda scoring: scoring is None)] = None
     """What scores it beside the evaluator; None: nothing, and the JSON has no such key."""
 

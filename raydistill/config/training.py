@@ -16,9 +16,12 @@ from raydistill.config.architectures import (
     StyleganGenerator,
 )
 from raydistill.config.base import EXECUTION, Frozen, Optimizer, Stored
-from raydistill.config.bounds import Amount, BatchSize, Cost, Interval, NumImages, WholeNumber
+from raydistill.config.bounds import Amount, BatchSize, Cost, Interval, NumImages, Share, WholeNumber
 from raydistill.config.terms import AnyTerm, MutualInformation
 from raydistill.config.variants import Variants
+
+OutputKind = Literal["float32", "uint8"]
+"""How the teacher's pictures are given to its students."""
 
 
 class Execution(Frozen):
@@ -37,6 +40,10 @@ class Execution(Frozen):
     """Blocks keep no activations and compute them again in the backward pass."""
     compile: bool = False
     """Compile the networks with torch.compile; on a CPU that needs a C++ compiler."""
+    resident_share: Share = 0.1
+    """On a GPU: the decoded training pictures and the teacher's stored outputs lie in its memory where they
+    take at most this share of it, a copy for each trial. Otherwise each minibatch is read ahead and
+    copied."""
 
 
 class Training(Frozen):
@@ -99,6 +106,10 @@ class GeneratorTraining(Training):
 
     start: Stored | None = None
     """A stored network of the same config to start from, such as an imported one; None: random weights."""
+    outputs: Annotated[OutputKind, Field(exclude_if=lambda kind: kind == "float32")] = "float32"
+    """Of a teacher: how its pictures are given to students. uint8: rounded to 8 bits, also where the teacher
+    makes them in the loop; stored, they then take a quarter of the space. It changes what students learn
+    from, and nothing about the teacher itself."""
     generator: AnyGenerator
 
 
@@ -145,7 +156,7 @@ class Stylegan2Training(GeneratorTraining):
     path_weight: Amount = 2.0
     path_every: Interval = 4
     """The same for the path length penalty."""
-    mixing: Annotated[float, Field(ge=0, le=1)] = 0.9
+    mixing: Share = 0.9
     """Share of images whose styles come from two latents: from a random layer on, the second one's."""
 
     @model_validator(mode="after")

@@ -16,7 +16,8 @@ from raydistill.config.data import DataSet, FolderData, ShapesData
 from raydistill.data.batches import Batch, batch, pictures, render_inputs, to_float, to_uint8
 from raydistill.data.classes import Classes
 from raydistill.data.folder import folder_source
-from raydistill.data.prepared import DataInfo, Split, load_size_of, load_split, read_info, store
+from raydistill.data.mapped import Split, load_split
+from raydistill.data.prepared import DataInfo, describe, load_size_of, read_info, store
 from raydistill.data.source import Pairing, Source, SplitName, pairing_of, shapes_source
 from raydistill.errors import DataError
 
@@ -29,6 +30,7 @@ __all__ = [
     "Source",
     "Split",
     "batch",
+    "described",
     "load_split",
     "pairing_of",
     "pictures",
@@ -68,7 +70,17 @@ _PAIRINGS: dict[Pairing, str] = {
 """Pairing -> what data of it are, in words."""
 
 
-def prepare(config: DataSet, cache_dir: Path, *, pairing: Pairing | None = None, recipe: str = "") -> Stored:
+_WHOLE = "Pictures are twice as wide as high, as A|B are: taken whole, as there are inputs without them."
+
+
+def prepare(
+    config: DataSet,
+    cache_dir: Path,
+    *,
+    pairing: Pairing | None = None,
+    recipe: str = "",
+    whole_pictures: bool = False,
+) -> Stored:
     """The decoded data of `config`, in a folder of `cache_dir`. What is there already is not decoded again.
 
     Args:
@@ -77,12 +89,19 @@ def prepare(config: DataSet, cache_dir: Path, *, pairing: Pairing | None = None,
         pairing: what the recipe that is to train on them needs; other data are refused before anything is
             decoded. None: any data are accepted.
         recipe: what the message calls that recipe.
+        whole_pictures: whether the recipe has inputs of its own, noise: pictures that look like A|B are not
+            taken for that, unless the config says so.
 
     Raises:
         DataError: the data cannot be used.
         StoreError: `cache_dir` cannot be written.
     """
     source = DATA[config.kind].find(config)
+    is_detected = isinstance(config, FolderData) and config.layout == "auto" and source.layout == "aligned"
+    if is_detected and (whole_pictures or pairing == "pictures" or config.degrade.is_on):
+        config = config.model_copy(update={"layout": "pictures"})
+        source = DATA[config.kind].find(config)
+        source = replace(source, remarks=(*source.remarks, _WHOLE))
     if pairing is not None and pairing_of(source.layout, config.degrade) != pairing:
         raise DataError(
             f"{getattr(config, 'root', '')}: this data is {source.layout}, and the recipe {recipe} "
@@ -90,6 +109,15 @@ def prepare(config: DataSet, cache_dir: Path, *, pairing: Pairing | None = None,
             "alone --space sagan, stylegan2 and enhance."
         )
     return store(_with_load_size(source, config), config, cache_dir)
+
+
+def described(config: DataSet) -> DataInfo:
+    """What the data of `config` are: they are found and checked, and not decoded.
+
+    Raises:
+        DataError: the data cannot be used.
+    """
+    return describe(DATA[config.kind].find(config), config)
 
 
 def _with_load_size(source: Source, config: DataSet) -> Source:
@@ -108,4 +136,9 @@ def _with_load_size(source: Source, config: DataSet) -> Source:
         assert reader is not None
         return reader(split)
 
-    return replace(source, read=read, read_inputs=None if source.read_inputs is None else read_inputs)
+    return replace(
+        source,
+        read=read,
+        read_inputs=None if source.read_inputs is None else read_inputs,
+        changes=lambda: (*larger.changes(), *(f"{text} (val, test)" for text in source.changes())),
+    )

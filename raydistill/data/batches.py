@@ -1,14 +1,17 @@
 """Minibatches: tensors made of the memory-mapped pictures of a split."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from raydistill.data.augment import Crop, degrade, pixels, training_crop
+from raydistill.data.augment import degradation_keys, degrade, pixels, random_crop
 from raydistill.data.classes import Color
-from raydistill.data.prepared import DataInfo, Split
+from raydistill.data.mapped import Split
+from raydistill.data.prepared import DataInfo
+from raydistill.data.tensors import SplitTensors, tensors
 
 IGNORED_COLOR: Color = (160, 160, 160)
 """Colour of ignored pixels in pictures of label maps."""
@@ -38,50 +41,126 @@ class Batch:
         return Batch(self.inputs[images], self.target[images], labels, classes)
 
 
+class Pixels(NamedTuple):
+    """What a minibatch is made of, as it is stored: it goes to a device as it is, and is made into floats
+    there.
+    """
+
+    target: Tensor
+    """uint8 (B, H, W, 3)"""
+    labels: Tensor | None = None
+    """uint8 (B, H, W)"""
+    inputs: Tensor | None = None
+    """uint8 (B, H, W, 3)"""
+    classes: Tensor | None = None
+    """int32 (B,)"""
+    noise_keys: Tensor | None = None
+    """int64 (B,), see `degradation_keys`."""
+    outputs: Tensor | None = None
+    """The teacher's stored outputs for the inputs, float32 or uint8 (B, 3, H, W)."""
+    is_degraded: bool = False
+    """Whether the inputs are the targets, made smaller and noisy."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """What is there, by name."""
+        return {name: value for name, value in self._asdict().items() if isinstance(value, Tensor)}
+
+    def to(self, device: torch.device | str) -> "Pixels":
+        """The same on another device."""
+        return self._replace(**{name: value.to(device) for name, value in self.tensors.items()})  # type: ignore
+
+
+def read(
+    split: SplitTensors,
+    indices: Tensor | slice,
+    *,
+    flips: Tensor | None = None,
+    seed: int = 0,
+    passes: Tensor | None = None,
+    alone: bool = False,
+) -> Pixels:
+    """The targets at `indices` with what belongs to them, on the device of the split.
+
+    Args:
+        indices: which pictures, (B,) int64 or a slice.
+        flips: (B,) bool, which are mirrored left to right; None: none.
+        seed: seed of the training, for crops and for the noise of a degradation.
+        passes: (B,) int64, in which pass each picture is shown, for the same. None, in evaluations: the
+            middle of larger pictures, and the noise of pass 0, which no training has.
+        alone: without labels and inputs, as a generator takes them that makes pictures of noise.
+    """
+    source, crop = split, None
+    if passes is not None and split.loaded is not None and split.info.load_size is not None:
+        assert isinstance(indices, Tensor)
+        shown = (split.info.height, split.info.width)
+        source, crop = split.loaded, random_crop(split.info.load_size, shown, seed, indices, passes)
+    is_paired, keys = split.info.pairing == "pairs" and not alone, None
+    if split.info.degrade.is_on and not alone:
+        chosen = torch.arange(len(split), device=split.device)[indices]
+        keys = degradation_keys(
+            split.info.degrade, seed, chosen, torch.zeros_like(chosen) if passes is None else passes
+        )
+    return Pixels(
+        target=pixels(source.targets, indices, flips, crop),
+        labels=None if source.labels is None or alone else pixels(source.labels, indices, flips, crop),
+        inputs=pixels(source.inputs, indices, flips, crop)
+        if is_paired and source.inputs is not None
+        else None,
+        classes=None if split.classes is None else split.classes[indices],
+        noise_keys=keys,
+        is_degraded=split.info.degrade.is_on and not alone,
+    )
+
+
+def read_inputs(
+    split: SplitTensors, indices: Tensor, flips: Tensor | None, seed: int = 0, passes: Tensor | None = None
+) -> Tensor:
+    """The inputs at `indices` of unpaired data, uint8 (B, H, W, 3); arguments as those of `read`."""
+    inputs, crop = split.inputs, None
+    if passes is not None and split.loaded is not None and split.info.load_size is not None:
+        shown = (split.info.height, split.info.width)
+        inputs, crop = split.loaded.inputs, random_crop(split.info.load_size, shown, seed, indices, passes)
+    assert inputs is not None, split.info.layout
+    return pixels(inputs, indices, flips, crop)
+
+
+def made(read: Pixels, info: DataInfo) -> Batch:
+    """The minibatch of these pixels, on their device. Inputs that are not among them have the shape (B,
+    0).
+    """
+    target = channels_first(read.target)
+    labels = None if read.labels is None else read.labels.long()
+    if read.is_degraded:
+        inputs = to_float(degrade(target, info.degrade, read.noise_keys))
+    elif labels is not None:
+        channels = torch.arange(info.input_channels, device=labels.device)
+        inputs = (labels[:, None] == channels[:, None, None]).float() * 2 - 1
+    elif read.inputs is not None:
+        inputs = to_float(channels_first(read.inputs))
+    else:
+        inputs = torch.empty(len(target), 0, device=target.device)
+    return Batch(inputs, to_float(target), labels, None if read.classes is None else read.classes.long())
+
+
 def batch(
     split: Split,
     indices: np.ndarray | slice,
     *,
     device: str | torch.device = "cpu",
     flips: np.ndarray | None = None,
-    seed: int = 0,
-    passes: np.ndarray | None = None,
 ) -> Batch:
-    """Inputs and targets at `indices` of paired data.
+    """Inputs and targets at `indices`, as an evaluation sees them. Inputs of unpaired data are not among
+    them.
 
     Args:
-        split: of data whose pairing is "pairs".
-        indices: which pairs, (B,) int or a slice.
+        indices: which targets, (B,) int or a slice.
         device: where the tensors are put.
-        flips: (B,) bool, which pairs are mirrored left to right; None: none.
-        seed: seed of the training, for crops and for the noise of a degradation.
-        passes: (B,) int, in which pass each pair is shown, for the same. None, in evaluations: the middle of
-            larger pictures, and the noise of pass 0, which no training has.
+        flips: (B,) bool, which are mirrored left to right; None: none.
     """
-    assert split.info.pairing == "pairs", split.info.layout
-    source, crop = training_crop(split, indices, passes, seed)
-    target = pictures(source.targets, indices, device=device, flips=flips, crop=crop)
-    labels = None
-    if source.labels is not None:
-        labels = torch.from_numpy(pixels(source.labels, indices, flips, crop)).to(device).long()
-    if split.info.degrade.is_on:
-        chosen = np.arange(len(split))[indices]
-        passes = np.zeros_like(chosen) if passes is None else passes
-        inputs = to_float(degrade(target, split.info.degrade, chosen, passes, seed))
-    elif labels is None:
-        assert source.inputs is not None
-        inputs = to_float(pictures(source.inputs, indices, device=device, flips=flips, crop=crop))
-    else:
-        channels = torch.arange(split.info.input_channels, device=labels.device)
-        inputs = (labels[:, None] == channels[:, None, None]).float() * 2 - 1
-    return Batch(inputs, to_float(target), labels, class_ids(split, indices, device))
-
-
-def class_ids(split: Split, indices: np.ndarray | slice, device: str | torch.device) -> Tensor | None:
-    """Classes of the target pictures at `indices`, (B,) int64; None where pictures have no classes."""
-    if split.classes is None:
-        return None
-    return torch.from_numpy(np.array(split.classes[indices])).to(device).long()
+    mirrored = None if flips is None else torch.from_numpy(flips)
+    found = read(tensors(split), _index(indices), flips=mirrored)
+    return made(found.to(device), split.info)
 
 
 def pictures(
@@ -90,7 +169,6 @@ def pictures(
     *,
     device: str | torch.device = "cpu",
     flips: np.ndarray | None = None,
-    crop: Crop | None = None,
 ) -> Tensor:
     """Pictures of a split's targets or inputs as uint8 (B, 3, h, w).
 
@@ -99,9 +177,17 @@ def pictures(
         indices: which pictures, (B,) int or a slice.
         device: where the tensor is put.
         flips: (B,) bool, which are mirrored left to right; None: none.
-        crop: window of each; None: all of it.
     """
-    values = torch.from_numpy(pixels(array, indices, flips, crop)).to(device)
+    mirrored = None if flips is None else torch.from_numpy(flips)
+    return channels_first(pixels(torch.from_numpy(array), _index(indices), mirrored, None).to(device))
+
+
+def _index(indices: np.ndarray | slice) -> Tensor | slice:
+    return indices if isinstance(indices, slice) else torch.from_numpy(np.asarray(indices, np.int64))
+
+
+def channels_first(values: Tensor) -> Tensor:
+    """(B, H, W, 3) -> (B, 3, H, W), a copy."""
     return values.permute(0, 3, 1, 2).contiguous()
 
 

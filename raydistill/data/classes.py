@@ -1,21 +1,19 @@
 """Classes of label maps: those that classes.json lists, those whose ids occur, or those of Cityscapes."""
 
 import colorsys
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from raydistill.config.base import Frozen
 from raydistill.config.paths import validated
 from raydistill.data.files import File, is_there, text_of
+from raydistill.data.label_maps import Color, LabelMap, Survey, survey
 from raydistill.errors import ConfigError, DataError
 from raydistill.reading import parse_json
 
-Color = tuple[int, int, int]
-"""RGB, each 0..255."""
 MOST_CLASSES = 100_000
 """Classes that whole pictures may have; ImageNet-21k has 21,841."""
 IGNORED_ID = 255
@@ -37,51 +35,66 @@ class Classes:
     """Id of each class in the label files."""
     ignored_ids: tuple[int, ...] = ()
     """Ids in the label files that mean "ignored"."""
+    file_colors: tuple[tuple[Color, int], ...] = ()
+    """Colour in the label files and the prepared id that it means; empty: label files hold ids."""
+    has_three_channels: bool = False
+    """Whether label files hold each id three times, as equal channels."""
+    note: str = ""
+    """How the label files were understood, where that is worth a word; empty: as they say."""
 
     @property
     def ignore_index(self) -> int | None:
         """The id of ignored pixels in prepared label maps, K; None if no pixel is ignored."""
         return len(self.names) if self.ignored_ids else None
 
-    def encode(self, label: np.ndarray, path: str) -> np.ndarray:
-        """Ids of a label file, uint8 (H, W) -> ids of a prepared label map, uint8 (H, W).
+    def encode(self, label: LabelMap, path: str) -> np.ndarray:
+        """A label file's content -> ids of a prepared label map, uint8 (H, W).
 
         Raises:
-            DataError: an id is none of a class and is not ignored. The message names the file as `path`.
+            DataError: an id or colour is none of a class and is not ignored. The message names the file as
+                `path`.
         """
-        unknown = sorted(ids_in(label) - {*self.ids, *self.ignored_ids})
+        if self.file_colors:
+            return self._encode_colors(label.colors(), path)
+        ids = label.ids()
+        if ids is None or (label.values.ndim == 3 and not self.has_three_channels):
+            raise DataError(
+                f"{path}: the label has mode RGB, and others hold one id per pixel. Allowed: one of the two "
+                "in a set. Convert it to class ids."
+            )
+        unknown = sorted(ids_in(ids) - {*self.ids, *self.ignored_ids})
         if unknown:
             ignored = ", ".join(map(str, self.ignored_ids))
-            allowed = f"{min(self.ids)} to {max(self.ids)}" + f", and {ignored} for ignored" * bool(ignored)
+            allowed = f"{min(self.ids)} to {max(self.ids)}"
+            if len(self.ids) <= max(self.ids) - min(self.ids):
+                allowed = ", ".join(map(str, self.ids[:20])) + ", ..." * (len(self.ids) > 20)
+            allowed += f", and {ignored} for ignored" * bool(ignored)
             raise DataError(
                 f"{path}: the label id {unknown[0]} is not a class. Allowed: {allowed}. "
                 "Correct the label or classes.json."
             )
         table = np.full(256, len(self.names), np.uint8)
         table[list(self.ids)] = range(len(self.ids))
-        return table[label]
+        return table[ids]
+
+    def _encode_colors(self, colors: np.ndarray, path: str) -> np.ndarray:
+        packed = colors.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        found, places = np.unique(packed, return_inverse=True)
+        known = {red << 16 | green << 8 | blue: index for (red, green, blue), index in self.file_colors}
+        unknown = [int(color) for color in found if int(color) not in known]
+        if unknown:
+            color = unknown[0] >> 16, unknown[0] >> 8 & 255, unknown[0] & 255
+            raise DataError(
+                f"{path}: the colour {color} is not in the palette of classes.json, one of {len(unknown)} "
+                "such colours. Smooth resizing and JPEG make new colours. Correct the label or classes.json."
+            )
+        table = np.array([known[int(color)] for color in found], np.uint8)
+        return table[places].reshape(packed.shape)
 
 
 def ids_in(label: np.ndarray) -> set[int]:
     """The ids that occur in a label map, uint8 of any shape."""
     return set(np.flatnonzero(np.bincount(label.ravel(), minlength=256)).tolist())
-
-
-def label_of(file: File) -> Image.Image:
-    """The label map in a file, of Pillow mode L or P: one class id per pixel.
-
-    In a palette picture it is the index.
-
-    Raises:
-        DataError: the file cannot be read as a picture, or has another mode.
-    """
-    image = file.image()
-    if image.mode not in ("L", "P"):
-        raise DataError(
-            f"{file.where}: the label has mode {image.mode}. Allowed: a class id per pixel, mode L or P. "
-            "Convert it to class ids."
-        )
-    return image
 
 
 def numbered_names(ids: Collection[int], where: str) -> tuple[str, ...]:
@@ -105,13 +118,15 @@ class ClassesFile(Frozen):
 
     classes: tuple[str, ...]
     """Names of the ids 0, 1, ..., which may include the ignored one."""
+    ids: tuple[int, ...] | None = None
+    """The value in label files of each of `classes`, such as 0 and 255; None: 0, 1, ..."""
     ignore_index: int | None = None
     palette: tuple[Color, ...] | None = None
-    """Colour of each of `classes`; None: generated colours."""
+    """Colour of each of `classes`, which label maps in colours hold; None: generated colours."""
 
 
-def listed_classes(path: Path) -> Classes | None:
-    """The classes that the file `path` (classes.json) lists; None where there is no such file.
+def listed_classes(path: Path) -> ClassesFile | None:
+    """What the file `path` (classes.json) lists; None where there is no such file.
 
     Raises:
         DataError: it is not JSON, lacks classes, or has ids or colours out of range.
@@ -124,17 +139,24 @@ def listed_classes(path: Path) -> Classes | None:
         file = validated(ClassesFile, values, where="content")
     except (ValueError, TypeError, ConfigError) as error:
         raise DataError(
-            f"{path}: {error}. "
-            'Allowed: {"classes": [names], "ignore_index": id, "palette": [[r, g, b], ...]}.'
+            f"{path}: {error}. Allowed: "
+            '{"classes": [names], "ids": [values], "ignore_index": id, "palette": [[r, g, b], ...]}, of '
+            "which all but classes may be left out."
         ) from None
-    ids = [index for index in range(len(file.classes)) if index != file.ignore_index]
-    ignored = [] if file.ignore_index is None else [file.ignore_index]
-    palette = _palette(len(file.classes)) if file.palette is None else file.palette
-    if not ids or not all(0 <= index <= 255 for index in ids + ignored):
+    ids = tuple(range(len(file.classes))) if file.ids is None else file.ids
+    if len(ids) != len(file.classes) or len(set(ids)) < len(ids):
         raise DataError(
-            f"{path}: {len(ids)} classes and ignore_index {file.ignore_index}. "
+            f"{path}: ids: {len(ids)} values, {len(set(ids))} of them different. "
+            f"Allowed: {len(file.classes)} different ones, one per class."
+        )
+    kept = [index for index in ids if index != file.ignore_index]
+    ignored = [] if file.ignore_index is None else [file.ignore_index]
+    if not kept or not all(0 <= index <= 255 for index in [*kept, *ignored]):
+        raise DataError(
+            f"{path}: {len(kept)} classes and ignore_index {file.ignore_index}. "
             "Allowed: 1 or more classes, ids 0 to 255."
         )
+    palette = _palette(len(file.classes)) if file.palette is None else file.palette
     if len(palette) != len(file.classes) or not all(
         0 <= value <= 255 for color in palette for value in color
     ):
@@ -142,29 +164,146 @@ def listed_classes(path: Path) -> Classes | None:
             f"{path}: palette: {len(palette)} colours. "
             f"Allowed: {len(file.classes)}, one per class, with values 0 to 255."
         )
-    names = tuple(file.classes[index] for index in ids)
-    return Classes(names, tuple(palette[index] for index in ids), tuple(ids), tuple(ignored))
+    return file
+
+
+def classes_of_file(file: ClassesFile, labels: Iterable[File], path: Path) -> Classes:
+    """The classes that classes.json lists, as the label files hold them: by ids, or by its palette.
+
+    Raises:
+        DataError: label files hold colours, or palettes that differ, and classes.json has no palette; or
+            only one class occurs.
+    """
+    seen = survey(labels, pass_over_damaged=True)  # these are named when they are decoded
+    ids = tuple(range(len(file.classes))) if file.ids is None else file.ids
+    palette = _palette(len(file.classes)) if file.palette is None else file.palette
+    kept = [place for place, index in enumerate(ids) if index != file.ignore_index]
+    listed = Classes(
+        names=tuple(file.classes[place] for place in kept),
+        palette=tuple(palette[place] for place in kept),
+        ids=tuple(ids[place] for place in kept),
+        ignored_ids=() if file.ignore_index is None else (file.ignore_index,),
+    )
+    if seen.in_color or seen.conflict:
+        if file.palette is None:
+            raise _in_colors(seen, path)
+        if len(set(palette)) < len(palette):
+            raise DataError(f"{path}: palette: a colour stands for two classes. Allowed: one each.")
+        if seen.in_color and not {(index, index, index) for index in seen.ids} <= set(palette):
+            raise _mixed(seen)
+        numbers = {place: number for number, place in enumerate(kept)}
+        colors = [(color, numbers.get(place, len(kept))) for place, color in enumerate(palette)]
+        return replace(listed, file_colors=tuple(colors), note="Label maps hold the colours of classes.json.")
+    known = set(listed.ids) & set(seen.ids)
+    if set(seen.ids) <= {*listed.ids, *listed.ignored_ids} and len(known) < 2 and seen.ids:
+        name = listed.names[listed.ids.index(known.pop())] if known else "no class"
+        raise DataError(
+            f"{path}: only {name} occurs in the label maps. Needed: two classes, or there is nothing to tell "
+            "apart. Correct classes.json (does its ignore_index take a class away?) or the label maps."
+        )
+    return replace(listed, has_three_channels=not seen.of_one)
 
 
 # ---- classes whose ids occur -------------------------------------------------------------------------------
 
+_MOST_SMEARED = 0.9
+"""Share of an id's pixels between lower and higher ids from which on smooth resizing has made it."""
+_MANY_IDS, _MOSTLY_ODD, _FEW_ODD = 16, 0.5, 0.6
+"""Of more ids than these, noise has made those of which so many pixels are single or between others, as long
+as not so many of all are: label maps may be noise themselves."""
+_LARGEST_SMALL_ID = 15
+"""Up to this one, ids are taken for those of a set of few classes, of which a part of it has not all."""
+
 
 def occurring_classes(labels: list[File]) -> Classes:
-    """Classes 0 to the largest id in any of the label files, besides 255, which means ignored.
+    """The classes of label files without classes.json: 0 to the largest id, besides 255, which means ignored.
+
+    Masks of 0 and 255 have two classes, those of 0 alone have one.
 
     Raises:
-        DataError: a file is no label map, or all pixels are ignored.
+        DataError: a file is no label map, or all pixels are ignored or of one class; or it is not known what
+            the values mean: colours, palettes that differ, values that smooth resizing has made, or ids of
+            which most never occur.
     """
-    all_ids: set[int] = set().union(*(ids_in(np.asarray(label_of(label))) for label in labels))
-    class_ids = all_ids - {IGNORED_ID}
+    seen, folder = survey(labels), Path(labels[0].where).parent
+    if seen.in_color or seen.conflict:
+        raise _in_colors(seen, folder / "classes.json")
+    if seen.of_three and seen.of_one:
+        raise _mixed(seen)
+    ids = seen.ids
+    if ids == [0, IGNORED_ID]:
+        note = "Label maps hold 0 and 255: background and object."
+        palette, of_three = _palette(2), bool(seen.of_three)
+        return Classes(("background", "object"), palette, (0, IGNORED_ID), (), (), of_three, note)
+    class_ids = [index for index in ids if index != IGNORED_ID]
     if not class_ids:
         raise DataError(
-            f"{Path(labels[0].where).parent}: all labels are {IGNORED_ID} (ignored) everywhere. "
-            "Needed: one class or more."
+            f"{folder}: all labels are {IGNORED_ID} (ignored) everywhere. Needed: one class or more."
         )
-    ids = tuple(range(max(class_ids) + 1))
-    names = tuple(f"class_{index}" for index in ids)
-    return Classes(names, _palette(len(ids)), ids, tuple(all_ids - class_ids))
+    if len(class_ids) == 1 and ids != [0]:
+        also = f" and {IGNORED_ID}, which means ignored" * (IGNORED_ID in ids)
+        raise DataError(
+            f"{folder}: all labels are {class_ids[0]}{also}. Needed: two classes, or there is nothing to "
+            f"tell apart. {_settle(ids)}"
+        )
+    smeared = seen.between[ids] >= _MOST_SMEARED * seen.pixels[ids]
+    odd = seen.odd[ids] >= _MOSTLY_ODD * seen.pixels[ids]
+    is_noise = len(ids) > _MANY_IDS and seen.odd.sum() < _FEW_ODD * seen.pixels.sum()
+    if smeared.sum() * 2 >= len(ids) or (is_noise and odd.sum() * 2 >= len(ids)):
+        main = sorted(np.argsort(seen.pixels)[-3:].tolist())
+        raise DataError(
+            f"{folder}: {len(ids)} label values, most of which occur only at edges between others, as "
+            "smooth resizing and JPEG make them. Resize label maps to the nearest pixel, or map them back "
+            f"to the values that were meant (most frequent here: {', '.join(map(str, main))}). "
+            f"{_settle(ids)}"
+        )
+    num_absent = max(class_ids) + 1 - len(class_ids)
+    if num_absent > len(class_ids) and max(class_ids) > _LARGEST_SMALL_ID:
+        raise DataError(
+            f"{folder}: the label values {_some(ids)}: of the ids 0 to {max(class_ids)} most never occur, so "
+            f"it is not known which classes there are. {_settle(ids)}"
+        )
+    names = tuple(f"class_{index}" for index in range(max(class_ids) + 1))
+    ignored = (IGNORED_ID,) if IGNORED_ID in ids else ()
+    note = ""
+    if num_absent > len(class_ids):
+        note = f"Of the label ids 0 to {max(class_ids)}, {num_absent} never occur; they count as classes."
+    of_three = bool(seen.of_three)
+    return Classes(names, _palette(len(names)), tuple(range(len(names))), ignored, (), of_three, note)
+
+
+def _settle(ids: list[int]) -> str:
+    """The classes.json that says what these values mean."""
+    shown = ids[:12]
+    names = ", ".join(f'"class_{index}"' for index in shown) + ", ..." * (len(ids) > len(shown))
+    return (
+        f'To take them for classes, write classes.json beside the folders: {{"classes": [{names}], "ids": '
+        f'[{_some(ids)}]}}, with "ignore_index" for a value that is no class.'
+    )
+
+
+def _in_colors(seen: Survey, path: Path) -> DataError:
+    """The refusal of label files whose colours nothing explains. `path`: where classes.json belongs."""
+    what = f"the palettes of label files differ: {seen.conflict}"
+    if seen.in_color:
+        colors = ", ".join(map(str, list(seen.colors)[:6])) + ", ..." * (len(seen.colors) > 6)
+        what = f"{seen.in_color}: the label has mode RGB, and the files {len(seen.colors)} colours: {colors}"
+    return DataError(
+        f"{what}. Convert it to class ids, or give the colour of each class in {path.name} beside the "
+        'folders: {"classes": [names], "palette": [[r, g, b], ...]}.'
+    )
+
+
+def _mixed(seen: Survey) -> DataError:
+    """The refusal of label files of which some have one channel and some three."""
+    return DataError(
+        f"{seen.of_three}: the label has mode RGB, and {seen.of_one} holds one id per pixel. Allowed: one of "
+        "the two in a set. Convert it to class ids."
+    )
+
+
+def _some(values: list[int]) -> str:
+    return ", ".join(map(str, values[:12])) + ", ..." * (len(values) > 12)
 
 
 def _palette(num_colors: int) -> tuple[Color, ...]:

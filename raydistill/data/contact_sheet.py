@@ -1,12 +1,21 @@
 """A contact sheet: some pictures of a data set side by side, each beside its label map or input."""
 
+import contextlib
+import os
+from pathlib import Path
+
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from raydistill.data.batches import IGNORED_COLOR
-from raydistill.data.classes import Classes, label_of
+from raydistill.data.classes import Classes
 from raydistill.data.decode import halves
+from raydistill.data.label_maps import label_of
+from raydistill.data.picture_files import rgb
 from raydistill.data.sample import FileLayout, Sample
+from raydistill.errors import StoreError
+from raydistill.reading import regular
+from raydistill.records import owners
 
 _CELL = 96
 """Length of the longer side of a picture on the sheet, in pixels."""
@@ -14,10 +23,16 @@ _WIDEST = 16
 """A picture is shown at most so many cells wide, squeezed where it is wider: one line of 65,536 pixels would
 else fill a sheet of gigabytes."""
 _COLUMNS = 6
+_MOST_HEADER = 4096
+"""Bytes of a file that are searched for what wrote it."""
+_OVERLAID = 0.5
+"""Weight of a label map that lies over its picture."""
+_WRITTEN_BY = "raydistill contact sheet"
+"""What a sheet says in its text "Software": such a file is written anew, and no other is."""
 
 
 def views(sample: Sample, layout: FileLayout, classes: Classes | None) -> list[Image.Image]:
-    """What to show of a sample: its picture, and before it its label map in colours or its input, if any.
+    """What to show of a sample: its picture, and before it its input, or its label map alone and over it.
 
     Args:
         sample: the sample.
@@ -27,14 +42,16 @@ def views(sample: Sample, layout: FileLayout, classes: Classes | None) -> list[I
     Raises:
         DataError: a file cannot be decoded, or holds an id that is not a class.
     """
-    picture = sample.picture.image().convert("RGB")
+    picture = rgb(sample.picture.open(), sample.picture.where)
     if layout == "aligned":
         return list(halves(picture, sample.picture.where))
     if sample.label is None or classes is None:
         return [picture]
-    ids = classes.encode(np.asarray(label_of(sample.label)), sample.label.where)
-    colors = np.array([*classes.palette, IGNORED_COLOR], np.uint8)
-    return [Image.fromarray(colors[ids]), picture]
+    ids = classes.encode(label_of(sample.label), sample.label.where)
+    colors = Image.fromarray(np.array([*classes.palette, IGNORED_COLOR], np.uint8)[ids])
+    if colors.size != picture.size:
+        return [colors, picture]
+    return [colors, Image.blend(picture, colors, _OVERLAID), picture]
 
 
 def contact_sheet(shown: list[list[Image.Image]]) -> Image.Image:
@@ -52,6 +69,41 @@ def contact_sheet(shown: list[list[Image.Image]]) -> Image.Image:
             sheet.paste(image, (left, top))
             left += image.width
     return sheet
+
+
+def write_sheet(sheet: Image.Image, path: Path, outside: Path) -> None:
+    """Writes a sheet as a PNG file, whole or not at all.
+
+    Args:
+        sheet: the sheet.
+        path: the file; one of another origin is left alone.
+        outside: the data set, which a sheet must not become a picture of.
+
+    Raises:
+        StoreError: the file is not a sheet, lies in the data set or cannot be written.
+    """
+    advice = "give another --sheet FILE"
+    if outside.is_dir() and path.resolve().is_relative_to(outside.resolve()):
+        raise StoreError(f"not written: {path} would lie in the data set; {advice}")
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Software", _WRITTEN_BY)
+    temporary = path.with_name(f".{owners.mark()}-{path.name}")
+    try:
+        if os.path.lexists(path) and not _is_sheet(path):
+            raise StoreError(f"not written: {path} is there and no contact sheet; {advice}")
+        sheet.save(temporary, "PNG", pnginfo=text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise StoreError(f"not written: {path}: {error.strerror or error}; {advice}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _is_sheet(path: Path) -> bool:
+    """Whether `write_sheet` wrote a file. Raises OSError where it cannot be read."""
+    with regular(path).open("rb") as file:
+        return f"Software\0{_WRITTEN_BY}".encode() in file.read(_MOST_HEADER)
 
 
 def _scale(image: Image.Image, height: int) -> Image.Image:

@@ -1,7 +1,6 @@
-"""Files of a folder or of a zip file, in the order of their names, and the one place that opens pictures."""
+"""Files of a folder or of a zip file, in the order of their names."""
 
-import io
-import warnings
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -9,20 +8,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from raydistill.data.picture_files import PICTURES, Opened, opened, size_of
+from raydistill.data.tree import Tree, is_hidden, listed, walk
 from raydistill.errors import DataError
 from raydistill.reading import read_bytes, read_entry, read_text, regular
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-"""Endings of picture files."""
-FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-"""Pillow's formats that are decoded, whatever a file is called: none of them runs a program, as EPS does."""
-MOST_PIXELS = 2**27
-"""Pixels of one picture: 8192 x 8192 twice, for A|B. Decoded, with its RGB copy and its array, it takes 12
-bytes a pixel: 1.5 GiB."""
-MOST_PIXELS_OF_A_SIDE = 2**16
-"""Pixels of one side, because resizing a picture takes memory for the one side before and the other after."""
 LFS_POINTER = b"version https://git-lfs"
 """How a file starts whose content git-LFS has not fetched yet."""
 
@@ -42,38 +34,26 @@ class File(NamedTuple):
         """Whether its name ends like a picture's."""
         return self.name.lower().endswith(PICTURES)
 
-    def image(self) -> Image.Image:
-        """The picture as it is stored. Raises DataError where the file is no picture, or damaged."""
+    def open(self) -> Opened:
+        """The picture as it is stored, upright. Raises DataError where the file is none, or damaged."""
         content = self.read()
         if content.startswith(LFS_POINTER):
             raise DataError(
                 f"{self.where}: this is a git-LFS pointer, not a picture. "
                 "Run `git lfs pull` where the data lie."
             )
-        return decoded(content, self.where)
+        return opened(content, self.where)
 
+    def size(self) -> tuple[int, int] | None:
+        """(width, height) by its header; None: it cannot be read."""
+        try:
+            return size_of(self.read())
+        except DataError:
+            return None
 
-def decoded(content: bytes, where: str) -> Image.Image:
-    """The picture in the content of a file.
-
-    Raises DataError, which calls it `where`, for what is none of `FORMATS`, damaged, or too large.
-    """
-    try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-        if image.width * image.height > MOST_PIXELS or max(image.size) > MOST_PIXELS_OF_A_SIDE:
-            raise ValueError(
-                f"{image.width}x{image.height} pixels, at most {MOST_PIXELS:,} are decoded, "
-                f"and {MOST_PIXELS_OF_A_SIDE:,} of a side"
-            )
-        image.load()
-        return image
-    # Pillow raises SyntaxError and ValueError for broken PNG chunks
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        why = str(error)
-        if isinstance(error, UnidentifiedImageError):  # its own text names a buffer
-            why = f"it is none of {', '.join(FORMATS)}"
-        raise DataError(f"{where}: cannot be read as a picture: {why}. Replace or remove it.") from error
+    def image(self) -> Image.Image:
+        """The picture alone, see `open`."""
+        return self.open().image
 
 
 class Row(NamedTuple):
@@ -86,12 +66,20 @@ class Row(NamedTuple):
     """uint8 (H, W) or (H, W, 3)"""
 
     def read(self) -> bytes:
-        """The bytes of its pixels."""
-        return self.array.tobytes()
+        """Its shape and the bytes of its pixels: what differs where the pictures do."""
+        return f"{self.array.shape}".encode() + self.array.tobytes()
+
+    def open(self) -> Opened:
+        """The picture."""
+        return Opened(Image.fromarray(self.array))
+
+    def size(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.array.shape[1], self.array.shape[0]
 
     def image(self) -> Image.Image:
-        """The picture."""
-        return Image.fromarray(self.array)
+        """The picture alone."""
+        return self.open().image
 
 
 Picture = File | Row
@@ -107,16 +95,24 @@ def files_of(path: Path) -> list[File]:
     """All files below a folder or in a zip file, sorted by name, without hidden ones.
 
     Raises:
-        DataError: there is no such folder, the zip file is damaged, or one of its names leaves the folder
-            that it would be unpacked to.
+        DataError: as `tree.walk` does; the zip file is damaged, or one of its names leaves the folder that it
+            would be unpacked to.
     """
     if path.suffix.lower() == ".zip":
         return _in_zip(path)
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder. Give an existing folder or zip file.")
-    # whatever is no folder counts, so that a link without a file and a FIFO are named and not left out
-    files = sorted((file.relative_to(path).as_posix(), file) for file in path.rglob("*") if not file.is_dir())
-    return [file_at(file)._replace(name=name) for name, file in files if not _is_hidden(name)]
+    return [file_at(file)._replace(name=name) for name, file in walk(path).files]
+
+
+def tree_of(path: Path) -> Tree:
+    """What lies below a folder or in a zip file. Raises DataError as `files_of` does."""
+    if path.is_dir():
+        return walk(path)
+    names = [name for name in _archive(path).namelist() if not name.endswith("/")]
+    shown = [name for name in names if not _is_hidden(name)]
+    files = tuple((name, path / name) for name in sorted(shown))
+    return Tree(files, num_hidden=len(names) - len(shown))
 
 
 def pictures_of(path: Path) -> list[File]:
@@ -130,15 +126,20 @@ def pictures_of(path: Path) -> list[File]:
     return files
 
 
-def _in_zip(path: Path) -> list[File]:
+def _archive(path: Path) -> zipfile.ZipFile:
     try:
-        archive = zipfile.ZipFile(regular(path, most=None))  # its entries are read one at a time
-    except (OSError, ValueError, zipfile.BadZipFile) as error:  # ValueError: a name that is no text
+        return zipfile.ZipFile(regular(path, most=None))  # its entries are read one at a time
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+        # ValueError: a name that is no text
         if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(LFS_POINTER):
             raise DataError(
                 f"{path}: this is a git-LFS pointer, not a zip file. Run `git lfs pull` where it lies."
             ) from None
         raise DataError(f"{path}: cannot be read as a zip file: {error}. Give a whole one.") from None
+
+
+def _in_zip(path: Path) -> list[File]:
+    archive = _archive(path)
     names = sorted(name for name in archive.namelist() if not name.endswith("/"))
     refuse_unsafe(path, names)
 
@@ -159,7 +160,7 @@ def refuse_unsafe(path: Path, names: Iterable[str]) -> None:
 
 
 def _is_hidden(name: str) -> bool:
-    return any(part.startswith(".") for part in name.split("/")) or name.startswith("__MACOSX/")
+    return any(map(is_hidden, name.split("/")))
 
 
 def _read(read: Callable[[], bytes], where: str) -> bytes:
@@ -174,41 +175,35 @@ def _read(read: Callable[[], bytes], where: str) -> bytes:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What is in a folder, sorted, without hidden files.
-
-    Raises DataError where the folder cannot be listed.
-    """
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except NotADirectoryError:
-        raise DataError(
-            f"{folder}: neither a folder nor a regular file. Give an existing, readable one."
-        ) from None
-    except OSError as error:
-        raise DataError(
-            f"{folder}: this folder cannot be listed: {error.strerror}. Give an existing, readable folder."
-        ) from None
+    """What is in a folder, sorted, without hidden files. Raises DataError as `tree.listed` does."""
+    return [path for path in listed(folder) if not is_hidden(path.name)]
 
 
-def by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """The files of a folder that end in one of `suffixes`, sorted, by their stems.
+def key_of(name: str) -> str:
+    """A name by which files pair up: composed and decomposed letters, as macOS writes them, are the same."""
+    return unicodedata.normalize("NFC", name)
+
+
+def by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    """The files below a folder that end in one of `endings`, sorted, by their paths below it without ending.
 
     Raises:
         DataError: there is no such folder, no such file, or a stem twice.
     """
     files: dict[str, Path] = {}
-    all_files = entries(folder)
-    for path in all_files:
-        if path.suffix.lower() in suffixes:
-            if path.stem in files:
+    listed(folder)  # raises DataError where there is no such folder
+    for name, path in walk(folder).files:
+        if path.suffix.lower() in endings:
+            stem = key_of(name[: len(name) - len(path.suffix)])
+            if stem in files:
                 raise DataError(
-                    f"{path}: {files[path.stem].name} has the same stem. Allowed: a stem once. "
+                    f"{path}: {files[stem].name} has the same stem. Allowed: a stem once. "
                     "Remove or rename one."
                 )
-            files[path.stem] = path
+            files[stem] = path
     if not files:
         raise DataError(
-            f"{folder}: no {', '.join(suffixes)} here. Found {few(all_files)}. "
+            f"{folder}: no {', '.join(endings)} here. Found {few(entries(folder))}. "
             "Add pictures or remove the folder."
         )
     return files

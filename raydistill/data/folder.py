@@ -1,18 +1,27 @@
 """The data set of a folder: its layout is detected and its splits are completed, but nothing is decoded.
 
-A label file is a .png of class ids. ROOT/classes.json may name the classes, the id to ignore and a palette. A
-val or test that is not there is carved out of train. What can be checked without decoding is checked first.
+A label file holds class ids, or colours. ROOT/classes.json may name the classes, their ids, the id to ignore
+and a palette. A val or test that is not there is carved out of train. What can be checked without decoding
+is checked first.
 """
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from raydistill.config.data import FolderData
-from raydistill.data.classes import Classes, cityscapes_classes, listed_classes, occurring_classes
+from raydistill.data.classes import (
+    Classes,
+    cityscapes_classes,
+    classes_of_file,
+    listed_classes,
+    occurring_classes,
+)
 from raydistill.data.decode import read_aligned, read_labelled, read_pictures
 from raydistill.data.detect import find
+from raydistill.data.picture_files import Change, said
 from raydistill.data.sample import SplitsOnDisk
 from raydistill.data.source import Source, SplitName
 from raydistill.data.split import carve, counts_of
@@ -35,26 +44,33 @@ def folder_source(config: FolderData) -> Source:
     if inputs is not None and config.direction == "BtoA":
         targets, inputs = inputs, targets
     splits, split_rule = carve(targets)
+    changes: Counter[Change] = Counter()
     source = Source(
         layout=on_disk.layout,
         identity=_identity(Path(config.root), on_disk),
         counts=counts_of(splits, split_rule, config.root),
         split_rule=split_rule,
         classes=label_classes(on_disk, Path(config.root)),
-        read=lambda split: read_pictures(splits[split], config),
+        read=lambda split: read_pictures(splits[split], config, changes),
         picture_classes=on_disk.class_names,
+        remarks=on_disk.remarks,
+        left_out=on_disk.left_out,
+        changes=lambda: said(changes),
     )
     if inputs is not None:
         input_splits, _ = carve(inputs)
         return replace(
             source,
             input_counts=counts_of(input_splits, split_rule, config.root),
-            read_inputs=lambda split: (picture for (picture,) in read_pictures(input_splits[split], config)),
+            read_inputs=lambda split: (
+                picture for (picture,) in read_pictures(input_splits[split], config, changes)
+            ),
         )
     if on_disk.layout == "aligned":
-        return replace(source, read=lambda split: read_aligned(splits[split], config))
+        return replace(source, read=lambda split: read_aligned(splits[split], config, changes))
     if on_disk.layout in ("labelled", "cityscapes"):
-        return replace(source, read=lambda split: read_labelled(splits[split], source.classes(), config))
+        classes = source.classes
+        return replace(source, read=lambda split: read_labelled(splits[split], classes(), config, changes))
     return source
 
 
@@ -93,8 +109,7 @@ def _require_fit(config: FolderData, on_disk: SplitsOnDisk) -> None:
 def label_classes(on_disk: SplitsOnDisk, root: Path) -> Callable[[], Classes | None]:
     """A function that returns the classes of the label maps, or None for a layout without label maps.
 
-    classes.json is read at once. Where there is none, the function reads all label files when it is first
-    called.
+    classes.json is read at once. The function reads all label files when it is first called.
 
     Raises:
         DataError: classes.json cannot be used. The function raises it where a label file cannot.
@@ -103,11 +118,14 @@ def label_classes(on_disk: SplitsOnDisk, root: Path) -> Callable[[], Classes | N
         return cityscapes_classes
     if on_disk.layout != "labelled":
         return lambda: None
-    listed = listed_classes(root / "classes.json")
+    path = root / "classes.json"
+    listed = listed_classes(path)
     labels = [
         sample.label for samples in on_disk.splits.values() for sample in samples if sample.label is not None
     ]
-    return functools.cache(lambda: listed or occurring_classes(labels))
+    if listed is not None:
+        return functools.cache(lambda: classes_of_file(listed, labels, path))
+    return functools.cache(lambda: occurring_classes(labels))
 
 
 def _identity(root: Path, on_disk: SplitsOnDisk) -> list[tuple[str, int, int]]:

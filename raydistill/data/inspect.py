@@ -1,5 +1,6 @@
 """What a data set is, before anything is trained on it: counts, sizes, classes, problems, a contact sheet."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -10,63 +11,30 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from raydistill.config.base import Frozen
 from raydistill.config.command_options import InspectOptions
-from raydistill.data.classes import Classes, ids_in, label_of
-from raydistill.data.contact_sheet import contact_sheet, views
-from raydistill.data.decode import GREY
+from raydistill.data.classes import Classes, ids_in
+from raydistill.data.contact_sheet import contact_sheet, views, write_sheet
 from raydistill.data.detect import find, look, packed
+from raydistill.data.facts import ClassFacts, Duplicates, Facts, Odd, lines
 from raydistill.data.folder import label_classes
+from raydistill.data.label_maps import label_of
+from raydistill.data.picture_files import GREY, Change, rgb, said
 from raydistill.data.sample import FileLayout, Sample, SplitsOnDisk
+from raydistill.data.source import SPLITS, SplitName, remarks_on
 from raydistill.data.split import carve
-from raydistill.errors import DataError
+from raydistill.errors import DataError, StoreError
 
 _SHOWN = 24
-"""Samples on the contact sheet."""
-_LISTED = 20
-"""Classes and problems that are printed; the JSON has all of them."""
-
-
-class ClassFacts(Frozen):
-    """One class, of pixels or of whole pictures."""
-
-    name: str
-    pictures: int
-    """In how many of the decoded pictures it occurs."""
-    share: float
-    """Its share of the labelled pixels, or of the pictures; 0 to 1."""
-
-
-class Facts(Frozen):
-    """What `raydistill data inspect` prints."""
-
-    path: str
-    layout: str
-    splits: dict[str, int]
-    """Number of pictures by the split that their files are in; all are "train" where there are no splits."""
-    input_splits: dict[str, int] = {}
-    """The same of the inputs (domain A) of unpaired pictures."""
-    split_rule: str
-    """The sentence that says how train, val and test would come about."""
-    looked_at: int
-    """Number of pictures that were decoded."""
-    sizes: dict[str, int]
-    """WIDTHxHEIGHT -> number of pictures, the most frequent first."""
-    modes: dict[str, int]
-    """Pillow's mode -> number of pictures. L is grey, RGB is colour, P is a palette."""
-    classes: tuple[ClassFacts, ...] = ()
-    ignored_share: float | None = None
-    """Share of the pixels of label maps that are ignored; None: no pixel can be."""
-    sheet: str = ""
-    """The file of the contact sheet; empty: none was written."""
-    problems: tuple[str, ...] = ()
-    """Everything that would end a training before it begins."""
+"""Samples on the contact sheet; odd ones come first, up to half of them."""
+_ODD_SHARE = 0.02
+"""A size is odd that so many of the pictures or fewer have, where half of them have one size."""
 
 
 def run(options: InspectOptions) -> int:
     """Prints the facts and writes the contact sheet; of each data file where a folder holds several.
 
-    Returns 1 where there are problems, else 0. Raises DataError as `inspect` does.
+    Returns 1 where there are problems, or no sheet at a place that was named; else 0. Raises DataError as
+    `inspect` does.
     """
     inside = packed(options.path)
     paths = inside if len(inside) > 1 and look(options.path, options.layout) is None else [options.path]
@@ -77,14 +45,18 @@ def run(options: InspectOptions) -> int:
         if len(paths) > 1:
             sheet = sheet.with_stem(f"{sheet.stem}-{path.stem}")
         if shown:
-            contact_sheet(shown).save(sheet)
-            facts = facts.model_copy(update={"sheet": str(sheet)})
+            try:
+                write_sheet(contact_sheet(shown), sheet, outside=options.path)
+                facts = facts.model_copy(update={"sheet": str(sheet)})
+            except StoreError as error:
+                facts = facts.model_copy(update={"no_sheet": str(error)})
         all_facts.append(facts)
     if options.as_json:
         print(json.dumps([facts.model_dump(mode="json") for facts in all_facts], indent=1))
     else:
         print("\n".join(line for facts in all_facts for line in lines(facts)))
-    return int(any(facts.problems for facts in all_facts))
+    was_named = options.sheet != InspectOptions.model_fields["sheet"].default
+    return int(any(facts.problems or (was_named and facts.no_sheet) for facts in all_facts))
 
 
 def inspect(
@@ -102,21 +74,21 @@ def inspect(
             the problems of the facts instead.
     """
     on_disk = find(path, layout)
-    _, rule = carve(on_disk.splits)
-    samples = _spread(on_disk, num)
+    splits, rule = carve(on_disk.splits)
+    inputs = carve(on_disk.inputs)[0] if on_disk.inputs else {}
+    samples = _spread([*_with_splits(splits, "B" * bool(inputs)), *_with_splits(inputs, "A")], num)
     tally = _Tally()
     try:
         tally.classes = label_classes(on_disk, path)()
     except DataError as error:
         tally.problems.append(str(error))
-    shown_every = max(1, len(samples) // _SHOWN)
-    for index, sample in enumerate(samples):
+    for sample, split, domain in samples:
         try:
-            _count(sample, tally)
-            if index % shown_every == 0 and len(tally.shown) < _SHOWN:
-                tally.shown.append(views(sample, on_disk.layout, tally.classes))
+            _count(sample, split, domain, tally)
         except DataError as error:
             tally.problems.append(str(error))
+    odd = _odd(tally)
+    problems = (*tally.problems, *_problems_of_set([sample for sample, _, _ in samples], tally, on_disk))
     facts = Facts(
         path=str(path),
         layout=on_disk.layout,
@@ -128,22 +100,44 @@ def inspect(
         modes=dict(tally.modes.most_common()),
         classes=_class_facts(on_disk, tally),
         ignored_share=_ignored_share(tally),
-        problems=(*tally.problems, *_problems_of_set(samples, tally, on_disk)),
+        remarks=(*on_disk.remarks, *remarks_on(tally.classes, on_disk.class_names), *said(tally.changes)),
+        duplicates=tuple(_duplicates(tally)),
+        odd=odd,
+        left_out=on_disk.left_out,
+        problems=problems,
     )
-    return facts, tally.shown
+    return facts, _shown([sample for sample, _, _ in samples], {each.picture for each in odd}, on_disk, tally)
 
 
-def _spread(on_disk: SplitsOnDisk, num: int | None) -> list[Sample]:
+_InSplit = tuple[Sample, SplitName, str]
+"""A sample, its split, and "A" or "B" for unpaired pictures."""
+
+
+def _with_splits(splits: dict[SplitName, list[Sample]], domain: str) -> list[_InSplit]:
+    return [(sample, split, domain) for split in SPLITS if split in splits for sample in splits[split]]
+
+
+def _spread(samples: list[_InSplit], num: int | None) -> list[_InSplit]:
     """`num` samples, evenly spread over all of them; None: all."""
-    samples = [
-        sample
-        for splits in (on_disk.splits, on_disk.inputs or {})
-        for listed in splits.values()
-        for sample in listed
-    ]
     if num is None:
         return samples
     return [samples[index] for index in np.unique(np.linspace(0, len(samples) - 1, num).astype(int))]
+
+
+def _shown(
+    samples: list[Sample], odd: set[str], on_disk: SplitsOnDisk, tally: "_Tally"
+) -> list[list[Image.Image]]:
+    """The pictures of the contact sheet, odd ones first; those that cannot be shown are passed over."""
+    chosen = [sample for sample in samples if sample.picture.where in odd][: _SHOWN // 2]
+    chosen += samples[:: max(1, len(samples) // _SHOWN)]
+    shown: list[list[Image.Image]] = []
+    for sample in dict.fromkeys(chosen):
+        if len(shown) < _SHOWN:
+            try:
+                shown.append(views(sample, on_disk.layout, tally.classes))
+            except DataError:
+                continue  # it is among the problems
+    return shown
 
 
 @dataclass
@@ -156,33 +150,68 @@ class _Tally:
     """WIDTHxHEIGHT -> pictures."""
     modes: Counter[str] = field(default_factory=Counter)
     """Pillow's mode -> pictures."""
-    pixels: Counter[int] = field(default_factory=Counter)
-    """Id of a prepared label map -> pixels."""
-    pictures: Counter[int] = field(default_factory=Counter)
-    """Class -> pictures that have it."""
-    shown: list[list[Image.Image]] = field(default_factory=list)
-    """Pictures of the contact sheet."""
+    pixels: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """(split, id of a prepared label map) -> pixels."""
+    pictures: Counter[tuple[str, int]] = field(default_factory=Counter)
+    """(split, class) -> pictures that have it."""
+    changes: Counter[Change] = field(default_factory=Counter)
+    """What is changed in pictures."""
+    contents: dict[tuple[str, str], tuple[SplitName, str]] = field(default_factory=dict)
+    """(domain, hash of the pixels) -> the first split and file that has them."""
+    twice: dict[tuple[str, str], list[tuple[str, str]]] = field(default_factory=dict)
+    """Two splits -> files that hold the same pixels."""
+    single: dict[str, list[str]] = field(default_factory=dict)
+    """WIDTHxHEIGHT -> its first files."""
+    flat: list[str] = field(default_factory=list)
+    """Files of one colour."""
     problems: list[str] = field(default_factory=list)
 
 
-def _count(sample: Sample, tally: _Tally) -> None:
+def _count(sample: Sample, split: SplitName, domain: str, tally: _Tally) -> None:
     """Adds a sample to the tally. Raises DataError where it cannot be decoded."""
-    picture = sample.picture.image()
-    tally.sizes[f"{picture.width}x{picture.height}"] += 1
+    opened, where = sample.picture.open(), sample.picture.where
+    picture = opened.image
+    size = f"{picture.width}x{picture.height}"
+    tally.sizes[size] += 1
+    tally.single.setdefault(size, []).append(where)
     tally.modes[picture.mode] += 1
+    if not picture.mode.startswith(("I", "F")):  # said once for the set
+        pixels = np.asarray(rgb(opened, where, tally.changes))
+        if (pixels == pixels[:1, :1]).all():
+            tally.flat.append(where)
+        content = hashlib.sha256(size.encode() + pixels.tobytes()).hexdigest()
+        first, twin = tally.contents.setdefault((domain, content), (split, where))
+        if first != split:
+            tally.twice.setdefault((first, split), []).append((twin, where))
     if sample.class_id is not None:
-        tally.pictures[sample.class_id] += 1
+        tally.pictures[split, sample.class_id] += 1
     if sample.label is None or tally.classes is None:
         return
-    label = tally.classes.encode(np.asarray(label_of(sample.label)), sample.label.where)
+    label = tally.classes.encode(label_of(sample.label), sample.label.where)
     if label.shape[::-1] != picture.size:
         raise DataError(
-            f"{sample.picture.where}: {picture.width}x{picture.height}, "
-            f"its label {label.shape[1]}x{label.shape[0]}"
+            f"{where}: {picture.width}x{picture.height}, its label {label.shape[1]}x{label.shape[0]}"
         )
     counts = np.bincount(label.ravel())
-    tally.pixels.update({value: int(count) for value, count in enumerate(counts) if count})
-    tally.pictures.update(ids_in(label))
+    tally.pixels.update({(split, value): int(count) for value, count in enumerate(counts) if count})
+    tally.pictures.update((split, value) for value in ids_in(label))
+
+
+def _odd(tally: _Tally) -> tuple[Odd, ...]:
+    """Pictures unlike the others: of a rare size where most have one, or of one colour where few are."""
+    total, found = sum(tally.sizes.values()), list[Odd]()
+    (usual, number), *_ = tally.sizes.most_common(1) or [("", 0)]
+    for size, count in tally.sizes.items():
+        if 2 * number >= total and size != usual and count <= max(1, _ODD_SHARE * total):
+            found += [Odd(picture=where, why=f"{size}, most are {usual}") for where in tally.single[size]]
+    if len(tally.flat) <= max(1, _ODD_SHARE * total):
+        found += [Odd(picture=where, why="all of one colour") for where in tally.flat]
+    return tuple(found)
+
+
+def _duplicates(tally: _Tally) -> Iterator[Duplicates]:
+    for splits, twins in tally.twice.items():
+        yield Duplicates(splits=splits, pictures=len(twins), example=twins[0])
 
 
 def _problems_of_set(samples: list[Sample], tally: _Tally, on_disk: SplitsOnDisk) -> Iterator[str]:
@@ -213,9 +242,17 @@ def _class_facts(on_disk: SplitsOnDisk, tally: _Tally) -> tuple[ClassFacts, ...]
     names, counts = on_disk.class_names, tally.pictures
     if tally.classes is not None:
         names, counts = tally.classes.names, tally.pixels
-    total = sum(counts[index] for index in range(len(names))) or 1
+    by_split = {split: sum(counts[split, index] for index in range(len(names))) for split in SPLITS}
+    total = sum(by_split.values()) or 1
     return tuple(
-        ClassFacts(name=name, pictures=tally.pictures[index], share=counts[index] / total)
+        ClassFacts(
+            name=name,
+            pictures=sum(tally.pictures[split, index] for split in SPLITS),
+            share=sum(counts[split, index] for split in SPLITS) / total,
+            share_by_split={
+                split: counts[split, index] / number for split, number in by_split.items() if number
+            },
+        )
         for index, name in enumerate(names)
     )
 
@@ -223,44 +260,5 @@ def _class_facts(on_disk: SplitsOnDisk, tally: _Tally) -> tuple[ClassFacts, ...]
 def _ignored_share(tally: _Tally) -> float | None:
     if tally.classes is None or tally.classes.ignore_index is None or not tally.pixels:
         return None
-    return tally.pixels[tally.classes.ignore_index] / sum(tally.pixels.values())
-
-
-# ---- text --------------------------------------------------------------------------------------------------
-
-
-def lines(facts: Facts) -> Iterator[str]:
-    """The facts as lines of text for a terminal."""
-    yield f"{facts.path}: {facts.layout}"
-    counts = _counts(facts.splits)
-    if facts.input_splits:
-        counts = f"B: {counts}; A: {_counts(facts.input_splits)}"
-    yield f"  pictures   {counts}. {facts.split_rule}"
-    yield f"  sizes      {_most(facts.sizes)}"
-    yield f"  modes      {_most(facts.modes)}"
-    if facts.classes:
-        numbers = [fact.pictures for fact in facts.classes]
-        yield f"  classes    {len(facts.classes)}, each in {min(numbers):,} to {max(numbers):,} pictures"
-        unit = "of the labelled pixels" if facts.layout in ("labelled", "cityscapes") else "of the pictures"
-        for fact in facts.classes[:_LISTED]:
-            yield f"             {fact.name:24} in {fact.pictures:,} pictures, {fact.share:.1%} {unit}"
-        if len(facts.classes) > _LISTED:
-            yield f"             and {len(facts.classes) - _LISTED} more"
-    if facts.ignored_share is not None:
-        yield f"  ignored    {facts.ignored_share:.1%} of the pixels"
-    for problem in facts.problems[:_LISTED]:
-        yield f"  problem    {problem}"
-    not_shown = f", {len(facts.problems) - _LISTED} not shown" if len(facts.problems) > _LISTED else ""
-    yield f"  problems   {len(facts.problems) or 'none'} in {facts.looked_at:,} pictures looked at{not_shown}"
-    if facts.sheet:
-        yield f"  sheet      {facts.sheet}"
-
-
-def _counts(splits: dict[str, int]) -> str:
-    return ", ".join(f"{split} {count:,}" for split, count in splits.items())
-
-
-def _most(counts: dict[str, int]) -> str:
-    """The first four with their counts, and how many others there are."""
-    listed = [f"{name} ({count:,})" for name, count in list(counts.items())[:4]]
-    return ", ".join(listed) + f" and {len(counts) - 4} more" * (len(counts) > 4)
+    ignored = sum(tally.pixels[split, tally.classes.ignore_index] for split in SPLITS)
+    return ignored / sum(tally.pixels.values())

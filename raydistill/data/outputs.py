@@ -1,5 +1,7 @@
 """The teacher's outputs on the training pictures, computed once and then memory-mapped by all trials.
 
+They are float32, or rounded to 8 bits (`teacher.outputs`), which takes a quarter of the space.
+
 This is valid where an image has the same input in every pass, so not for noise, degraded pictures or random
 crops. The array holds the outputs for all inputs and, if the training mirrors pictures, for all mirrored
 ones. Where it would be larger than a limit, nothing is stored and the teacher runs in the training loop. Both
@@ -16,7 +18,8 @@ import torch
 from torch import Tensor
 
 from raydistill.config.base import Stored
-from raydistill.data import Split, batch, load_split, pictures, to_float
+from raydistill.config.training import OutputKind
+from raydistill.data import DataInfo, Split, batch, load_split, pictures, read_info, to_float, to_uint8
 from raydistill.data.prepared import open_array
 from raydistill.errors import StoreError, say_notice
 from raydistill.records import owners
@@ -24,6 +27,7 @@ from raydistill.records.files import to_disk
 
 LIMIT_GB = 2.0
 """Default of the largest size of stored outputs, in GiB."""
+_TYPES: dict[OutputKind, str] = {"float32": "<f4", "uint8": "|u1"}
 _AT_A_TIME = 64
 """Inputs that are held in memory at a time while outputs are stored."""
 
@@ -64,8 +68,9 @@ def store_outputs(
     limit_gb: float = LIMIT_GB,
     *,
     chunk: int,
+    kind: OutputKind = "float32",
 ) -> bool:
-    """Writes the teacher's outputs into its folder: float32 (1 or 2, N, 3, H, W), index [mirrored, input].
+    """Writes the teacher's outputs into its folder: `kind` (1 or 2, N, 3, H, W), index [mirrored, input].
 
     Args:
         teacher: folder of the teacher.
@@ -75,6 +80,7 @@ def store_outputs(
         device: where the teacher runs.
         limit_gb: if the outputs are larger, in GiB, nothing is written.
         chunk: pictures of one forward, see `chunk_of`.
+        kind: type of the values that are written; of uint8, `to_uint8` of the outputs.
 
     Returns:
         Whether they were written.
@@ -83,21 +89,23 @@ def store_outputs(
         StoreError: the disk refuses.
     """
     split = load_split(data, "train")
-    if outputs_bytes(split, flip) > limit_gb * 2**30:
+    if outputs_bytes(split.info, flip, kind) > limit_gb * 2**30:
         return False
-    shape = _shape(split, flip)
-    final = _path(teacher, data, flip, chunk)
+    shape = output_shape(split.info, flip)
+    final = _path(teacher, data, flip, chunk, kind)
     temporary = final.with_name(f".{final.stem}.{owners.mark()}")
     try:
         with temporary.open("wb") as file:
             np.lib.format.write_array_header_1_0(
-                file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+                file, {"descr": _TYPES[kind], "fortran_order": False, "shape": shape}
             )
             for mirrored in (False, True)[: shape[0]]:
                 for start in range(0, shape[1], _AT_A_TIME):
                     indices = np.arange(start, min(start + _AT_A_TIME, shape[1]))
                     inputs = _inputs(split, indices, mirrored, device)
-                    file.write(compute(network, inputs, chunk).float().cpu().numpy().tobytes())
+                    outputs = compute(network, inputs, chunk).float()
+                    outputs = to_uint8(outputs) if kind == "uint8" else outputs
+                    file.write(outputs.cpu().numpy().tobytes())
         to_disk(temporary)
         os.replace(temporary, final)
         to_disk(final.parent)
@@ -105,19 +113,24 @@ def store_outputs(
         owners.remove(temporary)
         raise StoreError(
             f"{final.parent}: the teacher's outputs cannot be written there: {error}. "
-            f"Needed: {np.prod(shape) * 4e-9:.2f} GB. Free some space, or give --teacher-cache-gb 0."
+            f"Needed: {outputs_bytes(split.info, flip, kind) * 1e-9:.2f} GB. "
+            "Free some space, or give --teacher-cache-gb 0."
         ) from None
     return True
 
 
-def outputs_bytes(split: Split, flip: bool) -> int:
-    """Size in bytes of the stored outputs for a training split, with those for mirrored inputs if `flip`."""
-    return 4 * math.prod(_shape(split, flip))
+def outputs_bytes(info: DataInfo, flip: bool, kind: OutputKind) -> int:
+    """Size in bytes of the stored outputs for the training pictures, with those for mirrored ones if
+    `flip`.
+    """
+    return np.dtype(_TYPES[kind]).itemsize * math.prod(output_shape(info, flip))
 
 
-def _shape(split: Split, flip: bool) -> tuple[int, ...]:
-    num_inputs = len(split) if split.inputs is None else len(split.inputs)
-    return 2 if flip else 1, num_inputs, 3, split.info.height, split.info.width
+def output_shape(info: DataInfo, flip: bool) -> tuple[int, ...]:
+    """Shape of the stored outputs for the training pictures, (1 or 2, N, 3, H, W), index [mirrored,
+    input].
+    """
+    return 2 if flip else 1, (info.input_counts or info.counts)["train"], 3, info.height, info.width
 
 
 def _inputs(split: Split, indices: np.ndarray, mirrored: bool, device: torch.device) -> Tensor:
@@ -128,8 +141,10 @@ def _inputs(split: Split, indices: np.ndarray, mirrored: bool, device: torch.dev
     return batch(split, indices, device=device, flips=flips).inputs
 
 
-def load_outputs(teacher: Stored, data: Stored, flip: bool, chunk: int) -> np.ndarray | None:
-    """The stored outputs, memory-mapped: float32 (1 or 2, N, 3, H, W), index [mirrored, input].
+def load_outputs(
+    teacher: Stored, data: Stored, flip: bool, chunk: int, kind: OutputKind = "float32"
+) -> np.ndarray | None:
+    """The stored outputs, memory-mapped: `kind` (1 or 2, N, 3, H, W), index [mirrored, input].
 
     None where those that are needed are not stored, or not whole: a line says so then.
 
@@ -140,9 +155,9 @@ def load_outputs(teacher: Stored, data: Stored, flip: bool, chunk: int) -> np.nd
         chunk: pictures of one forward when they were computed; another number may have given other bits.
     """
     for mirrored in (False, True)[int(flip) :]:
-        if (path := _path(teacher, data, mirrored, chunk)).exists():
+        if (path := _path(teacher, data, mirrored, chunk, kind)).exists():
             try:
-                outputs = open_array(path, "<f4", _shape(load_split(data, "train"), mirrored))
+                outputs = open_array(path, _TYPES[kind], output_shape(read_info(data), mirrored))
             except (OSError, ValueError) as error:
                 say_notice(f"{path}: missing or damaged ({error}); the teacher computes it again")
                 continue
@@ -150,5 +165,6 @@ def load_outputs(teacher: Stored, data: Stored, flip: bool, chunk: int) -> np.nd
     return None
 
 
-def _path(teacher: Stored, data: Stored, flip: bool, chunk: int) -> Path:
-    return Path(teacher.path) / f"outputs-{teacher.digest}-{data.digest}-by{chunk}{'-flipped' * flip}.npy"
+def _path(teacher: Stored, data: Stored, flip: bool, chunk: int, kind: OutputKind) -> Path:
+    ends = f"by{chunk}{'-flipped' * flip}{'-uint8' * (kind == 'uint8')}"
+    return Path(teacher.path) / f"outputs-{teacher.digest}-{data.digest}-{ends}.npy"

@@ -15,24 +15,23 @@ import math
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Annotated
 
 import numpy as np
 from pydantic import Field
 
-from raydistill.config.base import Frozen, Stored, digest
+from raydistill.config.base import REMARK, Frozen, Stored, digest
 from raydistill.config.bounds import NumPictures, Side
 from raydistill.config.data import DataSet, Degradation
 from raydistill.data.classes import Color
-from raydistill.data.source import Layout, Pairing, Source, SplitName, pairing_of
+from raydistill.data.source import Layout, Pairing, Source, SplitName, pairing_of, remarks_on
 from raydistill.errors import DataError, StoreError, say_notice
 from raydistill.reading import read_text, regular
 from raydistill.records import owners, remote
-from raydistill.records.files import to_disk
+from raydistill.records.files import to_disk, write_json_atomic
 
-FORMAT = 3
+FORMAT = 4
 """Part of the fingerprint. Raise it when the same source would be written differently."""
 INFO = "info.json"
 _AGAIN = "`raydistill plan` with the same --space, --data, --set and --store decodes the pictures again"
@@ -66,8 +65,12 @@ class DataInfo(Frozen):
     """How inputs are made of the targets, if it is on."""
     load_size: tuple[Side, Side] | None = None
     """(height, width) of training pictures on disk, of which crops are shown; None: they are shown whole."""
+    remarks: Annotated[tuple[str, ...], REMARK] = ()
+    """What was changed in pictures, and how label maps were understood, in sentences."""
+    left_out: Annotated[str, REMARK] = ""
+    """What lies beside the data and belongs to none of its samples, in words; empty: nothing."""
     digest: str = ""
-    """Digest of all the other fields and of the arrays."""
+    """Digest of the arrays and of all the other fields but remarks and left_out."""
 
     @property
     def pairing(self) -> Pairing:
@@ -124,7 +127,7 @@ def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
             with owners.temporary_folder(cache_dir, prefix=".preparing-") as temporary:
                 if damage is not None:
                     say_notice(f"{damage}; the pictures are decoded again")
-                info, complete = _describe(source, config), temporary / "data"
+                info, complete = describe(source, config), temporary / "data"
                 _require_space(info, cache_dir)
                 _write(source, info, complete)
                 if damage is not None:
@@ -136,11 +139,16 @@ def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
                 f"{cache_dir}: the decoded data cannot be written there: {error}. Needed: a writable folder "
                 f"with {needed:.0f} MB free. Free some space or choose another folder."
             ) from error
+    info = info_of(folder)
+    if info.left_out != source.left_out:  # what lies beside the data may change, and they do not
+        with contextlib.suppress(OSError):
+            write_json_atomic(folder / INFO, {**info.model_dump(mode="json"), "left_out": source.left_out})
     remote.push(folder)
-    return Stored(path=str(folder), digest=info_of(folder).digest)
+    return Stored(path=str(folder), digest=info.digest)
 
 
-def _describe(source: Source, config: DataSet) -> DataInfo:
+def describe(source: Source, config: DataSet) -> DataInfo:
+    """What the data are, before any picture of them is decoded; without a digest."""
     classes = source.classes()
     return DataInfo(
         layout=source.layout,
@@ -156,6 +164,8 @@ def _describe(source: Source, config: DataSet) -> DataInfo:
         picture_classes=source.picture_classes,
         degrade=config.degrade,
         load_size=load_size_of(config),
+        remarks=(*source.remarks, *remarks_on(classes, source.picture_classes)),
+        left_out=source.left_out,
     )
 
 
@@ -187,7 +197,8 @@ def _write(source: Source, info: DataInfo, folder: Path) -> None:
         if source.read_inputs is not None and info.input_counts is not None:
             inputs = ((array,) for array in source.read_inputs(split))
             _write_arrays(folder, split, ["inputs"], info.input_counts[split], inputs, info, content)
-    complete = info.model_copy(update={"digest": content.hexdigest()[:16]})
+    remarks = (*info.remarks, *source.changes())
+    complete = info.model_copy(update={"digest": content.hexdigest()[:16], "remarks": remarks})
     (folder / INFO).write_text(complete.model_dump_json(indent=1), encoding="utf-8")
     for path in [*folder.iterdir(), folder]:
         to_disk(path)
@@ -297,7 +308,7 @@ def _damage(folder: Path) -> str | None:
     try:
         info = info_of(folder)
         for split in info.counts:
-            _arrays(folder, split, info)
+            open_arrays(folder, split, info)
     except StoreError as error:
         return str(error).removesuffix(f". {_AGAIN}")
     return None
@@ -310,8 +321,8 @@ def open_array(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
         OSError, ValueError: the file is missing, cut or otherwise damaged, or has another dtype or shape.
     """
     try:
-        # what is empty cannot be mapped
-        array = np.load(regular(path, most=None), mmap_mode=None if 0 in shape else "r")
+        # What is empty cannot be mapped. "c": changes would stay in memory, which torch asks for.
+        array = np.load(regular(path, most=None), mmap_mode=None if 0 in shape else "c")
     except EOFError as error:
         raise ValueError(str(error)) from error
     if not isinstance(array, np.ndarray) or (array.dtype.str, array.shape) != (dtype, shape):
@@ -319,70 +330,24 @@ def open_array(path: Path, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _arrays(folder: Path, split: SplitName, info: DataInfo) -> dict[str, np.ndarray]:
-    """The arrays of one split by their kind. Raises StoreError where one is missing or damaged."""
-    arrays = {}
+def array_shapes(info: DataInfo, split: SplitName) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Array of a split on disk -> its type and shape."""
+    shapes = {}
     for name in _names(info) + (["inputs"] if info.layout == "unpaired" else []):
         count, (dtype, row) = info.counts[split], _formats(info, split)[name]
         if name == "inputs" and info.input_counts is not None:
             count = info.input_counts[split]
+        shapes[name] = (dtype, (count, *row))
+    return shapes
+
+
+def open_arrays(folder: Path, split: SplitName, info: DataInfo) -> dict[str, np.ndarray]:
+    """The arrays of one split by their kind. Raises StoreError where one is missing or damaged."""
+    arrays = {}
+    for name, (dtype, shape) in array_shapes(info, split).items():
         path = folder / f"{split}_{name}.npy"
         try:
-            arrays[name] = open_array(path, dtype, (count, *row))
+            arrays[name] = open_array(path, dtype, shape)
         except (OSError, ValueError) as error:
             raise StoreError(f"{path}: missing or damaged: {error}. {_AGAIN}") from error
     return arrays
-
-
-# ---- splits ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Split:
-    """The memory-mapped arrays of one split, all uint8 but the classes.
-
-    At most one of labels, inputs and classes is there. Inputs that are degraded targets are not stored.
-    """
-
-    targets: np.ndarray
-    """(N, H, W, 3)"""
-    labels: np.ndarray | None
-    """(N, H, W): 0 to K - 1, and K for ignored pixels."""
-    inputs: np.ndarray | None
-    """(N, H, W, 3). For unpaired data (M, H, W, 3), and input i has nothing to do with target i."""
-    info: DataInfo
-    classes: np.ndarray | None = None
-    """(N,) int32: 0 to len(info.picture_classes) - 1."""
-    loaded: "Split | None" = None
-    """The same split at its size on disk, if that is larger. The arrays above are then its middle."""
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-def load_split(stored: Stored, split: SplitName) -> Split:
-    """Opens the files of this split and no others. Raises StoreError where they are missing or damaged."""
-    info = read_info(stored)
-    arrays = _arrays(Path(stored.path), split, info)
-    on_disk = Split(
-        targets=arrays["targets"],
-        labels=arrays.get("labels"),
-        inputs=arrays.get("inputs"),
-        info=info,
-        classes=arrays.get("classes"),
-    )
-    if info.load_size is None or split != "train":
-        return on_disk
-    return replace(
-        on_disk,
-        targets=_middle(on_disk.targets, info),
-        labels=None if on_disk.labels is None else _middle(on_disk.labels, info),
-        inputs=None if on_disk.inputs is None else _middle(on_disk.inputs, info),
-        loaded=on_disk,
-    )
-
-
-def _middle(array: np.ndarray, info: DataInfo) -> np.ndarray:
-    """(N, h, w, ...) -> a view of the middle, (N, height, width, ...). Reads nothing."""
-    top, left = (array.shape[1] - info.height) // 2, (array.shape[2] - info.width) // 2
-    return array[:, top : top + info.height, left : left + info.width]

@@ -37,3 +37,12 @@ class SplitsOnDisk:
     """The samples of domain A of unpaired pictures; None for other layouts."""
     class_names: tuple[str, ...] = ()
     """Name of each class id of whole pictures; empty if they have none."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know of how the files were understood, in sentences."""
+    left_out: str = ""
+    """What lies beside these files and belongs to no sample, in words; empty: nothing."""
+
+
+def files_on_disk(root: Path, files: list[File]) -> tuple[Path, ...]:
+    """The paths of these files below a folder; the zip file alone where they lie in one."""
+    return (root,) if root.is_file() else tuple(root / file.name for file in files)

@@ -53,6 +53,12 @@ class Source:
     """Number of these inputs of each split; None for other data."""
     picture_classes: tuple[str, ...] = ()
     """Names of the classes that whole pictures belong to; empty if they have none."""
+    remarks: tuple[str, ...] = ()
+    """What a person should know of how the data were understood, in sentences."""
+    left_out: str = ""
+    """What lies beside the data and belongs to none of its samples, in words; empty: nothing."""
+    changes: Callable[[], tuple[str, ...]] = tuple
+    """Returns what was changed in the pictures that were read so far, in words."""
 
 
 def shapes_source(config: ShapesData) -> Source:
@@ -66,6 +72,19 @@ def shapes_source(config: ShapesData) -> Source:
         classes=lambda: classes,
         read=lambda split: zip(*shapes.draw(config, split)),
     )
+
+
+def remarks_on(classes: Classes | None, picture_classes: tuple[str, ...]) -> tuple[str, ...]:
+    """What a person should know of the classes of label maps or of whole pictures, in sentences."""
+    remarks = [classes.note] if classes is not None and classes.note else []
+    one = picture_classes if classes is None else classes.names
+    if len(one) == 1:
+        what = "pictures" if classes is None else "pixels"
+        remarks.append(
+            f"All {what} are of one class, {one[0]}: an evaluator learns by how many quarter turns pictures "
+            "are turned instead."
+        )
+    return tuple(remarks)
 
 
 def pairing_of(layout: Layout, degrade: Degradation) -> Pairing:

@@ -29,6 +29,7 @@ from raydistill.evaluation.segmenters import Segmenter, labels_of
 from raydistill.models import saved
 from raydistill.models.evaluator import EvaluatorOutput, PictureEvaluator, PixelEvaluator
 from raydistill.models.inputs import latent_size, num_inputs
+from raydistill.models.networks import has_pixel_classes
 
 MOST_PSNR = 100.0
 """dB: what equal pictures count in a mean; their own PSNR is infinite."""
@@ -65,7 +66,7 @@ class EvaluatorScorer:
         extractor, segmenter = evaluator_networks(network, evaluator.digest)
         are_pairs = latent is None and info.pairing == "pairs"
         files = FileScorers() if scoring is None else open_files(scoring.files, device)
-        has_classes = are_pairs and info.has_labels
+        has_classes = are_pairs and has_pixel_classes(info)
         segmenters = [segmenter, *files.segmenters] if has_classes else []
         labels = [labels_of(each, self.split) for each in segmenters]
         extractors = [extractor, *extractors, *files.extractors]

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from raydistill.config.base import Frozen
-from raydistill.data.files import PICTURES, File, file_at, refuse_unsafe
+from raydistill.data.files import File, file_at, refuse_unsafe
+from raydistill.data.picture_files import PICTURES
 from raydistill.errors import DataError, StoreError
 from raydistill.reading import read_text, regular
 from raydistill.records import locks, owners

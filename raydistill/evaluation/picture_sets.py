@@ -16,9 +16,10 @@ from torch import Tensor
 from raydistill.config.base import Stored
 from raydistill.config.scoring import RealSplit
 from raydistill.data import Split, load_split, pictures, to_uint8
-from raydistill.data.decode import decode_pictures, is_grey
+from raydistill.data.decode import decode_pictures
 from raydistill.data.detect import find
 from raydistill.data.files import Picture, pictures_of
+from raydistill.data.picture_files import is_grey
 from raydistill.data.source import SplitName
 from raydistill.errors import DataError, DivergenceError, RunError
 from raydistill.evaluation import generated

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from raydistill.config.base import digest
-from raydistill.distributed import ALONE, Workers, gather_rows, total
+from raydistill.distributed import ALONE, Workers, computed_once, gather_unequal_rows, total
 from raydistill.errors import DataError, DivergenceError, RunError
 from raydistill.evaluation import bootstrap, metrics, real_statistics
 from raydistill.evaluation import measures as compute
@@ -128,19 +128,25 @@ class Scorer:
             labels, of_reals = self._segmenters(measures, by)
             likeness = self._likeness_of(measures, most_psnr)
         seen = self._see(fake, [each[0] for each in real], labels, likeness, keep_each=num_resamples > 0)
-        record = Recorder(self.split, fake.num, bootstrap.resample(fake.num, num_resamples))
-        scores, of_pairs = list[Score](), self._conditions_of_pairs()
-        for part, confusions, of_real in zip(labels, seen.confusions, of_reals):
-            scores += compute.of_classes(part, confusions, of_real, measures, of_pairs, record)
-        if seen.likeness:
-            scores += compute.of_pairs(likeness, seen.likeness[0], of_pairs, record)
-        for (extractor, real_features, moments), features in zip(real, seen.features):
-            own = self._conditions() | {"real_statistics": self.statistics(extractor)}
-            scores += compute.of_features(extractor, real_features, moments, features, measures, own, record)
-            for each in self.published:
-                if each.extractor == extractor.name:
-                    scores += compute.of_published(extractor, each, features, measures, record)
-        return scores
+
+        def scores() -> list[Score]:
+            record = Recorder(self.split, fake.num, bootstrap.resample(fake.num, num_resamples))
+            found, of_pairs = list[Score](), self._conditions_of_pairs()
+            for part, confusions, of_real in zip(labels, seen.confusions, of_reals):
+                found += compute.of_classes(part, confusions, of_real, measures, of_pairs, record)
+            if seen.likeness:
+                found += compute.of_pairs(likeness, seen.likeness[0], of_pairs, record)
+            for (extractor, real_features, moments), features in zip(real, seen.features):
+                own = self._conditions() | {"real_statistics": self.statistics(extractor)}
+                found += compute.of_features(
+                    extractor, real_features, moments, features, measures, own, record
+                )
+                for each in self.published:
+                    if each.extractor == extractor.name:
+                        found += compute.of_published(extractor, each, features, measures, record)
+            return found
+
+        return computed_once(scores, self.workers)
 
     def statistics(self, extractor: Extractor) -> str:
         """Digest of what the features of the real pictures depend on, see `statistics_digest`."""
@@ -225,7 +231,10 @@ class Scorer:
             num_broken += 1
         require_finite(num_broken, pictures.broken, self.workers)
         seen = _Seen(
-            *([gather_rows(torch.cat(rows), self.workers) for rows in zip(*field)] for field in zip(*parts))
+            *(
+                [gather_unequal_rows(torch.cat(rows), self.workers) for rows in zip(*field)]
+                for field in zip(*parts)
+            )
         )
         for features, extractor in zip(seen.features, extractors):
             if not torch.isfinite(features).all():

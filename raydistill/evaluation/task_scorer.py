@@ -12,7 +12,7 @@ from raydistill.data.source import SplitName
 from raydistill.distributed import Workers, total
 from raydistill.evaluation.metrics import confusion_counts, mean_iou
 from raydistill.evaluation.scorer import require_finite
-from raydistill.models.inputs import target_batches
+from raydistill.models.inputs import minibatches, target_batches
 from raydistill.models.networks import EvaluatorTask, evaluator_task
 
 _BROKEN = "a prediction of the evaluator is not finite at an evaluation; lower the learning rate"
@@ -45,10 +45,43 @@ class TaskScorer:
         not_finite = torch.stack([~torch.isfinite(prediction).all() for prediction, _ in parts]).float().sum()
         require_finite(not_finite, _BROKEN, self.workers)
         counts = total(torch.stack([count for _, count in parts]).sum(0), self.workers)
-        if task == "pixel_class":
-            return {f"{self.name}/miou": mean_iou(counts)}
-        quantity = "input_l1" if task == "input_picture" else "accuracy"
-        return {f"{self.name}/{quantity}": float(counts[0] / counts[1])}
+        value = mean_iou(counts) if task == "pixel_class" else float(counts[0] / counts[1])
+        return {f"{self.name}/{QUANTITIES[task]}": value}
+
+
+QUANTITIES: dict[EvaluatorTask, str] = {
+    "pixel_class": "miou",
+    "input_picture": "input_l1",
+    "picture_class": "accuracy",
+    "rotation": "accuracy",
+}
+"""Task -> what its score is called, behind the name of the split. Of input_l1 less is better."""
+
+
+def chance(data: Stored, split: SplitName) -> float:
+    """The score of whoever does not look at pictures: of the best answer that is the same for all of them.
+
+    That is the most frequent class, the median colour, or one of four turns.
+    """
+    pictures = load_split(data, split)
+    task = evaluator_task(pictures.info)
+    if task == "rotation":
+        return 0.25
+    if task == "picture_class":
+        assert pictures.classes is not None
+        return float(np.bincount(pictures.classes).max() / len(pictures))
+    array = pictures.inputs if task == "input_picture" else pictures.labels
+    assert array is not None
+    counts = np.zeros((256, array.shape[3] if task == "input_picture" else 1), np.int64)
+    for rows in minibatches(slice(0, len(array))):
+        values = np.asarray(array[rows]).reshape(-1, counts.shape[1])
+        counts += np.stack([np.bincount(channel, minlength=256) for channel in values.T], 1)
+    if task == "pixel_class":
+        occurring = counts[: pictures.info.num_classes, 0]
+        return float(occurring.max() / max(1, occurring.sum()) / max(1, (occurring > 0).sum()))
+    medians = (counts.cumsum(0) * 2 >= counts.sum(0)).argmax(0)
+    errors = (counts * np.abs(np.arange(256)[:, None] - medians)).sum() / counts.sum()
+    return float(errors / 127.5)
 
 
 def measure(network: nn.Module, part: Batch, task: EvaluatorTask, info: DataInfo) -> tuple[Tensor, Tensor]:
@@ -59,7 +92,8 @@ def measure(network: nn.Module, part: Batch, task: EvaluatorTask, info: DataInfo
     sees every picture in all four turns.
     """
     if task == "rotation":
-        pictures = [turn_squares(part.target, np.full(len(part.target), turn)) for turn in range(4)]
+        turns = torch.zeros(len(part.target), dtype=torch.int64, device=part.target.device)
+        pictures = [turn_squares(part.target, turns + turn) for turn in range(4)]
         prediction = torch.cat([network(each).prediction for each in pictures])
         truth = torch.arange(4, device=prediction.device).repeat_interleave(len(part.target))
     else:
@@ -77,9 +111,12 @@ def measure(network: nn.Module, part: Batch, task: EvaluatorTask, info: DataInfo
     return prediction, torch.stack([right, torch.full_like(right, len(truth))])
 
 
-def turn_squares(pictures: Tensor, turns: np.ndarray) -> Tensor:
-    """The middle squares of pictures (B, 3, H, W), each turned by its number of quarter turns (B,)."""
+def turn_squares(pictures: Tensor, turns: Tensor) -> Tensor:
+    """The middle squares of pictures (B, 3, H, W), each turned by its number of quarter turns (B,) int64, 0
+    to 3.
+    """
     side = min(pictures.shape[2:])
     top, left = ((length - side) // 2 for length in pictures.shape[2:])
     squares = pictures[:, :, top : top + side, left : left + side]
-    return torch.stack([torch.rot90(square, int(turn), (1, 2)) for square, turn in zip(squares, turns)])
+    by_turns = torch.stack([torch.rot90(squares, turn, (2, 3)) for turn in range(4)])
+    return by_turns[turns, torch.arange(len(squares), device=squares.device)]

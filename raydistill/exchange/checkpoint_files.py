@@ -9,6 +9,7 @@ import argparse
 import io
 import pickle
 import pickletools
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -24,12 +25,17 @@ from raydistill.reading import UnusableFile, read_bytes
 
 State = dict[str, Tensor]
 """Parameters and buffers by name."""
-_NETWORKS = ("g_ema", "G_ema", "params_ema", "netG", "g", "G", "generator", "state_dict", "params", "model")
+_NETWORKS = (
+    *("g_ema", "G_ema", "params_ema", "netG_ema", "generator_ema", "model_ema", "ema"),
+    *("netG", "g", "G", "generator", "state_dict", "params", "model"),
+)
 """Under which names files keep their generators. The first one counts, so averaged ones are before others."""
 WHICH = "--network NAME, or --teacher-network NAME of a sweep"
 """How a person says which network of a file is meant."""
 _MOST_SHOWN = 8
 """Names of networks in a message."""
+_DEEPEST = 4
+"""Dictionaries inside of each other that are looked into."""
 _MOST_MODULES = 10_000
 """Modules of a network in an NVlabs pickle; StyleGAN2 for 1024 pixels has 68."""
 _WRAPPERS = ("module.", "_orig_mod.")
@@ -75,6 +81,11 @@ def _read_weights(path: Path, network: str | None) -> State:
         state = _torch(content)
     inner = _generator_of(path, state) if network is None else _network_of(path, state, network)
     tensors = _without_wrappers(inner)
+    for name, value in tensors.items():
+        try:
+            require_tensors([value])
+        except UnusableFile as error:
+            raise UnusableFile(f"{name}: {error.strerror}") from None
     require_tensors(tensors.values())
     return {name: value.detach().clone() for name, value in tensors.items()}
 
@@ -102,10 +113,8 @@ def _generator_of(path: Path, content: Any) -> State:
         inner = next((content[name] for name in _NETWORKS if isinstance(content.get(name), Mapping)), None)
         if inner is None and tensors and not any(isinstance(value, Mapping) for value in content.values()):
             return tensors
-        if inner is None and (networks := _networks_in(content)):
-            if len(networks) > 1:
-                raise several_networks(path, networks)
-            inner = content[networks[0]]
+        if inner is None and (tensors := _all_tensors(content)):
+            return tensors  # which of them are the generator, their names say
         if inner is None:
             names = ", ".join(map(str, list(content)[:8])) or "nothing"
             raise DataError(f"{path}: holds {names}; a generator is looked for under {', '.join(_NETWORKS)}")
@@ -125,12 +134,25 @@ def _network_of(path: Path, content: Any, network: str) -> State:
         if isinstance(content.get(network), Mapping):
             return _generator_of(path, content[network])
         tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        if parts := by_first_part(tensors).get(network):
+        if network and (parts := _below(tensors, network)):
             return parts
         names += [*_networks_in(content), *by_first_part(tensors)]
         content = next((content[name] for name in _NETWORKS if isinstance(content.get(name), Mapping)), None)
     shown = ", ".join(names[:_MOST_SHOWN]) + (" ..." if len(names) > _MOST_SHOWN else "")
     raise DataError(f"{path}: holds no network {network!r}; it holds {shown or 'none'}")
+
+
+def _all_tensors(content: Mapping[Any, Any], place: str = "", depth: int = 0) -> State:
+    """The tensors of dictionaries in dictionaries, by where they stand, without those of optimizers."""
+    found: State = {}
+    for name, value in content.items():
+        if not isinstance(name, str) or name.lower().startswith(("opt", "lr_", "scheduler")):
+            continue
+        if isinstance(value, Tensor):
+            found[f"{place}{name}"] = value
+        elif isinstance(value, Mapping) and depth < _DEEPEST:
+            found |= _all_tensors(value, f"{place}{name}.", depth + 1)
+    return found
 
 
 def _networks_in(content: Mapping[Any, Any]) -> list[str]:
@@ -156,6 +178,14 @@ def by_first_part(state: State) -> dict[str, State]:
         if rest:
             parts.setdefault(first, {})[rest] = value
     return parts
+
+
+def _below(state: State, place: str) -> State:
+    """The tensors whose names begin with this place, behind wrappers or not, and without it."""
+    wrappers = r"(?:(?:module|_orig_mod)\.)*"
+    parts = rf"\.{wrappers}".join(map(re.escape, place.split(".")))
+    pattern = re.compile(rf"{wrappers}{parts}\.(.+)")
+    return {match[1]: value for name, value in state.items() if (match := pattern.fullmatch(name))}
 
 
 def several_networks(path: Path, names: Iterable[str]) -> DataError:

@@ -62,6 +62,11 @@ class Keys:
         if not batch:
             self.drop(re.escape(source) + r"\.(running_mean|running_var|num_batches_tracked)")
             return {}
+        if self.has(f"{source}.weight") and not self.has(f"{source}.running_mean"):
+            raise DataError(
+                f"{source} has weights and no running_mean: an instance, group or layer norm. This family "
+                "has batch norms, or instance norms without weights"
+            )
         state = {
             f"{target}.{part}": self.take(f"{source}.{part}")
             for part in ("weight", "bias", "running_mean", "running_var")
@@ -69,6 +74,15 @@ class Keys:
         count = f"{source}.num_batches_tracked"
         state[f"{target}.num_batches_tracked"] = self.take(count) if self.has(count) else torch.tensor(0)
         return state
+
+
+def require_rgb(name: str, num_channels: int) -> None:
+    """Raises DataError where the last layer, which the file calls `name`, puts out no RGB pictures."""
+    if num_channels != 3:
+        raise DataError(
+            f"{name} puts out {num_channels} channel{'s' * (num_channels != 1)}, and pictures have 3: train "
+            "a teacher of RGB pictures, also for grey ones"
+        )
 
 
 def only_value(values: Iterable[int], what: str) -> int:

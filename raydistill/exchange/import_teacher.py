@@ -10,7 +10,7 @@ import torch
 from raydistill.config.base import Frozen
 from raydistill.data import to_uint8
 from raydistill.errors import CheckpointError, ConfigError, DataError, StoreError
-from raydistill.exchange.checkpoint_files import by_first_part, read_weights, several_networks
+from raydistill.exchange.checkpoint_files import read_weights
 from raydistill.exchange.generator_file import (
     LoadedGenerator,
     inputs_for,
@@ -18,7 +18,8 @@ from raydistill.exchange.generator_file import (
     open_generator,
     read_exported,
 )
-from raydistill.exchange.key_layouts import ConvertedGenerator, looks_like_a_generator, recognise
+from raydistill.exchange.key_layouts import ConvertedGenerator, recognise
+from raydistill.exchange.networks_in_file import generator_in, plain_weights, require_plain
 from raydistill.models import GENERATORS, check, cost, input_channels, saved
 from raydistill.reading import file_hash
 from raydistill.records import owners
@@ -35,7 +36,7 @@ class ImportReport(Frozen):
     source_sha256: str
     """SHA-256 of its bytes, 64 hex digits."""
     network: str | None = None
-    """Which of the file's networks it is, as it was asked for; None: the file has one generator."""
+    """Which of the file's networks it is, as it was asked for or found; None: the file has nothing else."""
     layout: str
     """Name of the key layout by which the file was recognised."""
     family: str
@@ -127,7 +128,7 @@ def import_file(
         ConfigError: the generator cannot be used at this size.
         StoreError: the folder cannot be written.
     """
-    converted = _converted(file, network)
+    converted, network = _converted(file, network)
     config = converted.config
     state = {
         name: value.float() if value.is_floating_point() else value for name, value in converted.state.items()
@@ -151,8 +152,11 @@ def import_file(
     return report
 
 
-def _converted(file: Path, network: str | None) -> ConvertedGenerator:
-    """The generator in the file, under the names that its tensors have here. Raises DataError."""
+def _converted(file: Path, network: str | None) -> tuple[ConvertedGenerator, str | None]:
+    """The generator in the file, under the names that its tensors have here, and which one it is.
+
+    Raises DataError.
+    """
     if is_exported(file):
         if network is not None:
             raise DataError(f"{file}: exported by raydistill, so it has one network; leave --network out")
@@ -160,15 +164,12 @@ def _converted(file: Path, network: str | None) -> ConvertedGenerator:
             config, state = read_exported(file)
         except CheckpointError as error:
             raise DataError(str(error)) from None
-        return ConvertedGenerator("exported by raydistill", config, state, ())
+        return ConvertedGenerator("exported by raydistill", config, state, ()), None
     try:
-        state = read_weights(file, network)
-        parts = by_first_part(state)
-        if not looks_like_a_generator(state) and any(map(looks_like_a_generator, parts.values())):
-            if len(parts) > 1:
-                raise several_networks(file, parts)
-            (state,) = parts.values()
-        return recognise(state)
+        state, place = generator_in(file, read_weights(file, network))
+        state = plain_weights(state)
+        require_plain(state)
+        return recognise(state), network if network is not None else place or None
     except DataError as error:
         text = str(error)
         raise DataError(text if text.startswith(str(file)) else f"{file}: {text}") from None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from raydistill.config.architectures import Generator, StyleganGenerator
 from raydistill.errors import DataError
-from raydistill.exchange.checkpoint_keys import Keys, State, generator_config, only_value
+from raydistill.exchange.checkpoint_keys import Keys, State, generator_config, only_value, require_rgb
 from raydistill.models import stylegan2
 from raydistill.models.saved import with_weights
 from raydistill.seeds import torch_stream
@@ -47,6 +47,7 @@ def convert_sagan(keys: Keys) -> tuple[Generator, State]:
             state |= keys.layer(f"{source}.{part}_conv", f"{target}.{part}")
         state[f"{target}.gamma"] = keys.take(f"{source}.gamma")
     state |= keys.layer("last.0", "head")
+    require_rgb("last.0.weight", state["head.weight"].shape[1])
     values = {
         "widths": dict(zip(("at4", "at8", "at16", "at32"), widths)),
         "latent": keys.state["l1.0.module.weight_bar"].shape[0],
@@ -80,6 +81,7 @@ def convert_rosinality(keys: Keys) -> tuple[Generator, State]:
     for index, source in enumerate(("to_rgb1", *(f"to_rgbs.{theirs}" for theirs in range(number // 2)))):
         target = f"rgbs.{index}"
         state[f"{target}.weight"] = keys.take(f"{source}.conv.weight")[0]
+        require_rgb(f"{source}.conv.weight", state[f"{target}.weight"].shape[0])
         state[f"{target}.bias"] = keys.take(f"{source}.bias").flatten()
         state |= keys.layer(f"{source}.conv.modulation", f"{target}.affine")
         _require_binomial(keys, f"{source}.upsample.kernel", 4)
@@ -107,6 +109,7 @@ def convert_nvlabs(keys: Keys) -> tuple[Generator, State]:
         state[f"{target}.noise"] = keys.take(f"{source}.noise_const")[None, None]
     for index, side in enumerate(sides):
         source, target = f"synthesis.b{side}.torgb", f"rgbs.{index}"
+        require_rgb(f"{source}.weight", keys.take(f"{source}.weight").shape[0])
         state |= keys.layer(source, target) | keys.layer(f"{source}.affine", f"{target}.affine")
     for name in sorted(keys.left):
         if name.endswith("resample_filter"):

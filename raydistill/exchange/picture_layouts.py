@@ -7,7 +7,7 @@ tensors are missing or of widths that the family cannot have, and ConfigError wh
 
 from raydistill.config.architectures import Generator
 from raydistill.errors import DataError
-from raydistill.exchange.checkpoint_keys import Keys, State, generator_config, only_value
+from raydistill.exchange.checkpoint_keys import Keys, State, generator_config, only_value, require_rgb
 
 # ---- ResNets -----------------------------------------------------------------------------------------------
 
@@ -26,6 +26,11 @@ def _any_resnet(keys: Keys, is_mobile: bool) -> tuple[Generator, State]:
     batch = keys.has("model.2.weight")
     blocks = keys.numbers(r"model\.(\d+)\.conv_block\..*")
     number = len(blocks)
+    if blocks and keys.has(f"model.{blocks[0]}.conv_block.0.weight"):
+        raise DataError(
+            f"model.{blocks[0]}.conv_block.0.weight is a convolution at the place of a padding: blocks with "
+            "zero padding. This family pads by reflection (padding_type reflect)"
+        )
     if blocks != list(range(10, 10 + number)):
         raise DataError(f"residual blocks at {blocks}, expected 10 to {9 + number}")
     state: State = {}
@@ -34,6 +39,7 @@ def _any_resnet(keys: Keys, is_mobile: bool) -> tuple[Generator, State]:
         state |= keys.layer(f"model.{index}", f"{index}")
         state |= keys.norm(f"model.{index + 1}", f"{index + 1}", batch)
     state |= keys.layer(f"model.{17 + number}", f"{17 + number}")
+    require_rgb(f"model.{17 + number}.weight", state[f"{17 + number}.weight"].shape[0])
     for index in blocks:
         state |= _resnet_block(keys, index, batch, is_mobile)
     stem, down, trunk = (state[f"{index}.weight"].shape[0] for index in convs[:3])
@@ -84,6 +90,7 @@ def convert_unet(keys: Keys) -> tuple[Generator, State]:
         if level == 0:
             state |= keys.layer(f"{prefix}0", f"{down}.0")
             state |= keys.layer(f"{prefix}{3 + 2 * number}", f"{up}.{1 + number}")
+            require_rgb(f"{prefix}{3 + 2 * number}.weight", state[f"{up}.{1 + number}.weight"].shape[1])
             first_down, first_up = (1, 1), (2 + number, 0)
         elif level == last:
             state |= keys.layer(f"{prefix}1", f"{down}.0")

@@ -24,6 +24,7 @@ def langevin(
     step_size: float,
     noise_std: float,
     normal: Callable[[], Tensor],
+    gradient: Callable[[Tensor], Tensor] | None = None,
 ) -> Chains:
     """Repeats t <- t - eta * grad_t E(t) + sigma * eps, eps ~ N(0, I), `num_steps` times.
 
@@ -35,16 +36,24 @@ def langevin(
         step_size: eta > 0.
         noise_std: sigma >= 0, set independently of eta: the temperature is sigma^2 / (2 eta), not 1.
         normal: draws eps, of the shape of `start`. The sampler has no randomness of its own.
+        gradient: (B, ...) -> the gradient of the sum of energies, (B, ...); None: by autograd.
 
     Source: "Information-Theoretic GAN Compression with Variational Energy-based Model" (NeurIPS 2022),
     where q(t|s) is sampled.
     """
-    t, gradient = start.detach(), torch.zeros_like(start)
+    t = start.detach().clone()
+    last = torch.zeros_like(t)
     for _ in range(num_steps):
-        t = t.requires_grad_(True)
-        (gradient,) = torch.autograd.grad(energy(t).sum(), t)
-        t = t.detach() - step_size * gradient + noise_std * normal()
-    return Chains(t, gradient)
+        last = _by_autograd(energy, t) if gradient is None else gradient(t)
+        t.add_(last, alpha=-step_size).add_(normal(), alpha=noise_std)
+    return Chains(t, last)
+
+
+def _by_autograd(energy: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    with torch.enable_grad():
+        here = t.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(energy(here).sum(), here)
+    return gradient
 
 
 def temperature(step_size: float, noise_std: float) -> float:

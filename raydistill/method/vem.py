@@ -55,16 +55,17 @@ def draw_negatives(
         normal: draws the noise of one step, see `langevin`.
         start: (B, 3, H, W), where the chains start; None: at s itself, as published.
     """
-    s = s.detach()
-    with energy.frozen():
-        chains = langevin(
-            energy.given(s),
-            start=s if start is None else start,
-            num_steps=config.num_steps,
-            step_size=config.step_size,
-            noise_std=config.noise_std,
-            normal=normal,
-        )
+    # channels last, as the energy's convolutions are fastest: the whole chain stays in this order
+    s = s.detach().contiguous(memory_format=torch.channels_last)
+    chains = langevin(
+        lambda t: energy(t, s),
+        start=s if start is None else start,
+        num_steps=config.num_steps,
+        step_size=config.step_size,
+        noise_std=config.noise_std,
+        normal=normal,
+        gradient=energy.gradient(s),
+    )
     raw = chains.samples
     samples = raw.clamp(-1, 1) if config.clamp else raw
     return Negatives(samples, (samples != raw).float().mean(), chains.gradient.flatten(1).norm(dim=1).mean())
@@ -74,7 +75,7 @@ def pair_energies(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor) 
     """(E(t, s), E(t~, s)), each (B,), from one forward. t and t~ are detached; a gradient may
     reach s and the energy.
     """
-    both = energy(torch.cat([t.detach(), negatives.detach()]), torch.cat([s, s]))
+    both = energy(torch.cat([t.detach(), negatives.detach()]), s)
     return both[: len(s)], both[len(s) :]
 
 
@@ -111,7 +112,7 @@ def student_mi_loss(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor
     """The student's term, mean E(t, s) - mean E(t~, s), whose gradient flows through s alone.
 
     Value and gradient are computed at once, and s is linked to them linearly. So the energy is differentiated
-    once, however often the term is, in eval mode: its power iterations belong to its own step.
+    once, however often the term is. Its power iterations, which belong to its own step, do not move.
 
     Args:
         energy: E(t, s), whose parameters get no gradient.
@@ -122,11 +123,8 @@ def student_mi_loss(energy: EnergyModel, t: Tensor, negatives: Tensor, s: Tensor
 
     Source: "Information-Theoretic GAN Compression with Variational Energy-based Model" (NeurIPS 2022).
     """
-    here = s.detach().requires_grad_(True)
-    with energy.frozen():
-        gap = energy_gap(*pair_energies(energy, t, negatives, here))
-    (gradient,) = torch.autograd.grad(gap, here)
-    return gap.detach() + ((s - s.detach()) * gradient).sum()
+    gap, gradient = energy.gap_and_gradient(t, negatives, s.detach())
+    return gap + ((s - s.detach()) * gradient).sum()
 
 
 def alignment(term: Tensor, s: Tensor, t: Tensor) -> Tensor:

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from raydistill.config.architectures import Generator
 from raydistill.config.training import Training
-from raydistill.data import Batch, Split, batch, pictures, to_float
-from raydistill.data.augment import Crop, SampleIndex, pass_numbers, training_crop
-from raydistill.data.batches import class_ids
+from raydistill.data import Batch, DataInfo, Split, batch, noise, pictures, to_float
+from raydistill.data.augment import SampleIndex, pass_numbers
+from raydistill.data.batches import Pixels, channels_first, made, read, read_inputs
+from raydistill.data.tensors import SplitTensors, tensors
 from raydistill.distributed import Workers
 from raydistill.models import GENERATORS
-from raydistill.seeds import torch_stream
 
 BATCH = 64
 """Images of a minibatch of an evaluation."""
@@ -35,20 +35,18 @@ def trained_latent_size(training: Training) -> int | None:
     return latent_size(getattr(training, "generator", None))
 
 
-def latents(seed: int, purpose: str, numbers: np.ndarray, latent: int, device: torch.device) -> Tensor:
-    """Standard normal noise (B, latent); each row comes from a random stream of its own.
+def latents(
+    seed: int, purpose: str, images: range | Tensor, latent: int, device: torch.device | None = None
+) -> Tensor:
+    """Standard normal noise (B, latent); each row is of an image of its own, see `raydistill.data.noise`.
 
     Args:
-        seed: seed of the streams.
-        purpose: part of the streams' names.
-        numbers: (B,) int, the number of each image.
+        purpose: what the noise is for; other purposes have other noise.
+        images: numbers of the images, a tensor (B,) int64 or a range.
         latent: numbers for one picture.
-        device: where the tensor is put; on the meta device, nothing is drawn.
+        device: where the noise is made; None: where `images` are.
     """
-    if device.type == "meta":
-        return torch.empty(len(numbers), latent, device=device)
-    streams = [torch_stream(seed, purpose, int(number)) for number in numbers]
-    return torch.stack([torch.randn(latent, generator=stream) for stream in streams]).to(device)
+    return noise.normal(noise.image_keys(seed, purpose, images, device), (latent,))
 
 
 def num_inputs(split: Split, latent: int | None) -> int:
@@ -61,72 +59,41 @@ def num_inputs(split: Split, latent: int | None) -> int:
     return len(split)
 
 
-def repeats(split: Split, latent: int | None) -> bool:
+def repeats(info: DataInfo, latent: int | None) -> bool:
     """Whether an image has the same input in every pass: no noise, degradation or crop is drawn anew."""
-    return latent is None and not split.info.degrade.is_on and split.info.load_size is None
+    return latent is None and not info.degrade.is_on and info.load_size is None
 
 
 # ---- training ----------------------------------------------------------------------------------------------
 
 
-def inputs_of(
-    split: Split, latent: int | None, seed: int, sample: SampleIndex, device: torch.device
-) -> Tensor:
-    """What a generator gets for these training images: (B, C, H, W) in [-1, 1], or noise (B, latent).
+def inputs_of(split: SplitTensors, latent: int | None, seed: int, sample: SampleIndex) -> Tensor:
+    """What a generator gets for these training images, on the device of the split: (B, C, H, W) in [-1, 1],
+    or noise (B, latent).
 
     Args:
         split: the train split.
         latent: `latent_size` of the generator.
         seed: seed of the training.
         sample: which images; of unpaired data, which inputs.
-        device: where the tensor is put.
     """
     if latent is not None:
-        return latents(seed, "latent", sample.positions, latent, device)
+        return latents(seed, "latent", sample.positions, latent)
     if split.info.pairing == "unpaired":
-        source, crop = _cropped(split, sample, num_inputs(split, latent), seed)
-        assert source.inputs is not None
-        return to_float(pictures(source.inputs, sample.indices, device=device, flips=sample.flips, crop=crop))
-    return _pairs(split, sample, seed, device).inputs
+        return to_float(channels_first(read_training_inputs(split, sample, seed)))
+    return made(read_training(split, sample, seed), split.info).inputs
 
 
-def training_batch(
-    split: Split,
-    latent: int | None,
-    seed: int,
-    inputs: SampleIndex,
-    targets: SampleIndex,
-    device: torch.device,
-) -> Batch:
-    """Inputs and real pictures of training images.
-
-    Args:
-        split: the train split.
-        latent: `latent_size` of the generator.
-        seed: seed of the training.
-        inputs: which inputs. The same as `targets`, but for unpaired data.
-        targets: which real pictures.
-        device: where the tensors are put.
-    """
-    if latent is None and split.info.pairing == "pairs":
-        return _pairs(split, inputs, seed, device)
-    source, crop = _cropped(split, targets, len(split), seed)
-    real = to_float(pictures(source.targets, targets.indices, device=device, flips=targets.flips, crop=crop))
-    if latent is not None or split.info.pairing == "unpaired":
-        values = inputs_of(split, latent, seed, inputs, device)
-    else:
-        values = real.new_empty(len(real), 0)
-    return Batch(values, real, None, class_ids(split, targets.indices, device))
-
-
-def _pairs(split: Split, sample: SampleIndex, seed: int, device: torch.device) -> Batch:
+def read_training(split: SplitTensors, sample: SampleIndex, seed: int, alone: bool = False) -> Pixels:
+    """The targets of training images, with what belongs to them, see `read`."""
     passes = pass_numbers(sample.positions, len(split))
-    return batch(split, sample.indices, device=device, flips=sample.flips, seed=seed, passes=passes)
+    return read(split, sample.indices, flips=sample.flips, seed=seed, passes=passes, alone=alone)
 
 
-def _cropped(split: Split, sample: SampleIndex, count: int, seed: int) -> tuple[Split, Crop | None]:
-    """`training_crop` of targets or of unpaired inputs, of which there are `count`."""
-    return training_crop(split, sample.indices, pass_numbers(sample.positions, count), seed)
+def read_training_inputs(split: SplitTensors, sample: SampleIndex, seed: int) -> Tensor:
+    """The inputs of training images of unpaired data, uint8 (B, H, W, 3)."""
+    passes = pass_numbers(sample.positions, split.num_inputs)
+    return read_inputs(split, sample.indices, sample.flips, seed, passes)
 
 
 # ---- evaluation --------------------------------------------------------------------------------------------
@@ -142,7 +109,8 @@ def evaluation_batch(split: Split, latent: int | None, indices: np.ndarray, devi
         return batch(split, indices, device=device)
     targets = _targets_alone(split, indices % len(split), device)
     if latent is not None:
-        return replace(targets, inputs=latents(0, "latent/evaluation", indices, latent, device))
+        own = torch.from_numpy(indices).to(device)
+        return replace(targets, inputs=latents(0, "latent/evaluation", own, latent))
     if split.info.pairing == "unpaired":
         assert split.inputs is not None
         return replace(targets, inputs=to_float(pictures(split.inputs, indices, device=device)))
@@ -150,8 +118,7 @@ def evaluation_batch(split: Split, latent: int | None, indices: np.ndarray, devi
 
 
 def _targets_alone(split: Split, indices: np.ndarray, device: torch.device) -> Batch:
-    real = to_float(pictures(split.targets, indices, device=device))
-    return Batch(real.new_empty(len(real), 0), real, None, class_ids(split, indices, device))
+    return made(read(tensors(split), torch.from_numpy(indices), alone=True).to(device), split.info)
 
 
 def target_batches(split: Split, device: torch.device, workers: Workers) -> Iterator[Batch]:

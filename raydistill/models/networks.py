@@ -82,13 +82,19 @@ EvaluatorTask = Literal["pixel_class", "input_picture", "picture_class", "rotati
 class of the whole picture, or by how many quarter turns it was rotated (Gidaris et al. 2018)."""
 
 
+def has_pixel_classes(info: DataInfo) -> bool:
+    """Whether there are label maps with classes to tell apart: one that all pixels have is no task."""
+    return info.num_classes is not None and info.num_classes > 1
+
+
 def evaluator_task(info: DataInfo) -> EvaluatorTask:
     """What an evaluator of these data predicts: the first of `EvaluatorTask` that they can supervise."""
-    if info.has_labels:
+    if has_pixel_classes(info):
         return "pixel_class"
     if info.layout == "aligned":
         return "input_picture"
-    return "picture_class" if info.picture_classes else "rotation"
+    # as above, of pictures
+    return "picture_class" if len(info.picture_classes) > 1 else "rotation"
 
 
 def evaluator(config: EvaluatorNetwork, info: DataInfo, seed: int) -> PixelEvaluator | PictureEvaluator:
@@ -96,7 +102,8 @@ def evaluator(config: EvaluatorNetwork, info: DataInfo, seed: int) -> PixelEvalu
     if evaluator_task(info) in ("pixel_class", "input_picture"):
         return _seeded(seed, "init/judge", lambda: PixelEvaluator(config, info.num_classes or 3))
     num_quarter_turns = 4
-    num_classes = len(info.picture_classes) or num_quarter_turns
+    is_rotation = evaluator_task(info) == "rotation"
+    num_classes = num_quarter_turns if is_rotation else len(info.picture_classes)
     return _seeded(seed, "init/judge", lambda: PictureEvaluator(config, num_classes))
 
 

@@ -149,9 +149,11 @@ def _check_objectives(plan: Plan, where: str) -> None:
     """Raises SpaceError where an objective cannot be measured on this data."""
     info, names = plan.info, {name for name, _ in plan.objectives}
     takes_noise = models.GENERATORS[plan.experiment.student.generator.family].takes == "noise"
-    if "val/miou" in names and (not info.has_labels or takes_noise):
+    if "val/miou" in names and (not networks.has_pixel_classes(info) or takes_noise):
         why = "labels, and this data has none"
-        if info.has_labels:
+        if info.num_classes == 1:
+            why = "two classes of pixels or more, and this data has one"
+        elif info.has_labels:
             why = "pictures that belong to labels, which noise does not give"
         raise SpaceError(
             f"{where}: objective val/miou needs {why}; "

@@ -162,11 +162,11 @@ def beside(trainings: Iterable[StudentTraining], info: DataInfo) -> list[rehears
 def _key(training: DistillTraining) -> tuple[tuple[str, Any], ...]:
     """What decides about a training's memory: two of the same key need the same.
 
-    Seeds and lengths decide nothing, nor does how long a chain is. Of the package's own options that are
-    real numbers, only whether they are 0 does; those of plug-ins may mean anything.
+    Seeds and lengths decide nothing. Of the package's own options that are real numbers, only whether they
+    are 0 does; those of plug-ins may mean anything.
     """
     same = {"seed": 0, "budget_nimg": 1, "report_every_nimg": 1}
-    options = leaves(rehearsal.shortened(training).model_copy(update=same))
+    options = leaves(training.model_copy(update=same))
     if {type(training.mi), type(training.generator)} & {*PLUGIN_DIGESTS}:
         return tuple(options.items())
     return tuple((path, value != 0 if isinstance(value, float) else value) for path, value in options.items())

@@ -19,11 +19,15 @@ from raydistill.config.space import SearchSpace
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.data import DataInfo
+from raydistill.data.outputs import outputs_bytes
+from raydistill.data.tensors import num_bytes
 from raydistill.models import cost, networks
+from raydistill.models.inputs import latent_size, repeats
 from raydistill.planning import memory
 from raydistill.records import tables
 from raydistill.records.trials import Role
 from raydistill.search.warm_start import NO_WARM_START, WarmStart
+from raydistill.training.minibatches import lie_on_device
 
 TEACHER_WORKERS = 2
 """Workers that share the evaluator's and the teacher's training, where no option says how many."""
@@ -212,12 +216,30 @@ class Plan:
         alone = [training for role, _, training in self.baselines if role != "uniform"]
         return max(int(searched), *map(self.memory_of, [*widest, *alone]), 0)
 
-    def worker_bytes(self, gpus: float) -> int:
+    def worker_bytes(self, gpus: float, gpu_bytes: int = 0) -> int:
         """`trial_bytes` of a worker that has `gpus` GPUs; 0: on a CPU.
 
-        On a CPU, its whole process counts in place of a CUDA context.
+        On a CPU, its whole process counts in place of a CUDA context. On a GPU of `gpu_bytes`, the pictures
+        count that lie there.
         """
-        return self.trial_bytes + (0 if gpus else memory.PROCESS_BYTES - memory.CONTEXT_BYTES)
+        if not gpus:
+            return self.trial_bytes + memory.PROCESS_BYTES - memory.CONTEXT_BYTES
+        held = lie_on_device(self.picture_bytes, gpu_bytes, self.experiment.student)
+        return self.trial_bytes + (self.picture_bytes if held else 0)
+
+    @cached_property
+    def picture_bytes(self) -> int:
+        """Bytes of the training pictures, and of the teacher's outputs where they are stored."""
+        return num_bytes(self.info) + self.outputs_bytes
+
+    @property
+    def outputs_bytes(self) -> int:
+        """Bytes of the teacher's outputs on disk; 0 where they are not stored, see --teacher-cache-gb."""
+        teacher, flip = self.experiment.teacher, self.experiment.student.flip
+        if not repeats(self.info, latent_size(teacher.generator)):
+            return 0
+        needed = outputs_bytes(self.info, flip, teacher.outputs)
+        return needed if needed <= self.options.teacher_cache_gb * 2**30 else 0
 
     def reference(self, teacher: Mapping[str, float]) -> list[float]:
         """The reference point of hypervolumes, a number for each objective, known before the first trial.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raydistill.config.architectures import EvaluatorNetwork, Generator
-from raydistill.config.training import DistillTraining, StudentTraining
+from raydistill.config.training import StudentTraining
 from raydistill.data import Batch, DataInfo, to_float, to_uint8
 from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import compute
@@ -22,7 +22,7 @@ from raydistill.models.inputs import BATCH
 from raydistill.planning.tensor_bytes import LiveTensorBytes
 from raydistill.training import assembly, loop, recipes
 from raydistill.training.recipes import Networks, Setup, Step
-from raydistill.training.terms import TERMS, TeacherPictures
+from raydistill.training.terms import TeacherPictures
 
 META = torch.device("meta")
 History = NDArray[np.int64]
@@ -59,12 +59,11 @@ def minibatch(
     Args:
         teacher: the teacher of a student; None: the training has none.
     """
-    training = shortened(training)
     with META:
         shown = _images(training, info, batch)
         pictures, stored = (None, 0) if teacher is None else _teacher_pictures(teacher, info, batch)
     moving = _movers(training, info, pictures)
-    step = Step(shown, np.arange(batch), np.zeros(batch, bool), nimg=0)
+    step = Step(shown, shown_first(batch), nimg=0)
     parts = loop.microbatches(step, training.execution.microbatch)
     with LiveTensorBytes() as live:
         loop.begin(moving, parts)
@@ -74,16 +73,15 @@ def minibatch(
     return Minibatch(live.history(), _num_bytes(shown) + stored, _beside(moving))
 
 
-def shortened(training: StudentTraining) -> StudentTraining:
-    """A training that needs the same memory, but is quicker to go through."""
-    if not isinstance(training, DistillTraining) or not training.mi.weight:
-        return training
-    return training.model_copy(update={"mi": TERMS[training.mi.kind].shortened(training.mi)})
+def shown_first(number: int) -> SampleIndex:
+    """The first so many pictures, on the meta device."""
+    positions = torch.empty(number, dtype=torch.int64, device=META)
+    return SampleIndex(positions, torch.empty(number, dtype=torch.bool, device=META), positions)
 
 
 def beside(training: StudentTraining, info: DataInfo) -> Beside:
     """What there is beside the network that is trained for; nothing is gone through."""
-    return _beside(_movers(training, info, lambda sample: _pictures(info, len(sample.indices))))
+    return _beside(_movers(training, info, lambda sample, inputs=None: _pictures(info, len(sample.indices))))
 
 
 def _movers(training: StudentTraining, info: DataInfo, teacher: TeacherPictures | None) -> assembly.Movers:
@@ -148,11 +146,11 @@ def _teacher_pictures(teacher: Generator, info: DataInfo, batch: int) -> tuple[T
     """Gives the teacher's outputs for training images; and bytes of the pictures that are there before."""
     if not teacher_runs_in_loop(teacher, info):
         pictures = _pictures(info, batch)
-        return (lambda sample: pictures[: len(sample.indices)]), pictures.nbytes
+        return (lambda sample, inputs=None: pictures[: len(sample.indices)]), pictures.nbytes
     network = generator_of(teacher, info).eval()
     shape = input_shape(teacher, info.input_channels, *info.input_size)
 
-    def computed(sample: SampleIndex) -> Tensor:
+    def computed(sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
         inputs = torch.empty(len(sample.indices), *shape, device=META)
         return compute(network, inputs, len(inputs))
 

@@ -35,9 +35,9 @@ class LiveTensorBytes(TorchDispatchMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        arguments = {tensor.untyped_storage()._cdata for tensor in _tensors((args, kwargs))}
-        out = _called(func, args, kwargs or {})
-        for tensor in _tensors(out):
+        arguments = {tensor.untyped_storage()._cdata for tensor in tensors_in((args, kwargs))}
+        out = called(func, args, kwargs or {})
+        for tensor in tensors_in(out):
             storage = tensor.untyped_storage()
             address = storage._cdata
             if address not in self._alive and address not in arguments:
@@ -95,12 +95,12 @@ class _Uncommon(Exception):
     """An argument or a result whose description cannot be a key."""
 
 
-def _called(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """func(*args, **kwargs). On the meta device many operations are Python, and take .4 ms; but their results
-    depend on shapes alone, so each is computed once and looked up from then on.
+def called(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """func(*args, **kwargs), of an operation. On the meta device many are Python, and take .4 ms; but their
+    results depend on shapes alone, so each is computed once and looked up from then on.
     """
-    tensors = list(_tensors((args, kwargs)))
-    if not tensors or not all(tensor.is_meta for tensor in tensors) or not _gives_new_tensors(func):
+    tensors = list(tensors_in((args, kwargs)))
+    if not tensors or not all(tensor.is_meta for tensor in tensors) or not _gives_newtensors_in(func):
         return func(*args, **kwargs)
     try:
         described = _result(func, _described(args), _described(tuple(sorted(kwargs.items()))))
@@ -110,7 +110,7 @@ def _called(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 
 
 @functools.lru_cache(4096)
-def _gives_new_tensors(func: Any) -> bool:
+def _gives_newtensors_in(func: Any) -> bool:
     """Whether no result of an operation is an argument or a view of one."""
     values = [*func._schema.arguments, *func._schema.returns]
     return all(value.alias_info is None for value in values)
@@ -141,12 +141,12 @@ def _rebuilt(described: Any) -> Any:
     return tuple(_rebuilt(each) for each in described)
 
 
-def _tensors(tree: Any) -> Iterator[Tensor]:
+def tensors_in(tree: Any) -> Iterator[Tensor]:
     """The tensors in arguments or results, in lists, tuples and dictionaries of any depth."""
     if isinstance(tree, Tensor):
         yield tree
     elif isinstance(tree, list | tuple):
         for each in tree:
-            yield from _tensors(each)
+            yield from tensors_in(each)
     elif isinstance(tree, dict):
-        yield from _tensors(list(tree.values()))
+        yield from tensors_in(list(tree.values()))

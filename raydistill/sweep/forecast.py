@@ -15,7 +15,7 @@ from raydistill.errors import StoreError
 from raydistill.planning import memory
 from raydistill.planning.plan import RECHECK_WORKERS, Plan
 from raydistill.records.files import write_json_atomic
-from raydistill.sweep.rates import Rates, kind_of, teacher_outputs_bytes
+from raydistill.sweep.rates import Rates, kind_of
 from raydistill.training import checkpoint
 
 STAGES_START_SEC, FIRST_TRIAL_SEC, TRAINER_SEC, END_SEC = 17.0, 7.0, 16.0, 10.0
@@ -156,7 +156,7 @@ def disk_bytes(plan: Plan) -> Disk:
     baselines = _trials_bytes(plan, [training for _, _, training in plan.baselines])
     replicates = plan.options.replicates * max(students + baselines)
     searched = int((plan.options.trials + 1) * statistics.fmean(students))
-    return Disk(searched + sum(baselines) + replicates + teacher_outputs_bytes(plan), replicates)
+    return Disk(searched + sum(baselines) + replicates + plan.outputs_bytes, replicates)
 
 
 def _trials_bytes(plan: Plan, trainings: Sequence[StudentTraining]) -> list[int]:

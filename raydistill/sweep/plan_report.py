@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
-from raydistill.cluster.placement import Group, Node, Placements, place_stages, why
+from raydistill.cluster.placement import Group, Node, Placement, Placements, place_stages, why
 from raydistill.config import space
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.errors import RaydistillError, StoreError
@@ -22,6 +22,7 @@ from raydistill.sweep import forecast
 from raydistill.sweep.forecast import Forecast
 from raydistill.sweep.rates import WITHOUT_TEACHER, Rates, rates_of
 from raydistill.terminal import Terminal
+from raydistill.training.minibatches import lie_on_device
 from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import stages_done
 
@@ -96,7 +97,7 @@ def report_plan(plan: Plan, nodes: list[Node]) -> PlanReport:
         students=pd.DataFrame(students),
         baselines=tuple(label for _, label, _ in plan.baselines),
         max_concurrent=placements.trials.max_concurrent,
-        worker_gb=plan.worker_bytes(placements.trials.group.gpus) / GIB,
+        worker_gb=plan.worker_bytes(placements.trials.group.gpus, placements.trials.gpu_bytes) / GIB,
         disk_gb=forecast.disk_bytes(plan).total / GIB,
         trial_sec=expected and expected.trial_sec,
         total_sec=expected and expected.total_sec,
@@ -109,7 +110,8 @@ def report_plan(plan: Plan, nodes: list[Node]) -> PlanReport:
 def plan_lines(
     plan: Plan, placements: Placements, nodes: list[Node], estimated: PlanEstimate
 ) -> Iterator[str]:
-    """Trials, costs, time, trials at a time, memory and disk, a line each."""
+    """Trials, costs, time, trials at a time, memory and disk, a line each; last, what is not as it was in the
+    files of the data, and what of these was left out."""
     labels = ", ".join(label for _, label, _ in plan.baselines) or "none"
     num_searched, num_baselines = plan.options.trials, len(plan.baselines)
     yield f"plan: {num_searched} searched trials; {num_baselines} baselines ({labels}); 1 recheck"
@@ -120,13 +122,18 @@ def plan_lines(
     else:
         yield from _time_lines(plan, estimated.forecast, "GPU" if trials.group.gpus else "CPU")
     yield from _scoring_lines(plan, estimated)
-    worker_bytes = plan.worker_bytes(trials.group.gpus)
+    worker_bytes = plan.worker_bytes(trials.group.gpus, trials.gpu_bytes)
     at_once = trials.max_concurrent * trials.group.workers * worker_bytes / GIB
     yield f"plan: {trials.max_concurrent} trials at a time, because {why(nodes, plan.options, trials)}"
     beside = _unlike_the_window(plan, trials.group)
     yield f"plan: at most {worker_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all{beside}"
+    if trials.gpu_bytes:
+        yield _place_of_pictures(plan, trials)
     needed, free = forecast.disk_bytes(plan).total / MIB, shutil.disk_usage(plan.store).free / GIB
     yield f"plan: {needed:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free"
+    yield from (f"data: {remark}" for remark in plan.info.remarks)
+    if plan.info.left_out:
+        yield f"left out: {plan.info.left_out}"
 
 
 def _scoring_lines(plan: Plan, estimated: PlanEstimate) -> Iterator[str]:
@@ -192,6 +199,17 @@ def _time_lines(plan: Plan, expected: Forecast, device: str) -> Iterator[str]:
         )
 
 
+def _place_of_pictures(plan: Plan, trials: Placement) -> str:
+    """Whether training pictures and the teacher's outputs lie on the GPUs of trials, with the arithmetic."""
+    needed, share = plan.picture_bytes, plan.experiment.student.execution.resident_share
+    fits = lie_on_device(needed, trials.gpu_bytes, plan.experiment.student)
+    return (
+        f"plan: training pictures and teacher's outputs, {needed / GIB:.2f} GiB, are "
+        f"{'held by each trial on its GPU' if fits else 'read ahead from disk'}: student.execution."
+        f"resident_share is {share:g} of {trials.gpu_bytes / GIB:.1f} GiB"
+    )
+
+
 def _unlike_the_window(plan: Plan, group: Group) -> str:
     """Says so where a window is on memory and the trials use no GPU: "" elsewhere.
 
@@ -225,7 +243,7 @@ def estimate(plan: Plan, placements: Placements) -> PlanEstimate:
         at_a_time=placements.trials.max_concurrent,
         devices=group.workers * per_worker,
         stage_devices=stages.workers * per_stage,
-        memory_bytes=plan.worker_bytes(group.gpus),
+        memory_bytes=plan.worker_bytes(group.gpus, placements.trials.gpu_bytes),
         is_inline=placements.trials.inline,
         stages_there=stages_done(plan.experiment, plan.data, plan.store / "cache", plan.scoring),
     )
@@ -255,14 +273,14 @@ def for_sweep(
 
 
 def against_actual(
-    ledger: Ledger, estimated: PlanEstimate, gpus: float, total_sec: float, stages_sec: float | None
+    ledger: Ledger, estimated: PlanEstimate, trials: Placement, total_sec: float, stages_sec: float | None
 ) -> pd.DataFrame:
     """What was predicted before the sweep, beside what it took, and the ratio of the two.
 
     The time of each trial is predicted from its own MACs.
 
     Args:
-        gpus: GPUs of a trial's worker.
+        trials: how the trials were placed.
         total_sec: seconds of the sweep, over all its starts.
         stages_sec: seconds of evaluator and teacher; None where they were in the store.
     """
@@ -274,7 +292,8 @@ def against_actual(
         rows.append(("the whole sweep, min", estimated.forecast.total_sec / 60, total_sec / 60))
     results = [trial.result for trial in ledger.trials if trial.result]
     if peaks := [peak for result in results if (peak := result.peak_memory_gb)]:
-        rows.append(("memory of a worker, GiB", ledger.plan.worker_bytes(gpus) / GIB, max(peaks)))
+        worker_bytes = ledger.plan.worker_bytes(trials.group.gpus, trials.gpu_bytes)
+        rows.append(("memory of a worker, GiB", worker_bytes / GIB, max(peaks)))
     files = [path for path in (ledger.folder / "trials").rglob("*") if path.is_file()]
     files += list(Path(ledger.stages.teacher.path).glob("outputs-*.npy"))
     actual = sum(path.stat().st_size for path in files)

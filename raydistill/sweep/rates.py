@@ -25,11 +25,11 @@ from raydistill.config.experiment import Job
 from raydistill.config.paths import leaves
 from raydistill.config.training import DistillTraining, StudentTraining, Training
 from raydistill.data import load_split, pictures, read_info
-from raydistill.data.outputs import chunk_of, outputs_bytes, store_outputs
+from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.errors import RaydistillError, RunError
 from raydistill.evaluation.file_scorers import open_files
 from raydistill.models import cost, networks, saved
-from raydistill.models.inputs import latent_size, num_inputs, repeats
+from raydistill.models.inputs import latent_size, num_inputs
 from raydistill.planning.plan import Plan
 from raydistill.records import owners
 from raydistill.training import assembly, checkpoint, loop
@@ -122,14 +122,6 @@ def rates_of(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
     return Rates(source, by_kind, scoring_sec, scores_reports)
 
 
-def teacher_outputs_bytes(plan: Plan) -> int:
-    """Bytes of the teacher's outputs on disk; 0 where they are not stored, see --teacher-cache-gb."""
-    split = load_split(plan.data, "train")
-    latent = latent_size(plan.experiment.teacher.generator)
-    needed = outputs_bytes(split, plan.experiment.student.flip) if repeats(split, latent) else 0
-    return needed if needed <= plan.options.teacher_cache_gb * 2**30 else 0
-
-
 # ---- measuring ---------------------------------------------------------------------------------------------
 
 
@@ -192,10 +184,11 @@ def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[
     evaluator = saved.save(folder / "evaluator", "evaluator", network, evaluator_config)
     generator = networks.generator(generator_config, info, 0)
     teacher = saved.save(folder / "teacher", "generator", generator, generator_config)
-    if teacher_outputs_bytes(plan):
+    if plan.outputs_bytes:
         device, student = torch.device("cuda" if torch.cuda.is_available() else "cpu"), experiment.student
         loaded, chunk = saved.load(teacher, info, device), chunk_of(student.batch_size)
-        store_outputs(teacher, data, loaded, student.flip, device, chunk=chunk)
+        kind = experiment.teacher.outputs
+        store_outputs(teacher, data, loaded, student.flip, device, chunk=chunk, kind=kind)
     jobs: dict[str, tuple[list[Job], int]] = {
         "evaluator": ([Job(training=experiment.evaluator, data=data)], stage_workers)
     }
@@ -204,7 +197,13 @@ def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[
     for training in _extreme_trainings(plan):
         needed = teacher if isinstance(training, DistillTraining) else None
         jobs.setdefault(kind_of(training), ([], options.workers_per_trial))[0].append(
-            Job(training=training, data=data, evaluator=evaluator, teacher=needed)
+            Job(
+                training=training,
+                data=data,
+                evaluator=evaluator,
+                teacher=needed,
+                teacher_outputs=experiment.teacher.outputs if needed else "float32",
+            )
         )
     return jobs
 
@@ -268,7 +267,7 @@ def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
     start_sec = time.perf_counter() - started
 
     def step() -> None:
-        loop.take_step(trained, loop.next_step(split, training, 0, setup), training, setup.workers)
+        loop.take_step(trained, trained.minibatches.step(0), training, setup.workers)
 
     steps: list[float] = []
     while len(steps) <= _STEPS and (len(steps) < 2 or sum(steps) < _ENOUGH_SEC):

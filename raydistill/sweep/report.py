@@ -92,7 +92,10 @@ def write_report(
     tracking_record.write(folder, record.model_copy(update=changes))
     tracker.end_sweep(table, metrics, artifacts)
     _print(ledger, tables.mean_over_seeds(table), terminal)
-    terminal.say(f"real pictures of the test split, the ceiling there: {facts['real test pictures']}")
+    scoring, num_test = ledger.plan.scoring, ledger.plan.info.counts["test"]
+    num_scored = num_test if scoring is None else min(num_test, scoring.num or num_test)
+    ceiling = facts["real test pictures"]
+    terminal.say(f"{num_scored:,} real pictures of the test split, the ceiling there: {ceiling}")
     terminal.say(f"hypervolume {facts['hypervolume']} against the reference {facts['reference point']}")
     if facts["stability"]:
         terminal.say(f"qualities are means over seeds; the front's stability: {facts['stability']}")

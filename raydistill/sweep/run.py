@@ -172,8 +172,7 @@ def run_one(
     _start_tracking(plan, folder, tracker, tags)
     nodes = runtime.probe_nodes(plan.store)
     placements = place_stages(nodes, options, plan.worker_bytes)
-    gpus = placements.trials.group.gpus
-    if options.max_gpu_hours is not None and not gpus:
+    if options.max_gpu_hours is not None and not placements.trials.group.gpus:
         raise ConfigError(
             f"--max-gpu-hours {options.max_gpu_hours:g}: the trials use no GPU here; give --max-hours"
         )
@@ -194,7 +193,7 @@ def run_one(
     if ended is Ended.HELD_BACK:
         return ended.value
     real_test = report.score_on_test(ledger, tracker)
-    planned = plan_report.against_actual(ledger, estimated, gpus, clock.sec(), stages_sec)
+    planned = plan_report.against_actual(ledger, estimated, placements.trials, clock.sec(), stages_sec)
     report.write_report(ledger, real_test, tracker, terminal, planned, ended_by=_ended_by(ledger, limits))
     clock.sec()
     remote.push(folder, skip=("trials",))
@@ -283,9 +282,12 @@ def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
         stages = train_stages(
             plan.experiment, plan.data, cache, lambda evaluation: None, outputs_gb, plan.scoring
         )
+    context, num_val = stages.teacher_result.context, plan.info.counts["val"]
+    scored = f"on {context['num_samples']:,} pictures of val, resized by: {context['resize']}"
+    ceiling = f"on {num_val:,} real pictures of val: the ceiling"
     for name, digest, result, what in (
-        ("evaluator", stages.evaluator.digest, stages.evaluator_result, "on real pictures: the ceiling"),
-        ("teacher", stages.teacher.digest, stages.teacher_result, "on val"),
+        ("evaluator", stages.evaluator.digest, stages.evaluator_result, ceiling),
+        ("teacher", stages.teacher.digest, stages.teacher_result, scored),
     ):
         is_given = name == "teacher" and plan.experiment.given_teacher is not None
         metrics = result.metrics.items()

@@ -5,10 +5,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from raydistill.config.experiment import Job
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.data import read_info
 from raydistill.distributed import Workers
+from raydistill.models import saved
 from raydistill.planning import rehearsal
+from raydistill.planning.step_counts import Counted, count_step
 from raydistill.testing.trainings import Begun, states
 from raydistill.training import loop, recipes
 
@@ -96,7 +99,7 @@ class RecipeContract:
         if not isinstance(training, DistillTraining | GeneratorTraining):
             pytest.skip("the memory of a training that gives no generator is not predicted")
         teacher = None if job.teacher is None else training.generator
-        found = rehearsal.minibatch(training, info, len(step.indices), teacher)
+        found = rehearsal.minibatch(training, info, len(step), teacher)
         assert found.history.max() > step.output.nbytes and found.images >= step.batch.target.nbytes
         learning = sum(
             parameter.numel()
@@ -105,3 +108,16 @@ class RecipeContract:
             for parameter in trained.networks[network].parameters()
         )
         assert found.beside.learning == learning
+
+    def test_a_step_never_waits_for_the_device(self, begin_one: Begin) -> None:
+        """Nor are random numbers drawn on the host, and a minibatch is copied to the device at once."""
+        job, _, _ = begin_one()
+        require_no_waits(job)
+
+
+def require_no_waits(job: Job) -> None:
+    """Fails with the line that makes a step of the job's training wait, or draws on the host."""
+    generator = None if job.teacher is None else saved.generator_config(job.teacher)
+    counts = count_step(Counted(job.training, read_info(job.data), generator))
+    assert counts.waits == () and counts.synchronisations == counts.host_random_bytes == 0
+    assert counts.host_to_device_copies <= 1 and counts.pinned and counts.kernels

@@ -4,7 +4,6 @@ import dataclasses
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,8 +13,10 @@ from raydistill.data import batch, load_split
 from raydistill.data.augment import SampleIndex
 from raydistill.distributed import Workers
 from raydistill.models import networks
+from raydistill.testing.recipes import require_no_waits
 from raydistill.testing.trainings import states
 from raydistill.training import assembly, loop, teacher, terms
+from raydistill.training.minibatches import held
 from raydistill.training.recipes import Setup, Step
 from raydistill.training.terms import OwnLoss, Pairs, TermSetup
 
@@ -91,6 +92,10 @@ class TermContract:
             changed = [key for key, value in after.items() if not torch.equal(value, before[key])]
             assert {key.partition(".")[0] for key in changed} == allowed
 
+    def test_a_step_never_waits_for_the_device(self, job: Job) -> None:
+        """Nor are random numbers drawn on the host, and a minibatch is copied to the device at once."""
+        require_no_waits(job)
+
     def test_the_term_runs_in_no_evaluation(self, job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
         """A network that gives a loss never scores."""
         setup = setup_of(job)
@@ -112,8 +117,11 @@ def setup_of(job: Job) -> Setup:
 
 def step_of(job: Job, nimg: int = 0) -> Step:
     """A minibatch of the first four training pictures, the second and the fourth mirrored."""
-    indices, mirrored = np.arange(4), np.array([False, True, False, True])
-    return Step(batch(load_split(job.data, "train"), indices, flips=mirrored), indices, mirrored, nimg)
+    shown = SampleIndex(
+        torch.arange(4), torch.tensor([False, True, False, True]), torch.arange(nimg, nimg + 4)
+    )
+    pictures = batch(load_split(job.data, "train"), slice(0, 4), flips=shown.flips.numpy())
+    return Step(pictures, shown, nimg)
 
 
 def term_networks(job: Job, setup: Setup) -> dict[str, torch.nn.Module]:
@@ -133,11 +141,12 @@ def term_and_pairs(job: Job, nimg: int = 0) -> tuple[terms.MiTerm, Pairs]:
     `nimg`: images of the training that came before.
     """
     training, setup, step = student_of(job), setup_of(job), step_of(job, nimg)
-    around = TermSetup(0, *setup[:3], teacher.teacher_pictures(job, *setup[:3]))
+    data = held(load_split(job.data, "train"), teacher.stored_outputs(job), training, setup.device)
+    around = TermSetup(0, *setup[:3], teacher.teacher_pictures(job, data, setup.device, setup.workers))
     # of another seed than the teacher of `begin`: where both are the same network, s is t
     student = networks.generator(training.generator, setup.info, 1)
-    t = around.teacher(SampleIndex(step.indices, step.flips, step.positions))
+    t = around.teacher(step.sample)
     positive = t if training.mi.positive == "teacher" else step.batch.target
     around = dataclasses.replace(around, networks=term_networks(job, setup))
-    pairs = Pairs(student(step.batch.inputs), t, positive, step.indices, step.flips, nimg)
+    pairs = Pairs(student(step.batch.inputs), t, positive, step.sample, nimg, is_reported=True)
     return terms.build(training.mi, around), pairs

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
-from raydistill.data import load_split, prepare, read_info
+from raydistill.data import prepare, read_info
 from raydistill.distributed import Workers
 from raydistill.models import networks, saved
-from raydistill.training import assembly, loop, recipes
+from raydistill.training import assembly, recipes
 from raydistill.training.assembly import Assembly
 from raydistill.training.recipes import Setup, Step
 
@@ -76,7 +76,7 @@ def begin(folder: Path, experiment: Experiment, stage: Stage = "teacher") -> Beg
         job = job.model_copy(update={"teacher": stored})
     setup = Setup(info, torch.device("cpu"), Workers(0, 1))
     trained = assembly.build(job, setup)
-    step = loop.next_step(load_split(data, "train"), job.training, 0, setup)
+    step = trained.minibatches.step(0)
     trained.forward(step)
     return Begun(job, trained, step)
 

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 from raydistill.config.base import Frozen
 from raydistill.config.experiment import Job
 from raydistill.config.training import DistillTraining, EvaluatorTraining, GeneratorTraining, Training
-from raydistill.data import Batch
+from raydistill.data import Batch, load_split
 from raydistill.evaluation.evaluator_scores import EvaluatorScorer
 from raydistill.evaluation.task_scorer import TaskScorer
 from raydistill.models import saved
 from raydistill.models.inputs import latent_size
 from raydistill.training import recipes, teacher
+from raydistill.training.divergence import Divergence
+from raydistill.training.minibatches import Minibatches, TrainingData, held
 from raydistill.training.recipes import Networks, Phase, RecipeKind, Setup, Step
 
 Columns = dict[str, Callable[[Batch], Tensor]]
@@ -45,13 +47,23 @@ class Movers:
 
 
 @dataclass(frozen=True)
-class Assembly(Movers):
+class Stepping(Movers):
+    """All that a step of a training goes through; what a step asks of a device is counted with it."""
+
+    optimizers: dict[str, torch.optim.Optimizer]
+    """`network` of a phase -> its optimizer."""
+    minibatches: Minibatches
+    """Of this worker."""
+    divergence: Divergence
+    """Whether it has diverged."""
+
+
+@dataclass(frozen=True)
+class Assembly(Stepping):
     """What the training loop needs to know about a training."""
 
     config: Frozen
     """Config of the network that is trained for; it is stored beside the weights."""
-    optimizers: dict[str, torch.optim.Optimizer]
-    """`network` of a phase -> its optimizer."""
     evaluate: Callable[[nn.Module], dict[str, float]]
     """Eval network at the end of the training -> its scores on val, by name. Collective."""
     evaluate_report: Callable[[nn.Module], dict[str, float]]
@@ -71,10 +83,22 @@ def movers(training: Training, networks: Networks, setup: Setup) -> Movers:
 
     def with_teacher(step: Step) -> None:
         if setup.teacher is not None:
-            step.teacher = setup.teacher(step.sample)
+            stored = step.stored
+            step.teacher = setup.teacher(step.sample, step.batch.inputs) if stored is None else stored
         schedule.forward(step)
 
     return Movers(kind, networks, with_teacher, schedule.phases)
+
+
+def stepping(training: Training, networks: Networks, data: TrainingData, setup: Setup) -> Stepping:
+    """A recipe's phases of these networks, with minibatches of these data and new optimizers."""
+    moving = movers(training, networks, setup)
+    return Stepping(
+        **vars(moving),
+        optimizers={phase.network: _adam(phase, networks) for phase in moving.phases},
+        minibatches=Minibatches(data, training, setup.device, setup.workers),
+        divergence=Divergence([phase.name for phase in moving.phases], setup.device),
+    )
 
 
 def build(job: Job, setup: Setup) -> Assembly:
@@ -91,19 +115,18 @@ def build(job: Job, setup: Setup) -> Assembly:
     training, kind = job.training, recipes.kind_of(job.training)
     networks = {name: module.to(setup.device) for name, module in kind.networks(training, setup.info).items()}
     _start(networks[kind.network], job)
+    data = held(load_split(job.data, "train"), teacher.stored_outputs(job), training, setup.device)
     if job.teacher is not None:
-        pictures = teacher.teacher_pictures(job, setup.info, setup.device, setup.workers)
+        pictures = teacher.teacher_pictures(job, data, setup.device, setup.workers)
         setup = setup._replace(teacher=pictures)
         if isinstance(training, DistillTraining):
-            teacher.require_outputs(networks[kind.network], pictures, job, setup.device)
-    moving = movers(training, networks, setup)
-    optimizers = {phase.network: _adam(phase, networks) for phase in moving.phases}
+            teacher.require_outputs(networks[kind.network], pictures, data, job)
+    running = vars(stepping(training, networks, data, setup))
     if isinstance(training, EvaluatorTraining):
         scorer = TaskScorer(job.data, "val", setup.device, setup.workers)
         return Assembly(
-            **vars(moving),
+            **running,
             config=training.network,
-            optimizers=optimizers,
             evaluate=scorer.score,
             evaluate_report=scorer.score,
             context=scorer.context,
@@ -116,9 +139,8 @@ def build(job: Job, setup: Setup) -> Assembly:
         job.data, job.evaluator, "val", setup.device, setup.workers, latent, scoring=job.scoring
     )
     return Assembly(
-        **vars(moving),
+        **running,
         config=training.generator,
-        optimizers=optimizers,
         evaluate=of_pictures.generator,
         evaluate_report=partial(of_pictures.generator, is_last=False),
         context=of_pictures.context,
@@ -139,7 +161,10 @@ def _start(network: nn.Module, job: Job) -> None:
 def _adam(phase: Phase, networks: Networks) -> torch.optim.Optimizer:
     parameters = [parameter for name in phase.moves for parameter in networks[name].parameters()]
     config = phase.config
-    return torch.optim.Adam(parameters, lr=config.learning_rate, betas=config.betas, fused=True)
+    adam = torch.optim.Adam(parameters, lr=config.learning_rate, betas=config.betas, fused=True)
+    for group in adam.param_groups:
+        group["lr"] = torch.full((), config.learning_rate, device=parameters[0].device)
+    return adam
 
 
 def _columns(network: nn.Module, job: Job, setup: Setup) -> Columns:

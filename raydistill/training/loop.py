@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,17 +17,18 @@ from raydistill import distributed
 from raydistill.config.base import Optimizer, Stored
 from raydistill.config.experiment import Job
 from raydistill.config.training import Training
-from raydistill.data import Split, load_split
-from raydistill.data.augment import order_and_flips
-from raydistill.errors import CheckpointError, DivergenceError, say_notice
+from raydistill.data import load_split, read_info
+from raydistill.errors import CheckpointError, say_notice
 from raydistill.evaluation.samples import write_grid
 from raydistill.models import saved
-from raydistill.models.inputs import num_inputs, trained_latent_size, training_batch
 from raydistill.records.trials import Evaluation
 from raydistill.training import assembly, checkpoint
-from raydistill.training.assembly import Assembly, Movers
+from raydistill.training.assembly import Assembly, Movers, Stepping
+from raydistill.training.minibatches import is_report_due
 from raydistill.training.recipes import Phase, Setup, Step
 
+NOT_FINITE = "the gradient is not finite; lower its learning rate"
+"""What is said of a phase whose gradient is not finite."""
 SAMPLES = "samples.png"
 """Pictures of a training's network, in its folder."""
 Report = Callable[[Evaluation], None]
@@ -66,16 +66,16 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
         say: is given a line for each damaged checkpoint, by every worker.
 
     Raises:
-        DivergenceError: a loss or gradient is not finite. It is raised before the optimizer
-            step, on every worker.
+        DivergenceError: a gradient is not finite, or a check of a loss does not hold. It is raised at the
+            next report, on every worker; nothing has moved since, and no checkpoint has it.
         CheckpointError: the checkpoint in `state_dir` is of another version or job, or is damaged for some
             of the workers only.
         StoreError: a checkpoint cannot be written.
     """
     # Longer than other functions, so that the whole loop can be read from top to bottom.
     start_sec, training, workers = time.monotonic(), job.training, distributed.current()
-    split = load_split(job.data, "train")
-    setup = Setup(split.info, torch.device("cuda" if torch.cuda.is_available() else "cpu"), workers)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    setup = Setup(read_info(job.data), device, workers)
     trained = assembly.build(job, setup)
     distributed.check(workers, training, trained.networks)
     eval_network = copy.deepcopy(trained.networks[trained.network]).requires_grad_(False).eval()
@@ -90,23 +90,24 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
     copy_whole(networks_to_save[source], eval_network)
     earlier_sec = history[-1].wall_sec if history else 0.0
 
-    logged: list[dict[str, Tensor]] = []
+    logged = Means()
     while nimg < training.budget_nimg:
-        logged.append(take_step(trained, next_step(split, training, nimg, setup), training, workers))
+        logged.add(take_step(trained, trained.minibatches.step(nimg), training, workers))
         nimg += training.batch_size
         if training.ema_nimg:
             beta = 0.5 ** (training.batch_size / training.ema_nimg)
-            move_average(networks_to_save[source], trained.networks[trained.network], beta)
-        if is_report_due(nimg, training):
+            distributed.move_average(networks_to_save[source], trained.networks[trained.network], beta)
+        if is_report_due(nimg, training):  # between reports, nothing waits for the device
+            trained.divergence.require_none()
             state = distributed.gather_state(networks_to_save, trained.optimizers)
             eval_network.load_state_dict(state.networks[source])
             is_last = nimg >= training.budget_nimg
             evaluate = trained.evaluate if is_last else trained.evaluate_report
-            numbers, before_sec = mean_of(logged, workers), time.monotonic()
+            numbers, before_sec = logged.over(workers), time.monotonic()
             numbers |= evaluate(eval_network)
             scoring_sec, wall_sec = time.monotonic() - before_sec, earlier_sec + time.monotonic() - start_sec
             history.append(Evaluation(nimg=nimg, wall_sec=wall_sec, numbers=numbers, scoring_sec=scoring_sec))
-            logged = []
+            logged = Means()
             if workers.is_main:
                 checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)
             distributed.barrier(workers)
@@ -164,36 +165,16 @@ def apply_execution(trained: Assembly, training: Training, setup: Setup) -> None
         group["params"] = [parameter for network in moved for parameter in network.parameters()]
 
 
-def next_step(split: Split, training: Training, nimg: int, setup: Setup) -> Step:
-    """This worker's part of the minibatch that follows after `nimg` images.
-
-    Every pass over the training set is in a new order.
-    """
-    workers = setup.workers.slice(training.batch_size)
-    positions, latent = np.arange(nimg, nimg + training.batch_size)[workers], trained_latent_size(training)
-    seed, flip = training.seed, training.flip
-    targets = inputs = order_and_flips(positions, len(split), seed=seed, flip=flip)
-    if latent is None and split.info.pairing == "unpaired":
-        count = num_inputs(split, latent)
-        inputs = order_and_flips(positions, count, seed=seed, flip=flip, domain="/inputs")
-    pictures = training_batch(split, latent, seed, inputs, targets, setup.device)
-    return Step(pictures, inputs.indices, inputs.flips, nimg, workers.start)
-
-
 def microbatches(step: Step, size: int | None) -> list[Step]:
     """The step in parts of at most `size` images, in order. None: the step itself is the only part."""
-    count = len(step.indices)
+    count = len(step)
     if size is None or size >= count:
         return [step]
-    parts = [slice(start, min(start + size, count)) for start in range(0, count, size)]
-    return [
-        Step(step.batch.part(part), step.indices[part], step.flips[part], step.nimg, step.offset + part.start)
-        for part in parts
-    ]
+    return [step.part(slice(start, min(start + size, count))) for start in range(0, count, size)]
 
 
 def take_step(
-    trained: Assembly, step: Step, training: Training, workers: distributed.Workers
+    trained: Stepping, step: Step, training: Training, workers: distributed.Workers
 ) -> dict[str, Tensor]:
     """Runs all phases that are due on one minibatch, in turn; returns their numbers to log. Collective."""
     parts = microbatches(step, training.execution.microbatch)
@@ -213,22 +194,33 @@ def begin(trained: Movers, parts: list[Step]) -> None:
 
 
 def advance(
-    phase: Phase, trained: Assembly, parts: list[Step], training: Training, workers: distributed.Workers
+    phase: Phase, trained: Stepping, parts: list[Step], training: Training, workers: distributed.Workers
 ) -> dict[str, Tensor]:
     """One optimizer step of one phase; returns its numbers to log. Collective.
 
-    Raises:
-        DivergenceError: the gradient is not finite, or a check of the phase does not hold. Nothing has moved
-            then.
+    From the first step on in which the gradient is not finite, or a check of the phase does not hold, nothing
+    moves any more; `trained.divergence` knows which step it was.
     """
     optimizer = trained.optimizers[phase.network]
     optimizer.zero_grad()
-    loss, numbers = descend(phase, trained, parts)
+    _, numbers = descend(phase, trained, parts)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    distributed.average_gradients(parameters, workers)
-    _require_all(phase, parts, parameters, loss)
+    holds: dict[str, Tensor] = {}  # what is said of a check -> whether it holds for all parts
+    for part in parts:
+        for check in part.checks:
+            holds[check.what] = holds.get(check.what, check.holds) & check.holds
+        part.checks.clear()
+    flags = (~torch.stack(list(holds.values()))).float() if holds else None
+    flags = distributed.average_gradients(parameters, workers, flags)
+    bad = ~(distributed.gradient_norm(parameters) < torch.inf)[None]  # NaN is not below infinity either
+    if flags is not None:
+        bad = torch.cat([flags > 0, bad])
+    conditions = [*holds, NOT_FINITE]
+    number = trained.phases.index(phase)
+    trained.divergence.note(number, parts[0].nimg, conditions, bad)
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(phase.config, parts[0].nimg, training.budget_nimg)
+        group["lr"].fill_(learning_rate(phase.config, parts[0].nimg, training.budget_nimg))
+    optimizer.found_inf = trained.divergence.found  # type: ignore[attr-defined]
     optimizer.step()
     return numbers
 
@@ -246,7 +238,7 @@ def descend(phase: Phase, trained: Movers, parts: list[Step]) -> tuple[Tensor, d
     """
     for name, module in trained.networks.items():
         module.requires_grad_(name in phase.moves)
-    network, total = trained.networks[phase.network], sum(len(part.indices) for part in parts)
+    network, total = trained.networks[phase.network], sum(len(part) for part in parts)
     buffers = [buffer.clone() for buffer in network.buffers()] if len(parts) > 1 else []
     summed: dict[str, Tensor] = {}
     for part in parts:
@@ -256,30 +248,13 @@ def descend(phase: Phase, trained: Movers, parts: list[Step]) -> tuple[Tensor, d
             with torch.set_grad_enabled(trained.network in phase.moves):
                 trained.forward(part)
         loss, numbers = phase.loss(part)
-        share = len(part.indices) / total
+        if len(parts) == 1:
+            loss.backward()
+            return loss.detach(), {name: number.detach() for name, number in numbers.items()}
+        share = len(part) / total
         (loss * share).backward()
         summed = {name: summed.get(name, 0.0) + number.detach() * share for name, number in numbers.items()}
     return loss.detach(), summed
-
-
-def _require_all(phase: Phase, parts: list[Step], parameters: list[nn.Parameter], loss: Tensor) -> None:
-    """Raises DivergenceError where a check of the phase does not hold, or the gradient is not finite.
-
-    It asks the device for one number.
-    """
-    checks = [check for part in parts for check in part.checks]
-    for part in parts:
-        part.checks.clear()
-    is_finite = torch.isfinite(distributed.gradient_norm(parameters))
-    if torch.stack([is_finite, *(check.holds for check in checks)]).all():
-        return
-    for check in checks:
-        if not check.holds:
-            raise DivergenceError(check.message())
-    raise DivergenceError(
-        f"phase {phase.name}: the gradient is not finite at image {parts[0].nimg} (loss "
-        f"{loss.item():.4g}); lower its learning rate"
-    )
 
 
 def learning_rate(config: Optimizer, nimg: int, budget_nimg: int) -> float:
@@ -290,24 +265,29 @@ def learning_rate(config: Optimizer, nimg: int, budget_nimg: int) -> float:
     return config.learning_rate * min(1.0, factor)
 
 
-def move_average(average: nn.Module, network: nn.Module, beta: float) -> None:
-    """average <- beta * average + (1 - beta) * network, for parameters; buffers are copied."""
-    with torch.no_grad():
-        for target, source in zip(average.parameters(), network.parameters(), strict=True):
-            target.lerp_(source, 1 - beta)
-        for buffer, current in zip(average.buffers(), network.buffers(), strict=True):
-            buffer.copy_(current)
+class Means:
+    """Means of the numbers that steps log, each over the steps that log it; on the device until they are
+    asked.
+    """
 
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], tuple[Tensor, int]] = {}
+        """Names that a step has logged -> (sums of their values, how many steps)."""
 
-def is_report_due(nimg: int, training: Training) -> bool:
-    """Whether an evaluation is due after `nimg` images: after every `report_every_nimg`, and at the end."""
-    every = training.report_every_nimg
-    return nimg >= training.budget_nimg or nimg // every > (nimg - training.batch_size) // every
+    def add(self, numbers: dict[str, Tensor]) -> None:
+        """Adds the numbers of a step: scalars by name."""
+        if not numbers:
+            return
+        values, names = torch.stack([number.detach() for number in numbers.values()]).double(), tuple(numbers)
+        sums, count = self._sums.get(names, (torch.zeros_like(values), 0))
+        self._sums[names] = (sums.add_(values), count + 1)
 
-
-def mean_of(logged: list[dict[str, Tensor]], workers: distributed.Workers) -> dict[str, float]:
-    """Means of the logged numbers over workers and over the steps that logged them. Collective."""
-    means = {}
-    for name in dict.fromkeys(name for numbers in logged for name in numbers):
-        means[name] = torch.stack([numbers[name] for numbers in logged if name in numbers]).mean()
-    return distributed.mean_numbers(means, workers)
+    def over(self, workers: distributed.Workers) -> dict[str, float]:
+        """The means over steps and workers. It waits for the device. Collective."""
+        sums: dict[str, Tensor] = {}
+        counts: dict[str, int] = {}
+        for names, (values, count) in self._sums.items():
+            for name, value in zip(names, values.unbind(), strict=True):
+                sums[name] = sums[name] + value if name in sums else value
+                counts[name] = counts.get(name, 0) + count
+        return distributed.mean_numbers({name: sums[name] / counts[name] for name in sums}, workers)

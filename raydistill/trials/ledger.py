@@ -9,10 +9,11 @@ from typing import Any
 import pandas as pd
 
 from raydistill import search
+from raydistill.config.base import Stored
 from raydistill.config.experiment import Job
 from raydistill.config.paths import leaves, with_values
 from raydistill.config.space import values_of
-from raydistill.config.training import DistillTraining, StudentTraining
+from raydistill.config.training import DistillTraining, OutputKind, StudentTraining
 from raydistill.errors import StoreError
 from raydistill.models import cost
 from raydistill.planning.plan import Plan
@@ -276,7 +277,7 @@ class Ledger:
         """Adds teacher and baselines, where an earlier start of the sweep has not done it."""
         labels = {trial.label for trial in self.trials}
         if "teacher" not in labels:
-            self._add("teacher", "teacher", {}, self.plan.experiment.teacher)
+            self._add("teacher", "teacher", {}, self.plan.experiment.teacher_itself)
         teacher = next(trial for trial in self.trials if trial.role == "teacher")
         if teacher.result is None:
             folder = self.folder_of(teacher)
@@ -299,7 +300,10 @@ class Ledger:
         """Writes a new trial to disk, without a result. `extra`: further fields of it."""
         if role not in ("teacher", "replicate"):
             training = training.model_copy(update={"seed": self.plan.options.seed})
-        teacher = self.stages.teacher if isinstance(training, DistillTraining) else None
+        teacher: Stored | None = None
+        outputs: OutputKind = "float32"
+        if isinstance(training, DistillTraining):
+            teacher, outputs = self.stages.teacher, self.plan.experiment.teacher.outputs
         if role == "teacher":
             teacher = self.plan.experiment.given_teacher
         job = Job(
@@ -307,6 +311,7 @@ class Ledger:
             data=self.plan.data,
             evaluator=self.stages.evaluator,
             teacher=teacher,
+            teacher_outputs=outputs,
             scoring=None if role == "teacher" else self.plan.scoring,  # see `stages.train_stages`
         )
         costs = {name.removeprefix("cost/"): value for name, value in self.plan.costs_of(training).items()}

@@ -9,13 +9,15 @@ from raydistill import distributed
 from raydistill.config.base import Frozen, Stored, digest
 from raydistill.config.experiment import Experiment, Job
 from raydistill.config.scoring import Scoring
-from raydistill.config.training import DistillTraining
-from raydistill.data import load_split, read_info
+from raydistill.config.training import DistillTraining, OutputKind
+from raydistill.data import read_info
 from raydistill.data.outputs import LIMIT_GB, chunk_of, load_outputs, store_outputs
-from raydistill.errors import RunError
+from raydistill.errors import RunError, say_notice
 from raydistill.evaluation.evaluator_scores import score_network
+from raydistill.evaluation.task_scorer import QUANTITIES, chance
 from raydistill.models import saved
 from raydistill.models.inputs import latent_size, repeats
+from raydistill.models.networks import evaluator_task
 from raydistill.reading import read_text
 from raydistill.records import remote
 from raydistill.records.files import write_json_atomic
@@ -60,7 +62,7 @@ def train_stages(
     teacher_folder = cache / "teacher" / teacher_job.key
     teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
     teacher = network_of(teacher_folder, teacher_result)
-    _store_outputs_once(teacher, data, experiment.student, outputs_gb)
+    _store_outputs_once(teacher, data, experiment.student, experiment.teacher.outputs, outputs_gb)
     if scoring is not None:
         teacher_result = _scored(teacher, teacher_result, data, evaluator, scoring, teacher_folder)
     return Stages(evaluator, teacher, evaluator_result, teacher_result)
@@ -113,7 +115,8 @@ def _read_scores(file: Path) -> _Scores | None:
 
 def job_of_teacher(experiment: Experiment, data: Stored, evaluator: Stored) -> Job:
     """What gives the teacher: its training, or one scoring of the network that was given."""
-    return Job(training=experiment.teacher, data=data, evaluator=evaluator, teacher=experiment.given_teacher)
+    given = experiment.given_teacher
+    return Job(training=experiment.teacher_itself, data=data, evaluator=evaluator, teacher=given)
 
 
 def train_evaluator(
@@ -122,12 +125,51 @@ def train_evaluator(
     """Trains the evaluator, or takes it from the cache, as `train_stages` does; with its result.
 
     Raises:
-        RunError: it failed.
+        RunError: it failed, or learnt nothing.
     """
     job = Job(training=experiment.evaluator, data=data)
     folder = cache / "evaluator" / job.key
     result = _completed(perform(job, folder, report), folder)
+    _require_learnt(job, result)
     return network_of(folder, result), result
+
+
+_SMOKE_NIMG = 500
+"""An evaluator of fewer images is for a try of the whole, and need not have learnt anything."""
+
+
+def _require_learnt(job: Job, result: TrialResult) -> None:
+    """Says so where an evaluator is not better than one answer for all real pictures.
+
+    Raises:
+        RunError: this, after `_SMOKE_NIMG` images or more; or its task had one answer, so that there was
+            nothing to learn.
+    """
+    losses = [each.numbers.get("train/evaluator_loss", 1.0) for each in result.evaluations]
+    if losses and max(losses) < 1e-6:
+        raise RunError(
+            "the evaluator's loss is 0 from the start: its task has one answer, and it would score nothing. "
+            "Look at the classes of the training pictures: raydistill data inspect"
+        )
+    task = evaluator_task(read_info(job.data))
+    name, worst = f"val/{QUANTITIES[task]}", chance(job.data, "val")
+    if name not in result.metrics:
+        return
+    is_better = result.metrics[name] < worst if task == "input_picture" else result.metrics[name] > worst
+    if is_better:
+        return
+    budget = job.training.budget_nimg
+    message = (
+        f"the evaluator does not beat chance on real pictures after {budget:,} images: {name} "
+        f"{result.metrics[name]:.4f}, and one answer for all of them gives {worst:.4f}"
+    )
+    if budget >= _SMOKE_NIMG:
+        raise RunError(
+            f"{message}; what it scores would mean nothing. Give it more images (--set "
+            f"evaluator.budget_nimg={4 * budget}), or data whose labels or classes show in the pictures"
+        )
+    if distributed.current().is_main:
+        say_notice(f"{message}; what it scores means nothing")
 
 
 def evaluator_done(experiment: Experiment, data: Stored, cache: Path) -> Stored | None:
@@ -153,16 +195,20 @@ def stages_done(experiment: Experiment, data: Stored, cache: Path, scoring: Scor
 
 
 def _store_outputs_once(
-    teacher: Stored, data: Stored, student: DistillTraining, limit_gb: float = LIMIT_GB
+    teacher: Stored,
+    data: Stored,
+    student: DistillTraining,
+    kind: OutputKind = "float32",
+    limit_gb: float = LIMIT_GB,
 ) -> None:
     """Stores the teacher's outputs on the training pictures, where inputs repeat, up to `limit_gb` GiB."""
     workers, flip, chunk = distributed.current(), student.flip, chunk_of(student.batch_size)
     latent = latent_size(saved.generator_config(teacher))
-    can_repeat = workers.is_main and repeats(load_split(data, "train"), latent)
-    if can_repeat and load_outputs(teacher, data, flip, chunk) is None:
+    can_repeat = workers.is_main and repeats(read_info(data), latent)
+    if can_repeat and load_outputs(teacher, data, flip, chunk, kind) is None:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         network = saved.load(teacher, read_info(data), device)
-        store_outputs(teacher, data, network, flip, device, limit_gb, chunk=chunk)
+        store_outputs(teacher, data, network, flip, device, limit_gb, chunk=chunk, kind=kind)
         remote.push(Path(teacher.path))
     distributed.barrier(workers)
 

@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from raydistill.config.training import Training
 from raydistill.data.source import Pairing
+from raydistill.models.inputs import trained_latent_size
 from raydistill.training.recipes import cyclegan, distill, enhance, evaluator, pix2pix, sagan, stylegan2
 from raydistill.training.recipes.parts import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
 
@@ -49,8 +50,13 @@ class DataNeeds(TypedDict):
 
     pairing: Pairing | None
     recipe: str
+    whole_pictures: bool
 
 
 def data_needs(training: Training) -> DataNeeds:
     """What the recipe of a training needs of its data."""
-    return {"pairing": kind_of(training).pairing, "recipe": training.recipe}
+    return {
+        "pairing": kind_of(training).pairing,
+        "recipe": training.recipe,
+        "whole_pictures": trained_latent_size(training) is not None,
+    }

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from raydistill.config.training import CycleganTraining
-from raydistill.data import DataInfo
+from raydistill.data import DataInfo, noise
 from raydistill.distributed import Workers, gather_rows
 from raydistill.method.adversarial import least_squares_discriminator, least_squares_generator
 from raydistill.method.penalties import cycle_loss, identity_loss
 from raydistill.models import networks
-from raydistill.seeds import numpy_stream
 from raydistill.training.recipes.parts import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
@@ -39,19 +38,19 @@ class Pool(nn.Module):
             fresh: This worker's pictures, (B, 3, H, W).
             nimg: Images seen before the minibatch, over all workers.
         """
-        shown = gather_rows(fresh, workers).to(fresh.device).clone()
-        size = len(self.pictures)
+        shown, size = list(gather_rows(fresh, workers).unbind()), len(self.pictures)
+        keys = noise.image_keys(self.seed, f"pool/{self.name}", range(nimg, nimg + len(shown)), fresh.device)
+        is_exchanged = noise.uniform(noise.keyed(keys, torch.zeros_like(keys))) < 0.5
+        chosen = noise.integers(noise.keyed(keys, torch.ones_like(keys)), max(size, 1))
         for place in range(len(shown) if size else 0):
-            picture = shown[place].clone()
             if nimg + place < size:
-                self.pictures[nimg + place] = picture
+                self.pictures[nimg + place] = shown[place]
                 continue
-            stream = numpy_stream(self.seed, f"pool/{self.name}", nimg + place)
-            if stream.random() < 0.5:
-                chosen = int(stream.integers(size))
-                shown[place] = self.pictures[chosen]
-                self.pictures[chosen] = picture
-        return shown[workers.slice(len(shown))]
+            older, picture = self.pictures.index_select(0, chosen[place : place + 1])[0], shown[place]
+            shown[place] = torch.where(is_exchanged[place], older, picture)
+            kept = torch.where(is_exchanged[place], picture, older)
+            self.pictures.index_copy_(0, chosen[place : place + 1], kept[None])
+        return torch.stack(shown[workers.slice(len(shown))])
 
 
 def build(config: CycleganTraining, info: DataInfo) -> Networks:

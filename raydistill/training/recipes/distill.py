@@ -65,8 +65,9 @@ def schedule(config: DistillTraining, modules: Networks, setup: Setup) -> Schedu
     def student_loss(step: Step) -> tuple[Tensor, Numbers]:
         base, numbers = plain_loss(step)
         loss = term.student_loss(pairs_of(step, mi))
-        total = base + mi.weight * loss
-        return total, numbers | {"energy/alignment": alignment(loss, step.output, step.teacher)}
+        if step.is_reported:
+            numbers["energy/alignment"] = alignment(loss, step.output, step.teacher)
+        return base + mi.weight * loss, numbers
 
     def own_loss(step: Step) -> tuple[Tensor, Numbers]:
         loss, numbers, shared, checks = term.own_loss(pairs_of(step, mi))
@@ -96,9 +97,9 @@ def pairs_of(step: Step, mi: Term) -> Pairs:
         s=step.output,
         t=step.teacher,
         positive=step.teacher if mi.positive == "teacher" else step.batch.target,
-        indices=step.indices,
-        flips=step.flips,
-        first_image=step.nimg + step.offset,
+        sample=step.sample,
+        first_image=step.images.start,
+        is_reported=step.is_reported,
         shared=step.shared_tensors,
     )
 

@@ -5,17 +5,15 @@ by L1. Of pictures without any of these it predicts by how many quarter turns th
 was turned (Gidaris et al. 2018).
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from raydistill.config.training import EvaluatorTraining
-from raydistill.data import DataInfo
+from raydistill.data import DataInfo, noise
 from raydistill.evaluation.task_scorer import turn_squares
 from raydistill.models import networks
 from raydistill.models.networks import EvaluatorTask
-from raydistill.seeds import numpy_stream
 from raydistill.training.recipes.parts import Networks, RecipeKind, Schedule, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
@@ -32,7 +30,7 @@ def schedule(config: EvaluatorTraining, modules: Networks, setup: Setup) -> Sche
     def forward(step: Step) -> None:
         pictures = step.batch.target
         if task == "rotation":
-            pictures = turn_squares(pictures, turns_of(config.seed, step.positions))
+            pictures = turn_squares(pictures, turns_of(config.seed, step.images, pictures.device))
         step.output = evaluator(pictures).prediction
 
     def evaluator_loss(step: Step) -> tuple[Tensor, Numbers]:
@@ -56,13 +54,12 @@ def task_loss(step: Step, task: EvaluatorTask, info: DataInfo, seed: int) -> Ten
     if task == "picture_class":
         assert step.batch.classes is not None
         return F.cross_entropy(step.output, step.batch.classes)
-    turns = torch.from_numpy(turns_of(seed, step.positions)).to(step.output.device)
-    return F.cross_entropy(step.output, turns)
+    return F.cross_entropy(step.output, turns_of(seed, step.images, step.output.device))
 
 
-def turns_of(seed: int, positions: np.ndarray) -> np.ndarray:
-    """The quarter turns of the images at these positions of the training, (B,) int64, 0 to 3."""
-    return np.array([numpy_stream(seed, "turns", int(position)).integers(4) for position in positions])
+def turns_of(seed: int, images: range, device: torch.device) -> Tensor:
+    """The quarter turns of the images of these numbers in the training, (B,) int64, 0 to 3."""
+    return noise.integers(noise.image_keys(seed, "turns", images, device), 4)
 
 
 KIND = RecipeKind(EvaluatorTraining, build, schedule, network="evaluator")

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,14 +30,16 @@ class Step:
     """
 
     batch: Batch
-    indices: np.ndarray
-    """Which training images the inputs are, (B,)."""
-    flips: np.ndarray
-    """Which of them are mirrored, bool (B,)."""
+    sample: SampleIndex
+    """Which training images the inputs are, and which of them are mirrored."""
     nimg: int
     """Images seen before this minibatch, over all workers."""
     offset: int = 0
     """Position of this worker's first image in the minibatch of all workers."""
+    stored: Tensor | None = None
+    """The teacher's stored outputs for the images, (B, 3, H, W) in [-1, 1]; None: it makes them."""
+    is_reported: bool = False
+    """Whether a report follows: numbers that cost something are computed in its step alone."""
     output: Tensor = field(init=False)
     """Output of the network that is trained for, with its graph: s in a distillation, (B, 3, H, W)."""
     teacher: Tensor = field(init=False)
@@ -48,15 +49,22 @@ class Step:
     checks: list[Check] = field(default_factory=list)
     """What has to hold before the optimizer moves, see `Check`. A loss adds to it."""
 
-    @property
-    def positions(self) -> np.ndarray:
-        """The number of each image in the whole training, (B,). Its random numbers are keyed by it."""
-        return self.nimg + self.offset + np.arange(len(self.indices))
+    def __len__(self) -> int:
+        """The number of this worker's images."""
+        return len(self.sample.indices)
 
     @property
-    def sample(self) -> SampleIndex:
-        """Which pictures the inputs show."""
-        return SampleIndex(self.indices, self.flips, self.positions)
+    def images(self) -> range:
+        """The number of each image in the whole training. Its random numbers are keyed by it."""
+        return range(self.nimg + self.offset, self.nimg + self.offset + len(self))
+
+    def part(self, images: slice) -> "Step":
+        """The step of these images alone; views."""
+        stored = None if self.stored is None else self.stored[images]
+        offset = self.offset + images.start
+        return Step(
+            self.batch.part(images), self.sample.part(images), self.nimg, offset, stored, self.is_reported
+        )
 
 
 class Phase(NamedTuple):

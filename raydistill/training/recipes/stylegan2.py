@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 from raydistill.config.base import Optimizer
 from raydistill.config.training import Stylegan2Training
-from raydistill.data import DataInfo
+from raydistill.data import DataInfo, noise
 from raydistill.distributed import total
 from raydistill.method.adversarial import logistic_discriminator, logistic_generator
 from raydistill.method.penalties import path_length_penalty, path_lengths, r1_penalty
 from raydistill.models import networks
 from raydistill.models.inputs import latents
 from raydistill.models.stylegan2 import Generator
-from raydistill.seeds import numpy_stream
 from raydistill.training.recipes.parts import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
@@ -52,28 +51,23 @@ class Drawing(NamedTuple):
 
         With probability `mixing` they are, from a random layer on, those of a second latent.
         """
-        number, seconds = (
-            self.generator.num_styles,
-            latents(self.seed, f"{purpose} second", step.positions, z.shape[1], self.device),
-        )
+        number = self.generator.num_styles
+        seconds = latents(self.seed, f"{purpose}/second", step.images, z.shape[1], self.device)
         first, second = self.generator.styles(z), self.generator.styles(seconds)
-        starts = []
-        for position in step.positions:
-            stream = numpy_stream(self.seed, f"{purpose} mixing", int(position))
-            starts.append(int(stream.integers(1, number)) if stream.random() < self.mixing else number)
-        is_second = torch.arange(number) >= torch.tensor(starts)[:, None]
-        return torch.where(is_second[:, :, None].to(self.device), second[:, None], first[:, None])
+        keys = noise.image_keys(self.seed, f"{purpose}/mixing", step.images, self.device)
+        starts = 1 + noise.integers(noise.keyed(keys, torch.zeros_like(keys)), number - 1)
+        is_mixed = noise.uniform(noise.keyed(keys, torch.ones_like(keys))) < self.mixing
+        is_second = is_mixed[:, None] & (torch.arange(number, device=self.device) >= starts[:, None])
+        return torch.where(is_second[:, :, None], second[:, None], first[:, None])
 
     def pictures(self, styles: Tensor, step: Step, purpose: str) -> Tensor:
         """Pictures (B, 3, H, W) of styles (B, layers, style), with noise of their own."""
         sides = self.generator.noise_sides
         sizes = [side * side for side in sides]
-        noise = latents(self.seed, f"{purpose} noise", step.positions, sum(sizes), self.device).split(
-            sizes, 1
-        )
+        drawn = latents(self.seed, f"{purpose}/noise", step.images, sum(sizes), self.device).split(sizes, 1)
         return self.generator.synthesis(
             list(styles.unbind(1)),
-            [part.view(-1, 1, side, side) for part, side in zip(noise, sides, strict=True)],
+            [part.view(-1, 1, side, side) for part, side in zip(drawn, sides, strict=True)],
         )
 
 
@@ -119,10 +113,10 @@ def schedule(config: Stylegan2Training, modules: Networks, setup: Setup) -> Sche
 
     def path_loss(step: Step) -> tuple[Tensor, Numbers]:
         """On latents of its own."""
-        z = latents(seed, "path", step.positions, config.generator.style, device)
+        z = latents(seed, "path", step.images, config.generator.style, device)
         styles = draw.mixed(z, step, "path")
         pictures = draw.pictures(styles, step, "path")
-        normal = latents(seed, "path direction", step.positions, pictures[0].numel(), device)
+        normal = latents(seed, "path/direction", step.images, pictures[0].numel(), device)
         lengths = path_lengths(pictures, styles, normal.view_as(pictures))
         path_mean.value.lerp_(total(lengths.detach().mean(), workers) / workers.number, _PATH_SHARE)
         penalty = path_length_penalty(lengths, path_mean.value)

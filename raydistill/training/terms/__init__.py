@@ -64,12 +64,10 @@ class TermKind(NamedTuple):
     networks: Callable[[Any, DataInfo, int], dict[str, nn.Module]] = lambda config, info, seed: {}
     """(config, what the data are, seed) -> networks and buffers of the term by name, with random weights from
     the seed. Empty: the term learns nothing and has no phase of its own."""
-    shortened: Callable[[Any], Any] = lambda config: config
-    """Config -> one whose training needs the same memory, but is quicker to go through."""
 
 
 TERMS: dict[str, TermKind] = {
-    "vem": TermKind(MutualInformation, Vem, vem.check_vem, vem.networks_of, vem.shortened),
+    "vem": TermKind(MutualInformation, Vem, vem.check_vem, vem.networks_of),
     "vid": TermKind(VariationalInformation, Vid, networks=vid.networks_of),
     "critic": TermKind(PairCritic, Critic, critic.check_critic, critic.networks_of),
 }

@@ -1,11 +1,10 @@
 """What every mutual-information term is made of: pairs, what it is built with, and its interface."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,19 +14,25 @@ from raydistill.distributed import Workers
 
 Numbers = dict[str, Tensor]
 """Scalars to log, by name."""
-TeacherPictures = Callable[[SampleIndex], Tensor]
-"""Training images -> the teacher's outputs for them, (B, 3, H, W) in [-1, 1]"""
+
+
+class TeacherPictures(Protocol):
+    """Gives the teacher's outputs for training images."""
+
+    def __call__(self, sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) in [-1, 1]. `inputs`: those of the images, where the caller has them already."""
 
 
 class Check(NamedTuple):
-    """What has to hold before an optimizer moves. The loop asks all checks of a phase at once, after the
-    backward, so that a loss never waits for the device, and raises DivergenceError where one does not hold.
+    """What has to hold before an optimizer moves. The loop collects the checks of all workers on the device
+    and asks at the next report, so that a loss never waits; nothing moves from the first that does not hold.
     """
 
     holds: Tensor
-    """bool, without dimensions; the same on every worker."""
-    message: Callable[[], str]
-    """What the error says; called where the check does not hold."""
+    """bool, without dimensions; of this worker alone."""
+    what: str
+    """What does not hold, and after "; " what to do: as in "an energy is not finite; lower the learning
+    rate". The loop adds the phase and the image."""
 
 
 class OwnLoss(NamedTuple):
@@ -53,22 +58,22 @@ class Pairs:
     """The teacher's outputs (B, 3, H, W), without a graph."""
     positive: Tensor
     """What s is paired with, (B, 3, H, W): t, or the target pictures."""
-    indices: np.ndarray
-    """Which training images the inputs are, (B,)."""
-    flips: np.ndarray
-    """Which of them are mirrored, bool (B,)."""
+    sample: SampleIndex
+    """Which training images the inputs are, and which of them are mirrored."""
     first_image: int
     """How many images of the whole training come before the first of these.
 
     It is the same for any number of workers.
     """
+    is_reported: bool = False
+    """Whether a report follows: numbers that cost something are computed in its step alone."""
     shared: Mapping[str, Tensor] = field(default_factory=dict)
     """`OwnLoss.shared` of the same pairs; empty before the term's own loss."""
 
     @property
-    def positions(self) -> np.ndarray:
-        """The number of each picture in the whole training, (B,)."""
-        return np.arange(self.first_image, self.first_image + len(self.s))
+    def images(self) -> range:
+        """The number of each picture in the whole training. Its random numbers are keyed by it."""
+        return range(self.first_image, self.first_image + len(self.s))
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 from collections.abc import Callable
 from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from raydistill.config.terms import MutualInformation
-from raydistill.data import DataInfo
+from raydistill.data import DataInfo, noise
 from raydistill.data.augment import SampleIndex
-from raydistill.distributed import Workers, gather_rows, total
+from raydistill.distributed import Workers, gather_rows
 from raydistill.errors import ConfigError
 from raydistill.method.langevin import temperature
 from raydistill.method.vem import (
@@ -25,7 +24,6 @@ from raydistill.method.vem import (
 )
 from raydistill.models import networks
 from raydistill.models.energy import EnergyModel, num_blocks
-from raydistill.seeds import normal_stream, numpy_stream
 from raydistill.training.terms.parts import Check, MiTerm, OwnLoss, Pairs, TermSetup, num_inputs
 
 REPLAY_SIZE = 256
@@ -52,50 +50,56 @@ class Vem(MiTerm):
     def own_loss(self, pairs: Pairs) -> OwnLoss:
         """L_EBM with negatives drawn from the energy as it is, which are shared. Collective.
 
-        Its check: all energies of all workers are finite, and none is too large.
+        Its check: all energies are finite, and none is too large.
         """
-        s, t, config, setup = pairs.s.detach(), pairs.t, self.config, self.setup
-        normal = normal_stream(setup.seed, "langevin", pairs.first_image, s)
+        s, config, setup = pairs.s.detach(), self.config, self.setup
+        keys = noise.image_keys(setup.seed, "langevin", pairs.images, s.device)
+        # drawn for (H, W, 3): in memory, channels come last, as in the chains
+        drawn = noise.normal(keys, (*s.shape[2:], s.shape[1]), config.num_steps).permute(0, 1, 4, 2, 3)
+        normal = iter(drawn).__next__
         negatives = draw_negatives(self.energy, s, config, normal, STARTS[config.start](self, pairs))
         if config.start == "replay":
-            self.buffer.put(pairs.positions, negatives.samples, setup.workers)
+            self.buffer.put(pairs.images, negatives.samples, setup.workers)
         pos, neg = pair_energies(self.energy, pairs.positive, negatives.samples, s)
-        check = self._within(pos.detach(), neg.detach(), pairs.first_image)
         numbers = {
             "energy/pos": pos.mean(),
             "energy/neg": neg.mean(),
             "energy/gap": energy_gap(pos, neg),
             "energy/grad_norm": negatives.grad_norm,
-            "energy/displacement": displacement(negatives.samples, s, t),
             "energy/clamped": negatives.clamped,
-            "energy/temperature": torch.tensor(temperature(config.step_size, config.noise_std)),
         }
+        if pairs.is_reported:
+            numbers["energy/displacement"] = displacement(negatives.samples, s, pairs.t)
+            chain_temperature = temperature(config.step_size, config.noise_std)
+            numbers["energy/temperature"] = pos.new_full((), chain_temperature)
         loss = ebm_loss(pos, neg, config.l2_weight)
-        return OwnLoss(loss, numbers, {"negatives": negatives.samples}, (check,))
+        return OwnLoss(loss, numbers, {"negatives": negatives.samples}, (within_limit(pos, neg),))
 
     def student_loss(self, pairs: Pairs) -> Tensor:
         """The energy gap of the pairs and the negatives that `own_loss` has drawn."""
         return student_mi_loss(self.energy, pairs.positive, pairs.shared["negatives"], pairs.s)
 
-    def _within(self, pos: Tensor, neg: Tensor, first_image: int) -> Check:
-        """Whether no worker has an energy out of range. Collective."""
-        out_of_range = torch.stack([~is_within(pos), ~is_within(neg)]).float().sum()
 
-        def message() -> str:
-            means = f"mean e+ {pos.mean().item():.4g}, e- {neg.mean().item():.4g}"
-            return (
-                "phase energy: "
-                f"an energy is not finite or beyond {ENERGY_LIMIT:,.0f} at image {first_image} ({means}); "
-                "lower student.mi.optimizer.learning_rate, or raise student.mi.l2_weight"
-            )
+def within_limit(pos: Tensor, neg: Tensor) -> Check:
+    """That all energies (B,) are finite, and none is too large."""
+    return Check(
+        is_within(torch.cat([pos, neg]).detach()),
+        f"an energy is not finite or beyond {ENERGY_LIMIT:,.0f}; "
+        "lower student.mi.optimizer.learning_rate, or raise student.mi.l2_weight",
+    )
 
-        return Check(total(out_of_range, self.setup.workers) == 0, message)
+
+def uniform_pictures(keys: Tensor, like: Tensor) -> Tensor:
+    """Uniform noise in [-1, 1] for each key (B,), of the shape of one picture of `like`: the error function
+    makes it of normal numbers.
+    """
+    return torch.erf(noise.normal(keys, like.shape[1:]) / 2**0.5)
 
 
 def uniform_noise(term: Vem, pairs: Pairs) -> Tensor:
-    """Uniform noise in [-1, 1], of the shape of s: the error function makes it of normal numbers."""
-    normal = normal_stream(term.setup.seed, "chain start", pairs.first_image, pairs.s.detach())
-    return torch.erf(normal() / 2**0.5)
+    """Uniform noise in [-1, 1], of the shape of s."""
+    keys = noise.image_keys(term.setup.seed, "chain start", pairs.images, pairs.s.device)
+    return uniform_pictures(keys, pairs.s)
 
 
 def other_pictures(term: Vem, pairs: Pairs) -> Tensor:
@@ -105,9 +109,9 @@ def other_pictures(term: Vem, pairs: Pairs) -> Tensor:
     on the positions of these alone.
     """
     count, setup = num_inputs(term.setup.info), term.setup
-    streams = [numpy_stream(setup.seed, "chain start", int(position)) for position in pairs.positions]
-    steps = np.array([stream.integers(1, count) for stream in streams])
-    return setup.teacher(SampleIndex((pairs.indices + steps) % count, pairs.flips, pairs.positions + steps))
+    indices, flips, positions = pairs.sample
+    steps = 1 + noise.integers(noise.image_keys(setup.seed, "chain start/other", positions), count - 1)
+    return setup.teacher(SampleIndex((indices + steps) % count, flips, positions + steps))
 
 
 STARTS: dict[str, Callable[[Vem, Pairs], Tensor]] = {
@@ -131,30 +135,28 @@ class Replay(nn.Module):
     def __init__(self, size: int, height: int, width: int, seed: int):
         super().__init__()
         self.seed = seed
-        normal = normal_stream(seed, "replay", 0, torch.empty(size, 3, height, width))
-        self.register_buffer("pictures", torch.erf(normal() / 2**0.5))
+        keys = noise.image_keys(seed, "replay", range(size))
+        self.register_buffer("pictures", uniform_pictures(keys, torch.empty(1, 3, height, width)))
 
     def get(self, pairs: Pairs, fresh: Tensor) -> Tensor:
         """The end of an older chain for each of the pairs, (B, 3, H, W).
 
         With probability `FRESH_SHARE` it is replaced by the picture of `fresh` (B, 3, H, W).
         """
-        streams = [numpy_stream(self.seed, "replay", int(position)) for position in pairs.positions]
-        is_fresh = torch.tensor([stream.random() < FRESH_SHARE for stream in streams], device=fresh.device)
-        older = self.pictures[self._slots(pairs.positions)]
-        return torch.where(is_fresh[:, None, None, None], fresh, older)
+        keys = noise.image_keys(self.seed, "replay/fresh", pairs.images, fresh.device)
+        is_fresh = noise.uniform(keys) < FRESH_SHARE
+        return torch.where(is_fresh[:, None, None, None], fresh, self.pictures[self._slots(pairs.images)])
 
-    def put(self, positions: np.ndarray, samples: Tensor, workers: Workers) -> None:
-        """Stores the chain ends `samples` (B, 3, H, W) of the images at `positions` (B,), of all workers.
+    def put(self, images: range, samples: Tensor, workers: Workers) -> None:
+        """Stores the chain ends `samples` (B, 3, H, W) of the images of these numbers, of all workers.
 
         Collective.
         """
-        slots = gather_rows(self._slots(positions), workers).to(samples.device)
-        self.pictures[slots] = gather_rows(samples, workers).to(samples.device)
+        self.pictures[gather_rows(self._slots(images), workers)] = gather_rows(samples, workers)
 
-    def _slots(self, positions: np.ndarray) -> Tensor:
-        """Which pictures of the ring belong to these positions, (B,)."""
-        return torch.from_numpy(positions % len(self.pictures)).to(self.pictures.device)
+    def _slots(self, images: range) -> Tensor:
+        """Which pictures of the ring belong to these images, (B,)."""
+        return torch.arange(images.start, images.stop, device=self.pictures.device) % len(self.pictures)
 
 
 def networks_of(config: MutualInformation, info: DataInfo, seed: int) -> dict[str, nn.Module]:
@@ -163,11 +165,6 @@ def networks_of(config: MutualInformation, info: DataInfo, seed: int) -> dict[st
     if config.start == "replay":
         found["replay"] = Replay(config.replay_size or REPLAY_SIZE, info.height, info.width, seed)
     return found
-
-
-def shortened(config: MutualInformation) -> MutualInformation:
-    """With two Langevin steps at most: further ones hold what the second one holds."""
-    return config.model_copy(update={"num_steps": min(config.num_steps, 2)})
 
 
 def check_vem(config: MutualInformation, height: int, width: int, batch_size: int) -> None:
