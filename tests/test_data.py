@@ -20,6 +20,7 @@ from raydistill.config.data import FolderData, ShapesData
 from raydistill.data import batch, load_split, prepare, read_info, render_inputs, to_float, to_uint8
 from raydistill.data.classes import _palette
 from raydistill.data.folder import folder_source
+from raydistill.data.inspect import inspect
 from raydistill.data.prepared import store
 from raydistill.data.source import SPLITS
 from raydistill.errors import DataError, StoreError
@@ -179,6 +180,21 @@ def test_direction_says_which_half_of_an_aligned_picture_is_the_input(tmp_path: 
         assert split.inputs is not None and split.labels is None
         assert (split.inputs == input_value).all() and (split.targets == target_value).all()
         assert (split.info.num_classes, split.info.input_channels, split.info.has_labels) == (None, 3, False)
+
+
+@pytest.mark.parametrize(
+    ("size", "is_said"), [((8, 8), True), ((8, 16), True), ((16, 8), False), ((12, 8), False)]
+)
+def test_pictures_that_are_halved_and_not_wider_than_high_are_counted_and_said(
+    tmp_path: Path, size: tuple[int, int], is_said: bool
+) -> None:
+    """Where a space or a user says A|B, square pictures are probably none."""
+    make_aligned(tmp_path / "data", 10, size)
+    info = read_info(prepare(folder(tmp_path / "data", layout="aligned"), tmp_path / "cache"))
+    what = "10 are not wider than high, and are halved, as data.layout=aligned says"
+    assert any(remark.startswith(what) for remark in info.remarks) == is_said
+    found = inspect(tmp_path / "data", "aligned")[0].problems
+    assert any("each half is narrow; is it A|B?" in problem for problem in found) == is_said
 
 
 def test_pictures_are_resized_smoothly_and_labels_to_the_nearest(tmp_path: Path) -> None:

@@ -131,6 +131,8 @@ def read_aligned(
                 f"{where}: {both.width}x{both.height}, and the ones looked at before are twice as wide as "
                 "high, as A|B are. Give --set data.layout=aligned if it is A|B, too, or data.layout=pictures."
             )
+        if changes is not None and both.width <= both.height:
+            changes["narrow halves"] += 1
         left, right = (_resize(half, config, Image.Resampling.LANCZOS) for half in halves(both, where))
         yield (right, left) if config.direction == "AtoB" else (left, right)
 

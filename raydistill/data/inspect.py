@@ -228,6 +228,9 @@ def _problems_of_set(samples: list[Sample], tally: _Tally, on_disk: SplitsOnDisk
     odd_widths = [size for size in tally.sizes if int(size.split("x")[0]) % 2]
     if on_disk.layout == "aligned" and odd_widths:
         yield f"A|B pictures of {odd_widths[0]}: an odd width has no middle"
+    narrow = [size for size in tally.sizes if int(size.split("x")[0]) <= int(size.split("x")[1])]
+    if on_disk.layout == "aligned" and narrow:
+        yield f"A|B pictures of {narrow[0]}: not wider than high, so each half is narrow; is it A|B?"
 
 
 def _mode(sample: Sample) -> str:

@@ -47,7 +47,7 @@ _TURNS = {
 }
 """Orientation -> what makes the picture upright."""
 
-Change = Literal["turned", "first frame", "background", "profile", "no profile", "16 bits"]
+Change = Literal["turned", "first frame", "background", "profile", "no profile", "16 bits", "narrow halves"]
 """What is changed in a picture, or left as it is where that matters."""
 _SAID: dict[Change, str] = {
     "turned": "turned or mirrored, as their EXIF orientation says",
@@ -56,6 +56,8 @@ _SAID: dict[Change, str] = {
     "profile": "have a colour profile other than sRGB: converted to sRGB",
     "no profile": "have a colour profile that does not fit them or is damaged: left as they are",
     "16 bits": "have 16 bits a channel: the upper 8 are taken",
+    "narrow halves": "are not wider than high, and are halved, as data.layout=aligned says; "
+    "data.layout=pictures takes them whole",
 }
 
 
