@@ -44,7 +44,9 @@ def ran(command: Path, name: str, work: Path, **environment: str) -> None:
     (script,) = CASES.glob(f"{name}-*")
     env = os.environ | {"RAYDISTILL": str(command), "WORK": str(work)} | environment
     shell = [str(command.with_name("python"))] if script.suffix == ".py" else ["bash"]
-    done = subprocess.run([*shell, str(script)], env=env, capture_output=True, text=True)
+    # a script about names that are no UTF-8 may print one
+    kept = {"errors": "backslashreplace"}
+    done = subprocess.run([*shell, str(script)], env=env, capture_output=True, text=True, **kept)
     print(done.stdout, done.stderr)
     assert done.returncode == 0, done.stdout + done.stderr
 
