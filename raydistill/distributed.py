@@ -257,30 +257,31 @@ def _use_cross_rank_batch_norm(network: nn.Module) -> None:
 
 
 def average_gradients(
-    parameters: Sequence[nn.Parameter], workers: Workers, flags: Tensor | None = None
+    parameters: Sequence[nn.Parameter], workers: Workers, holds: Tensor | None = None
 ) -> Tensor | None:
-    """Replaces each gradient by its mean over workers, and each flag by its sum, in one all-reduce.
-    Collective.
+    """Replaces each gradient by its mean over workers, in one all-reduce, which `holds` joins. Collective.
 
     Gradients of sharded parameters stay: FSDP2 has averaged them.
 
     Args:
-        flags: (n,) float of this worker; None: there are none.
+        holds: bool (n,), what holds on this worker; None: nothing is asked.
 
     Returns:
-        the sums of the flags; None where there are none.
+        bool (n,), what holds on all workers; None where nothing is asked.
     """
     gradients = [gradient for gradient in _gradients(parameters) if not isinstance(gradient, DTensor)]
-    if workers.number == 1 or (not gradients and flags is None):
-        return flags
-    sent = [gradient.flatten() for gradient in gradients] + ([] if flags is None else [flags])
+    if workers.number == 1 or (not gradients and holds is None):
+        return holds
+    failures = [] if holds is None else [(~holds).float()]
+    sent = [*(gradient.flatten() for gradient in gradients), *failures]
     flat = torch.cat(sent)
     dist.all_reduce(flat)
-    *means, sums = flat.split([part.numel() for part in (*sent, *([flat[:0]] if flags is None else []))])
+    received = flat.split([part.numel() for part in sent])
     if gradients:
+        means = received[: len(gradients)]
         torch._foreach_div_(means, workers.number)
         torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(means, gradients, strict=True)])
-    return None if flags is None else sums
+    return received[-1] == 0 if failures else None
 
 
 def move_average(average: nn.Module, network: nn.Module, beta: float) -> None:

@@ -17,7 +17,7 @@ def of_three() -> Divergence:
 
 
 def note(found: Divergence, number: int, image: int, failed: Sequence[bool]) -> None:
-    found.note(number, image, WHAT, torch.tensor(failed))
+    found.note(number, image, WHAT, ~torch.tensor(failed))
 
 
 def test_without_a_failure_nothing_is_found_and_nothing_is_raised() -> None:
@@ -85,7 +85,7 @@ def test_what_is_found_masks_every_step_from_then_on() -> None:
 def test_a_failure_on_the_meta_device_asks_for_no_value() -> None:
     """As a note on a GPU, which must not wait for it."""
     found = Divergence(["energy"], torch.device("meta"))
-    found.note(0, 4, WHAT, torch.zeros(2, dtype=torch.bool, device="meta"))
+    found.note(0, 4, WHAT, torch.ones(2, dtype=torch.bool, device="meta"))
     assert found.found.is_meta
 
 
@@ -93,9 +93,9 @@ def test_more_phases_or_conditions_than_there_is_room_for_are_no_silent_mix_up()
     Divergence([str(number) for number in range(16)], CPU)
     with pytest.raises(AssertionError):
         Divergence([str(number) for number in range(17)], CPU)
-    found, last = of_three(), torch.arange(16) == 15
+    found, last = of_three(), torch.arange(16) != 15
     found.note(2, 3, [f"{number}; no" for number in range(16)], last)
     with pytest.raises(DivergenceError, match=r"^phase generator: 15 at image 3; no$"):
         found.require_none()
     with pytest.raises(AssertionError):
-        found.note(0, 3, WHAT * 9, torch.zeros(18, dtype=torch.bool))
+        found.note(0, 3, WHAT * 9, torch.ones(18, dtype=torch.bool))

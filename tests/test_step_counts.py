@@ -14,7 +14,7 @@ from torch import Tensor
 from raydistill.commands.doctor_step import run
 from raydistill.config.command_options import DoctorOptions
 from raydistill.data import read_info
-from raydistill.errors import InputError
+from raydistill.errors import InputError, RunError
 from raydistill.models import saved
 from raydistill.planning.known_steps import named_step
 from raydistill.planning.step_counts import META, Counted, Counting, StepCounts, count_step
@@ -82,6 +82,22 @@ def test_a_term_that_waits_is_named_with_its_line(
         assert counts.host_random_bytes == 4 * 4 * 3 * 16 * 16
     else:
         assert counts.synchronisations >= 1
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda s: s.detach().numpy(), lambda s: s[s > 0].sum(), lambda s: torch.nonzero(s.detach())]
+)
+def test_what_cannot_be_answered_without_values_is_an_error_with_its_line(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch, ask: Callable[[Tensor], Any]
+) -> None:
+    class Waiting(Vid):
+        def student_loss(self, pairs: Pairs) -> Tensor:
+            ask(pairs.s)
+            return super().student_loss(pairs)
+
+    monkeypatch.setitem(TERMS, "vid", TERMS["vid"]._replace(build=Waiting))
+    with pytest.raises(RunError, match=r"test_step_counts.py:\d+: .*would wait for the device"):
+        counts_of(stages, mi__kind="vid")
 
 
 # ---- the steps ---------------------------------------------------------------------------------------------

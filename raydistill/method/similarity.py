@@ -1,5 +1,7 @@
 """The structural similarity of pictures (SSIM) as a loss."""
 
+import functools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -14,17 +16,18 @@ def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
     Source: Wang et al. 2004, with K1 = 0.01, K2 = 0.03 and a range of 2. What differs: the window is uniform,
     7x7, and pictures are mirrored at their borders.
     """
-    down, along = (_window(size, 7, a) for size in a.shape[2:])
+    down, along = (_window(size, 7, a.dtype, a.device) for size in a.shape[2:])
     mean_a, mean_b, aa, bb, ab = (down.mT @ torch.cat([a, b, a * a, b * b, a * b]) @ along).chunk(5)
     variances = (aa - mean_a**2).clamp_min(0) + (bb - mean_b**2).clamp_min(0)
     brightness = (2 * mean_a * mean_b + 0.02**2) / (mean_a**2 + mean_b**2 + 0.02**2)
     return 1 - (brightness * (2 * (ab - mean_a * mean_b) + 0.06**2) / (variances + 0.06**2)).mean()
 
 
-def _window(size: int, width: int, like: Tensor) -> Tensor:
+@functools.lru_cache(8)
+def _window(size: int, width: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """(size, size): x @ this is the mean over `width` neighbours along x's last dimension.
 
     Two such products are faster than a convolution.
     """
-    eye = torch.eye(size, dtype=like.dtype, device=like.device)[None]
+    eye = torch.eye(size, dtype=dtype, device=device)[None]
     return F.pad(eye, (width // 2, width // 2), mode="reflect").unfold(2, width, 1).mean(3)[0]

@@ -28,6 +28,7 @@ from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import output_shape
 from raydistill.data.tensors import without_values
 from raydistill.distributed import ALONE, Workers
+from raydistill.errors import RunError
 from raydistill.models import input_shape, networks
 from raydistill.planning.rehearsal import META
 from raydistill.planning.tensor_bytes import called, tensors_in
@@ -181,9 +182,14 @@ def _launches(name: str, args: Sequence[Any]) -> int:
 
 def _asked_by() -> str:
     """The innermost line that is not torch's: of raydistill, or of a plug-in."""
-    torch_folder = str(Path(torch.__file__).parent)
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith(torch_folder) and frame.filename != __file__:
+    return _outside_of_torch(traceback.extract_stack())
+
+
+def _outside_of_torch(frames: traceback.StackSummary) -> str:
+    """The innermost of these lines that is neither torch's nor of what counts."""
+    torch_folder, counting = str(Path(torch.__file__).parent), str(Path(__file__).parent)
+    for frame in reversed(frames):
+        if not frame.filename.startswith((torch_folder, counting)):
             name = frame.filename.replace(_PACKAGE, "raydistill")
             return f"{name}:{frame.lineno}: {frame.line}"
     return "torch"
@@ -210,6 +216,10 @@ def count_step(counted: Counted) -> StepCounts:
 
     It is the second that it goes through, so what is computed once a pass, or kept between steps, is not in
     it.
+
+    Raises:
+        RunError: an operation of the step needs values, such as `.numpy()` or a mask; the message has its
+            line.
     """
     far = {"budget_nimg": 10**12, "report_every_nimg": 10**12}
     counted = counted._replace(training=counted.training.model_copy(update=far))
@@ -232,11 +242,15 @@ def _second_step(counted: Counted, workers: Workers) -> Counting:
     for optimizer in trained.optimizers.values():
         _begin(optimizer)
     logged = loop.Means()
-    for _ in range(2):
-        with Counting(META) as counting:
-            logged.add(loop.take_step(trained, trained.minibatches.step(0), training, workers))
-            if training.ema_nimg:
-                distributed.move_average(average, trained.networks[kind.network], 0.999)
+    try:
+        for _ in range(2):
+            with Counting(META) as counting:
+                logged.add(loop.take_step(trained, trained.minibatches.step(0), training, workers))
+                if training.ema_nimg:
+                    distributed.move_average(average, trained.networks[kind.network], 0.999)
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # what needs values has none here
+        where = _outside_of_torch(traceback.extract_tb(error.__traceback__))
+        raise RunError(f"{where}: a step asks for values, and would wait for the device: {error}") from error
     return counting
 
 

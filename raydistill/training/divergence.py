@@ -29,26 +29,28 @@ class Divergence:
         self.conditions: list[tuple[str, Sequence[str]]] = [(phase, ()) for phase in phases]
         """Of each phase its name, and what does not hold where a condition fails, as the end of a message."""
         assert len(phases) <= _PHASES, phases
-        self._place = torch.full((), _NEVER, dtype=torch.int64, device=device)
+        self._never = torch.full((), _NEVER, dtype=torch.int64, device=device)
+        self._place = self._never
         """(image, phase, condition) as one number: the smaller, the earlier."""
         self.found = torch.zeros((), device=device)
         """1 where there was such a step, else 0: as an optimizer's `found_inf` it stops every update."""
 
-    def note(self, number: int, image: int, conditions: Sequence[str], failed: Tensor) -> None:
+    def note(self, number: int, image: int, conditions: Sequence[str], holds: Tensor) -> None:
         """Adds the conditions of one phase of a step.
 
         Args:
             number: which phase.
             image: number of the step's first image in the whole training.
             conditions: what the message says of each, 16 at most; the first that fails is named.
-            failed: bool, of the same length; the same on every worker.
+            holds: bool, of the same length; the same on every worker.
         """
         assert len(conditions) <= _CONDITIONS, conditions
         self.conditions[number] = (self.conditions[number][0], conditions)
         first = (image * _PHASES + number) * _CONDITIONS
-        places = torch.arange(first, first + len(conditions), device=failed.device)
-        self._place = torch.minimum(self._place, torch.where(failed, places, _NEVER).amin())
-        self.found = (self._place < _NEVER).float()
+        places = torch.arange(first, first + len(conditions), device=holds.device)
+        failed = torch.where(holds, self._never, places)
+        self._place = torch.minimum(self._place, failed.amin() if len(conditions) > 1 else failed[0])
+        self.found = (self._place < self._never).float()
 
     def require_none(self) -> None:
         """Raises DivergenceError with phase, image and condition of the first. It waits for the device."""

@@ -205,19 +205,18 @@ def advance(
     optimizer.zero_grad()
     _, numbers = descend(phase, trained, parts)
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    holds: dict[str, Tensor] = {}  # what is said of a check -> whether it holds for all parts
+    checks: dict[str, list[Tensor]] = {}  # what is said of a check -> whether it holds, for each part
     for part in parts:
         for check in part.checks:
-            holds[check.what] = holds.get(check.what, check.holds) & check.holds
+            checks.setdefault(check.what, []).append(check.holds)
         part.checks.clear()
-    flags = (~torch.stack(list(holds.values()))).float() if holds else None
-    flags = distributed.average_gradients(parameters, workers, flags)
-    bad = ~(distributed.gradient_norm(parameters) < torch.inf)[None]  # NaN is not below infinity either
-    if flags is not None:
-        bad = torch.cat([flags > 0, bad])
-    conditions = [*holds, NOT_FINITE]
+    of_worker = [torch.stack(each).all() if len(each) > 1 else each[0] for each in checks.values()]
+    holds = distributed.average_gradients(parameters, workers, torch.stack(of_worker) if checks else None)
+    is_finite = (distributed.gradient_norm(parameters) < torch.inf)[None]  # NaN is not below infinity either
+    holds = is_finite if holds is None else torch.cat([holds, is_finite])
+    conditions = [*checks, NOT_FINITE]
     number = trained.phases.index(phase)
-    trained.divergence.note(number, parts[0].nimg, conditions, bad)
+    trained.divergence.note(number, parts[0].nimg, conditions, holds)
     for group in optimizer.param_groups:
         group["lr"].fill_(learning_rate(phase.config, parts[0].nimg, training.budget_nimg))
     optimizer.found_inf = trained.divergence.found  # type: ignore[attr-defined]
@@ -275,10 +274,10 @@ class Means:
         """Names that a step has logged -> (sums of their values, how many steps)."""
 
     def add(self, numbers: dict[str, Tensor]) -> None:
-        """Adds the numbers of a step: scalars by name."""
+        """Adds the numbers of a step: scalars by name, without graphs."""
         if not numbers:
             return
-        values, names = torch.stack([number.detach() for number in numbers.values()]).double(), tuple(numbers)
+        values, names = torch.stack(list(numbers.values())).double(), tuple(numbers)
         sums, count = self._sums.get(names, (torch.zeros_like(values), 0))
         self._sums[names] = (sums.add_(values), count + 1)
 

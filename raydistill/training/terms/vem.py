@@ -17,7 +17,6 @@ from raydistill.method.vem import (
     displacement,
     draw_negatives,
     ebm_loss,
-    energy_gap,
     is_within,
     pair_energies,
     student_mi_loss,
@@ -61,10 +60,11 @@ class Vem(MiTerm):
         if config.start == "replay":
             self.buffer.put(pairs.images, negatives.samples, setup.workers)
         pos, neg = pair_energies(self.energy, pairs.positive, negatives.samples, s)
+        mean_pos, mean_neg = pos.detach().mean(), neg.detach().mean()
         numbers = {
-            "energy/pos": pos.mean(),
-            "energy/neg": neg.mean(),
-            "energy/gap": energy_gap(pos, neg),
+            "energy/pos": mean_pos,
+            "energy/neg": mean_neg,
+            "energy/gap": mean_pos - mean_neg,
             "energy/grad_norm": negatives.grad_norm,
             "energy/clamped": negatives.clamped,
         }
