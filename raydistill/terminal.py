@@ -1,5 +1,7 @@
 """What a person sees on the terminal: lines about a sweep as it runs, and tables that fit its width."""
 
+import errno
+import os
 import shutil
 import sys
 import textwrap
@@ -139,13 +141,21 @@ def wrapped(text: str, width: int) -> list[str]:
 # ---- what is printed ---------------------------------------------------------------------------------------
 
 
+class _Console(Console):
+    """Where nobody reads any more, rich would end the process; the command line says how that is done."""
+
+    def on_broken_pipe(self) -> None:
+        """Called by rich where it meets the error, which is passed on."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
 class Terminal:
     """Prints plain lines with the time since the start, and tables; where it is quiet, nothing."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         # Lines and tables come in the width that they shall have; rich looks at neither where both numbers
         # are given.
-        self.console = Console(
+        self.console = _Console(
             highlight=False, soft_wrap=True, width=sys.maxsize, height=sys.maxsize, quiet=quiet
         )
         self.started = time.monotonic()

@@ -270,3 +270,18 @@ def test_an_entry_wraps_beside_its_lead_and_only_on_a_terminal(monkeypatch, caps
         "                at the same path on\n"
         "                every node\n"
     )
+
+
+def test_a_reader_that_goes_away_is_an_error_of_the_system_and_no_end_of_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The command line knows it, and ends quietly; what rich does by itself looked like a plug-in's exit."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    pipe = os.fdopen(writing, "w")
+    monkeypatch.setattr(sys, "stdout", pipe)
+    with pytest.raises(BrokenPipeError):
+        Terminal().say("nobody reads this")
+    monkeypatch.undo()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), pipe.fileno())  # what is left goes there
+    pipe.close()
