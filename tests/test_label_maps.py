@@ -123,6 +123,36 @@ def test_a_mask_of_0_and_255_is_background_and_object(tmp_path: Path) -> None:
         assert "0 and 255: background and object" in info(root).remarks[0] and ids(root) == [0, 1]
 
 
+def gif(path: Path, label: np.ndarray) -> None:
+    """Pillow numbers the colours of a GIF anew, those that occur alone."""
+    Image.fromarray(label).save(path.with_suffix(".gif"))
+
+
+def white_first(path: Path, label: np.ndarray) -> None:
+    picture = Image.fromarray((label == 0).astype(np.uint8), "P")
+    picture.putpalette([255, 255, 255, 0, 0, 0])
+    picture.save(path.with_suffix(".png"))
+
+
+@pytest.mark.parametrize("save", [gif, white_first])
+def test_a_mask_in_black_and_white_by_a_palette_is_background_and_object(tmp_path: Path, save: Save) -> None:
+    """Whatever numbers its writer gave to the two colours."""
+    root = make(tmp_path / "data", (0, 255), save)
+    assert info(root).class_names == ("background", "object") and ids(root) == [0, 1]
+
+
+def test_ids_whose_palette_says_nothing_or_has_colours_beside_white_stay_ids(tmp_path: Path) -> None:
+    for number, palette in enumerate(([0, 0, 0] * 4, [255, 255, 255, 0, 0, 0, 0, 0, 255, 9, 9, 9])):
+
+        def save(path: Path, label: np.ndarray, palette: list[int] = palette) -> None:
+            picture = Image.fromarray(label, "P")
+            picture.putpalette(palette)
+            picture.save(path.with_suffix(".png"))
+
+        root = make(tmp_path / str(number), (0, 1, 2, 3), save)
+        assert info(root).num_classes == 4 and ids(root) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [

@@ -77,7 +77,12 @@ def _label_map(opened: Opened, where: str) -> LabelMap:
         image = image.convert(image.mode[:-1])
     if image.mode == "P":
         colors = np.array(image.getpalette("RGB"), np.uint8).reshape(-1, 3)
-        return LabelMap(np.asarray(image), np.pad(colors, ((0, 256 - len(colors)), (0, 0))))
+        palette = np.pad(colors, ((0, 256 - len(colors)), (0, 0)))
+        values = np.asarray(image)
+        # A mask in black and white, as GIFs have them: the colours are meant, as writers number them anyhow.
+        if np.isin(palette, (0, 255)).all() and (palette == palette[:, :1]).all() and palette.any():
+            return LabelMap(palette[values, 0])
+        return LabelMap(values, palette)
     if image.mode in ("I", "I;16", "I;16B", "I;16L", "I;16N"):
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 255:
