@@ -1,13 +1,13 @@
 """Minibatches: tensors made of the memory-mapped pictures of a split."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from raydistill.data.augment import degradation_keys, degrade, pixels, random_crop
+from raydistill.data.augment import Crop, degradation_keys, degrade, pixels, random_crop
 from raydistill.data.classes import Color
 from raydistill.data.mapped import Split
 from raydistill.data.prepared import DataInfo
@@ -68,7 +68,8 @@ class Pixels(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Pixels":
         """The same on another device."""
-        return self._replace(**{name: value.to(device) for name, value in self.tensors.items()})  # type: ignore
+        moved: dict[str, Any] = {name: value.to(device) for name, value in self.tensors.items()}
+        return self._replace(**moved)
 
 
 def read(
@@ -90,11 +91,7 @@ def read(
             middle of larger pictures, and the noise of pass 0, which no training has.
         alone: without labels and inputs, as a generator takes them that makes pictures of noise.
     """
-    source, crop = split, None
-    if passes is not None and split.loaded is not None and split.info.load_size is not None:
-        assert isinstance(indices, Tensor)
-        shown = (split.info.height, split.info.width)
-        source, crop = split.loaded, random_crop(split.info.load_size, shown, seed, indices, passes)
+    source, crop = _cropped(split, indices, passes, seed)
     is_paired, keys = split.info.pairing == "pairs" and not alone, None
     if split.info.degrade.is_on and not alone:
         chosen = torch.arange(len(split), device=split.device)[indices]
@@ -117,12 +114,22 @@ def read_inputs(
     split: SplitTensors, indices: Tensor, flips: Tensor | None, seed: int = 0, passes: Tensor | None = None
 ) -> Tensor:
     """The inputs at `indices` of unpaired data, uint8 (B, H, W, 3); arguments as those of `read`."""
-    inputs, crop = split.inputs, None
-    if passes is not None and split.loaded is not None and split.info.load_size is not None:
-        shown = (split.info.height, split.info.width)
-        inputs, crop = split.loaded.inputs, random_crop(split.info.load_size, shown, seed, indices, passes)
-    assert inputs is not None, split.info.layout
-    return pixels(inputs, indices, flips, crop)
+    source, crop = _cropped(split, indices, passes, seed)
+    assert source.inputs is not None, split.info.layout
+    return pixels(source.inputs, indices, flips, crop)
+
+
+def _cropped(
+    split: SplitTensors, indices: Tensor | slice, passes: Tensor | None, seed: int
+) -> tuple[SplitTensors, Crop | None]:
+    """Where pictures are read from, and which window of each is shown: the split itself and no window where
+    they are shown whole, or as in an evaluation.
+    """
+    if passes is None or split.loaded is None or split.info.load_size is None:
+        return split, None
+    assert isinstance(indices, Tensor)
+    shown = (split.info.height, split.info.width)
+    return split.loaded, random_crop(split.info.load_size, shown, seed, indices, passes)
 
 
 def made(read: Pixels, info: DataInfo) -> Batch:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -48,15 +48,18 @@ def load_split(stored: Stored, split: SplitName) -> Split:
         info=info,
         classes=arrays.get("classes"),
     )
-    if info.load_size is None or split != "train":
-        return on_disk
-    return replace(
-        on_disk,
-        targets=middle(on_disk.targets, info),
-        labels=None if on_disk.labels is None else middle(on_disk.labels, info),
-        inputs=None if on_disk.inputs is None else middle(on_disk.inputs, info),
-        loaded=on_disk,
-    )
+    return with_middle(on_disk) if info.load_size is not None and split == "train" else on_disk
+
+
+def with_middle(on_disk: Any) -> Any:
+    """A split whose pictures are views of the middle of those on disk, which are its `loaded`.
+
+    Args:
+        on_disk: a `Split`, or `SplitTensors`; what comes back is the same.
+    """
+    arrays = {name: getattr(on_disk, name) for name in ("targets", "labels", "inputs")}
+    views = {name: middle(each, on_disk.info) for name, each in arrays.items() if each is not None}
+    return replace(on_disk, **views, loaded=on_disk)
 
 
 def middle(array: Array, info: DataInfo) -> Array:

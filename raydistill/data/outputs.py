@@ -133,6 +133,11 @@ def output_shape(info: DataInfo, flip: bool) -> tuple[int, ...]:
     return 2 if flip else 1, (info.input_counts or info.counts)["train"], 3, info.height, info.width
 
 
+def as_floats(stored: Tensor) -> Tensor:
+    """Stored outputs, of either type, as float32 in [-1, 1]."""
+    return to_float(stored) if stored.dtype == torch.uint8 else stored
+
+
 def _inputs(split: Split, indices: np.ndarray, mirrored: bool, device: torch.device) -> Tensor:
     flips = np.full(len(indices), mirrored)
     if split.info.pairing == "unpaired":

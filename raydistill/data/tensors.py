@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from raydistill.data.mapped import Split, middle
+from raydistill.data.mapped import Split, with_middle
 from raydistill.data.prepared import DataInfo, array_shapes
 from raydistill.data.source import SplitName
 
@@ -42,7 +42,7 @@ class SplitTensors:
     def filled(self, device: str | torch.device) -> "SplitTensors":
         """The same shapes on a device, of zeros."""
         if self.loaded is not None:
-            return _with_middle(self.loaded.filled(device))
+            return with_middle(self.loaded.filled(device))
         zeros = {
             name: None if value is None else torch.zeros(value.shape, dtype=value.dtype, device=device)
             for name, value in ((name, getattr(self, name)) for name in _NAMES)
@@ -60,7 +60,7 @@ def tensors(split: Split, device: str | torch.device = "cpu") -> SplitTensors:
     once.
     """
     if split.loaded is not None:
-        return _with_middle(tensors(split.loaded, device))
+        return with_middle(tensors(split.loaded, device))
     held: dict[str, Tensor | None] = {}
     for name in _NAMES:
         array: np.ndarray | None = getattr(split, name)
@@ -74,7 +74,7 @@ def without_values(info: DataInfo, split: SplitName = "train") -> SplitTensors:
     for name, (dtype, shape) in array_shapes(info, split).items():
         held[name] = torch.empty(shape, dtype=torch.from_numpy(np.empty(0, dtype)).dtype, device="meta")
     on_disk = SplitTensors(**held, info=info)  # type: ignore[arg-type]
-    return _with_middle(on_disk) if split == "train" and info.load_size else on_disk
+    return with_middle(on_disk) if split == "train" and info.load_size else on_disk
 
 
 def num_bytes(info: DataInfo, split: SplitName = "train") -> int:
@@ -83,15 +83,3 @@ def num_bytes(info: DataInfo, split: SplitName = "train") -> int:
     own = held.loaded or held
     values = [getattr(own, name) for name in _NAMES]
     return sum(value.nbytes for value in values if isinstance(value, Tensor))
-
-
-def _with_middle(on_disk: SplitTensors) -> SplitTensors:
-    info = on_disk.info
-    return SplitTensors(
-        targets=middle(on_disk.targets, info),
-        labels=None if on_disk.labels is None else middle(on_disk.labels, info),
-        inputs=None if on_disk.inputs is None else middle(on_disk.inputs, info),
-        classes=on_disk.classes,
-        info=info,
-        loaded=on_disk,
-    )

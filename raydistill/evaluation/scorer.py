@@ -129,7 +129,7 @@ class Scorer:
             likeness = self._likeness_of(measures, most_psnr)
         seen = self._see(fake, [each[0] for each in real], labels, likeness, keep_each=num_resamples > 0)
 
-        def scores() -> list[Score]:
+        def of_all() -> list[Score]:
             record = Recorder(self.split, fake.num, bootstrap.resample(fake.num, num_resamples))
             found, of_pairs = list[Score](), self._conditions_of_pairs()
             for part, confusions, of_real in zip(labels, seen.confusions, of_reals):
@@ -137,16 +137,27 @@ class Scorer:
             if seen.likeness:
                 found += compute.of_pairs(likeness, seen.likeness[0], of_pairs, record)
             for (extractor, real_features, moments), features in zip(real, seen.features):
-                own = self._conditions() | {"real_statistics": self.statistics(extractor)}
-                found += compute.of_features(
-                    extractor, real_features, moments, features, measures, own, record
-                )
-                for each in self.published:
-                    if each.extractor == extractor.name:
-                        found += compute.of_published(extractor, each, features, measures, record)
+                found += self._distances(extractor, real_features, moments, features, measures, record)
             return found
 
-        return computed_once(scores, self.workers)
+        return computed_once(of_all, self.workers)
+
+    def _distances(
+        self,
+        extractor: Extractor,
+        real_features: Tensor,
+        moments: Moments,
+        features: Tensor,
+        measures: Collection[Measure],
+        record: Recorder,
+    ) -> list[Score]:
+        """The scores by one extractor: against the real pictures, and against published statistics."""
+        own = self._conditions() | {"real_statistics": self.statistics(extractor)}
+        found = compute.of_features(extractor, real_features, moments, features, measures, own, record)
+        for each in self.published:
+            if each.extractor == extractor.name:
+                found += compute.of_published(extractor, each, features, measures, record)
+        return found
 
     def statistics(self, extractor: Extractor) -> str:
         """Digest of what the features of the real pictures depend on, see `statistics_digest`."""

@@ -63,7 +63,7 @@ class EnergyModel(nn.Module):
         mode, the power iterations take a step first.
         """
         kernels = self._kernels()
-        h = F.leaky_relu(_before_stem(_shrink(t), kernels) + _seen_of_s(s, kernels, len(t)), _SLOPE)
+        h = F.leaky_relu(_before_stem(_shrink(t), kernels) + _seen_of_s(_shrink(s), kernels, len(t)), _SLOPE)
         for first, second, shortcut in kernels.blocks:
             branch = F.leaky_relu(F.conv2d(h, *first, padding=1), _SLOPE)
             h = F.leaky_relu(F.conv2d(branch, *second, stride=2, padding=1) + _beside(h, shortcut), _SLOPE)
@@ -77,7 +77,7 @@ class EnergyModel(nn.Module):
         It is written out by hand, which takes fewer operations than autograd; no power iteration moves.
         """
         kernels = self._frozen_kernels()
-        seen_of_s = _seen_of_s(s, kernels, len(s))
+        seen_of_s = _seen_of_s(_shrink(s), kernels, len(s))
 
         @torch.no_grad()
         def gradient(t: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class EnergyModel(nn.Module):
         """
         kernels, small = self._frozen_kernels(), _shrink(s)
         both = _before_stem(_shrink(torch.cat([t, negatives])), kernels)
-        last, at_stem = _through(both.add_(_seen_of_s(s, kernels, len(both))), kernels)
+        last, at_stem = _through(both.add_(_seen_of_s(small, kernels, len(both))), kernels)
         positive, negative = at_stem.chunk(2)
         of_s = _input_gradient((positive - negative) / len(s), small, kernels.stem[0][:, 3:])
         of_t, of_negatives = _energies(last, kernels).view(2, -1).mean(1).unbind()
@@ -137,14 +137,14 @@ class EnergyModel(nn.Module):
         return self._frozen[1]
 
 
-def _seen_of_s(s: Tensor, kernels: Kernels, count: int) -> Tensor:
-    """What the stem gives of s (B, 3, H, W) for `count` pictures t; `count` is a multiple of B.
+def _seen_of_s(small: Tensor, kernels: Kernels, count: int) -> Tensor:
+    """What the stem gives of B small pictures s for `count` pictures t; `count` is a multiple of B.
 
     The first convolution is linear in (t, s), so its part that sees s is computed once.
     """
     weight, bias = kernels.stem
-    seen = F.conv2d(_shrink(s), weight[:, 3:], bias, padding=1)
-    return seen if count == len(s) else torch.cat([seen] * (count // len(s)))
+    seen = F.conv2d(small, weight[:, 3:], bias, padding=1)
+    return seen if count == len(small) else torch.cat([seen] * (count // len(small)))
 
 
 def _before_stem(small: Tensor, kernels: Kernels) -> Tensor:

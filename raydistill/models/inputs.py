@@ -49,7 +49,7 @@ def latents(
     return noise.normal(noise.image_keys(seed, purpose, images, device), (latent,))
 
 
-def num_inputs(split: Split, latent: int | None) -> int:
+def num_inputs(split: Split | SplitTensors, latent: int | None) -> int:
     """How many pictures a generator makes for a split: one for each input, or for each real picture.
 
     `latent` is the `latent_size` of the generator.

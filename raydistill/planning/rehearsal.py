@@ -147,14 +147,20 @@ def _teacher_pictures(teacher: Generator, info: DataInfo, batch: int) -> tuple[T
     if not teacher_runs_in_loop(teacher, info):
         pictures = _pictures(info, batch)
         return (lambda sample, inputs=None: pictures[: len(sample.indices)]), pictures.nbytes
+    return made_in_loop(teacher, info), 0
+
+
+def made_in_loop(teacher: Generator, info: DataInfo) -> TeacherPictures:
+    """Makes a teacher's pictures in every minibatch, on the meta device."""
     network = generator_of(teacher, info).eval()
     shape = input_shape(teacher, info.input_channels, *info.input_size)
 
     def computed(sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
-        inputs = torch.empty(len(sample.indices), *shape, device=META)
+        if inputs is None:
+            inputs = torch.empty(len(sample.indices), *shape, device=META)
         return compute(network, inputs, len(inputs))
 
-    return computed, 0
+    return computed
 
 
 # ---- an evaluation -----------------------------------------------------------------------------------------

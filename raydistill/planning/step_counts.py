@@ -24,19 +24,15 @@ from raydistill import distributed
 from raydistill.config.architectures import Generator
 from raydistill.config.training import OutputKind, Training
 from raydistill.data import DataInfo
-from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import output_shape
 from raydistill.data.tensors import without_values
 from raydistill.distributed import ALONE, Workers
 from raydistill.errors import RunError
-from raydistill.models import input_shape, networks
-from raydistill.planning.rehearsal import META
+from raydistill.planning.rehearsal import META, made_in_loop
 from raydistill.planning.tensor_bytes import called, tensors_in
 from raydistill.training import assembly, loop, recipes
 from raydistill.training.minibatches import TrainingData
 from raydistill.training.recipes import Setup
-from raydistill.training.teacher import computed_outputs
-from raydistill.training.terms import TeacherPictures
 
 _PACKAGE = str(Path(raydistill.__file__).parent)
 _WAITS = {"_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "_unique2", "unique_dim", "item"}
@@ -236,7 +232,7 @@ def _second_step(counted: Counted, workers: Workers) -> Counting:
     training, info, kind = counted.training, counted.info, recipes.kind_of(counted.training)
     with META:
         modules, average = kind.networks(training, info), kind.networks(training, info)[kind.network]
-    pictures = None if counted.teacher is None else _teacher(counted.teacher, info)
+    pictures = None if counted.teacher is None else made_in_loop(counted.teacher, info)
     trained = assembly.stepping(training, modules, _data(counted), Setup(info, META, workers, pictures))
     distributed.prepare(trained.networks, training, META, workers)
     for optimizer in trained.optimizers.values():
@@ -276,17 +272,3 @@ def _begin(optimizer: torch.optim.Optimizer) -> None:
             step = torch.zeros((), device=parameter.device)
             moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
             optimizer.state[parameter] = {"step": step, **moments}
-
-
-def _teacher(teacher: Generator, info: DataInfo) -> TeacherPictures:
-    """Makes a teacher's pictures in every minibatch."""
-    with META:
-        network = networks.generator(teacher, info, 0).eval()
-    shape = input_shape(teacher, info.input_channels, *info.input_size)
-
-    def computed(sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
-        if inputs is None:
-            inputs = torch.empty(len(sample.indices), *shape, device=META)
-        return computed_outputs(network, inputs, len(inputs), "float32")
-
-    return computed

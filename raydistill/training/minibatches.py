@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from raydistill.config.training import Training
-from raydistill.data import Split, to_float
+from raydistill.data import Split
 from raydistill.data.augment import Order, SampleIndex
 from raydistill.data.batches import Pixels, made
-from raydistill.data.tensors import SplitTensors, tensors
+from raydistill.data.outputs import as_floats
+from raydistill.data.tensors import SplitTensors, num_bytes, tensors
 from raydistill.distributed import Workers
 from raydistill.models.inputs import latents, read_training, read_training_inputs, trained_latent_size
 from raydistill.training.recipes import Step
@@ -56,10 +57,7 @@ def held(split: Split, outputs: Tensor | None, training: Training, device: torch
     on_cpu = TrainingData(tensors(split), outputs)
     if device.type != "cuda":
         return on_cpu
-    own = split.loaded or split
-    arrays = (own.targets, own.labels, own.inputs, own.classes)
-    needed = sum(array.nbytes for array in arrays if array is not None)
-    needed += 0 if outputs is None else outputs.nbytes
+    needed = num_bytes(split.info) + (0 if outputs is None else outputs.nbytes)
     total = torch.cuda.get_device_properties(device).total_memory
     if not lie_on_device(needed, total, training):
         return on_cpu
@@ -85,10 +83,11 @@ class Minibatches:
         self.data, self.training, self.device, self.workers = data, training, device, workers
         self.latent = trained_latent_size(training)
         split = data.split
-        self.is_unpaired = self.latent is None and split.info.pairing == "unpaired"
+        is_unpaired = self.latent is None and split.info.pairing == "unpaired"
         order = functools.partial(Order, seed=training.seed, flip=training.flip, device=split.device)
         self.targets = order(len(split))
-        self.inputs = order(split.num_inputs, domain="/inputs") if self.is_unpaired else self.targets
+        self.inputs = order(split.num_inputs, domain="/inputs") if is_unpaired else None
+        """Of unpaired data; None: inputs are shown in the order of their targets."""
         self._reader: ThreadPoolExecutor | None = None
         self._ahead: tuple[int, Future[tuple[Pixels, SampleIndex]]] | None = None
 
@@ -108,18 +107,18 @@ class Minibatches:
         if self.latent is not None:
             noise = latents(self.training.seed, "latent", images, self.latent, self.device)
             batch = replace(batch, inputs=noise)
-        stored = pixels.outputs
-        if stored is not None and stored.dtype == torch.uint8:
-            stored = to_float(stored)
+        stored = None if pixels.outputs is None else as_floats(pixels.outputs)
         after = nimg + self.training.batch_size
         return Step(batch, sample, nimg, own.start, stored, is_report_due(after, self.training))
 
     def _read(self, images: range) -> tuple[Pixels, SampleIndex]:
         """What a minibatch is made of, and which inputs it shows, where the data lie."""
         split, seed = self.data.split, self.training.seed
-        targets, sample = self.targets.at(images), self.inputs.at(images)
-        pixels = read_training(split, targets, seed, alone=self.latent is not None or self.is_unpaired)
-        if self.is_unpaired:
+        targets = self.targets.at(images)
+        sample = targets if self.inputs is None else self.inputs.at(images)
+        is_alone = self.latent is not None or self.inputs is not None
+        pixels = read_training(split, targets, seed, alone=is_alone)
+        if self.inputs is not None:
             pixels = pixels._replace(inputs=read_training_inputs(split, sample, seed))
         if self.data.outputs is not None:
             pixels = pixels._replace(outputs=self.data.outputs_of(sample))

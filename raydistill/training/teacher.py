@@ -10,10 +10,10 @@ from raydistill.config.experiment import Job
 from raydistill.config.training import DistillTraining, OutputKind
 from raydistill.data import to_float, to_uint8
 from raydistill.data.augment import SampleIndex
-from raydistill.data.outputs import chunk_of, compute, load_outputs
+from raydistill.data.outputs import as_floats, chunk_of, compute, load_outputs
 from raydistill.distributed import Workers
 from raydistill.models import GENERATORS, pruning, saved
-from raydistill.models.inputs import inputs_of, latent_size, repeats
+from raydistill.models.inputs import inputs_of, latent_size, num_inputs, repeats
 from raydistill.training.minibatches import TrainingData, copied_together
 from raydistill.training.terms import TeacherPictures, require_pictures
 
@@ -41,7 +41,7 @@ def teacher_pictures(job: Job, data: TrainingData, device: torch.device, workers
 
         def stored(sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
             (outputs,) = copied_together([data.outputs_of(sample)], device)
-            return to_float(outputs) if outputs.dtype == torch.uint8 else outputs
+            return as_floats(outputs)
 
         return stored
     split, seed = data.split, job.training.seed
@@ -98,8 +98,7 @@ def require_outputs(student: nn.Module, teacher: TeacherPictures, data: Training
     training = job.training
     assert isinstance(training, DistillTraining)
     split, latent = data.split, latent_size(training.generator)
-    count = len(split) if latent is not None or split.info.pairing != "unpaired" else split.num_inputs
-    first = torch.arange(min(2, count), device=split.device)
+    first = torch.arange(min(2, num_inputs(split, latent)), device=split.device)
     sample = SampleIndex(first, torch.zeros_like(first).bool(), first)
     device = next(student.parameters()).device
     with torch.no_grad():
