@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -342,6 +343,22 @@ def note_revision(record: dict[str, Any]) -> None:
         record["revisions"].append(commit)
 
 
+def exit_code(run: Callable[[], int], out: Path) -> int:
+    """What a run returns, or the exit code of its end by an error or Ctrl-C, which is said in a line.
+
+    Args:
+        out: the file with which the same command goes on.
+    """
+    try:
+        return run()
+    except RaydistillError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command with --out {out} goes on", file=sys.stderr)
+        return 130
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
@@ -354,19 +371,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.minutes > 0:
         parser.error(f"--minutes {options.minutes:g}: must be above 0")
-    try:
+
+    def run() -> int:
         record = read(options.out, {name: getattr(options, name) for name in SAME})
         note_revision(record)
         runner = Runner(record, options)
         runner.save()
         runner.all_parts()
         return runner.summary()
-    except RaydistillError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command with --out {options.out} goes on", file=sys.stderr)
-        return 130
+
+    return exit_code(run, options.out)
 
 
 if __name__ == "__main__":

@@ -285,20 +285,17 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.minutes > 0:
         parser.error(f"--minutes {options.minutes:g}: must be above 0")
     progress = Progress(options.minutes)
-    try:
+
+    def run() -> int:
         require_cards(options)
         record = gpu.read(options.out, {name: getattr(options, name) for name in SAME})
         gpu.note_revision(record)
         watch: Watch = progress.watch
         with LAUNCHERS[options.launcher](options.backend, options.workers, watch) as launcher:
             measure(Bench(options, launcher), record, progress)
-    except RaydistillError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, InputError) else 1
-    except KeyboardInterrupt:
-        print(f"interrupted; the same command with --out {options.out} goes on", file=sys.stderr)
-        return 130
-    return int(bool(failures(record)))
+        return int(bool(failures(record)))
+
+    return gpu.exit_code(run, options.out)
 
 
 if __name__ == "__main__":

@@ -151,9 +151,13 @@ def test_a_step_of_a_space_is_counted_with_its_values(capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("name", "values", "what"),
     [
-        ("unet265", (), "unet265"),
+        (
+            "unet265",
+            (),
+            "--step unet265: no step of that name .unet256, resnet64, .*aligned, camvid",
+        ),
         ("unet256", ("student.mi.num_step=3",), "num_step"),
-        ("cyclegan", (), "data.root"),
+        ("cyclegan", (), "--step cyclegan: data.root is empty.*give --set data.root=FOLDER"),
         ("unet256", ("data.height=1",), "1"),
     ],
 )

@@ -12,6 +12,7 @@ from raydistill.config.space import load_space, preset_of
 from raydistill.config.term_presets import with_named_term
 from raydistill.data import described
 from raydistill.data.outputs import LIMIT_GB, outputs_bytes
+from raydistill.errors import ConfigError, SpaceError
 from raydistill.models.inputs import latent_size, repeats
 from raydistill.planning.step_counts import Counted
 
@@ -72,9 +73,12 @@ def named_step(name: str, values: Sequence[str], stage: Stage, is_resident: bool
     Raises:
         InputError: there is no such step, path or data.
     """
-    experiment = KNOWN[name]() if name in KNOWN else preset_of(load_space(name), f"--step {name}")
+    experiment = KNOWN[name]() if name in KNOWN else _of_space(name)
     assigned = with_named_term(parse_assignments(list(values)), "--set")
     experiment = with_values(experiment, assigned, where="--set")
+    if getattr(experiment.data, "root", None) == "":
+        advice = "give --set data.root=FOLDER"
+        raise ConfigError(f"--step {name}: data.root is empty, and there is no default folder; {advice}")
     info, training = described(experiment.data), getattr(experiment, stage)
     counted, teachers = Counted(training, info, is_resident=is_resident), ""
     if stage == "student":
@@ -86,6 +90,14 @@ def named_step(name: str, values: Sequence[str], stage: Stage, is_resident: bool
     where = "on the device" if is_resident else "read ahead"
     words = f"{stage} ({training.recipe}), batch {training.batch_size}, {info.width}x{info.height}"
     return NamedStep(counted, f"{words}{teachers}, pictures {where}")
+
+
+def _of_space(name: str) -> Experiment:
+    """The preset of a search space. Raises SpaceError with all names that are known, where it is none."""
+    try:
+        return preset_of(load_space(name), f"--step {name}")
+    except SpaceError as error:
+        raise SpaceError(f"--step {name}: no step of that name ({', '.join(KNOWN)}). {error}") from error
 
 
 def _with_term(experiment: Experiment, name: str) -> Experiment:
