@@ -404,6 +404,19 @@ def test_inspect_refuses_an_unknown_layout_by_name(inspect: Any, tmp_path: Path)
     assert inspect(tmp_path, "--layout", "lmdb")[0] == 2
 
 
+@pytest.mark.parametrize("kind", ["idx", "npz of colours", "npz of greys"])
+def test_inspect_shows_the_rows_of_an_array(inspect: Any, tmp_path: Path, kind: str) -> None:
+    if kind == "idx":
+        root = make_idx(tmp_path / "data")
+    else:
+        root = tmp_path / "data.npz"
+        shape = (17, 4, 8, 3) if "colours" in kind else (17, 4, 8)
+        np.savez(root, images=np.random.default_rng(0).integers(0, 255, shape, np.uint8))
+    code, printed = inspect(root)
+    assert code == 0 and "8x4 (17)" in printed, printed
+    assert Image.open("contact-sheet.png").width > 8
+
+
 @pytest.mark.realdata
 @pytest.mark.parametrize(
     ("name", "layout", "splits", "num_classes"),

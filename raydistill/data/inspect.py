@@ -131,7 +131,7 @@ def _shown(
     chosen = [sample for sample in samples if sample.picture.where in odd][: _SHOWN // 2]
     chosen += samples[:: max(1, len(samples) // _SHOWN)]
     shown: list[list[Image.Image]] = []
-    for sample in dict.fromkeys(chosen):
+    for sample in {each.picture.where: each for each in chosen}.values():
         if len(shown) < _SHOWN:
             try:
                 shown.append(views(sample, on_disk.layout, tally.classes))
