@@ -20,7 +20,7 @@ from raydistill.records.files import write_atomic
 from raydistill.records.pareto import Direction
 from raydistill.records.tables import column, competitors, objective_points
 
-MI_WEIGHT = "param.student.mi.weight"
+MI_WEIGHT = "param.student.terms.mi.weight"
 """Column of the weight of the mutual-information term."""
 INK = "#22262e"
 """Colour of text and lines."""

@@ -65,6 +65,8 @@ class Frozen(NamedTuple):
     s: Tensor
     t: Tensor
     target: Tensor
+    inputs: Tensor
+    """What both got, (N, C, H, W)."""
 
 
 def experiment_of(name: str, folder: Path | None) -> Experiment:
@@ -98,7 +100,7 @@ def freeze(name: str, folder: Path | None, seed: int, nimg: int, cache: Path) ->
     data = prepare(experiment.data, cache / "data")
     stages = train_stages(experiment, data, cache, lambda numbers: None)
     off = {
-        "student.mi.weight": 0.0,
+        "student.terms.mi.weight": 0.0,
         "student.budget_nimg": nimg,
         "student.report_every_nimg": nimg,
         "student.seed": seed,
@@ -115,9 +117,8 @@ def freeze(name: str, folder: Path | None, seed: int, nimg: int, cache: Path) ->
     ]
     with torch.no_grad():
         s = torch.cat([student(part.inputs) for part in parts])
-    return Frozen(
-        split.info, s, torch.from_numpy(outputs[0].copy()), torch.cat([part.target for part in parts])
-    )
+    target, inputs = (torch.cat([getattr(part, name) for part in parts]) for name in ("target", "inputs"))
+    return Frozen(split.info, s, torch.from_numpy(outputs[0].copy()), target, inputs)
 
 
 def term_of(frozen: Frozen, config: MutualInformation, seed: int) -> Vem:
@@ -136,7 +137,8 @@ def pairs_of(frozen: Frozen, config: MutualInformation, indices: np.ndarray, nim
     chosen = torch.from_numpy(indices)
     s, t, target = (pictures[chosen] for pictures in (frozen.s, frozen.t, frozen.target))
     sample = SampleIndex(chosen, torch.zeros_like(chosen).bool(), torch.arange(nimg, nimg + len(chosen)))
-    return Pairs(s, t, t if config.positive == "teacher" else target, sample, nimg)
+    positive = t if config.positive == "teacher" else target
+    return Pairs(s, t, positive, sample, nimg, inputs=frozen.inputs[chosen], target=target)
 
 
 def measure(frozen: Frozen, config: MutualInformation, seed: int, steps: int) -> dict[str, Any]:

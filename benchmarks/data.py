@@ -107,6 +107,6 @@ if __name__ == "__main__":
             update={"data": FolderData(root=given.data, height=given.height, width=given.width)}
         )
     if given.no_mi:
-        chosen = with_values(chosen, {"student.mi.weight": 0.0}, where="benchmark")
+        chosen = with_values(chosen, {"student.terms.mi.weight": 0.0}, where="benchmark")
     with tempfile.TemporaryDirectory() as folder:
         measure(chosen, Path(folder), given.batches)

@@ -577,7 +577,7 @@ RESNET = {
     **{"teacher.generator.num_blocks": 1, "student.generator.num_blocks": 1},
     **{"teacher.discriminator.width": 4, "teacher.discriminator.num_layers": 1},
 }
-ENERGY = {"student.mi.energy.channels": 2, "student.mi.num_steps": 2}
+ENERGY = {"student.terms.mi.energy.channels": 2, "student.terms.mi.num_steps": 2}
 SHORT = {"teacher.budget_nimg": 32, "student.budget_nimg": 32} | {
     "teacher.report_every_nimg": 16,
     "student.report_every_nimg": 16,
@@ -585,23 +585,25 @@ SHORT = {"teacher.budget_nimg": 32, "student.budget_nimg": 32} | {
 FEW = {"data.num_train": 24, "data.num_val": 8, "data.num_test": 8}
 SPACES: dict[str, Space] = {
     "default": Space(None, (16, 16), RESNET | ENERGY),
-    "default64": Space(None, (16, 16), RESNET | {"student.mi.kind": "critic"}, "--sampler tpe"),
+    "default64": Space(None, (16, 16), RESNET | {"student.terms.mi.kind": "critic"}, "--sampler tpe"),
     "camvid": Space(
         "labelled",
         (16, 24),
-        RESNET | ENERGY | {"student.mi.start": "replay"},
+        RESNET | ENERGY | {"student.terms.mi.start": "replay"},
         "--early-stopping --seed 1",
     ),
     "aligned": Space(
         "aligned",
         (16, 16),
-        RESNET | ENERGY | {"data.load_height": 20, "data.load_width": 20, "student.mi.positive": "target"},
+        RESNET
+        | ENERGY
+        | {"data.load_height": 20, "data.load_width": 20, "student.terms.mi.positive": "target"},
         "--replicates 2 --seed 1",
     ),
     "cyclegan": Space(
         "unpaired",
         (16, 24),
-        RESNET | ENERGY | {"student.mi.start": "student"},
+        RESNET | ENERGY | {"student.terms.mi.start": "student"},
         "--objective val/kd_JUDGE:min:1 --objective val/fd_JUDGE:min:9 --objective cost/params:min",
     ),
     "enhance": Space(
@@ -617,7 +619,7 @@ SPACES: dict[str, Space] = {
         (16, 32),
         widths("teacher.generator", "down1 down2 down3 deep up3 up2 up1", 4)
         | {"teacher.discriminator.width": 4, "teacher.discriminator.num_layers": 1}
-        | {"student.mi.kind": "vid", "student.precision": "bfloat16"},
+        | {"student.terms.mi.kind": "vid", "student.precision": "bfloat16"},
         "--warm-start old.csv",
     ),
     "mobile": Space(
@@ -625,7 +627,7 @@ SPACES: dict[str, Space] = {
         (16, 24),
         widths("teacher.generator", "stem down trunk hidden1 hidden2 hidden3 up head", 4)
         | {"teacher.discriminator.width": 4, "teacher.discriminator.num_layers": 1}
-        | {"student.execution.microbatch": 4, "student.mi.start": "noise"}
+        | {"student.execution.microbatch": 4, "student.terms.mi.start": "noise"}
         | ENERGY,
         "--max-params 14000",
     ),
@@ -657,7 +659,7 @@ ATTEMPTS = 3
 OLD_TABLE = """\
 student.generator.widths.down1,student.generator.widths.down2,student.generator.widths.down3,\
 student.generator.widths.deep,student.generator.widths.up3,student.generator.widths.up2,\
-student.generator.widths.up1,student.mi.weight,val/miou
+student.generator.widths.up1,student.terms.mi.weight,val/miou
 2,4,8,8,8,4,2,0,0.2
 8,16,32,64,32,16,8,0.1,0.6
 4,8,16,32,16,8,4,0.03,0.5
@@ -798,8 +800,12 @@ def costs_of(picked: Mapping[str, Any]) -> dict[str, float]:
 
 def quality(picked: Mapping[str, Any]) -> float:
     """A formula in place of training: grows with all widths; the term is best at a step size of 10."""
-    weight = {"0": 0.0, "0.03": 0.02, "0.1": 0.05, "0.3": 0.01}[picked.get("student.mi.weight", "0")]
-    step = math.log10(picked["student.mi.step_size"]) - 1 if "student.mi.step_size" in picked else 0.0
+    weight = {"0": 0.0, "0.03": 0.02, "0.1": 0.05, "0.3": 0.01}[picked.get("student.terms.mi.weight", "0")]
+    step = (
+        math.log10(picked["student.terms.mi.step_size"]) - 1
+        if "student.terms.mi.step_size" in picked
+        else 0.0
+    )
     size = sum(math.log1p(width) for width in widths_of(picked))
     return 0.2 + 0.4 * (1 - 1 / size) + weight * math.exp(-(step**2))
 
@@ -939,8 +945,8 @@ windows: default --max-macs 5e6 --min-params 2e3 --max-memory-gb 0.6 --trials 30
 replicates: aligned --replicates 9 --stability 0.9 --max-hours 2
 workers: default --executor train --workers-per-trial 2 --nimg 320
 memory: mobile --objective val/miou:max:0 --objective cost/memory_gb:min
-terms: camvid --set student.mi=published_pix2pix --set data.direction=AtoB
-concurrent: unet --max-concurrent 1 --teacher-cache-gb 0 --set student.mi.kind=vid
+terms: camvid --set student.terms.mi=published_pix2pix --set data.direction=AtoB
+concurrent: unet --max-concurrent 1 --teacher-cache-gb 0 --set student.terms.mi.kind=vid
 old-word: default --set judge.budget_nimg=160 --set judge.report_every_nimg=80
 objectives: cyclegan --objective val/fd_{judge}:min:5 --objective cost/params:min
 """
@@ -981,8 +987,8 @@ def part_outputs(recorder: Recorder) -> None:
 def record_configs(recorder: Recorder) -> None:
     commands = {space: f"--space {space}" for space in SPACES}
     for name in ("published_pix2pix", "published_cyclegan", "published_stylegan2"):
-        commands[name] = f"--set student.mi={name}"
-    commands["set"] = sets({f"{recorder.words.judge}.network.width": 5, "student.mi.kind": "vid"})
+        commands[name] = f"--set student.terms.mi={name}"
+    commands["set"] = sets({f"{recorder.words.judge}.network.width": 5, "student.terms.mi.kind": "vid"})
     commands["old-word"] = "--set judge.network.width=5"
     for name, options in commands.items():
         recorder.run(f"outputs/config/{name}", f"config {options}", recorder.folder("config"))
@@ -1358,18 +1364,18 @@ def taken(parameter: Any) -> dict[str, Any]:
 Make = Callable[[Path], Any]
 """Writes what a wrong input needs into its folder."""
 WRONG_VALUES = """
-unknown-path: student.mi.wieght=0.1
+unknown-path: student.terms.mi.wieght=0.1
 unknown-section: {judge}s.network.width=3
 path-of-evaluator: {judge}.network.widht=3
 value-of-evaluator: {judge}.network.width=0
-wrong-value: student.l1_weight=-1
-searched: student.mi.weight=0.1
+wrong-value: student.base.l1_weight=-1
+searched: student.terms.mi.weight=0.1
 seed: student.seed=7
-no-value: student.mi
-unknown-term: student.mi.kind=vme
-unknown-named-term: student.mi=vme
-path-of-other-term: student.mi.kind=vid student.mi.num_steps=3
-replay-size: student.mi.replay_size=4
+no-value: student.terms.mi
+unknown-term: student.terms.mi.kind=vme
+unknown-named-term: student.terms.mi=vme
+path-of-other-term: student.terms.mi.kind=vid student.terms.mi.num_steps=3
+replay-size: student.terms.mi.replay_size=4
 family-of-noise: teacher.generator.family=sagan
 width-0: teacher.generator.widths.stem=0
 width-fraction: teacher.generator.widths.stem=8.5
@@ -1546,7 +1552,7 @@ path: SPACE = space({{"student.generator.width.stem": Int(low=2, high=8)}})
 width-0: SPACE = space({{"{stem}": Int(low=0, high=4)}})
 step: SPACE = space({{"{stem}": Int(low=2, high=7, step=2)}})
 low-above-high: SPACE = space({{"{stem}": Int(low=8, high=2)}})
-log-0: SPACE = space({{"student.mi.step_size": Float(low=0, high=2, log=True)}})
+log-0: SPACE = space({{"student.terms.mi.step_size": Float(low=0, high=2, log=True)}})
 no-options: SPACE = space({{"{weight}": Choice(options={{}})}})
 not-of-the-student: SPACE = space({{"teacher.l1_weight": Float(low=1, high=2)}})
 family: SPACE = space({{"student.generator.family": Choice(options={{"a": "unet"}})}})
@@ -1554,7 +1560,7 @@ preset: SPACE = space(FINE, preset="shapes33")
 uniform: SPACE = space(FINE, uniform=(4, 4))
 when: SPACE = space(FINE, when={{"{stem}": When(parameter="{weight}", keys=("no",))}})
 when-no-choice: SPACE = space(FINE, when={{"{weight}": When(parameter="{stem}", keys=("2",))}})
-needs: SPACE = space(FINE, needs={{"student.l1": When(parameter="student.mi.kind", keys=("vem",))}})
+needs: SPACE = space(FINE, needs={{"student.l1": When(parameter="student.terms.mi.kind", keys=("vem",))}})
 window: SPACE = space(FINE, constraints=(Window(cost="cost/time", high=3),))
 fidelity: SPACE = space(FINE, fidelity="student.budget")
 field: SPACE = space(FINE, budgets=3)
@@ -1572,7 +1578,7 @@ def space(parameters, **others):
 
 def wrong_spaces() -> dict[str, tuple[str, Make]]:
     """Search spaces of the user's own."""
-    words = {"stem": "student.generator.widths.stem", "weight": "student.mi.weight"}
+    words = {"stem": "student.generator.widths.stem", "weight": "student.terms.mi.weight"}
     head = SPACE_FILE.format(module=module_of("Objective"), **words)
     lines = listed(WRONG_SPACES, **words)
     return {
@@ -1715,7 +1721,7 @@ nothing-to-resume: BATCH = batch()
 BATCH_FILE = """\
 from {module} import Batch, Budget, Method
 def batch(**others):
-    methods = (Method(name="a"), Method(name="b", set={{"student.mi.num_steps": 2}}))
+    methods = (Method(name="a"), Method(name="b", set={{"student.terms.mi.num_steps": 2}}))
     fields = {{"name": "night", "spaces": ("default",), "seeds": (0, 1), "options": {{"trials": 2}}}}
     return Batch(**(fields | {{"methods": methods, "set": {few!r}}} | others))
 """

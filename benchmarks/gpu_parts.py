@@ -112,9 +112,11 @@ def set_up(given: Given, name: str, device: str) -> step.Measured:
     measured = step.set_up(argparse.Namespace(**options, compile=False, curves=0, data=""), folder)
     if not given.tiny:
         return changed(measured, batch_size=case.batch_size)
-    mi = measured.training.mi
+    mi = measured.training.terms["mi"]
     energy = mi.energy.model_copy(update={"channels": 2})
-    measured = changed(measured, batch_size=4, mi=mi.model_copy(update={"energy": energy, "num_steps": 2}))
+    measured = changed(
+        measured, batch_size=4, terms={"mi": mi.model_copy(update={"energy": energy, "num_steps": 2})}
+    )
     if name != "unet256":
         return measured
     teacher, student = (UnetGenerator(widths=UnetWidths.uniform(width), num_levels=4) for width in (4, 2))

@@ -31,6 +31,7 @@ from torch.utils.flop_counter import flop_registry
 from raydistill import distributed
 from raydistill.config.architectures import EnergyNetwork, UnetGenerator, UnetWidths
 from raydistill.config.base import Frozen, Stored
+from raydistill.config.bases import PlainBase
 from raydistill.config.data import FolderData, ShapesData
 from raydistill.config.experiment import Job
 from raydistill.config.paths import with_values
@@ -75,14 +76,15 @@ def set_up(options: argparse.Namespace, folder: Path) -> Measured:
 
     At 256 pixels the teacher runs in every step; elsewhere both ways read its stored outputs.
     """
-    published = {"student.mi.start": "student", "student.mi.num_steps": 10}
+    published = {"student.terms.mi.start": "student", "student.terms.mi.num_steps": 10}
+    published["student.base.ssim_weight"] = 5.0
     experiment = with_values(shapes32(), published, where="benchmark")
     training, teacher = experiment.student, experiment.teacher.generator
     if options.part == "unet256":
         teacher = UnetGenerator(widths=UnetWidths.uniform(64))
-        mi = training.mi.model_copy(update={"energy": EnergyNetwork(channels=32)})
+        mi = training.terms["mi"].model_copy(update={"energy": EnergyNetwork(channels=32)})
         student = UnetGenerator(widths=UnetWidths.uniform(16))
-        training = training.model_copy(update={"generator": student, "batch_size": 1, "mi": mi})
+        training = training.model_copy(update={"generator": student, "batch_size": 1, "terms": {"mi": mi}})
     execution = training.execution.model_copy(update={"compile": options.compile})
     training = training.model_copy(update={"execution": execution, "precision": options.precision})
     if options.curves:
@@ -118,7 +120,7 @@ class Way:
     def __init__(self, measured: Measured):
         self.measured = measured
         self.recipe = assembly.build(measured.job, measured.setup)
-        self.energy = self.recipe.networks["energy"]
+        self.energy = self.recipe.networks["mi.energy"]
 
     def minibatch(self, nimg: int) -> Step:
         """The minibatch after `nimg` images."""
@@ -128,7 +130,7 @@ class Way:
         """Gives the standard normal noise of the Langevin chains after `nimg` images, shaped as `s`."""
         training, images = self.measured.training, range(nimg, nimg + len(s))
         keys = noise.image_keys(training.seed, "langevin", images, s.device)
-        drawn = noise.normal(keys, (*s.shape[2:], s.shape[1]), training.mi.num_steps)
+        drawn = noise.normal(keys, (*s.shape[2:], s.shape[1]), training.terms["mi"].num_steps)
         return iter(drawn.permute(0, 1, 4, 2, 3).to(s.dtype)).__next__
 
 
@@ -152,14 +154,14 @@ class Ours(Way):
             self.numbers |= advance(
                 phase, self.recipe, [minibatch], self.measured.training, self.measured.setup.workers
             )
-            clock.lap({"energy": "Langevin and energy step", "generator": "student step"}[phase.name])
+            clock.lap({"mi.energy": "Langevin and energy step", "generator": "student step"}[phase.name])
 
     def chains(self) -> Callable[[], object]:
         """A function that takes the Langevin part of a step alone."""
         info = self.measured.setup.info
         shape = (self.measured.training.batch_size, 3, info.height, info.width)
         s = torch.rand(*shape, device=self.measured.setup.device) * 2 - 1
-        return lambda: draw_negatives(self.energy, s, self.measured.training.mi, self.normal(0, s))
+        return lambda: draw_negatives(self.energy, s, self.measured.training.terms["mi"], self.normal(0, s))
 
 
 class Published(Way):
@@ -170,23 +172,32 @@ class Published(Way):
     def __init__(self, measured: Measured):
         super().__init__(measured)
         training, state = measured.training, self.energy.state_dict()
-        self.energy = reference.ReferenceEnergy(training.mi.energy.channels, len(self.energy.blocks)).to(
-            measured.setup.device
-        )
+        self.energy = reference.ReferenceEnergy(
+            training.terms["mi"].energy.channels, len(self.energy.blocks)
+        ).to(measured.setup.device)
         self.energy.load_state_dict(state)
         student = self.recipe.networks["generator"]
         self.optimizers = [
             torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=config.betas)
-            for network, config in ((self.energy, training.mi.optimizer), (student, training.optimizer))
+            for network, config in (
+                (self.energy, training.terms["mi"].optimizer),
+                (student, training.optimizer),
+            )
         ]
 
     def step(self, nimg: int) -> None:
         """One step."""
-        minibatch, training, mi = self.minibatch(nimg), self.measured.training, self.measured.training.mi
+        minibatch, training, mi = (
+            self.minibatch(nimg),
+            self.measured.training,
+            self.measured.training.terms["mi"],
+        )
         self.recipe.forward(minibatch)
         s, t = minibatch.output, minibatch.teacher
         l1, unlike = nn.functional.l1_loss(s, t), self.dissimilarity(s, t)
-        base = training.l1_weight * l1 + training.ssim_weight * unlike
+        weights = training.base
+        assert isinstance(weights, PlainBase)
+        base = weights.l1_weight * l1 + weights.ssim_weight * unlike
         settings = {"num_steps": mi.num_steps, "step_size": mi.step_size, "noise_std": mi.noise_std}
         weights = {"l2_weight": mi.l2_weight, "mi_weight": mi.weight}
         found = reference.train_step(
@@ -208,7 +219,7 @@ def check(measured: Measured) -> float:
     u is frozen, and both ways have the same weights and noise. Ends the process where it is above `LIMIT`.
     """
     ours, published = Ours(measured), Published(measured)
-    energy, plain, mi = ours.energy.eval().double(), published.energy.double(), measured.training.mi
+    energy, plain, mi = ours.energy.eval().double(), published.energy.double(), measured.training.terms["mi"]
     for block in energy.blocks:  # as after some training: the branches take part
         nn.init.normal_(block.second.weight, 0.0, 0.1)
     plain.load_state_dict(energy.state_dict())
@@ -370,8 +381,8 @@ def report(options: argparse.Namespace, folder: Path) -> None:
     info = measured.setup.info
     clock = "CPU" if Clock.of_cpu else "wall"
     print(
-        f"{options.part}: {info.width}x{info.height}, batch {batch}, K = {measured.training.mi.num_steps}, "
-        f"{options.device}"
+        f"{options.part}: {info.width}x{info.height}, batch {batch}, "
+        f"K = {measured.training.terms['mi'].num_steps}, {options.device}"
     )
     print(
         f"{options.threads} thread(s), {options.repeats} interleaved repeats, medians of {clock} time; "

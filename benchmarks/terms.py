@@ -30,38 +30,47 @@ from raydistill.training.recipes import Setup
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import Stages, train_stages
 
-VEM = {"student.mi.kind": "vem", "student.mi.step_size": 1.0, "student.mi.energy.channels": 8}
+VEM = {
+    "student.terms.mi.kind": "vem",
+    "student.terms.mi.step_size": 1.0,
+    "student.terms.mi.energy.channels": 8,
+}
 CANDIDATES: dict[str, dict[str, Any]] = {
-    "no term": {"student.mi.weight": 0.0},
-    "published": {**VEM, "student.mi.start": "student", "student.mi.num_steps": 10, "student.mi.weight": 0.1},
+    "no term": {"student.terms.mi.weight": 0.0},
+    "published": {
+        **VEM,
+        "student.terms.mi.start": "student",
+        "student.terms.mi.num_steps": 10,
+        "student.terms.mi.weight": 0.1,
+    },
     "other, K 3, weight 0.03": {
         **VEM,
-        "student.mi.start": "other",
-        "student.mi.num_steps": 3,
-        "student.mi.weight": 0.03,
+        "student.terms.mi.start": "other",
+        "student.terms.mi.num_steps": 3,
+        "student.terms.mi.weight": 0.03,
     },
     "other, K 3, weight 0.1": {
         **VEM,
-        "student.mi.start": "other",
-        "student.mi.num_steps": 3,
-        "student.mi.weight": 0.1,
+        "student.terms.mi.start": "other",
+        "student.terms.mi.num_steps": 3,
+        "student.terms.mi.weight": 0.1,
     },
     "other, K 3, weight 0.3": {
         **VEM,
-        "student.mi.start": "other",
-        "student.mi.num_steps": 3,
-        "student.mi.weight": 0.3,
+        "student.terms.mi.start": "other",
+        "student.terms.mi.num_steps": 3,
+        "student.terms.mi.weight": 0.3,
     },
     "other, K 0, weight 0.1": {
         **VEM,
-        "student.mi.start": "other",
-        "student.mi.num_steps": 0,
-        "student.mi.weight": 0.1,
+        "student.terms.mi.start": "other",
+        "student.terms.mi.num_steps": 0,
+        "student.terms.mi.weight": 0.1,
     },
-    "vid, weight 0.3": {"student.mi.kind": "vid", "student.mi.weight": 0.3},
-    "vid, weight 1": {"student.mi.kind": "vid", "student.mi.weight": 1.0},
-    "critic, weight 0.1": {"student.mi.kind": "critic", "student.mi.weight": 0.1},
-    "critic, weight 1": {"student.mi.kind": "critic", "student.mi.weight": 1.0},
+    "vid, weight 0.3": {"student.terms.mi.kind": "vid", "student.terms.mi.weight": 0.3},
+    "vid, weight 1": {"student.terms.mi.kind": "vid", "student.terms.mi.weight": 1.0},
+    "critic, weight 0.1": {"student.terms.mi.kind": "critic", "student.terms.mi.weight": 0.1},
+    "critic, weight 1": {"student.terms.mi.kind": "critic", "student.terms.mi.weight": 1.0},
 }
 SEEDS, ROUNDS, STEPS = (0, 1, 2), 5, 6
 

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from raydistill.records.sweep_result import SweepResult, load_sweep
     from raydistill.sweep.plan_report import PlanReport
     from raydistill.sweep.run import plan_sweep, run_sweep
+    from raydistill.training.bases import BaseKind
     from raydistill.training.recipes import RecipeKind
     from raydistill.training.terms import TermKind
 
 __all__ = [
+    "BaseKind",
     "Choice",
     "DataKind",
     "ExportReport",
@@ -69,6 +71,7 @@ _HOMES = {
     "records.sweep_result": ("SweepResult", "load_sweep"),
     "sweep.plan_report": ("PlanReport",),
     "sweep.run": ("plan_sweep", "run_sweep"),
+    "training.bases": ("BaseKind",),
     "training.recipes": ("RecipeKind",),
     "training.terms": ("TermKind",),
 }

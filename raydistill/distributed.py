@@ -27,11 +27,16 @@ from raydistill.config.training import Execution, Training
 from raydistill.errors import ConfigError
 
 Result = TypeVar("Result")
-PLAIN = ("energy",)
-"""Names of networks that are never sharded and always float32.
+_PLAIN = ("energy",)
+"""Networks that are never sharded and always float32; a term's are called `TERM.NETWORK`.
 
 Langevin calls them many times in a minibatch, and energies differ by little.
 """
+
+
+def is_plain(network: str) -> bool:
+    """Whether the network of this name is never sharded and always float32."""
+    return network.rpartition(".")[2] in _PLAIN
 
 
 class Workers(NamedTuple):
@@ -82,12 +87,11 @@ def refuse_execution(execution: Execution, network: nn.Module, stage: str, where
         stage: Dotted path of the training's config.
         where: What the message calls the network.
     """
-    modules = list(network.modules())
     options = {
         "microbatch": execution.microbatch is not None,
         "activation_checkpointing": execution.activation_checkpointing,
     }
-    if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules):
+    if has_batch_norm(network):
         for option in (name for name, is_on in options.items() if is_on):
             raise ConfigError(
                 f"{stage}.execution.{option}: "
@@ -95,13 +99,18 @@ def refuse_execution(execution: Execution, network: nn.Module, stage: str, where
                 "leave it out or set norm to 'instance'"
             )
     options |= {"sharding": execution.sharding == "fsdp", "compile": execution.compile}
-    if any(is_parametrized(module) for module in modules):
+    if any(is_parametrized(module) for module in network.modules()):
         for option, is_on in options.items():
             if is_on:
                 raise ConfigError(
                     f"{stage}.execution.{option}: "
                     f"not with spectral norms ({where}), whose power iteration moves once a step"
                 )
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Whether a network takes statistics of its batch."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
 
 
 # ---- networks ----------------------------------------------------------------------------------------------
@@ -128,13 +137,13 @@ def prepare(
             options = {"use_reentrant": False, "preserve_rng_state": False}
             for block in _blocks(network):
                 block.forward = functools.partial(checkpoint, block.forward, **options)  # type: ignore
-        if training.precision == "bfloat16" and name not in PLAIN:
+        if training.precision == "bfloat16" and not is_plain(name):
             _use_bfloat16(network, device)
         if training.execution.compile:
             # The gradient of a term at s is taken before that of the loss, from one graph.
             torch._functorch.config.donated_buffer = False
             network.forward = torch.compile(network.forward, dynamic=False)  # type: ignore[method-assign]
-        if name not in PLAIN:
+        if not is_plain(name):
             shard(network, training.execution, device, workers)
 
 
@@ -168,8 +177,14 @@ def is_sharded(network: nn.Module) -> bool:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """The children of a network that have children themselves; in a generator, its residual blocks."""
-    return [child for child in network.children() if any(True for _ in child.children())]
+    """The children of a network that have children themselves; in a generator, its residual blocks.
+
+    Children in a list count as the network's own: a list has no forward.
+    """
+    children: list[nn.Module] = []
+    for child in network.children():
+        children += child if isinstance(child, nn.ModuleList) else [child]
+    return [child for child in children if any(True for _ in child.children())]
 
 
 def _num_parameters(network: nn.Module) -> int:
@@ -180,11 +195,13 @@ def _use_bfloat16(network: nn.Module, device: torch.device) -> None:
     """Puts an autocast around the forward, in place; outputs are float32 again."""
     forward = network.forward
 
-    def in_bfloat16(*inputs: Tensor) -> Any:
+    def in_bfloat16(*inputs: Any) -> Any:
         with torch.autocast(_autocast_type(device), torch.bfloat16):
             outputs = forward(*inputs)
         if isinstance(outputs, Tensor):
             return outputs.float()
+        if isinstance(outputs, dict):
+            return {name: output.float() for name, output in outputs.items()}
         return type(outputs)(*(output.float() for output in outputs))
 
     network.forward = in_bfloat16  # type: ignore[method-assign]

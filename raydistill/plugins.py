@@ -1,14 +1,13 @@
-"""Plug-ins: generators, terms, recipes, data sets, scorers and samplers of others, named by `--plugin`.
+"""Plug-ins: generators, bases, terms, recipes, data sets, scorers and samplers of others, by `--plugin`.
 
 A plug-in is one Python file, or an importable module with the package around it; an installed package may
 give its module a name by an entry point of the group `raydistill.plugins`. It defines dictionaries with the
-names and entries of the package's own: `GENERATORS` (`models.Family`), `TERMS` (`training.terms.TermKind`),
-`RECIPES` (`training.recipes.RecipeKind`), `DATA` (`data.DataKind`), `EXTRACTORS`
-(`evaluation.extractors.ExtractorKind`), `SEGMENTERS` (`evaluation.segmenters.SegmenterKind`), `SAMPLERS`
-(functions of (problem, history, number) -> proposals, as in `search.SAMPLERS`). It runs as code, so nothing
-is imported that the user does not name. Every process of a sweep runs the text that the driver read, because
-the text is sent to it, not the path.
-"""
+names and entries of the package's own: `GENERATORS` (`models.Family`), `BASES` (`training.bases.BaseKind`),
+`TERMS` (`training.terms.TermKind`), `RECIPES` (`training.recipes.RecipeKind`), `DATA` (`data.DataKind`),
+`EXTRACTORS` (`evaluation.extractors.ExtractorKind`), `SEGMENTERS` (`evaluation.segmenters.SegmenterKind`),
+`SAMPLERS` (functions of (problem, history, number) -> proposals, as in `search.SAMPLERS`). It runs as code,
+so nothing is imported that the user does not name. Every process of a sweep runs the text that the driver
+read, because the text is sent to it, not the path."""
 
 import importlib
 import importlib.metadata
@@ -28,6 +27,7 @@ from pydantic import BaseModel
 from raydistill import data, models, search
 from raydistill.config.architectures import NOISE_VARIANTS, PICTURE_VARIANTS, Generator
 from raydistill.config.base import digest
+from raydistill.config.bases import BASE_VARIANTS, Base
 from raydistill.config.data import DATA_VARIANTS, DataSet
 from raydistill.config.terms import TERM_VARIANTS, Term
 from raydistill.config.training import TEACHER_VARIANTS, GeneratorTraining
@@ -36,7 +36,7 @@ from raydistill.errors import ConfigError
 from raydistill.evaluation.extractors import EXTRACTORS, ExtractorKind
 from raydistill.evaluation.segmenters import SEGMENTERS, SegmenterKind
 from raydistill.reading import read_text
-from raydistill.training import recipes, terms
+from raydistill.training import bases, recipes, terms
 
 _MOST_BYTES = 2_000_000
 """Largest size of a plug-in's sources."""
@@ -88,6 +88,7 @@ REGISTRIES: dict[str, Registry] = {
         Generator,
         lambda family: PICTURE_VARIANTS if family.takes == "picture" else NOISE_VARIANTS,
     ),
+    "BASES": Registry(bases.BASES, bases.BaseKind, Base, lambda kind: BASE_VARIANTS),
     "TERMS": Registry(terms.TERMS, terms.TermKind, Term, lambda kind: TERM_VARIANTS),
     "RECIPES": Registry(
         recipes.RECIPES, recipes.RecipeKind, GeneratorTraining, lambda kind: TEACHER_VARIANTS

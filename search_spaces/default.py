@@ -11,11 +11,13 @@ SPACE = SearchSpace(
         "student.generator.widths.hidden": Int(low=8, high=32, step=8),
         "student.generator.widths.up": Int(low=4, high=16, step=4),
         "student.generator.widths.head": Int(low=2, high=8, step=2),
-        "student.mi.weight": Choice(options={"0": 0.0, "0.03": 0.03, "0.1": 0.1, "0.3": 0.3}),
-        "student.mi.step_size": Float(low=0.1, high=100.0, log=True),
+        "student.terms.mi.weight": Choice(options={"0": 0.0, "0.03": 0.03, "0.1": 0.1, "0.3": 0.3}),
+        "student.terms.mi.step_size": Float(low=0.1, high=100.0, log=True),
     },
-    when={"student.mi.step_size": When(parameter="student.mi.weight", keys=("0.03", "0.1", "0.3"))},
-    needs={"student.mi.step_size": When(parameter="student.mi.kind", keys=("vem",))},
+    when={
+        "student.terms.mi.step_size": When(parameter="student.terms.mi.weight", keys=("0.03", "0.1", "0.3"))
+    },
+    needs={"student.terms.mi.step_size": When(parameter="student.terms.mi.kind", keys=("vem",))},
     objectives=(
         Objective(name="val/miou", direction="max", reference=0.0),
         Objective(name="cost/macs", direction="min"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from raydistill import plugins
 from raydistill.config.architectures import NOISE_VARIANTS, PICTURE_VARIANTS
+from raydistill.config.bases import BASE_VARIANTS
 from raydistill.config.data import DATA_VARIANTS
 from raydistill.config.terms import TERM_VARIANTS
 from raydistill.config.training import TEACHER_VARIANTS
@@ -33,7 +34,14 @@ def forgotten_after() -> Iterator[None]:
     tables: list[dict] = [registry.entries for registry in plugins.REGISTRIES.values()]
     tables += [
         kinds._own
-        for kinds in (PICTURE_VARIANTS, NOISE_VARIANTS, TERM_VARIANTS, DATA_VARIANTS, TEACHER_VARIANTS)
+        for kinds in (
+            PICTURE_VARIANTS,
+            NOISE_VARIANTS,
+            BASE_VARIANTS,
+            TERM_VARIANTS,
+            DATA_VARIANTS,
+            TEACHER_VARIANTS,
+        )
     ] + [
         PLUGIN_DIGESTS,
         plugins.LOADED,

@@ -36,8 +36,8 @@ TINY: dict[str, Any] = {
     **{f"{stage}.batch_size": 4 for stage in ("teacher", "student")},
     **{f"{stage}.budget_nimg": 32 for stage in ("teacher", "student")},
     **{f"{stage}.report_every_nimg": 16 for stage in ("teacher", "student")},
-    **{"student.flip": True, "student.mi.energy.channels": 2, "student.mi.num_steps": 3},
-    "student.mi.step_size": 10.0,
+    **{"student.flip": True, "student.terms.mi.energy.channels": 2, "student.terms.mi.num_steps": 3},
+    "student.terms.mi.step_size": 10.0,
 }
 """Config path -> value: the preset `shapes32` with two reports of four steps each."""
 FSDP = {"execution.sharding": "fsdp", "execution.fsdp_min_params": 1}
@@ -202,7 +202,7 @@ def fsdp2_with_one_worker_gives_what_whole_networks_give(kit: Kit, name: str) ->
     with one_worker(kit, f"not split {name}"):
         whole = split_of(kit, kit.job(name))
     assert {network: is_split for network, (is_split, _) in split.items()} == {
-        network: network != "energy" for network in split
+        network: not distributed.is_plain(network) for network in split
     }, f"split with FSDP2: {split}"
     assert not any(is_split for is_split, _ in whole.values()), f"split without FSDP2: {whole}"
     devices = {device for _, device in (*split.values(), *whole.values())}

@@ -28,7 +28,11 @@ TINY: dict[str, Any] = {
     **{"evaluator.network.width": 4, "evaluator.budget_nimg": 32, "evaluator.report_every_nimg": 32},
     **{f"teacher.generator.widths.{width}": 4 for width in WIDTHS},
     **{"teacher.discriminator.width": 4, "teacher.budget_nimg": 32, "teacher.report_every_nimg": 32},
-    **{"student.report_every_nimg": 32, "student.mi.energy.channels": 2, "student.mi.num_steps": 2},
+    **{
+        "student.report_every_nimg": 32,
+        "student.terms.mi.energy.channels": 2,
+        "student.terms.mi.num_steps": 2,
+    },
 }
 SETTINGS = [text for path, value in TINY.items() for text in ("--set", f"{path}={value}")]
 

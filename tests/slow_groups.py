@@ -115,6 +115,10 @@ GROUPS: dict[str, Group] = {
     "default-task": Group(
         "the default task tells students apart, three seeds", ("test_it_measures_something.py",)
     ),
+    "bases": Group(
+        "every base distillation trains a student, three seeds each; further cases of recorded teachers",
+        ("test_bases_train.py", "test_record.py"),
+    ),
     "scorers": Group(
         "sweeps by SqueezeNet, a segmenter of its own on CamVid, and Inception of other weights",
         ("test_file_scorers_real.py",),
@@ -127,6 +131,14 @@ GROUPS: dict[str, Group] = {
 }
 """Each slow test is in one group: `conftest.py` refuses one that is not."""
 FURTHER_CASES: dict[str, tuple[str, ...]] = {
+    "test_record.py::test_a_student_that_reads_gets_the_bits_of_one_that_trains_its_teachers": (
+        *("not-mirrored, three steps a teacher's", "vem", "vid, one teacher", "half precision"),
+        "without channels, no average",
+    ),
+    "test_record.py::test_a_damaged_record_is_said_removed_and_made_again": ("a bit", "gone", "no hashes"),
+    "test_record.py::test_a_step_never_waits_whether_teachers_train_or_are_read": (
+        *("False-alone", "False-vem", "True-alone"),
+    ),
     "test_budgets.py::test_memory_as_a_function_of_widths_is_the_memory_of_the_modules": (
         *("resnet", "mobile_resnet", "unet"),
     ),

@@ -296,4 +296,6 @@ def test_the_small_table_lists_the_front_from_cheap_to_dear(report):
     front = pd.read_csv(report.csv, dtype={"trial": "str"})
     assert front["trial"].tolist() == ["0005", "0002", "0006", "0007", "0008", "0010"]
     assert front["MACs"].is_monotonic_increasing and front["val/miou"].is_monotonic_increasing
-    assert {"label", "role", "parameters", "hypervolume contribution", "student.mi.weight"} <= set(front)
+    assert {"label", "role", "parameters", "hypervolume contribution", "student.terms.mi.weight"} <= set(
+        front
+    )

@@ -35,7 +35,7 @@ from raydistill.config.batch import Batch, Budget, Method
 BATCH = Batch(
     name="night",
     spaces=("default",),
-    methods=(Method(name="paper"), Method(name="short", set={"student.mi.num_steps": 2})),
+    methods=(Method(name="paper"), Method(name="short", set={"student.terms.mi.num_steps": 2})),
     seeds=(0, 1),
     budget=Budget(BUDGET),
     set=TINY,
@@ -143,12 +143,15 @@ def pretended(monkeypatch, tmp_path):
         ({"Budget()": "Budget(hours=0)"}, "hours: Input should be greater than 0"),
         (
             {'spaces=("default",)': 'spaces=("defualt",)'},
-            "--space defualt: no such search space. Known: aligned, camvid, cyclegan",
+            "--space defualt: no such search space. Known: aligned, base_weights",
         ),
         ({'"trials": 3': '"trails": 3'}, "'trails': there is no such option. Nearest: 'trials'"),
         ({'"trials": 3': '"trials": 3, "seed": 5'}, "'seed': the batch gives it itself"),
         ({'"trials": 3': '"trials": 0'}, "--trials 0: give at least 1"),
-        ({'{"student.mi.num_steps": 2}': "{}"}, "methods paper and short are the same on space default"),
+        (
+            {'{"student.terms.mi.num_steps": 2}': "{}"},
+            "methods paper and short are the same on space default",
+        ),
     ],
 )
 def test_a_wrong_batch_is_refused_before_any_cost(changes, printed, pretended, monkeypatch, capsys, tmp_path):
@@ -160,16 +163,16 @@ def test_a_wrong_batch_is_refused_before_any_cost(changes, printed, pretended, m
 def test_everything_wrong_in_any_sweep_is_said_at_once(pretended, monkeypatch, capsys, tmp_path):
     changes = {
         'spaces=("default",)': 'spaces=("default", "nowhere")',
-        "student.mi.num_steps": "student.mi.steps",
+        "student.terms.mi.num_steps": "student.terms.mi.steps",
     }
-    changes['name="paper"'] = 'name="paper", set={"student.mi.weight": 0.1, "student.seed": 3}'
+    changes['name="paper"'] = 'name="paper", set={"student.terms.mi.weight": 0.1, "student.seed": 3}'
     assert exit_code(monkeypatch, batch_file(tmp_path, **changes)) == 2
     printed = capsys.readouterr().err
     assert (
         "3 things to correct" in printed
-        and "default-short: --set: there is no config path 'student.mi.steps'" in printed
+        and "default-short: --set: there is no config path 'student.terms.mi.steps'" in printed
     )
-    assert "default-paper: --set student.mi.weight: it is searched" in printed
+    assert "default-paper: --set student.terms.mi.weight: it is searched" in printed
     assert (
         "nowhere-paper, nowhere-short: --space nowhere: no such search space" in printed
     )  # said once for both
@@ -187,7 +190,7 @@ def test_resume_needs_a_batch_and_a_batch_needs_resume(pretended, monkeypatch, c
     assert exit_code(monkeypatch, file) == 0
     assert exit_code(monkeypatch, file) == 2
     assert "batches/night exists; add --resume" in capsys.readouterr().err
-    changed = batch_file(tmp_path, **{'"student.mi.num_steps": 2': '"student.mi.num_steps": 4'})
+    changed = batch_file(tmp_path, **{'"student.terms.mi.num_steps": 2': '"student.terms.mi.num_steps": 4'})
     assert exit_code(monkeypatch, changed, "--resume") == 2
     printed = capsys.readouterr().err
     assert "2 sweeps to correct" in printed and "night-default-short-s1" in printed and "paper" not in printed
@@ -197,17 +200,19 @@ def test_a_file_of_config_values_counts_by_the_values_in_it(pretended, monkeypat
     file, space = tmp_path / "mine.txt", load_space("default")
     file.write_text("\n".join(printed.lines(preset_of(space, "test"), space)))
     with_file = {'"trials": 3': f'"trials": 3, "config": {str(file)!r}'}
-    one_method = {'set={"student.mi.num_steps": 2}': f'options={{"config": {str(file)!r}}}'}
+    one_method = {'set={"student.terms.mi.num_steps": 2}': f'options={{"config": {str(file)!r}}}'}
     assert exit_code(monkeypatch, batch_file(tmp_path, **one_method)) == 2
     assert "methods paper and short are the same on space default" in capsys.readouterr().err
     assert exit_code(monkeypatch, batch_file(tmp_path, **with_file)) == 0
     assert exit_code(monkeypatch, batch_file(tmp_path), "--resume") == 0
-    file.write_text("student.l1_weight = 3\n")
+    file.write_text("student.base.l1_weight = 3\n")
     assert exit_code(monkeypatch, batch_file(tmp_path, **with_file), "--resume") == 2
     assert "4 sweeps to correct" in capsys.readouterr().err
-    file.write_text("student.l1_weight = 3, 4\n")
+    file.write_text("student.base.l1_weight = 3, 4\n")
     assert exit_code(monkeypatch, batch_file(tmp_path, **with_file), "--resume") == 2
-    assert f"--config {file}: student.l1_weight: Input should be a valid number" in capsys.readouterr().err
+    assert (
+        f"--config {file}: student.base.l1_weight: Input should be a valid number" in capsys.readouterr().err
+    )
 
 
 def test_the_shipped_example_is_a_batch(monkeypatch, capsys, tmp_path):
@@ -399,4 +404,4 @@ def test_a_batch_killed_on_the_way_goes_on_and_trains_one_teacher(tmp_path):
 
 
 def test_a_batch_file_is_read_as_data(tmp_path):
-    assert load_batch(Path(batch_file(tmp_path))).methods[1].set == {"student.mi.num_steps": 2}
+    assert load_batch(Path(batch_file(tmp_path))).methods[1].set == {"student.terms.mi.num_steps": 2}

@@ -15,6 +15,7 @@ from raydistill.commands.cli import main
 from raydistill.config import space
 from raydistill.config.architectures import PictureGenerator
 from raydistill.config.base import canonical
+from raydistill.config.bases import PlainBase
 from raydistill.config.experiment import Job
 from raydistill.config.presets import shapes32
 from raydistill.config.sweep_options import SweepOptions
@@ -76,13 +77,14 @@ def test_memory_as_a_function_of_widths_is_the_memory_of_the_modules(family: str
         "split_rule": "",
     }
     info = DataInfo(**facts)
-    plain = experiment.student.mi.model_copy(update={"weight": 0.0})
+    without = {"terms": experiment.student.without_terms().terms}
+    bases = {name: PlainBase(**{name: 0.0}) for name in ("ssim_weight", "l1_weight")}
     around = memory.MemorySetup(
         experiment.evaluator.network, info, experiment.teacher.generator, num_workers=2
     )
     predict = memory.Predictor(around)
     generator: PictureGenerator = case.config  # type: ignore[assignment]
-    for values in ({"mi": plain}, {}, {"mi": plain, "ssim_weight": 0.0}, {"mi": plain, "l1_weight": 0.0}):
+    for values in (without, {}, *(without | {"base": base} for base in bases.values())):
         widths = {name: int(rng.integers(1, 64)) for name in type(generator.widths).model_fields}
         other = generator.model_copy(update={"widths": generator.widths.model_copy(update=widths)})
         training = experiment.student.model_copy(update={"generator": other, **values})
@@ -91,14 +93,14 @@ def test_memory_as_a_function_of_widths_is_the_memory_of_the_modules(family: str
 
 def test_no_proposal_and_no_baseline_leaves_a_window_on_memory(tmp_path: Path) -> None:
     """The most expensive students with the MI term need more, most without it do not."""
-    plan = plan_of(tmp_path, max_memory_gb=0.605, trials=4, sampler="random")
+    plan = plan_of(tmp_path, max_memory_gb=0.603, trials=4, sampler="random")
     history: list[search.Observation] = []
     for number in range(4):
         history.append(search.Observation(search.propose(plan.problem, history, number), "FAIL", None))
-        assert plan.costs_of_configuration(history[-1].configuration)["cost/memory_gb"] <= 0.605
+        assert plan.costs_of_configuration(history[-1].configuration)["cost/memory_gb"] <= 0.603
     unbounded = plan_of(tmp_path)
     assert {label for _, label, _ in unbounded.baselines} > {label for _, label, _ in plan.baselines}
-    assert plan.trial_bytes <= 0.605 * 2**30 < unbounded.trial_bytes
+    assert plan.trial_bytes <= 0.603 * 2**30 < unbounded.trial_bytes
     assert "cost/memory_gb" not in unbounded.costs_of(unbounded.experiment.student)
 
 
@@ -145,7 +147,10 @@ def test_windows_that_nothing_fits_are_refused_with_the_reachable_range_of_the_c
             ("--set", "data.height=30"),
             "data.height is 30. Allowed: multiples of 4. The nearest are 28 and 32.",
         ),
-        (("--set", "student.mi.num_steps=-1"), "student.mi.num_steps: Input should be greater than"),
+        (
+            ("--set", "student.terms.mi.num_steps=-1"),
+            "student.terms.mi.num_steps: Input should be greater than",
+        ),
     ],
 )
 def test_what_no_trial_reports_and_no_network_takes_is_refused(

@@ -9,8 +9,9 @@ from pathlib import Path
 from cookbook import FILES
 
 ROOT = Path(__file__).parent.parent
-PLUGINS = ("plain", "laplace", "edges", "lsgan", "dots", "nearest", "means")
+PLUGINS = ("plain", "laplace", "edges", "alignment", "lsgan", "dots", "nearest", "means")
 INIT = """\
+from example_plugin.alignment import BASES
 from example_plugin.dots import DATA, DotsData
 from example_plugin.edges import TERMS as EDGES
 from example_plugin.laplace import TERMS as LAPLACE
@@ -51,4 +52,4 @@ def test_the_cookbooks_plug_ins_pass_the_contracts_as_a_package_of_their_own(tmp
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (passed,) = re.findall(r"^(\d+) passed in", done.stdout, re.MULTILINE)
-    assert int(passed) == 7 + 3 + 7 + 6 + 8 + 4, "generator, data, term, recipe, sampler, extractor"
+    assert int(passed) == 8 + 3 + 8 + 7 + 6 + 8 + 4, "generator, data, base, term, recipe, sampler, extractor"

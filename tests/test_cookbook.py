@@ -34,9 +34,18 @@ from raydistill.planning.scorer_memory import scorer_memory
 from raydistill.planning.scorers import given_files
 from raydistill.records import store
 from raydistill.records.trials import read_trials
-from raydistill.training import recipes
+from raydistill.training import bases, recipes
 
-PLUGINS = ("plain.py", "laplace.py", "edges.py", "lsgan.py", "dots.py", "nearest.py", "means.py")
+PLUGINS = (
+    "plain.py",
+    "laplace.py",
+    "edges.py",
+    "alignment.py",
+    "lsgan.py",
+    "dots.py",
+    "nearest.py",
+    "means.py",
+)
 WITH_PYTHON = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
@@ -161,7 +170,40 @@ def test_a_loss_of_the_page_trains_a_student(kind: str, stages: Stages, tmp_path
     first, last = numbers(quiet(job, tmp_path / "run"))
     assert last["train/l1"] < first["train/l1"] and ("train/laplace_nll" in last) == (kind == "laplace")
     names = {path.stem for path in (tmp_path / "run").glob("checkpoint-*/*.safetensors")}
-    assert names == {"generator", "average"} | ({"scale"} if kind == "laplace" else set())
+    assert names == {"generator", "average"} | ({"mi.scale"} if kind == "laplace" else set())
+
+
+def test_the_base_of_the_page_aligns_the_students_activations_and_refuses_one_picture(
+    stages: Stages, tmp_path: Path
+) -> None:
+    """The alignment is the cosine of two matrices of inner products, here by loops."""
+    plugins.load(written(tmp_path, "alignment.py"))
+    module = sys.modules["raydistill_plugin_alignment"]
+    own, other = torch.rand(3, 2, 2, 2), torch.rand(3, 5, 2, 2)
+    products = []
+    for each in (own.flatten(1).double(), other.flatten(1).double()):
+        products.append([float((each[i] * each[j]).sum()) for i in range(3) for j in range(3)])
+    above = sum(a * b for a, b in zip(*products, strict=True))
+    norms = [sum(a * a for a in each) ** 0.5 for each in products]
+    assert float(module.cosine(own, other)) == pytest.approx(above / (norms[0] * norms[1]), rel=1e-5)
+    assert float(module.cosine(own[:1], other[:1])) == pytest.approx(1)
+
+    job = stages.student_job(
+        base__kind="alignment",
+        base__taps=["down", "block1"],
+        mi__weight=0.0,
+        budget_nimg=96,
+        report_every_nimg=48,
+        optimizer__learning_rate=2e-3,
+    )
+    first, last = numbers(quiet(job, tmp_path / "run"))
+    assert last["train/l1"] < first["train/l1"] and last["train/alignment"] > first["train/alignment"]
+    values = ("data.num_train=64", "student.base.kind=alignment", "student.batch_size=1")
+    with pytest.raises(ConfigError, match=r"student\.batch_size: 1 "):
+        check(SweepOptions(store=str(tmp_path / "store"), set=values))
+    training = job.training.model_copy(update={"batch_size": 1})
+    with pytest.raises(ConfigError, match="1 picture is aligned with any other; give at least 2"):
+        bases.check(training, read_info(stages.data))  # type: ignore[arg-type]
 
 
 def test_the_data_of_the_page_are_pairs_of_a_label_map_and_a_picture(tmp_path: Path) -> None:
@@ -383,6 +425,10 @@ def test_a_config_that_names_what_a_plug_in_would_add_says_so(stages: Stages) ->
         with_values(stages.experiment, {"student.generator.family": "plain"}, where="--set")
     values = stages.student_job().training.model_dump(mode="json")
     with pytest.raises(
-        ConfigError, match=r"mi: kind is one of vem, vid, critic; that of a plug-in needs its --plugin"
+        ConfigError, match=r"terms.mi: kind is one of vem, vid, critic; that of a plug-in needs its --plugin"
     ):
-        validated(DistillTraining, values | {"mi": values["mi"] | {"kind": "laplace"}}, where="here")
+        validated(
+            DistillTraining,
+            values | {"terms": {"mi": values["terms"]["mi"] | {"kind": "laplace"}}},
+            where="here",
+        )

@@ -167,7 +167,7 @@ def test_unpaired_inputs_and_targets_are_cropped_too(tmp_path: Path) -> None:
 def test_teacher_and_student_see_the_same_part_and_the_teacher_runs_in_the_loop(
     stages: Stages, tmp_path: Path
 ) -> None:
-    values = {"data.load_height": 20, "data.load_width": 20, "student.mi.start": "other"}
+    values = {"data.load_height": 20, "data.load_width": 20, "student.terms.mi.start": "other"}
     experiment = with_values(stages.experiment, values, where="test")
     data = prepare(experiment.data, tmp_path / "cache")
     split = load_split(data, "train")

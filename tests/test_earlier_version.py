@@ -65,7 +65,7 @@ def test_its_trials_and_tables_are_read_by_the_names_of_today(store: Path) -> No
     assert trials["0007"].replicate_of == "0001" and trials["0008"].recheck_of == "0006"
     assert trials["0006"].configuration == {
         "student.generator.widths.trunk": 6,
-        "student.mi.weight": "published",
+        "student.terms.mi.weight": "published",
     }
     job = trials["0006"].job
     assert job.version == 2 and job.evaluator is not None and job.evaluator.digest == "f66110fafe494068"
@@ -167,7 +167,7 @@ def test_an_old_objective_and_an_old_parameter_of_a_space_are_accepted_with_the_
             objectives=(Objective(name="val/fd_judge", direction="min", reference=1.0),),
             uniform=(4,),
         )
-    assert list(space.parameters) == ["evaluator.network.width", "student.mi.weight"]
+    assert list(space.parameters) == ["evaluator.network.width", "student.terms.mi.weight"]
     assert space.objectives[0].name == "val/fd_evaluator" and len(warned) == 2
 
 

@@ -123,7 +123,7 @@ def experiment_of(case: Case, folder: Path) -> Experiment:
         {"data.root": str(case.given(folder / "pictures"))} | case.values,
         where="test",
     )
-    student = base.student.model_copy(update={"mi": recommended_vem()})
+    student = base.student.model_copy(update={"terms": {"mi": recommended_vem()}})
     return base.model_copy(update={"teacher": widened(base.teacher, case.teacher), "student": student})
 
 

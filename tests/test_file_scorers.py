@@ -519,7 +519,14 @@ def test_an_evaluator_that_was_trained_here_scores_as_a_file(
 def test_the_plan_times_the_scorers_at_the_end_or_at_every_report(means: Path, tmp_path: Path) -> None:
     scored = planned(tmp_path, extractors=(f"torchscript={means}",), num_scored=12)
     assert rates._scoring_sec(planned(tmp_path)) == 0 < rates._scoring_sec(scored)
-    known = Rates("", {kind: [Rate(0, 0.01)] for kind in rates.TRAININGS}, 100.0)
+    known = Rates(
+        "",
+        {
+            kind: [Rate(0, 0.01)]
+            for kind in (*rates.STAGES, "student", "student with MI", rates.WITHOUT_TEACHER)
+        },
+        100.0,
+    )
     training = scored.experiment.student
     once = known.trial_sec(training, 1e6) - known._replace(scoring_sec=0.0).trial_sec(training, 1e6)
     assert once == pytest.approx(100)

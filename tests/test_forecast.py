@@ -9,6 +9,7 @@ from conftest import TINY
 
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
+from raydistill.planning.plan import Records
 from raydistill.sweep import forecast
 from raydistill.sweep.forecast import Disk, makespan
 from raydistill.sweep.rates import Rate, Rates, kind_of
@@ -79,12 +80,16 @@ def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
     rates = Rates("measured", measured | {"evaluator": [Rate(0, 2.0)], "teacher": [Rate(0, 4.0)]})
     stage = SimpleNamespace(budget_nimg=10, report_every_nimg=10)
     plan: Any = SimpleNamespace(
-        experiment=SimpleNamespace(evaluator=stage, teacher=stage, given_teacher=None),
+        experiment=SimpleNamespace(
+            evaluator=stage, teacher=stage, given_teacher=None, student=given, needs_features=False
+        ),
         students=[(given, 1.0), (given, 3.0)],
         baselines=[("uniform", "4", given)],
         costs_of=lambda training: {"cost/macs": 5.0},
         options=SimpleNamespace(trials=5, replicates=3),
         scoring=None,
+        may_read=lambda training: False,
+        records=Records(0, 0, 0, 2.0),
     )
     monkeypatch.setattr(forecast, "disk_bytes", lambda plan: Disk(1000, 300))
     found = forecast.forecast(

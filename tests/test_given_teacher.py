@@ -1,6 +1,7 @@
 """A teacher that was trained elsewhere in a sweep, and students that start as parts of it."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from raydistill.errors import CheckpointError, ConfigError
 from raydistill.exchange.import_teacher import import_file
 from raydistill.models import networks, pruning, saved
 from raydistill.planning.checks import check
+from raydistill.planning.generator_checks import check_generators
 from raydistill.planning.plan import Plan
 from raydistill.trials.stages import train_stages
 
@@ -113,6 +115,36 @@ def test_a_given_teacher_that_is_gone_or_changed_ends_in_one_line(
     stages = train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None)
     shutil.rmtree(copy)  # the sweep has its own
     assert train_stages(plan.experiment, plan.data, tmp_path / "cache", lambda numbers: None) == stages
+
+
+class Scored(DistillTraining):
+    """A student whose channels a score chooses."""
+
+    init_score: str = "content"
+
+
+@pytest.mark.parametrize(
+    ("init", "says"),
+    [
+        (
+            "teacher",
+            r"^student\.init_score: 'content', which families stylegan2 have, but the teacher is a 'unet'",
+        ),
+        (
+            "random",
+            r"^student\.init_score: 'content' chooses channels of the teacher, but student\.init is 'random'",
+        ),
+    ],
+)
+def test_a_score_that_cannot_choose_channels_is_refused_by_the_plan(
+    pairs: Path, imported: Path, tmp_path: Path, init: str, says: str
+) -> None:
+    plan = plan_of(pairs, tmp_path / "runs", teacher=str(imported), set=(f"student.init={init}",))
+    check_generators(plan)
+    student = Scored.model_validate(plan.experiment.student.model_dump())
+    changed = replace(plan, experiment=plan.experiment.model_copy(update={"student": student}))
+    with pytest.raises(ConfigError, match=says):
+        check_generators(changed)
 
 
 @pytest.mark.parametrize("init", ["teacher", "random"])

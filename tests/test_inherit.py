@@ -1,6 +1,7 @@
 """Students cut out of their teachers: at full width they are the teacher, below it they keep the channels
 that matter."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,23 @@ from test_import import shaken
 from torch import Tensor, nn
 
 from raydistill.config.architectures import Generator, StyleganGenerator
+from raydistill.config.base import Stored
+from raydistill.config.experiment import Job
+from raydistill.config.presets import shapes32
+from raydistill.config.training import DistillTraining
 from raydistill.errors import ConfigError
-from raydistill.models import GENERATORS, input_shape, pruning
+from raydistill.models import GENERATORS, input_shape, pruning, saved
 from raydistill.models.channel_groups import LayerChannels
-from raydistill.models.pruning import content_scores, l1_scores, require_narrower, student_state
+from raydistill.models.pruning import (
+    content_scores,
+    l1_scores,
+    require_narrower,
+    require_score,
+    student_state,
+)
 from raydistill.models.saved import with_weights
+from raydistill.seeds import torch_stream
+from raydistill.training.teacher import start_at_teacher
 
 all_kinds = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -163,6 +176,58 @@ def test_a_content_score_is_the_mean_gradient_of_what_takes_a_channel_in() -> No
         parts = [module.get_parameter(f"{name}.weight").grad for name in names]
         expected = sum(part.abs().mean((0, 2, 3)) for part in parts)
         torch.testing.assert_close(scores[group], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_a_score_that_a_family_has_not_is_refused_and_l1_is_every_familys() -> None:
+    for name, case in CASES.items():
+        require_score(case.config, "l1", "student.init_score")
+        if name == "stylegan2":
+            require_score(case.config, "content", "student.init_score")
+            continue
+        with pytest.raises(ConfigError) as error:
+            require_score(case.config, "content", "student.init_score")
+        assert str(error.value) == (
+            "student.init_score: 'content', which families stylegan2 have, but the teacher is a "
+            f"'{case.config.family}'; use 'l1'"
+        )
+    with pytest.raises(ConfigError, match=r"student\.init_score: 'l2'; use one of l1, content"):
+        require_score(CASES["stylegan2"].config, "l2", "student.init_score")
+
+
+class Scored(DistillTraining):
+    """A student whose channels a score chooses."""
+
+    init_score: str = "l1"
+
+
+@pytest.mark.parametrize("score", ["l1", "content"])
+def test_a_student_starts_from_the_channels_of_the_score_that_its_config_names(
+    score: str, tmp_path: Path
+) -> None:
+    """The content's numbers come from the training's seed, so that every worker has the same."""
+    case = CASES["stylegan2"]
+    module = shaken(case)
+    stored = saved.save(tmp_path, "generator", module, case.config)
+    student = shapes32().student.model_dump()
+    values = student | {"init": "teacher", "seed": 3, "generator": narrower(case.config, by=2)}
+    training = Scored.model_validate(values | {"init_score": score})
+    job = Job(training=shapes32().teacher, data=Stored(path="none", digest="none"), teacher=stored)
+    job = job.model_copy(update={"training": training})
+    starts = []
+    for seed in (0, 1):  # of the process, which has no say
+        torch.manual_seed(seed)
+        started = GENERATORS["stylegan2"].build(training.generator, 3)
+        start_at_teacher(started, job)
+        starts.append(started.state_dict())
+    assert all(torch.equal(value, starts[1][name]) for name, value in starts[0].items())
+    weights = module.state_dict()
+    content = content_scores(case.config, weights, torch_stream(3, "init/content_score"))
+    expected = {
+        name: student_state(case.config, weights, training.generator, "student", scores)
+        for name, scores in (("l1", None), ("content", content))
+    }
+    assert all(torch.equal(value, starts[0][name]) for name, value in expected[score].items())
+    assert not all(torch.equal(value, expected["l1"][name]) for name, value in expected["content"].items())
 
 
 def test_channels_stay_in_their_order() -> None:

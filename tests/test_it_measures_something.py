@@ -43,7 +43,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stages, dict[str
     torch.set_num_threads(2)
     stages = train_stages(experiment, data, folder, lambda numbers: None)
     plain = experiment.student.model_copy(
-        update={"mi": experiment.student.mi.model_copy(update={"weight": 0.0})}
+        update={"terms": {"mi": experiment.student.terms["mi"].model_copy(update={"weight": 0.0})}}
     )
     widths = load_space("default").uniform
     shared = {

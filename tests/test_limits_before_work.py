@@ -72,16 +72,16 @@ ASSIGNMENTS = {
     f"data.seed={'9' * 4000}": "data.seed: Input should be less than 9223372036854775808",
     f"data.height={'9' * 5000}": "data.height: Input should be a whole number of at most 63 bits",
     "student.batch_size=1e9": "student.batch_size: Input should be less than or equal to 65536",
-    "student.mi.num_steps=1e9": "student.mi.num_steps: Input should be less than or equal to 10000",
-    "student.mi.weight=NaN": "student.mi.weight: Input should be a finite number",
-    "student.mi.weight=1e300": "student.mi.weight: Input should be less than or equal to 1000000000",
+    "student.terms.mi.num_steps=1e9": "student.terms.mi.num_steps: Input should be less than or equal to",
+    "student.terms.mi.weight=NaN": "student.terms.mi.weight: Input should be a finite number",
+    "student.terms.mi.weight=1e300": "student.terms.mi.weight: Input should be less than or equal to 1000",
     "student.optimizer.learning_rate=Infinity": "student.optimizer.learning_rate: Input should be a finite",
     "student.ema_nimg=1e308": "student.ema_nimg: Input should be less than or equal to",
-    "student.mi.energy.num_blocks=1e9": "student.mi.energy.num_blocks: Input should be less than or equal to",
+    "student.terms.mi.energy.num_blocks=1e9": "student.terms.mi.energy.num_blocks: Input should be less",
     "teacher.discriminator.num_layers=1e9": "teacher.discriminator.num_layers: Input should be less than",
     "teacher.seed=-1e30": "teacher.seed: Input should be a whole number of at most 63 bits",
-    f"student.mi.weight={DEEP}": "student.mi.weight: Input should be a valid number",
-    f"student.mi.weight={'[' * 400}{']' * 400}": "student.mi.weight: Input should be a valid number",
+    f"student.terms.mi.weight={DEEP}": "student.terms.mi.weight: Input should be a valid number",
+    f"student.terms.mi.weight={'[' * 400}{']' * 400}": "student.terms.mi.weight: Input should be",
     f"data.kind={'[' * 400}{']' * 400}": "data.kind: there is no [[[[",
     f"x={DEEP}": "there is no config path 'x'",
 }
@@ -231,7 +231,7 @@ def test_what_the_disk_has_no_room_for_is_not_drawn(tmp_path: Path, monkeypatch:
 
 # ---- spaces and batches ------------------------------------------------------------------------------------
 
-PATH = "student.l1_weight"
+PATH = "student.base.l1_weight"
 ON = {"0": 0.0, "1": 1.0}
 
 
@@ -258,9 +258,9 @@ def changed(**fields: Any) -> SearchSpace:
 )
 def test_a_circle_of_conditions_is_refused(circle: dict[str, str]) -> None:
     names = {
-        "a": "student.l1_weight",
-        "b": "student.ssim_weight",
-        "c": "student.mi.weight",
+        "a": "student.base.l1_weight",
+        "b": "student.base.ssim_weight",
+        "c": "student.terms.mi.weight",
         "d": "student.flip",
     }
     given = changed(

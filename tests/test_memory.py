@@ -120,7 +120,7 @@ def experiments(name: str, folder: Path, batch_size: int) -> tuple[Experiment, E
     base = with_values(shapes32(), TINY, where="test") if name == "pix2pix" else EXPERIMENTS[name](folder)
     tiny = with_values(base, SMALL | lengths(4), where="test")
     return tiny, with_values(
-        tiny, WIDE[name] | lengths(batch_size) | {"student.mi.energy.channels": 16}, where="test"
+        tiny, WIDE[name] | lengths(batch_size) | {"student.terms.mi.energy.channels": 16}, where="test"
     )
 
 

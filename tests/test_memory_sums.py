@@ -105,13 +105,13 @@ def test_networks_that_learn_beside_the_generator_and_their_pictures_count() -> 
         return found.learning, found.resting - small
 
     vem = tiny(student__mi__kind="vem").student
-    energy = cost.module_params(networks.energy(vem.mi.energy, INFO, 0))
+    energy = cost.module_params(networks.energy(vem.terms["mi"].energy, INFO, 0))
     assert beside(vem) == (energy, 0) and beside(tiny(student__mi__weight=0.0).student) == (0, 0)
     replay = {"student__mi__kind": "vem", "student__mi__start": "replay"}
     assert beside(tiny(**replay).student) == (energy, 256 * PICTURE)
     assert beside(tiny(**replay, student__mi__replay_size=20).student) == (energy, 20 * PICTURE)
     critic = tiny(student__mi__kind="critic").student
-    assert beside(critic) == (cost.module_params(networks.critic(critic.mi.discriminator, 0)), 0)
+    assert beside(critic) == (cost.module_params(networks.critic(critic.terms["mi"].discriminator, 0)), 0)
     assert beside(tiny(student__mi__kind="vid").student) == (3, 0)
     teacher = tiny().teacher
     pix2pix = cost.module_params(networks.discriminator(teacher.discriminator, INFO, 0))
@@ -161,12 +161,16 @@ def test_workers_share_the_batch_and_the_evaluation() -> None:
 
 
 def test_a_teacher_runs_in_the_loop_where_an_input_never_comes_again() -> None:
-    resnet = tiny().teacher.generator
-    assert not rehearsal.teacher_runs_in_loop(resnet, INFO)
+    student, resnet = tiny().student, tiny().teacher.generator
+
+    def runs_in_loop(teacher: Any, info: DataInfo) -> bool:
+        return rehearsal.runs_in_loop(student, teacher, info)
+
+    assert not runs_in_loop(resnet, INFO)
     noisy = INFO.model_copy(update={"degrade": INFO.degrade.model_copy(update={"noise_std": 5.0})})
     cropped = INFO.model_copy(update={"load_size": (20, 20)})
-    assert rehearsal.teacher_runs_in_loop(resnet, noisy) and rehearsal.teacher_runs_in_loop(resnet, cropped)
-    assert rehearsal.teacher_runs_in_loop(SaganGenerator(), INFO)
+    assert runs_in_loop(resnet, noisy) and runs_in_loop(resnet, cropped)
+    assert runs_in_loop(SaganGenerator(), INFO)
     experiment = tiny()
     stored, computed = (
         memory._rehearsed(experiment.student, setup_of(experiment, info)) for info in (INFO, cropped)

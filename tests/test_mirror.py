@@ -91,7 +91,7 @@ def test_what_a_dead_worker_left_half_written_does_not_come_down(machines, monke
     one, two = machines
     write(one / "t/checkpoint-000000000100/meta.json", "100")
     remote.push(one / "t")
-    for name in ("energy.safetensors", "generator.safetensors", "meta.json"):
+    for name in ("mi.energy.safetensors", "generator.safetensors", "meta.json"):
         write(one / "t/checkpoint-000000000200" / name, name)
     upload, left = remote._upload, [2]
 

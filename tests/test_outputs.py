@@ -21,7 +21,7 @@ from raydistill.models import saved
 from raydistill.training.loop import TrainingResult
 from raydistill.training.minibatches import held
 from raydistill.training.recipes import Step
-from raydistill.training.teacher import stored_outputs, teacher_pictures
+from raydistill.training.teacher import stored_outputs, trained_teacher
 from raydistill.trials.stages import job_of_teacher, train_stages
 
 Trained = Callable[..., TrainingResult]
@@ -43,7 +43,7 @@ def pictures_of(stages: Stages, step: Step, kind: OutputKind = "float32") -> tor
     job = stages.student_job().model_copy(update={"teacher_outputs": kind})
     split, setup = load_split(stages.data, "train"), stages.setup()
     data = held(split, stored_outputs(job), job.training, setup.device)
-    return teacher_pictures(job, data, setup.device, setup.workers)(step.sample)
+    return trained_teacher(job, data, setup.device, setup.workers)(step.sample)
 
 
 @pytest.mark.parametrize("kind", ["float32", "uint8"])

@@ -259,8 +259,8 @@ def weights(result: TrainingResult) -> dict[str, Tensor]:
     """Those of the finished network and, where there is one, of the energy network."""
     folder = Path(result.network.path)
     found = load_file(folder / "weights.safetensors")
-    for path in folder.parent.glob("checkpoint-*/energy.safetensors"):
-        found |= {f"energy.{name}": value for name, value in load_file(path).items()}
+    for path in folder.parent.glob("checkpoint-*/mi.energy.safetensors"):
+        found |= {f"mi.energy.{name}": value for name, value in load_file(path).items()}
     return found
 
 
@@ -289,7 +289,7 @@ def test_several_workers_give_the_weights_of_one(
     alone: dict, together: dict, recipe: str, count: int
 ) -> None:
     several, one = (determined(weights(result[recipe])) for result in (together[count][0], alone))
-    assert (recipe == "distill") == any(name.startswith("energy.") for name in one)
+    assert (recipe == "distill") == any(name.startswith("mi.energy.") for name in one)
     torch.testing.assert_close(several, one, rtol=RTOL, atol=ATOL)
 
 
@@ -376,6 +376,18 @@ def test_fsdp_gives_the_weights_and_numbers_of_data_parallel(together: dict, rec
         )
 
 
+def test_a_sharded_discriminator_is_stored_whole(alone: dict, together: dict) -> None:
+    results = (together[2][0]["pix2pix_fsdp"], together[2][0]["pix2pix"], alone["pix2pix"])
+    fsdp, *others = (
+        load_file(Path(result.beside["discriminator"].path) / "weights.safetensors") for result in results
+    )
+    for other in others:
+        torch.testing.assert_close(fsdp["0.weight"], other["0.weight"], rtol=RTOL, atol=ATOL)
+        assert {name: value.shape for name, value in fsdp.items()} == {
+            name: value.shape for name, value in other.items()
+        }
+
+
 def test_a_checkpoint_does_not_show_how_networks_were_shared(together: dict) -> None:
     folders = [Path(together[2][0][name].network.path).parent for name in ("distill", "distill_fsdp")]
     states = [
@@ -396,7 +408,7 @@ def test_a_phase_moves_and_differentiates_its_own_network_alone_and_the_energy_i
     together: dict, how: str
 ) -> None:
     for rank in together[2]:
-        assert [phase[0] for phase in rank[f"{how} moved"]] == ["energy", "generator"]
+        assert [phase[0] for phase in rank[f"{how} moved"]] == ["mi.energy", "generator"]
         for network, changed, holding, split in rank[f"{how} moved"]:
             assert changed == holding == {network} and split == [how.endswith("fsdp"), False]
 
@@ -466,7 +478,7 @@ def test_fsdp_without_workers_is_refused(stages: Stages, trained: Callable[..., 
 @pytest.mark.parametrize("count", COUNTS)
 def test_divergence_is_raised_on_every_worker(together: dict, count: int) -> None:
     """By the same words: the phase, and the first image of the minibatch of all."""
-    what = "phase energy: an energy is not finite or beyond 10,000 at image 12; lower "
+    what = "phase mi.energy: an energy is not finite or beyond 10,000 at image 12; lower "
     assert all(what in found["diverging"] for found in together[count])
 
 

@@ -74,7 +74,7 @@ def test_time_is_linear_in_macs_and_made_of_images_reports_and_a_start(tmp_path:
 @pytest.mark.slow  # of every run: a plan that times real steps, below
 def test_time_is_measured_where_the_inputs_are_fewer_than_the_targets(tmp_path: Path) -> None:
     """9 inputs and 11 targets in batches of 12: nothing asks for a tenth input."""
-    values = {path: value for path, value in SMALL.items() if path != "student.mi.weight"} | lengths(12)
+    values = {path: value for path, value in SMALL.items() if path != "student.terms.mi.weight"} | lengths(12)
     values |= {
         "data.height": 16,
         "data.width": 16,
@@ -180,8 +180,8 @@ def test_the_disk_of_a_trial_is_that_of_all_that_moves_in_it(tmp_path: Path) -> 
     """Both ways of a CycleGAN with their discriminators and pools, a student's replay buffer; the last two
     checkpoints."""
     small_cyclegan(tmp_path)
-    values = {path: value for path, value in SMALL.items() if path != "student.mi.weight"} | lengths(4)
-    values |= {"data.height": 16, "data.width": 16, "student.mi.start": "replay"}
+    values = {path: value for path, value in SMALL.items() if path != "student.terms.mi.weight"} | lengths(4)
+    values |= {"data.height": 16, "data.width": 16, "student.terms.mi.start": "replay"}
     values |= {"teacher.discriminator.width": 64, "teacher.discriminator.num_layers": 1}
     set_values = tuple(f"{path}={value}" for path, value in values.items())
     plan = check(

@@ -44,7 +44,7 @@ DOCUMENTED = {
     "search space": ("SearchSpace", "Int", "Float", "Choice", "When", "Window", "Objective", "presets"),
     "sweep": ("SweepOptions", "plan_sweep", "run_sweep", "load_sweep", "PlanReport", "SweepResult"),
     "networks": ("load_generator", "import_teacher", "export", "score", "ImportReport", "ExportReport"),
-    "plug-ins": ("Family", "TermKind", "DataKind", "RecipeKind"),
+    "plug-ins": ("Family", "BaseKind", "TermKind", "DataKind", "RecipeKind"),
 }
 """Part of the face -> its names. The reference page has them in this order."""
 FUNCTIONS = ("plan_sweep", "run_sweep", "load_sweep", "load_generator", "import_teacher", "export", "score")
@@ -331,7 +331,7 @@ space: SearchSpace = SearchSpace(
     preset="shapes32",
     parameters={
         "student.generator.widths.trunk": Int(low=4, high=8),
-        "student.ssim_weight": Float(low=0, high=1.5),
+        "student.base.ssim_weight": Float(low=0, high=1.5),
     },
     objectives=(Objective(name="val/miou", direction="max", reference=0.0),),
     uniform=(4,),

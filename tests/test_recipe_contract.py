@@ -20,6 +20,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     **{name: (name, "teacher", {}) for name in ("pix2pix", "cyclegan", "sagan", "stylegan2", "enhance")},
     "distill": ("pix2pix", "student", {"mi__kind": "vem"}),
     "evaluator": ("pix2pix", "evaluator", {}),
+    "features": ("pix2pix", "features", {}),
     PLUGIN: ("pix2pix", "teacher", {"recipe": PLUGIN}),
 }
 """Recipe -> (tiny experiment, stage, values) that train by it."""

@@ -17,7 +17,7 @@ from raydistill.method.vem import alignment
 from raydistill.models import saved
 from raydistill.training.assembly import Assembly
 from raydistill.training.recipes import Step
-from raydistill.training.recipes.distill import pairs_of
+from raydistill.training.recipes.distill import pairs_of_term
 from raydistill.training.recipes.evaluator import turn_squares, turns_of
 
 CPU = torch.device("cpu")
@@ -95,18 +95,18 @@ def test_a_student_descends_l1_dissimilarity_and_its_term_by_their_weights(
         mi__weight=0.4,
         mi__positive=positive,
     )
-    assert job.teacher is not None and [phase.name for phase in recipe.phases] == ["variance", "generator"]
+    assert job.teacher is not None and [phase.name for phase in recipe.phases] == ["mi.variance", "generator"]
     s, phases = step.output, phases_of(recipe)
     teacher = saved.load(job.teacher, load_split(job.data, "train").info, CPU)
     with torch.no_grad():
         t = teacher(step.batch.inputs)
     torch.testing.assert_close(step.teacher, t, rtol=1e-4, atol=1e-5)
-    pairs = pairs_of(step, job.training.mi)
+    pairs = pairs_of_term(step, "mi", job.training.terms["mi"])
     assert pairs.t is step.teacher and pairs.s is s
     assert pairs.positive is (step.teacher if positive == "teacher" else step.batch.target)
     assert pairs.sample is step.sample and pairs.images == step.images
     l1, ssim = (s - t).abs().mean(), dissimilarity(s, t)
-    v = recipe.networks["variance"]().detach()[None, :, None, None]
+    v = recipe.networks["mi.variance"]().detach()[None, :, None, None]
     term = ((pairs.positive - s) ** 2 / (2 * v) + v.log() / 2).mean()
     assert "energy/alignment" not in phases["generator"].loss(step)[1]
     step.is_reported = True
@@ -126,7 +126,7 @@ def test_a_student_descends_l1_dissimilarity_and_its_term_by_their_weights(
     torch.testing.assert_close(
         loss, 3.0 * numbers["train/l1"] + 0.7 * numbers["train/dissimilarity"], rtol=1e-5, atol=1e-6
     )
-    assert plain.training.mi.weight == 0
+    assert plain.training.terms["mi"].weight == 0
 
 
 def test_a_student_may_start_as_its_teacher(begun: Begun) -> None:

@@ -47,10 +47,10 @@ SMALL: dict[str, Any] = {
     **{"evaluator.network.width": 4, "evaluator.network.feature_width": 4},
     **{f"{stage}.ema_nimg": 8 for stage in ("teacher", "student")},
     **{
-        "student.mi.kind": "vem",
-        "student.mi.weight": 0.1,
-        "student.mi.energy.channels": 2,
-        "student.mi.num_steps": 2,
+        "student.terms.mi.kind": "vem",
+        "student.terms.mi.weight": 0.1,
+        "student.terms.mi.energy.channels": 2,
+        "student.terms.mi.num_steps": 2,
     },
 }
 
@@ -195,6 +195,12 @@ def test_a_stopped_and_resumed_training_equals_one_that_never_stopped(
         3 * job.training.batch_size,
         6 * job.training.batch_size,
     ]
+    assert whole.beside.keys() == resumed.beside.keys()
+    assert set(whole.beside) == ({"discriminator"} if hasattr(job.training, "discriminator") else set())
+    for name, written in whole.beside.items():
+        assert resumed.beside[name].digest == written.digest
+        config = getattr(job.training, name)
+        assert saved.load_discriminator(written, type(config))[0] == config
     assert (
         np.isfinite(list(whole.metrics.values())).all()
         and (tmp_path / "run-0" / "samples.png").stat().st_size > 0
@@ -347,7 +353,8 @@ def test_pairs_with_a_real_picture_are_refused_where_it_has_nothing_to_do_with_t
     for name in ("sagan", "cyclegan"):
         kit = kits(name)
         with pytest.raises(
-            ConfigError, match=r"student\.mi\.positive: 'target' needs pictures that belong to the inputs"
+            ConfigError,
+            match=r"student\.terms\.mi\.positive: 'target' needs pictures that belong to the inputs",
         ):
             assembly.build(kit.student_job(mi__positive="target"), kit.setup())
 

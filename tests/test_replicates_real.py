@@ -23,7 +23,7 @@ def opened(store: Path, name: str, **options: object) -> Ledger:
     values = tuple(
         f"{path}={value}"
         for path, value in TINY.items()
-        if path != "student.mi.step_size" and not path.startswith("student.generator.widths")
+        if path != "student.terms.mi.step_size" and not path.startswith("student.generator.widths")
     )
     plan = check(SweepOptions(store=str(store), name=name, set=values, trials=3, resume=there, **options))  # type: ignore[arg-type]
     folder = store / "sweeps" / name if there else _new_sweep(plan)

@@ -76,7 +76,7 @@ def synthetic_trial(number, role, label, mega_macs, miou, weight, stem, norm, st
     params = {
         "student.generator.widths.stem": stem,
         "student.generator.norm": norm,
-        "student.mi.weight": weight,
+        "student.terms.mi.weight": weight,
     }
     result = (
         None if status == "RUNNING" else synthetic_result(number, mega_macs, miou, weight, status, reason)
@@ -295,7 +295,7 @@ def test_a_row_holds_what_the_trial_and_its_result_say(table):
         "COMPLETE",
         0,
     )
-    assert (row["cost.macs"], row["macs_convention"], row["param.student.mi.weight"]) == (
+    assert (row["cost.macs"], row["macs_convention"], row["param.student.terms.mi.weight"]) == (
         120_000_000,
         "true",
         0.3,

@@ -36,7 +36,7 @@ from raydistill.models import GENERATORS, cost
 from raydistill.search import random_configuration
 
 SHIPPED = sorted(path.stem for path in Path(search_spaces.__path__[0]).glob("[!_]*.py"))
-WEIGHT, STEP = "student.mi.weight", "student.mi.step_size"
+WEIGHT, STEP = "student.terms.mi.weight", "student.terms.mi.step_size"
 QUALITY = Objective(name="val/miou", direction="max", reference=0.0)
 MACS = Objective(name="cost/macs", direction="min")
 
@@ -206,13 +206,13 @@ def test_a_constraint_on_anything_but_a_cost_is_refused() -> None:
 
 def test_a_condition_of_no_parameter_is_refused_with_the_nearest_parameter() -> None:
     refused(
-        "when['student.mi.step'] is no parameter",
+        "when['student.terms.mi.step'] is no parameter",
         f"Nearest: {STEP!r}",
-        when={"student.mi.step": When(parameter=WEIGHT, keys=("on",))},
+        when={"student.terms.mi.step": When(parameter=WEIGHT, keys=("on",))},
     )
 
 
-@pytest.mark.parametrize("controller", ["student.generator.widths.stem", "student.mi.wieght"])
+@pytest.mark.parametrize("controller", ["student.generator.widths.stem", "student.terms.mi.wieght"])
 def test_a_condition_on_what_is_no_choice_is_refused(controller: str) -> None:
     refused(
         f"when[{STEP!r}].parameter is {controller!r}, which is no Choice",
@@ -313,7 +313,7 @@ def test_an_inactive_parameter_is_removed_and_an_active_one_kept() -> None:
 
 
 def test_a_parameter_is_inactive_where_the_parameter_that_controls_it_is() -> None:
-    positive = "student.mi.positive"
+    positive = "student.terms.mi.positive"
     chained = space(
         parameters={
             STEP: Float(low=0.1, high=10.0),
@@ -327,11 +327,11 @@ def test_a_parameter_is_inactive_where_the_parameter_that_controls_it_is() -> No
 
 def test_a_parameter_that_the_config_has_no_use_for_is_dropped_with_its_condition() -> None:
     """`step_size` is VEM's; the weight that it depends on stays."""
-    needs = {STEP: When(parameter="student.mi.kind", keys=("vem",))}
+    needs = {STEP: When(parameter="student.terms.mi.kind", keys=("vem",))}
     given = space(needs=needs)
     kept = without_unmet_needs(given, shapes32(), "test")
     assert kept.parameters == given.parameters and kept.when == given.when and kept.needs == {}
-    vid = with_values(shapes32(), {"student.mi.kind": "vid"}, where="test")
+    vid = with_values(shapes32(), {"student.terms.mi.kind": "vid"}, where="test")
     dropped = without_unmet_needs(given, vid, "test")
     assert list(dropped.parameters) == ["student.generator.widths.stem", WEIGHT]
     assert dropped.when == {} and dropped.needs == {}

@@ -35,7 +35,11 @@ TINY = {
     **{"evaluator.network.width": 4, "evaluator.budget_nimg": 160, "evaluator.report_every_nimg": 80},
     **{f"teacher.generator.widths.{width}": 8 for width in WIDTHS},
     **{"teacher.discriminator.width": 4, "teacher.budget_nimg": 160, "teacher.report_every_nimg": 80},
-    **{"student.report_every_nimg": 80, "student.mi.energy.channels": 2, "student.mi.num_steps": 3},
+    **{
+        "student.report_every_nimg": 80,
+        "student.terms.mi.energy.channels": 2,
+        "student.terms.mi.num_steps": 3,
+    },
 }
 
 
@@ -205,7 +209,7 @@ def test_two_workers_of_a_torch_trainer_reach_the_inline_result(finished):
     table = tables.read_table(folder / "sweeps/default-001/trials.parquet").set_index("trial_id")
     again = table[table["role"] == "recheck"].iloc[0]
     inline = table.loc[again["label"].split()[0]]
-    assert inline["param.student.mi.weight"] > 0
+    assert inline["param.student.terms.mi.weight"] > 0
     assert again["hardware"].startswith("2 x") and inline["hardware"].startswith("1 x")
     for name in ("metric.train/l1", "metric.energy/gap", "metric.val/miou", "metric.val/fd_evaluator"):
         np.testing.assert_allclose(again[name], inline[name], rtol=0.02, atol=2e-4, err_msg=name)

@@ -61,7 +61,8 @@ def pairs_of(first_image: int = 8, is_reported: bool = True) -> Pairs:
         torch.arange(first_image, first_image + 4),
     )
     sample = SampleIndex(torch.tensor([0, 5, 2, 3]), flips, positions)
-    return Pairs(s, pictures(1), pictures(2), sample, first_image, is_reported)
+    seen = {"inputs": pictures(3), "target": pictures(2)}
+    return Pairs(s, pictures(1), pictures(2), sample, first_image, is_reported, **seen)
 
 
 def keys_of(purpose: str, images: range) -> Tensor:
@@ -241,11 +242,11 @@ def test_the_critic_tells_what_s_is_paired_with_from_s_itself() -> None:
 
 def test_a_term_is_checked_where_it_has_a_weight() -> None:
     deep = MutualInformation(**VEM | {"energy": EnergyNetwork(num_blocks=9)})
-    with pytest.raises(ConfigError, match=r"student\.mi\.energy\.num_blocks: 9 residual blocks"):
+    with pytest.raises(ConfigError, match=r"student\.terms\.mi\.energy\.num_blocks: 9 residual blocks"):
         terms.check(deep, SIDE, SIDE)
     terms.check(deep.model_copy(update={"weight": 0.0}), SIDE, SIDE)
     wide = PairCritic(discriminator=PatchDiscriminator(num_layers=6))
-    with pytest.raises(ConfigError, match=r"student\.mi\.discriminator\.num_layers: 6 layers"):
+    with pytest.raises(ConfigError, match=r"student\.terms\.mi\.discriminator\.num_layers: 6 layers"):
         terms.check(wide, SIDE, SIDE)
 
 

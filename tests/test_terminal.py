@@ -42,7 +42,7 @@ def trial(number: int) -> Trial:
     """A trial of a sweep of the space `default`, as `read_trials` returns it; scored on test."""
     role, label, macs, params, miou, weight, step_size = TRIALS[number]
     scores = {"miou": miou, "kd_evaluator": 0.0123 + miou / 100, "fd_evaluator": 1.5 - miou}
-    searched = {"student.mi.weight": weight, "student.mi.step_size": step_size}
+    searched = {"student.terms.mi.weight": weight, "student.terms.mi.step_size": step_size}
     context: dict[str, Any] = {"extractor": "evaluator", "num_samples": 1024, "biased": False}
     context |= {"split": "val", "resize": "none", "real_statistics": "5d1a0c2f9e8b7a64"}
     result = {
@@ -93,7 +93,8 @@ def numbers_of(table: pd.DataFrame) -> Counter[str]:
     formats: dict[str, Callable[[Any], str]] = {
         **dict.fromkeys(["cost.macs", "cost.params", "num_samples"], lambda value: f"{int(value):,}"),
         **dict.fromkeys(
-            ["param.student.mi.weight", "param.student.mi.step_size"], lambda value: f"{value:.3g}"
+            ["param.student.terms.mi.weight", "param.student.terms.mi.step_size"],
+            lambda value: f"{value:.3g}",
         ),
         "wall_sec": lambda value: f"{value:.0f}",
         "trial_id": str,

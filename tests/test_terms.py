@@ -88,7 +88,7 @@ def job_of(stages: Stages, name: str, **values: Any) -> Job:
 def term_setup(stages: Stages) -> TermSetup:
     setup, job = stages.setup(), stages.student_job()
     data = TrainingData(tensors(load_split(stages.data, "train")))
-    pictures = teacher.teacher_pictures(job, data, setup.device, setup.workers)
+    pictures = teacher.trained_teacher(job, data, setup.device, setup.workers)
     return TermSetup(0, *setup[:3], pictures)
 
 
@@ -100,7 +100,7 @@ def kept(folder: Path, name: str) -> dict[str, Tensor]:
     """The student's weights, and everything of the term that is in the last checkpoint."""
     checkpoint = max(folder.glob("checkpoint-*"))
     files = [path for path in checkpoint.glob("*.safetensors") if path.stem != "average"]
-    assert {path.stem for path in files} == {"generator", *parts_of(name)}
+    assert {path.stem for path in files} == {"generator", *(f"mi.{part}" for part in parts_of(name))}
     return {f"{path.stem}.{key}": value for path in files for key, value in load_file(path).items()}
 
 
@@ -180,7 +180,9 @@ def determined(weights: dict[str, Tensor]) -> list[str]:
     """Without the biases that Adam moves by rounding noise: an instance norm behind them, or the linear
     part of the hinge, cancels them."""
     return [
-        name for name in weights if not (name.startswith(("generator.", "critic.")) and name.endswith("bias"))
+        name
+        for name in weights
+        if not (name.startswith(("generator.", "mi.critic.")) and name.endswith("bias"))
     ]
 
 
@@ -283,7 +285,7 @@ def test_an_energy_out_of_range_is_a_named_failure_and_nothing_moves_from_that_s
 ) -> None:
     """Not in its phase, not in the student's, and not in the next step, whose energies are in range again."""
     recipe, training = assembly.build(stages.student_job(), stages.setup()), stages.student_job().training
-    bias = recipe.networks["energy"].head.bias  # type: ignore[union-attr]
+    bias = recipe.networks["mi.energy"].head.bias  # type: ignore[union-attr]
     good = bias.detach().clone()
     nn.init.constant_(bias, value)  # type: ignore[arg-type]
     before = states(recipe.networks)
@@ -293,11 +295,11 @@ def test_an_energy_out_of_range_is_a_named_failure_and_nothing_moves_from_that_s
     loop.take_step(recipe, stages.step(12), training, Workers(0, 1))
     with pytest.raises(
         DivergenceError,
-        match=r"^phase energy: an energy is not finite or beyond 10,000 at image 8; lower "
-        r"student\.mi\.optimizer\.learning_rate, or raise student\.mi\.l2_weight$",
+        match=r"^phase mi\.energy: an energy is not finite or beyond 10,000 at image 8; lower "
+        r"student\.terms\.mi\.optimizer\.learning_rate, or raise student\.terms\.mi\.l2_weight$",
     ):
         recipe.divergence.require_none()
-    before["energy.head.bias"] = good
+    before["mi.energy.head.bias"] = good
     is_moved = {name: not torch.equal(now, before[name]) for name, now in states(recipe.networks).items()}
     assert not any(moved for name, moved in is_moved.items() if not name.endswith(".u"))
     for optimizer in recipe.optimizers.values():
@@ -364,9 +366,9 @@ def test_the_published_terms_have_the_published_values(
     name: str, weight: float, step_size: float, positive: str, clamp: bool, channels: int
 ) -> None:
     found = with_values(
-        shapes32(), term_presets.with_named_term({"student.mi": name}, "--set"), where="--set"
-    ).student.mi
-    assert isinstance(found, MutualInformation) and found == term_presets.MI_TERMS[name]()
+        shapes32(), term_presets.with_named_terms({"student.terms.mi": name}, "--set"), where="--set"
+    ).student.terms["mi"]
+    assert isinstance(found, MutualInformation) and found == term_presets.NAMED_TERMS[name]()
     assert (found.weight, found.step_size, found.positive, found.clamp, found.energy.channels) == (
         weight,
         step_size,
@@ -393,33 +395,33 @@ def test_the_published_terms_have_the_published_values(
 
 
 def test_the_recommended_terms_are_those_that_the_measurements_name() -> None:
-    assert term_presets.MI_TERMS["recommended"]() == VariationalInformation(weight=0.3)
-    vem = term_presets.MI_TERMS["recommended_vem"]()
+    assert term_presets.NAMED_TERMS["recommended"]() == VariationalInformation(weight=0.3)
+    vem = term_presets.NAMED_TERMS["recommended_vem"]()
     assert (
         isinstance(vem, MutualInformation)
         and (vem.start, vem.num_steps) == ("other", 3)
-        and shapes32().student.mi == vem
+        and shapes32().student.terms["mi"] == vem
     )
 
 
 def test_a_value_beside_a_named_term_comes_after_it() -> None:
     for given in (
-        {"student.mi": "published_cyclegan", "student.mi.num_steps": 3},
-        {"student.mi.num_steps": 3, "student.mi": "published_cyclegan"},
+        {"student.terms.mi": "published_cyclegan", "student.terms.mi.num_steps": 3},
+        {"student.terms.mi.num_steps": 3, "student.terms.mi": "published_cyclegan"},
     ):
         found = with_values(
-            shapes32(), term_presets.with_named_term(given, "--set"), where="--set"
-        ).student.mi
+            shapes32(), term_presets.with_named_terms(given, "--set"), where="--set"
+        ).student.terms["mi"]
         assert isinstance(found, MutualInformation) and (found.step_size, found.num_steps) == (100.0, 3)
 
 
 def test_an_unknown_named_term_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
         ConfigError,
-        match=r"--set: student\.mi: there is no term 'published_cycle'\. Known: .*Nearest: "
+        match=r"--set: student\.terms\.mi: there is no term 'published_cycle'\. Known: .*Nearest: "
         r"'published_cyclegan'",
     ):
-        term_presets.with_named_term({"student.mi": "published_cycle"}, "--set")
+        term_presets.with_named_terms({"student.terms.mi": "published_cycle"}, "--set")
 
 
 @pytest.mark.parametrize(
@@ -427,17 +429,19 @@ def test_an_unknown_named_term_is_refused_with_the_known_ones() -> None:
     [("vid", {"initial_variance"}), ("critic", {"discriminator.width"}), ("vem", {"num_steps"})],
 )
 def test_a_kind_brings_its_own_fields_at_their_defaults(kind: str, paths: set[str]) -> None:
-    found = leaves(with_values(shapes32(), {"student.mi.kind": kind}, where="--set").student.mi)
+    found = leaves(
+        with_values(shapes32(), {"student.terms.mi.kind": kind}, where="--set").student.terms["mi"]
+    )
     assert found["kind"] == kind and paths | {"weight", "positive", "optimizer.learning_rate"} <= set(found)
 
 
 def test_fields_of_a_new_kind_may_be_set_beside_it_in_any_order() -> None:
     given = {
-        "student.mi.initial_variance": 3.0,
-        "student.mi.kind": "vid",
-        "student.mi.optimizer.learning_rate": 0.5,
+        "student.terms.mi.initial_variance": 3.0,
+        "student.terms.mi.kind": "vid",
+        "student.terms.mi.optimizer.learning_rate": 0.5,
     }
-    found = with_values(shapes32(), given, where="--set").student.mi
+    found = with_values(shapes32(), given, where="--set").student.terms["mi"]
     assert isinstance(found, VariationalInformation)
     assert (found.initial_variance, found.optimizer.learning_rate, found.optimizer.betas) == (
         3.0,
@@ -448,7 +452,7 @@ def test_fields_of_a_new_kind_may_be_set_beside_it_in_any_order() -> None:
 
 def test_the_space_drops_what_another_kind_does_not_have() -> None:
     space = load_space("default")
-    vid = with_values(shapes32(), {"student.mi.kind": "vid"}, where="--set")
+    vid = with_values(shapes32(), {"student.terms.mi.kind": "vid"}, where="--set")
     dropped = set(space.parameters) - set(without_unmet_needs(space, vid, "test").parameters)
     assert dropped == set(space.needs) and set(
         without_unmet_needs(space, shapes32(), "test").parameters
@@ -457,7 +461,8 @@ def test_the_space_drops_what_another_kind_does_not_have() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["student.mi.kind=vid", "student.mi.kind=critic", "student.mi=published_cyclegan"]
+    "given",
+    ["student.terms.mi.kind=vid", "student.terms.mi.kind=critic", "student.terms.mi=published_cyclegan"],
 )
 def test_a_sweep_may_be_given_another_term_and_searches_what_it_has(tmp_path: Path, given: str) -> None:
     small = ("data.num_train=16", "data.num_val=2", "data.num_test=2")
@@ -466,23 +471,27 @@ def test_a_sweep_may_be_given_another_term_and_searches_what_it_has(tmp_path: Pa
     training = with_values(
         checked.experiment, values_of(checked.space, configuration), where="search"
     ).student
-    assert training.mi.kind == ("vem" if "published" in given else given.rpartition("=")[2])
-    assert ("student.mi.step_size" in checked.space.parameters) == (training.mi.kind == "vem")
+    assert training.terms["mi"].kind == ("vem" if "published" in given else given.rpartition("=")[2])
+    searched = [path for path in checked.space.parameters if path.startswith("student.terms.mi.")]
+    # of a whole term that --set names, nothing is searched; of another kind, what it has
+    assert searched == ([] if "published" in given else ["student.terms.mi.weight"])
+    if "published" in given:
+        assert training.terms["mi"] == term_presets.NAMED_TERMS["published_cyclegan"]()
 
 
 @pytest.mark.parametrize(
     ("needs", "expected"),
     [
         (
-            {"student.mi.stepsize": When(parameter="student.mi.kind", keys=("vem",))},
-            r"needs\['student\.mi\.stepsize'\] is no parameter",
+            {"student.terms.mi.stepsize": When(parameter="student.terms.mi.kind", keys=("vem",))},
+            r"needs\['student\.terms\.mi\.stepsize'\] is no parameter",
         ),
         (
-            {"student.mi.weight": When(parameter="student.mi.sort", keys=("vem",))},
-            r"'student\.mi\.sort' is no config path",
+            {"student.terms.mi.weight": When(parameter="student.terms.mi.sort", keys=("vem",))},
+            r"'student\.terms\.mi\.sort' is no config path",
         ),
         (
-            {"student.mi.weight": When(parameter="student.generator.widths.stem", keys=("2",))},
+            {"student.terms.mi.weight": When(parameter="student.generator.widths.stem", keys=("2",))},
             r"is searched; use `when`",
         ),
     ],
@@ -499,37 +508,51 @@ def test_needs_of_something_else_are_refused(needs: dict[str, When], expected: s
     ("values", "expected"),
     [
         (
-            {"student.mi.kind": "vme"},
-            r"student\.mi\.kind: there is no 'vme'\. Known: vem, vid, critic, laplace\. Nearest: 'vem'",
-        ),
-        ({"student.mi.step_size": -1.0}, r"student\.mi\.step_size: .*greater than 0 \(given: -1\.0\)"),
-        (
-            {"student.mi.noise_std": -0.1},
-            r"student\.mi\.noise_std: .*greater than or equal to 0 \(given: -0\.1\)",
-        ),
-        ({"student.mi.num_steps": -1}, r"student\.mi\.num_steps: .*greater than or equal to 0 \(given: -1\)"),
-        (
-            {"student.mi.start": "here"},
-            r"student\.mi\.start: .*'student', 'other', 'noise' or 'replay' \(given: 'here'\)",
-        ),
-        ({"student.mi.replay_size": 64}, r"replay_size 64 is for start 'replay', given start 'student'"),
-        (
-            {"student.mi.kind": "vid", "student.mi.step_size": 2.0},
-            r"no config path 'student\.mi\.step_size' where student\.mi\.kind is 'vid'\.",
+            {"student.terms.mi.kind": "vme"},
+            r"student\.terms\.mi\.kind: there is no 'vme'\. Known: vem, vid, critic, laplace\. Near",
         ),
         (
-            {"student.mi.kind": "vid", "student.mi.initial_variance": 0},
-            r"student\.mi\.initial_variance: .*greater than 0",
+            {"student.terms.mi.step_size": -1.0},
+            r"student\.terms\.mi\.step_size: .*greater than 0 \(given: -1\.0\)",
         ),
         (
-            {"student.mi.kind": "critic", "student.mi.discriminator.width": 0},
-            r"student\.mi\.discriminator\.width: ",
+            {"student.terms.mi.noise_std": -0.1},
+            r"student\.terms\.mi\.noise_std: .*greater than or equal to 0 \(given: -0\.1\)",
         ),
-        ({"student.mi.initial_variance": 5.0}, r"no config path 'student\.mi\.initial_variance'"),
+        (
+            {"student.terms.mi.num_steps": -1},
+            r"student\.terms\.mi\.num_steps: .*greater than or equal to 0 \(given: -1\)",
+        ),
+        (
+            {"student.terms.mi.start": "here"},
+            r"student\.terms\.mi\.start: .*'student', 'other', 'noise' or 'replay' \(given: 'here'\)",
+        ),
+        (
+            {"student.terms.mi.replay_size": 64},
+            r"replay_size 64 is for start 'replay', given start 'student'",
+        ),
+        (
+            {"student.terms.mi.kind": "vid", "student.terms.mi.step_size": 2.0},
+            r"no config path 'student\.terms\.mi\.step_size' where student\.terms\.mi\.kind is 'vid'\.",
+        ),
+        (
+            {"student.terms.mi.kind": "vid", "student.terms.mi.initial_variance": 0},
+            r"student\.terms\.mi\.initial_variance: .*greater than 0",
+        ),
+        (
+            {"student.terms.mi.kind": "critic", "student.terms.mi.discriminator.width": 0},
+            r"student\.terms\.mi\.discriminator\.width: ",
+        ),
+        (
+            {"student.terms.mi.initial_variance": 5.0},
+            r"no config path 'student\.terms\.mi\.initial_variance'",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_dotted_path(values: dict[str, Any], expected: str) -> None:
-    base = with_values(shapes32(), {"student.mi.kind": "vem", "student.mi.start": "student"}, where="test")
+    base = with_values(
+        shapes32(), {"student.terms.mi.kind": "vem", "student.terms.mi.start": "student"}, where="test"
+    )
     with pytest.raises(ConfigError, match=expected):
         with_values(base, values, where="--set")
 
@@ -539,26 +562,26 @@ def test_a_wrong_value_is_refused_with_its_dotted_path(values: dict[str, Any], e
     [
         (
             ("data.height=2", "data.width=2"),
-            r"student\.mi\.energy\.num_blocks: 0 residual blocks do not fit pictures of 2x2",
+            r"student\.terms\.mi\.energy\.num_blocks: 0 residual blocks do not fit pictures of 2x2",
         ),
         (
-            ("student.mi.energy.num_blocks=9",),
-            r"student\.mi\.energy\.num_blocks: 9 .* pictures of 32x32, at most 4 do",
+            ("student.terms.mi.energy.num_blocks=9",),
+            r"student\.terms\.mi\.energy\.num_blocks: 9 .* pictures of 32x32, at most 4 do",
         ),
         (
-            ("student.mi.kind=critic", "student.mi.discriminator.num_layers=6"),
-            r"student\.mi\.discriminator\.num_layers: 6 layers leave nothing",
+            ("student.terms.mi.kind=critic", "student.terms.mi.discriminator.num_layers=6"),
+            r"student\.terms\.mi\.discriminator\.num_layers: 6 layers leave nothing",
         ),
         (
-            ("student.mi.kind=vem", "student.mi.start=replay", "student.mi.replay_size=4"),
-            r"student\.mi\.replay_size: 4 is less than student\.batch_size 16",
+            ("student.terms.mi.kind=vem", "student.terms.mi.start=replay", "student.terms.mi.replay_size=4"),
+            r"student\.terms\.mi\.replay_size: 4 is less than student\.batch_size 16",
         ),
     ],
 )
 def test_a_picture_too_small_for_the_term_is_refused_before_anything_is_written(
     tmp_path: Path, given: tuple[str, ...], expected: str
 ) -> None:
-    vem = () if any("kind" in item for item in given) else ("student.mi.kind=vem",)
+    vem = () if any("kind" in item for item in given) else ("student.terms.mi.kind=vem",)
     with pytest.raises(ConfigError, match=expected):
         check(plan.SweepOptions(set=(*vem, *given), store=str(tmp_path / "runs")))
     assert not (tmp_path / "runs").exists()
@@ -616,7 +639,7 @@ def picture(*shape: int, value: float = 0.5) -> Tensor:
 def test_outputs_that_are_no_pictures_are_refused_before_training(
     stages: Stages, monkeypatch: pytest.MonkeyPatch, outputs: Tensor, expected: str
 ) -> None:
-    monkeypatch.setattr(teacher, "teacher_pictures", lambda *given: lambda sample: outputs)
+    monkeypatch.setattr(teacher, "trained_teacher", lambda *given: lambda sample: outputs)
     with pytest.raises(ConfigError, match=expected):
         assembly.build(stages.student_job(), stages.setup())
 

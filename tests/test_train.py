@@ -22,7 +22,7 @@ from raydistill.method import vem
 from raydistill.models import energy, networks
 from raydistill.models.energy import EnergyModel
 from raydistill.planning import rehearsal
-from raydistill.training import assembly, checkpoint, loop, recipes
+from raydistill.training import assembly, checkpoint, loop
 from raydistill.training.assembly import Assembly
 from raydistill.training.loop import TrainingResult, train
 
@@ -72,10 +72,10 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
 def test_a_checkpoint_holds_all_that_moves(stages: Stages, tmp_path: Path) -> None:
     stop_after_first_report(stages.student_job(), tmp_path / "run")
     folder = max((tmp_path / "run").glob("checkpoint-*"))
-    files = {"generator.safetensors", "average.safetensors", "energy.safetensors", "optimizers.pt"}
+    files = {"generator.safetensors", "average.safetensors", "mi.energy.safetensors", "optimizers.pt"}
     assert set(json.loads((folder / "meta.json").read_text())["sha256"]) == files
     states = torch.load(folder / "optimizers.pt", weights_only=True)
-    assert set(states) == {"energy", "generator"} and all(state["state"] for state in states.values())
+    assert set(states) == {"mi.energy", "generator"} and all(state["state"] for state in states.values())
 
 
 def test_a_finished_run_trains_no_further(
@@ -139,7 +139,7 @@ def stopped(stopped_once: Path, tmp_path: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("energy.safetensors", b""),
+        ("mi.energy.safetensors", b""),
         ("optimizers.pt", None),
         ("meta.json", b"{"),
         ("meta.json", b"\xff\xfe\x00"),
@@ -216,7 +216,7 @@ HUGE = {"evaluator": "optimizer", "pix2pix": "discriminator_optimizer", "distill
 def test_a_learning_rate_that_blows_up_ends_in_a_divergence_error(
     stages: Stages, trained: Trained, recipe: str
 ) -> None:
-    energy = r"phase energy: an energy is not finite or beyond 10,000 at image \d+; lower "
+    energy = r"phase mi\.energy: an energy is not finite or beyond 10,000 at image \d+; lower "
     what = energy if recipe == "distill" else r"phase \w+: the gradient is not finite at image \d+; lower "
     with pytest.raises(DivergenceError, match=what):
         trained(job_of(stages, recipe, **{f"{HUGE[recipe]}__learning_rate": 1e30}))
@@ -248,7 +248,7 @@ def test_a_gradient_that_is_not_finite_never_reaches_the_weights(stages: Stages)
         if not torch.equal(value, before[name]) and not name.endswith(".u")
     ]
     assert moved == []
-    what = "phase energy: an energy is not finite or beyond 10,000 at image 0; lower student.mi.optimizer."
+    what = "phase mi.energy: an energy is not finite or beyond 10,000 at image 0; lower student.terms.mi."
     with pytest.raises(DivergenceError, match=what):
         recipe.divergence.require_none()
 
@@ -319,7 +319,7 @@ def test_with_a_weight_of_zero_no_dissimilarity_is_computed_predicted_or_logged(
     def rehearsed(job: Job) -> None:
         rehearsal.minibatch(job.training, stages.setup().info, 4, stages.experiment.teacher.generator)
 
-    monkeypatch.setattr(recipes.distill, "dissimilarity", never)
+    monkeypatch.setattr("raydistill.training.bases.plain.dissimilarity", never)
     for evaluation in trained(job).evaluations:
         assert "train/l1" in evaluation.numbers and "train/dissimilarity" not in evaluation.numbers
     rehearsed(job)
@@ -358,7 +358,6 @@ def test_every_number_of_the_energy_is_reported_and_finite(stages: Stages, whole
             "val/kd_evaluator",
             "val/fd_evaluator",
             "train/l1",
-            "train/dissimilarity",
             "nimg",
             "wall_sec",
         } <= set(flat)
@@ -372,14 +371,17 @@ def test_the_energy_phase_moves_the_energy_alone_and_the_student_phase_the_stude
 ) -> None:
     job = stages.student_job(mi__positive=positive)
     recipe, step = assembly.build(job, stages.setup()), stages.step()
-    assert [phase.name for phase in recipe.phases] == ["energy", "generator"]
+    assert [phase.name for phase in recipe.phases] == ["mi.energy", "generator"]
     recipe.forward(step)
     for phase in recipe.phases:
         before = networks_state(recipe)
         loop.advance(phase, recipe, [step], job.training, stages.setup().workers)
         after = networks_state(recipe)
         assert {
-            name.partition(".")[0] for name, value in after.items() if not torch.equal(value, before[name])
+            network
+            for name, value in after.items()
+            for network in recipe.networks
+            if name.startswith(f"{network}.") and not torch.equal(value, before[name])
         } == {phase.network}
 
 
@@ -431,7 +433,7 @@ def test_the_noise_of_the_negatives_is_new_at_every_step_and_the_same_at_the_sam
         recipe, step = assembly.build(stages.student_job(), stages.setup()), stages.step(nimg)
         recipe.forward(step)
         recipe.phases[0].loss(step)
-        return step.shared_tensors["negatives"]
+        return step.shared_tensors["mi.negatives"]
 
     assert torch.equal(negatives(4), negatives(4)) and not torch.equal(negatives(4), negatives(8))
 

@@ -10,7 +10,7 @@ BATCH = Batch(
     spaces=("default",),
     methods=(
         Method(name="default"),
-        Method(name="published", set={"student.mi.start": "student", "student.mi.num_steps": 10}),
+        Method(name="published", set={"student.terms.mi.start": "student", "student.terms.mi.num_steps": 10}),
         Method(name="cheap", options={"max_macs": 4e6}),
     ),
     seeds=(0, 1, 2),

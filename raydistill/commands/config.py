@@ -3,9 +3,9 @@
 from raydistill.config import printed
 from raydistill.config.command_options import ConfigOptions
 from raydistill.config.paths import parse_assignments, with_values
-from raydistill.config.space import load_space, preset_of, without_unmet_needs
+from raydistill.config.space import load_space, preset_of, without, without_unmet_needs
 from raydistill.config.space_checks import check_space
-from raydistill.config.term_presets import with_named_term
+from raydistill.config.term_presets import whole_terms, with_named_terms
 
 
 def run(options: ConfigOptions) -> int:
@@ -15,7 +15,8 @@ def run(options: ConfigOptions) -> int:
         InputError: there is no such space or path, or a value is refused.
     """
     where, space = f"--space {options.space}", load_space(options.space)
-    values = with_named_term(parse_assignments(list(options.set)), "--set")
+    assignments = parse_assignments(list(options.set))
+    values, space = with_named_terms(assignments, "--set"), without(space, whole_terms(assignments))
     experiment = preset_of(space, where)
     if options.config is not None:
         experiment = printed.with_file(experiment, options.config, fixed={})

@@ -27,7 +27,7 @@ def run(options: EvaluatorOptions) -> int:
     """
     where, terminal = f"--space {options.space}", Terminal()
     experiment = with_data(space.preset_of(space.load_space(options.space), where), options.data, where)
-    values = term_presets.with_named_term(parse_assignments(list(options.set)), "--set")
+    values = term_presets.with_named_terms(parse_assignments(list(options.set)), "--set")
     experiment = with_values(experiment, values, where="--set")
     cache = store.open_store(options.store) / "cache"
     whole = recipes.data_needs(experiment.teacher)["whole_pictures"]

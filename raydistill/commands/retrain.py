@@ -119,7 +119,7 @@ def _scored(job: Job, options: RetrainOptions, store: Path) -> Job:
         read_info(job.data),
         store,
         generator=training.generator,
-        losses=[training, *([job.teacher] if job.teacher else [])],
+        losses=[training, *(each for each in (job.teacher, job.features) if each is not None)],
         workers=1,
     )
     return job if scoring is None else job.model_copy(update={"scoring": scoring})

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
         Widths,
     )
     from raydistill.config.base import Frozen, Optimizer, Stored
+    from raydistill.config.bases import Base
     from raydistill.config.data import DataSet
     from raydistill.config.terms import LearntTerm, Term
     from raydistill.config.training import GeneratorTraining
 
 __all__ = [
+    "Base",
     "DataSet",
     "Frozen",
     "Generator",
@@ -35,7 +37,7 @@ __all__ = [
     "Width",
     "Widths",
 ]
-_FILES = ("base", "architectures", "data", "terms", "training")
+_FILES = ("base", "architectures", "bases", "data", "terms", "training")
 
 
 def __getattr__(name: str) -> Any:

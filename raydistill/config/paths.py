@@ -1,4 +1,5 @@
-"""Dotted paths into configs: what `--set student.mi.weight=0.1` and the parameters of a search space name.
+"""Dotted paths into configs: what `--set student.terms.mi.weight=0.1` and the parameters of a search space
+name.
 
 A path that does not exist is refused with the nearest one that does.
 """
@@ -6,7 +7,7 @@ A path that does not exist is refused with the nearest one that does.
 import difflib
 import reprlib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,16 +20,25 @@ from raydistill.reading import parse_json
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def leaves(model: BaseModel, prefix: str = "") -> dict[str, Any]:
-    """Every dotted path of a config -> its value."""
+def leaves(model: BaseModel | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every dotted path of a config, or of sections by name, -> its value."""
     out: dict[str, Any] = {}
-    for name in type(model).model_fields:
-        value = getattr(model, name)
-        if isinstance(value, BaseModel):
+    named = model if isinstance(model, Mapping) else dict(model)
+    for name, value in named.items():
+        if isinstance(value, BaseModel) or _are_sections(value):
             out |= leaves(value, f"{prefix}{name}.")
         else:
             out[f"{prefix}{name}"] = value
     return out
+
+
+def _are_sections(value: object) -> bool:
+    """Whether a field holds sections by name, such as `student.terms`."""
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(each, BaseModel) for each in value.values())
+    )
 
 
 def nearest(given: str, valid: list[str]) -> str:
@@ -54,13 +64,13 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
     values = {renamed.path_now(path): value for path, value in values.items()}
     for path, value in values.items():
         classes, (section, _, name) = _classes_at(config, path), path.rpartition(".")
-        if not classes or value == _holder(data, path)[name]:
+        if not classes or value == _holder(data, path).get(name):
             continue
         if not isinstance(value, str) or value not in classes:
             close = nearest(shown(value), list(classes))
             known = f"Known: {', '.join(classes)}. Nearest: {close!r}. One of a plug-in needs --plugin."
             raise ConfigError(f"{where}: {path}: there is no {shown(value)}. {known}")
-        before = _section_at(config, section)
+        before = _section_at(config, section)  # None: the section is new among those of its kind
         kept = _required_of_both(type(before), classes[value])
         held = {each: _as_json(getattr(before, each)) for each in kept}
         new = _defaults(classes[value]) | held | {name: value}
@@ -69,13 +79,24 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
         inside = [each for each in valid if each.startswith(tuple(f"{section}.{name}." for name in kept))]
         valid = outside + inside + _paths(classes[value], f"{section}.")
     if unknown := [path for path in values if path not in valid]:
-        raise ConfigError(f"{where}: {' '.join(_unknown(path, valid, data) for path in unknown)}")
+        raise ConfigError(f"{where}: {' '.join(_unknown(path, valid, data, config) for path in unknown)}")
     for path, value in values.items():
         _holder(data, path)[path.rpartition(".")[2]] = value
     return validated(type(config), data, where=where)
 
 
-def _unknown(path: str, valid: list[str], data: dict[str, Any]) -> str:
+def _unknown(path: str, valid: list[str], data: dict[str, Any], config: BaseModel) -> str:
+    """Why a path is refused, and what to give."""
+    if inside := [each for each in valid if each.startswith(f"{path}.")]:
+        field = kind if (kind := f"{path}.kind") in inside else inside[0]
+        return f"{path!r} is a whole section; give its fields, such as {field!r}."
+    owner, _, name = path.rpartition(".")[0].rpartition(".")
+    named = _section_at(config, owner)
+    if _are_sections(named) and name not in named:  # type: ignore[operator]
+        return f"there is no {owner}.{name}; to add one, give its kind, too: '{owner}.{name}.kind'."
+    for above in (path[:place] for place, letter in enumerate(path) if letter == "."):
+        if above in valid and _holder(data, above)[above.rpartition(".")[2]] is None:
+            return f"{above!r} is none, so it has no fields; give it whole, as JSON: '{above}={{...}}'."
     kind = f"{path.rpartition('.')[0]}.kind"
     there = f" where {kind} is {_holder(data, kind)['kind']!r}" if kind in valid else ""
     return f"there is no config path {path!r}{there}. The nearest valid path is {nearest(path, valid)!r}."
@@ -94,8 +115,15 @@ def _classes_at(config: BaseModel, path: str) -> dict[str, type[BaseModel]]:
         return {}
     *parents, section, name = path.split(".")
     owner = _section_at(config, ".".join(parents))
-    field = type(owner).model_fields.get(section) if isinstance(owner, BaseModel) else None
-    for variants in field.metadata if field is not None else ():
+    found: list[Any] = []
+    if isinstance(owner, BaseModel) and section in type(owner).model_fields:
+        found = type(owner).model_fields[section].metadata
+    elif isinstance(owner, dict) and isinstance(
+        holder := _section_at(config, ".".join(parents[:-1])), BaseModel
+    ):
+        # sections by name: dict[name, Annotated[Section, Variants]]
+        found = list(get_args(get_args(type(holder).model_fields[parents[-1]].annotation)[1]))
+    for variants in found:
         if isinstance(variants, Variants) and variants.tag == name:
             return dict(variants.classes)
     return {}
@@ -105,7 +133,7 @@ def _section_at(config: BaseModel, path: str) -> object:
     """The section at a dotted path, "" for the whole config; None: there is none."""
     section: object = config
     for name in path.split(".") if path else ():
-        section = getattr(section, name, None)
+        section = section.get(name) if isinstance(section, dict) else getattr(section, name, None)
     return section
 
 
@@ -152,12 +180,24 @@ def with_unchecked_values(config: Model, values: Mapping[str, Any]) -> Model:
             inner.setdefault(name, {})[rest] = value
         else:
             own[name] = value
-    sections = {name: with_unchecked_values(getattr(config, name), rest) for name, rest in inner.items()}
+    sections = {name: _with_unchecked(getattr(config, name), rest) for name, rest in inner.items()}
     return config.model_copy(update=own | sections)
 
 
+def _with_unchecked(section: Any, values: Mapping[str, Any]) -> Any:
+    """`with_unchecked_values` of a section, or of sections by name."""
+    if isinstance(section, BaseModel):
+        return with_unchecked_values(section, values)
+    below: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        below.setdefault(name, {})[rest] = value
+    return section | {name: with_unchecked_values(section[name], rest) for name, rest in below.items()}
+
+
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """`["student.mi.weight=0.1"]` -> `{"student.mi.weight": 0.1}`. Values are JSON; anything else is text.
+    """`["student.terms.mi.weight=0.1"]` -> `{"student.terms.mi.weight": 0.1}`. Values are JSON; anything else
+    is text.
 
     Raises:
         ConfigError: an assignment without a path or without "=".
@@ -167,7 +207,7 @@ def parse_assignments(assignments: list[str]) -> dict[str, Any]:
         path, equals, text = item.partition("=")
         if not equals or not path:
             raise ConfigError(
-                f"--set {item}: give it as dotted.path=value, for example --set student.mi.weight=0.1"
+                f"--set {item}: give it as dotted.path=value, for example --set student.terms.mi.weight=0.1"
             )
         try:
             out[path] = parse_json(text)
@@ -181,7 +221,7 @@ def _dotted(location: tuple[int | str, ...], data: object) -> str:
     parts = []
     for index, part in enumerate(location):
         is_last = index == len(location) - 1
-        if isinstance(data, dict) and part not in data and not is_last:
+        if part == "[key]" or (isinstance(data, dict) and part not in data and not is_last):
             continue
         parts.append(str(part))
         data = data[part] if isinstance(data, dict) and part in data else None

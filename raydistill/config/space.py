@@ -7,7 +7,7 @@
 import importlib.util
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -207,6 +207,24 @@ def without_unmet_needs(space: SearchSpace, experiment: Experiment, where: str) 
     parameters = {path: each for path, each in space.parameters.items() if path not in unmet}
     when = {path: condition for path, condition in space.when.items() if path not in unmet}
     return space.model_copy(update={"parameters": parameters, "when": when, "needs": {}})
+
+
+def without(space: SearchSpace, sections: Sequence[str]) -> SearchSpace:
+    """The space without the parameters below these config paths, which `--set` gives whole."""
+    below = tuple(f"{section}." for section in sections)
+
+    def remaining(named: Mapping[str, Any]) -> dict[str, Any]:
+        return {path: each for path, each in named.items() if not path.startswith(below)}
+
+    if below and any(each.parameter.startswith(below) for each in remaining(space.when).values()):
+        controls = ", ".join(sorted(path for path in space.when if not path.startswith(below)))
+        raise SpaceError(
+            f"--set {', '.join(sections)}: what is searched there decides about {controls}; leave it out"
+        )
+    parts = (
+        {name: remaining(getattr(space, name)) for name in ("parameters", "when", "needs")} if below else {}
+    )
+    return space.model_copy(update=parts)
 
 
 # ---- configurations ----------------------------------------------------------------------------------------

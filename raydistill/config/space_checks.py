@@ -39,7 +39,8 @@ def check_space(
         if why := _why_not_searched(path):
             raise SpaceError(f"{where}: {path!r} cannot be searched: {why}")
         for value in _extremes(distribution, f"{where}: {path}"):
-            with_values(experiment, {path: value}, where=f"{where}: parameters")
+            for setting in _settings(space, path):
+                with_values(experiment, setting | {path: value}, where=f"{where}: parameters")
     _check_objectives(space, where, further)
     for window in space.constraints:
         if window.cost not in COSTS:
@@ -50,6 +51,21 @@ def check_space(
             f"{where}: fidelity {space.fidelity!r} is no config path. "
             f"Nearest: {nearest(space.fidelity, paths)!r}."
         )
+
+
+def _settings(space: SearchSpace, path: str) -> list[dict[str, object]]:
+    """The values of other parameters with which a parameter is active: all by which `when` has it. A base or
+    term of another kind may not have the path.
+    """
+    if (condition := space.when.get(path)) is None:
+        return [{}]
+    controller = space.parameters[condition.parameter]
+    assert isinstance(controller, Choice)
+    return [
+        setting | {condition.parameter: controller.options[key]}
+        for key in condition.keys
+        for setting in _settings(space, condition.parameter)
+    ]
 
 
 def _why_not_searched(path: str) -> str:

@@ -209,11 +209,20 @@ class SweepOptions(Options):
     teacher_cache_gb: Annotated[
         Amount,
         Field(
-            description="Store the teacher's outputs for all trials where they need no more than this; 0: "
-            "never. Where they are not stored, the teacher runs in every trial."
+            description="Store the teacher's outputs for all trials where they need no more than this, or "
+            "record what teachers give that train beside students; 0: never. Where they are not stored, the "
+            "teacher runs, or teachers train, in every trial."
         ),
         Cli("GIB", TEACHER),
     ] = 2.0
+    features: Annotated[
+        UserPath | None,
+        Field(
+            description="VGG16 weights for feature losses: torchvision's file, or a .safetensors of the same "
+            "names, with or without the classifier. Default: a small network trained on the data stands in."
+        ),
+        Cli("FILE", TEACHER),
+    ] = None
     extractors: Extractors = ()
     segmenters: Segmenters = ()
     lpips: LpipsFile = None

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from raydistill.config import renamed
 from raydistill.config.architectures import EnergyNetwork
-from raydistill.config.paths import leaves, nearest
+from raydistill.config.paths import leaves, nearest, shown
 from raydistill.config.terms import AnyTerm, MutualInformation, VariationalInformation
 from raydistill.errors import ConfigError
 
@@ -42,19 +43,21 @@ def recommended_vem() -> MutualInformation:
     )
 
 
-MI_TERMS: dict[str, Callable[[], AnyTerm]] = {
+NAMED_TERMS: dict[str, Callable[[], AnyTerm]] = {
     "recommended": recommended,
     "recommended_vem": recommended_vem,
     "published_cyclegan": published_cyclegan,
     "published_pix2pix": published_pix2pix,
     "published_stylegan2": published_stylegan2,
 }
-"""NAME in `--set student.mi=NAME` -> every path of the term; what a space searches, it goes on searching. The
-published step sizes are for 256x256; for other sizes scale them with the number of pixels."""
+"""NAME in `--set student.terms.mi=NAME` -> the whole term; nothing of it is searched then. The published step
+sizes are for 256x256; for other sizes scale them with the number of pixels."""
+_TERMS = "student.terms."
 
 
-def with_named_term(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`values` where a name of a term as `student.mi` is replaced by all paths of that term.
+def with_named_terms(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`values` where a name as a whole term, such as `student.terms.mi`, is replaced by all paths of that
+    term.
 
     Paths that `values` gives beside the name come after it, so they change the term.
 
@@ -64,14 +67,22 @@ def with_named_term(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is no term of that name.
     """
-    name = values.get("student.mi")
-    if not isinstance(name, str):
-        return dict(values)
-    if name not in MI_TERMS:
-        close = nearest(name, list(MI_TERMS))
-        known = ", ".join(MI_TERMS)
-        raise ConfigError(
-            f"{where}: student.mi: there is no term {name!r}. Known: {known}. Nearest: {close!r}."
-        )
-    named = {f"student.mi.{path}": value for path, value in leaves(MI_TERMS[name]()).items()}
-    return named | {path: value for path, value in values.items() if path != "student.mi"}
+    values = {renamed.in_full(path): value for path, value in values.items()}
+    named: dict[str, Any] = {}
+    whole = whole_terms(values)
+    for section in whole:
+        name = values[section]
+        if not isinstance(name, str) or name not in NAMED_TERMS:
+            close = nearest(shown(name), list(NAMED_TERMS))
+            known = ", ".join(NAMED_TERMS)
+            raise ConfigError(
+                f"{where}: {section}: there is no term {shown(name)}. Known: {known}. Nearest: {close!r}."
+            )
+        named |= {f"{section}.{path}": value for path, value in leaves(NAMED_TERMS[name]()).items()}
+    return named | {path: value for path, value in values.items() if path not in whole}
+
+
+def whole_terms(values: Mapping[str, Any]) -> list[str]:
+    """The paths among these that are whole terms: `student.terms.mi`."""
+    now = map(renamed.in_full, values)
+    return [path for path in now if path.startswith(_TERMS) and "." not in path.removeprefix(_TERMS)]

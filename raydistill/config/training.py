@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from raydistill.config import renamed
 from raydistill.config.architectures import (
     STYLEGAN_GROUP,
     AnyGenerator,
@@ -16,8 +17,9 @@ from raydistill.config.architectures import (
     StyleganGenerator,
 )
 from raydistill.config.base import EXECUTION, Frozen, Optimizer, Stored
+from raydistill.config.bases import AnyBase, PlainBase
 from raydistill.config.bounds import Amount, BatchSize, Cost, Interval, NumImages, Share, WholeNumber
-from raydistill.config.terms import AnyTerm, MutualInformation
+from raydistill.config.terms import AnyTerm, MutualInformation, Term, TermName
 from raydistill.config.variants import Variants
 
 OutputKind = Literal["float32", "uint8"]
@@ -44,6 +46,10 @@ class Execution(Frozen):
     """On a GPU: the decoded training pictures and the teacher's stored outputs lie in its memory where they
     take at most this share of it, a copy for each trial. Otherwise each minibatch is read ahead and
     copied."""
+    record_teachers_gb: Amount | None = None
+    """Of a base that trains teachers beside the student: what they give is recorded, and read by later
+    trainings with the same teachers, where it takes no more GiB; 0: never. None: --teacher-cache-gb, and 2
+    outside a sweep."""
 
 
 class Training(Frozen):
@@ -110,6 +116,9 @@ class GeneratorTraining(Training):
     """Of a teacher: how its pictures are given to students. uint8: rounded to 8 bits, also where the teacher
     makes them in the loop; stored, they then take a quarter of the space. It changes what students learn
     from, and nothing about the teacher itself."""
+    keeps_reports: Annotated[bool, Field(exclude_if=lambda keeps: not keeps)] = False
+    """The network of every report that is the best so far by val is kept, for students that follow the
+    training. A sweep sets it where a base asks for it."""
     generator: AnyGenerator
 
 
@@ -163,7 +172,7 @@ class Stylegan2Training(GeneratorTraining):
     def _differentiates_twice(self) -> Self:
         default = Execution()
         changed = {name for name, value in self.execution if value != getattr(default, name)}
-        if refused := changed - {"fsdp_min_params"}:
+        if refused := changed - {"fsdp_min_params", "record_teachers_gb"}:
             raise ValueError(
                 f"execution.{min(refused)}: gradients of gradients need whole, plain networks and batches; "
                 "leave it out"
@@ -207,16 +216,39 @@ class CycleganTraining(GeneratorTraining):
 
 
 class DistillTraining(Training):
-    """Trains a student: base distillation on the teacher's output pictures plus a mutual-information term."""
+    """Trains a student: one base distillation, and any number of mutual-information terms beside it."""
 
     recipe: Literal["distill"] = "distill"
     generator: AnyGenerator
     init: Literal["random", "teacher"] = "random"
-    """teacher: the student starts with the teacher's channels of the largest L1 norm. It must then have the
+    """teacher: the student starts with the teacher's channels of the largest score. It must then have the
     teacher's family and depth, and no width above the teacher's."""
-    l1_weight: Amount = 10.0
-    ssim_weight: Amount = 1.0
-    mi: AnyTerm = MutualInformation()
+    init_score: Annotated[Literal["l1", "content"], Field(exclude_if=lambda score: score == "l1")] = "l1"
+    """What `init: teacher` chooses channels by: the L1 norm of the weights that make one, or how much the
+    content of pictures depends on it (CAGC, StyleGAN2 alone)."""
+    base: AnyBase = PlainBase()
+    terms: Annotated[dict[TermName, AnyTerm], Field(max_length=16)] = {"mi": MutualInformation()}
+    """Name -> term: `student.terms.mi.weight`. `student.mi` is short for `student.terms.mi`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_before(cls, data: object) -> object:
+        return renamed.student_now(data)
+
+    @property
+    def active_terms(self) -> dict[str, Term]:
+        """The terms whose weight is not 0."""
+        return {name: term for name, term in self.terms.items() if term.weight}
+
+    @property
+    def asking_terms(self) -> tuple[str, ...]:
+        """Names of the active terms whose questions to the teacher can be recorded, see `Term.asks_once`."""
+        return tuple(sorted(name for name, term in self.active_terms.items() if term.asks_once))
+
+    def without_terms(self) -> Self:
+        """The same training by its base distillation alone: every term has the weight 0."""
+        off = {name: term.model_copy(update={"weight": 0.0}) for name, term in self.terms.items()}
+        return self.model_copy(update={"terms": off})
 
 
 TEACHER_VARIANTS = Variants(
@@ -224,6 +256,5 @@ TEACHER_VARIANTS = Variants(
 )
 """Every recipe that can train a teacher."""
 TeacherTraining = Annotated[GeneratorTraining, TEACHER_VARIANTS]
-AnyTraining = Annotated[Training, Variants("recipe", EvaluatorTraining, DistillTraining, TEACHER_VARIANTS)]
 StudentTraining = DistillTraining | GeneratorTraining
 """How a network of the size of a student is trained: from a teacher, or as the baseline without one."""

@@ -58,6 +58,8 @@ class Pixels(NamedTuple):
     """int64 (B,), see `degradation_keys`."""
     outputs: Tensor | None = None
     """The teacher's stored outputs for the inputs, float32 or uint8 (B, 3, H, W)."""
+    recorded: Tensor | None = None
+    """What teachers beside the student gave for the minibatch, float32, one row."""
     is_degraded: bool = False
     """Whether the inputs are the targets, made smaller and noisy."""
 

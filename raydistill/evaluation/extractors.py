@@ -8,20 +8,17 @@ TF-2015 Inception with the published weights, and for nothing else.
 import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from raydistill.config.variants import PLUGIN_DIGESTS
-from raydistill.data.files import LFS_POINTER
 from raydistill.errors import DataError
 from raydistill.models.backbones import inception, squeezenet, vgg
-from raydistill.models.tensor_files import load_safetensors, load_torch, require_tensors
-from raydistill.reading import UnusableFile, file_hash, read_bytes, regular
+from raydistill.models.tensor_files import load_weights, sha256_of
 
-Network = TypeVar("Network", bound=nn.Module)
 Resize = Literal["none", "tf_bilinear", "bilinear"]
 """How pictures are resized. Neither filter smooths before it shrinks.
 
@@ -114,55 +111,6 @@ def distance_name(kind: Literal["fd", "kd"], name: str, sha256: str) -> str:
     return f"{kind}_{name}"
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex.
-
-    Raises:
-        DataError: the file cannot be read, or is a git-LFS pointer instead of the file.
-    """
-    try:
-        with regular(path).open("rb") as file:
-            if file.read(len(LFS_POINTER)) == LFS_POINTER:
-                raise DataError(
-                    f"{path}: this is a git-LFS pointer, not weights. Run `git lfs pull` where the file lies."
-                )
-        return file_hash(path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read: {error.strerror}. "
-            "Give the path of a file of weights; nothing is downloaded."
-        ) from None
-
-
-def load_weights(path: Path, network: Network, what: str, ignore: str | None = None) -> Network:
-    """`network` in eval mode, without gradients, with the weights of a .pth or .safetensors file.
-
-    The names in the file must be exactly the network's, but for the prefix `module.` of a DataParallel.
-    Those that begin with `ignore` are left out.
-
-    Raises:
-        DataError: the file is damaged, would run code when it is read, or is of another network. The message
-            calls the network `what`.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            state = load_safetensors(path)
-        else:
-            state = load_torch(read_bytes(path))
-            if not isinstance(state, dict):
-                raise UnusableFile(f"it holds a {type(state).__name__}, no state_dict")
-            require_tensors(value for value in state.values() if isinstance(value, Tensor))
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-        known = {name: value for name, value in state.items() if not (ignore and name.startswith(ignore))}
-        network.load_state_dict(known)
-    except Exception as error:  # key and runtime errors: load_state_dict has no common one
-        reason = error.strerror if isinstance(error, UnusableFile) else " ".join(str(error).split())[:300]
-        raise DataError(
-            f"{path}: these are not the weights of {what}: {reason}. Give the file as it was published."
-        ) from None
-    return network.eval().requires_grad_(False)
-
-
 def load_script(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     """The network of a TorchScript file, in eval mode. The file is code, which is run.
 
@@ -247,7 +195,7 @@ def _inception(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
 def _vgg16(path: Path, device: torch.device) -> Callable[[Tensor], Tensor]:
     """The features of VGG16, of pictures normalised by ImageNet's mean and deviation."""
     network = load_weights(path, vgg.VGG16(), "VGG16").to(device)
-    statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    statistics = (vgg.IMAGENET_MEAN, vgg.IMAGENET_STD)
     mean, std = (torch.tensor(values, device=device).view(3, 1, 1) * 255 for values in statistics)
     return lambda pictures: network((pictures - mean) / std)
 

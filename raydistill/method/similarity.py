@@ -16,7 +16,8 @@ def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
     Source: Wang et al. 2004, with K1 = 0.01, K2 = 0.03 and a range of 2. What differs: the window is uniform,
     7x7, and pictures are mirrored at their borders.
     """
-    down, along = (_window(size, 7, a.dtype, a.device) for size in a.shape[2:])
+    made = _window.__wrapped__ if a.is_meta else _window  # what is predicted does not depend on what is kept
+    down, along = (made(size, 7, a.dtype, a.device) for size in a.shape[2:])
     mean_a, mean_b, aa, bb, ab = (down.mT @ torch.cat([a, b, a * a, b * b, a * b]) @ along).chunk(5)
     variances = (aa - mean_a**2).clamp_min(0) + (bb - mean_b**2).clamp_min(0)
     brightness = (2 * mean_a * mean_b + 0.02**2) / (mean_a**2 + mean_b**2 + 0.02**2)

@@ -58,6 +58,13 @@ class Family(NamedTuple):
     """
     channels: Callable[[Any], Iterator[LayerChannels]] | None = None
     """Config -> the layers that pruning touches; None: the family cannot be pruned."""
+    taps: Callable[[Any], dict[str, str]] | None = None
+    """Config -> the layers whose outputs a base distillation may compare: name -> path of the module.
+
+    A module is called once in a forward, and puts out one tensor (B, C, H, W). See `models.taps`. None: the
+    family cannot be distilled by its activations."""
+    default_taps: Callable[[Any], tuple[str, ...]] | None = None
+    """Config -> names of those that are compared unless a config names others; None: it has to name them."""
 
 
 GENERATORS: dict[str, Family] = {
@@ -69,6 +76,8 @@ GENERATORS: dict[str, Family] = {
         resnet.needs,
         "1.weight",
         channels=resnet.channels,
+        taps=resnet.taps,
+        default_taps=resnet.default_taps,
     ),
     "mobile_resnet": Family(
         MobileResnetGenerator,
@@ -78,6 +87,8 @@ GENERATORS: dict[str, Family] = {
         resnet.needs,
         "1.weight",
         channels=resnet.channels,
+        taps=resnet.taps,
+        default_taps=resnet.default_taps,
     ),
     "unet": Family(
         UnetGenerator,
@@ -87,6 +98,8 @@ GENERATORS: dict[str, Family] = {
         unet.needs,
         "downs.0.0.weight",
         channels=unet.channels,
+        taps=unet.taps,
+        default_taps=unet.default_taps,
     ),
     "enhance": Family(
         EnhanceGenerator,
@@ -96,6 +109,8 @@ GENERATORS: dict[str, Family] = {
         enhance.needs,
         normal_init=False,
         channels=enhance.channels,
+        taps=enhance.taps,
+        default_taps=enhance.default_taps,
     ),
     "sagan": Family(
         SaganGenerator,
@@ -107,6 +122,8 @@ GENERATORS: dict[str, Family] = {
         latent=lambda config: config.latent,
         size=lambda config: (64, 64),
         channels=sagan.channels,
+        taps=sagan.taps,
+        default_taps=sagan.default_taps,
     ),
     "stylegan2": Family(
         StyleganGenerator,
@@ -119,6 +136,8 @@ GENERATORS: dict[str, Family] = {
         size=lambda config: (max(config.widths.sides),) * 2,
         bounded=False,
         channels=stylegan2.channels,
+        taps=stylegan2.taps,
+        default_taps=stylegan2.default_taps,
     ),
 }
 """`family` of a config -> the family."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from raydistill.config.architectures import EnhanceGenerator
 from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Layer, Table
+from raydistill.models.tap_names import spread
 
 
 class Enhance(nn.Module):
@@ -104,3 +105,16 @@ def channels(config: EnhanceGenerator) -> Iterator[LayerChannels]:
         yield LayerChannels(f"doublings.{index}.0", f"up{index}", (before,), per_channel=4)
         before = f"up{index}"
     yield LayerChannels("head", None, (before,))
+
+
+def taps(config: EnhanceGenerator) -> dict[str, str]:
+    """Tap name -> path of the module: `block1` to `block{num_blocks}`, the outputs of the residual blocks,
+    then `up1` and `up2` after the doublings that the scale asks for.
+    """
+    blocks = {f"block{index + 1}": f"blocks.{index}" for index in range(config.num_blocks)}
+    return blocks | {f"up{index + 1}": f"doublings.{index}" for index in range(num_doublings(config))}
+
+
+def default_taps(config: EnhanceGenerator) -> tuple[str, ...]:
+    """Four blocks at even distances, the last one among them; all where there are no more."""
+    return spread([name for name in taps(config) if name.startswith("block")], 4)

@@ -121,12 +121,19 @@ def _targets_alone(split: Split, indices: np.ndarray, device: torch.device) -> B
     return made(read(tensors(split), torch.from_numpy(indices), alone=True).to(device), split.info)
 
 
-def target_batches(split: Split, device: torch.device, workers: Workers) -> Iterator[Batch]:
+def target_batches(
+    split: Split, device: torch.device, workers: Workers, most: int | None = None
+) -> Iterator[Batch]:
     """Yields this worker's part of a split's targets in order, in minibatches of at most `BATCH`.
 
     Of paired data each target has its input beside it.
+
+    Args:
+        most: how many of the targets there are at most for all workers, spread evenly; None: all.
     """
-    for indices in minibatches(workers.slice(len(split))):
+    number = len(split) if most is None else min(most, len(split))
+    for positions in minibatches(workers.slice(number)):
+        indices = positions * len(split) // number
         if split.info.pairing == "pairs":
             yield batch(split, indices, device=device)
         else:

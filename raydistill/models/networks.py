@@ -3,7 +3,7 @@
 The weights depend on (seed, purpose) alone: PyTorch's global random state is neither used nor changed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -11,12 +11,19 @@ from torch import nn
 
 from raydistill import models
 from raydistill.config.architectures import EnergyNetwork, EvaluatorNetwork, Generator, PatchDiscriminator
-from raydistill.config.training import Training
+from raydistill.config.features import FeatureNetworkConfig
+from raydistill.config.training import DistillTraining, Training
 from raydistill.data import DataInfo
+from raydistill.errors import ConfigError
 from raydistill.models import GENERATORS, patchgan
+from raydistill.models.adaptors import AdaptorKind, Adaptors
 from raydistill.models.cost import Table
 from raydistill.models.energy import EnergyModel
 from raydistill.models.evaluator import PictureEvaluator, PixelEvaluator
+from raydistill.models.features import FeatureHead, TrainedTaps
+from raydistill.models.taps import Shape
+from raydistill.models.taps import module_paths as tap_paths
+from raydistill.models.taps import shapes as tap_shapes
 from raydistill.seeds import stream_key
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -77,6 +84,78 @@ def critic(config: PatchDiscriminator, seed: int) -> nn.Module:
     return _seeded(seed, "init/critic", lambda: _init_normal(patchgan.build(config, 6)))
 
 
+def adaptors(
+    kind: AdaptorKind,
+    student_config: Generator,
+    teacher_config: Generator,
+    taps: Sequence[str] | None,
+    info: DataInfo,
+    seed: int,
+    where: str,
+) -> Adaptors:
+    """Adaptors from a student's activations to those of its teacher, see `Adaptors`.
+
+    Weights are drawn from N(0, 0.02), biases are 0, as in GAN Compression. Where several workers share a
+    batch, `distributed.prepare` gives its norms the statistics of the whole of it.
+
+    Args:
+        kind: what an adaptor is.
+        student_config: the student, which gives their inputs' widths.
+        teacher_config: the teacher, which gives their outputs' widths.
+        taps: names that both have; None: the default taps, which must then have the same names in both.
+        info: the data, which give the size of pictures.
+        seed: seed of the initial weights.
+        where: dotted path of the taps in the config, for messages.
+
+    Raises:
+        ConfigError: what `tap_widths` refuses.
+    """
+    widths = tap_widths(student_config, teacher_config, taps, info, where)
+    return _seeded(seed, "init/adaptors", lambda: _init_normal(Adaptors(kind, widths)))
+
+
+def tap_widths(
+    student_config: Generator,
+    teacher_config: Generator,
+    taps: Sequence[str] | None,
+    info: DataInfo,
+    where: str,
+) -> dict[str, tuple[int, int]]:
+    """Tap name -> (channels of the student, channels of the teacher). Arguments are those of `adaptors`.
+
+    Nothing but shapes is computed, so that a plan can be checked before any cost.
+
+    Raises:
+        ConfigError: one of them lacks a tap, their default taps differ, or a tap has another height or width
+            in the student than in the teacher.
+    """
+    names = {
+        whose: tuple(tap_paths(config, taps, where))
+        for whose, config in (("student", student_config), ("teacher", teacher_config))
+    }
+    if names["student"] != names["teacher"]:
+        raise ConfigError(
+            f"{where}: the default taps of the student are {', '.join(names['student'])}, "
+            f"those of the teacher {', '.join(names['teacher'])}; name some that both have"
+        )
+    student, teacher = (
+        tap_shapes(config, names["student"], info.input_channels, *size_for(config, info))
+        for config in (student_config, teacher_config)
+    )
+    for name in names["student"]:
+        if student[name][1:] != teacher[name][1:]:
+            raise ConfigError(
+                f"{where}: {name!r} has {_in_words(student[name])} in the student, and "
+                f"{_in_words(teacher[name])} in the teacher; name taps of one height and width"
+            )
+    return {name: (student[name][0], teacher[name][0]) for name in names["student"]}
+
+
+def _in_words(shape: Shape) -> str:
+    channels, height, width = shape
+    return f"{channels} channels of {height}x{width}"
+
+
 EvaluatorTask = Literal["pixel_class", "input_picture", "picture_class", "rotation"]
 """What an evaluator predicts of a picture: the class of each pixel, the input picture that belongs to it, the
 class of the whole picture, or by how many quarter turns it was rotated (Gidaris et al. 2018)."""
@@ -99,22 +178,42 @@ def evaluator_task(info: DataInfo) -> EvaluatorTask:
 
 def evaluator(config: EvaluatorNetwork, info: DataInfo, seed: int) -> PixelEvaluator | PictureEvaluator:
     """An evaluator for these data: of pixels or of whole pictures, as `evaluator_task` says."""
-    if evaluator_task(info) in ("pixel_class", "input_picture"):
-        return _seeded(seed, "init/judge", lambda: PixelEvaluator(config, info.num_classes or 3))
-    num_quarter_turns = 4
-    is_rotation = evaluator_task(info) == "rotation"
-    num_classes = num_quarter_turns if is_rotation else len(info.picture_classes)
-    return _seeded(seed, "init/judge", lambda: PictureEvaluator(config, num_classes))
+    of_pixels, number = _prediction(info)
+    kind = PixelEvaluator if of_pixels else PictureEvaluator
+    return _seeded(seed, "init/judge", lambda: kind(config, number))
+
+
+def feature_network(config: FeatureNetworkConfig, seed: int) -> TrainedTaps:
+    """The network that stands in for VGG16, with random weights."""
+    return _seeded(seed, "init/features", lambda: TrainedTaps(config))
+
+
+def feature_head(network: TrainedTaps, info: DataInfo, seed: int) -> FeatureHead:
+    """What a stand-in is trained through: it predicts the same as an evaluator of these data does."""
+    of_pixels, number = _prediction(info)
+    return _seeded(seed, "init/feature head", lambda: FeatureHead(network.widths, number, of_pixels))
+
+
+def _prediction(info: DataInfo) -> tuple[bool, int]:
+    """Whether `evaluator_task` predicts something of each pixel, and how many numbers."""
+    task, num_quarter_turns = evaluator_task(info), 4
+    if task in ("pixel_class", "input_picture"):
+        return True, info.num_classes or 3
+    return False, num_quarter_turns if task == "rotation" else len(info.picture_classes)
 
 
 def empty(training: Training, info: DataInfo) -> dict[str, nn.Module]:
     """The generator and the discriminators of a training, on the meta device: shapes without weights.
 
-    Keys are paths in the training's config: "generator", "mi.discriminator" and so on; for a network whose
-    config has a norm, the path of that norm.
+    Keys are paths in the training's config: "generator", "terms.mi.discriminator" and so on; for a network
+    whose config has a norm, the path of that norm.
     """
     networks: dict[str, nn.Module] = {}
-    for prefix, owner in (("", training), ("mi.", getattr(training, "mi", None))):
+    owners: list[tuple[str, Any]] = [("", training)]
+    if isinstance(training, DistillTraining):
+        owners += [("base.", training.base)]
+        owners += [(f"terms.{name}.", term) for name, term in training.terms.items()]
+    for prefix, owner in owners:
         for name in ("generator", "discriminator"):
             if (config := getattr(owner, name, None)) is None:
                 continue
@@ -134,7 +233,7 @@ def _seeded(seed: int, purpose: str, build: Callable[[], Module]) -> Module:
         return build()
 
 
-def _init_normal(module: nn.Module) -> nn.Module:
+def _init_normal(module: Module) -> Module:
     """Draws the weights of all convolutions from N(0, 0.02) and sets their biases to 0."""
     for layer in module.modules():
         # on the meta device there is nothing to draw, and torch would import its compiler for it

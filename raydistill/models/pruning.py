@@ -8,6 +8,7 @@ it (Liu et al. 2021). A student that is as wide as its teacher is its teacher.
 import itertools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -150,6 +151,32 @@ def content_scores(
             assert gradient is not None
             scores[layer.inputs[0]] = scores.get(layer.inputs[0], 0) + gradient.abs().mean((0, 2, 3))
     return scores
+
+
+SCORES: dict[str, Callable[[Any, State, torch.Generator], Scores]] = {
+    "l1": lambda config, weights, generator: l1_scores(config, weights),
+    "content": lambda config, weights, generator: content_scores(config, weights, generator),
+}
+"""`student.init_score` -> scores of (config of the teacher, its weights, random numbers); l1 draws none."""
+_CONTENT_FAMILIES = ("stylegan2",)
+"""Families that `content_scores` is known for."""
+
+
+def require_score(config: Generator, score: str, where: str) -> None:
+    """Raises ConfigError where a teacher's channels have no such score.
+
+    Args:
+        config: config of the teacher.
+        score: one of `SCORES`.
+        where: dotted path of `score`, for messages.
+    """
+    if score not in SCORES:
+        raise ConfigError(f"{where}: {score!r}; use one of {', '.join(SCORES)}")
+    if score == "content" and config.family not in _CONTENT_FAMILIES:
+        raise ConfigError(
+            f"{where}: 'content', which families {', '.join(_CONTENT_FAMILIES)} have, but the teacher is a "
+            f"{config.family!r}; use 'l1'"
+        )
 
 
 # ---- cutting -----------------------------------------------------------------------------------------------

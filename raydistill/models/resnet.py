@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from raydistill.config.architectures import MobileResnetGenerator, ResnetGenerator
 from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Layer, Table
+from raydistill.models.tap_names import spread
 
 AnyResnet = ResnetGenerator | MobileResnetGenerator
 
@@ -153,3 +154,19 @@ def channels(config: AnyResnet) -> Iterator[LayerChannels]:
     yield LayerChannels(f"{13 + number}", "head", ("up",), transposed=True)
     yield LayerChannels(f"{14 + number}", "head")
     yield LayerChannels(f"{17 + number}", None, ("head",))
+
+
+def taps(config: AnyResnet) -> dict[str, str]:
+    """Tap name -> path of the module: `down`, after the last halving with its norm and ReLU, and `block1` to
+    `block{num_blocks}`, the outputs of the residual blocks.
+    """
+    return {"down": "9"} | {f"block{index + 1}": f"{10 + index}" for index in range(config.num_blocks)}
+
+
+def default_taps(config: AnyResnet) -> tuple[str, ...]:
+    """`down`, and the blocks at one third, at two thirds and at the end; fewer where these are not distinct.
+
+    Source: GAN Compression and OMGD tap `model.9`, `model.12`, `model.15` and `model.18` of nine blocks.
+    What differs: thirds of other numbers of blocks are rounded up.
+    """
+    return "down", *spread([f"block{index + 1}" for index in range(config.num_blocks)], 3)

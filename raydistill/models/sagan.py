@@ -168,3 +168,15 @@ def _attention_channels(name: str, group: str) -> Iterator[LayerChannels]:
     yield LayerChannels(f"{name}.query", f"{name}.pairs", (group,))
     yield LayerChannels(f"{name}.key", f"{name}.pairs", (group,))
     yield LayerChannels(f"{name}.value", group, (group,))
+
+
+def taps(config: SaganGenerator) -> dict[str, str]:
+    """Tap name -> path of the module: the features at sides of 4, 8, 16 and 32 pixels, after attention where
+    there is one.
+    """
+    return {"at4": "layers.0", "at8": "layers.1", "at16": "attention16", "at32": "attention32"}
+
+
+def default_taps(config: SaganGenerator) -> tuple[str, ...]:
+    """All four."""
+    return tuple(taps(config))

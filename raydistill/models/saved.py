@@ -4,9 +4,10 @@ Loading one runs no code of the folder.
 """
 
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -16,16 +17,19 @@ from torch import Tensor, nn
 from raydistill.config import renamed
 from raydistill.config.architectures import EvaluatorNetwork, Generator
 from raydistill.config.base import Frozen, Stored, digest
+from raydistill.config.features import FeatureNetworkConfig
 from raydistill.config.paths import validated
 from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError
 from raydistill.models import GENERATORS, input_channels
 from raydistill.models.evaluator import PictureEvaluator, PixelEvaluator
+from raydistill.models.features import FeatureNetwork, TrainedTaps, read_vgg16
 from raydistill.models.networks import evaluator
-from raydistill.models.tensor_files import load_safetensors
+from raydistill.models.tensor_files import load_safetensors, sha256_of
 from raydistill.reading import file_hash, parse_json, read_text
 from raydistill.records.files import write_atomic, write_json_atomic
 
+Config = TypeVar("Config", bound=Frozen)
 NETWORK_VERSION = 1
 """Version of the folder's format."""
 _AGAIN = (
@@ -40,11 +44,16 @@ def save(folder: Path, kind: str, module: nn.Module, config: Frozen) -> Stored:
 
     Args:
         folder: made if it is not there; files in it are overwritten.
-        kind: what it is: "generator" or "evaluator".
+        kind: what it is: "generator", "evaluator", "discriminator" or "features".
         module: the network; its parameters and buffers are written.
         config: what it is built from.
     """
-    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    return save_state(folder, kind, module.state_dict(), config)
+
+
+def save_state(folder: Path, kind: str, state: Mapping[str, Tensor], config: Frozen) -> Stored:
+    """As `save`, of a network whose parameters and buffers are given by name."""
+    state = {name: value.detach().cpu().contiguous() for name, value in state.items()}
     write_atomic(folder / "weights.safetensors", partial(_write_weights, state))
     meta = {
         "version": NETWORK_VERSION,
@@ -91,18 +100,24 @@ def stored(folder: Path, *, kind: str | None = None) -> Stored:
 
     Args:
         folder: where it is.
-        kind: what it must be, "generator" or "evaluator"; None: anything.
+        kind: what it must be, "generator", "evaluator", "discriminator" or "features"; None: anything.
 
     Raises:
         CheckpointError: there is no network, or one of another kind.
     """
     meta = _read_meta(folder)
-    if kind is not None and (its_kind := renamed.kind_now(meta["kind"])) != kind:
+    if kind is not None:
+        _require_kind(meta, kind, folder)
+    return Stored(path=str(folder), digest=digest(meta))
+
+
+def _require_kind(meta: dict[str, Any], kind: str, folder: Path) -> None:
+    """Raises CheckpointError where a network is of another kind."""
+    if (its_kind := renamed.kind_now(meta["kind"])) != kind:
         raise CheckpointError(
             f"{folder}: this network is {_with_article(str(its_kind))}, needed is {_with_article(kind)}; "
             "give the folder of one"
         )
-    return Stored(path=str(folder), digest=digest(meta))
 
 
 def _with_article(kind: str) -> str:
@@ -175,6 +190,22 @@ def load_generator(stored: Stored) -> tuple[Generator, dict[str, Tensor]]:
     return config_of(meta["config"], f"{stored.path}/meta.json"), state
 
 
+def load_discriminator(stored: Stored, kind: type[Config]) -> tuple[Config, dict[str, Tensor]]:
+    """Config and weights of a discriminator that `save` wrote.
+
+    Args:
+        stored: where it is, and the digest that it must have.
+        kind: the class of its config.
+
+    Raises:
+        CheckpointError: as in `load`, or the network is no discriminator.
+        ConfigError: its config is of another class.
+    """
+    meta, state = _read(stored)
+    _require_kind(meta, "discriminator", Path(stored.path))
+    return validated(kind, meta["config"], where=f"{stored.path}/meta.json"), state
+
+
 def load_evaluator(stored: Stored) -> PixelEvaluator | PictureEvaluator:
     """An evaluator that `save` wrote, in eval mode and without gradients: its weights say what it predicts.
 
@@ -192,6 +223,47 @@ def load_evaluator(stored: Stored) -> PixelEvaluator | PictureEvaluator:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{stored.path}: the weights are not those of its config ({reason})") from None
     return module.eval().requires_grad_(False)
+
+
+def load_features(stored: Stored, device: torch.device | None = None) -> FeatureNetwork:
+    """A feature network, frozen and in eval mode: one that `save` wrote, or VGG16 where `stored` is a file.
+
+    Args:
+        stored: where it is, and its digest; of a file the SHA-256 of its content.
+        device: where it is put; None: the CPU.
+
+    Raises:
+        CheckpointError: a folder's network is missing, damaged, or no feature network; a file is not the one
+            of the digest.
+        DataError: a file cannot be read, or has the weights of another network.
+    """
+    path = Path(stored.path)
+    if path.is_dir():
+        return _trained_features(stored).to(device).eval().requires_grad_(False)
+    if sha256_of(path) != stored.digest:
+        raise CheckpointError(
+            f"{path}: not the file that was given as --features (digest differs); remove it, and give the "
+            "same command with --resume"
+        )
+    return read_vgg16(path).to(device)
+
+
+def _trained_features(stored: Stored) -> TrainedTaps:
+    meta, state = _read(stored)
+    if (kind := renamed.kind_now(meta["kind"])) != "features":
+        raise CheckpointError(
+            f"{stored.path}: this network is {_with_article(str(kind))}, needed is a feature network; give "
+            "the folder of one"
+        )
+    config = validated(FeatureNetworkConfig, meta["config"], where=f"{stored.path}/meta.json")
+    with torch.device("meta"):
+        module = TrainedTaps(config)
+    try:
+        module.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{stored.path}: the weights are not those of its config ({reason})") from None
+    return module
 
 
 def with_weights(config: Generator, state: dict[str, Tensor], where: str) -> nn.Module:

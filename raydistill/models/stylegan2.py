@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from raydistill.config.architectures import STYLEGAN_GROUP, StyleganDiscriminator, StyleganGenerator
 from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Extra, Layer, Table
+from raydistill.models.tap_names import spread
 
 _MAPPING_RATE = 0.01
 """Factor of the mapping network's learning rate."""
@@ -298,3 +299,15 @@ def channels(config: StyleganGenerator) -> Iterator[LayerChannels]:
             index += 1
         yield LayerChannels(f"rgbs.{number}", None, (here,), equalised=True)
         yield LayerChannels(f"rgbs.{number}.affine", here, None)
+
+
+def taps(config: StyleganGenerator) -> dict[str, str]:
+    """Tap name -> path of the module: `at4`, `at8`, ..., the features after the last convolution at a side
+    of so many pixels.
+    """
+    return {f"at{side}": f"convs.{2 * number}" for number, side in enumerate(config.widths.sides)}
+
+
+def default_taps(config: StyleganGenerator) -> tuple[str, ...]:
+    """Four sides at even distances, the largest among them; all where there are no more."""
+    return spread(list(taps(config)), 4)

@@ -11,13 +11,17 @@ import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from raydistill.reading import UnusableFile, regular, require_claim
+from raydistill.data.files import LFS_POINTER
+from raydistill.errors import DataError
+from raydistill.reading import UnusableFile, file_hash, read_bytes, regular, require_claim
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -63,3 +67,52 @@ def require_tensors(tensors: Iterable[Tensor]) -> None:
             raise UnusableFile(f"it has a tensor that is not dense: {tensor.layout}, {tensor.device.type}")
         claimed += math.prod(tensor.shape) * tensor.element_size()
     require_claim(claimed, "what its tensors hold")
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex.
+
+    Raises:
+        DataError: the file cannot be read, or is a git-LFS pointer instead of the file.
+    """
+    try:
+        with regular(path).open("rb") as file:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise DataError(
+                    f"{path}: this is a git-LFS pointer, not weights. Run `git lfs pull` where the file lies."
+                )
+        return file_hash(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}. "
+            "Give the path of a file of weights; nothing is downloaded."
+        ) from None
+
+
+def load_weights(path: Path, network: Network, what: str, ignore: str | None = None) -> Network:
+    """`network` in eval mode, without gradients, with the weights of a .pth or .safetensors file.
+
+    The names in the file must be exactly the network's, but for the prefix `module.` of a DataParallel.
+    Those that begin with `ignore` are left out.
+
+    Raises:
+        DataError: the file is damaged, would run code when it is read, or is of another network. The message
+            calls the network `what`.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state = load_safetensors(path)
+        else:
+            state = load_torch(read_bytes(path))
+            if not isinstance(state, dict):
+                raise UnusableFile(f"it holds a {type(state).__name__}, no state_dict")
+            require_tensors(value for value in state.values() if isinstance(value, Tensor))
+        state = {name.removeprefix("module."): value for name, value in state.items()}
+        known = {name: value for name, value in state.items() if not (ignore and name.startswith(ignore))}
+        network.load_state_dict(known)
+    except Exception as error:  # key and runtime errors: load_state_dict has no common one
+        reason = error.strerror if isinstance(error, UnusableFile) else " ".join(str(error).split())[:300]
+        raise DataError(
+            f"{path}: these are not the weights of {what}: {reason}. Give the file as it was published."
+        ) from None
+    return network.eval().requires_grad_(False)

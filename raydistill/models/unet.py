@@ -7,7 +7,6 @@ Dropout does nothing in an eval network, and its random numbers would belong to 
 from collections.abc import Iterator
 
 from torch import Tensor, cat, nn
-from torch.nn.functional import leaky_relu
 
 from raydistill.config.architectures import UnetGenerator
 from raydistill.models.channel_groups import LayerChannels
@@ -17,7 +16,8 @@ from raydistill.models.cost import Layer, Table
 class Unet(nn.Module):
     """(B, in_channels, H, W) in [-1, 1] -> (B, 3, H, W) in [-1, 1]; H and W divisible by 2 ** num_levels.
 
-    `downs[level]` halves the picture of that level. `ups` double it again, from the deepest level to level 0.
+    `downs[level]` halves the picture of that level, and ends with the leaky ReLU that comes before the next
+    convolution and the shortcut. `ups` double it again, from the deepest level to level 0.
     """
 
     def __init__(self, config: UnetGenerator, in_channels: int):
@@ -33,6 +33,7 @@ class Unet(nn.Module):
                 parts.append(_norm(channels, norm))
             if level < last:
                 parts += (Bottleneck(channels, norm) for _ in range(config.blocks_per_level))
+                parts.append(nn.LeakyReLU(0.2))
             self.downs.append(nn.Sequential(*parts))
         for level in reversed(range(config.num_levels)):
             # what comes from below, and the shortcut from the way down
@@ -51,9 +52,9 @@ class Unet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Pictures of the inputs' size."""
         shortcuts: list[Tensor] = []
-        for index, down in enumerate(self.downs):
-            x = down(x) if index == 0 else down(shortcuts[-1])
-            shortcuts.append(leaky_relu(x, 0.2))
+        for down in self.downs:
+            x = down(x)
+            shortcuts.append(x)
         for index, up in enumerate(self.ups):
             x = up(x) if index == 0 else up(cat([shortcuts[-1 - index], x], 1))
         return x
@@ -164,3 +165,29 @@ def _bottleneck_channels(name: str, groups: tuple[str, ...]) -> Iterator[LayerCh
         group = outputs[0] if len(outputs) == 1 else outputs
         yield LayerChannels(f"{name}.conv_block.{index}", group, inputs)
         yield LayerChannels(f"{name}.conv_block.{index + 1}", group)
+
+
+def taps(config: UnetGenerator) -> dict[str, str]:
+    """Tap name -> path of the module, counted from outside, where the picture is.
+
+    `down1` to `down{num_levels}` follow the down-convolutions 1, 2, ... with their norms and leaky ReLUs; the
+    last has neither. `up1`, `up2`, ... are what goes into up-convolution 1, 2, ..., after its ReLU: the
+    shortcut and what comes from below, concatenated. Up-convolution 0 makes the picture. So `down{n + 1}` and
+    `up{n}` have one height and width, that of the picture halved n + 1 times.
+
+    Source: OMGD taps the modules `model.model.1.model.3.model.0`, `...3.model.3.model.3.model.0`,
+    `...3.model.3.model.4` and `model.model.1.model.4` of junyanz' U-Net: `down2`, `down4`, `up3` and `up1`.
+    """
+    last = config.num_levels - 1
+    downs = {f"down{level + 1}": f"downs.{level}" for level in range(last + 1)}
+    return downs | {f"up{level}": f"ups.{last - level}.0" for level in range(1, last)}
+
+
+def default_taps(config: UnetGenerator) -> tuple[str, ...]:
+    """OMGD's four taps.
+
+    A U-Net of four levels has no shortcut as deep as two of them are: there, `down3` and `up2` stand for
+    `down4` and `up3`, the deepest that have one.
+    """
+    last = config.num_levels - 1
+    return "down2", f"down{min(4, last)}", f"up{min(3, last - 1)}", "up1"

@@ -10,19 +10,22 @@ from raydistill.config import printed, space, term_presets
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import nearest, parse_assignments, validated, with_values
 from raydistill.config.scoring import ScorerFile, Scoring
-from raydistill.config.space import Objective, SearchSpace, Window
+from raydistill.config.space import Choice, Objective, SearchSpace, Window
 from raydistill.config.space_checks import check_space
 from raydistill.config.sweep_options import SweepOptions
+from raydistill.config.training import DistillTraining
 from raydistill.data import DataInfo, prepare, read_info
-from raydistill.errors import BudgetError, ConfigError, SpaceError
+from raydistill.errors import BudgetError, ConfigError, SpaceError, say_notice
 from raydistill.models import networks
+from raydistill.models.inputs import latent_size
 from raydistill.planning import scorers
+from raydistill.planning.feature_file import require_other_weights, with_given_features
 from raydistill.planning.generator_checks import check_generators, with_given_teacher
 from raydistill.planning.plan import RECHECK_WORKERS, TEACHER_WORKERS, Plan
 from raydistill.planning.teacher_file import teacher_folder
 from raydistill.records import store
 from raydistill.search import warm_start
-from raydistill.training import recipes, terms
+from raydistill.training import bases, recipes, terms
 
 
 def check(options: SweepOptions) -> Plan:
@@ -36,23 +39,31 @@ def check(options: SweepOptions) -> Plan:
     """
     where = f"--space {options.space}"
     _check_options(options)
-    search_space = space.load_space(options.space)
+    search_space = _without_whole_terms(space.load_space(options.space), options)
     copies = store.copies(store.open_store(options.store), options.name) if options.resume else {}
     experiment = _experiment(options, search_space, where, copies)
+    experiment = _with_searched_bases(experiment, search_space)
+    experiment = with_given_features(experiment, options.features, copies)
     search_space = space.without_unmet_needs(_with_options(search_space, options), experiment, where)
     files = scorers.given_files(options, copies)
     search_space = scorers.with_references(search_space, files)
     check_space(search_space, experiment, where, scorers.qualities_of(files))
     size = experiment.data.height, experiment.data.width
-    terms.check(experiment.student.mi, *size, experiment.student.batch_size)
+    terms.check_all(experiment.student, *size)
+    bases.require_teacher(experiment)
     _check_workers(options, experiment)
     folder = store.open_store(options.store)
     data = prepare(experiment.data, folder / "cache" / "data", **recipes.data_needs(experiment.teacher))
     info = read_info(data)
     scoring = _scoring(options, files, search_space, experiment, info, folder)
+    require_other_weights(experiment.given_features, files)
+    if (features := experiment.given_features) is not None:
+        stored = {"given_features": scorers.copied(features, folder, "features")}
+        experiment = experiment.model_copy(update=stored)
     plan = Plan(options, folder, search_space, experiment, data, info, scoring)
     _check_objectives(plan, where)
     check_generators(plan)
+    _check_bases(plan)
     search.prove_feasible(plan.problem)
     if options.warm_start and not options.resume:
         costs, sweeps = plan.costs_of_configuration, folder / "sweeps"
@@ -60,6 +71,57 @@ def check(options: SweepOptions) -> Plan:
         plan = replace(plan, warm_start=start)
     _check_on_data(plan)
     return plan
+
+
+def _without_whole_terms(search_space: SearchSpace, options: SweepOptions) -> SearchSpace:
+    """The space without what it searches of terms that --set gives whole, which is said."""
+    assignments = parse_assignments(list(options.set))
+    whole = term_presets.whole_terms(assignments)
+    left = space.without(search_space, whole)
+    if gone := [path for path in search_space.parameters if path not in left.parameters]:
+        given = ", ".join(f"{path}={assignments[path]}" for path in assignments if path in whole)
+        say_notice(
+            f"--set {given or ', '.join(whole)} is whole, so the space does not search {', '.join(gone)}"
+        )
+    return left
+
+
+def _with_searched_bases(experiment: Experiment, search_space: SearchSpace) -> Experiment:
+    """The experiment with the base distillations that the space searches beside the student's own; of all,
+    what comes from the teacher is filled in.
+    """
+    searched = search_space.parameters.get("student.base.kind")
+    kinds = searched.options.values() if isinstance(searched, Choice) else ()
+    student, others = experiment.student, []
+    for kind in dict.fromkeys(kinds):
+        if kind != student.base.kind:
+            other = with_values(student, {"base.kind": kind}, where="parameters: student")
+            _require_pairing(experiment, other)
+            others.append(experiment.resolved(other).base)
+    _require_pairing(experiment, student)
+    changes = {"student": experiment.resolved(student), "other_bases": tuple(others)}
+    return experiment.model_copy(update=changes)
+
+
+def _require_pairing(experiment: Experiment, student: DistillTraining) -> None:
+    """Raises ConfigError where a student's base is for other data than the teacher's recipe, before it asks
+    the teacher for what a teacher of such data has."""
+    of_noise = latent_size(student.generator) is not None
+    pairing = "pictures" if of_noise else recipes.kind_of(experiment.teacher).pairing
+    if pairing is not None:
+        bases.require_pairing(student.base, pairing)
+
+
+def _check_bases(plan: Plan) -> None:
+    """Raises ConfigError where a base that students may have does not fit data or networks, or gives no loss
+    and the terms may not, either."""
+    lowest = space.values_of(plan.space, space.extreme_configuration(plan.space, highest=False))
+    lowest = {path: value for path, value in lowest.items() if path.startswith("student.terms.")}
+    terms_alone = with_values(plan.experiment, lowest, where="search").student
+    for base in plan.experiment.bases:
+        student = plan.experiment.student.model_copy(update={"base": base})
+        bases.check(student, plan.info)
+        bases.require_loss(student if base.learns else terms_alone.model_copy(update={"base": base}))
 
 
 def _check_options(options: SweepOptions) -> None:
@@ -89,14 +151,14 @@ def _scoring(
 ) -> Scoring | None:
     """What scores the sweep beside its evaluator. Raises InputError where it cannot."""
     searched = {objective.name for objective in search_space.objectives} & set(scorers.qualities_of(files))
-    given = experiment.given_teacher
+    given = [each for each in (experiment.given_teacher, experiment.given_features) if each is not None]
     return scorers.scoring_of(
         options,
         files,
         info,
         store,
         generator=experiment.student.generator,
-        losses=[experiment.teacher, experiment.student, *([given] if given else [])],
+        losses=[experiment.teacher, experiment.student, *given],
         workers=max(number for _, _, number in _worker_numbers(options)),
         reports=options.early_stopping and bool(searched),
     )
@@ -122,7 +184,7 @@ def _experiment(
     for path in assignments:
         if path in fixed:
             raise ConfigError(f"--set {path}: {fixed[path]}")
-    return with_values(experiment, term_presets.with_named_term(assignments, "--set"), where="--set")
+    return with_values(experiment, term_presets.with_named_terms(assignments, "--set"), where="--set")
 
 
 def _with_teacher(
@@ -211,6 +273,8 @@ def _check_workers(options: SweepOptions, experiment: Experiment) -> None:
             )
     for stage, option, number in _worker_numbers(options):
         training = getattr(experiment, stage)
+        if stage == "features" and (not experiment.needs_features or experiment.given_features is not None):
+            continue
         if (misfit := training.misfit(number, f"{option} {number}")) is not None:
             step = number * training.share_multiple
             example = training.batch_size // step * step or step
@@ -229,6 +293,7 @@ def _worker_numbers(options: SweepOptions) -> list[tuple[str, str, int]]:
     teacher_workers = options.teacher_workers or TEACHER_WORKERS
     return [
         ("evaluator", "--teacher-workers", teacher_workers),
+        ("features", "--teacher-workers", teacher_workers),
         ("teacher", "--teacher-workers", teacher_workers),
         ("student", "--workers-per-trial", options.workers_per_trial),
         ("student", "the recheck's workers:", RECHECK_WORKERS),

@@ -79,8 +79,15 @@ def check_generators(plan: Plan) -> None:
                 f"--teacher: takes inputs of {channels} channels, this data has {info.input_channels}; "
                 "use data like its own"
             )
+    score = student.init_score
     if student.init == "teacher":
+        pruning.require_score(teacher.generator, score, "student.init_score")
         _check_start_at_teacher(plan)
+    elif score != "l1":
+        raise ConfigError(
+            f"student.init_score: {score!r} chooses channels of the teacher, but student.init is "
+            f"{student.init!r}; set student.init=teacher, or leave it out"
+        )
 
 
 def _check_sizes(stage: str, generator: models.Generator, info: DataInfo) -> None:

@@ -9,7 +9,7 @@ from raydistill.config.experiment import Experiment
 from raydistill.config.paths import parse_assignments, with_values
 from raydistill.config.presets import shapes32, shapes64, stylegan2
 from raydistill.config.space import load_space, preset_of
-from raydistill.config.term_presets import with_named_term
+from raydistill.config.term_presets import with_named_terms
 from raydistill.data import described
 from raydistill.data.outputs import LIMIT_GB, outputs_bytes
 from raydistill.errors import ConfigError, SpaceError
@@ -74,12 +74,14 @@ def named_step(name: str, values: Sequence[str], stage: Stage, is_resident: bool
         InputError: there is no such step, path or data.
     """
     experiment = KNOWN[name]() if name in KNOWN else _of_space(name)
-    assigned = with_named_term(parse_assignments(list(values)), "--set")
+    assigned = with_named_terms(parse_assignments(list(values)), "--set")
     experiment = with_values(experiment, assigned, where="--set")
     if getattr(experiment.data, "root", None) == "":
         advice = "give --set data.root=FOLDER"
         raise ConfigError(f"--step {name}: data.root is empty, and there is no default folder; {advice}")
     info, training = described(experiment.data), getattr(experiment, stage)
+    if stage == "student":
+        training = experiment.resolved(training)
     counted, teachers = Counted(training, info, is_resident=is_resident), ""
     if stage == "student":
         flip, kind, teacher = training.flip, experiment.teacher.outputs, experiment.teacher.generator
@@ -102,4 +104,4 @@ def _of_space(name: str) -> Experiment:
 
 def _with_term(experiment: Experiment, name: str) -> Experiment:
     """The experiment with a named mutual-information term."""
-    return with_values(experiment, with_named_term({"student.mi": name}, name), where=name)
+    return with_values(experiment, with_named_terms({"student.terms.mi": name}, name), where=name)

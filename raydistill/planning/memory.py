@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from raydistill.config.architectures import EvaluatorNetwork, Generator
+from raydistill.config.bases import NoBase, PlainBase
+from raydistill.config.features import FeatureNetworkConfig
 from raydistill.config.paths import leaves
 from raydistill.config.scoring import Scoring
 from raydistill.config.training import DistillTraining, StudentTraining
@@ -55,6 +57,8 @@ class MemorySetup(NamedTuple):
     """How many workers share the batch."""
     scoring: Scoring | None = None
     """What scores beside the evaluator."""
+    features: FeatureNetworkConfig | None = rehearsal.STAND_IN
+    """What losses compare features by, where they do; None: VGG16."""
 
 
 def training_bytes(training: StudentTraining, setup: MemorySetup) -> int:
@@ -152,7 +156,11 @@ def beside(trainings: Iterable[StudentTraining], info: DataInfo) -> list[rehears
     known: dict[Any, rehearsal.Beside] = {}
     counted = []
     for training in trainings:
-        key = _key(_narrowest(training)) if isinstance(training, DistillTraining) else training
+        key: Any = training
+        if isinstance(training, DistillTraining):
+            is_plain = isinstance(training.base, NoBase | PlainBase)
+            # of another base, adaptors are as wide as the student
+            key = _key(_narrowest(training) if is_plain else training)
         if key not in known:
             known[key] = rehearsal.beside(training, info)
         counted.append(known[key])
@@ -167,7 +175,8 @@ def _key(training: DistillTraining) -> tuple[tuple[str, Any], ...]:
     """
     same = {"seed": 0, "budget_nimg": 1, "report_every_nimg": 1}
     options = leaves(training.model_copy(update=same))
-    if {type(training.mi), type(training.generator)} & {*PLUGIN_DIGESTS}:
+    sections = [*training.terms.values(), training.base, training.generator]
+    if {type(section) for section in sections} & {*PLUGIN_DIGESTS}:
         return tuple(options.items())
     return tuple((path, value != 0 if isinstance(value, float) else value) for path, value in options.items())
 
@@ -188,16 +197,16 @@ class _Bytes(NamedTuple):
 def _rehearsed(training: StudentTraining, setup: MemorySetup) -> _Bytes:
     info, batch = setup.info, _worker_batch_size(training, setup)
     teacher = setup.teacher if isinstance(training, DistillTraining) else None
-    minibatch = rehearsal.minibatch(training, info, batch, teacher)
+    minibatch = rehearsal.minibatch(training, info, batch, teacher, setup.features)
     number = rehearsal.evaluation_batch_size(training.generator, info, setup.num_workers)
     evaluation = rehearsal.evaluation_history(training.generator, info, number)
     params, seen = rehearsal.evaluator_bytes(setup.evaluator, info, number)
     files = () if setup.scoring is None else setup.scoring.files
     scorers = scorer_memory(files, info.height, info.width, number)
     states = scorers.resting + _TRAINED_BYTES * minibatch.beside.learning + minibatch.beside.resting
-    states += _STORED_BYTES * params
-    if teacher is not None and rehearsal.teacher_runs_in_loop(teacher, info):
-        states += _STORED_BYTES * cost.params(networks.layers(teacher, info))
+    states += _STORED_BYTES * params + rehearsal.features_bytes(training, setup.features)
+    if isinstance(training, DistillTraining) and rehearsal.runs_in_loop(training, setup.teacher, info):
+        states += _STORED_BYTES * cost.params(networks.layers(setup.teacher, info))
     return _Bytes(
         np.concatenate([minibatch.history, evaluation]), states, minibatch.images, max(seen, scorers.live)
     )

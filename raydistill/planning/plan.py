@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from raydistill import plugins, search
 from raydistill.config import space
@@ -17,7 +17,7 @@ from raydistill.config.paths import validated, with_unchecked_values, with_value
 from raydistill.config.scoring import Scoring
 from raydistill.config.space import SearchSpace
 from raydistill.config.sweep_options import SweepOptions
-from raydistill.config.training import DistillTraining, GeneratorTraining
+from raydistill.config.training import DistillTraining, GeneratorTraining, StudentTraining
 from raydistill.data import DataInfo
 from raydistill.data.outputs import outputs_bytes
 from raydistill.data.tensors import num_bytes
@@ -27,6 +27,7 @@ from raydistill.planning import memory
 from raydistill.records import tables
 from raydistill.records.trials import Role
 from raydistill.search.warm_start import NO_WARM_START, WarmStart
+from raydistill.training import recording
 from raydistill.training.minibatches import lie_on_device
 
 TEACHER_WORKERS = 2
@@ -52,6 +53,30 @@ _SHARED_OPTIONS = (
     "execution",
 )
 """Options that the baseline without a teacher has from the student."""
+
+
+class Records(NamedTuple):
+    """The records that trials of a sweep may leave of the teachers that train beside students."""
+
+    number: int
+    """How many differ: students with the same teachers share one. 0: no base trains teachers that are
+    recorded."""
+    total: int
+    """Bytes of all."""
+    largest: int
+    """Bytes of the largest."""
+    limit_gb: float
+    """GiB that all may take together: --teacher-cache-gb, or `student.execution.record_teachers_gb`."""
+
+    @property
+    def are_made(self) -> bool:
+        """Whether there are any, and they fit."""
+        return 0 < self.total <= self.limit_gb * 2**30
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that they take on disk."""
+        return self.total if self.are_made else 0
 
 
 @dataclass(frozen=True)
@@ -109,9 +134,11 @@ class Plan:
         """The student's training with the values of a configuration."""
         paths = space.values_of(self.space, configuration)
         values = {path.removeprefix("student."): value for path, value in paths.items()}
-        if "mi.kind" in values:  # it replaces a whole section, which is then validated
-            return with_values(self.experiment.student, values, where="search")
-        return with_unchecked_values(self.experiment.student, values)
+        if any(
+            path.endswith(".kind") for path in values
+        ):  # it replaces a whole section, which is then validated
+            return self.experiment.resolved(with_values(self.experiment.student, values, where="search"))
+        return self.experiment.resolved(with_unchecked_values(self.experiment.student, values))
 
     @cached_property
     def students(self) -> list[tuple[DistillTraining, float]]:
@@ -152,6 +179,7 @@ class Plan:
             teacher=self.experiment.teacher.generator,
             num_workers=self.options.workers_per_trial,
             scoring=self.scoring,
+            features=None if self.experiment.given_features else self.experiment.features.network,
         )
 
     @cached_property
@@ -174,10 +202,11 @@ class Plan:
         return generator.model_copy(update={"widths": widths})
 
     def uniform(self, ngf: int) -> DistillTraining:
-        """The training of a student with the uniform width `ngf`, by plain distillation: without a term."""
+        """The training of a student with the uniform width `ngf`, by the base distillation: without terms,
+        unless there is no base."""
         student = self.experiment.student
-        plain = student.mi.model_copy(update={"weight": 0.0})
-        return student.model_copy(update={"mi": plain, "generator": self.uniform_generator(ngf)})
+        student = student.without_terms() if student.base.learns else student
+        return student.model_copy(update={"generator": self.uniform_generator(ngf)})
 
     @cached_property
     def excluded_baselines(self) -> list[int]:
@@ -204,28 +233,70 @@ class Plan:
                 trainings.append(("no_teacher", f"no teacher {ngf}", alone))
         return trainings
 
+    @property
+    def _most_expensive(self) -> list[DistillTraining]:
+        """The student with the largest networks, by each kind of base that is searched."""
+        extreme = space.extreme_configuration(self.space, highest=True)
+        kinds = self.space.parameters.get(kind := "student.base.kind")
+        if not isinstance(kinds, space.Choice):
+            return [self.student_of(extreme)]
+        others = {path: value for path, value in extreme.items() if not path.startswith("student.base.")}
+        return [self.student_of(others | {kind: key}) for key in kinds.options]
+
     @cached_property
     def trial_bytes(self) -> int:
         """Predicted memory in bytes of one worker, on its GPU, in the trial that needs most of it."""
-        most_expensive = space.values_of(self.space, space.extreme_configuration(self.space, highest=True))
-        student = with_values(self.experiment, most_expensive, where="search").student
         limits = [window.high * 2**30 for window in self.space.constraints if window.cost == "cost/memory_gb"]
-        searched = min(self.memory_of(student), *limits, math.inf)
+        searched = min(max(map(self.memory_of, self._most_expensive)), *limits, math.inf)
         uniform = [training for role, _, training in self.baselines if role == "uniform"]
         widest = sorted(uniform, key=lambda training: self.costs_of(training)["cost/params"])[-1:]
         alone = [training for role, _, training in self.baselines if role != "uniform"]
         return max(int(searched), *map(self.memory_of, [*widest, *alone]), 0)
 
+    @cached_property
+    def records(self) -> Records:
+        """What is recorded of teachers that train beside students, see `training.recording`."""
+        trainings = [training for training, _ in self.students]
+        trainings += [each for _, _, each in self.baselines if isinstance(each, DistillTraining)]
+        known: dict[str, int] = {}
+        for training in trainings:
+            if recording.kind_of(training) is not None:
+                key = digest(recording.facts(training, self.data.digest))
+                if key not in known:
+                    workers = self.options.workers_per_trial
+                    known[key] = recording.num_bytes(training, self.info, workers)
+        given = self.experiment.student.execution.record_teachers_gb
+        limit = self.options.teacher_cache_gb if given is None else given
+        return Records(len(known), sum(known.values()), max(known.values(), default=0), limit)
+
+    def with_record_limit(self, training: StudentTraining) -> StudentTraining:
+        """A student's training that knows whether its teachers are recorded, where it has its own."""
+        if not isinstance(training, DistillTraining) or recording.kind_of(training) is None:
+            return training
+        limit = self.records.limit_gb if self.records.are_made else 0.0
+        execution = training.execution.model_copy(update={"record_teachers_gb": limit})
+        return training.model_copy(update={"execution": execution})
+
+    def may_read(self, training: StudentTraining) -> bool:
+        """Whether a trial reads a record of its teachers where one is there."""
+        if not isinstance(training, DistillTraining) or recording.kind_of(training) is None:
+            return False
+        return self.records.are_made and recording.can_read(training)
+
     def worker_bytes(self, gpus: float, gpu_bytes: int = 0) -> int:
         """`trial_bytes` of a worker that has `gpus` GPUs; 0: on a CPU.
 
         On a CPU, its whole process counts in place of a CUDA context. On a GPU of `gpu_bytes`, the pictures
-        count that lie there.
+        count that lie there, and a record of teachers that train beside students. A trial that reads one has
+        no such teachers in memory, which is not taken off: the first trials have them.
         """
         if not gpus:
             return self.trial_bytes + memory.PROCESS_BYTES - memory.CONTEXT_BYTES
-        held = lie_on_device(self.picture_bytes, gpu_bytes, self.experiment.student)
-        return self.trial_bytes + (self.picture_bytes if held else 0)
+        pictures, held = self.picture_bytes, 0
+        share = self.records.largest // self.options.workers_per_trial if self.records.are_made else 0
+        for needed in (pictures, pictures + share):
+            held = needed if lie_on_device(needed, gpu_bytes, self.experiment.student) else held
+        return self.trial_bytes + held
 
     @cached_property
     def picture_bytes(self) -> int:
@@ -233,10 +304,15 @@ class Plan:
         return num_bytes(self.info) + self.outputs_bytes
 
     @property
+    def stores_outputs(self) -> bool:
+        """Whether a base may take the teacher's outputs from disk."""
+        return any(base.takes_stored_outputs for base in self.experiment.bases)
+
+    @property
     def outputs_bytes(self) -> int:
         """Bytes of the teacher's outputs on disk; 0 where they are not stored, see --teacher-cache-gb."""
         teacher, flip = self.experiment.teacher, self.experiment.student.flip
-        if not repeats(self.info, latent_size(teacher.generator)):
+        if not repeats(self.info, latent_size(teacher.generator)) or not self.stores_outputs:
             return 0
         needed = outputs_bytes(self.info, flip, teacher.outputs)
         return needed if needed <= self.options.teacher_cache_gb * 2**30 else 0

@@ -4,6 +4,7 @@ A minibatch goes through the phases of its recipe by the functions of the traini
 do not move. On the meta device a tensor has a shape and no numbers, and takes no memory.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,17 +13,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from raydistill.config.architectures import EvaluatorNetwork, Generator
-from raydistill.config.training import StudentTraining
+from raydistill.config.features import FeatureNetworkConfig, needs_features
+from raydistill.config.training import DistillTraining, StudentTraining, Training
 from raydistill.data import Batch, DataInfo, to_float, to_uint8
 from raydistill.data.augment import SampleIndex
 from raydistill.data.outputs import compute
 from raydistill.distributed import Workers
-from raydistill.models import GENERATORS, cost, input_shape, networks
-from raydistill.models.inputs import BATCH
+from raydistill.models import GENERATORS, cost, input_shape, networks, taps
+from raydistill.models.features import FeatureNetwork, without_weights
+from raydistill.models.inputs import BATCH, latent_size, repeats
 from raydistill.planning.tensor_bytes import LiveTensorBytes
 from raydistill.training import assembly, loop, recipes
 from raydistill.training.recipes import Networks, Setup, Step
-from raydistill.training.terms import TeacherPictures
 
 META = torch.device("meta")
 History = NDArray[np.int64]
@@ -51,18 +53,29 @@ class Minibatch(NamedTuple):
     beside: Beside
 
 
+STAND_IN = FeatureNetworkConfig()
+"""The feature network where none is named."""
+
+
 def minibatch(
-    training: StudentTraining, info: DataInfo, batch: int, teacher: Generator | None = None
+    training: StudentTraining,
+    info: DataInfo,
+    batch: int,
+    teacher: Generator | None = None,
+    features: FeatureNetworkConfig | None = STAND_IN,
 ) -> Minibatch:
     """Goes through one minibatch of `batch` images, with all phases.
 
     Args:
         teacher: the teacher of a student; None: the training has none.
+        features: what its losses compare features by, where they do; None: VGG16.
     """
     with META:
         shown = _images(training, info, batch)
-        pictures, stored = (None, 0) if teacher is None else _teacher_pictures(teacher, info, batch)
-    moving = _movers(training, info, pictures)
+    stored = 0
+    if isinstance(training, DistillTraining) and teacher is not None and is_stored(training, teacher, info):
+        stored = shown.target.nbytes
+    moving = _movers(training, info, teacher, features_of(training, features))
     step = Step(shown, shown_first(batch), nimg=0)
     parts = loop.microbatches(step, training.execution.microbatch)
     with LiveTensorBytes() as live:
@@ -79,16 +92,54 @@ def shown_first(number: int) -> SampleIndex:
     return SampleIndex(positions, torch.empty(number, dtype=torch.bool, device=META), positions)
 
 
-def beside(training: StudentTraining, info: DataInfo) -> Beside:
+def beside(training: StudentTraining, info: DataInfo, teacher: Generator | None = None) -> Beside:
     """What there is beside the network that is trained for; nothing is gone through."""
-    return _beside(_movers(training, info, lambda sample, inputs=None: _pictures(info, len(sample.indices))))
+    return _beside(_movers(training, info, teacher, features_of(training)))
 
 
-def _movers(training: StudentTraining, info: DataInfo, teacher: TeacherPictures | None) -> assembly.Movers:
+def stored_beside_bytes(training: StudentTraining, info: DataInfo) -> int:
+    """Bytes of the networks that are stored beside the one that is trained for."""
+    kind = recipes.kind_of(training)
+    if not kind.stored_beside:
+        return 0
+    with META:
+        modules = kind.networks(training, info)
+    states = (modules[name].state_dict() for name in kind.stored_beside)
+    return sum(value.nbytes for state in states for value in state.values())
+
+
+def features_of(
+    training: Training, features: FeatureNetworkConfig | None = STAND_IN
+) -> FeatureNetwork | None:
+    """The feature network of a training on the meta device; None: no loss of it looks at features.
+
+    Args:
+        features: of which config; None: VGG16.
+    """
+    if not needs_features(training):
+        return None
+    with META:
+        return without_weights(features)
+
+
+def features_bytes(training: Training, features: FeatureNetworkConfig | None) -> int:
+    """Bytes of the weights and buffers of `features_of`; 0 where there is none."""
+    network = features_of(training, features)
+    if network is None:
+        return 0
+    return sum(tensor.nbytes for tensor in [*network.parameters(), *network.buffers()])
+
+
+def _movers(
+    training: StudentTraining, info: DataInfo, teacher: Generator | None, features: FeatureNetwork | None
+) -> assembly.Movers:
     """Networks and phases of a training on the meta device."""
     with META:
         modules = recipes.kind_of(training).networks(training, info)
-    return assembly.movers(training, modules, Setup(info, META, Workers(0, 1), teacher))
+    rehearsed = None
+    if isinstance(training, DistillTraining):
+        rehearsed = RehearsedTeacher(training, teacher, info)
+    return assembly.movers(training, modules, Setup(info, META, Workers(0, 1), rehearsed, features))
 
 
 def _images(training: StudentTraining, info: DataInfo, number: int) -> Batch:
@@ -134,33 +185,62 @@ def _beside(moving: assembly.Movers) -> Beside:
 # ---- the teacher of a student ------------------------------------------------------------------------------
 
 
-def teacher_runs_in_loop(teacher: Generator, info: DataInfo) -> bool:
-    """Whether the teacher makes its pictures in every minibatch, which it does where inputs never repeat.
+def is_stored(training: DistillTraining, teacher: Generator, info: DataInfo) -> bool:
+    """Whether the teacher's pictures for the training images can be stored before the training: its inputs
+    repeat, and its pictures are all that the student's base takes of it."""
+    return training.base.takes_stored_outputs and repeats(info, latent_size(teacher))
 
-    Elsewhere its pictures are stored, or are made by fours.
+
+def runs_in_loop(training: DistillTraining, teacher: Generator, info: DataInfo) -> bool:
+    """Whether the trained teacher makes its pictures in every minibatch."""
+    return not (is_stored(training, teacher, info) or training.base.trains_teachers)
+
+
+class RehearsedTeacher:
+    """A trained teacher on the meta device, see `training.terms.Teacher`.
+
+    Args:
+        teacher: None: its pictures are stored, whatever it is.
+        is_in_loop: whether it makes its pictures in every minibatch. None: as `runs_in_loop` says.
     """
-    return GENERATORS[teacher.family].takes == "noise" or info.degrade.is_on or info.load_size is not None
 
+    def __init__(
+        self,
+        training: DistillTraining,
+        teacher: Generator | None,
+        info: DataInfo,
+        is_in_loop: bool | None = None,
+    ):
+        self.info, self.config, self.network = info, teacher, None
+        self.student = training.generator
+        if teacher is not None:
+            is_in_loop = runs_in_loop(training, teacher, info) if is_in_loop is None else is_in_loop
+            self.network = generator_of(teacher, info).eval() if is_in_loop else None
+        with META:
+            self.stored = _pictures(info, training.batch_size)
 
-def _teacher_pictures(teacher: Generator, info: DataInfo, batch: int) -> tuple[TeacherPictures, int]:
-    """Gives the teacher's outputs for training images; and bytes of the pictures that are there before."""
-    if not teacher_runs_in_loop(teacher, info):
-        pictures = _pictures(info, batch)
-        return (lambda sample, inputs=None: pictures[: len(sample.indices)]), pictures.nbytes
-    return made_in_loop(teacher, info), 0
+    def __call__(self, sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W)."""
+        if self.network is None:
+            return self.stored[: len(sample.indices)]
+        inputs = self.inputs(sample) if inputs is None else inputs
+        return compute(self.network, inputs, len(inputs))
 
+    def inputs(self, sample: SampleIndex) -> Tensor:
+        """What a generator gets for so many images."""
+        shape = input_shape(self.config or self.student, self.info.input_channels, *self.info.input_size)
+        return torch.empty(len(sample.indices), *shape, device=META)
 
-def made_in_loop(teacher: Generator, info: DataInfo) -> TeacherPictures:
-    """Makes a teacher's pictures in every minibatch, on the meta device."""
-    network = generator_of(teacher, info).eval()
-    shape = input_shape(teacher, info.input_channels, *info.input_size)
+    def tapped(self, inputs: Tensor, names: Sequence[str] | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The outputs, and activations by name."""
+        assert self.network is not None and self.config is not None
+        paths = taps.module_paths(self.config, names, "student.base.taps")
+        with taps.tapped(self.network, paths) as activations:
+            pictures = compute(self.network, inputs, len(inputs))
+        return pictures, dict(activations)
 
-    def computed(sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
-        if inputs is None:
-            inputs = torch.empty(len(sample.indices), *shape, device=META)
-        return compute(network, inputs, len(inputs))
-
-    return computed
+    def move_to(self, nimg: int) -> None:
+        """Every slab has the same network."""
 
 
 # ---- an evaluation -----------------------------------------------------------------------------------------

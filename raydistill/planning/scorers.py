@@ -55,10 +55,10 @@ def given_files(
         for text in texts:
             kind, path = kind_and_file(f"--{role}", text, kinds)
             name, plugin = scorer_name(kind, path), PLUGIN_DIGESTS.get(kinds[kind])
-            stored = _stored(path, copies.get(f"--{role} {text}"))
+            stored = stored_file(path, copies.get(f"--{role} {text}"))
             files.append(ScorerFile(role=role, kind=kind, name=name, file=stored, plugin=plugin))
     if options.lpips is not None:
-        stored = _stored(Path(options.lpips), copies.get(f"--lpips {options.lpips}"))
+        stored = stored_file(Path(options.lpips), copies.get(f"--lpips {options.lpips}"))
         files.append(ScorerFile(role="lpips", kind="vgg16", name="vgg16", file=stored))
     files += [_statistics(text, files, copies) for text in options.real_statistics]
     seen: dict[tuple[str, str], ScorerFile] = {}
@@ -84,11 +84,11 @@ def _statistics(text: str, files: Sequence[ScorerFile], copies: Mapping[str, Pat
     known = {each.name: each.file.digest for each in files if each.role == "extractor"}
     name, path = statistics_of(text, known)
     metric = statistics_metric(distance_name("fd", name, known[name]), path)
-    stored = _stored(path, copies.get(f"--real-statistics {text}"))
+    stored = stored_file(path, copies.get(f"--real-statistics {text}"))
     return ScorerFile(role="statistics", kind=name, name=metric, file=stored)
 
 
-def _stored(path: Path, copy: Path | None) -> Stored:
+def stored_file(path: Path, copy: Path | None) -> Stored:
     """A file that is named, or where it is not there its copy."""
     if copy is not None and not path.exists():
         remote.pull(copy)
@@ -167,7 +167,7 @@ def scoring_of(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     _try_out(files, info)
-    copies = tuple(each.model_copy(update={"file": _copied(each.file, store)}) for each in files)
+    copies = tuple(each.model_copy(update={"file": copied(each.file, store)}) for each in files)
     return scoring.model_copy(update={"files": copies})
 
 
@@ -230,10 +230,12 @@ def _check_classes(given: object, info: DataInfo, where: str) -> None:
         )
 
 
-def _copied(file: Stored, store: Path) -> Stored:
-    """The copy of a file in the store, named after its content, which is made where it is missing."""
+def copied(file: Stored, store: Path, kind: str = "scorers") -> Stored:
+    """The copy of a file in the folder `kind` of the store's cache, named after its content; made where it is
+    missing.
+    """
     source = Path(file.path)
-    copy = store / "cache" / "scorers" / f"{file.digest[:16]}{source.suffix}"
+    copy = store / "cache" / kind / f"{file.digest[:16]}{source.suffix}"
     remote.pull(copy)
     if not copy.is_file() or sha256_of(copy) != file.digest:
         write_atomic(copy, partial(shutil.copyfile, source))

@@ -22,15 +22,15 @@ from torch.utils.flop_counter import flop_registry
 import raydistill
 from raydistill import distributed
 from raydistill.config.architectures import Generator
-from raydistill.config.training import OutputKind, Training
+from raydistill.config.training import DistillTraining, OutputKind, Training
 from raydistill.data import DataInfo
 from raydistill.data.outputs import output_shape
 from raydistill.data.tensors import without_values
 from raydistill.distributed import ALONE, Workers
 from raydistill.errors import RunError
-from raydistill.planning.rehearsal import META, made_in_loop
+from raydistill.planning.rehearsal import META, RehearsedTeacher, features_of
 from raydistill.planning.tensor_bytes import called, tensors_in
-from raydistill.training import assembly, loop, recipes
+from raydistill.training import assembly, loop, recipes, recording, rows
 from raydistill.training.minibatches import TrainingData
 from raydistill.training.recipes import Setup
 
@@ -205,6 +205,9 @@ class Counted(NamedTuple):
     """How the teacher's pictures are stored; None: it makes them in the loop."""
     is_resident: bool = False
     """Whether pictures and outputs lie on the device; otherwise they are read on the host and copied."""
+    is_read: bool = False
+    """Whether what teachers beside the student give is read from a record, as by
+    `training.recording`."""
 
 
 def count_step(counted: Counted) -> StepCounts:
@@ -232,8 +235,19 @@ def _second_step(counted: Counted, workers: Workers) -> Counting:
     training, info, kind = counted.training, counted.info, recipes.kind_of(counted.training)
     with META:
         modules, average = kind.networks(training, info), kind.networks(training, info)[kind.network]
-    pictures = None if counted.teacher is None else made_in_loop(counted.teacher, info)
-    trained = assembly.stepping(training, modules, _data(counted), Setup(info, META, workers, pictures))
+    pictures = None
+    if isinstance(training, DistillTraining):
+        pictures = RehearsedTeacher(
+            training, counted.teacher, info, is_in_loop=not training.base.trains_teachers
+        )
+    setup = Setup(info, META, workers, pictures, features_of(training))
+    data = _data(counted)
+    if counted.is_read:
+        assert isinstance(training, DistillTraining)
+        row = rows.width(recording.layout_of(training, info, workers))
+        data = data._replace(recorded=torch.zeros(1, row, device=data.split.device))
+        modules = recording.left(modules, training, data.recorded)
+    trained = assembly.stepping(training, modules, data, setup)
     distributed.prepare(trained.networks, training, META, workers)
     for optimizer in trained.optimizers.values():
         _begin(optimizer)

@@ -302,13 +302,18 @@ def _read_csv(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""], float_precision="round_trip")
 
 
+def _parameter_now(column: str) -> str:
+    path = column.removeprefix("param.")
+    return column if path == column else f"param.{renamed.in_full(path)}"
+
+
 def _by_present_names(table: pd.DataFrame) -> pd.DataFrame:
     """A table of the version before, by the names of this one."""
     if "again" in table:
         original, is_recheck = table["again"], table["role"] == "recheck"
         table = table.assign(recheck_of=original.where(is_recheck), replicate_of=original.mask(is_recheck))
         table = table.drop(columns="again")
-    table = table.rename(columns=renamed.metric_now)
+    table = table.rename(columns=renamed.metric_now).rename(columns=_parameter_now)
     for name in ("extractor", "test_extractor"):
         if name in table:
             table[name] = table[name].map(renamed.kind_now)

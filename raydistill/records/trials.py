@@ -96,6 +96,9 @@ class TrialResult(Record):
     """What the scores were computed with."""
     network: Network | None = None
     """None unless COMPLETE."""
+    discriminator: Network | None = None
+    """A generator's discriminator, which a student's may start from; None: its recipe has none, or an earlier
+    version trained it."""
     test: dict[str, Number] | None = None
     """Scores on the test split, by name; None: it was not scored there."""
     test_context: dict[str, Any] | None = None
@@ -145,6 +148,12 @@ class Trial(Record):
     def job(self) -> Job:
         """What is trained."""
         return Job.model_validate(self.job_json)
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether a mutual-information term has a weight."""
+        terms = self.job_json["training"].get("terms", {})
+        return any(term.get("weight") for term in terms.values())
 
     @property
     def budget_nimg(self) -> int:

@@ -12,10 +12,10 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from raydistill.config.paths import message_of
 from raydistill.config.training import StudentTraining
 from raydistill.errors import StoreError
-from raydistill.planning import memory
+from raydistill.planning import memory, rehearsal
 from raydistill.planning.plan import RECHECK_WORKERS, Plan
 from raydistill.records.files import write_json_atomic
-from raydistill.sweep.rates import Rates, kind_of
+from raydistill.sweep.rates import FEATURES, Rates, kind_of
 from raydistill.training import checkpoint
 
 STAGES_START_SEC, FIRST_TRIAL_SEC, TRAINER_SEC, END_SEC = 17.0, 7.0, 16.0, 10.0
@@ -80,13 +80,15 @@ def forecast(
         stages_there: whether evaluator and teacher are in the store.
     """
     start_sec = 0.0 if is_inline else TRAINER_SEC
-    choices = [rates.trial_sec(training, macs) + start_sec for training, macs in plan.students]
+    students = [(training, macs, plan.may_read(training)) for training, macs in plan.students]
+    choices = [rates.trial_sec(*each) + start_sec for each in students]
     mean = statistics.fmean(choices)
     trials = [
-        rates.trial_sec(training, plan.costs_of(training)["cost/macs"]) + start_sec
+        rates.trial_sec(training, plan.costs_of(training)["cost/macs"], plan.may_read(training)) + start_sec
         for _, _, training in plan.baselines
     ]
     trials += [mean] * plan.options.trials
+    trials = _with_first(plan, rates, trials, start_sec, at_a_time)
     recheck = mean / RECHECK_WORKERS + TRAINER_SEC
     recheck_devices = max(devices, RECHECK_WORKERS * min(devices, 1))
     stages_sec = 0.0 if stages_there else _stages_sec(plan, rates)
@@ -110,12 +112,28 @@ def forecast(
     )
 
 
+def _with_first(
+    plan: Plan, rates: Rates, trials: Sequence[float], start_sec: float, at_a_time: int
+) -> list[float]:
+    """The seconds of all trials, where the first of each record train their teachers: as many as begin
+    together, each as long as the mean of students that do."""
+    if not plan.records.are_made:
+        return [*trials]
+    number = min(len(trials), at_a_time * plan.records.number)
+    training_sec = statistics.fmean(rates.trial_sec(*each) for each in plan.students) + start_sec
+    return [*(max(each, training_sec) for each in trials[:number]), *trials[number:]]
+
+
 def _stages_sec(plan: Plan, rates: Rates) -> float:
-    """Seconds of evaluator and teacher."""
+    """Seconds of evaluator, teacher, and the feature network where it is trained."""
     evaluator, teacher = plan.experiment.evaluator, plan.experiment.teacher
     teacher_sec = rates.of("teacher", 0).job_sec(teacher) if plan.experiment.given_teacher is None else 0.0
     scoring_sec = 2 * rates.scoring_sec  # of the real pictures, once for all trials, and of the teacher's
-    return STAGES_START_SEC + rates.of("evaluator", 0).job_sec(evaluator) + teacher_sec + scoring_sec
+    features_sec = 0.0
+    if plan.experiment.needs_features and plan.experiment.given_features is None:
+        features_sec = rates.of(FEATURES, 0).job_sec(plan.experiment.features)
+    trained_sec = rates.of("evaluator", 0).job_sec(evaluator) + features_sec + teacher_sec
+    return STAGES_START_SEC + trained_sec + scoring_sec
 
 
 def _test_scoring_sec(plan: Plan, rates: Rates) -> float:
@@ -145,7 +163,7 @@ class Disk(NamedTuple):
 
     total: int
     """All trials, with their last checkpoints and a network each, the replicates, and the teacher's
-    outputs."""
+    outputs, or records of teachers that train beside students."""
     replicates: int
     """The part of the replicates."""
 
@@ -154,13 +172,16 @@ def disk_bytes(plan: Plan) -> Disk:
     """Bytes that the sweep of a plan leaves on disk, by counting what a trial stores."""
     students = _trials_bytes(plan, [training for training, _ in plan.students])
     baselines = _trials_bytes(plan, [training for _, _, training in plan.baselines])
-    replicates = plan.options.replicates * max(students + baselines)
+    records = plan.records
+    beside = records.largest if records.are_made else 0  # another seed has another record
+    replicates = plan.options.replicates * (max(students + baselines) + beside)
     searched = int((plan.options.trials + 1) * statistics.fmean(students))
-    return Disk(searched + sum(baselines) + replicates + plan.outputs_bytes, replicates)
+    stored = plan.outputs_bytes + records.num_bytes
+    return Disk(searched + sum(baselines) + replicates + stored, replicates)
 
 
 def _trials_bytes(plan: Plan, trainings: Sequence[StudentTraining]) -> list[int]:
-    """Bytes of each trial's folder: the network of the result, the last checkpoints, and small files.
+    """Bytes of each trial's folder: the networks of the result, the last checkpoints, and small files.
 
     A checkpoint has, in float32, weights and Adam's two moments of each network that learns, and the average;
     and pools of pictures.
@@ -172,7 +193,8 @@ def _trials_bytes(plan: Plan, trainings: Sequence[StudentTraining]) -> list[int]
         every = max(training.report_every_nimg, training.batch_size)
         num_checkpoints = min(checkpoint.KEPT, math.ceil(training.budget_nimg / every))
         checkpoints = num_checkpoints * (4 * moving + beside.resting)
-        folders.append(4 * generator + checkpoints + _FILES_BYTES)
+        networks = 4 * generator + rehearsal.stored_beside_bytes(training, plan.info)
+        folders.append(networks + checkpoints + _FILES_BYTES)
     return folders
 
 

@@ -22,6 +22,7 @@ from raydistill.sweep import forecast
 from raydistill.sweep.forecast import Forecast
 from raydistill.sweep.rates import WITHOUT_TEACHER, Rates, rates_of
 from raydistill.terminal import Terminal
+from raydistill.training import bases, recording
 from raydistill.training.minibatches import lie_on_device
 from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import stages_done
@@ -115,6 +116,7 @@ def plan_lines(
     labels = ", ".join(label for _, label, _ in plan.baselines) or "none"
     num_searched, num_baselines = plan.options.trials, len(plan.baselines)
     yield f"plan: {num_searched} searched trials; {num_baselines} baselines ({labels}); 1 recheck"
+    yield from _base_lines(plan)
     yield _costs_line(plan)
     trials = placements.trials
     if estimated.forecast is None:
@@ -197,6 +199,43 @@ def _time_lines(plan: Plan, expected: Forecast, device: str) -> Iterator[str]:
             f"{more.disk_bytes / MIB:.0f} MiB of disk for {options.replicates} replicates: an upper bound, "
             "all of them of the most expensive student"
         )
+
+
+def _base_lines(plan: Plan) -> Iterator[str]:
+    """What the bases other than plain take of a teacher, which costs time in every trial."""
+    for base in plan.experiment.bases:
+        if base.trains_teachers:
+            what = _own_teachers(plan, base.kind)
+        elif base.follows_slabs:
+            what = "the teacher's networks at its reports are kept, and run in every minibatch"
+        elif base.takes_teacher_activations:
+            what = "the teacher runs in every minibatch for its activations, and its outputs are not stored"
+        else:
+            continue
+        yield f"plan: base {base.kind}: {what}"
+
+
+def _own_teachers(plan: Plan, kind: str) -> str:
+    """Whether trials of a base train their teachers each, or read what others have recorded."""
+    records, every = plan.records, "every trial trains its own teachers"
+    if bases.BASES[kind].record is None:
+        return f"{every}, and no outputs of them are stored"
+    size = f"{records.total / GIB:.2f} GiB"
+    if records.number > 1:
+        size = f"{records.number} records, as teachers, batches or what terms ask them differ; {size} in all"
+    if not records.are_made:
+        limit = f"--teacher-cache-gb {records.limit_gb:g}"
+        return f"{every}: what they give to students, {size}, is more than {limit}"
+    trainings = [training for training, _ in plan.students]
+    asking = {name for each in trainings for name in recording.unforeseen(each)}
+    others = f"term {', '.join(sorted(asking))} asks them for other pictures"
+    own = f", but where {others}" if asking else ""
+    if not any(plan.may_read(training) for training in trainings):
+        own = f"; no searched trial reads it, because {others}"
+    return (
+        f"teachers train beside the first student that ends, which records what they give ({size}); later "
+        f"trials read it{own}"
+    )
 
 
 def _place_of_pictures(plan: Plan, trials: Placement) -> str:
@@ -295,7 +334,8 @@ def against_actual(
         worker_bytes = ledger.plan.worker_bytes(trials.group.gpus, trials.gpu_bytes)
         rows.append(("memory of a worker, GiB", worker_bytes / GIB, max(peaks)))
     files = [path for path in (ledger.folder / "trials").rglob("*") if path.is_file()]
-    files += list(Path(ledger.stages.teacher.path).glob("outputs-*.npy"))
+    for stored in ("outputs-*.npy", "record-*/*.npy"):
+        files += Path(ledger.stages.teacher.path).glob(stored)
     actual = sum(path.stat().st_size for path in files)
     rows.append(("disk, MiB", forecast.disk_bytes(ledger.plan).total / MIB, actual / MIB))
     table = pd.DataFrame(rows, columns=["what", "predicted", "actual"])
@@ -312,7 +352,7 @@ def _trial_rows(ledger: Ledger, predicted: Mapping[str, float]) -> Iterator[tupl
         if trial.role == "no_teacher":
             kind = WITHOUT_TEACHER
         else:
-            kind = "with MI" if trial.params.get("student.mi.weight") else "without MI"
+            kind = "with terms" if trial.has_terms else "without terms"
         by_kind.setdefault(kind, []).append((predicted[trial.trial_id], result.wall_sec))
     for kind, pairs in by_kind.items():
         expected, actual = (sum(column) / len(pairs) for column in zip(*pairs, strict=True))
@@ -323,12 +363,18 @@ def _trial_rows(ledger: Ledger, predicted: Mapping[str, float]) -> Iterator[tupl
 
 
 def predicted_sec(ledger: Ledger, rates: Rates) -> dict[str, float]:
-    """Trial id -> predicted seconds of every student with a result; of one stopped early, up to there."""
+    """Trial id -> predicted seconds of every student with a result; of one stopped early, up to there.
+
+    Of those that may read what their teachers gave, all but the first are taken to have read it.
+    """
     out: dict[str, float] = {}
+    is_first = True
     for trial in ledger.trials:
         if trial.role in (*FRONT_ROLES, "replicate") and trial.result is not None:
             training = trial.job.training
             assert isinstance(training, DistillTraining | GeneratorTraining)
-            whole = rates.trial_sec(training, trial.macs)
+            may_read = ledger.plan.may_read(training)
+            whole = rates.trial_sec(training, trial.macs, is_read=may_read and not is_first)
+            is_first = is_first and not may_read
             out[trial.trial_id] = whole * trial.result.nimg / training.budget_nimg
     return out

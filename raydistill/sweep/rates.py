@@ -21,7 +21,7 @@ import torch
 
 from raydistill import distributed, plugins
 from raydistill.config.base import Stored
-from raydistill.config.experiment import Job
+from raydistill.config.experiment import Job, student_job
 from raydistill.config.paths import leaves
 from raydistill.config.training import DistillTraining, StudentTraining, Training
 from raydistill.data import load_split, pictures, read_info
@@ -31,8 +31,9 @@ from raydistill.evaluation.file_scorers import open_files
 from raydistill.models import cost, networks, saved
 from raydistill.models.inputs import latent_size, num_inputs
 from raydistill.planning.plan import Plan
+from raydistill.planning.untrained import untrained
 from raydistill.records import owners
-from raydistill.training import assembly, checkpoint, loop
+from raydistill.training import assembly, checkpoint, loop, recording, rows
 from raydistill.training.recipes import Setup
 
 _STEPS = 3
@@ -42,9 +43,11 @@ _NUM_SCORED = 4
 """Pictures that networks from files see while they are timed."""
 _NUM_VAL = 64
 """Pictures of val that a timed evaluation scores, at most."""
-WITHOUT_TEACHER = "without a teacher"
-TRAININGS = ("evaluator", "teacher", "student", "student with MI", WITHOUT_TEACHER)
-"""Kinds of training that have a rate each."""
+WITHOUT_TEACHER, FEATURES = "without a teacher", "feature network"
+RECORDED = ", teachers recorded"
+"""Ends the kind of trainings that read a record of their teachers."""
+STAGES = ("evaluator", FEATURES, "teacher")
+"""Kinds of training before those of students, which `kind_of` names; each kind has a rate."""
 
 
 class Rate(NamedTuple):
@@ -71,7 +74,7 @@ class Rates(NamedTuple):
     source: str
     """Where they come from, as a sentence's end."""
     rates: dict[str, list[Rate]]
-    """Kind of training, one of `TRAININGS` -> rates in the order of their MACs."""
+    """Kind of training, one of `STAGES` or of `kind_of` -> rates in the order of their MACs."""
     scoring_sec: float = 0.0
     """Seconds in which networks from files see all pictures that are scored, on one worker of a trial."""
     scores_reports: bool = False
@@ -83,17 +86,27 @@ class Rates(NamedTuple):
         part = 0.0 if last.macs == first.macs else (macs - first.macs) / (last.macs - first.macs)
         return Rate(macs, *(max(0.0, a + part * (b - a)) for a, b in zip(first[1:], last[1:], strict=True)))
 
-    def trial_sec(self, training: StudentTraining, macs: float) -> float:
-        """Seconds of a trial whose generator has so many MACs."""
+    def trial_sec(self, training: StudentTraining, macs: float, is_read: bool = False) -> float:
+        """Seconds of a trial whose generator has so many MACs.
+
+        Args:
+            is_read: whether it reads a record of the teachers that would train beside it.
+        """
         reports = math.ceil(training.budget_nimg / training.report_every_nimg) if self.scores_reports else 1
-        return self.of(kind_of(training), macs).job_sec(training) + reports * self.scoring_sec
+        kind = kind_of(training)
+        if is_read and kind + RECORDED in self.rates:  # one rate may be given for all
+            kind += RECORDED
+        return self.of(kind, macs).job_sec(training) + reports * self.scoring_sec
 
 
 def kind_of(training: StudentTraining) -> str:
-    """Which of `TRAININGS` the training of a student is."""
+    """What kind of training a student's is: by its base, where that is not plain, and whether it has
+    terms."""
     if not isinstance(training, DistillTraining):
         return WITHOUT_TEACHER
-    return "student with MI" if training.mi.weight else "student"
+    base = training.base.kind
+    name = "student" if base == "plain" else f"student of base {base}"
+    return f"{name} with MI" if training.active_terms else name
 
 
 def rates_of(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
@@ -109,7 +122,8 @@ def rates_of(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
     scores_reports = plan.scoring is not None and plan.scoring.at_reports
     if given is not None:
         source = f"--seconds-per-image {given:g}, for every network"
-        return Rates(source, {kind: [Rate(0, given)] for kind in TRAININGS}, 0.0, scores_reports)
+        kinds = [*STAGES, *map(kind_of, _trainings(plan))]
+        return Rates(source, {kind: [Rate(0, given)] for kind in kinds}, 0.0, scores_reports)
     has_gpu = torch.cuda.is_available()
     if has_gpu:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -179,33 +193,36 @@ def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[
     experiment, options = plan.experiment, plan.options
     data = _first_pictures(plan, folder / "data")
     info = read_info(data)
-    evaluator_config, generator_config = experiment.evaluator.network, experiment.teacher.generator
-    network = networks.evaluator(evaluator_config, info, 0)
-    evaluator = saved.save(folder / "evaluator", "evaluator", network, evaluator_config)
-    generator = networks.generator(generator_config, info, 0)
-    teacher = saved.save(folder / "teacher", "generator", generator, generator_config)
+    shared = untrained(folder, experiment, info)
     if plan.outputs_bytes:
         device, student = torch.device("cuda" if torch.cuda.is_available() else "cpu"), experiment.student
-        loaded, chunk = saved.load(teacher, info, device), chunk_of(student.batch_size)
+        loaded, chunk = saved.load(shared.teacher, info, device), chunk_of(student.batch_size)
         kind = experiment.teacher.outputs
-        store_outputs(teacher, data, loaded, student.flip, device, chunk=chunk, kind=kind)
+        store_outputs(shared.teacher, data, loaded, student.flip, device, chunk=chunk, kind=kind)
     jobs: dict[str, tuple[list[Job], int]] = {
         "evaluator": ([Job(training=experiment.evaluator, data=data)], stage_workers)
     }
     if experiment.given_teacher is None:
-        jobs["teacher"] = ([Job(training=experiment.teacher, data=data, evaluator=evaluator)], stage_workers)
-    for training in _extreme_trainings(plan):
-        needed = teacher if isinstance(training, DistillTraining) else None
-        jobs.setdefault(kind_of(training), ([], options.workers_per_trial))[0].append(
-            Job(
-                training=training,
-                data=data,
-                evaluator=evaluator,
-                teacher=needed,
-                teacher_outputs=experiment.teacher.outputs if needed else "float32",
-            )
+        jobs["teacher"] = (
+            [Job(training=experiment.teacher, data=data, evaluator=shared.evaluator)],
+            stage_workers,
         )
+    if experiment.given_features is None and experiment.needs_features:
+        jobs[FEATURES] = ([Job(training=experiment.features, data=data)], stage_workers)
+    for training in _extreme_trainings(plan):
+        of_kind, _ = jobs.setdefault(kind_of(training), ([], options.workers_per_trial))
+        job = student_job(training, experiment, data, shared)
+        of_kind.append(job)
+        if plan.may_read(training):
+            of_kind, _ = jobs.setdefault(kind_of(training) + RECORDED, ([], options.workers_per_trial))
+            of_kind.append(job)
     return jobs
+
+
+def _trainings(plan: Plan) -> list[StudentTraining]:
+    """Those of students from the whole range of costs, and of the baselines."""
+    students: list[StudentTraining] = [training for training, _ in plan.students]
+    return students + [training for _, _, training in plan.baselines]
 
 
 def _extreme_trainings(plan: Plan) -> list[StudentTraining]:
@@ -222,7 +239,7 @@ def _extreme_trainings(plan: Plan) -> list[StudentTraining]:
 
 def _first_pictures(plan: Plan, folder: Path) -> Stored:
     """A copy of the data that ends after a batch of training pictures and 64 of val."""
-    info, stages = plan.info, ("evaluator", "teacher", "student")
+    info, stages = plan.info, ("evaluator", "features", "teacher", "student")
     largest_batch = max(getattr(plan.experiment, stage).batch_size for stage in stages)
     counts: dict[Any, int] = {
         "train": min(largest_batch, info.counts["train"]),
@@ -244,7 +261,7 @@ def _first_pictures(plan: Plan, folder: Path) -> Stored:
 def _measure_or_name(kind: str, job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
     """What `_measure` returns. Raises RunError, with what it was that failed."""
     try:
-        return _measure(job, num_workers, num_val, folder)
+        return _measure(job, num_workers, num_val, folder, kind.endswith(RECORDED))
     except (RaydistillError, RuntimeError, MemoryError) as error:
         widths = getattr(getattr(job.training, "generator", None), "widths", None)
         of_widths = "" if widths is None else f" of widths {'-'.join(map(str, leaves(widths).values()))}"
@@ -252,8 +269,11 @@ def _measure_or_name(kind: str, job: Job, num_workers: int, num_val: int, folder
         raise RunError(f"{kind}{of_widths}: {reason[0]}") from error
 
 
-def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
-    """Times steps of one worker's share of the batch, an evaluation and a checkpoint, as `train` has them."""
+def _measure(job: Job, num_workers: int, num_val: int, folder: Path, is_read: bool = False) -> Rate:
+    """Times steps of one worker's share of the batch, an evaluation and a checkpoint, as `train` has them.
+
+    `is_read`: without its own teachers, from a row of zeros in place of a record of them.
+    """
     started = time.perf_counter()
     batch = job.training.batch_size
     training = job.training.model_copy(update={"batch_size": max(1, batch // num_workers)})
@@ -261,7 +281,12 @@ def _measure(job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
     split = load_split(job.data, "train")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     setup = Setup(split.info, device, distributed.Workers(0, 1))
-    trained = assembly.build(job, setup)
+    recorded = None
+    if is_read:
+        assert isinstance(training, DistillTraining)
+        layout = recording.layout_of(training, split.info, setup.workers)
+        recorded = torch.zeros(1, rows.width(layout))
+    trained = assembly.build(job, setup, recorded)
     eval_network = copy.deepcopy(trained.networks[trained.network]).requires_grad_(False).eval()
     loop.apply_execution(trained, training, setup)
     start_sec = time.perf_counter() - started

@@ -322,6 +322,8 @@ def _copies(plan: Plan) -> dict[str, str]:
     named = dict(zip(scorers.options_of(options), (each.file.path for each in files), strict=True))
     if teacher is not None:
         named[f"--teacher {options.teacher}"] = teacher.path
+    if (features := plan.experiment.given_features) is not None:
+        named[f"--features {options.features}"] = features.path
     within = {option: Path(path) for option, path in named.items()}
     return {
         option: str(path.relative_to(plan.store))

@@ -186,8 +186,6 @@ def to_recheck(ledger: Ledger) -> Trial:
     name, direction = qualities[0]
     front = ledger.front()
     complete = [trial for trial in ledger.searched if trial.is_complete]
-    with_term = [
-        [trial for trial in group if trial.params.get("student.mi.weight")] for group in (front, complete)
-    ]
+    with_term = [[trial for trial in group if trial.has_terms] for group in (front, complete)]
     candidates = next(group for group in (*with_term, front) if group)
     return (max if direction == "max" else min)(candidates, key=lambda trial: trial.value(name))

@@ -45,7 +45,7 @@ _FRONT_FIRST = {
     "selectedColumns": [
         *(f"metrics.`{name}`" for name in _COLUMNS),
         "params.`widths`",
-        "params.`student.mi.weight`",
+        "params.`student.terms.mi.weight`",
     ],
 }
 """A view of the run table in MLflow's UI: students, the front first, with the columns that matter.

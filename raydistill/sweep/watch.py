@@ -74,12 +74,12 @@ def watcher(group: Group, driver_cpus: float, plan: Plan, terminal: Terminal) ->
 
 
 def log_watcher(cache: Path, terminal: Terminal) -> Callable[[], None]:
-    """A function that says what was added to the logs of evaluators and teachers since its last call."""
+    """A function that says what was added since its last call to the logs of what all trials share."""
 
     def logs() -> dict[Path, list[str]]:
         return {
             path: path.read_text().splitlines()
-            for kind in ("evaluator", "teacher")
+            for kind in ("evaluator", "features", "teacher")
             for path in (cache / kind).glob("*/log.txt")
         }
 

@@ -1,9 +1,11 @@
-"""Contract kits: what a family of generators, data, a recipe, a term, a sampler or a scorer has to hold.
+"""Contract kits: what a family of generators, data, a recipe, a base, a term, a sampler or a scorer has to
+hold.
 
 Each is a class with `test_` methods for pytest, which only this package needs. An author subclasses it, and
 gives by a fixture what is tested; raydistill's own are tested by the same classes.
 """
 
+from raydistill.testing.bases import BaseContract
 from raydistill.testing.data import DataContract
 from raydistill.testing.generators import GeneratorCase, GeneratorContract
 from raydistill.testing.recipes import RecipeContract
@@ -13,6 +15,7 @@ from raydistill.testing.terms import TermContract
 from raydistill.testing.trainings import Begun, begin, tiny_experiment
 
 __all__ = [
+    "BaseContract",
     "Begun",
     "DataContract",
     "ExtractorContract",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from raydistill.config.architectures import Generator
 from raydistill.data import DataInfo
-from raydistill.models import GENERATORS, cost, input_shape, networks, saved
+from raydistill.models import GENERATORS, cost, input_shape, networks, saved, taps
 
 
 class GeneratorCase(NamedTuple):
@@ -134,6 +134,19 @@ class GeneratorContract:
             if value.grad is None or not bool(value.grad.isfinite().all())
         ]
         assert missing == []
+
+    def test_a_tap_is_a_layer_that_is_called_once_and_puts_out_one_tensor(self, case: GeneratorCase) -> None:
+        """Its defaults are among them, and pictures stay the same bits. A family may have none."""
+        if (known := GENERATORS[case.config.family].taps) is None:
+            return
+        module, x = built(case).eval(), inputs(case)
+        with torch.no_grad(), taps.tapped(module, known(case.config)) as outputs:
+            pictures = module(x)
+        with torch.no_grad():
+            assert torch.equal(pictures, module(x))
+        assert all(output.ndim == 4 and len(output) == len(x) for output in outputs.values())
+        if (default := GENERATORS[case.config.family].default_taps) is not None:
+            assert set(default(case.config)) <= set(outputs)
 
     def test_generators_of_one_seed_are_equal_and_of_two_seeds_are_not(self, case: GeneratorCase) -> None:
         """Random weights come from the seed alone."""

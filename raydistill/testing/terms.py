@@ -28,7 +28,7 @@ class TermContract:
         class TestLaplace(TermContract):
             @pytest.fixture
             def job(self, tmp_path):
-                return begin(tmp_path, tiny_experiment({"student.mi.kind": "laplace"}), "student").job
+                return begin(tmp_path, tiny_experiment({"student.terms.mi.kind": "laplace"}), "student").job
     """
 
     def test_losses_and_logged_numbers_are_finite_scalars(self, job: Job) -> None:
@@ -83,14 +83,16 @@ class TermContract:
         setup, step = setup_of(job), step_of(job)
         trained = assembly.build(job, setup)
         trained.forward(step)
-        own = set(term_networks(job, setup))
+        own = {f"mi.{name}" for name in term_networks(job, setup)}
         expected = [own, {"generator"}] if own else [{"generator"}]
         for phase, allowed in zip(trained.phases, expected, strict=True):
             before = states(trained.networks)
             loop.advance(phase, trained, [step], job.training, setup.workers)
             after = states(trained.networks)
             changed = [key for key, value in after.items() if not torch.equal(value, before[key])]
-            assert {key.partition(".")[0] for key in changed} == allowed
+            assert {
+                network for network in trained.networks for key in changed if key.startswith(f"{network}.")
+            } == allowed
 
     def test_a_step_never_waits_for_the_device(self, job: Job) -> None:
         """Nor are random numbers drawn on the host, and a minibatch is copied to the device at once."""
@@ -105,7 +107,7 @@ class TermContract:
             raise AssertionError("the term ran in an evaluation")
 
         for name in term_networks(job, setup):
-            monkeypatch.setattr(trained.networks[name], "forward", refuse)
+            monkeypatch.setattr(trained.networks[f"mi.{name}"], "forward", refuse)
         scores = trained.evaluate(trained.networks["generator"])
         assert scores and all(math.isfinite(value) for value in scores.values() if isinstance(value, float))
 
@@ -126,7 +128,7 @@ def step_of(job: Job, nimg: int = 0) -> Step:
 
 def term_networks(job: Job, setup: Setup) -> dict[str, torch.nn.Module]:
     """The term's networks and buffers, by name."""
-    return terms.networks(student_of(job).mi, setup.info, 0)
+    return terms.networks(student_of(job).terms["mi"], setup.info, 0)
 
 
 def student_of(job: Job) -> DistillTraining:
@@ -142,11 +144,21 @@ def term_and_pairs(job: Job, nimg: int = 0) -> tuple[terms.MiTerm, Pairs]:
     """
     training, setup, step = student_of(job), setup_of(job), step_of(job, nimg)
     data = held(load_split(job.data, "train"), teacher.stored_outputs(job), training, setup.device)
-    around = TermSetup(0, *setup[:3], teacher.teacher_pictures(job, data, setup.device, setup.workers))
+    around = TermSetup(0, *setup[:3], teacher.trained_teacher(job, data, setup.device, setup.workers))
     # of another seed than the teacher of `begin`: where both are the same network, s is t
     student = networks.generator(training.generator, setup.info, 1)
     t = around.teacher(step.sample)
-    positive = t if training.mi.positive == "teacher" else step.batch.target
+    config, batch = training.terms["mi"], step.batch
+    positive = t if config.positive == "teacher" else batch.target
     around = dataclasses.replace(around, networks=term_networks(job, setup))
-    pairs = Pairs(student(step.batch.inputs), t, positive, step.sample, nimg, is_reported=True)
-    return terms.build(training.mi, around), pairs
+    pairs = Pairs(
+        s=student(batch.inputs),
+        t=t,
+        positive=positive,
+        sample=step.sample,
+        first_image=nimg,
+        is_reported=True,
+        inputs=batch.inputs,
+        target=batch.target,
+    )
+    return terms.build(config, around), pairs

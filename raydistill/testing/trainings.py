@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from raydistill.config.experiment import Experiment, Job
+from raydistill.config.experiment import Experiment, Job, student_job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
 from raydistill.data import prepare, read_info
 from raydistill.distributed import Workers
-from raydistill.models import networks, saved
+from raydistill.planning.untrained import untrained
 from raydistill.training import assembly, recipes
 from raydistill.training.assembly import Assembly
 from raydistill.training.recipes import Setup, Step
@@ -25,20 +25,21 @@ TINY: dict[str, Any] = {
     **{f"{stage}.generator.widths.{width}": 4 for stage in ("teacher", "student") for width in WIDTHS},
     **{f"{stage}.generator.num_blocks": 1 for stage in ("teacher", "student")},
     **{"teacher.discriminator.width": 4, "teacher.discriminator.num_layers": 1},
-    **{f"{stage}.batch_size": 4 for stage in ("evaluator", "teacher", "student")},
-    **{f"{stage}.budget_nimg": 32 for stage in ("evaluator", "teacher", "student")},
-    **{f"{stage}.report_every_nimg": 16 for stage in ("evaluator", "teacher", "student")},
+    "features.network.width": 4,
+    **{f"{stage}.batch_size": 4 for stage in ("evaluator", "features", "teacher", "student")},
+    **{f"{stage}.budget_nimg": 32 for stage in ("evaluator", "features", "teacher", "student")},
+    **{f"{stage}.report_every_nimg": 16 for stage in ("evaluator", "features", "teacher", "student")},
     **{f"{stage}.ema_nimg": 16 for stage in ("teacher", "student")},
     **{
         "student.flip": True,
-        "student.mi.energy.channels": 2,
-        "student.mi.num_steps": 3,
-        "student.mi.step_size": 10.0,
+        "student.terms.mi.energy.channels": 2,
+        "student.terms.mi.num_steps": 3,
+        "student.terms.mi.step_size": 10.0,
     },
 }
 """Config path -> value: the preset `shapes32`, tiny. Six batches a pass, so that the second of the two
 reports lies in the second pass."""
-Stage = Literal["evaluator", "teacher", "student"]
+Stage = Literal["evaluator", "features", "teacher", "student"]
 
 
 class Begun(NamedTuple):
@@ -54,7 +55,7 @@ def tiny_experiment(values: Mapping[str, Any] | None = None) -> Experiment:
     """The drawn pictures at 16x16 with networks of width 4, for tests of parts of a training.
 
     Args:
-        values: further config paths, such as {"student.mi.kind": "vid"}; see `raydistill config`.
+        values: further config paths, such as {"student.terms.mi.kind": "vid"}; see `raydistill config`.
     """
     tiny = with_values(shapes32(), TINY, where="tiny")
     return with_values(tiny, dict(values or {}), where="values")
@@ -64,16 +65,11 @@ def begin(folder: Path, experiment: Experiment, stage: Stage = "teacher") -> Beg
     """A stage of an experiment, built in `folder`, after the forward of its first minibatch."""
     data = prepare(experiment.data, folder / "data", **recipes.data_needs(experiment.teacher))
     info = read_info(data)
-    config = experiment.evaluator.network
-    job = Job(training=getattr(experiment, stage), data=data)
-    if stage != "evaluator":
-        evaluator = networks.evaluator(config, info, 0)
-        stored = saved.save(folder / "evaluator", "evaluator", evaluator, config)
-        job = job.model_copy(update={"evaluator": stored})
+    shared, training = untrained(folder, experiment, info), getattr(experiment, stage)
     if stage == "student":
-        teacher = networks.generator(experiment.teacher.generator, info, 0)
-        stored = saved.save(folder / "teacher", "generator", teacher, experiment.teacher.generator)
-        job = job.model_copy(update={"teacher": stored})
+        job = student_job(experiment.resolved(training), experiment, data, shared)
+    else:
+        job = Job(training=training, data=data, evaluator=shared.evaluator if stage == "teacher" else None)
     setup = Setup(info, torch.device("cpu"), Workers(0, 1))
     trained = assembly.build(job, setup)
     step = trained.minibatches.step(0)

@@ -3,9 +3,10 @@
 Data, teacher, initial weights, optimizers and scores are the same for all recipes.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,16 +14,22 @@ from torch import Tensor, nn
 
 from raydistill.config.base import Frozen
 from raydistill.config.experiment import Job
+from raydistill.config.features import FeaturesTraining, needs_features
 from raydistill.config.training import DistillTraining, EvaluatorTraining, GeneratorTraining, Training
 from raydistill.data import Batch, load_split
+from raydistill.errors import ConfigError
 from raydistill.evaluation.evaluator_scores import EvaluatorScorer
 from raydistill.evaluation.task_scorer import TaskScorer
 from raydistill.models import saved
+from raydistill.models.features import FeatureNetwork
 from raydistill.models.inputs import latent_size
-from raydistill.training import recipes, teacher
+from raydistill.records.trials import Evaluation
+from raydistill.training import kept_reports, recipes, recording, teacher
 from raydistill.training.divergence import Divergence
 from raydistill.training.minibatches import Minibatches, TrainingData, held
 from raydistill.training.recipes import Networks, Phase, RecipeKind, Setup, Step
+from raydistill.training.recipes.features import measure_rms
+from raydistill.training.steps import Recorded
 
 Columns = dict[str, Callable[[Batch], Tensor]]
 """What makes the pictures of each column of the sample grid, by the column's name."""
@@ -36,9 +43,11 @@ class Movers:
     networks: Networks
     """All networks and buffers that move, by name."""
     forward: Callable[[Step], None]
-    """Fills in the outputs of a step, the teacher's too, once for all phases."""
+    """Fills in the outputs of a step, once for all phases."""
     phases: tuple[Phase, ...]
     """In the order in which a minibatch goes through them."""
+    recorded: Recorded | None = field(default=None, kw_only=True)
+    """What may be recorded of a minibatch after them; None: nothing."""
 
     @property
     def network(self) -> str:
@@ -74,20 +83,19 @@ class Assembly(Stepping):
     """Eval network -> columns of the sample grid; none: no grid is made."""
     latent: int | None
     """How many numbers a noise input has; None: the network takes the data's inputs."""
+    keep: Callable[[nn.Module, Sequence[Evaluation], Path], None] = lambda network, history, folder: None
+    """(eval network of a report, evaluations up to it, folder of the training): keeps what is wanted
+    later."""
+    finish: Callable[[nn.Module], None] = lambda network: None
+    """Fills in, before it is stored, what the eval network has from all of the training. Collective."""
 
 
 def movers(training: Training, networks: Networks, setup: Setup) -> Movers:
-    """A recipe's phases of these networks, with the teacher's outputs filled in where there is a teacher."""
+    """A recipe's phases of these networks."""
     kind = recipes.kind_of(training)
     schedule = kind.schedule(training, networks, setup)
 
-    def with_teacher(step: Step) -> None:
-        if setup.teacher is not None:
-            stored = step.stored
-            step.teacher = setup.teacher(step.sample, step.batch.inputs) if stored is None else stored
-        schedule.forward(step)
-
-    return Movers(kind, networks, with_teacher, schedule.phases)
+    return Movers(kind, networks, schedule.forward, schedule.phases, recorded=schedule.recorded)
 
 
 def stepping(training: Training, networks: Networks, data: TrainingData, setup: Setup) -> Stepping:
@@ -101,43 +109,41 @@ def stepping(training: Training, networks: Networks, data: TrainingData, setup: 
     )
 
 
-def build(job: Job, setup: Setup) -> Assembly:
+def build(job: Job, setup: Setup, recorded: Tensor | None = None) -> Assembly:
     """The networks of a job with their initial weights, and all that moves and scores them.
 
     Collective where a generator is scored.
 
     Args:
-        setup: where it runs. Its teacher is not looked at, but that of the job.
+        setup: where it runs. Its teacher and its features are not looked at, but those of the job.
+        recorded: this worker's rows of `recording`, in place of teachers that train beside the student;
+            None: they train, where the base has some.
 
     Raises:
-        ConfigError: student, teacher, term and data do not fit together.
+        ConfigError: student, teacher, term and data do not fit together, or losses need a feature network and
+            the job has none.
     """
     training, kind = job.training, recipes.kind_of(job.training)
-    networks = {name: module.to(setup.device) for name, module in kind.networks(training, setup.info).items()}
-    _start(networks[kind.network], job)
-    data = held(load_split(job.data, "train"), teacher.stored_outputs(job), training, setup.device)
-    if job.teacher is not None:
-        pictures = teacher.teacher_pictures(job, data, setup.device, setup.workers)
-        setup = setup._replace(teacher=pictures)
-        if isinstance(training, DistillTraining):
-            teacher.require_outputs(networks[kind.network], pictures, data, job)
-    running = vars(stepping(training, networks, data, setup))
-    if isinstance(training, EvaluatorTraining):
-        scorer = TaskScorer(job.data, "val", setup.device, setup.workers)
-        return Assembly(
-            **running,
-            config=training.network,
-            evaluate=scorer.score,
-            evaluate_report=scorer.score,
-            context=scorer.context,
-            columns=lambda network: {},
-            latent=None,
-        )
+    modules = recording.left(kind.networks(training, setup.info), training, recorded)
+    networks = {name: module.to(setup.device) for name, module in modules.items()}
+    _start(networks, job)
+    split, outputs = load_split(job.data, "train"), teacher.stored_outputs(job)
+    data = held(split, outputs, training, setup.device, recorded)
+    if isinstance(training, DistillTraining):
+        own = teacher.trained_teacher(job, data, setup.device, setup.workers)
+        setup = setup._replace(teacher=own)
+        teacher.require_outputs(networks[kind.network], own, data, job)
+    setup = setup._replace(features=_features(job, setup.device))
+    running: dict[str, Any] = vars(stepping(training, networks, data, setup))
+    if isinstance(training, EvaluatorTraining | FeaturesTraining):
+        return _of_pictures(training, job, setup, running)
     assert job.evaluator is not None and isinstance(training, GeneratorTraining | DistillTraining)
     latent = latent_size(training.generator)
     of_pictures = EvaluatorScorer(
         job.data, job.evaluator, "val", setup.device, setup.workers, latent, scoring=job.scoring
     )
+    if isinstance(training, GeneratorTraining) and training.keeps_reports:
+        running["keep"] = partial(kept_reports.keep, training.generator)
     return Assembly(
         **running,
         config=training.generator,
@@ -149,13 +155,50 @@ def build(job: Job, setup: Setup) -> Assembly:
     )
 
 
-def _start(network: nn.Module, job: Job) -> None:
-    """Gives the network that is trained for the weights that its config names; else they stay random."""
+def _of_pictures(
+    training: EvaluatorTraining | FeaturesTraining, job: Job, setup: Setup, running: dict[str, Any]
+) -> Assembly:
+    """Of a network that makes no pictures. Its own task scores an evaluator, nothing a feature network."""
+    made: dict[str, Any] = running | {"config": training.network, "columns": lambda network: {}}
+    if isinstance(training, EvaluatorTraining):
+        scorer = TaskScorer(job.data, "val", setup.device, setup.workers)
+        score, context = scorer.score, scorer.context
+        return Assembly(**made, evaluate=score, evaluate_report=score, context=context, latent=None)
+
+    def finish(network: nn.Module) -> None:
+        measure_rms(network, job.data, setup.device, setup.workers)
+
+    def no_score(network: nn.Module) -> dict[str, float]:
+        return {}
+
+    return Assembly(
+        **made, evaluate=no_score, evaluate_report=no_score, context={}, latent=None, finish=finish
+    )
+
+
+def _features(job: Job, device: torch.device) -> FeatureNetwork | None:
+    """What losses of a job compare features by. Raises ConfigError where they need it and there is none."""
+    if job.features is not None:
+        return saved.load_features(job.features, device)
+    if needs_features(job.training):
+        raise ConfigError(
+            "student.base: its losses compare features, and the job names no feature network; set "
+            "`Job.features` to what `trials.stages.train_features` returns"
+        )
+    return None
+
+
+def _start(networks: Networks, job: Job) -> None:
+    """Gives networks the weights that the config names; else they stay random."""
     training = job.training
     if isinstance(training, GeneratorTraining) and training.start is not None:
-        network.load_state_dict(saved.load_generator(training.start)[1])
+        networks["generator"].load_state_dict(saved.load_generator(training.start)[1])
     if isinstance(training, DistillTraining):
-        teacher.start_at_teacher(network, job)
+        teacher.start_at_teacher(networks["generator"], job)
+        if training.base.starts_at_teacher:
+            base: Any = training.base
+            where = "student.base.discriminator"
+            teacher.start_discriminator(networks["discriminator"], base.discriminator, job, where)
 
 
 def _adam(phase: Phase, networks: Networks) -> torch.optim.Optimizer:

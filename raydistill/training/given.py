@@ -42,4 +42,4 @@ def score_given(job: Job, *, state_dir: Path) -> TrainingResult:
     distributed.barrier(workers)
     wall_sec = time.monotonic() - start_sec
     evaluation = Evaluation(nimg=0, wall_sec=wall_sec, numbers=numbers, scoring_sec=scoring_sec)
-    return TrainingResult(0, numbers, [evaluation], wall_sec, scorer.context, stored)
+    return TrainingResult(0, numbers, [evaluation], wall_sec, scorer.context, stored, {})

@@ -22,7 +22,7 @@ from raydistill.errors import CheckpointError, say_notice
 from raydistill.evaluation.samples import write_grid
 from raydistill.models import saved
 from raydistill.records.trials import Evaluation
-from raydistill.training import assembly, checkpoint
+from raydistill.training import assembly, checkpoint, recording
 from raydistill.training.assembly import Assembly, Movers, Stepping
 from raydistill.training.minibatches import is_report_due
 from raydistill.training.recipes import Phase, Setup, Step
@@ -51,10 +51,14 @@ class TrainingResult:
     """What the scores were computed with."""
     network: Stored
     """The network that was trained for, on disk."""
+    beside: dict[str, Stored]
+    """What is stored beside it, by name, see `RecipeKind.stored_beside`."""
 
 
 def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = say_notice) -> TrainingResult:
     """Trains `job` to its budget and writes the network to `state_dir/network`. Collective.
+
+    Networks that its recipe stores beside that one go to `state_dir`, too, each in a folder of its name.
 
     Training resumes from the newest whole checkpoint in `state_dir`; the result equals that of a run that
     never stopped. With a process group, every worker calls this with the same arguments and gets the same
@@ -76,7 +80,8 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
     start_sec, training, workers = time.monotonic(), job.training, distributed.current()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     setup = Setup(read_info(job.data), device, workers)
-    trained = assembly.build(job, setup)
+    recorded = recording.rows_to_read(job, setup, state_dir, say)
+    trained = assembly.build(job, setup, recorded)
     distributed.check(workers, training, trained.networks)
     eval_network = copy.deepcopy(trained.networks[trained.network]).requires_grad_(False).eval()
     source = checkpoint.evaluated_network(training, trained.network)  # eval_network is a copy of it
@@ -91,32 +96,44 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
     earlier_sec = history[-1].wall_sec if history else 0.0
 
     logged = Means()
-    while nimg < training.budget_nimg:
-        logged.add(take_step(trained, trained.minibatches.step(nimg), training, workers))
-        nimg += training.batch_size
-        if training.ema_nimg:
-            beta = 0.5 ** (training.batch_size / training.ema_nimg)
-            distributed.move_average(networks_to_save[source], trained.networks[trained.network], beta)
-        if is_report_due(nimg, training):  # between reports, nothing waits for the device
-            trained.divergence.require_none()
-            state = distributed.gather_state(networks_to_save, trained.optimizers)
-            eval_network.load_state_dict(state.networks[source])
-            is_last = nimg >= training.budget_nimg
-            evaluate = trained.evaluate if is_last else trained.evaluate_report
-            numbers, before_sec = logged.over(workers), time.monotonic()
-            numbers |= evaluate(eval_network)
-            scoring_sec, wall_sec = time.monotonic() - before_sec, earlier_sec + time.monotonic() - start_sec
-            history.append(Evaluation(nimg=nimg, wall_sec=wall_sec, numbers=numbers, scoring_sec=scoring_sec))
-            logged = Means()
-            if workers.is_main:
-                checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)
-            distributed.barrier(workers)
-            if not is_last:
-                report(history[-1])
+    with recording.recorder(job, setup, nimg, recorded is not None) as recorder:
+        while nimg < training.budget_nimg:
+            step = trained.minibatches.step(nimg)
+            found = take_step(trained, step, training, workers)
+            logged.add(found)
+            recorder.take(trained.recorded, step, found)
+            nimg += training.batch_size
+            if training.ema_nimg:
+                beta = 0.5 ** (training.batch_size / training.ema_nimg)
+                distributed.move_average(networks_to_save[source], trained.networks[trained.network], beta)
+            if is_report_due(nimg, training):  # between reports, nothing waits for the device
+                trained.divergence.require_none()
+                state = distributed.gather_state(networks_to_save, trained.optimizers)
+                eval_network.load_state_dict(state.networks[source])
+                is_last = nimg >= training.budget_nimg
+                evaluate = trained.evaluate if is_last else trained.evaluate_report
+                numbers, before_sec = logged.over(workers), time.monotonic()
+                numbers |= evaluate(eval_network)
+                scoring_sec, wall_sec = (
+                    time.monotonic() - before_sec,
+                    earlier_sec + time.monotonic() - start_sec,
+                )
+                history.append(
+                    Evaluation(nimg=nimg, wall_sec=wall_sec, numbers=numbers, scoring_sec=scoring_sec)
+                )
+                logged = Means()
+                if workers.is_main:
+                    trained.keep(eval_network, history, state_dir)
+                    checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)
+                distributed.barrier(workers)
+                if not is_last:
+                    report(history[-1])
+        recorder.keep()
 
     network = write_network(trained, eval_network, job, setup, state_dir)
+    beside = write_beside(trained, training, setup, state_dir)
     last = history[-1]
-    return TrainingResult(nimg, last.numbers, history, last.wall_sec, trained.context, network)
+    return TrainingResult(nimg, last.numbers, history, last.wall_sec, trained.context, network, beside)
 
 
 def _require_same_start(nimg: int, state_dir: Path, workers: distributed.Workers) -> None:
@@ -142,6 +159,7 @@ def write_network(
     Collective.
     """
     folder = state_dir / "network"
+    trained.finish(eval_network)
     if setup.workers.is_main:
         saved.save(folder, trained.network, eval_network, trained.config)
         if columns := trained.columns(eval_network):
@@ -149,6 +167,18 @@ def write_network(
             write_grid(state_dir / SAMPLES, val, columns, setup.device, trained.latent)
     distributed.barrier(setup.workers)
     return saved.stored(folder)
+
+
+def write_beside(trained: Assembly, training: Training, setup: Setup, state_dir: Path) -> dict[str, Stored]:
+    """Writes what the recipe stores beside the network, by name; what is sharded, whole. Collective."""
+    written: dict[str, Stored] = {}
+    for name in trained.kind.stored_beside:
+        state = distributed.gather_state({name: trained.networks[name]}, {}).networks[name]
+        if setup.workers.is_main:
+            saved.save_state(state_dir / name, name, state, getattr(training, name))
+        distributed.barrier(setup.workers)
+        written[name] = saved.stored(state_dir / name)
+    return written
 
 
 def apply_execution(trained: Assembly, training: Training, setup: Setup) -> None:

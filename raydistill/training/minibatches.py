@@ -23,7 +23,7 @@ from raydistill.data.outputs import as_floats
 from raydistill.data.tensors import SplitTensors, num_bytes, tensors
 from raydistill.distributed import Workers
 from raydistill.models.inputs import latents, read_training, read_training_inputs, trained_latent_size
-from raydistill.training.recipes import Step
+from raydistill.training.steps import Step
 
 _ALIGNED = 16
 """Bytes at whose multiples the parts of a copied minibatch begin."""
@@ -37,6 +37,10 @@ class TrainingData(NamedTuple):
     """The teacher's stored outputs, float32 or uint8 (1 or 2, N, 3, H, W), index [mirrored, input]; None:
     none.
     """
+    recorded: Tensor | None = None
+    """What teachers beside the student gave to this worker, float32, a row for each minibatch; None: they
+    train, or there are none.
+    """
 
     def outputs_of(self, sample: SampleIndex) -> Tensor:
         """The teacher's stored outputs for training images, (B, 3, H, W), of the type in which they are
@@ -47,21 +51,30 @@ class TrainingData(NamedTuple):
         return self.outputs[flips, sample.indices]
 
 
-def held(split: Split, outputs: Tensor | None, training: Training, device: torch.device) -> TrainingData:
+def held(
+    split: Split,
+    outputs: Tensor | None,
+    training: Training,
+    device: torch.device,
+    recorded: Tensor | None = None,
+) -> TrainingData:
     """The data of a training, on the GPU where `lie_on_device` says so, otherwise on the CPU.
 
     Args:
         split: the train split.
         outputs: the teacher's stored outputs, memory-mapped; None: there are none.
+        recorded: this worker's rows of `training.recording`, memory-mapped; None: none are read.
     """
-    on_cpu = TrainingData(tensors(split), outputs)
+    on_cpu = TrainingData(tensors(split), outputs, recorded)
     if device.type != "cuda":
         return on_cpu
-    needed = num_bytes(split.info) + (0 if outputs is None else outputs.nbytes)
+    beside = [each for each in (outputs, recorded) if each is not None]
+    needed = num_bytes(split.info) + sum(each.nbytes for each in beside)
     total = torch.cuda.get_device_properties(device).total_memory
     if not lie_on_device(needed, total, training):
         return on_cpu
-    return TrainingData(tensors(split, device), None if outputs is None else outputs.to(device))
+    there = [None if each is None else each.to(device) for each in (outputs, recorded)]
+    return TrainingData(tensors(split, device), *there)
 
 
 def lie_on_device(needed: int, total: int, training: Training) -> bool:
@@ -109,7 +122,8 @@ class Minibatches:
             batch = replace(batch, inputs=noise)
         stored = None if pixels.outputs is None else as_floats(pixels.outputs)
         after = nimg + self.training.batch_size
-        return Step(batch, sample, nimg, own.start, stored, is_report_due(after, self.training))
+        is_reported = is_report_due(after, self.training)
+        return Step(batch, sample, nimg, own.start, stored, is_reported, pixels.recorded)
 
     def _read(self, images: range) -> tuple[Pixels, SampleIndex]:
         """What a minibatch is made of, and which inputs it shows, where the data lie."""
@@ -122,6 +136,9 @@ class Minibatches:
             pixels = pixels._replace(inputs=read_training_inputs(split, sample, seed))
         if self.data.outputs is not None:
             pixels = pixels._replace(outputs=self.data.outputs_of(sample))
+        if self.data.recorded is not None:  # after the last minibatch one more is read ahead
+            number = min(images.start // self.training.batch_size, len(self.data.recorded) - 1)
+            pixels = pixels._replace(recorded=self.data.recorded[number])
         return pixels, sample
 
     def _read_or_ahead(self, nimg: int, images: range) -> tuple[Pixels, SampleIndex]:

@@ -9,11 +9,10 @@ from typing import Any
 import pandas as pd
 
 from raydistill import search
-from raydistill.config.base import Stored
-from raydistill.config.experiment import Job
-from raydistill.config.paths import leaves, with_values
+from raydistill.config.experiment import student_job
+from raydistill.config.paths import leaves
 from raydistill.config.space import values_of
-from raydistill.config.training import DistillTraining, OutputKind, StudentTraining
+from raydistill.config.training import DistillTraining, StudentTraining
 from raydistill.errors import StoreError
 from raydistill.models import cost
 from raydistill.planning.plan import Plan
@@ -33,7 +32,7 @@ from raydistill.records.trials import (
 from raydistill.search import warm_start
 from raydistill.training import checkpoint
 from raydistill.trials.run_job import NOTHING_MEASURED, is_network_whole
-from raydistill.trials.stages import Stages
+from raydistill.trials.stages import Stages, job_of_teacher
 
 
 class Ledger:
@@ -94,9 +93,8 @@ class Ledger:
         """Adds the next searched trial. Raises BudgetError where the space has no further configuration."""
         configuration = search.propose(self.problem, self.history(), len(self.searched))
         values = values_of(self.plan.space, configuration)
-        training = with_values(self.plan.experiment, values, where="search").student
-        label = f"MI {training.mi.weight:g}" if training.mi.weight else "no MI"
-        return self._add("search", label, values, training, configuration=configuration)
+        training = self.plan.student_of(configuration)
+        return self._add("search", label_of(training), values, training, configuration=configuration)
 
     def history(self) -> list[search.Observation]:
         """What the search knows: an observation of each searched trial, in their order."""
@@ -291,7 +289,9 @@ class Ledger:
                 widths = leaves(training.generator.widths)
                 params = {f"student.generator.widths.{name}": width for name, width in widths.items()}
                 if role == "uniform":
-                    params["student.mi.weight"] = 0.0
+                    params |= {
+                        f"student.terms.{name}.weight": 0.0 for name in self.plan.experiment.student.terms
+                    }
                 self._add(role, label, params, training)
 
     def _add(
@@ -300,20 +300,15 @@ class Ledger:
         """Writes a new trial to disk, without a result. `extra`: further fields of it."""
         if role not in ("teacher", "replicate"):
             training = training.model_copy(update={"seed": self.plan.options.seed})
-        teacher: Stored | None = None
-        outputs: OutputKind = "float32"
-        if isinstance(training, DistillTraining):
-            teacher, outputs = self.stages.teacher, self.plan.experiment.teacher.outputs
-        if role == "teacher":
-            teacher = self.plan.experiment.given_teacher
-        job = Job(
-            training=training,
-            data=self.plan.data,
-            evaluator=self.stages.evaluator,
-            teacher=teacher,
-            teacher_outputs=outputs,
-            scoring=None if role == "teacher" else self.plan.scoring,  # see `stages.train_stages`
-        )
+        plan = self.plan
+        training = plan.with_record_limit(training)
+        if (
+            role == "teacher"
+        ):  # what scores it beside the evaluator is no part of its job: `stages.train_stages`
+            job = job_of_teacher(plan.experiment, plan.data, self.stages.evaluator)
+        else:
+            shared = self.stages.shared
+            job = student_job(training, plan.experiment, plan.data, shared, plan.scoring)
         costs = {name.removeprefix("cost/"): value for name, value in self.plan.costs_of(training).items()}
         number = max((trial.number for trial in self.trials), default=-1) + 1
         trial = Trial(
@@ -330,7 +325,7 @@ class Ledger:
             digests={
                 "data": job.data.digest,
                 "evaluator": self.stages.evaluator.digest,
-                "teacher": teacher.digest if teacher else "",
+                "teacher": job.teacher.digest if job.teacher else "",
             },
             **extra,
         )
@@ -346,3 +341,12 @@ def _failure(folder: Path) -> str:
         return (folder / "error.txt").read_text().strip().splitlines()[-1]
     except (OSError, IndexError):
         return ""
+
+
+def label_of(training: DistillTraining) -> str:
+    """What a person calls a searched trial: the weights of its terms, and its base where it is not plain."""
+    of_terms = [
+        f"{'MI' if name == 'mi' else name} {term.weight:g}" for name, term in training.active_terms.items()
+    ]
+    words = ", ".join(of_terms) or "no MI"
+    return words if training.base.kind == "plain" else f"{training.base.kind}, {words}"

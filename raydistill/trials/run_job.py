@@ -105,7 +105,8 @@ def _made_again(earlier: TrialResult, result: TrialResult, folder: Path) -> Tria
     """
     if result.status != "COMPLETE":
         raise RunError(f"{folder}: its network, which is damaged, was not made again: {result.reason}")
-    return earlier if earlier.network == result.network else result
+    is_same = earlier.network == result.network and earlier.discriminator in (None, result.discriminator)
+    return earlier if is_same else result
 
 
 def _log(folder: Path, line: str) -> None:
@@ -114,16 +115,29 @@ def _log(folder: Path, line: str) -> None:
 
 
 def is_network_whole(folder: Path, result: TrialResult) -> bool:
-    """Whether the network of a trial's result is in its folder, undamaged; True where it has none to have."""
+    """Whether the networks of a trial's result are in its folder, undamaged; True where it has none to have.
+
+    They are the one that was trained for, and a generator's discriminator where the result names it.
+    """
     if result.status != "COMPLETE":
         return True
-    return result.network is not None and saved.is_whole(network_of(folder, result))
+    if result.network is None or not saved.is_whole(network_of(folder, result)):
+        return False
+    discriminator = discriminator_of(folder, result)
+    return discriminator is None or saved.is_whole(discriminator)
 
 
 def network_of(folder: Path, result: TrialResult) -> Stored:
     """The network that a COMPLETE trial left in its folder."""
     assert result.network is not None
     return Stored(path=str(folder / result.network.path), digest=result.network.digest)
+
+
+def discriminator_of(folder: Path, result: TrialResult) -> Stored | None:
+    """The discriminator that a trial left in its folder; None: it has left none."""
+    if (written := result.discriminator) is None:
+        return None
+    return Stored(path=str(folder / written.path), digest=written.digest)
 
 
 def _outcome(
@@ -140,6 +154,9 @@ def _outcome(
         if num_workers > 1 and not isinstance(error, DivergenceError):
             raise  # the other workers wait for this one: Ray Train ends them all
         return {"status": "FAIL", "reason": f"{type(error).__name__}: {error}"} | NOTHING_MEASURED
+    discriminator = {}
+    if (written := trained.beside.get("discriminator")) is not None:
+        discriminator = {"discriminator": Network(path="discriminator", digest=written.digest)}
     return {
         "status": "COMPLETE",
         "reason": "",
@@ -151,6 +168,7 @@ def _outcome(
         "peak_memory_gb": memory.peak_gb(),
         "context": trained.context,
         "network": Network(path="network", digest=trained.network.digest),
+        **discriminator,
     }
 
 

@@ -1,4 +1,7 @@
-"""What all trials of a sweep share: evaluator and teacher, each trained once and kept in the cache."""
+"""What all trials of a sweep share: evaluator, teacher, and a feature network where losses need one.
+
+Each is trained once and kept in the cache.
+"""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -7,12 +10,12 @@ import torch
 
 from raydistill import distributed
 from raydistill.config.base import Frozen, Stored, digest
-from raydistill.config.experiment import Experiment, Job
+from raydistill.config.experiment import Experiment, Job, Shared
 from raydistill.config.scoring import Scoring
 from raydistill.config.training import DistillTraining, OutputKind
 from raydistill.data import read_info
 from raydistill.data.outputs import LIMIT_GB, chunk_of, load_outputs, store_outputs
-from raydistill.errors import RunError, say_notice
+from raydistill.errors import CheckpointError, RunError, say_notice
 from raydistill.evaluation.evaluator_scores import score_network
 from raydistill.evaluation.task_scorer import QUANTITIES, chance
 from raydistill.models import saved
@@ -22,17 +25,26 @@ from raydistill.reading import read_text
 from raydistill.records import remote
 from raydistill.records.files import write_json_atomic
 from raydistill.records.trials import TrialResult, read_result
+from raydistill.training.kept_reports import best_so_far, report_folder
 from raydistill.training.loop import Report
-from raydistill.trials.run_job import is_network_whole, network_of, perform
+from raydistill.trials.run_job import discriminator_of, is_network_whole, network_of, perform
 
 
 class Stages(NamedTuple):
-    """The trained evaluator and teacher, with their results."""
+    """The trained evaluator and teacher, with their results, and what belongs to them, see `Shared`."""
 
     evaluator: Stored
     teacher: Stored
     evaluator_result: TrialResult
     teacher_result: TrialResult
+    features: Stored | None = None
+    discriminator: Stored | None = None
+    slabs: tuple[Stored, ...] = ()
+
+    @property
+    def shared(self) -> Shared:
+        """What all trials share."""
+        return Shared(self.evaluator, self.teacher, self.features, self.discriminator, self.slabs)
 
 
 def train_stages(
@@ -45,6 +57,7 @@ def train_stages(
 ) -> Stages:
     """Trains the evaluator, then the teacher, then stores the teacher's outputs. Collective.
 
+    Where students' losses need a feature network, and no file is given, that is trained after the evaluator.
     What is in the cache is taken from there. Networks from files score the teacher once it is there: it is
     trained once, whatever scores it.
 
@@ -58,6 +71,7 @@ def train_stages(
         RunError: one of them failed.
     """
     evaluator, evaluator_result = train_evaluator(experiment, data, cache, report)
+    features = train_features(experiment, data, cache, report)
     teacher_job = job_of_teacher(experiment, data, evaluator)
     teacher_folder = cache / "teacher" / teacher_job.key
     teacher_result = _completed(perform(teacher_job, teacher_folder, report), teacher_folder)
@@ -65,7 +79,27 @@ def train_stages(
     _store_outputs_once(teacher, data, experiment.student, experiment.teacher.outputs, outputs_gb)
     if scoring is not None:
         teacher_result = _scored(teacher, teacher_result, data, evaluator, scoring, teacher_folder)
-    return Stages(evaluator, teacher, evaluator_result, teacher_result)
+    discriminator = discriminator_of(teacher_folder, teacher_result)
+    slabs = slabs_of(teacher_folder, teacher_result) if experiment.teacher_itself.keeps_reports else ()
+    return Stages(evaluator, teacher, evaluator_result, teacher_result, features, discriminator, slabs)
+
+
+def slabs_of(folder: Path, result: TrialResult) -> tuple[Stored, ...]:
+    """For each report of a teacher's training the best network so far, from its folder.
+
+    Raises:
+        RunError: one is missing or damaged.
+    """
+    numbers = [result.evaluations[best].nimg for best in best_so_far(result.evaluations)]
+    again = f"remove {folder}, and the teacher is trained again"
+    try:
+        found = tuple(saved.stored(report_folder(folder, nimg), kind="generator") for nimg in numbers)
+    except CheckpointError as error:
+        raise RunError(f"{error}; {again}") from None
+    for slab in dict.fromkeys(found):
+        if not saved.is_whole(slab):
+            raise RunError(f"{slab.path}: the weights are missing or damaged; {again}")
+    return found
 
 
 class _Scores(Frozen):
@@ -134,6 +168,32 @@ def train_evaluator(
     return network_of(folder, result), result
 
 
+def train_features(experiment: Experiment, data: Stored, cache: Path, report: Report) -> Stored | None:
+    """Trains what stands in for VGG16 in losses of features, or takes it from the cache. Collective.
+
+    Returns:
+        The network; the file that was given, where one was; None where the students' losses need none.
+
+    Raises:
+        RunError: it failed.
+    """
+    if not experiment.needs_features:
+        return None
+    if (given := experiment.given_features) is not None:
+        remote.pull(Path(given.path))
+        return given
+    job = Job(training=experiment.features, data=data)
+    folder = cache / "features" / job.key
+    return network_of(folder, _completed(perform(job, folder, report), folder))
+
+
+def features_done(experiment: Experiment, data: Stored, cache: Path) -> bool:
+    """Whether `train_features` would train nothing."""
+    if not experiment.needs_features or experiment.given_features is not None:
+        return True
+    return _network_done(cache / "features" / Job(training=experiment.features, data=data).key) is not None
+
+
 _SMOKE_NIMG = 500
 """An evaluator of fewer images is for a try of the whole, and need not have learnt anything."""
 
@@ -174,7 +234,11 @@ def _require_learnt(job: Job, result: TrialResult) -> None:
 
 def evaluator_done(experiment: Experiment, data: Stored, cache: Path) -> Stored | None:
     """The evaluator in the cache; None: there is none yet, and `train_stages` would train it."""
-    folder = cache / "evaluator" / Job(training=experiment.evaluator, data=data).key
+    return _network_done(cache / "evaluator" / Job(training=experiment.evaluator, data=data).key)
+
+
+def _network_done(folder: Path) -> Stored | None:
+    """The network that a training left in its folder in the cache; None: it has to be trained."""
     remote.pull(folder)
     result = read_result(folder)
     if result is None or result.status != "COMPLETE" or not is_network_whole(folder, result):
@@ -183,7 +247,11 @@ def evaluator_done(experiment: Experiment, data: Stored, cache: Path) -> Stored 
 
 
 def stages_done(experiment: Experiment, data: Stored, cache: Path, scoring: Scoring | None = None) -> bool:
-    """Whether evaluator and teacher are in the cache, and scored: `train_stages` has nothing to do."""
+    """Whether evaluator, feature network and teacher are in the cache, and scored: `train_stages` has nothing
+    to do.
+    """
+    if not features_done(experiment, data, cache):
+        return False
     if (evaluator := evaluator_done(experiment, data, cache)) is None:
         return False
     teacher_folder = cache / "teacher" / job_of_teacher(experiment, data, evaluator).key

@@ -101,7 +101,52 @@ METRICS = {
     ),
     "cost/latency_ms_p95": ("lower", "ms", "The same, 95th percentile."),
     "train/l1": ("lower", "", "L1 distance to the target, or to the teacher's picture, in [-1, 1]."),
-    "train/dissimilarity": ("lower", "0 to 2", "1 - SSIM of student and teacher."),
+    "train/dissimilarity": (
+        "lower",
+        "0 to 2",
+        "1 - SSIM of student and teacher; OMGD: summed over teachers.",
+    ),
+    "train/mse": ("lower", "", "Base plain: mean squared difference to the teacher's picture."),
+    "train/robust": (
+        "lower",
+        "",
+        "Base plain: mean sqrt(d^2 + 0.001^2) of the differences d to the teacher.",
+    ),
+    "train/multiscale": (
+        "lower",
+        "",
+        "Base plain: L1 distance to the teacher's picture, over it and two halvings of both.",
+    ),
+    "train/activations": (
+        "lower",
+        "",
+        "Base gan: mean squared differences of adapted activations to the teacher's, summed over taps.",
+    ),
+    "train/style": (
+        "lower",
+        "",
+        "OMGD: L1 distance of Gram matrices of features, summed over taps and teachers.",
+    ),
+    "train/content": ("lower", "", "OMGD: L1 distance of the features of one tap, summed over teachers."),
+    "train/total_variation": (
+        "",
+        "",
+        "OMGD: total variation of the student's picture, a sum over pixels and channels; the mean over "
+        "pictures.",
+    ),
+    "train/channels": (
+        "lower",
+        "",
+        "OMGD: mean squared differences of spatial means of adapted activations to the wide teacher's, "
+        "summed over taps.",
+    ),
+    "train/teacher_l1": (
+        "lower",
+        "",
+        "OMGD: L1 distance of the teachers that train beside the student to the target, summed over them.",
+    ),
+    "train/teacher_gan_loss": ("", "", "OMGD: the adversarial loss of these teachers, summed over them."),
+    "train/teacher_discriminator_loss": ("", "", "OMGD: the loss of the discriminator that they share."),
     "train/gan_loss": ("", "", "The generator's adversarial loss."),
     "train/discriminator_loss": ("", "", "The discriminator's loss."),
     "train/back_discriminator_loss": ("", "", "CycleGAN: that of the discriminator of domain A."),
@@ -116,6 +161,11 @@ METRICS = {
     "train/path_length": ("", "", "StyleGAN2: mean path length."),
     "train/path_penalty": ("", "", "StyleGAN2: squared distance of path lengths from their mean."),
     "train/evaluator_loss": ("lower", "", "The evaluator's own loss."),
+    "train/features_loss": (
+        "lower",
+        "",
+        "The loss of the network that stands in for VGG16, of the evaluator's task.",
+    ),
     "train/vid_nll": ("lower", "nats", "VID: negative log likelihood of the teacher's picture, per value."),
     "train/vid_variance": ("", "", "VID: mean of the learnt variances of the channels."),
     "train/critic_loss": ("", "", "Pair critic: its own loss."),
@@ -214,6 +264,8 @@ FILES = {
     "store.json": "Version of the store.",
     "cache/data/<digest>/": "A prepared data set: decoded arrays, memory-mapped.",
     "cache/evaluator/<key>/": "A trained evaluator, as a trial's folder.",
+    "cache/features/<key>/": "A trained feature network, as a trial's folder; a file that --features named "
+    "is beside it, by its digest.",
     "cache/teacher/<key>/": "A trained or given teacher, as a trial's folder, and its stored outputs.",
     "mlflow.db, mlartifacts/": "The default tracking store.",
     "batches/<name>/batch.json": "What a batch has spent.",
@@ -224,6 +276,7 @@ FILES = {
     "sweeps/<name>/trials/<id>/measured.json": "What `raydistill evaluate` and `raydistill latency` measured "
     "later.",
     "sweeps/<name>/trials/<id>/log.txt": "What its training said.",
+    "sweeps/<name>/trials/<id>/discriminator/": "The discriminator of a generator without a teacher.",
     "sweeps/<name>/trials/<id>/samples.png": "A grid of pictures: inputs, targets, teacher, student.",
     "sweeps/<name>/trials/<id>/checkpoint-<nimg>/": "The last two checkpoints, by images seen.",
     "sweeps/<name>/trials/<id>/network/": "The network itself: weights.safetensors and meta.json.",

@@ -29,9 +29,10 @@ from raydistill.config.base import Optimizer
 from raydistill.config.batch import Batch, Budget, Method
 from raydistill.config.data import DATA_VARIANTS, DataSet, Degradation
 from raydistill.config.experiment import Experiment
+from raydistill.config.features import FeatureNetworkConfig, FeaturesTraining
 from raydistill.config.presets import PRESETS
 from raydistill.config.space import Choice, Float, Int, Objective, SearchSpace, When, Window
-from raydistill.config.term_presets import MI_TERMS
+from raydistill.config.term_presets import NAMED_TERMS
 from raydistill.config.terms import TERM_VARIANTS, Term
 from raydistill.config.training import (
     TEACHER_VARIANTS,
@@ -43,11 +44,10 @@ from raydistill.config.training import (
 )
 
 _INTRODUCTION = (
-    "A config path is the dotted way to a field, such as `student.mi.weight`; `--set PATH=VALUE` sets it and "
-    "`raydistill config --space NAME` prints every path with its value. Unknown paths, NaN and infinities "
-    "are "
-    "refused. This page is made of the models in `raydistill/config/`: change it there, and write it again "
-    f"by `{REWRITE}`."
+    "A config path is the dotted way to a field, such as `student.base.l1_weight`; `--set PATH=VALUE` sets "
+    "it and `raydistill config --space NAME` prints every path with its value. Unknown paths, NaN and "
+    "infinities are refused. This page is made of the models in `raydistill/config/`: change it there, and "
+    f"write it again by `{REWRITE}`."
 )
 
 
@@ -55,12 +55,15 @@ def config_page() -> str:
     """Every section of a config, and presets."""
     parts = ["# Config", wrapped(_INTRODUCTION), "## The whole: `Experiment`", *_model(Experiment)]
     parts += ["## Data: `data`", *_variants(DataSet, *DATA_VARIANTS.classes.values()), *_model(Degradation)]
-    parts += ["## Trainings: `evaluator`, `teacher`, `student`", *_model(Training)]
-    parts += _variants(Training, EvaluatorTraining, DistillTraining)
+    parts += ["## Trainings: `evaluator`, `features`, `teacher`, `student`", *_model(Training)]
+    parts += _variants(Training, EvaluatorTraining, FeaturesTraining, DistillTraining)
     parts += [*_own(GeneratorTraining, Training)]
     parts += _variants(GeneratorTraining, *TEACHER_VARIANTS.classes.values())
     parts += [*_model(Optimizer), *_model(Execution)]
-    parts += ["## Mutual-information terms: `student.mi`", *_variants(Term, *TERM_VARIANTS.classes.values())]
+    parts += [
+        "## Mutual-information terms: `student.terms.NAME`",
+        *_variants(Term, *TERM_VARIANTS.classes.values()),
+    ]
     parts += ["## Generators: `teacher.generator`, `student.generator`"]
     for family in (*PICTURE_VARIANTS.classes.values(), *NOISE_VARIANTS.classes.values()):
         widths = family.model_fields["widths"].annotation
@@ -69,7 +72,7 @@ def config_page() -> str:
     parts.append("## Other networks")
     for network in (PatchDiscriminator, SaganDiscriminator, SaganDiscriminatorWidths, StyleganDiscriminator):
         parts += _model(network)
-    parts += [*_model(EnergyNetwork), *_model(EvaluatorNetwork), *_presets()]
+    parts += [*_model(EnergyNetwork), *_model(EvaluatorNetwork), *_model(FeatureNetworkConfig), *_presets()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -167,9 +170,9 @@ def _presets() -> Iterator[str]:
     columns = ("preset", "data", "height x width", "family and recipe of the teacher")
     yield table((*columns, *(f"images of {name}" for name in ("evaluator", "teacher", "a student"))), rows)
     yield "## Named terms"
-    yield wrapped("`--set student.mi=NAME` sets every path of a term that the space does not search.")
+    yield wrapped("`--set student.terms.mi=NAME` gives a whole term, of which a space then searches nothing.")
     named = [
         (f"`{name}`", " ".join((make.__doc__ or "").split()), f"`{make()!r}`")
-        for name, make in MI_TERMS.items()
+        for name, make in NAMED_TERMS.items()
     ]
     yield table(("name", "what it is", "its values"), named)

@@ -1,4 +1,4 @@
-"""VGG16 (Simonyan and Zisserman 2015), whose features precision and recall are computed from.
+"""VGG16 (Simonyan and Zisserman 2015), whose features precision and recall, and losses, are computed from.
 
 Its parameters have the names of torchvision's file.
 """
@@ -11,6 +11,8 @@ SIZE = 224
 """Height and width of pictures."""
 _STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """(channels, number of convolutions) of each stage; a stage ends with a maximum over 2x2 pixels."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Of the channels of the pictures that it was trained on, in [0, 1]."""
 
 
 class VGG16(nn.Module):
@@ -21,7 +23,7 @@ class VGG16(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(*_features())
+        self.features = convolutions()
         self.classifier = nn.Sequential(
             nn.Linear(512 * 7 * 7, 4096),
             nn.ReLU(),
@@ -37,7 +39,12 @@ class VGG16(nn.Module):
         return self.classifier[:5](self.features(pictures).flatten(1))
 
 
-def _features() -> Iterator[nn.Module]:
+def convolutions() -> nn.Sequential:
+    """The part of VGG16 before its classifier: pictures (B, 3, H, W) -> (B, 512, H / 32, W / 32)."""
+    return nn.Sequential(*_layers())
+
+
+def _layers() -> Iterator[nn.Module]:
     channels = 3
     for width, number in _STAGES:
         for _ in range(number):

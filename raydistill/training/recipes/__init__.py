@@ -3,8 +3,8 @@
 A recipe is data for the loop in `loop.py`, and for the prediction of memory.
 
 A file each: `pix2pix`, `cyclegan`, `sagan`, `stylegan2` and `enhance` train a generator, `distill` trains
-a student of one, and `evaluator` trains the network that scores them. `parts` has what they share.
-`RECIPES` registers them by name.
+a student of one, `evaluator` trains the network that scores them, and `features` the one that losses compare
+features by. `training.steps` has what they share. `RECIPES` registers them by name.
 """
 
 from typing import TypedDict
@@ -12,8 +12,17 @@ from typing import TypedDict
 from raydistill.config.training import Training
 from raydistill.data.source import Pairing
 from raydistill.models.inputs import trained_latent_size
-from raydistill.training.recipes import cyclegan, distill, enhance, evaluator, pix2pix, sagan, stylegan2
-from raydistill.training.recipes.parts import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
+from raydistill.training.recipes import (
+    cyclegan,
+    distill,
+    enhance,
+    evaluator,
+    features,
+    pix2pix,
+    sagan,
+    stylegan2,
+)
+from raydistill.training.steps import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
 
 __all__ = [
     "RECIPES",
@@ -36,6 +45,7 @@ RECIPES: dict[str, RecipeKind] = {
     "enhance": enhance.KIND,
     "distill": distill.KIND,
     "evaluator": evaluator.KIND,
+    "features": features.KIND,
 }
 """`recipe` of a training's config -> what is registered for it."""
 

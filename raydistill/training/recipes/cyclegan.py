@@ -13,7 +13,7 @@ from raydistill.distributed import Workers, gather_rows
 from raydistill.method.adversarial import least_squares_discriminator, least_squares_generator
 from raydistill.method.penalties import cycle_loss, identity_loss
 from raydistill.models import networks
-from raydistill.training.recipes.parts import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
+from raydistill.training.steps import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
 
@@ -109,4 +109,4 @@ def schedule(config: CycleganTraining, modules: Networks, setup: Setup) -> Sched
     )
 
 
-KIND = RecipeKind(CycleganTraining, build, schedule, pairing="unpaired")
+KIND = RecipeKind(CycleganTraining, build, schedule, pairing="unpaired", stored_beside=("discriminator",))

@@ -1,107 +1,143 @@
-"""Distillation: base distillation on the teacher's pictures, plus a mutual-information term of `terms`.
+"""Distillation: one base distillation of `bases`, plus any number of mutual-information terms of `terms`.
 
-The loss of the student is l1_weight * L1 + ssim_weight * (1 - SSIM) + mi.weight * the term. A minibatch is
-a forward of the student, a step of the term's own network, and a step of the student with the UPDATED
-term: the schedule of the paper's code. Teacher and student get the same inputs: the same label map,
-picture, degraded picture or noise.
+The loss of the student is that of the base + the sum over terms of weight * term. A minibatch is a forward of
+the student and of what the base needs of its teacher, a step of the base's own networks, of each term's own
+network, and a step of the student with the UPDATED networks: the schedule of the paper's code. Teacher and
+student get the same inputs: the same label map, picture, degraded picture or noise.
 """
 
-import torch.nn.functional as F
-from torch import Tensor
+import dataclasses
+from functools import partial
+
+from torch import Tensor, nn
 
 from raydistill.config.terms import LearntTerm, Term
 from raydistill.config.training import DistillTraining
 from raydistill.data import DataInfo
 from raydistill.errors import ConfigError
-from raydistill.method.similarity import dissimilarity
 from raydistill.method.vem import alignment
-from raydistill.models import networks
+from raydistill.models import networks, taps
 from raydistill.models.inputs import latent_size
-from raydistill.training import terms
-from raydistill.training.recipes.parts import (
-    Networks,
-    Phase,
-    RecipeKind,
-    Schedule,
-    Setup,
-    Step,
-    phase,
-    weighted_sum,
-)
-from raydistill.training.terms import Numbers, Pairs
+from raydistill.training import bases, terms
+from raydistill.training.bases import BaseDistillation
+from raydistill.training.steps import Networks, Phase, RecipeKind, Schedule, Setup, Step
+from raydistill.training.terms import MiTerm, Numbers, Pairs
 
 
 def build(config: DistillTraining, info: DataInfo) -> Networks:
-    """The student, and the networks of its term.
+    """The student, and the networks of its base and of its terms; a term's are named `TERM.NETWORK`.
 
     Raises:
-        ConfigError: data and term do not fit together.
+        ConfigError: data, base and terms do not fit together.
     """
-    terms.check(config.mi, info.height, info.width, config.batch_size)
+    terms.check_all(config, info.height, info.width)
+    bases.check(config, info)
     require_paired_target(config, info)
-    student = networks.generator(config.generator, info, config.seed)
-    return {"generator": student} | terms.networks(config.mi, info, config.seed)
+    found: Networks = {"generator": networks.generator(config.generator, info, config.seed)}
+    found |= bases.networks(config, info)
+    for name, term in config.active_terms.items():
+        own = terms.networks(term, info, terms.seed_of(config.seed, name))
+        found |= {f"{name}.{network}": module for network, module in own.items()}
+    return found
 
 
 def schedule(config: DistillTraining, modules: Networks, setup: Setup) -> Schedule:
-    """The term's own network moves first, where it has one, then the student."""
-    mi, student = config.mi, modules["generator"]
-    assert setup.teacher is not None
+    """The networks of the base move first, where it has some, then those of the terms, then the student."""
+    student = modules["generator"]
+    own = {name: module for name, module in modules.items() if name != "generator" and "." not in name}
+    base = bases.build(config, setup, own)
+    active = {
+        name: terms.build(term, _term_setup(config, name, modules, setup, base))
+        for name, term in config.active_terms.items()
+    }
 
     def forward(step: Step) -> None:
-        step.output = student(step.batch.inputs)
-
-    def plain_loss(step: Step) -> tuple[Tensor, Numbers]:
-        return base_loss(config, step.output, step.teacher)
-
-    if mi.weight == 0:
-        return Schedule(forward, (phase("generator", config.optimizer, plain_loss),))
-
-    own = {name: module for name, module in modules.items() if name != "generator"}
-    term = terms.build(
-        mi, terms.TermSetup(config.seed, setup.info, setup.device, setup.workers, setup.teacher, own)
-    )
+        with taps.tapped(student, base.student_taps) as activations:
+            step.output = student(step.batch.inputs)
+        step.activations = activations
+        base.see_teacher(step)
 
     def student_loss(step: Step) -> tuple[Tensor, Numbers]:
-        base, numbers = plain_loss(step)
-        loss = term.student_loss(pairs_of(step, mi))
-        if step.is_reported:
-            numbers["energy/alignment"] = alignment(loss, step.output, step.teacher)
-        return base + mi.weight * loss, numbers
-
-    def own_loss(step: Step) -> tuple[Tensor, Numbers]:
-        loss, numbers, shared, checks = term.own_loss(pairs_of(step, mi))
-        step.shared_tensors |= shared
-        step.checks += checks
+        loss, numbers = base.student_loss(pairs_of(step))
+        for name, term in active.items():
+            of_term = term.student_loss(pairs_of_term(step, name, term.config))
+            if step.is_reported:
+                cosine = alignment(of_term, step.output, step.teacher)
+                numbers |= terms.numbers_of(name, {"energy/alignment": cosine})
+            loss = loss + terms.weight_at(term.config, step.nimg) * of_term
         return loss, numbers
 
-    phases: tuple[Phase, ...] = (phase("generator", config.optimizer, student_loss),)
-    if isinstance(mi, LearntTerm):
-        phases = (phase(term.name, mi.optimizer, own_loss), *phases)
-    return Schedule(forward, phases)
+    phases = [
+        Phase(each.name, each.moves, each.config, partial(_loss_of_base, each), each.every)
+        for each in base.phases()
+    ]
+    for name, term in active.items():
+        if isinstance(term.config, LearntTerm):
+            network = f"{name}.{term.name}"
+            loss = partial(_loss_of_term, name, term)
+            phases.append(Phase(network, (network,), term.config.optimizer, loss))
+    phases.append(Phase("generator", ("generator", *base.moves), config.optimizer, student_loss))
+    return Schedule(forward, tuple(phases), base.recorded)
 
 
-def base_loss(training: DistillTraining, s: Tensor, t: Tensor) -> tuple[Tensor, Numbers]:
-    """l1_weight * L1 + ssim_weight * (1 - SSIM) of pictures (B, 3, H, W), and numbers to log.
+def _term_setup(
+    config: DistillTraining, name: str, modules: Networks, setup: Setup, base: BaseDistillation
+) -> terms.TermSetup:
+    """What the term of this name is built with."""
+    prefix = f"{name}."
+    own: dict[str, nn.Module] = {
+        each.removeprefix(prefix): module for each, module in modules.items() if each.startswith(prefix)
+    }
+    return terms.TermSetup(
+        seed=terms.seed_of(config.seed, name),
+        info=setup.info,
+        device=setup.device,
+        workers=setup.workers,
+        teacher=base.teacher_of(name),
+        where=f"student.terms.{name}",
+        networks=own,
+    )
 
-    What has the weight 0 is neither computed nor logged.
-    """
-    l1, ssim = (lambda: F.l1_loss(s, t)), (lambda: dissimilarity(s, t))
-    losses = {"train/l1": (training.l1_weight, l1), "train/dissimilarity": (training.ssim_weight, ssim)}
-    return weighted_sum(losses, s)
+
+def _loss_of_base(own: bases.OwnPhase, step: Step) -> tuple[Tensor, Numbers]:
+    return own.loss(pairs_of(step))
 
 
-def pairs_of(step: Step, mi: Term) -> Pairs:
-    """What the term sees of a step whose outputs are computed."""
+def _loss_of_term(name: str, term: MiTerm, step: Step) -> tuple[Tensor, Numbers]:
+    loss, numbers, shared, checks = term.own_loss(pairs_of_term(step, name, term.config))
+    step.shared_tensors |= {f"{name}.{each}": tensor for each, tensor in shared.items()}
+    step.checks += checks
+    return loss, terms.numbers_of(name, numbers)
+
+
+def pairs_of(step: Step) -> Pairs:
+    """What the base sees of a step whose outputs are computed."""
     return Pairs(
         s=step.output,
         t=step.teacher,
-        positive=step.teacher if mi.positive == "teacher" else step.batch.target,
+        positive=step.teacher,
         sample=step.sample,
         first_image=step.images.start,
         is_reported=step.is_reported,
         shared=step.shared_tensors,
+        inputs=step.batch.inputs,
+        target=step.batch.target,
+        labels=step.batch.labels,
+        activations=step.activations,
+        teacher_activations=step.teacher_activations,
     )
+
+
+def pairs_of_term(step: Step, name: str, config: Term) -> Pairs:
+    """What a term of this name sees: its own shared tensors alone, and what it pairs s with."""
+    prefix = f"{name}."
+    shared = {
+        each.removeprefix(prefix): tensor
+        for each, tensor in step.shared_tensors.items()
+        if each.startswith(prefix)
+    }
+    positive = step.teacher if config.positive == "teacher" else step.batch.target
+    return dataclasses.replace(pairs_of(step), positive=positive, shared=shared)
 
 
 def require_paired_target(training: DistillTraining, info: DataInfo) -> None:
@@ -109,10 +145,12 @@ def require_paired_target(training: DistillTraining, info: DataInfo) -> None:
     belong to the inputs.
     """
     is_paired = info.pairing == "pairs" and latent_size(training.generator) is None
-    if training.mi.weight and training.mi.positive == "target" and not is_paired:
-        raise ConfigError(
-            "student.mi.positive: 'target' needs pictures that belong to the inputs; use 'teacher'"
-        )
+    for name, term in training.active_terms.items():
+        if term.positive == "target" and not is_paired:
+            raise ConfigError(
+                f"student.terms.{name}.positive: 'target' needs pictures that belong to the inputs; "
+                "use 'teacher'"
+            )
 
 
 KIND = RecipeKind(DistillTraining, build, schedule)

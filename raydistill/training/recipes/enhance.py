@@ -6,7 +6,7 @@ from torch import Tensor
 from raydistill.config.training import EnhanceTraining
 from raydistill.data import DataInfo
 from raydistill.models import networks
-from raydistill.training.recipes.parts import Networks, RecipeKind, Schedule, Setup, Step, phase
+from raydistill.training.steps import Networks, RecipeKind, Schedule, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
 

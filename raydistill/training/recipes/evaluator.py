@@ -14,7 +14,7 @@ from raydistill.data import DataInfo, noise
 from raydistill.evaluation.task_scorer import turn_squares
 from raydistill.models import networks
 from raydistill.models.networks import EvaluatorTask
-from raydistill.training.recipes.parts import Networks, RecipeKind, Schedule, Setup, Step, phase
+from raydistill.training.steps import Networks, RecipeKind, Schedule, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
 

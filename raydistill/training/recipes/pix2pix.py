@@ -12,7 +12,7 @@ from raydistill.config.training import Pix2pixTraining
 from raydistill.data import DataInfo
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
 from raydistill.models import networks
-from raydistill.training.recipes.parts import (
+from raydistill.training.steps import (
     Networks,
     RecipeKind,
     Schedule,
@@ -65,4 +65,4 @@ def schedule(config: Pix2pixTraining, modules: Networks, setup: Setup) -> Schedu
     )
 
 
-KIND = RecipeKind(Pix2pixTraining, build, schedule, pairing="pairs")
+KIND = RecipeKind(Pix2pixTraining, build, schedule, pairing="pairs", stored_beside=("discriminator",))

@@ -9,7 +9,7 @@ from raydistill.config.training import SaganTraining
 from raydistill.data import DataInfo
 from raydistill.method.adversarial import hinge_discriminator, hinge_generator
 from raydistill.models import networks
-from raydistill.training.recipes.parts import (
+from raydistill.training.steps import (
     Networks,
     RecipeKind,
     Schedule,
@@ -55,4 +55,4 @@ def schedule(config: SaganTraining, modules: Networks, setup: Setup) -> Schedule
     )
 
 
-KIND = RecipeKind(SaganTraining, build, schedule)
+KIND = RecipeKind(SaganTraining, build, schedule, stored_beside=("discriminator",))

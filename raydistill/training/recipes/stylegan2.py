@@ -19,7 +19,7 @@ from raydistill.method.penalties import path_length_penalty, path_lengths, r1_pe
 from raydistill.models import networks
 from raydistill.models.inputs import latents
 from raydistill.models.stylegan2 import Generator
-from raydistill.training.recipes.parts import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
+from raydistill.training.steps import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
 from raydistill.training.terms import Numbers
 
 NAMES = ("generator", "discriminator", "path_mean")
@@ -153,4 +153,4 @@ def beside(main: Phase, name: str, loss: Callable[[Step], tuple[Tensor, Numbers]
     return main._replace(name=name, loss=loss, every=every)
 
 
-KIND = RecipeKind(Stylegan2Training, build, schedule)
+KIND = RecipeKind(Stylegan2Training, build, schedule, stored_beside=("discriminator",))

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from raydistill.config.terms import LearntTerm, MutualInformation, PairCritic, Term, VariationalInformation
+from raydistill.config.training import DistillTraining
 from raydistill.data import DataInfo
 from raydistill.errors import ConfigError
+from raydistill.seeds import stream_key
 from raydistill.training.terms import critic, vem, vid
 from raydistill.training.terms.critic import Critic
 from raydistill.training.terms.parts import (
@@ -22,6 +24,7 @@ from raydistill.training.terms.parts import (
     Numbers,
     OwnLoss,
     Pairs,
+    Teacher,
     TeacherPictures,
     TermSetup,
     num_inputs,
@@ -40,6 +43,7 @@ __all__ = [
     "Numbers",
     "OwnLoss",
     "Pairs",
+    "Teacher",
     "TeacherPictures",
     "TermKind",
     "TermSetup",
@@ -47,8 +51,12 @@ __all__ = [
     "Vid",
     "build",
     "check",
+    "check_all",
     "networks",
+    "numbers_of",
     "require_pictures",
+    "seed_of",
+    "weight_at",
 ]
 
 
@@ -60,7 +68,8 @@ class TermKind(NamedTuple):
     build: Callable[[Any, TermSetup], MiTerm]
     """(config, setup) -> the term."""
     check: Callable[[Any, int, int, int], None] = lambda config, height, width, batch_size: None
-    """(config, height, width, batch size): raises ConfigError where the term cannot be trained."""
+    """(config, height, width, batch size): raises ConfigError where the term cannot be trained. Its message
+    begins with the option's path below the term's config, as in "energy.num_blocks: ..."."""
     networks: Callable[[Any, DataInfo, int], dict[str, nn.Module]] = lambda config, info, seed: {}
     """(config, what the data are, seed) -> networks and buffers of the term by name, with random weights from
     the seed. Empty: the term learns nothing and has no phase of its own."""
@@ -79,6 +88,25 @@ def networks(config: Term, info: DataInfo, seed: int) -> dict[str, nn.Module]:
     return TERMS[config.kind].networks(config, info, seed) if config.weight else {}
 
 
+def seed_of(seed: int, name: str) -> int:
+    """The seed of a term of a training's seed: two terms of one kind draw other numbers.
+
+    That of the term `mi` is the training's own.
+    """
+    return seed if name == "mi" else stream_key(seed, f"term/{name}") % 2**32
+
+
+def weight_at(config: Term, nimg: int) -> float:
+    """The weight of a term after `nimg` images: it grows linearly over `warmup_nimg`."""
+    return config.weight * (min(1.0, nimg / config.warmup_nimg) if config.warmup_nimg else 1.0)
+
+
+def numbers_of(name: str, numbers: Numbers) -> Numbers:
+    """What a term logs, by the names under which it is logged: those of another term than `mi` end with its
+    name."""
+    return numbers if name == "mi" else {f"{each}_{name}": number for each, number in numbers.items()}
+
+
 def build(config: Term, setup: TermSetup) -> MiTerm:
     """The term of `config`, which has passed `check`. Where `setup` has no networks, it gets new ones.
 
@@ -88,7 +116,7 @@ def build(config: Term, setup: TermSetup) -> MiTerm:
     """
     if isinstance(config, MutualInformation) and config.start == "other" and num_inputs(setup.info) < 2:
         raise ConfigError(
-            "student.mi.start: 'other' needs two or more training pictures, there is 1; "
+            f"{setup.where}.start: 'other' needs two or more training pictures, there is 1; "
             "use 'student' or 'noise'"
         )
     if not setup.networks:
@@ -98,20 +126,32 @@ def build(config: Term, setup: TermSetup) -> MiTerm:
     if isinstance(config, LearntTerm) and getattr(term, "name", None) not in setup.networks:
         known = ", ".join(setup.networks) or "none"
         raise ConfigError(
-            f"student.mi.kind: the term {config.kind!r} learns, so TermKind.networks has to give the network "
-            f"that its `name` names ({getattr(term, 'name', 'it has none')!r}; given: {known})"
+            f"{setup.where}.kind: the term {config.kind!r} learns, so TermKind.networks has to give the "
+            f"network that its `name` names ({getattr(term, 'name', 'it has none')!r}; given: {known})"
         )
     return term
 
 
-def check(config: Term, height: int, width: int, batch_size: int = 1) -> None:
+def check_all(training: DistillTraining, height: int, width: int) -> None:
+    """Raises ConfigError where a term of a student cannot be trained, see `check`."""
+    for name, config in training.terms.items():
+        check(config, height, width, training.batch_size, f"student.terms.{name}")
+
+
+def check(
+    config: Term, height: int, width: int, batch_size: int = 1, where: str = "student.terms.mi"
+) -> None:
     """Raises ConfigError where the term cannot be trained: its network needs larger pictures, or its buffer
     is smaller than a batch.
 
-    The message has the dotted path of the option. A term whose weight is 0 is not checked.
+    The message has the dotted path of the option, below `where`. A term whose weight is 0 is not checked.
     """
-    if config.weight:
+    if not config.weight:
+        return
+    try:
         TERMS[config.kind].check(config, height, width, batch_size)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
 
 
 def require_pictures(pictures: Tensor, like: tuple[int, int, int], path: str) -> None:

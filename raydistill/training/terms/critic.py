@@ -43,4 +43,4 @@ def networks_of(config: PairCritic, info: DataInfo, seed: int) -> dict[str, nn.M
 
 def check_critic(config: PairCritic, height: int, width: int, batch_size: int) -> None:
     """Raises ConfigError where pictures are too small for the discriminator."""
-    patchgan.check(config.discriminator, height, width, where="student.mi.discriminator.num_layers")
+    patchgan.check(config.discriminator, height, width, where="discriminator.num_layers")

@@ -1,7 +1,7 @@
 """What every mutual-information term is made of: pairs, what it is built with, and its interface."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +21,19 @@ class TeacherPictures(Protocol):
 
     def __call__(self, sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) in [-1, 1]. `inputs`: those of the images, where the caller has them already."""
+
+
+class Teacher(TeacherPictures, Protocol):
+    """Gives the teacher's outputs for training images, and what leads to them."""
+
+    def inputs(self, sample: SampleIndex) -> Tensor:
+        """What a generator gets for training images, on the device."""
+
+    def tapped(self, inputs: Tensor, names: Sequence[str] | None) -> tuple[Tensor, dict[str, Tensor]]:
+        """The outputs for these inputs, and the activations of these names; None: the family's four."""
+
+    def move_to(self, nimg: int) -> None:
+        """Says how many images the training has seen: a teacher of several states takes the one of now."""
 
 
 class Check(NamedTuple):
@@ -58,6 +71,10 @@ class Pairs:
     """The teacher's outputs (B, 3, H, W), without a graph."""
     positive: Tensor
     """What s is paired with, (B, 3, H, W): t, or the target pictures."""
+    inputs: Tensor = field(kw_only=True)
+    """x, what student and teacher got: (B, C, H, W), or noise (B, latent)."""
+    target: Tensor = field(kw_only=True)
+    """y, the real pictures (B, 3, H, W); of unpaired data and noise they do not belong to the inputs."""
     sample: SampleIndex
     """Which training images the inputs are, and which of them are mirrored."""
     first_image: int
@@ -69,6 +86,12 @@ class Pairs:
     """Whether a report follows: numbers that cost something are computed in its step alone."""
     shared: Mapping[str, Tensor] = field(default_factory=dict)
     """`OwnLoss.shared` of the same pairs; empty before the term's own loss."""
+    labels: Tensor | None = None
+    """Label maps (B, H, W) of the targets; None: there are none."""
+    activations: Mapping[str, Tensor] = field(default_factory=dict)
+    """The student's, by the names that its base taps, with their graph."""
+    teacher_activations: Mapping[str, Tensor] = field(default_factory=dict)
+    """The teacher's, by the names that the base taps, without a graph."""
 
     @property
     def images(self) -> range:
@@ -88,6 +111,8 @@ class TermSetup:
     workers: Workers
     teacher: TeacherPictures
     """Gives the teacher's outputs for training images."""
+    where: str = "student.terms.mi"
+    """Dotted path of the term's config, for messages."""
     networks: Mapping[str, nn.Module] = field(default_factory=dict)
     """What `TermKind.networks` gave, by name; the networks may be sharded or compiled."""
 

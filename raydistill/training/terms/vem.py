@@ -73,19 +73,21 @@ class Vem(MiTerm):
             chain_temperature = temperature(config.step_size, config.noise_std)
             numbers["energy/temperature"] = pos.new_full((), chain_temperature)
         loss = ebm_loss(pos, neg, config.l2_weight)
-        return OwnLoss(loss, numbers, {"negatives": negatives.samples}, (within_limit(pos, neg),))
+        return OwnLoss(
+            loss, numbers, {"negatives": negatives.samples}, (within_limit(pos, neg, setup.where),)
+        )
 
     def student_loss(self, pairs: Pairs) -> Tensor:
         """The energy gap of the pairs and the negatives that `own_loss` has drawn."""
         return student_mi_loss(self.energy, pairs.positive, pairs.shared["negatives"], pairs.s)
 
 
-def within_limit(pos: Tensor, neg: Tensor) -> Check:
+def within_limit(pos: Tensor, neg: Tensor, where: str) -> Check:
     """That all energies (B,) are finite, and none is too large."""
     return Check(
         is_within(torch.cat([pos, neg]).detach()),
         f"an energy is not finite or beyond {ENERGY_LIMIT:,.0f}; "
-        "lower student.mi.optimizer.learning_rate, or raise student.mi.l2_weight",
+        f"lower {where}.optimizer.learning_rate, or raise {where}.l2_weight",
     )
 
 
@@ -169,10 +171,10 @@ def networks_of(config: MutualInformation, info: DataInfo, seed: int) -> dict[st
 
 def check_vem(config: MutualInformation, height: int, width: int, batch_size: int) -> None:
     """Raises ConfigError where pictures are too small for the energy, or the replay buffer for a batch."""
-    num_blocks(config.energy, height, width, where="student.mi.energy.num_blocks")
+    num_blocks(config.energy, height, width, where="energy.num_blocks")
     size = config.replay_size or REPLAY_SIZE
     if config.start == "replay" and size < batch_size:
         raise ConfigError(
-            "student.mi.replay_size: "
+            "replay_size: "
             f"{size} is less than student.batch_size {batch_size}, so chains would meet; raise it"
         )

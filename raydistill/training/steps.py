@@ -16,7 +16,8 @@ from raydistill.data import Batch, DataInfo
 from raydistill.data.augment import SampleIndex
 from raydistill.data.source import Pairing
 from raydistill.distributed import Workers
-from raydistill.training.terms import Check, Numbers, TeacherPictures
+from raydistill.models.features import FeatureNetwork
+from raydistill.training.terms import Check, Numbers, Teacher
 
 Networks = dict[str, nn.Module]
 """Networks and buffers by name."""
@@ -40,10 +41,16 @@ class Step:
     """The teacher's stored outputs for the images, (B, 3, H, W) in [-1, 1]; None: it makes them."""
     is_reported: bool = False
     """Whether a report follows: numbers that cost something are computed in its step alone."""
+    recorded: Tensor | None = None
+    """What teachers beside the student gave for this minibatch, a row of `training.recording`; None:
+    they train."""
     output: Tensor = field(init=False)
     """Output of the network that is trained for, with its graph: s in a distillation, (B, 3, H, W)."""
     teacher: Tensor = field(init=False)
-    """t, the teacher's output (B, 3, H, W); the loop fills it in where the job has a teacher."""
+    """t, the teacher's output (B, 3, H, W) without a graph, in a distillation."""
+    activations: dict[str, Tensor] = field(default_factory=dict)
+    teacher_activations: dict[str, Tensor] = field(default_factory=dict)
+    """Of student and teacher, by name, in a distillation whose base taps them."""
     shared_tensors: dict[str, Tensor] = field(default_factory=dict)
     """Tensors that one phase stores for a later one, by name."""
     checks: list[Check] = field(default_factory=list)
@@ -89,6 +96,10 @@ class Phase(NamedTuple):
         return self.moves[0]
 
 
+Recorded = Callable[[Step, Numbers], Mapping[str, Tensor]]
+"""(step after its phases, the numbers that they logged) -> what `BaseDistillation.recorded` gives."""
+
+
 class Schedule(NamedTuple):
     """What happens to one minibatch."""
 
@@ -96,6 +107,8 @@ class Schedule(NamedTuple):
     """Fills in `output` of a step, once for all phases."""
     phases: tuple[Phase, ...]
     """In the order in which a minibatch goes through them."""
+    recorded: Recorded | None = None
+    """What is recorded of a minibatch after its phases; None: nothing."""
 
 
 class Setup(NamedTuple):
@@ -104,8 +117,10 @@ class Setup(NamedTuple):
     info: DataInfo
     device: torch.device
     workers: Workers
-    teacher: TeacherPictures | None = None
+    teacher: Teacher | None = None
     """Gives the teacher's outputs for training images; None: the training has no teacher."""
+    features: FeatureNetwork | None = None
+    """What losses compare features by, frozen; None: no loss of the training does."""
 
 
 class RecipeKind(NamedTuple):
@@ -125,9 +140,12 @@ class RecipeKind(NamedTuple):
     compiled or on another device by then, and have the same names."""
     pairing: Pairing | None = None
     """How inputs and targets of the data must belong together; None: it trains on any pictures."""
-    network: Literal["generator", "evaluator"] = "generator"
+    network: Literal["generator", "evaluator", "features"] = "generator"
     """What it trains for, and the name of that network among `networks`. Its moving average, where there is
     one, is evaluated and stored."""
+    stored_beside: tuple[Literal["discriminator"], ...] = ()
+    """Other networks that are stored at the end, by name, which is also that of the config's field for it. A
+    student's discriminator may start from one."""
 
 
 def phase(network: str, config: Optimizer, loss: Callable[[Step], tuple[Tensor, Numbers]]) -> Phase:

@@ -1,0 +1,154 @@
+"""Confirms weights of plain distillation that a search has chosen: other seeds, the test split, other
+measures.
+
+    python benchmarks/base_weights.py --preset shapes32 --out shapes.jsonl [--squeezenet squeezenet=FILE]
+    python benchmarks/base_weights.py --preset labelled --data CAMVID --out camvid.jsonl
+
+A search of `search_spaces/base_weights.py` looks at val alone and at one seed. Here the candidates train the
+preset's student, without a term, with seeds that no search has seen. Test mIoU and kernel distances by the
+evaluator and by SqueezeNet are measures that no loss has seen; PSNR is to the real picture. A killed run goes
+on where it was. About 15 s (shapes32) and 80 s (CamVid) a training on one core.
+"""
+
+import argparse
+import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from raydistill.config.base import Stored
+from raydistill.config.experiment import Experiment, student_job
+from raydistill.config.paths import with_values
+from raydistill.config.presets import PRESETS
+from raydistill.data import prepare
+from raydistill.evaluation.evaluator_scores import EvaluatorScorer
+from raydistill.evaluation.extractors import load_extractor
+from raydistill.models import saved
+from raydistill.training import recipes
+from raydistill.trials.run_job import network_of, perform
+from raydistill.trials.stages import Stages, train_stages
+
+BEFORE = {"l1_weight": 10.0, "ssim_weight": 5.0, "learning_rate": 3e-3}
+"""What presets had before they were tuned."""
+CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
+    "shapes32": {
+        "before": BEFORE,
+        "without SSIM": BEFORE | {"ssim_weight": 0.0},
+        "searched": {
+            "robust_weight": 10,
+            "mse_weight": 320,
+            "multiscale_weight": 10,
+            "learning_rate": 2.7e-3,
+        },
+        "squared and multi-scale": {"mse_weight": 80, "multiscale_weight": 10, "learning_rate": 2.7e-3},
+    },
+    "labelled": {"before": BEFORE, "without SSIM": BEFORE | {"ssim_weight": 0.0}},
+}
+CPU = torch.device("cpu")
+SEEDS = (10, 11, 12, 13, 14)
+OFF = {
+    "l1_weight": 0.0,
+    "ssim_weight": 0.0,
+    "mse_weight": 0.0,
+    "robust_weight": 0.0,
+    "multiscale_weight": 0.0,
+}
+
+
+def experiment_of(preset: str, data: str | None, weights: dict[str, float], seed: int) -> Experiment:
+    """The preset with these weights, without terms."""
+    values: dict[str, Any] = {f"student.base.{name}": 0.0 for name in OFF}
+    for name, value in weights.items():
+        values[f"student.optimizer.{name}" if name == "learning_rate" else f"student.base.{name}"] = value
+    values |= {"student.terms.mi.weight": 0.0, "student.seed": seed}
+    if data:
+        values["data.root"] = data
+    return with_values(PRESETS[preset](), values, where="benchmark")
+
+
+def train_one(
+    experiment: Experiment, data: Stored, stages: Stages, folder: Path, squeezenet: str | None
+) -> dict[str, float]:
+    """One student, with its scores on val and test."""
+    torch.set_num_threads(1)
+    job = student_job(experiment.resolved(experiment.student), experiment, data, stages.shared)
+    result = perform(job, folder / job.key, lambda evaluation: None)
+    if result.status != "COMPLETE":
+        raise RuntimeError(result.reason)
+    extra = [load_extractor(squeezenet, CPU)] if squeezenet else []
+    found: dict[str, float] = {}
+    for split in ("val", "test"):
+        scorer = EvaluatorScorer(data, stages.evaluator, split, CPU, extractors=extra)
+        network = saved.load(network_of(folder / job.key, result), scorer.split.info, CPU)
+        scores = scorer.generator(network)
+        found |= {f"{split}/{name.partition('/')[2]}": value for name, value in scores.items()}
+    return found
+
+
+def main() -> None:
+    """Trains what the file lacks, then prints means, standard errors and paired differences."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", choices=tuple(CANDIDATES), default="shapes32")
+    parser.add_argument("--data", help="folder of the pictures, for labelled")
+    parser.add_argument("--squeezenet", metavar="NAME=FILE", help="as --extractor takes it")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--jobs", type=int, default=2)
+    given = parser.parse_args()
+    candidates = CANDIDATES[given.preset]
+    first = experiment_of(given.preset, given.data, BEFORE, 0)
+    cache = given.out.with_suffix(".cache")
+    data = prepare(first.data, cache / "data", **recipes.data_needs(first.teacher))
+    stages = train_stages(first, data, cache, lambda evaluation: None)
+    rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
+    known = {(row["name"], row["seed"]) for row in rows}
+    todo = [(name, seed) for seed in SEEDS for name in candidates if (name, seed) not in known]
+    with ProcessPoolExecutor(given.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {
+            pool.submit(
+                train_one,
+                experiment_of(given.preset, given.data, candidates[name], seed),
+                data,
+                stages,
+                cache / "students",
+                given.squeezenet,
+            ): (name, seed)
+            for name, seed in todo
+        }
+        for future, (name, seed) in futures.items():
+            rows.append({"name": name, "seed": seed} | future.result())
+            with given.out.open("a") as file:
+                file.write(json.dumps(rows[-1]) + "\n")
+            print(json.dumps(rows[-1]), flush=True)
+    table(rows, list(candidates))
+
+
+def table(rows: list[dict[str, Any]], names: list[str]) -> None:
+    """Prints a Markdown table: mean and standard error of each measure, and the difference to the first."""
+    measures = [key for key in rows[0] if key not in ("name", "seed")]
+    print("| measure | " + " | ".join(names) + " | difference to the first, paired |")
+    print("|---" * (len(names) + 2) + "|")
+    for measure in measures:
+        values = {
+            name: np.array(
+                [row[measure] for row in sorted(rows, key=lambda row: row["seed"]) if row["name"] == name]
+            )
+            for name in names
+        }
+        cells = [
+            f"{each.mean():.5g} +- {each.std(ddof=1) / len(each) ** 0.5:.2g}" for each in values.values()
+        ]
+        differences = []
+        for name in names[1:]:
+            gain = values[name] - values[names[0]]
+            differences.append(f"{gain.mean():+.4g} +- {gain.std(ddof=1) / len(gain) ** 0.5:.2g}")
+        print(f"| {measure} | {' | '.join(cells)} | {', '.join(differences)} |")
+
+
+if __name__ == "__main__":
+    main()
