@@ -81,7 +81,7 @@ def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
     stage = SimpleNamespace(budget_nimg=10, report_every_nimg=10)
     plan: Any = SimpleNamespace(
         experiment=SimpleNamespace(
-            evaluator=stage, teacher=stage, given_teacher=None, student=given, needs_features=False
+            evaluator=stage, teacher=stage, given_teacher=None, student=given, trains_features=False
         ),
         students=[(given, 1.0), (given, 3.0)],
         baselines=[("uniform", "4", given)],

@@ -69,6 +69,11 @@ class Experiment(Frozen):
         return any(base.needs_features for base in self.bases)
 
     @property
+    def trains_features(self) -> bool:
+        """Whether the feature network is trained: a loss may look at features, and no file is given."""
+        return self.needs_features and self.given_features is None
+
+    @property
     def teacher_itself(self) -> GeneratorTraining:
         """The teacher's training without `outputs`, which is about students and no part of its job, and with
         what students' bases want of it kept.

@@ -273,7 +273,7 @@ def _check_workers(options: SweepOptions, experiment: Experiment) -> None:
             )
     for stage, option, number in _worker_numbers(options):
         training = getattr(experiment, stage)
-        if stage == "features" and (not experiment.needs_features or experiment.given_features is not None):
+        if stage == "features" and not experiment.trains_features:
             continue
         if (misfit := training.misfit(number, f"{option} {number}")) is not None:
             step = number * training.share_multiple

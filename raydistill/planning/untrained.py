@@ -24,7 +24,7 @@ def untrained(folder: Path, experiment: Experiment, info: DataInfo) -> Shared:
     made = recipes.kind_of(teacher).networks(other, info)
     generator = saved.save(folder / "teacher", "generator", made["generator"], teacher.generator)
     features = experiment.given_features
-    if features is None and experiment.needs_features:
+    if experiment.trains_features:
         of_features = experiment.features.network
         network = networks.feature_network(of_features, 0)
         features = saved.save(folder / "features", "features", network, of_features)
@@ -33,5 +33,5 @@ def untrained(folder: Path, experiment: Experiment, info: DataInfo) -> Shared:
         own: Any = teacher
         network, config = made["discriminator"], own.discriminator
         discriminator = saved.save(folder / "discriminator", "discriminator", network, config)
-    slabs = (generator, generator) if any(base.follows_slabs for base in experiment.bases) else ()
+    slabs = (generator, generator) if experiment.teacher_itself.keeps_reports else ()
     return Shared(evaluator, generator, features, discriminator, slabs)

@@ -15,7 +15,7 @@ from raydistill.errors import StoreError
 from raydistill.planning import memory, rehearsal
 from raydistill.planning.plan import RECHECK_WORKERS, Plan
 from raydistill.records.files import write_json_atomic
-from raydistill.sweep.rates import FEATURES, Rates, kind_of
+from raydistill.sweep.rates import FEATURES, Rates, kind_of, student_trainings
 from raydistill.training import checkpoint
 
 STAGES_START_SEC, FIRST_TRIAL_SEC, TRAINER_SEC, END_SEC = 17.0, 7.0, 16.0, 10.0
@@ -130,7 +130,7 @@ def _stages_sec(plan: Plan, rates: Rates) -> float:
     teacher_sec = rates.of("teacher", 0).job_sec(teacher) if plan.experiment.given_teacher is None else 0.0
     scoring_sec = 2 * rates.scoring_sec  # of the real pictures, once for all trials, and of the teacher's
     features_sec = 0.0
-    if plan.experiment.needs_features and plan.experiment.given_features is None:
+    if plan.experiment.trains_features:
         features_sec = rates.of(FEATURES, 0).job_sec(plan.experiment.features)
     trained_sec = rates.of("evaluator", 0).job_sec(evaluator) + features_sec + teacher_sec
     return STAGES_START_SEC + trained_sec + scoring_sec
@@ -230,9 +230,7 @@ def read(file: Path, plan: Plan) -> tuple[Rates, Forecast]:
         path = ".".join(map(str, first["loc"]))
         where = f"{path}: " if path else ""
         raise StoreError(f"{file}: damaged or of another version: {where}{message_of(first)}") from error
-    trainings: list[StudentTraining] = [training for training, _ in plan.students]
-    trainings += [training for _, _, training in plan.baselines]
-    needed = {kind_of(training) for training in trainings}
+    needed = {kind_of(training) for training in student_trainings(plan)}
     if missing := sorted(kind for kind in needed if not content.rates.rates.get(kind)):
         raise StoreError(f"{file}: damaged or of another version: no rate of {missing[0]!r}")
     return content.rates, content.forecast

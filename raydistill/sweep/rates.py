@@ -122,7 +122,7 @@ def rates_of(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
     scores_reports = plan.scoring is not None and plan.scoring.at_reports
     if given is not None:
         source = f"--seconds-per-image {given:g}, for every network"
-        kinds = [*STAGES, *map(kind_of, _trainings(plan))]
+        kinds = [*STAGES, *map(kind_of, student_trainings(plan))]
         return Rates(source, {kind: [Rate(0, given)] for kind in kinds}, 0.0, scores_reports)
     has_gpu = torch.cuda.is_available()
     if has_gpu:
@@ -207,7 +207,7 @@ def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[
             [Job(training=experiment.teacher, data=data, evaluator=shared.evaluator)],
             stage_workers,
         )
-    if experiment.given_features is None and experiment.needs_features:
+    if experiment.trains_features:
         jobs[FEATURES] = ([Job(training=experiment.features, data=data)], stage_workers)
     for training in _extreme_trainings(plan):
         of_kind, _ = jobs.setdefault(kind_of(training), ([], options.workers_per_trial))
@@ -219,7 +219,7 @@ def _jobs(plan: Plan, stage_workers: int, folder: Path) -> dict[str, tuple[list[
     return jobs
 
 
-def _trainings(plan: Plan) -> list[StudentTraining]:
+def student_trainings(plan: Plan) -> list[StudentTraining]:
     """Those of students from the whole range of costs, and of the baselines."""
     students: list[StudentTraining] = [training for training, _ in plan.students]
     return students + [training for _, _, training in plan.baselines]

@@ -60,8 +60,20 @@ BASES: dict[str, BaseKind] = {
 
 
 def networks(training: DistillTraining, info: DataInfo) -> Networks:
-    """The networks of a student's base, by name."""
-    return BASES[training.base.kind].networks(training.base, training.generator, info, training.seed)
+    """The networks of a student's base, by name.
+
+    Raises:
+        ConfigError: the student cannot be trained by its base on these data; with the option's dotted path.
+    """
+    latent = latent_size(training.generator)
+    require_pairing(training.base, "pictures" if latent is not None else info.pairing)
+    if isinstance(training.base, NoBase):
+        require_loss(training)
+    kind = BASES[training.base.kind]
+    kind.check(training, info)
+    own = kind.networks(training.base, training.generator, info, training.seed)
+    _check_execution(training, own)
+    return own
 
 
 def build(training: DistillTraining, setup: Setup, own: Mapping[str, nn.Module]) -> BaseDistillation:
@@ -85,16 +97,9 @@ def build(training: DistillTraining, setup: Setup, own: Mapping[str, nn.Module])
 
 
 def check(training: DistillTraining, info: DataInfo) -> None:
-    """Raises ConfigError where a student cannot be trained by its base on these data.
-
-    The message has the dotted path of the option. Networks are built on the way, without weights.
-    """
-    latent = latent_size(training.generator)
-    require_pairing(training.base, "pictures" if latent is not None else info.pairing)
-    if isinstance(training.base, NoBase):
-        require_loss(training)
-    BASES[training.base.kind].check(training, info)
-    _check_execution(training, info)
+    """Raises ConfigError where `networks` does. They are built without weights."""
+    with torch.device("meta"):
+        networks(training, info)
 
 
 def require_pairing(base: Base, pairing: Pairing) -> None:
@@ -126,9 +131,9 @@ def require_loss(training: DistillTraining) -> None:
     )
 
 
-def _check_execution(training: DistillTraining, info: DataInfo) -> None:
+def _check_execution(training: DistillTraining, own: Networks) -> None:
     """Raises ConfigError where `execution` does not go with activations, or with teachers that learn."""
-    base, execution, own = training.base, training.execution, _empty(training, info)
+    base, execution = training.base, training.execution
     if base.trains_teachers and execution.microbatch is not None:
         raise ConfigError(
             f"student.execution.microbatch: base {base.kind!r} takes its teachers' pictures of a whole "
@@ -148,12 +153,6 @@ def _check_execution(training: DistillTraining, info: DataInfo) -> None:
             )
     for name, network in own.items():
         distributed.refuse_execution(execution, network, "student", f"{name} of base {base.kind!r}")
-
-
-def _empty(training: DistillTraining, info: DataInfo) -> Networks:
-    """The base's networks without weights."""
-    with torch.device("meta"):
-        return networks(training, info)
 
 
 def require_teacher(experiment: Experiment) -> None:

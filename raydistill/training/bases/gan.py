@@ -1,7 +1,8 @@
 """GAN compression: the student is trained as a GAN whose generator also imitates the teacher's activations.
 
 Source: Li et al. 2020 (GAN Compression). What differs: the discriminator moves before the student sees it,
-    and fakes of unpaired data are those of this minibatch."""
+and fakes of unpaired data are those of this minibatch.
+"""
 
 import torch
 import torch.nn.functional as F

@@ -31,7 +31,6 @@ def build(config: DistillTraining, info: DataInfo) -> Networks:
         ConfigError: data, base and terms do not fit together.
     """
     terms.check_all(config, info.height, info.width)
-    bases.check(config, info)
     require_paired_target(config, info)
     found: Networks = {"generator": networks.generator(config.generator, info, config.seed)}
     found |= bases.networks(config, info)
