@@ -46,7 +46,11 @@ CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
         },
         "squared and multi-scale": {"mse_weight": 80, "multiscale_weight": 10, "learning_rate": 2.7e-3},
     },
-    "labelled": {"before": BEFORE, "without SSIM": BEFORE | {"ssim_weight": 0.0}},
+    "labelled": {
+        "before": BEFORE,
+        "without SSIM": BEFORE | {"ssim_weight": 0.0},
+        "searched": {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3},
+    },
 }
 CPU = torch.device("cpu")
 SEEDS = (10, 11, 12, 13, 14)

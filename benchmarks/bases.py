@@ -1,6 +1,6 @@
 """What a step costs by each base distillation, with and without the published term.
 
-    python benchmarks/bases.py --part resnet64|unet256
+    python benchmarks/bases.py --part resnet64|camvid|unet256
 
 Time: CPU seconds of a step on one thread, medians over rounds in which every case has its turn; relative to
 base plain without a term. Kernels, waits and collectives: counted on the meta device, the last of one of two
@@ -20,12 +20,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from raydistill.config.architectures import UnetGenerator, UnetWidths
+from raydistill.config.architectures import (
+    ResnetGenerator,
+    ResnetWidths,
+    UnetGenerator,
+    UnetWidths,
+)
 from raydistill.config.data import ShapesData
 from raydistill.config.experiment import Experiment, Job, student_job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
-from raydistill.config.term_presets import published_cyclegan, published_pix2pix
+from raydistill.config.term_presets import published_cyclegan, published_pix2pix, recommended_vem
 from raydistill.config.training import DistillTraining
 from raydistill.data import prepare, read_info
 from raydistill.data.outputs import chunk_of, store_outputs
@@ -38,7 +43,7 @@ from raydistill.training import assembly, loop
 from raydistill.training.recipes import Setup
 
 BASES = ("plain", "gan", "omgd")
-STEPS = {"resnet64": 4, "unet256": 1}
+STEPS = {"resnet64": 4, "camvid": 4, "unet256": 1}
 """Steps of a case in a round."""
 
 
@@ -46,25 +51,33 @@ class Case(NamedTuple):
     """One training."""
 
     base: str
-    has_term: bool
+    term: str
+    """published VEM, recommended VEM, or empty: none."""
 
     @property
     def name(self) -> str:
         """As the table has it."""
-        return f"{self.base}, published VEM" if self.has_term else self.base
+        return f"{self.base}, {self.term}" if self.term else self.base
 
 
-CASES = [Case(base, has_term) for base in BASES for has_term in (False, True)]
+CASES = [Case(base, term) for base in BASES for term in ("", "published VEM", "recommended VEM")]
+SIZES = {"resnet64": (64, 64), "camvid": (48, 64), "unet256": (256, 256), "small": (16, 16)}
+"""Part -> height and width."""
 
 
 def experiment_of(part: str, case: Case) -> Experiment:
-    """64 pixels: the embedded networks. 256 pixels: the published U-Nets, batches of one picture."""
-    size, number = (64, 64) if part == "resnet64" else (256, 4)
-    data = ShapesData(height=size, width=size, num_train=number, num_val=2, num_test=2)
+    """Up to 64 pixels: the embedded networks. 256 pixels: the published U-Nets, batches of one picture."""
+    height, width = SIZES[part]
+    data = ShapesData(
+        height=height, width=width, num_train=4 if part == "unet256" else 64, num_val=2, num_test=2
+    )
     experiment = shapes32().model_copy(update={"data": data})
-    term = published_cyclegan() if part == "resnet64" else published_pix2pix()
-    student: dict[str, Any] = {"terms": {"mi": term} if case.has_term else {}}
+    published = published_pix2pix() if part == "unet256" else published_cyclegan()
+    terms = {"published VEM": {"mi": published}, "recommended VEM": {"mi": recommended_vem()}}
+    student: dict[str, Any] = {"terms": terms.get(case.term, {})}
     teacher: dict[str, Any] = {}
+    if part == "camvid":
+        student["generator"] = ResnetGenerator(widths=ResnetWidths.uniform(5), num_blocks=3)
     if part == "unet256":
         student |= {"generator": UnetGenerator(widths=UnetWidths.uniform(16)), "batch_size": 1}
         teacher |= {"generator": UnetGenerator(widths=UnetWidths.uniform(64)), "batch_size": 1}
@@ -130,7 +143,7 @@ def read_info_of(experiment: Experiment) -> Any:
 
 def part_has_two(part: str) -> bool:
     """Whether two workers can share a batch, so that collectives are counted."""
-    return part == "resnet64"
+    return part != "unet256"
 
 
 def predicted(part: str, case: Case) -> float:
@@ -147,7 +160,7 @@ def predicted(part: str, case: Case) -> float:
 
 def grown(part: str, case: Case, folder: Path) -> float:
     """MiB by which a process grows over three steps, which prints it."""
-    given = [str(Path(__file__).absolute()), "--part", part, "--child", case.base, str(int(case.has_term))]
+    given = [str(Path(__file__).absolute()), "--part", part, "--child", case.base, case.term]
     ended = subprocess.run(
         [sys.executable, *given, "--folder", str(folder)], check=True, capture_output=True, text=True
     )
@@ -157,8 +170,9 @@ def grown(part: str, case: Case, folder: Path) -> float:
 def grow(part: str, case: Case, folder: Path) -> None:
     """The child of `grown`."""
     torch.set_num_threads(1)
-    job, plain = (job_of(part, each, folder) for each in (case, CASES[0]))
-    steps(built(plain), plain, 1)  # what a process has after its first training is counted apart
+    job = job_of(part, case, folder)
+    small = job_of("small", CASES[0], folder)  # so that it leaves little that the next one uses again
+    steps(built(small), small, 1)  # what a process has after its first training is counted apart
     memory.start_peak()
     before = memory.peak_gb()
     steps(built(job), job, 3)
@@ -178,7 +192,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
-        grow(given.part, Case(given.child[0], given.child[1] == "1"), given.folder)
+        grow(given.part, Case(*given.child), given.folder)
         return
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:

@@ -25,10 +25,11 @@ import torch
 from search import Point, read
 from stopping import compared, report
 
+from raydistill.config.configurations import extreme_configuration, values_of
 from raydistill.config.experiment import Experiment, Job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
-from raydistill.config.space import Int, SearchSpace, extreme_configuration, load_space, values_of
+from raydistill.config.space import Int, SearchSpace, load_space
 from raydistill.data import DataInfo, prepare, read_info
 from raydistill.models import cost, networks
 from raydistill.planning.plan import NUM_STARTUP

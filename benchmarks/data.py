@@ -1,18 +1,29 @@
 """What data cost: their share of a step, what happens once, and what stored outputs of the teacher save.
 
     python benchmarks/data.py [--data FOLDER --height 192 --width 256] [--batches 50]
+    python benchmarks/data.py --decode 2000 [--side 256] [--threads 1,2]
+
+--decode times decoding alone: so many A|B JPEGs of the side that are drawn first, by each number of threads,
+each in a process of its own, and what its memory grew by at most; then a decoding that is killed half way and
+goes on.
 
 Without a folder it is the embedded set at 32x32. One thread. A step is that of a student of the preset, with
 its mutual-information term; --no-mi takes it without.
 """
 
 import argparse
+import json
+import signal
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from raydistill.config.data import FolderData
 from raydistill.config.experiment import Experiment, Job
@@ -90,6 +101,67 @@ def measure(experiment: Experiment, cache: Path, num_batches: int) -> None:
     )
 
 
+_DECODE = """
+import json, re, sys, time
+from pathlib import Path
+from raydistill.config.data import FolderData
+from raydistill.data import prepare, rows
+root, cache, side, threads = sys.argv[1:]
+rows.MOST_THREADS = int(threads)
+config = FolderData(root=root, layout="aligned", height=int(side), width=int(side))
+def peak_kib():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+before, started = peak_kib(), time.perf_counter()
+stored = prepare(config, Path(cache))
+seconds = time.perf_counter() - started
+grown = peak_kib() - before
+print(json.dumps({"digest": stored.digest, "seconds": seconds, "grown_mib": grown / 1024}))
+"""
+
+
+def draw(folder: Path, number: int, side: int) -> None:
+    """A|B JPEGs of photo-like content: noise of several sizes, laid over each other."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for index in range(number):
+        layers = [
+            Image.fromarray(rng.integers(0, 256, (size, 2 * size, 3), np.uint8)).resize((2 * side, side))
+            for size in (4, 16, 64)
+        ]
+        mixed = Image.blend(Image.blend(layers[0], layers[1], 0.4), layers[2], 0.2)
+        mixed.save(folder / f"{index}.jpg", quality=90)
+
+
+def measure_decoding(folder: Path, number: int, side: int, threads: list[int]) -> None:
+    """Prints a line for each number of threads, and one for a decoding that was killed."""
+    root = folder / "pictures"
+    draw(root, number, side)
+    digests = set()
+    for num in threads:
+        command = [sys.executable, "-c", _DECODE, str(root), str(folder / f"cache{num}"), str(side), str(num)]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        digests.add(found["digest"])
+        print(
+            f"{number:,} A|B pictures at {side} px, {num} threads: {found['seconds']:.1f} s, "
+            f"{number / found['seconds']:,.0f} a second; memory grew by {found['grown_mib']:.0f} MiB"
+        )
+    cache = folder / "killed"
+    command = [sys.executable, "-c", _DECODE, str(root), str(cache), str(side), str(threads[-1])]
+    child, parts = subprocess.Popen(command), []
+    while not parts or not any(json.loads(parts[0].read_text())["rows"].values()):
+        time.sleep(0.1)
+        parts = list(cache.glob(".decoding-*/progress.json"))
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    done = sum(json.loads(parts[0].read_text())["rows"].values())
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    digests.add(found["digest"])
+    print(
+        f"killed after {done:,}: the rest took {found['seconds']:.1f} s; "
+        f"{'the same digest' if len(digests) == 1 else 'ANOTHER DIGEST'}"
+    )
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -99,7 +171,16 @@ if __name__ == "__main__":
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batches", type=int, default=50)
     parser.add_argument("--no-mi", action="store_true")
+    parser.add_argument("--decode", type=int)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--threads", default="1,2")
     given = parser.parse_args()
+    if given.decode:
+        with tempfile.TemporaryDirectory() as folder:
+            measure_decoding(
+                Path(folder), given.decode, given.side, [int(num) for num in given.threads.split(",")]
+            )
+        sys.exit()
     torch.set_num_threads(1)
     chosen = shapes32()
     if given.data:

@@ -18,7 +18,7 @@ from raydistill import moved
 if TYPE_CHECKING:
     from raydistill.commands.evaluate import score
     from raydistill.config import presets
-    from raydistill.config.space import Choice, Float, Int, Objective, SearchSpace, When, Window
+    from raydistill.config.space import Choice, Float, Int, Objective, SearchSpace, Settings, When, Window
     from raydistill.config.sweep_options import SweepOptions
     from raydistill.data import DataKind
     from raydistill.exchange.export import ExportReport, export
@@ -45,6 +45,7 @@ __all__ = [
     "PlanReport",
     "RecipeKind",
     "SearchSpace",
+    "Settings",
     "SweepOptions",
     "SweepResult",
     "TermKind",
@@ -61,7 +62,7 @@ __all__ = [
 ]
 _HOMES = {
     "commands.evaluate": ("score",),
-    "config.space": ("Choice", "Float", "Int", "Objective", "SearchSpace", "When", "Window"),
+    "config.space": ("Choice", "Float", "Int", "Objective", "SearchSpace", "Settings", "When", "Window"),
     "config.sweep_options": ("SweepOptions",),
     "data": ("DataKind",),
     "exchange.export": ("ExportReport", "export"),

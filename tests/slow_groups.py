@@ -19,6 +19,8 @@ ROOT = Path(__file__).parent.parent
 TABLE = Path("docs/slow-tests.md")
 FAMILIES = "test_families_real.py::test_a_family_trains_as_teacher_and_as_students_on_real_pictures"
 
+PUBLISHED = "test_published_real.py::test_a_published_experiment_goes_from_its_command_to_its_page"
+
 
 class Group(NamedTuple):
     what: str
@@ -54,7 +56,10 @@ GROUPS: dict[str, Group] = {
     "truth": Group("the bound against the known truth, one to eight dimensions", ("test_truth.py",)),
     "sweeps": Group(
         "whole sweeps: SIGTERM and SIGKILL, divergence, early stopping, replicates, warm start; from Python",
-        ("test_sweep.py", "test_failures.py", "test_public_face.py", "test_teacher_file.py"),
+        (
+            *("test_sweep.py", "test_failures.py", "test_public_face.py", "test_teacher_file.py"),
+            "test_retrain_front.py",
+        ),
     ),
     "clusters": Group(
         "submitted jobs, wrong tokens, two nodes, two sweeps on one machine, a killed batch, the cookbook",
@@ -85,6 +90,10 @@ GROUPS: dict[str, Group] = {
             "test_tracking_real.py"
             "::test_without_a_server_to_the_end_the_command_that_is_said_sends_everything",
         ),
+    ),
+    "postgres": Group(
+        "256 reporting trials, one driver, one MLflow server on PostgreSQL: the rows of an sqlite file",
+        ("test_postgres.py",),
     ),
     "first-seconds": Group(
         "twelve kills while a results folder is made, and a sweep after each",
@@ -123,6 +132,26 @@ GROUPS: dict[str, Group] = {
         "sweeps by SqueezeNet, a segmenter of its own on CamVid, and Inception of other weights",
         ("test_file_scorers_real.py",),
     ),
+    "published-pairs": Group(
+        "every published experiment on pairs at --scale smoke, from its command to page and MLflow",
+        tuple(
+            f"{PUBLISHED}[{name}]"
+            for name in (
+                *("pix2pix_edges2shoes_unet", "pix2pix_edges2shoes_resnet", "pix2pix_cityscapes_unet"),
+                "pix2pix_cityscapes_resnet",
+            )
+        ),
+    ),
+    "published": Group(
+        "the other published experiments at --scale smoke, from their command to page and MLflow",
+        tuple(
+            f"{PUBLISHED}[{name}]"
+            for name in (
+                *("cyclegan_horse2zebra", "cyclegan_summer2winter", "sagan_celeba64", "stylegan2_ffhq256"),
+                "enhance_x2",
+            )
+        ),
+    ),
     "pix2pix": Group("on CamVid: teacher and three students", (f"{FAMILIES}[pix2pix]",)),
     "enhance": Group("on CamVid: teacher and three students", (f"{FAMILIES}[enhance]",)),
     "sagan": Group("on Fashion-MNIST: teacher and three students", (f"{FAMILIES}[sagan]",)),
@@ -137,13 +166,16 @@ FURTHER_CASES: dict[str, tuple[str, ...]] = {
     ),
     "test_record.py::test_a_damaged_record_is_said_removed_and_made_again": ("a bit", "gone", "no hashes"),
     "test_record.py::test_a_step_never_waits_whether_teachers_train_or_are_read": (
-        *("False-alone", "False-vem", "True-alone"),
+        *("False-alone", "False-vem", "True-vem"),
     ),
     "test_budgets.py::test_memory_as_a_function_of_widths_is_the_memory_of_the_modules": (
         *("resnet", "mobile_resnet", "unet"),
     ),
     "test_experiments.py::test_a_documented_command_checks_the_real_layout_and_trains_nothing": (
-        *("pix2pix, edges2shoes", "CycleGAN, summer2winter", "SAGAN, CelebA", "StyleGAN2, FFHQ"),
+        *("pix2pix, edges2shoes, U-Nets", "pix2pix, edges2shoes, ResNets", "pix2pix, Cityscapes, U-Nets"),
+        *("pix2pix, Cityscapes, ResNets", "CycleGAN, horse2zebra", "CycleGAN, summer2winter"),
+        "StyleGAN2, FFHQ",
+        "Enhancement, any pictures",
     ),
     "test_export.py::test_an_exported_generator_puts_out_what_pytorch_does_at_any_batch_size": (
         *("mobile_resnet-torchscript", "unet-deep-torchscript", "sagan-torchscript", "stylegan2-torchscript"),

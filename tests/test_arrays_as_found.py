@@ -94,7 +94,12 @@ def test_idx_files_where_and_as_people_have_them(
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        *(("a.tar.gz", "Unpack it"), ("a.7z", "Unpack it"), ("data.mdb", "PNG files"), ("a.h5", "PNG files")),
+        *(
+            ("a.tar.gz", "Unpack it"),
+            ("a.7z", "Unpack it"),
+            ("a.mdb", "Give the folder"),
+            ("a.h5", "PNG files"),
+        ),
         *(
             ("a.tfrecord", "PNG files"),
             ("a.mat", "PNG files"),

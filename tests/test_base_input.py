@@ -294,9 +294,9 @@ def test_each_kind_of_a_searched_base_has_weights_of_its_own(
     says = "no config path 'student.base.gan_weight' where student.base.kind is 'plain'"
     with pytest.raises(ConfigError, match=says):
         planned()
-    monkeypatch.setattr(checks.space, "load_space", lambda given: space)
-    of_kinds = [planned(*base(each)).trial_bytes for each in ("gan", "omgd", "plain")]
-    assert plan.trial_bytes == max(of_kinds) > of_kinds[2]
+    of_kinds = {each.base.kind: plan.memory_of(each) for each in plan.extreme_students(highest=True)}
+    assert list(of_kinds) == ["gan", "omgd", "plain"]
+    assert plan.trial_bytes == max(of_kinds.values()) > of_kinds["plain"]
 
 
 # ---- files -------------------------------------------------------------------------------------------------

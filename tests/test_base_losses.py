@@ -16,9 +16,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from raydistill.config.bases import Base
+from raydistill.config.bases import Base, GanBase, OmgdBase
 from raydistill.config.features import FeatureNetworkConfig
-from raydistill.config.presets import cyclegan
+from raydistill.config.presets import PRESETS, cyclegan
 from raydistill.config.training import GeneratorTraining
 from raydistill.data import DataInfo
 from raydistill.data.augment import SampleIndex
@@ -327,6 +327,42 @@ def test_gan_on_unpaired_pictures_is_least_squares_and_10_l1_to_the_teacher_and_
     real = scores(base, "discriminator", pairs.target)
     (phase,) = base.phases()
     close(phase.loss(pairs), (squares(real, 1) + squares(fake, 0)) / 2)
+
+
+def test_a_gan_base_has_the_loss_that_its_config_names() -> None:
+    base, pairs = (
+        base_of(kind="gan", taps=TAPS, gan_loss="vanilla", l1_weight=0, activation_weight=0),
+        pairs_of(),
+    )
+    fake = scores(base, "discriminator", pairs.inputs, pairs.s)
+    real = scores(base, "discriminator", pairs.inputs, pairs.target)
+    close(base.student_loss(pairs), np.log1p(np.exp(-fake)).mean())
+    (phase,) = base.phases()
+    close(phase.loss(pairs), (np.log1p(np.exp(-real)).mean() + np.log1p(np.exp(fake)).mean()) / 2)
+
+
+def test_omgds_teachers_have_the_gan_loss_that_the_config_names() -> None:
+    base, pairs = (
+        base_of(kind="omgd", taps=TAPS, num_teachers=1, teacher_gan_loss="least_squares"),
+        pairs_of(),
+    )
+    real = scores(base, "teacher_discriminator", pairs.inputs, pairs.target)
+    fake = scores(base, "teacher_discriminator", pairs.inputs, pairs.shared["wide"])
+    of_discriminator, of_teachers = base.phases()
+    close(of_discriminator.loss(pairs), (squares(real, 1) + squares(fake, 0)) / 2)
+    l1 = mean_abs(array(pairs.shared["wide"]), array(pairs.target))
+    close(of_teachers.loss(pairs), 100 * l1 + squares(fake, 1))
+
+
+def test_a_base_has_its_teachers_gan_loss_and_a_default_stays_out_of_the_digest() -> None:
+    """A loss that the teacher's config names goes to the bases; the recipe's own leaves them as they were."""
+    experiment = PRESETS["aligned"]()
+    vanilla = experiment.teacher.model_copy(update={"gan_loss": "vanilla"})
+    assert GanBase().resolved(vanilla).gan_loss == "vanilla"
+    assert OmgdBase().resolved(vanilla).teacher_gan_loss == "vanilla"
+    assert GanBase(gan_loss="hinge").resolved(vanilla).gan_loss == "hinge"
+    for base in (GanBase(), OmgdBase()):
+        assert not [name for name in base.resolved(experiment.teacher).model_dump() if "gan_loss" in name]
 
 
 @pytest.mark.parametrize("num_teachers", [1, 2])

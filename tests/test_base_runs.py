@@ -31,7 +31,11 @@ from raydistill.trials.stages import train_stages
 
 TAPS = ["down", "block1"]
 RTOL, ATOL = 1e-4, 1e-5
-"""Of float32 sums in another order, after four steps of Adam at 1e-4."""
+"""Of float32 sums in another order, after two steps of Adam at 1e-4. Further steps may go over the kinks of
+L1 losses, where rounding decides about a whole part of a gradient."""
+GRADIENTS, ROUNDING = 1e-4, 1e-6
+"""How far a mean gradient may lie from another one, as a share of the tensor's largest; and of the largest of
+all, for biases whose gradients cancel."""
 SLOW = {
     "student.optimizer.learning_rate": 1e-4,
     "teacher.optimizer.learning_rate": 1e-4,
@@ -84,6 +88,16 @@ def kept(folder: Path) -> dict[str, Tensor]:
     return {f"{path.stem}.{key}": value for path in files for key, value in load_file(path).items()}
 
 
+def mean_gradients(folder: Path) -> dict[str, Tensor]:
+    """Adam's first moments in the last checkpoint."""
+    optimizers = torch.load(max(folder.glob("checkpoint-*")) / "optimizers.pt", weights_only=True)
+    return {
+        f"{name}.{index}": each["exp_avg"]
+        for name, optimizer in optimizers.items()
+        for index, each in optimizer["state"].items()
+    }
+
+
 # ---- resumes and workers -----------------------------------------------------------------------------------
 
 
@@ -105,7 +119,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Job], Path]:
     """Every case trained by two workers, in a folder by its name; also with networks split over them."""
     folder = tmp_path_factory.mktemp("together")
-    size = {"batch_size": 8, "budget_nimg": 32, "report_every_nimg": 32}
+    size = {"batch_size": 8, "budget_nimg": 16, "report_every_nimg": 16}
     jobs = {name: job_of(tmp_path_factory.mktemp(name), name, **size) for name in CASES}
     execution = Execution(sharding="fsdp", fsdp_min_params=1, record_teachers_gb=0.0)
     split = {
@@ -134,7 +148,15 @@ def test_two_workers_give_what_one_gives(
         torch.testing.assert_close(
             two[key], one[key], rtol=RTOL, atol=ATOL, msg=lambda text, key=key: f"{key}: {text}"
         )
-    assert alone.nimg == 32 and {key.partition(".")[0] for key in determined} == {
+    gradients, others = mean_gradients(tmp_path / "alone"), mean_gradients(folder / f"{name}{sharding}")
+    assert gradients.keys() == others.keys() and len(gradients) > 8
+    largest = max(float(each.abs().max()) for each in gradients.values())
+    for key, value in gradients.items():
+        atol = max(GRADIENTS * float(value.abs().max()), ROUNDING * largest)
+        torch.testing.assert_close(
+            others[key], value, rtol=0, atol=atol, msg=lambda text, key=key: f"{key}: {text}"
+        )
+    assert alone.nimg == 16 and {key.partition(".")[0] for key in determined} == {
         "gan": {"generator", "discriminator", "adaptors"},
         "omgd_cyclegan": {"generator", "adaptors"},
     }.get(name, {"generator", "wide", "deep", "teacher_discriminator", "adaptors"})

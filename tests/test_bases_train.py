@@ -3,6 +3,7 @@
 Run with `pytest -s -m slow`; `python tests/slow_groups.py bases` runs all.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +17,21 @@ from raydistill.config.base import Stored
 from raydistill.config.experiment import Experiment, student_job
 from raydistill.config.paths import with_values
 from raydistill.config.presets import cyclegan, shapes32
-from raydistill.data import load_split, prepare
+from raydistill.data import load_split, prepare, read_info
 from raydistill.evaluation.evaluator_scores import EvaluatorScorer
 from raydistill.models import networks, saved
 from raydistill.trials.run_job import network_of, perform
 from raydistill.trials.stages import Stages, train_stages
 
 SEEDS, CPU = (0, 1, 2), torch.device("cpu")
-LENGTH = {"student.budget_nimg": 2_400, "student.report_every_nimg": 2_400}
+
+
+def lengths(nimg: int) -> dict[str, Any]:
+    """The config values of a student's training on so many images."""
+    return {"student.budget_nimg": nimg, "student.report_every_nimg": nimg}
+
+
+LENGTH = lengths(9_600)
 
 
 class Trained(NamedTuple):
@@ -65,19 +73,19 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="module")
 def unpaired(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Label maps in colours on one side and pictures of other scenes on the other."""
+    """Pictures at night, dark and blue, on one side and pictures of other scenes on the other."""
     folder = tmp_path_factory.mktemp("unpaired")
     drawn = load_split(prepare(shapes32().data, folder / "drawn"), "train")
-    colours = np.random.default_rng(0).integers(0, 256, (16, 3)).astype(np.uint8)
-    assert drawn.labels is not None
     for split, start, number in (("train", 0, 600), ("test", 2_000, 100)):
-        for side, offset in (("A", 0), ("B", 1_000)):
+        for side, offset, light in (("A", 0, NIGHT), ("B", 1_000, (1, 1, 1))):
             (folder / "pictures" / f"{split}{side}").mkdir(parents=True)
             for index in range(start + offset, start + offset + number):
-                shown = colours[drawn.labels[index]] if side == "A" else drawn.targets[index]
-                Image.fromarray(np.asarray(shown)).save(
-                    folder / "pictures" / f"{split}{side}" / f"{index:05d}.png"
+                shown = (
+                    (np.asarray(drawn.targets[index]) * np.asarray(light, np.float32))
+                    .round()
+                    .astype(np.uint8)
                 )
+                Image.fromarray(shown).save(folder / "pictures" / f"{split}{side}" / f"{index:05d}.png")
     values: dict[str, Any] = {
         **{"data.root": str(folder / "pictures"), "data.height": 32, "data.width": 32},
         **{"evaluator.budget_nimg": 6_000, "teacher.budget_nimg": 4_000, "teacher.report_every_nimg": 1_000},
@@ -88,24 +96,22 @@ def unpaired(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return staged(with_values(cyclegan(), values, where="test"), folder)
 
 
+NIGHT = (0.3, 0.4, 0.7)
+"""The share of red, green and blue that is left of a picture at night."""
 WIDTHS = {"stem": 8, "down": 16, "trunk": 32, "hidden": 32, "up": 16, "head": 8}
 NONE = {"student.base.kind": "none", "student.terms.mi.kind": "vid", "student.terms.mi.weight": 1.0}
 OFF = {"student.terms.mi.weight": 0.0}
 
 
-def beats_start_and_mean_colour(
-    trained: Trained, values: dict[str, Any], score: str, sign: int, name: str
-) -> None:
+Score = Callable[[nn.Module], float]
+"""How good a generator is on val: the more, the better."""
+
+
+def beats_start_and_mean_colour(trained: Trained, values: dict[str, Any], score: Score, name: str) -> None:
     """By more than three standard errors of the difference over the seeds."""
-    experiment = with_values(trained.experiment, values, where="test")
-    scorer = EvaluatorScorer(trained.data, trained.stages.evaluator, "val", CPU)
-    split, info = load_split(trained.data, "train"), scorer.split.info
-
-    def score_of(network: nn.Module) -> float:
-        return sign * scorer.generator(network)[score]
-
-    targets = torch.from_numpy(np.asarray(split.targets[:256])).permute(0, 3, 1, 2).float() / 127.5 - 1
-    colour = score_of(MeanColour(targets))
+    experiment, info = with_values(trained.experiment, values, where="test"), read_info(trained.data)
+    targets = load_split(trained.data, "train").targets[:256]
+    colour = score(MeanColour(torch.from_numpy(np.asarray(targets)).permute(0, 3, 1, 2) / 127.5 - 1))
     found, before = [], []
     for seed in SEEDS:
         training = experiment.resolved(experiment.student.model_copy(update={"seed": seed}))
@@ -113,35 +119,60 @@ def beats_start_and_mean_colour(
         folder = trained.folder / name / str(seed)
         result = perform(job, folder, lambda evaluation: None)
         assert result.status == "COMPLETE", result.reason
-        found.append(score_of(saved.load(network_of(folder, result), info, CPU)))
-        before.append(score_of(networks.generator(training.generator, info, seed).eval()))
+        found.append(score(saved.load(network_of(folder, result), info, CPU)))
+        before.append(score(networks.generator(training.generator, info, seed).eval()))
     for what, other in (("its step 0", before), ("the mean colour", [colour] * len(SEEDS))):
         gains = np.subtract(found, other)
         error = max(float(np.std(gains, ddof=1)) / len(SEEDS) ** 0.5, 1e-12)
-        print(f"{name}: {score} {sign * np.mean(found):.5f}, {what} {sign * np.mean(other):.5f}, "
-              f"gain {gains.mean():.5f}, {gains.mean() / error:.1f} standard errors; {folder}")  # fmt: skip
+        print(f"{name}: {np.mean(found):.4f}, {what} {np.mean(other):.4f}, "
+              f"gain {gains.mean():.4f}, {gains.mean() / error:.1f} standard errors; {folder}")  # fmt: skip
         assert gains.mean() > 3 * error, (found, other)
+
+
+def miou(trained: Trained) -> Score:
+    """By the evaluator."""
+    scorer = EvaluatorScorer(trained.data, trained.stages.evaluator, "val", CPU)
+    return lambda network: scorer.generator(network)["val/miou"]
+
+
+def psnr_by_day(trained: Trained) -> Score:
+    """In dB, to the same scenes by day, which no loss and no scorer sees."""
+    split = load_split(trained.data, "val")
+    assert split.inputs is not None
+    night = np.asarray(split.inputs, np.float32)
+    day = torch.from_numpy((night / np.asarray(NIGHT, np.float32)).clip(0, 255)).permute(0, 3, 1, 2)
+    inputs = torch.from_numpy(night).permute(0, 3, 1, 2) / 127.5 - 1
+
+    @torch.no_grad()
+    def score(network: nn.Module) -> float:
+        made = (network(inputs) + 1).clamp(0, 2) * 127.5
+        return float((20 * torch.log10(255 / (made - day).square().mean((1, 2, 3)).sqrt())).mean())
+
+    return score
 
 
 PAIRED: dict[str, dict[str, Any]] = {
     "none": NONE,
     "plain": {"student.base.kind": "plain", **OFF},
     "gan": {"student.base.kind": "gan", **OFF},
-    "omgd": {"student.base.kind": "omgd", **OFF},
+    "omgd": {"student.base.kind": "omgd", **OFF, **lengths(4_800)},  # its teachers make a step dear
 }
 UNPAIRED: dict[str, dict[str, Any]] = {
     "gan": {"student.base.kind": "gan", **OFF},
-    "omgd_cyclegan": {"student.base.kind": "omgd_cyclegan", **OFF},
+    # A tenth of the published weight of style. By the whole, students of 600 steps have the textures of B and
+    # not the scenes of A (12.1 dB, 12.8 at step 0); by a hundredth, the scenes in wrong colours (11.8 dB).
+    "omgd_cyclegan": {"student.base.kind": "omgd_cyclegan", "student.base.style_weight": 1_000.0, **OFF},
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("base", PAIRED)
 def test_a_student_learns_on_pairs(pairs: Trained, base: str) -> None:
-    beats_start_and_mean_colour(pairs, PAIRED[base], "val/miou", 1, base)
+    beats_start_and_mean_colour(pairs, PAIRED[base], miou(pairs), f"mIoU, {base}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("base", UNPAIRED)
 def test_a_student_learns_on_unpaired_pictures(unpaired: Trained, base: str) -> None:
-    beats_start_and_mean_colour(unpaired, UNPAIRED[base], "val/kd_evaluator", -1, f"unpaired {base}")
+    score = psnr_by_day(unpaired)
+    beats_start_and_mean_colour(unpaired, UNPAIRED[base], score, f"PSNR, {base}")

@@ -143,7 +143,7 @@ def pretended(monkeypatch, tmp_path):
         ({"Budget()": "Budget(hours=0)"}, "hours: Input should be greater than 0"),
         (
             {'spaces=("default",)': 'spaces=("defualt",)'},
-            "--space defualt: no such search space. Known: aligned, base_weights",
+            "--space defualt: no such search space. Known: aligned, base_terms_camvid",
         ),
         ({'"trials": 3': '"trails": 3'}, "'trails': there is no such option. Nearest: 'trials'"),
         ({'"trials": 3': '"trials": 3, "seed": 5'}, "'seed': the batch gives it itself"),

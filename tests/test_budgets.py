@@ -12,7 +12,7 @@ from families import CASES
 
 from raydistill import search
 from raydistill.commands.cli import main
-from raydistill.config import space
+from raydistill.config import configurations
 from raydistill.config.architectures import PictureGenerator
 from raydistill.config.base import canonical
 from raydistill.config.bases import PlainBase
@@ -274,7 +274,7 @@ def test_a_space_of_one_point_is_one_configuration(tmp_path: Path) -> None:
     (tmp_path / "one.py").write_text(source)
     plan = plan_of(tmp_path, space=str(tmp_path / "one.py"), trials=3)
     assert (
-        space.extreme_configuration(plan.space, highest=True)
+        configurations.extreme_configuration(plan.space, highest=True)
         == search.propose(plan.problem, [], 0)
         == {"student.generator.widths.trunk": 8}
     )

@@ -31,6 +31,7 @@ FIXED = (
     "given_features",
 )
 OTHERS: dict[str, Any] = {
+    "hinge": "vanilla",
     "instance": "batch",
     "l1": "content",
     "plain": "gan",
@@ -39,6 +40,7 @@ OTHERS: dict[str, Any] = {
     "data_parallel": "fsdp",
     "teacher": "target",
     "vem": "vid",
+    "one_hot": "colors",
     "replay": "noise",
     (0.9, 0.999): [0.8, 0.999],
     (0.5, 0.999): [0.4, 0.999],

@@ -52,4 +52,4 @@ def test_the_cookbooks_plug_ins_pass_the_contracts_as_a_package_of_their_own(tmp
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (passed,) = re.findall(r"^(\d+) passed in", done.stdout, re.MULTILINE)
-    assert int(passed) == 8 + 3 + 8 + 7 + 6 + 8 + 4, "generator, data, base, term, recipe, sampler, extractor"
+    assert int(passed) == 8 + 3 + 8 + 7 + 6 + 9 + 4, "generator, data, base, term, recipe, sampler, extractor"

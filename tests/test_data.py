@@ -21,8 +21,8 @@ from raydistill.data import batch, load_split, prepare, read_info, render_inputs
 from raydistill.data.classes import _palette
 from raydistill.data.folder import folder_source
 from raydistill.data.inspect import inspect
-from raydistill.data.prepared import store
 from raydistill.data.source import SPLITS
+from raydistill.data.storing import store
 from raydistill.errors import DataError, StoreError
 
 CLASSES = {"classes": ["a", "b", "void"], "ignore_index": 2, "palette": [[255, 0, 0], [0, 255, 0], [0, 0, 0]]}
@@ -137,15 +137,37 @@ def test_without_splits_15_percent_each_become_val_and_test_by_the_hash_of_the_s
     )
 
 
-def test_a_missing_test_is_carved_out_of_train(tmp_path: Path) -> None:
+def test_the_val_that_data_were_published_with_is_test_and_val_is_carved_out_of_train(tmp_path: Path) -> None:
     make_aligned(tmp_path / "data" / "train", 20)
     make_aligned(tmp_path / "data" / "val", 4)
     source = folder_source(folder(tmp_path / "data"))
-    assert source.counts == {"train": 17, "val": 4, "test": 3}
+    assert source.counts == {"train": 17, "val": 3, "test": 4}
     assert (
         source.split_rule
-        == "The data came without test: 15 % of the training pictures, chosen by the hash of the stem."
+        == "The data came without test: 15 % of the training pictures become val, chosen by the hash of the "
+        "stem. The val of the files is test here."
     )
+
+
+@pytest.mark.parametrize(
+    ("split", "counts", "rule"),
+    [
+        (0.25, {"train": 10, "val": 5, "test": 5}, "25 % of the training pictures each"),
+        (2, {"train": 16, "val": 2, "test": 2}, "2 of the training pictures each"),
+    ],
+)
+def test_a_config_says_how_many_pictures_are_carved_out(
+    tmp_path: Path, split: float, counts: dict[str, int], rule: str
+) -> None:
+    source = folder_source(folder(make_flat(tmp_path / "data", 20), split=split))
+    assert source.counts == counts and rule in source.split_rule
+
+
+def test_more_than_the_training_pictures_cannot_be_carved_out(tmp_path: Path) -> None:
+    refused(make_flat(tmp_path / "data", 7), tmp_path, "too few pictures: train 0, val 5, test 2", split=5)
+    for split in (0.5, 0.0, 1, True):
+        with pytest.raises(ValueError, match="split"):
+            folder("data", split=split)
 
 
 def test_the_splits_are_disjoint_and_complete(tmp_path: Path) -> None:
@@ -509,7 +531,7 @@ def test_a_full_disk_is_reported_with_the_space_needed(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(importlib.import_module("raydistill.data.prepared"), "_write_header", full)
+    monkeypatch.setattr(importlib.import_module("raydistill.data.storing"), "_header", full)
     with pytest.raises(
         StoreError, match=r"No space left on device.* writable folder with 7 MB free. Free some space"
     ):

@@ -90,6 +90,7 @@ def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
         scoring=None,
         may_read=lambda training: False,
         records=Records(0, 0, 0, 2.0),
+        sharing=(2, 2),
     )
     monkeypatch.setattr(forecast, "disk_bytes", lambda plan: Disk(1000, 300))
     found = forecast.forecast(

@@ -236,7 +236,8 @@ def test_colours_need_the_palette_of_classes_json_and_are_ids_by_it(tmp_path: Pa
 
 def test_a_colour_that_is_not_listed_is_named(tmp_path: Path) -> None:
     root = make(tmp_path / "data", (0, 1, 2, 3), colored, LISTED)
-    assert "the colour (9, 9, 9) is not in the palette of classes.json" in refusal(root)
+    message = refusal(root)
+    assert "colours of the label maps that are not in its palette, 1: (9, 9, 9) in 12 files" in message
 
 
 def test_palettes_that_differ_are_refused_and_read_by_the_colours_that_are_listed(tmp_path: Path) -> None:

@@ -119,6 +119,73 @@ def test_the_rayjob_has_only_published_field_names() -> None:
     assert unknown_fields(misspelt) == {"volumeMount"}
 
 
+_POD = {
+    "type": "object",
+    "required": ["spec"],
+    "properties": {"spec": {"type": "object", "required": ["containers"]}},
+}
+_COUNT = {"type": "integer", "minimum": 0}
+_START = {"type": "object", "additionalProperties": {"type": "string"}}
+RAYJOB = {
+    "type": "object",
+    "required": ["apiVersion", "kind", "metadata", "spec"],
+    "properties": {
+        "metadata": {"type": "object", "required": ["name"]},
+        "spec": {
+            "type": "object",
+            "required": ["entrypoint", "rayClusterSpec"],
+            "properties": {
+                "entrypoint": {"type": "string"},
+                "shutdownAfterJobFinishes": {"type": "boolean"},
+                "ttlSecondsAfterFinished": _COUNT,
+                "backoffLimit": _COUNT,
+                "rayClusterSpec": {
+                    "type": "object",
+                    "required": ["headGroupSpec"],
+                    "properties": {
+                        "rayVersion": {"type": "string"},
+                        "authOptions": {"properties": {"mode": {"enum": ["token", "disabled"]}}},
+                        "headGroupSpec": {
+                            "type": "object",
+                            "required": ["rayStartParams", "template"],
+                            "properties": {"rayStartParams": _START, "template": _POD},
+                        },
+                        "workerGroupSpecs": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": [
+                                    *("groupName", "minReplicas", "maxReplicas", "rayStartParams", "template")
+                                ],
+                                "properties": {
+                                    **dict.fromkeys(("replicas", "minReplicas", "maxReplicas"), _COUNT),
+                                    **{"groupName": {"type": "string"}, "rayStartParams": _START},
+                                    "template": _POD,
+                                },
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+"""What the types of ray.io/v1 demand (ray-project/kuberay, ray-operator/apis/ray/v1/rayjob_types.go and
+raycluster_types.go): fields without omitempty are required. We add name and entrypoint, which a job needs."""
+
+
+def test_the_rayjob_has_the_fields_and_types_that_kuberay_demands() -> None:
+    job = load("rayjob.yaml")
+    jsonschema.validate(job, RAYJOB)
+    group = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
+    assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+    for change in ({"minReplicas": "2"}, {"rayStartParams": {"num-cpus": 8}}, {"template": {}}):
+        wrong = copy.deepcopy(job)
+        wrong["spec"]["rayClusterSpec"]["workerGroupSpecs"][0] |= change
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, RAYJOB)
+
+
 def test_every_pod_of_the_rayjob_has_the_same_image_the_store_and_its_requests_as_limits() -> None:
     job = load("rayjob.yaml")
     cluster = job["spec"]["rayClusterSpec"]
@@ -147,6 +214,35 @@ def test_the_slurm_script_is_bash_and_asks_for_its_resources_before_its_first_co
     first = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
     asked = [number for number, line in enumerate(lines) if line.startswith("#SBATCH")]
     assert lines[0] == "#!/bin/bash" and len(asked) >= 6 and max(asked) < first
+
+
+SBATCH = {
+    "job-name": r"[\w-]+",
+    "nodes": r"\d+(-\d+)?",
+    "ntasks-per-node": r"\d+",
+    "cpus-per-task": r"\d+",
+    "gpus-per-task": r"(\w+:)?\d+",
+    "time": r"(\d+-)?\d+(:\d\d){0,2}",
+    "signal": r"(B:)?[A-Z]+(@\d+)?",
+    "output": r"\S+",
+}
+"""Options of sbatch that the script asks for -> what it may give (https://slurm.schedmd.com/sbatch.html)."""
+
+
+def directives(text: str) -> dict[str, str]:
+    """Option -> value of the lines that sbatch reads, and of those that wait for a `#` to be taken off."""
+    lines = re.findall(r"^##?SBATCH (.*)$", text, re.MULTILINE)
+    parsed = [re.fullmatch(r"--([a-z-]+)=(\S+)", line) for line in lines]
+    assert all(parsed), lines
+    return {match[1]: match[2] for match in parsed if match is not None}
+
+
+def test_the_slurm_script_asks_for_options_that_sbatch_has() -> None:
+    asked = directives((LAUNCH / "slurm.sh").read_text())
+    assert asked.keys() == SBATCH.keys()
+    assert all(re.fullmatch(SBATCH[option], value) for option, value in asked.items()), asked
+    assert asked["ntasks-per-node"] == "1"  # one Ray node on each machine
+    assert asked["signal"].startswith("B:TERM@"), "the shell, not the steps, is told before the time is over"
 
 
 def test_the_cluster_page_names_files_and_commands_that_exist() -> None:

@@ -26,7 +26,7 @@ from raydistill.config.presets import shapes32
 from raydistill.config.space import Choice, SearchSpace, When, load_space
 from raydistill.config.space_checks import check_space
 from raydistill.config.sweep_options import SweepOptions
-from raydistill.data import picture_files, prepare, prepared, shapes
+from raydistill.data import picture_files, prepare, shapes, storing
 from raydistill.data.classes import MOST_CLASSES
 from raydistill.errors import ConfigError, SpaceError, StoreError
 from raydistill.planning.checks import check
@@ -220,12 +220,12 @@ def test_what_the_disk_has_no_room_for_is_not_drawn(tmp_path: Path, monkeypatch:
     config = ShapesData(num_train=10, num_val=2, num_test=2, height=16, width=16)
     needed = (10 + 2 + 2) * 16 * 16 * 4
     free = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda path: free._replace(free=needed - 1))
+    monkeypatch.setattr(storing.shutil, "disk_usage", lambda path: free._replace(free=needed - 1))
     with pytest.raises(StoreError, match=r"the decoded data take 0\.00 GiB, 0\.00 GiB are free\. Free some"):
         prepare(config, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
     monkeypatch.undo()
-    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda path: free._replace(free=needed))
+    monkeypatch.setattr(storing.shutil, "disk_usage", lambda path: free._replace(free=needed))
     prepare(config, tmp_path / "cache")
 
 

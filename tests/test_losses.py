@@ -15,6 +15,7 @@ from raydistill.method.adversarial import (
     least_squares_generator,
     logistic_discriminator,
     logistic_generator,
+    vanilla_discriminator,
 )
 
 
@@ -46,6 +47,14 @@ LOSSES = {
         lambda score: math.log(1 + math.exp(score)),
         lambda score: math.log(1 + math.exp(-score)),
         1.0,
+    ),
+    "vanilla": Losses(
+        vanilla_discriminator,
+        logistic_generator,
+        lambda score: math.log(1 + math.exp(-score)),
+        lambda score: math.log(1 + math.exp(score)),
+        lambda score: math.log(1 + math.exp(-score)),
+        0.5,
     ),
     "least squares": Losses(
         least_squares_discriminator,

@@ -178,6 +178,9 @@ def test_a_teacher_runs_in_the_loop_where_an_input_never_comes_again() -> None:
     teacher = cost.params(networks.layers(resnet, INFO))
     assert computed.states - stored.states == 4 * teacher
     assert stored.images - computed.images == 4 * PICTURE
+    crowded = memory._rehearsed(experiment.student, setup_of(experiment, INFO)._replace(outputs_fit=False))
+    assert (crowded.states, crowded.images) == (computed.states, computed.images)
+    assert len(crowded.history) == len(computed.history) > len(stored.history)
 
 
 def test_a_family_that_takes_noise_is_predicted_as_it_is() -> None:

@@ -1,6 +1,7 @@
 """The plan: what a sweep will take, said before any cost, and set against what it took."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining
 from raydistill.errors import StoreError
 from raydistill.planning.checks import check
-from raydistill.records import tables
+from raydistill.records import mirror, tables
 from raydistill.sweep import forecast, plan_report, rates
 from raydistill.sweep.forecast import makespan
 from raydistill.sweep.rates import Rate, Rates, rates_of
@@ -366,3 +367,22 @@ def test_a_plan_counts_the_pictures_that_lie_on_a_gpu_and_says_where_they_lie(
     line = plan_report._place_of_pictures(plan, trials)
     assert ("held by each trial on its GPU" in line) == held and ("read ahead" in line) == (not held)
     assert f"resident_share is {share:g} of" in line
+
+
+def test_a_plan_of_several_nodes_says_how_the_decoded_data_reach_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"data.num_train": 4096, "data.num_val": 16, "data.num_test": 16}
+    options = SweepOptions(
+        store=str(tmp_path / "runs"), set=tuple(f"{path}={value}" for path, value in given.items())
+    )
+    plan = check(options)
+    gib = 4128 * 32 * 32 * 4 / 2**30
+    line = forecast.data_line(plan, 64)
+    assert line == f"plan: 64 nodes read {gib:.2f} GiB of decoded data in {tmp_path / 'runs'}: all see it"
+    monkeypatch.setenv(mirror.FOLDER, str(tmp_path / "copies"))
+    copy = replace(plan, store=mirror.folder_of("s3://bucket/ours?region=us-east-1"))
+    line = forecast.data_line(copy, 64)
+    assert f"each of 64 nodes that gets a trial copies {gib:.2f} GiB" in line
+    assert f"from s3://bucket/ours?region=us-east-1 to {tmp_path / 'copies'}" in line
+    assert line.endswith(f"once: {64 * gib:.2f} GiB at most")

@@ -41,7 +41,10 @@ from raydistill.sweep import run as sweep_run
 
 ROOT = Path(raydistill.__file__).parent.parent
 DOCUMENTED = {
-    "search space": ("SearchSpace", "Int", "Float", "Choice", "When", "Window", "Objective", "presets"),
+    "search space": (
+        *("SearchSpace", "Int", "Float", "Choice", "Settings", "When", "Window", "Objective"),
+        "presets",
+    ),
     "sweep": ("SweepOptions", "plan_sweep", "run_sweep", "load_sweep", "PlanReport", "SweepResult"),
     "networks": ("load_generator", "import_teacher", "export", "score", "ImportReport", "ExportReport"),
     "plug-ins": ("Family", "BaseKind", "TermKind", "DataKind", "RecipeKind"),

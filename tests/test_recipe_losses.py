@@ -53,6 +53,21 @@ def test_pix2pix_is_l1_plus_a_hinge_on_pairs_of_input_and_picture(begun: Begun) 
     assert_all_close(numbers, {"train/l1": l1, "train/gan_loss": gan})
 
 
+def test_pix2pix_has_the_gan_loss_that_its_config_names(begun: Begun) -> None:
+    _, recipe, step = begun("pix2pix", gan_loss="vanilla", l1_weight=0.0)
+    critic, phases, x = recipe.networks["discriminator"], phases_of(recipe), step.batch.inputs
+    real = critic(torch.cat([x, step.batch.target], 1))
+    fake = critic(torch.cat([x, step.output], 1))
+    loss = phases["discriminator"].loss(step)[0]
+    entropies = [
+        F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, label))
+        for scores, label in ((real, 1.0), (fake, 0.0))
+    ]
+    torch.testing.assert_close(loss, sum(entropies) / 2, rtol=1e-4, atol=1e-5)
+    expected = F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
+    torch.testing.assert_close(phases["generator"].loss(step)[0], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_sagan_is_a_hinge_whose_power_iterations_move_in_the_discriminators_phase(begun: Begun) -> None:
     _, recipe, step = begun("sagan")
     critic, phases = recipe.networks["discriminator"], phases_of(recipe)

@@ -4,6 +4,7 @@ an interrupt."""
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import s3
@@ -12,11 +13,12 @@ from conftest import Stages
 from test_file_scorers import Means
 from torch import nn
 
-from raydistill.commands import retrain
+from raydistill.commands import retrain, retrain_jobs
 from raydistill.commands.retrain import RetrainOptions, run
 from raydistill.config.experiment import Job
-from raydistill.errors import BudgetError, DataError, StoreError
-from raydistill.records import mirror, remote
+from raydistill.errors import BudgetError, ConfigError, DataError, StoreError
+from raydistill.records import mirror, remote, tables
+from raydistill.records import retrained as records
 from raydistill.records.files import write_json_atomic
 from raydistill.records.store import STORE_VERSION
 from raydistill.records.trials import Evaluation, Trial, read_result, read_trials, write_result, write_trial
@@ -207,3 +209,93 @@ def test_a_retrained_student_gets_the_scores_of_the_options(
     assert result is not None and "val/kd_script_mine" in result.metrics
     (copy,) = (store / "cache" / "scorers").iterdir()
     assert copy.read_bytes() == file.read_bytes()
+
+
+# ---- several of the front ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def front(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The same sweep, ended: trials 1 and 3 are its front, 3 with the larger share. What would be trained by
+    Ray is kept instead: (options, sweep, originals, trainings)."""
+    result = read_result(sweep / "trials/0001")
+    assert result is not None
+    write_result(sweep / "trials/0003", result)
+    table = tables.trial_table(sweep, sweep_id="tiny")
+    table["front.member"] = table["trial_id"].isin(["0001", "0003"])
+    table["front.hv_contribution"] = [None, 0.1, None, 0.2]
+    table.to_parquet(sweep / "trials.parquet")
+    calls: list[Any] = []
+    monkeypatch.setattr(retrain.retrain_front, "run", lambda *given: calls.append(given) or 0)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("how", "numbers"), [({"front": True}, [3, 1]), ({"top": 1}, [3]), ({"top": 9}, [3, 1])]
+)
+def test_members_of_the_front_are_trained_the_largest_contribution_first(
+    sweep: Path, front: list[Any], how: dict[str, Any], numbers: list[int]
+) -> None:
+    assert run(RetrainOptions(sweep=str(sweep), nimg=64, **how)) == 0
+    ((_, _, originals, again),) = front
+    assert [trial.number for trial in originals] == numbers
+    assert [trial.lineage["trial_id"] for trial in again] == [f"{number:04d}" for number in numbers]
+    assert {trial.budget_nimg for trial in again} == {64} and {trial.role for trial in again} == {"retrain"}
+
+
+def test_one_of_trial_front_and_top_says_which(sweep: Path, front: list[Any]) -> None:
+    for how in ({}, {"front": True, "top": 2}, {"trial": 1, "front": True}):
+        with pytest.raises(ConfigError, match="Give one of --trial N, --front and --top K"):
+            run(RetrainOptions(sweep=str(sweep), nimg=64, **how))
+    (sweep / "trials.parquet").unlink()
+    with pytest.raises(StoreError, match="has not ended, so its front is not known"):
+        run(RetrainOptions(sweep=str(sweep), nimg=64, front=True))
+    assert front == []
+
+
+def test_the_full_length_is_the_one_of_the_space(sweep: Path, front: list[Any]) -> None:
+    options = RetrainOptions(sweep=str(sweep), nimg="full", top=1)
+    with pytest.raises(StoreError, match="names no length full"):
+        run(options)
+    file = sweep / "sweep.json"
+    write_json_atomic(file, json.loads(file.read_text()) | {"lengths": {"short": 32, "full": 96}})
+    assert run(options) == 0 and front[0][3][0].budget_nimg == 96
+    with pytest.raises(BudgetError, match="was trained on 32 images already"):
+        run(RetrainOptions(sweep=str(sweep), nimg=32, front=True))
+
+
+def test_values_of_a_student_can_be_set_but_not_its_network(sweep: Path, front: list[Any]) -> None:
+    values = ("student.batch_size=4", "student.base.l1_weight=0.5")
+    assert run(RetrainOptions(sweep=str(sweep), nimg=64, top=1, set=values)) == 0
+    training = front[0][3][0].job.training
+    assert (training.batch_size, training.base.l1_weight, training.budget_nimg) == (4, 0.5, 64)
+    for path in ("student.generator.widths.stem", "teacher.batch_size", "student.seed", "student"):
+        with pytest.raises(ConfigError, match="cannot be set when a student is trained again"):
+            run(RetrainOptions(sweep=str(sweep), nimg=64, top=1, set=(f"{path}=4",)))
+    with pytest.raises(ConfigError, match="batch_siz"):
+        run(RetrainOptions(sweep=str(sweep), nimg=64, top=1, set=("student.batch_siz=4",)))
+
+
+def test_a_student_without_a_teacher_keeps_its_recipe(stages: Stages) -> None:
+    before = stages.experiment.teacher
+    changed = retrain_jobs._changed(before, {"student.batch_size": 2})
+    assert type(changed) is type(before) and changed == before.model_copy(update={"batch_size": 2})
+
+
+def test_a_table_has_both_lengths_and_says_which_trial_was_repeated(sweep: Path) -> None:
+    assert run(RetrainOptions(sweep=str(sweep), trial=1, nimg=64)) == 0
+    table = records.write_table(sweep, read_trials(sweep))
+    assert table["retrain_of"].tolist() == ["0001"] and table["role"].tolist() == ["retrain"]
+    assert (table["nimg"].tolist(), table["short.nimg"].tolist()) == ([64], [32])
+    short = read_result(sweep / "trials/0001")
+    assert short is not None and table["short.metric.val/miou"].tolist() == [short.metrics["val/miou"]]
+    read_again = tables.read_table(sweep / "retrained.parquet")
+    assert read_again["retrain_of"].tolist() == ["0001"] and (sweep / "retrained.csv").exists()
+    ((name, text),) = records.facts(sweep).items()
+    assert name.startswith("0001-") and text.startswith("32 to 64 images; val/miou ")
+    (folder,) = retrained(sweep)
+    content = json.loads((folder / "trial.json").read_text())
+    del content["lineage"]
+    (folder / "trial.json").write_text(json.dumps(content))
+    with pytest.raises(StoreError, match="does not say which trial it repeats"):
+        records.read_retrained(sweep)

@@ -16,7 +16,8 @@ from search_kit import values_of
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from raydistill import search
-from raydistill.config.space import Choice, Int, Objective, SearchSpace, When, active_parameters
+from raydistill.config.configurations import active_parameters
+from raydistill.config.space import Choice, Int, Objective, SearchSpace, When
 from raydistill.errors import SpaceError
 from raydistill.records.pareto import hypervolume
 from raydistill.search import Configuration, Observation, Problem, identity, is_feasible, random_configuration

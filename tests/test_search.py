@@ -8,19 +8,10 @@ import pytest
 
 from raydistill import search
 from raydistill.config.base import digest
+from raydistill.config.configurations import extreme_configuration, values_of
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
-from raydistill.config.space import (
-    Choice,
-    Distribution,
-    Float,
-    Int,
-    When,
-    Window,
-    extreme_configuration,
-    load_space,
-    values_of,
-)
+from raydistill.config.space import Choice, Distribution, Float, Int, When, Window, load_space
 from raydistill.errors import BudgetError
 from raydistill.models import GENERATORS, cost
 from raydistill.search import (

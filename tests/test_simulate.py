@@ -12,6 +12,7 @@ from raydistill.config.space import Choice, Distribution, Float, Int, Objective,
 from raydistill.errors import SpaceError
 from raydistill.search import Configuration, Observation, Problem
 from raydistill.search.simulate import Outcome, outcomes_from_table, simulate
+from raydistill.testing.samplers import deep_outcome, deep_problem, is_too_deep
 
 PARAMETERS: dict[str, Distribution] = {
     "a": Int(low=1, high=8),
@@ -152,3 +153,20 @@ def test_a_table_that_does_not_fit_the_space_is_refused() -> None:
         outcomes_from_table(space(PARAMETERS | {"a": Float(low=1, high=8)}), table())
     with pytest.raises(SpaceError, match="must hold every configuration of the space"):
         outcomes_from_table(space(), table()[:4])({"a": 8, "b": 8, "kind": "x"}, 0)
+
+
+def test_a_space_of_three_objectives_with_a_conditional_depth_is_simulated_and_resumed() -> None:
+    """What was killed in the middle goes on to the same eighteen; no refused combination among them."""
+
+    def outcome(configuration: Configuration, number: int) -> Outcome:
+        return Outcome(deep_outcome(configuration, number).values, 1.0 + number % 3)
+
+    of = deep_problem("known-cost")
+    whole = simulate(of, outcome, num_trials=18, num_workers=2)
+    killed = simulate(of, outcome, num_trials=18, num_workers=2, until_sec=8.5)
+    assert len(killed) < 18
+    resumed = simulate(of, outcome, num_trials=18, num_workers=2, trials=killed)
+    assert resumed == whole
+    depths = [trial.configuration.get("depth") for trial in whole]
+    assert None in depths and len(set(depths)) > 2
+    assert not any(is_too_deep(trial.configuration) for trial in whole)

@@ -9,6 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 import search_spaces
+from raydistill.config.configurations import (
+    active_parameters,
+    depth,
+    extreme_configuration,
+    value_in,
+    values_of,
+)
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import with_values
 from raydistill.config.presets import shapes32
@@ -20,14 +27,10 @@ from raydistill.config.space import (
     SearchSpace,
     When,
     Window,
-    active_parameters,
-    depth,
-    extreme_configuration,
     is_affordable,
+    known_spaces,
     load_space,
     preset_of,
-    value_in,
-    values_of,
     without_unmet_needs,
 )
 from raydistill.config.space_checks import check_space
@@ -35,7 +38,9 @@ from raydistill.errors import ConfigError, SpaceError
 from raydistill.models import GENERATORS, cost
 from raydistill.search import random_configuration
 
-SHIPPED = sorted(path.stem for path in Path(search_spaces.__path__[0]).glob("[!_]*.py"))
+SHIPPED = known_spaces()
+FURTHER: dict[str, Any] = {"val/fid": "min", "val/miou_drn105": "max"}
+"""What networks from files measure, and shipped spaces search by."""
 WEIGHT, STEP = "student.terms.mi.weight", "student.terms.mi.step_size"
 QUALITY = Objective(name="val/miou", direction="max", reference=0.0)
 MACS = Objective(name="cost/macs", direction="min")
@@ -67,7 +72,7 @@ def refused(*parts: str, error: type[Exception] = SpaceError, **fields: Any) -> 
 
 def costs(experiment: Experiment, chosen: SearchSpace, configuration: dict[str, Any]) -> tuple[int, int]:
     generator = with_values(experiment, values_of(chosen, configuration), where="test").student.generator
-    layers = GENERATORS[generator.family].layers(generator, 3, 32, 32)
+    layers = GENERATORS[generator.family].layers(generator, 3, 256, 256)
     return cost.macs(layers), cost.params(layers)
 
 
@@ -77,7 +82,7 @@ def costs(experiment: Experiment, chosen: SearchSpace, configuration: dict[str, 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_space_loads_by_name_and_fits_its_preset(name: str) -> None:
     loaded = load_space(name)
-    check_space(loaded, preset_of(loaded, name), name)
+    check_space(loaded, preset_of(loaded, name), name, FURTHER)
     assert loaded == load_space(f"{search_spaces.__path__[0]}/{name}.py")
 
 

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from raydistill import plugins, search
 from raydistill.config import term_presets
 from raydistill.config.architectures import EnergyNetwork, PatchDiscriminator
+from raydistill.config.configurations import values_of
 from raydistill.config.experiment import Job
 from raydistill.config.paths import leaves, with_values
 from raydistill.config.presets import shapes32
-from raydistill.config.space import When, load_space, values_of, without_unmet_needs
+from raydistill.config.space import When, load_space, without_unmet_needs
 from raydistill.config.terms import MutualInformation, VariationalInformation
 from raydistill.data import load_split
 from raydistill.data.augment import SampleIndex

@@ -90,14 +90,33 @@ class Placements(NamedTuple):
 # ---- what fits ---------------------------------------------------------------------------------------------
 
 
-def place_stages(nodes: Sequence[Node], options: SweepOptions, worker_bytes: WorkerBytes) -> Placements:
+def place_stages(
+    nodes: Sequence[Node],
+    options: SweepOptions,
+    worker_bytes: WorkerBytes,
+    sharing: tuple[int, int] = (TEACHER_WORKERS, RECHECK_WORKERS),
+) -> Placements:
     """Places evaluator and teacher, trials and recheck on the nodes.
+
+    Args:
+        sharing: workers that can share the batches of evaluator and teacher, and those of the recheck.
+
+    Raises:
+        ConfigError: a stage does not fit, or as `place_trials` does.
+    """
+    trials = place_trials(nodes, options, worker_bytes)
+    stages = _stages(nodes, options, sharing[0])
+    return Placements(stages, trials, _recheck(nodes, trials.group, sharing[1]))
+
+
+def place_trials(nodes: Sequence[Node], options: SweepOptions, worker_bytes: WorkerBytes) -> Placement:
+    """Places the trainings of students on the nodes.
 
     Args:
         worker_bytes: predicts the memory of a worker. It is called only where memory decides.
 
     Raises:
-        ConfigError: a stage does not fit, or --max-concurrent asks for more than memory holds; the message
+        ConfigError: a trial does not fit, or --max-concurrent asks for more than memory holds; the message
             has the arithmetic.
     """
     inline = options.executor == "inline" or (options.executor == "auto" and options.workers_per_trial == 1)
@@ -117,8 +136,7 @@ def place_stages(nodes: Sequence[Node], options: SweepOptions, worker_bytes: Wor
     if group.gpus == 0 and all(node.memory_bytes for node in nodes):
         concurrent = _held_by_memory(nodes, options, group, concurrent, worker_bytes(0.0, 0))
     gpu_bytes = _smallest_gpu(nodes) if group.gpus else 0
-    trials = Placement(inline, group, concurrent, gpu_bytes)
-    return Placements(_stages(nodes, options), trials, _recheck(nodes, group))
+    return Placement(inline, group, concurrent, gpu_bytes)
 
 
 def _held_by_memory(
@@ -230,7 +248,7 @@ def _gpus_per_worker(nodes: Sequence[Node], options: SweepOptions, worker_bytes:
     return 1.0 / min(_MOST_TRIALS_PER_GPU, usable // needed)
 
 
-def _stages(nodes: Sequence[Node], options: SweepOptions) -> Group:
+def _stages(nodes: Sequence[Node], options: SweepOptions, workers: int) -> Group:
     """Workers of evaluator and teacher. Nothing else runs while they are trained."""
     has_gpu = any(node.gpus >= 1 for node in nodes)
     gpus = float(has_gpu) if options.teacher_gpus is None else options.teacher_gpus
@@ -240,7 +258,7 @@ def _stages(nodes: Sequence[Node], options: SweepOptions) -> Group:
             "leave the option out or add a node with GPUs"
         )
     if options.teacher_workers is None:
-        several = Group(TEACHER_WORKERS, 1.0, gpus)
+        several = Group(workers, 1.0, gpus)
         return several if groups_at_once(nodes, several) else several._replace(workers=1)
     group = Group(options.teacher_workers, 1.0, gpus)
     if not groups_at_once(nodes, group):
@@ -251,14 +269,14 @@ def _stages(nodes: Sequence[Node], options: SweepOptions) -> Group:
     return group
 
 
-def _recheck(nodes: Sequence[Node], trial: Group) -> Group:
+def _recheck(nodes: Sequence[Node], trial: Group, workers: int) -> Group:
     """Workers of the recheck: each has what a worker of a trial has, or a half or fourth where that fits.
 
     There may be a single CPU or GPU for all of them.
     """
     for parts in (1, 2, 4):
         gpus = min(trial.gpus, 1.0) / parts
-        group = Group(RECHECK_WORKERS, trial.cpus / parts, gpus)
+        group = Group(workers, trial.cpus / parts, gpus)
         if groups_at_once(nodes, group):
             return group
     hint = "add a machine, or give a smaller --cpus-per-worker"

@@ -5,6 +5,7 @@ others. All sweeps have one store, so they share evaluators and teachers by its 
 has the time that was spent, the tables, and what made a sweep fail.
 """
 
+import shlex
 import traceback
 from collections.abc import Sequence
 from functools import partial
@@ -13,10 +14,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from raydistill.commands import batch_settings
 from raydistill.commands.batch_plan import FINISHED, Sweep, check_all, is_finished, num_searched
 from raydistill.config.base import digest
-from raydistill.config.batch import Batch, Budget, load_batch
+from raydistill.config.batch import Batch, Budget, load_batch, with_data
 from raydistill.config.command_options import BatchOptions
+from raydistill.config.options import Cli
 from raydistill.planning.plan import Plan
 from raydistill.records import locks, pareto, remote, tables
 from raydistill.records.budget import Clock
@@ -24,6 +27,9 @@ from raydistill.records.files import write_atomic
 from raydistill.sweep import run as sweep_run
 from raydistill.sweep import tracking_store
 from raydistill.terminal import Terminal
+
+_OF_WHERE, _FOR_SWEEPS = ("data", "store"), ("scale", "objectives", "extractors", "segmenters")
+"""Options of the command that say where things are, and those that go to every sweep."""
 
 
 def run(options: BatchOptions) -> int:
@@ -35,9 +41,10 @@ def run(options: BatchOptions) -> int:
     Raises:
         InputError: something is wrong with the file, a sweep's options, the data or the store.
     """
-    path, batch = options.file, load_batch(options.file)
+    batch, again = with_options(load_batch(options.file), options), _command(options)
     tracking_store.require_known_scheme(batch.mlflow)
     sweeps = check_all(batch, options.resume)
+    batch_settings.check_options(batch, [each.plan for each in sweeps])
     folder = sweeps[0].plan.store / "batches" / batch.name
     terminal = Terminal()
     _say_plan(batch, sweeps, terminal)
@@ -48,7 +55,7 @@ def run(options: BatchOptions) -> int:
         try:
             states = _run_all(batch, sweeps, meter, terminal)
         except KeyboardInterrupt:
-            terminal.say(f"interrupted; finished trials are kept. Go on: raydistill batch {path} --resume")
+            terminal.say(f"interrupted; finished trials are kept. Go on: {again} --resume")
             return 130
         finally:
             meter.clock.sec()
@@ -59,10 +66,34 @@ def run(options: BatchOptions) -> int:
     if unfinished:
         why = f"{meter.stopped}. " if meter.stopped else ""
         more = "; raise the budget in the file first" if meter.stopped else ""
-        terminal.say(
-            f"{why}Not finished: {', '.join(unfinished)}. Go on: raydistill batch {path} --resume{more}"
-        )
+        terminal.say(f"{why}Not finished: {', '.join(unfinished)}. Go on: {again} --resume{more}")
     return 1 if unfinished else 0
+
+
+def with_options(batch: Batch, options: BatchOptions) -> Batch:
+    """The batch with what the command line says of all its sweeps.
+
+    Raises:
+        ConfigError: a folder of pictures that no space would read.
+    """
+    given = {name: getattr(options, name) for name in _FOR_SWEEPS}
+    changes: dict[str, Any] = {
+        "options": batch.options | {name: each for name, each in given.items() if each}
+    }
+    if options.store is not None:
+        changes["store"] = options.store
+    return with_data(batch.model_copy(update=changes), options.data)
+
+
+def _command(options: BatchOptions) -> str:
+    """The command that goes on with a batch, but for --resume."""
+    words = ["raydistill", "batch", str(options.file)]
+    for name in _OF_WHERE + _FOR_SWEEPS:
+        marks = [each for each in BatchOptions.model_fields[name].metadata if isinstance(each, Cli)]
+        value = getattr(options, name) or ()
+        for each in value if isinstance(value, tuple) else (value,):
+            words += [marks[0].name or f"--{name}", str(each)]
+    return shlex.join(words)
 
 
 def _say_plan(batch: Batch, sweeps: Sequence[Sweep], terminal: Terminal) -> None:
@@ -165,15 +196,17 @@ class Tables(NamedTuple):
     """One row for each space and method: mean and standard deviation over the seeds."""
     fronts: pd.DataFrame
     """One row for each front member, with the sweep it comes from; no columns where no sweep is finished."""
+    options: pd.DataFrame
+    """One row for each option of `Settings` and quality, see `batch_settings.by_option`."""
 
 
 _SWEEP_COLUMNS = ["sweep", "space", "method", "seed", "state", "searched", "front_members", "hypervolume"]
 _SWEEP_COLUMNS += ["reference", "wall_sec"]
 
 
-def batch_tables(sweeps: Sequence[Sweep], states: dict[str, str]) -> Tables:
+def batch_tables(batch: Batch, sweeps: Sequence[Sweep], states: dict[str, str]) -> Tables:
     """The tables of a batch. `states`: name of a sweep -> its state."""
-    rows, fronts = [], []
+    rows, fronts, finished = [], [], []
     for each in sweeps:
         origin: dict[str, Any] = {
             "space": Path(each.entry.space).stem,
@@ -183,6 +216,7 @@ def batch_tables(sweeps: Sequence[Sweep], states: dict[str, str]) -> Tables:
         row = {"sweep": each.name, **origin, "state": states[each.name], "searched": num_searched(each)}
         if states[each.name] == FINISHED:
             table = tables.read_table(each.folder / "trials.parquet")
+            finished.append((origin, each.plan, table))
             front = table[table["front.member"]]
             row |= {"front_members": len(front), **_front_facts(each.plan, table)}
             others = front.columns.drop("seed")
@@ -198,7 +232,8 @@ def batch_tables(sweeps: Sequence[Sweep], states: dict[str, str]) -> Tables:
         front_members_mean=("front_members", "mean"),
     )
     all_fronts = pd.concat(fronts, ignore_index=True) if fronts else pd.DataFrame()
-    return Tables(by_sweep, summary.reset_index(), all_fronts)
+    by_option = batch_settings.by_option(batch, finished)
+    return Tables(by_sweep, summary.reset_index(), all_fronts, by_option)
 
 
 def _front_facts(plan: Plan, table: pd.DataFrame) -> dict[str, Any]:
@@ -220,7 +255,7 @@ def _report(
     batch: Batch, sweeps: Sequence[Sweep], states: dict[str, str], folder: Path, terminal: Terminal
 ) -> None:
     """Writes the tables of the batch into its folder, and prints them."""
-    written = batch_tables(sweeps, states)
+    written = batch_tables(batch, sweeps, states)
     for name, table in written._asdict().items():
         write_atomic(folder / f"{name}.csv", partial(table.to_csv, index=False))
     terminal.console.print()
@@ -233,5 +268,8 @@ def _report(
     if len(written.summary):
         title = "mean and standard deviation over seeds"
         terminal.rows(title, written.summary, keys=["space", "method"])
-    terminal.say(f"tables: {folder}/sweeps.csv, summary.csv and fronts.csv (every front member)")
+    if len(written.options):
+        title = "options: means over seeds with 95 % intervals (Student), differences seed by seed"
+        terminal.rows(title, batch_settings.shown(written.options), keys=["option"])
+    terminal.say(f"tables: {folder}/sweeps.csv, summary.csv, fronts.csv (every front member) and options.csv")
     terminal.say(f"in MLflow: tags.`raydistill.batch` = '{batch.name}' in experiment {batch.experiment}")

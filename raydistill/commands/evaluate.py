@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -12,12 +13,10 @@ from raydistill.commands import remeasured
 from raydistill.commands.named_data import data_config, prepared_data
 from raydistill.config.base import Frozen, Stored
 from raydistill.config.command_options import EvaluateOptions
+from raydistill.config.data import FolderData
 from raydistill.config.paths import parse_assignments, validated
 from raydistill.data import Split, load_split, prepare, read_info
-from raydistill.data.detect import find
-from raydistill.data.folder import label_classes
-from raydistill.data.label_maps import label_of
-from raydistill.data.split import carve
+from raydistill.data.folder import class_maps
 from raydistill.errors import ConfigError, DataError
 from raydistill.evaluation import picture_sets
 from raydistill.evaluation.evaluator_scores import evaluator_networks
@@ -298,15 +297,15 @@ def _labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None)
         raise ConfigError("--segmenter needs labels: give --data FOLDER with label files")
     if options.data is None or prepared_data(options.data) is not None or split.info.layout == "shapes":
         return labels_of(segmenter, split)
-    root = Path(options.data)
-    on_disk = find(root, split.info.layout)
-    samples, classes = carve(on_disk.splits)[0][options.split], label_classes(on_disk, root)()
-    assert classes is not None and len(samples) == len(split)
+    info = split.info
+    config = data_config(
+        options.data, parse_assignments(list(options.set)), lambda: (info.height, info.width)
+    )
+    assert isinstance(config, FolderData)
+    ids, classes = class_maps(config, options.split)
 
     def truth(index: int) -> Tensor:
-        label = samples[index].label
-        assert label is not None
-        return torch.from_numpy(classes.encode(label_of(label), label.where)).long()
+        return torch.from_numpy(np.array(ids(index))).long()
 
     height, width = truth(0).shape
     resize = f"scores bilinear to {width}x{height}"

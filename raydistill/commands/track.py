@@ -1,7 +1,9 @@
 """`raydistill track`: brings MLflow to what the ledger of a sweep says."""
 
+import pandas as pd
+
 from raydistill.config.command_options import TrackOptions
-from raydistill.records import locks, measured, mirror, remote, tables
+from raydistill.records import locks, measured, mirror, remote, retrained, tables
 from raydistill.records.trials import read_trials
 from raydistill.sweep import tracking, tracking_record, tracking_store
 from raydistill.sweep.tracker import Tracker
@@ -30,8 +32,9 @@ def run(options: TrackOptions) -> int:
         with tracking_store.answers_soon():
             tracking.open_experiment(tracker.uri, experiment, tracker.artifacts)
         tracker.start_sweep(folder, tracking_record.facts(folder, record))
-        for trial in trials:
-            its_folder = folder / "trials" / trial.trial_id
+        again = retrained.read_retrained(folder)
+        for trial in [*trials, *again]:
+            its_folder = folder / (retrained.FOLDER if trial in again else "trials") / trial.trial_id
             reported = [] if trial.result else checkpoint.read_history(its_folder)
             if trial.result or reported:
                 tracker.send_trial(trial, its_folder)
@@ -39,7 +42,10 @@ def run(options: TrackOptions) -> int:
                 tracker.log_report(trial.trial_id, evaluation)
         if record.metrics:
             table = measured.in_table(tables.read_table(folder / "trials.parquet"), folder)
-            tracker.end_sweep(table, record.metrics, [folder / name for name in record.artifacts])
+            every = pd.concat([table, retrained.retrained_table(again, trials, sweep_id=folder.name)])
+            tracker.end_sweep(
+                every if again else table, record.metrics, [folder / name for name in record.artifacts]
+            )
         if not tracker.close():
             return 1
     num_ended = sum(trial.result is not None for trial in trials)

@@ -147,6 +147,9 @@ class UnetGenerator(Generator):
     blocks_per_level: Annotated[int, Field(ge=0, le=8)] = 0
     """Residual bottlenecks after each halving and at each doubling. OMGD's deep teacher has 2."""
     norm: Norm = "batch"
+    dropout: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda share: share == 0)] = 0.0
+    """Share of values that are dropped while it is trained, after the doublings of level 4 to the last but
+    one: three of a U-Net of 8 levels. pix2pix has 0.5 there, OMGD 0."""
 
 
 class EnhanceWidths(Widths):

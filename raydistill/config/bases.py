@@ -18,6 +18,8 @@ from raydistill.config.bounds import Amount, Interval
 from raydistill.config.variants import Variants
 from raydistill.errors import ConfigError
 
+GanLossName = Literal["hinge", "least_squares", "vanilla"]
+"""A loss of GANs: `method.adversarial.GAN_LOSSES`. vanilla is the cross-entropy."""
 TapNames = Annotated[tuple[str, ...] | None, Field(max_length=64)]
 """Names of activations; None: the four that the family of the generator says."""
 
@@ -106,12 +108,14 @@ class PlainBase(Base):
 class GanBase(Base):
     """GAN compression's: a discriminator of the student's pictures, L1, and activations through 1x1 adaptors.
 
-    On pairs the discriminator sees input and picture, its losses are hinge losses and L1 is to the target. On
-    unpaired pictures it sees the picture alone, its losses are least squares, and L1 is to the teacher's
-    picture. Source: Li et al. 2020.
+    On pairs the discriminator sees input and picture, and L1 is to the target. On unpaired pictures it sees
+    the picture alone, and L1 is to the teacher's picture. Source: Li et al. 2020.
     """
 
     kind: Literal["gan"] = "gan"
+    gan_loss: Annotated[GanLossName | None, Field(exclude_if=lambda name: name is None)] = None
+    """None: that of the teacher, which is hinge on pairs and least_squares on unpaired pictures unless its
+    config says otherwise."""
     gan_weight: Amount = 1.0
     l1_weight: Amount | None = None
     """None: 100 on pairs, 10 on unpaired pictures."""
@@ -147,7 +151,9 @@ class GanBase(Base):
         """The discriminator, its optimizer and the weights for the teacher's kind of data."""
         is_unpaired = teacher.recipe == "cyclegan"
         names = {name: name for name in ("discriminator", "discriminator_optimizer")}
-        found = _of_teacher(self, teacher, names | {"teacher": "generator"})
+        found = _of_teacher(self, teacher, names | {"teacher": "generator"}) | _other_loss(
+            self, teacher, "gan_loss"
+        )
         weights = {"l1_weight": 10.0, "activation_weight": 0.01} if is_unpaired else {}
         weights = {"l1_weight": 100.0, "activation_weight": 1.0} | weights
         found |= {name: value for name, value in weights.items() if getattr(self, name) is None}
@@ -205,6 +211,8 @@ class OmgdBase(FeatureBase):
     teacher_l1_weight: Amount | None = None
     """Of the teachers' L1 to the target. None: that of the teacher's training, 100 as published."""
     teacher_gan_weight: Amount | None = None
+    teacher_gan_loss: Annotated[GanLossName | None, Field(exclude_if=lambda name: name is None)] = None
+    """None: that of the teacher's training, which is hinge unless its config says otherwise."""
     teacher_optimizer: Optimizer | None = None
     discriminator: PatchDiscriminator | None = None
     discriminator_optimizer: Optimizer | None = None
@@ -232,6 +240,7 @@ class OmgdBase(FeatureBase):
             "discriminator_optimizer": "discriminator_optimizer",
         }
         found: dict[str, Any] = _of_teacher(self, teacher, names)
+        found |= _other_loss(self, teacher, "teacher_gan_loss")
         if self.num_teachers == 2 and self.deep is None:
             found["deep"] = _deeper(found.get("wide", self.wide))
         return self.model_copy(update=found)
@@ -277,6 +286,17 @@ def _of_teacher(base: Base, teacher: Any, names: dict[str, str]) -> dict[str, An
             )
         found[name] = value
     return found
+
+
+def _other_loss(base: Base, teacher: Any, name: str) -> dict[str, Any]:
+    """The teacher's GAN loss where the field `name` of a base is None and that is not its recipe's default.
+
+    A default stays None, so that the digests of earlier students stay as they are.
+    """
+    loss = getattr(teacher, "gan_loss", None)
+    if loss is None or getattr(base, name) is not None:
+        return {}
+    return {} if loss == type(teacher).model_fields["gan_loss"].default else {name: loss}
 
 
 def _deeper(wide: Any) -> Any:

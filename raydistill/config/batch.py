@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from raydistill.config.base import Frozen, UserPath
-from raydistill.config.bounds import MOST_OPTIONS, AmountAboveZero, Plain, Seed
-from raydistill.config.definitions import load_definition
+from raydistill.config.bounds import MOST_OPTIONS, Amount, AmountAboveZero, Number, Plain, Seed
+from raydistill.config.definitions import definition_folders, load_definition
+from raydistill.config.space import load_space, preset_of
 from raydistill.errors import ConfigError
 
 Name = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
@@ -45,6 +46,18 @@ class Budget(Frozen):
     """Number of searched trials, without baselines."""
 
 
+class Published(Frozen):
+    """A number that was published for one of the options of a search space's `Settings`."""
+
+    metric: str
+    """What it is of, such as "test/fid"."""
+    value: Number
+    tolerance: Amount
+    """How far from it a number may lie that counts as reproduced: how exactly it was read, and what the
+    authors' own seeds may differ by."""
+    source: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
 class Batch(Frozen):
     """Several sweeps: one for each combination of a space, a method and a seed."""
 
@@ -59,6 +72,10 @@ class Batch(Frozen):
     budget: Budget = Budget()
     data: dict[UserPath, UserPath] = {}
     """Space -> folder of pictures, as for `--data`, for spaces that read one."""
+    compare: dict[str, str] = {}
+    """Option of a space's `Settings` -> the option that it is compared with, seed by seed."""
+    published: dict[str, Published] = {}
+    """Option of a space's `Settings` -> what was published for it."""
     set: dict[str, Plain] = {}
     """Dotted config path -> value, for all sweeps."""
     options: dict[str, Plain] = {}
@@ -110,14 +127,35 @@ class Entry(NamedTuple):
         return f"{Path(self.space).stem}-{self.method.name}-s{self.seed}"
 
 
-def load_batch(path: Path) -> Batch:
-    """The BATCH that a Python file defines.
+def load_batch(given: Path) -> Batch:
+    """The BATCH of a Python file, given by its path or, in a folder `search_spaces/batches`, by its name.
 
     Raises:
         ConfigError: there is no such file, it fails, or it defines no BATCH.
     """
-    if path.suffix != ".py" or not path.is_file():
-        raise ConfigError(
-            f"{path}: no such batch file; give the path of a .py file that defines BATCH = Batch(...)"
-        )
-    return load_definition(path, "BATCH", Batch, ConfigError)
+    folders = [folder / "batches" for folder in definition_folders()]
+    paths = [given] if given.suffix == ".py" else [folder / f"{given}.py" for folder in folders]
+    for path in paths:
+        if path.is_file():
+            return load_definition(path, "BATCH", Batch, ConfigError)
+    files = [(folder, path) for folder in folders for path in folder.rglob("[!_]*.py")]
+    known = sorted({path.relative_to(folder).with_suffix("").as_posix() for folder, path in files})
+    raise ConfigError(
+        f"{given}: no such batch file; give the path of a .py file that defines BATCH = Batch(...), "
+        f"or a name: {', '.join(known)}"
+    )
+
+
+def with_data(batch: Batch, folder: str | None) -> Batch:
+    """The batch with this folder of pictures for every space that reads one and has none.
+
+    Raises:
+        ConfigError: no space would read it.
+    """
+    if folder is None:
+        return batch
+    spaces = {name: load_space(name) for name in batch.spaces if name not in batch.data}
+    reading = [name for name, space in spaces.items() if preset_of(space, name).data.kind == "folder"]
+    if not reading:
+        raise ConfigError(f"--data {folder}: every space of batch {batch.name} has its data; leave it out")
+    return batch.model_copy(update={"data": batch.data | dict.fromkeys(reading, folder)})

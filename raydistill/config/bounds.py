@@ -6,9 +6,9 @@ number of a config has one of these types, or bounds of its own.
 """
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator
 
 LARGEST_SIDE = 8192
 """Pixels of a side of a picture."""
@@ -41,6 +41,29 @@ LearningRate = Annotated[float, Field(gt=0, le=1e30)]
 Cost = Annotated[float, Field(ge=0, le=1e30)]
 """A limit on MACs, parameters or memory."""
 CostAboveZero = Annotated[float, Field(gt=0, le=1e30)]
+MacsConvention = Literal["true", "conv_out", "conv_out+norm", "cagc"]
+"""How multiply-accumulates are counted, see `models.cost.CONVENTIONS`."""
+
+
+class CountedMacs(float):
+    """A number of multiply-accumulates that knows how it was counted."""
+
+    convention: MacsConvention = "true"
+
+
+def counted_macs(value: object, handler: ValidatorFunctionWrapHandler) -> CountedMacs:
+    """A number, or text like "2.6e9:conv_out+norm". Raises ValueError where there is no such convention."""
+    number, colon, convention = value.partition(":") if isinstance(value, str) else (value, "", "")
+    if colon and convention not in get_args(MacsConvention):
+        known = ", ".join(get_args(MacsConvention))
+        raise ValueError(f"there is no convention {convention[:100]!r} of counting; known: {known}")
+    counted = CountedMacs(handler(number))
+    counted.convention = cast(MacsConvention, convention or getattr(value, "convention", "true"))
+    return counted
+
+
+MacsLimit = Annotated[Cost, WrapValidator(counted_macs)]
+"""A limit on MACs: a number, which is counted as objectives are, or as text with a convention behind it."""
 Number = Annotated[float, Field(ge=-1e30, le=1e30)]
 """A score, or an end of a range."""
 WholeNumber = Annotated[int, Field(ge=-(2**63), lt=2**63)]

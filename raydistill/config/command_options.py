@@ -1,13 +1,22 @@
 """The options of the commands, but for sweeps (`sweep_options.py`) and networks (`network_options.py`)."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
+from raydistill.config.base import UserPath
 from raydistill.config.bounds import NumImages, NumPictures, NumTrials, Seed
 from raydistill.config.data import FolderLayout
 from raydistill.config.options import Cli, Options
+from raydistill.config.place_options import (
+    CpusPerWorker,
+    Executor,
+    GpusPerWorker,
+    MaxConcurrent,
+    WaitForNodes,
+    WorkersPerTrial,
+)
 from raydistill.config.scorer_options import (
     Extractors,
     LpipsFile,
@@ -17,9 +26,25 @@ from raydistill.config.scorer_options import (
     ScoreEvery,
     Segmenters,
 )
+from raydistill.errors import ConfigError
 
 REFERENCE, SCORERS = "What it is compared with", "What scores it"
 PICTURES, OUTPUT = "Pictures and intervals", "Output"
+
+
+def _full_or_number(value: Any, number: ValidatorFunctionWrapHandler) -> Any:
+    """--nimg full stays as it is; anything else must be a number of images."""
+    return value if value == "full" else number(value)
+
+
+def _length(text: str) -> int | str:
+    """The value of --nimg: a number, or the name of a length. Raises ConfigError for anything else."""
+    if text == "full":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ConfigError(f"--nimg {text}: a whole number of images, or full") from None
 
 
 # ---- sweeps ------------------------------------------------------------------------------------------------
@@ -30,9 +55,31 @@ class BatchOptions(Options):
 
     file: Annotated[
         Path,
-        Field(description="A .py file that defines BATCH = Batch(...)."),
-        Cli("FILE", positional=True),
+        Field(description="A .py file that defines BATCH = Batch(...), or the name of one in search_spaces."),
+        Cli("FILE|NAME", positional=True),
     ]
+    data: Annotated[
+        UserPath | None,
+        Field(description="Folder of pictures, for the spaces that read one and have none in the file."),
+        Cli("FOLDER"),
+    ] = None
+    store: Annotated[
+        UserPath | None,
+        Field(description="Results folder or URL. Default: what the file says."),
+        Cli("FOLDER|URL"),
+    ] = None
+    scale: Annotated[
+        Literal["smoke", "small"] | None,
+        Field(description="Every space with narrow networks and short trainings, as `sweep --scale` has it."),
+        Cli("NAME"),
+    ] = None
+    objectives: Annotated[
+        tuple[str, ...],
+        Field(description="Replace the objectives of every space. Repeatable, once for each."),
+        Cli("NAME:min|max[:WORST]", name="--objective"),
+    ] = ()
+    extractors: Extractors = ()
+    segmenters: Segmenters = ()
     resume: Annotated[
         bool, Field(description="Go on with the batch of that name; finished sweeps are skipped."), Cli()
     ] = False
@@ -47,10 +94,32 @@ class RetrainOptions(Options):
         Field(description="Folder of a sweep, STORE/sweeps/NAME; also s3://bucket/prefix/sweeps/NAME."),
         Cli("SWEEP", positional=True),
     ]
-    trial: Annotated[NumTrials, Field(description="Number of the trial."), Cli("N")]
     nimg: Annotated[
-        NumImages, Field(description="Images to train on: more than the trial had."), Cli("IMAGES")
+        NumImages,
+        WrapValidator(_full_or_number),
+        Field(
+            description="Images to train on: more than the trial had. full: the length of that name that the "
+            "sweep's space gives."
+        ),
+        Cli("IMAGES|full", read=_length),
     ]
+    trial: Annotated[NumTrials | None, Field(description="Number of the one trial to train."), Cli("N")] = (
+        None
+    )
+    front: Annotated[bool, Field(description="Train every member of the front."), Cli()] = False
+    top: Annotated[
+        Annotated[int, Field(gt=0, le=10**5)] | None,
+        Field(description="Train so many members of the front, those of the largest hypervolume first."),
+        Cli("K"),
+    ] = None
+    set: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Set a config path below student, but for its networks, in all that are trained. "
+            "Repeatable."
+        ),
+        Cli("PATH=VALUE"),
+    ] = ()
     seed: Annotated[Seed | None, Field(description="Another seed. Default: the trial's own."), Cli("N")] = (
         None
     )
@@ -61,6 +130,12 @@ class RetrainOptions(Options):
     real_split: RealPictures = "own"
     num_scored: NumScored = None
     score_every: ScoreEvery = False
+    executor: Executor = "auto"
+    workers_per_trial: WorkersPerTrial = 1
+    cpus_per_worker: CpusPerWorker = 1
+    gpus_per_worker: GpusPerWorker = None
+    max_concurrent: MaxConcurrent = None
+    wait_for_nodes: WaitForNodes = 120.0
 
 
 class ConfigOptions(Options):

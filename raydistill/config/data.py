@@ -27,6 +27,15 @@ class Degradation(Frozen):
         return self != Degradation()
 
 
+LabelInputs = Literal["one_hot", "colors"]
+CARVED_SHARE = 0.15
+"""Size of a val or test that is carved out of train, unless a config says otherwise."""
+Carved = (
+    Annotated[int, Field(ge=2, le=10**8, strict=True)] | Annotated[float, Field(gt=0, lt=0.5, strict=True)]
+)
+"""A number of pictures, or a share of those in the files' train."""
+
+
 class DataSet(Frozen):
     """What the configs of all data sets have: the size in pixels to which pictures are decoded."""
 
@@ -40,6 +49,10 @@ class DataSet(Frozen):
     load_width: Side | None = None
     degrade: Degradation = Degradation()
     """Not for aligned and unpaired pictures, which come with inputs."""
+    label_inputs: Annotated[LabelInputs, Field(exclude_if=lambda form: form == "one_hot")] = "one_hot"
+    """How label maps become the inputs of generators. one_hot: a channel for each class. colors: pictures of
+    three channels in the colours of the classes, as published networks of Cityscapes take them; scores use
+    the class ids in both cases."""
 
 
 class ShapesData(DataSet):
@@ -65,7 +78,17 @@ class ShapesData(DataSet):
 
 
 FolderLayout = Literal[
-    "auto", "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"
+    "auto",
+    "labelled",
+    "cityscapes",
+    "aligned",
+    "unpaired",
+    "nvlabs",
+    "lmdb",
+    "idx",
+    "npz",
+    "classes",
+    "pictures",
 ]
 """How a data set's folder is laid out. `data/detect.py` describes the layouts."""
 
@@ -80,6 +103,12 @@ class FolderData(DataSet):
     twice as wide as high, and the recipe has inputs."""
     direction: Literal["AtoB", "BtoA"] = "AtoB"
     """For aligned and unpaired pictures only: which half or domain is the input. A is the left half."""
+    split: Annotated[Carved, Field(exclude_if=lambda size: size == CARVED_SHARE)] = CARVED_SHARE
+    """Size of val, or of test, where the files have none and it is carved out of train: a number of pictures,
+    or a share of the files' train, each of them."""
+    center_crop: Annotated[Side | None, Field(exclude_if=lambda side: side is None)] = None
+    """The square of so many pixels a side in the middle of each picture is taken, before it is resized: 178
+    for the aligned pictures of CelebA. Of A|B pictures that of each half. None: whole pictures."""
 
 
 DATA_VARIANTS = Variants("kind", ShapesData, FolderData)

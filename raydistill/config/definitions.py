@@ -13,6 +13,13 @@ from raydistill.reading import MOST_TEXT_BYTES, regular
 Defined = TypeVar("Defined", bound=BaseModel)
 
 
+def definition_folders() -> list[Path]:
+    """Where a definition is looked for by name: in `./search_spaces`, then among the installed ones."""
+    spec = importlib.util.find_spec("search_spaces")
+    installed = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+    return [Path("search_spaces"), *installed]
+
+
 def load_definition(path: Path, name: str, kind: type[Defined], error: type[InputError]) -> Defined:
     """The object `name` of the class `kind` that a Python file defines.
 

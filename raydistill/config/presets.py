@@ -24,6 +24,7 @@ from raydistill.config.bases import PlainBase
 from raydistill.config.data import Degradation, FolderData, ShapesData
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import with_values
+from raydistill.config.published import PUBLISHED
 from raydistill.config.term_presets import recommended_vem
 from raydistill.config.training import (
     CycleganTraining,
@@ -75,13 +76,15 @@ def shapes64() -> Experiment:
 def labelled() -> Experiment:
     """A folder of pictures with label maps, at 64x48 (CamVid's proportions)."""
     base = shapes32()
+    photos = {  # searched on CamVid, see docs/results/method.md: photos want structure, not colours
+        "base": PlainBase(l1_weight=0.0, ssim_weight=5.0, mse_weight=1.0),
+        "optimizer": base.student.optimizer.model_copy(update={"learning_rate": 2.4e-3}),
+    }
     return Experiment(
         data=FolderData(height=48, width=64),
         evaluator=base.evaluator.model_copy(update=_length(24_000, 8_000) | {"flip": True}),
         teacher=base.teacher.model_copy(update=_length(24_000, 6_000) | {"flip": True}),
-        student=base.student.model_copy(
-            update=_length(8_000, 2_000) | {"flip": True, "base": PlainBase(ssim_weight=5.0)}
-        ),
+        student=base.student.model_copy(update=_length(8_000, 2_000) | {"flip": True, **photos}),
     )
 
 
@@ -140,6 +143,7 @@ def sagan() -> Experiment:
     base = labelled()
     optimizer = Optimizer(learning_rate=4e-4, betas=(0.0, 0.9), decay_start=0.5)
     student = {
+        **_not_searched(),
         "flip": False,
         "batch_size": 8,
         "ema_nimg": 200.0,
@@ -191,7 +195,12 @@ def stylegan2() -> Experiment:
             r1_weight=1.0,
         ),
         student=base.student.model_copy(
-            update={"flip": False, "generator": generator(3), "terms": {"mi": recommended_vem()}}
+            update={
+                **_not_searched(),
+                "flip": False,
+                "generator": generator(3),
+                "terms": {"mi": recommended_vem()},
+            }
         ),
     )
 
@@ -218,8 +227,15 @@ def cyclegan() -> Experiment:
             optimizer=optimizer,
             discriminator_optimizer=optimizer,
         ),
-        student=base.student.model_copy(update={"budget_nimg": 6_000, "generator": generator(4)}),
+        student=base.student.model_copy(
+            update={**_not_searched(), "budget_nimg": 6_000, "generator": generator(4)}
+        ),
     )
+
+
+def _not_searched() -> dict[str, object]:
+    """Base distillation and optimizer of students where no search has chosen them."""
+    return {"base": PlainBase(ssim_weight=5.0), "optimizer": shapes32().student.optimizer}
 
 
 def _length(budget_nimg: int, report_every_nimg: int) -> dict[str, object]:
@@ -254,5 +270,6 @@ PRESETS: dict[str, Callable[[], Experiment]] = {
     "cyclegan": cyclegan,
     "sagan": sagan,
     "stylegan2": stylegan2,
+    **PUBLISHED,
 }
 """Name -> preset. A search space names one as its base config."""

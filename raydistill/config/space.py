@@ -4,22 +4,31 @@
 `./search_spaces`, then among the installed ones. `config/space_checks.py` checks it.
 """
 
-import importlib.util
-import json
-import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from raydistill.config import renamed
+from raydistill.config.architectures import Widths
 from raydistill.config.base import Frozen
-from raydistill.config.bounds import MOST_OPTIONS, MOST_PARAMETERS, Cost, Number, Plain, WholeNumber
-from raydistill.config.definitions import load_definition
+from raydistill.config.bounds import (
+    MOST_OPTIONS,
+    MOST_PARAMETERS,
+    Cost,
+    MacsConvention,
+    Number,
+    Plain,
+    WholeNumber,
+)
+from raydistill.config.definitions import definition_folders, load_definition
 from raydistill.config.experiment import Experiment
-from raydistill.config.paths import leaves, nearest
+from raydistill.config.lengths import Lengths
+from raydistill.config.paths import leaves, nearest, with_values
 from raydistill.config.presets import PRESETS
+from raydistill.config.term_presets import with_named_terms
 from raydistill.errors import SpaceError
 
 COSTS = ("cost/macs", "cost/params", "cost/memory_gb")
@@ -67,7 +76,23 @@ class Choice(Frozen):
     options: Annotated[dict[str, Plain], Field(max_length=MOST_OPTIONS)]
 
 
-Distribution = Annotated[Int | Float | Choice, Field(discriminator="kind")]
+class Settings(Choice):
+    """A Choice whose options set any number of config paths at once, such as whole ways to train.
+
+    The parameter has a name of its own, `recipe` for example, instead of a config path. What `options` holds
+    by key are values by dotted config path, as `--set` takes them: a named term may stand for a whole one.
+    """
+
+    kind: Literal["settings"] = "settings"  # type: ignore[assignment]  # a kind of its own in JSON
+    options: Annotated[dict[str, dict[str, Plain]], Field(max_length=MOST_OPTIONS)]
+
+    @cached_property
+    def values(self) -> dict[str, dict[str, Any]]:
+        """Key -> the values of all its config paths, in full."""
+        return {key: with_named_terms(set_by, f"settings {key}") for key, set_by in self.options.items()}
+
+
+Distribution = Annotated[Int | Float | Choice | Settings, Field(discriminator="kind")]
 """What one parameter may be."""
 
 
@@ -101,6 +126,20 @@ class Window(Frozen):
     """One of `COSTS`: "cost/macs" of one picture, "cost/params", or "cost/memory_gb" in GiB."""
     low: Cost = 0
     high: Cost
+    convention: Annotated[MacsConvention, Field(exclude_if=lambda name: name == "true")] = "true"
+    """Of "cost/macs": how multiply-accumulates are counted, see `models.cost.CONVENTIONS`. The published
+    counts of translation GANs are of conv_out."""
+
+    @model_validator(mode="after")
+    def _conventions_are_of_macs(self) -> "Window":
+        if self.convention != "true" and self.cost != "cost/macs":
+            raise ValueError(f"convention {self.convention!r} is for cost/macs, given {self.cost}")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The cost with its convention, where that is not the one of objectives: "cost/macs:conv_out"."""
+        return self.cost if self.convention == "true" else f"{self.cost}:{self.convention}"
 
 
 class SearchSpace(Frozen):
@@ -112,7 +151,7 @@ class SearchSpace(Frozen):
         dict[Annotated[str, AfterValidator(renamed.path_now)], Distribution],
         Field(max_length=MOST_PARAMETERS),
     ]
-    """Dotted config path -> distribution."""
+    """Dotted config path -> distribution. Only `Settings` have a name of their own in place of the path."""
     when: dict[str, When] = {}
     """Parameter -> the keys of another parameter, a Choice, under which it exists."""
     needs: dict[str, When] = {}
@@ -124,7 +163,21 @@ class SearchSpace(Frozen):
     fidelity: str = "student.budget_nimg"
     """The config path of the training budget that a trial gets; `--nimg` sets it."""
     uniform: Annotated[tuple[Annotated[WholeNumber, Field(gt=0)], ...], Field(max_length=MOST_PARAMETERS)]
-    """Base widths (ngf) of the uniform baselines, which are trained by plain distillation."""
+    """Base widths (ngf) of the uniform baselines, which are trained by plain distillation; none are needed
+    where every parameter is `Settings`."""
+    uniform_widths: Annotated[
+        dict[str, dict[str, WholeNumber]],
+        Field(max_length=MOST_PARAMETERS, exclude_if=lambda widths: not widths),
+    ] = {}
+    """Name -> widths of further baselines of the same kind, for published networks of no whole base width."""
+    fixed: Annotated[dict[str, Plain], Field(exclude_if=lambda values: not values)] = {}
+    """Dotted config path -> value that differs from the preset's; --set overrules it."""
+    test: Annotated[Literal["front", "all"], Field(exclude_if=lambda which: which == "front")] = "front"
+    """Which students are scored on test, once, after the search, beside teacher and baselines: members of the
+    front, or all of them. All is for students that were settled before, by `Settings` alone, such as the rows
+    of a table."""
+    lengths: Annotated[Lengths | None, Field(exclude_if=lambda lengths: lengths is None)] = None
+    """How long trainings are by the data's count of pictures. None: as the preset says."""
 
     def of_widths(
         self, preset: str, widths: Mapping[str, Distribution], uniform: tuple[int, ...], **others: Any
@@ -156,35 +209,43 @@ def load_space(name: str) -> SearchSpace:
     Raises:
         SpaceError: there is no such space, or the file does not define one.
     """
-    folders = [Path("search_spaces"), *_installed()]
+    folders = definition_folders()
     candidates = [Path(name)] if name.endswith(".py") else [folder / f"{name}.py" for folder in folders]
     for path in candidates:
         if path.is_file():
             return load_definition(path, "SPACE", SearchSpace, SpaceError)
-    known = sorted({path.stem for folder in folders for path in folder.glob("[!_]*.py")})
+    known = known_spaces(folders)
     raise SpaceError(
         f"--space {name}: no such search space. Known: {', '.join(known)}; or the path of a .py file. "
         f"Nearest: {nearest(name, known)!r}."
     )
 
 
-def _installed() -> list[Path]:
-    spec = importlib.util.find_spec("search_spaces")
-    return [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []
+def known_spaces(folders: Sequence[Path] | None = None) -> list[str]:
+    """Names of the spaces in these folders and one level below; None: where they are looked for."""
+    files = {
+        path.relative_to(folder).with_suffix("").as_posix()
+        for folder in (definition_folders() if folders is None else folders)
+        for pattern in ("[!_]*.py", "[!_.]*/[!_]*.py")
+        for path in folder.glob(pattern)
+        if path.parent.name != "batches"
+    }
+    return sorted(files)
 
 
 def preset_of(space: SearchSpace, where: str) -> Experiment:
-    """The base config of a space.
+    """The base config of a space: its preset with its fixed values.
 
     Raises:
         SpaceError: the space names no preset.
+        ConfigError: the config refuses a fixed value.
     """
     if space.preset not in PRESETS:
         raise SpaceError(
             f"{where}: no preset {space.preset!r}. Known: {', '.join(PRESETS)}. "
             f"Nearest: {nearest(space.preset, list(PRESETS))!r}."
         )
-    return PRESETS[space.preset]()
+    return with_values(PRESETS[space.preset](), space.fixed, where=f"{where}: fixed")
 
 
 def without_unmet_needs(space: SearchSpace, experiment: Experiment, where: str) -> SearchSpace:
@@ -227,92 +288,40 @@ def without(space: SearchSpace, sections: Sequence[str]) -> SearchSpace:
     return space.model_copy(update=parts)
 
 
-# ---- configurations ----------------------------------------------------------------------------------------
-
-ParameterValue = int | float | str
-"""What a parameter has in a configuration: a number of an Int or a Float, the key of a Choice."""
-Configuration = dict[str, ParameterValue]
-"""Dotted config path of each active parameter -> value: one point of a search space."""
+def uniform_names(space: SearchSpace) -> list[int | str]:
+    """The uniform baselines: base widths, then the names of given widths."""
+    return [*space.uniform, *space.uniform_widths]
 
 
-def active_parameters(space: SearchSpace, configuration: Configuration) -> Configuration:
-    """The configuration without the parameters whose when-condition does not hold."""
-
-    def is_active(path: str) -> bool:
-        condition = space.when.get(path)
-        if condition is None:
-            return True
-        return is_active(condition.parameter) and configuration[condition.parameter] in condition.keys
-
-    return {path: value for path, value in configuration.items() if is_active(path)}
+def uniform_values(space: SearchSpace, widths: Widths, ngf: int | str) -> Mapping[str, int]:
+    """The widths of a uniform baseline, for a network of the shape that has `widths`."""
+    return widths.values_at(ngf) if isinstance(ngf, int) else space.uniform_widths[ngf]
 
 
-def depth(space: SearchSpace, path: str) -> int:
-    """How many when-conditions stand above a parameter."""
-    return 0 if path not in space.when else 1 + depth(space, space.when[path].parameter)
+# ---- what a space says of itself ---------------------------------------------------------------------------
+
+
+def is_inside(window: Window, costs: Mapping[str, float]) -> bool:
+    """Whether costs lie inside one window."""
+    return window.low <= costs[window.name] <= window.high
 
 
 def is_affordable(space: SearchSpace, costs: Mapping[str, float]) -> bool:
     """Whether costs lie inside every window of the space."""
-    return all(window.low <= costs[window.cost] <= window.high for window in space.constraints)
+    return all(is_inside(window, costs) for window in space.constraints)
 
 
-def values_of(space: SearchSpace, configuration: Configuration) -> dict[str, Any]:
-    """Dotted path -> value as the config gets it: the keys of choices become their options."""
-    values: dict[str, Any] = dict(configuration)
-    for path, value in configuration.items():
-        distribution = space.parameters[path]
-        if isinstance(distribution, Choice):
-            values[path] = distribution.options[str(value)]
-    return values
+def is_settled(space: SearchSpace) -> bool:
+    """Whether all students were settled beforehand: every parameter is `Settings`."""
+    return all(isinstance(each, Settings) for each in space.parameters.values())
 
 
-def value_in(space: SearchSpace, path: str, value: object, *, by_option: bool = False) -> ParameterValue:
-    """What a table says of a parameter, as a value of a configuration.
-
-    Args:
-        value: a Choice is given by key or, where there is no such key, by option.
-        by_option: a Choice is given by option alone, as in result tables.
-
-    Raises:
-        SpaceError: the value lies outside the parameter's range.
-    """
-    distribution = space.parameters[path]
-    if isinstance(distribution, Choice):
-        if not by_option and str(value) in distribution.options:
-            return str(value)
-        for key, option in distribution.options.items():
-            if option == value or str(value) in (str(option), json.dumps(option)):
-                return key
-        raise SpaceError(f"{path} = {value!r} is no option. Options: {', '.join(distribution.options)}")
-    try:
-        number = float(value)  # type: ignore[arg-type]  # whatever a table has
-    except (TypeError, ValueError):
-        number = math.nan
-    step = distribution.step if isinstance(distribution, Int) else 0
-    if not distribution.low <= number <= distribution.high or (step and (number - distribution.low) % step):
-        steps = f" in steps of {step}" if step > 1 else ""
-        raise SpaceError(f"{path} = {value} lies outside {distribution.low} to {distribution.high}{steps}")
-    return int(number) if step else number
-
-
-def extreme_configuration(space: SearchSpace, highest: bool) -> Configuration:
-    """The configuration at one end of every range.
-
-    It is the cheapest or the most expensive network, because costs grow with each width.
-    """
-    out: Configuration = {}
+def searched_paths(space: SearchSpace) -> set[str]:
+    """Every config path that a configuration may set."""
+    paths = set[str]()
     for path, distribution in space.parameters.items():
-        if isinstance(distribution, Choice):
-            options = distribution.options
-            keys = sorted(options, key=lambda key: _order(options[key]))
-            out[path] = keys[-1] if highest else keys[0]
+        if isinstance(distribution, Settings):
+            paths |= {each for values in distribution.values.values() for each in values}
         else:
-            out[path] = distribution.high if highest else distribution.low
-    return active_parameters(space, out)
-
-
-def _order(value: object) -> tuple[bool, float, str]:
-    """A sort key: numbers first, by size; then the rest, by text."""
-    number = float(value) if isinstance(value, int | float) else None
-    return number is None, number or 0.0, str(value)
+            paths.add(path)
+    return paths

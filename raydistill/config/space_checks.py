@@ -1,13 +1,27 @@
 """Whether a search space fits the config that it varies: checked before any cost."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal
 
+from raydistill.config.configurations import Configuration, ParameterValue, extreme_configuration, values_of
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import leaves, nearest, validated, with_values
-from raydistill.config.space import COSTS, QUALITIES, Choice, Distribution, Float, Int, SearchSpace
-from raydistill.errors import SpaceError
+from raydistill.config.space import (
+    COSTS,
+    QUALITIES,
+    Choice,
+    Distribution,
+    Float,
+    Int,
+    SearchSpace,
+    Settings,
+    is_settled,
+    searched_paths,
+    uniform_names,
+    uniform_values,
+)
+from raydistill.errors import ConfigError, SpaceError
 
 
 def check_space(
@@ -27,20 +41,20 @@ def check_space(
         ConfigError: the config refuses a value of the space.
     """
     _check_conditions(space, where)
-    if not space.uniform or len(set(space.uniform)) < len(space.uniform):
-        raise SpaceError(
-            f"{where}: uniform {space.uniform}: give one or more different base widths, "
-            "for example (4, 8, 12)."
-        )
-    widths = experiment.student.generator.widths
-    for ngf in space.uniform:
-        validated(type(widths), widths.values_at(ngf), where=f"{where}: uniform {ngf}")
+    _check_uniform(space, experiment, where)
     for path, distribution in space.parameters.items():
-        if why := _why_not_searched(path):
+        if isinstance(distribution, Settings):
+            _check_settings(space, path, distribution, where)
+        elif why := _why_not_searched(path):
             raise SpaceError(f"{where}: {path!r} cannot be searched: {why}")
         for value in _extremes(distribution, f"{where}: {path}"):
+            own = value if isinstance(value, dict) and isinstance(distribution, Settings) else {path: value}
             for setting in _settings(space, path):
-                with_values(experiment, setting | {path: value}, where=f"{where}: parameters")
+                _require_allowed(space, experiment, setting | own, where)
+    for highest, what in ((False, "all lowest"), (True, "all highest")):
+        values = values_of(space, extreme_configuration(space, highest))
+        with_values(experiment, values, where=f"{where}: parameters, {what} together")
+    _check_test(space, where)
     _check_objectives(space, where, further)
     for window in space.constraints:
         if window.cost not in COSTS:
@@ -53,6 +67,64 @@ def check_space(
         )
 
 
+def _check_uniform(space: SearchSpace, experiment: Experiment, where: str) -> None:
+    """Raises SpaceError where there is no baseline of uniform width, or one twice."""
+    names, widths = uniform_names(space), experiment.student.generator.widths
+    if not (names or is_settled(space)) or len(set(names)) < len(names):
+        raise SpaceError(
+            f"{where}: uniform {space.uniform}: give one or more different base widths, "
+            "for example (4, 8, 12)."
+        )
+    for ngf in names:
+        validated(type(widths), uniform_values(space, widths, ngf), where=f"{where}: uniform {ngf}")
+
+
+def _check_test(space: SearchSpace, where: str) -> None:
+    """Raises SpaceError where all students would be scored on test, although a search chooses them."""
+    if space.test == "all" and not is_settled(space):
+        searched = [path for path, each in space.parameters.items() if not isinstance(each, Settings)]
+        raise SpaceError(
+            f"{where}: test: 'all', but {searched[0]} is searched, so scores on test would choose; "
+            "leave it out, or let every parameter be Settings."
+        )
+
+
+def _require_allowed(
+    space: SearchSpace, experiment: Experiment, values: Mapping[str, object], where: str
+) -> None:
+    """Raises ConfigError where the config takes values neither alone, nor with all others at one end.
+
+    Some go only with others: StyleGAN2 has no width at 64 pixels without one at 32.
+    """
+    try:
+        with_values(experiment, values, where=f"{where}: parameters")
+    except ConfigError:
+        for highest in (False, True):
+            others = values_of(space, extreme_configuration(space, highest))
+            try:
+                with_values(experiment, others | dict(values), where=where)
+            except ConfigError:
+                continue
+            return
+        raise
+
+
+def combinations(space: SearchSpace) -> Iterator[Configuration]:
+    """The configurations at the ends of all ranges: all lowest, all highest, and each option of a Choice and
+    each end of a range with all others lowest or highest."""
+    for highest in (False, True):
+        yield extreme_configuration(space, highest)
+    for path, distribution in space.parameters.items():
+        ends: list[ParameterValue]
+        if isinstance(distribution, Choice):
+            ends = list(distribution.options)
+        else:
+            ends = [distribution.low, distribution.high]
+        for value in ends:
+            for highest in (False, True):
+                yield extreme_configuration(space, highest, {path: value})
+
+
 def _settings(space: SearchSpace, path: str) -> list[dict[str, object]]:
     """The values of other parameters with which a parameter is active: all by which `when` has it. A base or
     term of another kind may not have the path.
@@ -62,10 +134,24 @@ def _settings(space: SearchSpace, path: str) -> list[dict[str, object]]:
     controller = space.parameters[condition.parameter]
     assert isinstance(controller, Choice)
     return [
-        setting | {condition.parameter: controller.options[key]}
+        setting | values_of(space, {condition.parameter: key})
         for key in condition.keys
         for setting in _settings(space, condition.parameter)
     ]
+
+
+def _check_settings(space: SearchSpace, name: str, settings: Settings, where: str) -> None:
+    """Raises SpaceError where settings have the name of a path, or set what cannot be searched, or what
+    another parameter has, too."""
+    if "." in name:
+        raise SpaceError(f"{where}: {name!r}: Settings have a name of their own, without a point.")
+    others = {other: each for other, each in space.parameters.items() if other != name}
+    elsewhere = searched_paths(space.model_copy(update={"parameters": others}))
+    for key, values in settings.values.items():
+        for path in values:
+            why = "it is searched elsewhere, too." if path in elsewhere else _why_not_searched(path)
+            if why:
+                raise SpaceError(f"{where}: {name}, {key!r}: {path!r} cannot be searched: {why}")
 
 
 def _why_not_searched(path: str) -> str:
@@ -169,7 +255,9 @@ def _extremes(distribution: Distribution, where: str) -> list[object]:
             raise SpaceError(
                 f"{where}: a Choice without options; give at least one, for example {{'off': 0.0}}."
             )
-        return list(distribution.options.values())
+        return list(
+            (distribution.values if isinstance(distribution, Settings) else distribution.options).values()
+        )
     low, high = distribution.low, distribution.high
     if not low <= high:
         raise SpaceError(f"{where}: low {low} is above high {high}.")

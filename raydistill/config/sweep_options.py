@@ -10,12 +10,21 @@ from raydistill.config.bounds import (
     AmountAboveZero,
     Cost,
     CostAboveZero,
+    MacsLimit,
     NumImages,
     NumTrials,
     NumWorkers,
     Seed,
 )
 from raydistill.config.options import Cli, Options
+from raydistill.config.place_options import (
+    CpusPerWorker,
+    Executor,
+    GpusPerWorker,
+    MaxConcurrent,
+    WaitForNodes,
+    WorkersPerTrial,
+)
 from raydistill.config.scorer_options import (
     Extractors,
     LpipsFile,
@@ -29,7 +38,7 @@ from raydistill.config.scorer_options import (
 LONGEST_NAME, LONGEST_EXPERIMENT = 200, 256
 """Characters of the name of a sweep, from which names of files are made, and of MLflow's experiment."""
 SEARCHED, BUDGET, STUDENT = "What is searched", "Budget", "Student"
-TEACHER, PLACE, RESULTS = "Teacher and evaluator", "Where it runs", "Results and tracking"
+TEACHER, RESULTS = "Teacher and evaluator", "Results and tracking"
 
 
 class SweepOptions(Options):
@@ -67,6 +76,14 @@ class SweepOptions(Options):
         ),
         Cli("PATH=VALUE", SEARCHED),
     ] = ()
+    scale: Annotated[
+        Literal["smoke", "small"] | None,
+        Field(
+            description="The space with narrow networks and short trainings, at its own resolution and "
+            "depth: smoke tries everything out in minutes, small in hours. Default: the space itself."
+        ),
+        Cli("NAME", SEARCHED),
+    ] = None
     objectives: Annotated[
         tuple[str, ...],
         Field(
@@ -96,7 +113,10 @@ class SweepOptions(Options):
     ] = ()
     trials: Annotated[
         NumTrials,
-        Field(description="Students that the search trains, besides the baselines."),
+        Field(
+            description="Students that the search trains, besides the baselines. A space of Settings alone "
+            "trains all of its own instead."
+        ),
         Cli("N", BUDGET),
     ] = 8
     max_hours: Annotated[
@@ -156,14 +176,17 @@ class SweepOptions(Options):
         Cli("IMAGES", STUDENT),
     ] = None
     max_macs: Annotated[
-        CostAboveZero | None,
-        Field(description="Train no student of more multiply-accumulates an image."),
-        Cli("MACS", STUDENT),
+        Annotated[MacsLimit, Field(gt=0)] | None,
+        Field(
+            description="Train no student of more multiply-accumulates an image. :CONVENTION says how they "
+            "are counted where that is not true: conv_out, conv_out+norm or cagc, as in published tables."
+        ),
+        Cli("MACS[:CONVENTION]", STUDENT, read=str),
     ] = None
     min_macs: Annotated[
-        Cost | None,
-        Field(description="Train no student of fewer multiply-accumulates an image."),
-        Cli("MACS", STUDENT),
+        MacsLimit | None,
+        Field(description="Train no student of fewer multiply-accumulates an image, counted likewise."),
+        Cli("MACS[:CONVENTION]", STUDENT, read=str),
     ] = None
     max_params: Annotated[
         CostAboveZero | None, Field(description="Train no student of more parameters."), Cli("N", STUDENT)
@@ -230,39 +253,13 @@ class SweepOptions(Options):
     real_split: RealPictures = "own"
     num_scored: NumScored = None
     score_every: ScoreEvery = False
-    executor: Annotated[
-        Literal["auto", "inline", "train"],
-        Field(
-            description="How a trial runs: inline (in a Ray Tune actor), train (by a TorchTrainer of its "
-            "own), or auto (inline with one worker a trial, else train)."
-        ),
-        Cli("KIND", PLACE),
-    ] = "auto"
-    workers_per_trial: Annotated[
-        NumWorkers, Field(description="Workers that share a student's training."), Cli("N", PLACE)
-    ] = 1
-    cpus_per_worker: Annotated[
-        NumWorkers, Field(description="CPUs of each worker of a trial."), Cli("CPUS", PLACE)
-    ] = 1
-    gpus_per_worker: Annotated[
-        Amount | None,
-        Field(
-            description="GPUs of each worker of a trial, or a share of one. Default: what its predicted "
-            "memory needs; 0 where there is no GPU."
-        ),
-        Cli("GPUS", PLACE),
-    ] = None
+    executor: Executor = "auto"
+    workers_per_trial: WorkersPerTrial = 1
+    cpus_per_worker: CpusPerWorker = 1
+    gpus_per_worker: GpusPerWorker = None
     """None: a whole GPU, or a half, third or fourth of one where the predicted memory allows it."""
-    max_concurrent: Annotated[
-        NumWorkers | None, Field(description="Trials at a time. Default: as many as fit."), Cli("N", PLACE)
-    ] = None
-    wait_for_nodes: Annotated[
-        Amount,
-        Field(
-            description="How long to wait for another node when those that are left have no room for a trial."
-        ),
-        Cli("SECONDS", PLACE),
-    ] = 120.0
+    max_concurrent: MaxConcurrent = None
+    wait_for_nodes: WaitForNodes = 120.0
     store: Annotated[
         UserPath,
         Field(description="Results folder, or s3://bucket/prefix of an S3-compatible object store."),

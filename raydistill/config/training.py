@@ -17,7 +17,7 @@ from raydistill.config.architectures import (
     StyleganGenerator,
 )
 from raydistill.config.base import EXECUTION, Frozen, Optimizer, Stored
-from raydistill.config.bases import AnyBase, PlainBase
+from raydistill.config.bases import AnyBase, GanLossName, PlainBase
 from raydistill.config.bounds import Amount, BatchSize, Cost, Interval, NumImages, Share, WholeNumber
 from raydistill.config.terms import AnyTerm, MutualInformation, Term, TermName
 from raydistill.config.variants import Variants
@@ -123,12 +123,13 @@ class GeneratorTraining(Training):
 
 
 class Pix2pixTraining(GeneratorTraining):
-    """pix2pix: a conditional GAN with hinge losses, plus the L1 distance to the target."""
+    """pix2pix: a conditional GAN, plus the L1 distance to the target."""
 
     recipe: Literal["pix2pix"] = "pix2pix"
     generator: PictureGenerator
     discriminator: PatchDiscriminator
     discriminator_optimizer: Optimizer
+    gan_loss: Annotated[GanLossName, Field(exclude_if=lambda name: name == "hinge")] = "hinge"
     l1_weight: Amount = 100.0
     gan_weight: Amount = 1.0
 
@@ -190,7 +191,7 @@ class Stylegan2Training(GeneratorTraining):
 
 
 class CycleganTraining(GeneratorTraining):
-    """CycleGAN: two generators and two discriminators with least squares losses, cycle and identity losses.
+    """CycleGAN: two generators and two discriminators with GAN losses, cycle and identity losses.
 
     The discriminators see pictures from pools of older ones. The generator from A to B is the one that is
     stored.
@@ -202,6 +203,7 @@ class CycleganTraining(GeneratorTraining):
     discriminator: PatchDiscriminator
     """Architecture of the discriminators of both domains, which see pictures without a condition."""
     discriminator_optimizer: Optimizer
+    gan_loss: Annotated[GanLossName, Field(exclude_if=lambda name: name == "least_squares")] = "least_squares"
     cycle_weight: Amount = 10.0
     identity_weight: Amount = 0.5
     """The identity loss is multiplied by this and by `cycle_weight`."""

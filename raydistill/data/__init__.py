@@ -17,8 +17,9 @@ from raydistill.data.batches import Batch, batch, pictures, render_inputs, to_fl
 from raydistill.data.classes import Classes
 from raydistill.data.folder import folder_source
 from raydistill.data.mapped import Split, load_split
-from raydistill.data.prepared import DataInfo, describe, load_size_of, read_info, store
+from raydistill.data.prepared import DataInfo, describe, load_size_of, read_info
 from raydistill.data.source import Pairing, Source, SplitName, pairing_of, shapes_source
+from raydistill.data.storing import store
 from raydistill.errors import DataError
 
 __all__ = [

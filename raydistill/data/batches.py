@@ -8,13 +8,10 @@ import torch
 from torch import Tensor
 
 from raydistill.data.augment import Crop, degradation_keys, degrade, pixels, random_crop
-from raydistill.data.classes import Color
+from raydistill.data.colors import IGNORED_COLOR
 from raydistill.data.mapped import Split
 from raydistill.data.prepared import DataInfo
 from raydistill.data.tensors import SplitTensors, tensors
-
-IGNORED_COLOR: Color = (160, 160, 160)
-"""Colour of ignored pixels in pictures of label maps."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +21,9 @@ class Batch:
     inputs: Tensor
     """What the generator gets, float32.
 
-    Pictures: (B, 3, H, W) in [-1, 1], smaller by the degradation's scale if there is one. Label maps: (B, C,
-    H, W) one-hot, each -1 or 1, with "ignored" as the last channel if there is that. Noise: (B, latent),
-    normal. No inputs: (B, 0).
+    Pictures, also of label maps: (B, 3, H, W) in [-1, 1], smaller by the degradation's scale if there is one.
+    Label maps: (B, C, H, W) one-hot, each -1 or 1, with "ignored" as the last channel if there is that.
+    Noise: (B, latent), normal. No inputs: (B, 0).
     """
     target: Tensor
     """Real pictures, (B, 3, H, W) float32 in [-1, 1]. Target i belongs to input i in paired data only."""
@@ -142,11 +139,11 @@ def made(read: Pixels, info: DataInfo) -> Batch:
     labels = None if read.labels is None else read.labels.long()
     if read.is_degraded:
         inputs = to_float(degrade(target, info.degrade, read.noise_keys))
+    elif read.inputs is not None:
+        inputs = to_float(channels_first(read.inputs))
     elif labels is not None:
         channels = torch.arange(info.input_channels, device=labels.device)
         inputs = (labels[:, None] == channels[:, None, None]).float() * 2 - 1
-    elif read.inputs is not None:
-        inputs = to_float(channels_first(read.inputs))
     else:
         inputs = torch.empty(len(target), 0, device=target.device)
     return Batch(inputs, to_float(target), labels, None if read.classes is None else read.classes.long())

@@ -1,14 +1,17 @@
-"""Classes of label maps: those that classes.json lists, those whose ids occur, or those of Cityscapes."""
+"""Classes of label maps: those that classes.json lists, or those whose ids occur."""
 
 import colorsys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from raydistill.config.base import Frozen
 from raydistill.config.paths import validated
+from raydistill.data.colors import IGNORED_COLOR, ColorTable
 from raydistill.data.files import File, is_there, text_of
 from raydistill.data.label_maps import Color, LabelMap, Survey, survey
 from raydistill.errors import ConfigError, DataError
@@ -41,11 +44,21 @@ class Classes:
     """Whether label files hold each id three times, as equal channels."""
     note: str = ""
     """How the label files were understood, where that is worth a word; empty: as they say."""
+    tolerance: int = 0
+    """See `ColorTable`."""
+    ignored_colors: tuple[tuple[int, Color], ...] = ()
+    """Ids in the label files that are ignored, and their colours in pictures of label maps; ignored ids that
+    are not listed are shown in `IGNORED_COLOR`."""
 
     @property
     def ignore_index(self) -> int | None:
         """The id of ignored pixels in prepared label maps, K; None if no pixel is ignored."""
         return len(self.names) if self.ignored_ids else None
+
+    @property
+    def colors(self) -> ColorTable:
+        """What the colours in the label files mean."""
+        return ColorTable(self.file_colors, self.tolerance)
 
     def encode(self, label: LabelMap, path: str) -> np.ndarray:
         """A label file's content -> ids of a prepared label map, uint8 (H, W).
@@ -55,7 +68,7 @@ class Classes:
                 `path`.
         """
         if self.file_colors:
-            return self._encode_colors(label.colors(), path)
+            return self.colors.ids(label.colors(), path)
         ids = label.ids()
         if ids is None or (label.values.ndim == 3 and not self.has_three_channels):
             raise DataError(
@@ -77,19 +90,18 @@ class Classes:
         table[list(self.ids)] = range(len(self.ids))
         return table[ids]
 
-    def _encode_colors(self, colors: np.ndarray, path: str) -> np.ndarray:
-        packed = colors.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-        found, places = np.unique(packed, return_inverse=True)
-        known = {red << 16 | green << 8 | blue: index for (red, green, blue), index in self.file_colors}
-        unknown = [int(color) for color in found if int(color) not in known]
-        if unknown:
-            color = unknown[0] >> 16, unknown[0] >> 8 & 255, unknown[0] & 255
-            raise DataError(
-                f"{path}: the colour {color} is not in the palette of classes.json, one of {len(unknown)} "
-                "such colours. Smooth resizing and JPEG make new colours. Correct the label or classes.json."
-            )
-        table = np.array([known[int(color)] for color in found], np.uint8)
-        return table[places].reshape(packed.shape)
+    def picture(self, label: LabelMap) -> np.ndarray:
+        """A label file's content, which `encode` takes, in colours, uint8 (H, W, 3): those of the file where
+        it has colours, else those of the classes.
+        """
+        ids = None if self.file_colors else label.ids()
+        if ids is None:
+            return label.colors()
+        table = np.full((256, 3), IGNORED_COLOR, np.uint8)
+        table[list(self.ids)] = self.palette
+        for index, color in self.ignored_colors:
+            table[index] = color
+        return table[ids]
 
 
 def ids_in(label: np.ndarray) -> set[int]:
@@ -123,6 +135,13 @@ class ClassesFile(Frozen):
     ignore_index: int | None = None
     palette: tuple[Color, ...] | None = None
     """Colour of each of `classes`, which label maps in colours hold; None: generated colours."""
+    ignored_palette: tuple[Color, ...] = ()
+    """Further colours of pixels that are ignored, where label maps hold colours."""
+    tolerance: Annotated[int, Field(ge=0, le=255)] = 0
+    """See `ColorTable`."""
+
+
+_BY_PALETTE = "Label maps hold the colours of classes.json."
 
 
 def listed_classes(path: Path) -> ClassesFile | None:
@@ -140,8 +159,8 @@ def listed_classes(path: Path) -> ClassesFile | None:
     except (ValueError, TypeError, ConfigError) as error:
         raise DataError(
             f"{path}: {error}. Allowed: "
-            '{"classes": [names], "ids": [values], "ignore_index": id, "palette": [[r, g, b], ...]}, of '
-            "which all but classes may be left out."
+            '{"classes": [names], "ids": [values], "ignore_index": id, "palette": [[r, g, b], ...], '
+            '"ignored_palette": [[r, g, b], ...], "tolerance": N}, of which all but classes may be left out.'
         ) from None
     ids = tuple(range(len(file.classes))) if file.ids is None else file.ids
     if len(ids) != len(file.classes) or len(set(ids)) < len(ids):
@@ -158,7 +177,7 @@ def listed_classes(path: Path) -> ClassesFile | None:
         )
     palette = _palette(len(file.classes)) if file.palette is None else file.palette
     if len(palette) != len(file.classes) or not all(
-        0 <= value <= 255 for color in palette for value in color
+        0 <= value <= 255 for color in (*palette, *file.ignored_palette) for value in color
     ):
         raise DataError(
             f"{path}: palette: {len(palette)} colours. "
@@ -174,26 +193,16 @@ def classes_of_file(file: ClassesFile, labels: Iterable[File], path: Path) -> Cl
         DataError: label files hold colours, or palettes that differ, and classes.json has no palette; or
             only one class occurs.
     """
-    seen = survey(labels, pass_over_damaged=True)  # these are named when they are decoded
-    ids = tuple(range(len(file.classes))) if file.ids is None else file.ids
-    palette = _palette(len(file.classes)) if file.palette is None else file.palette
-    kept = [place for place, index in enumerate(ids) if index != file.ignore_index]
-    listed = Classes(
-        names=tuple(file.classes[place] for place in kept),
-        palette=tuple(palette[place] for place in kept),
-        ids=tuple(ids[place] for place in kept),
-        ignored_ids=() if file.ignore_index is None else (file.ignore_index,),
-    )
+    seen, listed = survey(labels, pass_over_damaged=True), _listed(file)  # damaged: named when decoded
     if seen.in_color or seen.conflict:
         if file.palette is None:
             raise _in_colors(seen, path)
-        if len(set(palette)) < len(palette):
-            raise DataError(f"{path}: palette: a colour stands for two classes. Allowed: one each.")
-        if seen.in_color and not {(index, index, index) for index in seen.ids} <= set(palette):
+        colors = _colors_of(file, path)
+        if seen.in_color and not {(index, index, index) for index in seen.ids} <= set(colors):
             raise _mixed(seen)
-        numbers = {place: number for number, place in enumerate(kept)}
-        colors = [(color, numbers.get(place, len(kept))) for place, color in enumerate(palette)]
-        return replace(listed, file_colors=tuple(colors), note="Label maps hold the colours of classes.json.")
+        if file.tolerance == 0 and (unknown := [each for each in seen.colors if each not in colors]):
+            raise _unlisted(seen, unknown, path)
+        return replace(listed, file_colors=tuple(colors.items()), tolerance=file.tolerance, note=_BY_PALETTE)
     known = set(listed.ids) & set(seen.ids)
     if set(seen.ids) <= {*listed.ids, *listed.ignored_ids} and len(known) < 2 and seen.ids:
         name = listed.names[listed.ids.index(known.pop())] if known else "no class"
@@ -202,6 +211,51 @@ def classes_of_file(file: ClassesFile, labels: Iterable[File], path: Path) -> Cl
             "apart. Correct classes.json (does its ignore_index take a class away?) or the label maps."
         )
     return replace(listed, has_three_channels=not seen.of_one)
+
+
+def classes_of_halves(file: ClassesFile, path: Path) -> Classes:
+    """The classes that classes.json lists for A|B pictures, whose inputs show them in its colours.
+
+    Raises DataError where it has no palette, or one with a colour twice.
+    """
+    if file.palette is None:
+        raise DataError(
+            f"{path}: without a palette, and the label maps of A|B pictures are in colours. Give the colour "
+            'of each class, "palette": [[r, g, b], ...], or remove the file: inputs are then pictures '
+            "without classes."
+        )
+    note = "The inputs are label maps in the colours of classes.json."
+    colors = tuple(_colors_of(file, path).items())
+    return replace(_listed(file), file_colors=colors, tolerance=file.tolerance, note=note)
+
+
+def _listed(file: ClassesFile) -> Classes:
+    """The classes of classes.json, apart from how label files hold them."""
+    ids = tuple(range(len(file.classes))) if file.ids is None else file.ids
+    palette = _palette(len(file.classes)) if file.palette is None else file.palette
+    kept = [place for place, index in enumerate(ids) if index != file.ignore_index]
+    ignored = [] if file.ignore_index is None else [file.ignore_index]
+    return Classes(
+        names=tuple(file.classes[place] for place in kept),
+        palette=tuple(palette[place] for place in kept),
+        ids=tuple(ids[place] for place in kept),
+        ignored_ids=tuple(ignored) or (IGNORED_ID,) * bool(file.ignored_palette),
+        ignored_colors=tuple(
+            (index, palette[place]) for place, index in enumerate(ids) if file.palette and index in ignored
+        ),
+    )
+
+
+def _colors_of(file: ClassesFile, path: Path) -> dict[Color, int]:
+    """Colour -> prepared id, of a file with a palette. Raises DataError where one stands for two."""
+    assert file.palette is not None
+    ids = tuple(range(len(file.classes))) if file.ids is None else file.ids
+    kept = [place for place, index in enumerate(ids) if index != file.ignore_index]
+    numbers = {place: number for number, place in enumerate(kept)}
+    listed = [*file.palette, *file.ignored_palette]
+    if len(set(listed)) < len(listed):
+        raise DataError(f"{path}: palette: a colour stands for two classes. Allowed: one each.")
+    return {color: numbers.get(place, len(kept)) for place, color in enumerate(listed)}
 
 
 # ---- classes whose ids occur -------------------------------------------------------------------------------
@@ -294,6 +348,18 @@ def _in_colors(seen: Survey, path: Path) -> DataError:
     )
 
 
+def _unlisted(seen: Survey, unknown: list[Color], path: Path) -> DataError:
+    """The refusal of label files with colours that classes.json does not list."""
+    most = sorted(unknown, key=lambda color: -seen.colors[color])[:6]
+    named = ", ".join(f"{color} in {seen.colors[color]:,} files" for color in most)
+    return DataError(
+        f"{path}: colours of the label maps that are not in its palette, {len(unknown):,}: "
+        f"{named}{', ...' * (len(unknown) > len(most))}. Smooth resizing makes new colours: "
+        '"tolerance": N takes those that differ by up to N in a channel for the nearest one of the palette, '
+        '"ignored_palette": [[r, g, b], ...] ignores these pixels. Correct the label maps or the file.'
+    )
+
+
 def _mixed(seen: Survey) -> DataError:
     """The refusal of label files of which some have one channel and some three."""
     return DataError(
@@ -313,36 +379,3 @@ def _palette(num_colors: int) -> tuple[Color, ...]:
         for index in range(num_colors)
     )
     return tuple((round(255 * red), round(255 * green), round(255 * blue)) for red, green, blue in colors)
-
-
-# ---- classes of Cityscapes ---------------------------------------------------------------------------------
-
-_CITYSCAPES: dict[int, tuple[str, Color]] = {
-    7: ("road", (128, 64, 128)),
-    8: ("sidewalk", (244, 35, 232)),
-    11: ("building", (70, 70, 70)),
-    12: ("wall", (102, 102, 156)),
-    13: ("fence", (190, 153, 153)),
-    17: ("pole", (153, 153, 153)),
-    19: ("traffic light", (250, 170, 30)),
-    20: ("traffic sign", (220, 220, 0)),
-    21: ("vegetation", (107, 142, 35)),
-    22: ("terrain", (152, 251, 152)),
-    23: ("sky", (70, 130, 180)),
-    24: ("person", (220, 20, 60)),
-    25: ("rider", (255, 0, 0)),
-    26: ("car", (0, 0, 142)),
-    27: ("truck", (0, 0, 70)),
-    28: ("bus", (0, 60, 100)),
-    31: ("train", (0, 80, 100)),
-    32: ("motorcycle", (0, 0, 230)),
-    33: ("bicycle", (119, 11, 32)),
-}
-"""labelId -> name and colour of the 19 classes that are scored, in the order of their train ids."""
-
-
-def cityscapes_classes() -> Classes:
-    """The 19 classes that Cityscapes scores; the other label ids below 34 are ignored."""
-    names, palette = zip(*_CITYSCAPES.values())
-    ignored = tuple(index for index in range(34) if index not in _CITYSCAPES)
-    return Classes(names, palette, tuple(_CITYSCAPES), ignored)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from raydistill.data.batches import IGNORED_COLOR
 from raydistill.data.classes import Classes
+from raydistill.data.colors import IGNORED_COLOR
 from raydistill.data.decode import halves
 from raydistill.data.label_maps import label_of
 from raydistill.data.picture_files import rgb

@@ -6,8 +6,10 @@ labelled    <split>/images + <split>/labels, images/<split> + labels/<split>, or
             lists <split>.txt, or SegNet's <split> + <split>annot; other names of folders: `folder_names`
 cityscapes  leftImg8bit/<split>/<city>/*_leftImg8bit.png with gtFine/<split>/<city>/*_gtFine_labelIds.png
 unpaired    trainA + trainB, and optionally testA + testB, valA + valB: A is the input, B the target
-aligned     <split>/ or the folder itself, at any depth, with pictures of A (left half) beside B (right half)
+aligned     <split>/ or the folder itself, at any depth, with pictures of A (left half) beside B (right half);
+            classes.json where A are label maps in colours
 nvlabs      a zip file or folder with dataset.json
+lmdb        data.mdb with pictures under 256-00000, 256-00001, ... and their number under length
 idx         *-images-idx3-ubyte and *-labels-idx1-ubyte of train and t10k, also as .gz
 npz         images or x_train, ..., with labels or y_train, ...
 classes     <split>/<class>/ or <class>/ with pictures, in a folder or zip file
@@ -22,8 +24,9 @@ from typing import Literal
 import numpy as np
 
 from raydistill.data.arrays import find_idx, find_npz
-from raydistill.data.files import entries, few, tree_of
+from raydistill.data.files import entries, few, is_there, tree_of
 from raydistill.data.labelled import find_cityscapes, find_labelled
+from raydistill.data.lmdb_files import find_lmdb
 from raydistill.data.nvlabs import find_nvlabs
 from raydistill.data.picture_files import PICTURES
 from raydistill.data.picture_folders import (
@@ -72,9 +75,9 @@ def find(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> SplitsOnD
     if layout == "auto":
         raise DataError(
             f"{root}: unknown layout. Looked for train/images + train/labels, images + labels, train + "
-            "trainannot, leftImg8bit + gtFine, trainA + trainB, dataset.json, *-idx3-ubyte, .npz, class "
-            f"folders, and pictures, also A|B pictures ({', '.join(PICTURES)}). Found {names}. Arrange the "
-            "data in one of these ways."
+            "trainannot, leftImg8bit + gtFine, trainA + trainB, dataset.json, data.mdb, *-idx3-ubyte, .npz, "
+            f"class folders, and pictures, also A|B pictures ({', '.join(PICTURES)}). Found {names}. "
+            "Arrange the data in one of these ways."
         )
     raise DataError(
         f"{root}: data.layout is {layout}: needed are {_NEEDED[layout]}. Found {names}. "
@@ -90,9 +93,16 @@ def look(root: Path, layout: FileLayout | Literal["auto"] = "auto") -> SplitsOnD
         return find_asked_classes(root)
     for name in LAYOUTS if layout == "auto" else [layout]:
         if (on_disk := LAYOUTS[name](root)) is not None:
-            is_aligned = layout == "auto" and _looks_aligned(on_disk)
-            return replace(on_disk, layout="aligned") if is_aligned else on_disk
+            is_aligned = on_disk.layout == "aligned" or (layout == "auto" and _looks_aligned(on_disk))
+            return _as_aligned(root, on_disk) if is_aligned else on_disk
     return None
+
+
+def _as_aligned(root: Path, on_disk: SplitsOnDisk) -> SplitsOnDisk:
+    """The same samples as A|B pictures, with the table of the colours of A where there is one."""
+    table = root / "classes.json"
+    files = (*on_disk.files, table) if root.is_dir() and is_there(table) else on_disk.files
+    return replace(on_disk, layout="aligned", files=files)
 
 
 def _left_out(root: Path, on_disk: SplitsOnDisk) -> str:
@@ -137,6 +147,7 @@ def is_twice_as_wide(size: tuple[int, int]) -> bool:
 LAYOUTS: dict[str, Callable[[Path], SplitsOnDisk | None]] = {
     "npz": find_npz,
     "nvlabs": find_nvlabs,
+    "lmdb": find_lmdb,
     "idx": find_idx,
     "cityscapes": find_cityscapes,
     "labelled": find_labelled,
@@ -155,7 +166,8 @@ _AS_PICTURES = "Write its pictures as PNG files into a folder, or as array image
 _AS_PNG = "Convert the pictures to PNG or JPEG."
 _UNREAD = {
     **dict.fromkeys((".tar", ".tar.gz", ".tgz", ".tar.xz", ".rar", ".7z"), "Unpack it and give the folder."),
-    **dict.fromkeys((".mdb", ".lmdb", ".h5", ".hdf5", ".mat", ".tfrecord", ".parquet"), _AS_PICTURES),
+    ".mdb": "Give the folder that it lies in.",
+    **dict.fromkeys((".lmdb", ".h5", ".hdf5", ".mat", ".tfrecord", ".parquet"), _AS_PICTURES),
     **dict.fromkeys((".pkl", ".pickle", ".pt", ".arrow", ".bin"), _AS_PICTURES),
     **dict.fromkeys((".heic", ".heif", ".jxl", ".jp2", ".dng", ".dcm", ".nii", ".exr"), _AS_PNG),
     **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "Write its frames as PNG files."),
@@ -164,6 +176,7 @@ _UNREAD = {
 """How names of files end that people keep pictures in and that are not read -> what to do."""
 _NEEDED = {
     "npz": "an .npz file",
+    "lmdb": "data.mdb, with the keys 256-00000 and length",
     "nvlabs": "dataset.json and pictures, in a folder or zip file",
     "idx": "train-images-idx3-ubyte or train-images-idx3-ubyte.gz",
     "cityscapes": "leftImg8bit and gtFine",

@@ -105,7 +105,11 @@ def _class_lines(facts: Facts) -> Iterator[str]:
     if facts.classes:
         numbers = [fact.pictures for fact in facts.classes]
         yield f"  classes    {len(facts.classes)}, each in {min(numbers):,} to {max(numbers):,} pictures"
-        unit = "of the labelled pixels" if facts.layout in ("labelled", "cityscapes") else "of the pictures"
+        unit = (
+            "of the labelled pixels"
+            if facts.layout in ("labelled", "cityscapes", "aligned")
+            else "of the pictures"
+        )
         for fact in facts.classes[:_LISTED]:
             yield f"             {fact.name:24} in {fact.pictures:,} pictures, {fact.share:.1%} {unit}"
         if len(facts.classes) > _LISTED:

@@ -36,6 +36,7 @@ class Download(NamedTuple):
 
 _PIX2PIX = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets/{}.tar.gz"
 _CYCLEGAN = "http://efrosgans.eecs.berkeley.edu/cyclegan/datasets/{}.zip"
+_GAN_COMPRESSION = "https://huggingface.co/mit-han-lab/gan-compression/resolve/main/datasets/{}.tar.gz"
 _FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/{}-ubyte.gz"
 
 SETS: dict[str, tuple[Download, ...]] = {
@@ -47,6 +48,9 @@ SETS: dict[str, tuple[Download, ...]] = {
         name: (Download(_CYCLEGAN.format(name)),)
         for name in ("horse2zebra", "summer2winter_yosemite", "apple2orange", "monet2photo")
     },
+    **{
+        name: (Download(_GAN_COMPRESSION.format(name)),) for name in ("edges2shoes-r", "edges2handbags-r")
+    },  # the same pictures as without -r, with a larger val: what GAN Compression and later papers score on
     "fashion_mnist": (
         Download(_FASHION.format("train-images-idx3"), "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
         Download(_FASHION.format("train-labels-idx1"), "25c81989df183df01b3e8a0aad5dffbe"),

@@ -14,10 +14,10 @@ from PIL import Image
 from raydistill.config.command_options import InspectOptions
 from raydistill.data.classes import Classes, ids_in
 from raydistill.data.contact_sheet import contact_sheet, views, write_sheet
+from raydistill.data.decode import ids_of
 from raydistill.data.detect import find, look, packed
 from raydistill.data.facts import ClassFacts, Duplicates, Facts, Odd, lines
 from raydistill.data.folder import label_classes
-from raydistill.data.label_maps import label_of
 from raydistill.data.picture_files import GREY, Change, rgb, said
 from raydistill.data.sample import FileLayout, Sample, SplitsOnDisk
 from raydistill.data.source import SPLITS, SplitName, remarks_on
@@ -185,10 +185,10 @@ def _count(sample: Sample, split: SplitName, domain: str, tally: _Tally) -> None
             tally.twice.setdefault((first, split), []).append((twin, where))
     if sample.class_id is not None:
         tally.pictures[split, sample.class_id] += 1
-    if sample.label is None or tally.classes is None:
+    if tally.classes is None:
         return
-    label = tally.classes.encode(label_of(sample.label), sample.label.where)
-    if label.shape[::-1] != picture.size:
+    label = ids_of(sample, tally.classes)
+    if sample.label is not None and label.shape[::-1] != picture.size:
         raise DataError(
             f"{where}: {picture.width}x{picture.height}, its label {label.shape[1]}x{label.shape[0]}"
         )

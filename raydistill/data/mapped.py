@@ -18,7 +18,7 @@ Array = TypeVar("Array", np.ndarray, Tensor)
 class Split:
     """The memory-mapped arrays of one split, all uint8 but the classes.
 
-    At most one of labels, inputs and classes is there. Inputs that are degraded targets are not stored.
+    Labels and classes are not both there. Inputs that are degraded targets or one-hot labels are not stored.
     """
 
     targets: np.ndarray

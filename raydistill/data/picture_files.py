@@ -8,9 +8,11 @@ and said where the data are looked at.
 import functools
 import io
 import re
+import threading
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Literal, NamedTuple
 
 from PIL import Image, ImageCms, UnidentifiedImageError
@@ -82,7 +84,7 @@ def opened(content: bytes, where: str) -> Opened:
     Raises DataError, which calls it `where`, for what is none of `FORMATS`, damaged, or too large.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with _without_warnings():
             image: Image.Image = Image.open(io.BytesIO(content), formats=_known_formats())
             _require_size(image)
             raw, orientation = _raw_mode(image), _orientation(image)
@@ -107,13 +109,37 @@ def opened(content: bytes, where: str) -> Opened:
 def size_of(content: bytes) -> tuple[int, int] | None:
     """(width, height) of the upright picture in the content of a file, by its header; None: it is none."""
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with _without_warnings():
             image = Image.open(io.BytesIO(content), formats=_known_formats())
             # a PNG would be decoded for EXIF data that may stand behind its pixels
             is_turned = image.format not in ("PNG", "TIFF") and _orientation(image) >= 5  # TIFF: done
             return image.size[::-1] if is_turned else image.size
     except Exception:  # readers of damaged files raise anything
         return None
+
+
+_WARNINGS = ExitStack()
+"""What ends the silence of warnings."""
+_SILENCE = threading.Lock()
+_num_silent = 0
+"""Threads that open a picture now."""
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow's warnings are not shown. They belong to the process, so the last thread puts them back."""
+    global _num_silent
+    with _SILENCE:
+        if _num_silent == 0:
+            _WARNINGS.enter_context(warnings.catch_warnings(action="ignore"))
+        _num_silent += 1
+    try:
+        yield
+    finally:
+        with _SILENCE:
+            _num_silent -= 1
+            if _num_silent == 0:
+                _WARNINGS.close()
 
 
 @functools.cache

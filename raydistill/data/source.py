@@ -14,7 +14,7 @@ from raydistill.data.classes import Classes
 
 SplitName = Literal["train", "val", "test"]
 FileLayout = Literal[
-    "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "idx", "npz", "classes", "pictures"
+    "labelled", "cityscapes", "aligned", "unpaired", "nvlabs", "lmdb", "idx", "npz", "classes", "pictures"
 ]
 """The layouts of files; `detect` says what each looks like."""
 Layout = Literal["shapes", FileLayout]
@@ -44,8 +44,8 @@ class Source:
     read: Callable[[SplitName], Iterable[tuple[np.ndarray, ...]]]
     """Decodes the targets of a split, uint8 (H, W, 3).
 
-    Each comes alone, or with its label map uint8 (H, W), its input picture uint8 (H, W, 3) or its class id
-    int32 ().
+    Each comes alone, or with its label map uint8 (H, W), its input picture uint8 (H, W, 3), both in this
+    order, or its class id int32 (). What is no `rows.Rows` is drawn again from the start where it broke off.
     """
     read_inputs: Callable[[SplitName], Iterable[np.ndarray]] | None = None
     """Decodes the inputs of unpaired data, uint8 (H, W, 3); None for other data."""

@@ -1,32 +1,49 @@
 """The train, val and test splits: those of the files, or carved out of train."""
 
 import hashlib
+from fractions import Fraction
 
+from raydistill.config.data import CARVED_SHARE, Carved
 from raydistill.data.sample import Sample, Splits
 from raydistill.data.source import SPLITS, SplitName
 from raydistill.errors import DataError
 
-CARVED_PERCENT = 15
-"""Size of a carved val or test, as a share of what the files hold as train."""
+
+def has_one_published(on_disk: Splits) -> bool:
+    """Whether the files have train and val alone: their val is the set that scores are published on."""
+    return "val" in on_disk and "test" not in on_disk
 
 
-def carve(on_disk: Splits) -> tuple[dict[SplitName, list[Sample]], str]:
+def carve(on_disk: Splits, size: Carved = CARVED_SHARE) -> tuple[dict[SplitName, list[Sample]], str]:
     """All three splits, each sorted by name, and the sentence that says how they came about.
 
-    A missing val or test is carved out of train: `CARVED_PERCENT` of its samples, the first in the order of
-    the SHA-256 of their names. So a sample's split depends on the set of names alone, not on their order.
+    A missing val or test is carved out of train: its first samples in the order of the SHA-256 of their
+    names. So a sample's split depends on the set of names alone, not on their order. Where the files have
+    train and one other split, that one is test, whatever it is called: choices are made on val alone, and
+    what scores are published on takes no part in them.
+
+    Args:
+        on_disk: the samples as the files hold them.
+        size: how many samples each of them gets, or which share of the files' train, rounded.
     """
-    missing = [split for split in SPLITS if split not in on_disk]
-    pool = sorted(on_disk["train"], key=lambda sample: hashlib.sha256(sample.name.encode()).hexdigest())
-    size = (len(pool) * CARVED_PERCENT + 50) // 100
-    splits = dict(on_disk)
+    splits, note = dict(on_disk), ""
+    if has_one_published(on_disk):
+        splits["test"] = splits.pop("val")
+        note = " The val of the files is test here."
+    missing = [split for split in SPLITS if split not in splits]
+    pool = sorted(splits["train"], key=lambda sample: hashlib.sha256(sample.name.encode()).hexdigest())
+    number = size if isinstance(size, int) else int(len(pool) * Fraction(str(size)) + Fraction(1, 2))
     for split in missing:
-        splits[split], pool = pool[:size], pool[size:]
+        splits[split], pool = pool[:number], pool[number:]
     splits["train"] = pool
     rule = "The data came with train, val and test."
     if missing:
-        share = f"{CARVED_PERCENT} % of the training pictures" + " each" * (len(missing) > 1)
-        rule = f"The data came without {' and '.join(missing)}: {share}, chosen by the hash of the stem."
+        each = " each" * (len(missing) > 1)
+        share = f"{size:,}" if isinstance(size, int) else f"{100 * size:g} %"
+        rule = (
+            f"The data came without {'test' if note else ' and '.join(missing)}: {share} of the training "
+            f"pictures{each}{' become val' if note else ''}, chosen by the hash of the stem.{note}"
+        )
     return {split: sorted(splits[split], key=lambda sample: sample.name) for split in SPLITS}, rule
 
 

@@ -1,8 +1,11 @@
-"""The losses of GANs, each for the discriminator and for the generator.
+"""The losses of GANs, each for the discriminator and for the generator. `GAN_LOSSES` has them by name.
 
 Arguments are scores D(picture) of any shape, with their graphs: `real` of real pictures, `fake` of generated
 ones. Each function returns the scalar to descend.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,3 +42,25 @@ def least_squares_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 def least_squares_generator(fake: Tensor) -> Tensor:
     """mean (D(fake) - 1)^2. Source: Mao et al. 2017. What differs: it is not halved, as in CycleGAN."""
     return (fake - 1).square().mean()
+
+
+def vanilla_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Half of `logistic_discriminator`: the mean of two cross-entropies, as pix2pix and CycleGAN have it."""
+    return logistic_discriminator(real, fake) / 2
+
+
+class GanLoss(NamedTuple):
+    """The two losses of a GAN."""
+
+    discriminator: Callable[[Tensor, Tensor], Tensor]
+    """(real, fake) -> the scalar that the discriminator descends."""
+    generator: Callable[[Tensor], Tensor]
+    """fake -> the scalar that the generator descends."""
+
+
+GAN_LOSSES = {
+    "hinge": GanLoss(hinge_discriminator, hinge_generator),
+    "least_squares": GanLoss(least_squares_discriminator, least_squares_generator),
+    "vanilla": GanLoss(vanilla_discriminator, logistic_generator),
+}
+"""`gan_loss` of a config -> its losses."""

@@ -15,7 +15,7 @@ from raydistill.config.features import FeatureNetworkConfig
 from raydistill.config.training import DistillTraining, Training
 from raydistill.data import DataInfo
 from raydistill.errors import ConfigError
-from raydistill.models import GENERATORS, patchgan
+from raydistill.models import GENERATORS, dropout, patchgan
 from raydistill.models.adaptors import AdaptorKind, Adaptors
 from raydistill.models.cost import Table
 from raydistill.models.energy import EnergyModel
@@ -41,7 +41,9 @@ def generator(config: Generator, info: DataInfo, seed: int, purpose: str = "gene
     """
     family = GENERATORS[config.family]
     init = _init_normal if family.normal_init else lambda module: module
-    return _seeded(seed, f"init/{purpose}", lambda: init(family.build(config, info.input_channels)))
+    made = _seeded(seed, f"init/{purpose}", lambda: init(family.build(config, info.input_channels)))
+    dropout.begin(made, seed, purpose)
+    return made
 
 
 def layers(config: Generator, info: DataInfo) -> Table:
@@ -198,7 +200,7 @@ def _prediction(info: DataInfo) -> tuple[bool, int]:
     """Whether `evaluator_task` predicts something of each pixel, and how many numbers."""
     task, num_quarter_turns = evaluator_task(info), 4
     if task in ("pixel_class", "input_picture"):
-        return True, info.num_classes or 3
+        return True, info.num_classes or 3 if task == "pixel_class" else 3
     return False, num_quarter_turns if task == "rotation" else len(info.picture_classes)
 
 

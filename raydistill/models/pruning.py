@@ -67,7 +67,7 @@ def require_narrower(teacher: Generator, student: Generator, where: str) -> None
         )
     for name, value in student:
         theirs = getattr(teacher, name)
-        if name not in ("widths", "truncation") and value != theirs:
+        if name not in ("widths", "truncation", "dropout") and value != theirs:
             raise ConfigError(
                 f"{where}.{name}: {value}, but the teacher it starts from has {theirs}; "
                 "give the same, or start at random"

@@ -225,6 +225,12 @@ def load_evaluator(stored: Stored) -> PixelEvaluator | PictureEvaluator:
     return module.eval().requires_grad_(False)
 
 
+def evaluator_config(stored: Stored) -> EvaluatorNetwork:
+    """The config of an evaluator that `save` wrote. Raises CheckpointError as `load` does."""
+    meta, _ = _read_weights_of(stored)
+    return validated(EvaluatorNetwork, meta["config"], where=f"{stored.path}/meta.json")
+
+
 def load_features(stored: Stored, device: torch.device | None = None) -> FeatureNetwork:
     """A feature network, frozen and in eval mode: one that `save` wrote, or VGG16 where `stored` is a file.
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from raydistill.config.architectures import Generator
-from raydistill.config.training import Execution
 from raydistill.errors import ConfigError
 from raydistill.models import GENERATORS, input_shape
 
@@ -77,7 +76,7 @@ def tapped(network: nn.Module, paths: Mapping[str, str]) -> Iterator[dict[str, T
 
     Raises:
         RuntimeError: a tap was not reached, or was reached twice: the network was not called once. Or it is
-            compiled, see `refuse_compile`.
+            compiled, which `training.bases` refuses before any cost.
     """
     if hasattr(network.forward, "_torchdynamo_orig_callable"):
         raise RuntimeError("a compiled network has no taps: it may call none of its layers as it did before")
@@ -95,21 +94,6 @@ def tapped(network: nn.Module, paths: Mapping[str, str]) -> Iterator[dict[str, T
     in_order = {name: found[name] for name in paths}
     found.clear()
     found.update(in_order)
-
-
-def refuse_compile(execution: Execution, stage: str) -> None:
-    """Raises ConfigError where a network with taps would be compiled: torch.compile keeps the hooks of its
-    first call, or leaves them out.
-
-    Args:
-        execution: how the training is computed.
-        stage: dotted path of the training in the config, such as "student".
-    """
-    if execution.compile:
-        raise ConfigError(
-            f"{stage}.execution.compile: true, but a compiled network does not give out the outputs of its "
-            "layers; leave it out, or use a base without activations"
-        )
 
 
 def _taker(found: dict[str, Tensor], name: str) -> Callable[[nn.Module, Any, Any], None]:

@@ -1,7 +1,7 @@
 """The U-Net generator of pix2pix, and OMGD's deeper one with residual bottlenecks at each level.
 
-Source: layer facts of junyanz's and OMGD's U-Net generators. What differs: a width per stage, and no dropout.
-Dropout does nothing in an eval network, and its random numbers would belong to no image.
+Source: layer facts of junyanz's and OMGD's U-Net generators. What differs: a width per stage, and the random
+numbers of dropout belong to images.
 """
 
 from collections.abc import Iterator
@@ -11,6 +11,7 @@ from torch import Tensor, cat, nn
 from raydistill.config.architectures import UnetGenerator
 from raydistill.models.channel_groups import LayerChannels
 from raydistill.models.cost import Layer, Table
+from raydistill.models.dropout import ImageDropout
 
 
 class Unet(nn.Module):
@@ -47,6 +48,8 @@ class Unet(nn.Module):
             if level == 0:
                 self.ups.append(nn.Sequential(*blocks, nn.ReLU(), double, nn.Tanh()))
             else:
+                if config.dropout and 4 <= level < last:
+                    blocks.append(ImageDropout(config.dropout, level))
                 self.ups.append(nn.Sequential(nn.ReLU(), double, _norm(channels, norm), *blocks))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from raydistill import distributed, models, search
-from raydistill.config import printed, space, term_presets
+from raydistill.config import configurations, printed, renamed, space, term_presets
 from raydistill.config.experiment import Experiment
-from raydistill.config.paths import nearest, parse_assignments, validated, with_values
+from raydistill.config.lengths import with_lengths
+from raydistill.config.paths import leaves, nearest, parse_assignments, with_values
 from raydistill.config.scoring import ScorerFile, Scoring
-from raydistill.config.space import Choice, Objective, SearchSpace, Window
+from raydistill.config.space import SearchSpace
 from raydistill.config.space_checks import check_space
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining
@@ -18,10 +19,11 @@ from raydistill.data import DataInfo, prepare, read_info
 from raydistill.errors import BudgetError, ConfigError, SpaceError, say_notice
 from raydistill.models import networks
 from raydistill.models.inputs import latent_size
-from raydistill.planning import scorers
+from raydistill.planning import scale, scorers
 from raydistill.planning.feature_file import require_other_weights, with_given_features
 from raydistill.planning.generator_checks import check_generators, with_given_teacher
-from raydistill.planning.plan import RECHECK_WORKERS, TEACHER_WORKERS, Plan
+from raydistill.planning.plan import Plan, recheck_workers, stage_workers
+from raydistill.planning.space_options import with_all_settled, with_options, without_whole_terms
 from raydistill.planning.teacher_file import teacher_folder
 from raydistill.records import store
 from raydistill.search import warm_start
@@ -39,12 +41,17 @@ def check(options: SweepOptions) -> Plan:
     """
     where = f"--space {options.space}"
     _check_options(options)
-    search_space = _without_whole_terms(space.load_space(options.space), options)
+    search_space = without_whole_terms(space.load_space(options.space), options)
+    options = scale.scaled_options(options, list(_assignments(options)))
+    options = with_all_settled(options, search_space)
+    preset = space.preset_of(search_space, where)
+    if options.scale is not None:
+        search_space, preset = scale.scaled(search_space, preset, options.scale)
     copies = store.copies(store.open_store(options.store), options.name) if options.resume else {}
-    experiment = _experiment(options, search_space, where, copies)
+    experiment = _experiment(options, search_space, preset, where, copies)
     experiment = _with_searched_bases(experiment, search_space)
     experiment = with_given_features(experiment, options.features, copies)
-    search_space = space.without_unmet_needs(_with_options(search_space, options), experiment, where)
+    search_space = space.without_unmet_needs(with_options(search_space, options), experiment, where)
     files = scorers.given_files(options, copies)
     search_space = scorers.with_references(search_space, files)
     check_space(search_space, experiment, where, scorers.qualities_of(files))
@@ -55,6 +62,8 @@ def check(options: SweepOptions) -> Plan:
     folder = store.open_store(options.store)
     data = prepare(experiment.data, folder / "cache" / "data", **recipes.data_needs(experiment.teacher))
     info = read_info(data)
+    experiment = _with_lengths(options, search_space, preset, experiment, info)
+    options = scale.scaled_scoring(options, info)
     scoring = _scoring(options, files, search_space, experiment, info, folder)
     require_other_weights(experiment.given_features, files)
     if (features := experiment.given_features) is not None:
@@ -64,6 +73,8 @@ def check(options: SweepOptions) -> Plan:
     _check_objectives(plan, where)
     check_generators(plan)
     _check_bases(plan)
+    if (sentence := plan.refusals.sentence()) is not None:
+        say_notice(f"{where}: {sentence}")
     search.prove_feasible(plan.problem)
     if options.warm_start and not options.resume:
         costs, sweeps = plan.costs_of_configuration, folder / "sweeps"
@@ -73,29 +84,14 @@ def check(options: SweepOptions) -> Plan:
     return plan
 
 
-def _without_whole_terms(search_space: SearchSpace, options: SweepOptions) -> SearchSpace:
-    """The space without what it searches of terms that --set gives whole, which is said."""
-    assignments = parse_assignments(list(options.set))
-    whole = term_presets.whole_terms(assignments)
-    left = space.without(search_space, whole)
-    if gone := [path for path in search_space.parameters if path not in left.parameters]:
-        given = ", ".join(f"{path}={assignments[path]}" for path in assignments if path in whole)
-        say_notice(
-            f"--set {given or ', '.join(whole)} is whole, so the space does not search {', '.join(gone)}"
-        )
-    return left
-
-
 def _with_searched_bases(experiment: Experiment, search_space: SearchSpace) -> Experiment:
     """The experiment with the base distillations that the space searches beside the student's own; of all,
     what comes from the teacher is filled in.
     """
-    searched = search_space.parameters.get("student.base.kind")
-    kinds = searched.options.values() if isinstance(searched, Choice) else ()
     student, others = experiment.student, []
-    for kind in dict.fromkeys(kinds):
-        if kind != student.base.kind:
-            other = with_values(student, {"base.kind": kind}, where="parameters: student")
+    for setting in configurations.base_settings(search_space):
+        other = with_values(student, setting, where="parameters: student")
+        if other.base != student.base:
             _require_pairing(experiment, other)
             others.append(experiment.resolved(other).base)
     _require_pairing(experiment, student)
@@ -115,13 +111,9 @@ def _require_pairing(experiment: Experiment, student: DistillTraining) -> None:
 def _check_bases(plan: Plan) -> None:
     """Raises ConfigError where a base that students may have does not fit data or networks, or gives no loss
     and the terms may not, either."""
-    lowest = space.values_of(plan.space, space.extreme_configuration(plan.space, highest=False))
-    lowest = {path: value for path, value in lowest.items() if path.startswith("student.terms.")}
-    terms_alone = with_values(plan.experiment, lowest, where="search").student
-    for base in plan.experiment.bases:
-        student = plan.experiment.student.model_copy(update={"base": base})
+    for student in (plan.experiment.student, *plan.extreme_students(highest=False)):
         bases.check(student, plan.info)
-        bases.require_loss(student if base.learns else terms_alone.model_copy(update={"base": base}))
+        bases.require_loss(student)
 
 
 def _check_options(options: SweepOptions) -> None:
@@ -159,32 +151,58 @@ def _scoring(
         store,
         generator=experiment.student.generator,
         losses=[experiment.teacher, experiment.student, *given],
-        workers=max(number for _, _, number in _worker_numbers(options)),
+        workers=max(number for _, _, number in _worker_numbers(options, experiment)),
         reports=options.early_stopping and bool(searched),
     )
 
 
 def _experiment(
-    options: SweepOptions, search_space: SearchSpace, where: str, copies: Mapping[str, Path]
+    options: SweepOptions,
+    search_space: SearchSpace,
+    preset: Experiment,
+    where: str,
+    copies: Mapping[str, Path],
 ) -> Experiment:
-    """The preset of the search space, changed by --config, --data, --teacher, --nimg and --set.
+    """The config of the search space, changed by --config, --data, --teacher, --nimg and --set.
 
     What is later in this order overrules what is earlier.
     """
-    fixed = dict.fromkeys(search_space.parameters, "it is searched; narrow it in a search space of your own")
+    is_searched = "it is searched; narrow it in a search space of your own"
+    fixed = dict.fromkeys(space.searched_paths(search_space), is_searched)
     fixed |= {"student.seed": "give --seed"}
-    experiment = space.preset_of(search_space, where)
+    experiment = preset
     if options.config is not None:
         experiment = printed.with_file(experiment, options.config, fixed)
     experiment = with_data(experiment, options.data, where)
-    assignments = parse_assignments(list(options.set))
+    assignments = _assignments(options)
     experiment = _with_teacher(experiment, options, assignments, copies.get(f"--teacher {options.teacher}"))
     if options.nimg is not None:
         experiment = with_values(experiment, {search_space.fidelity: options.nimg}, where="--nimg")
     for path in assignments:
-        if path in fixed:
-            raise ConfigError(f"--set {path}: {fixed[path]}")
+        if (why := fixed.get(renamed.in_full(path))) is not None:
+            raise ConfigError(f"--set {path}: {why}")
     return with_values(experiment, term_presets.with_named_terms(assignments, "--set"), where="--set")
+
+
+def _assignments(options: SweepOptions) -> dict[str, Any]:
+    """Config path -> value of --set."""
+    return parse_assignments(list(options.set))
+
+
+def _with_lengths(
+    options: SweepOptions,
+    search_space: SearchSpace,
+    preset: Experiment,
+    experiment: Experiment,
+    info: DataInfo,
+) -> Experiment:
+    """The experiment with the space's lengths in images, where no option gives another."""
+    before, after = leaves(preset), leaves(experiment)
+    by_hand = {path for path in after if after[path] != before.get(path)} | set(_assignments(options))
+    by_hand |= {search_space.fidelity} if options.nimg is not None else set()
+    return with_lengths(
+        experiment, search_space.lengths, info.num_train_pictures, "search", frozenset(by_hand)
+    )
 
 
 def _with_teacher(
@@ -271,7 +289,7 @@ def _check_workers(options: SweepOptions, experiment: Experiment) -> None:
             raise ConfigError(
                 f"{option} {gpus:g}: give a whole number, or a share of one GPU between 0 and 1"
             )
-    for stage, option, number in _worker_numbers(options):
+    for stage, option, number in _worker_numbers(options, experiment):
         training = getattr(experiment, stage)
         if stage == "features" and not experiment.trains_features:
             continue
@@ -288,21 +306,21 @@ def _check_workers(options: SweepOptions, experiment: Experiment) -> None:
         )
 
 
-def _worker_numbers(options: SweepOptions) -> list[tuple[str, str, int]]:
+def _worker_numbers(options: SweepOptions, experiment: Experiment) -> list[tuple[str, str, int]]:
     """(stage, option, number of workers) of every training in the sweep."""
-    teacher_workers = options.teacher_workers or TEACHER_WORKERS
+    teacher_workers = stage_workers(options, experiment)
     return [
         ("evaluator", "--teacher-workers", teacher_workers),
         ("features", "--teacher-workers", teacher_workers),
         ("teacher", "--teacher-workers", teacher_workers),
         ("student", "--workers-per-trial", options.workers_per_trial),
-        ("student", "the recheck's workers:", RECHECK_WORKERS),
+        ("student", "the recheck's workers:", recheck_workers(experiment)),
     ]
 
 
 def _check_on_data(plan: Plan) -> None:
     """Raises ConfigError where the data are too few for the workers, or rule out an option of `execution`."""
-    for _, option, number in _worker_numbers(plan.options):
+    for _, option, number in _worker_numbers(plan.options, plan.experiment):
         if number > plan.info.counts["val"]:
             raise ConfigError(
                 f"{option} {number}: more workers than val pictures ({plan.info.counts['val']})"
@@ -311,43 +329,3 @@ def _check_on_data(plan: Plan) -> None:
         training = getattr(plan.experiment, stage)
         for name, network in networks.empty(training, plan.info).items():
             distributed.refuse_execution(training.execution, network, stage, f"{stage}.{name}")
-
-
-def _with_options(search_space: SearchSpace, options: SweepOptions) -> SearchSpace:
-    """The search space with the objectives and the cost windows of the command line."""
-    updates: dict[str, Any] = {}
-    if options.objectives:
-        updates["objectives"] = tuple(_parse_objective(text) for text in options.objectives)
-    bounds = [
-        ("cost/macs", options.min_macs, options.max_macs),
-        ("cost/params", options.min_params, options.max_params),
-        ("cost/memory_gb", None, options.max_memory_gb),
-    ]
-    windows = [
-        Window(cost=name, low=low or 0.0, high=1e30 if high is None else high)
-        for name, low, high in bounds
-        if low or high
-    ]
-    if windows:
-        updates["constraints"] = (*search_space.constraints, *windows)
-    return search_space.model_copy(update=updates)
-
-
-def _parse_objective(text: str) -> Objective:
-    """The objective that a text like `val/kd_evaluator:min:1.0` or `cost/macs:min` names.
-
-    Raises ConfigError where the text has another form.
-    """
-    name, _, rest = text.partition(":")
-    direction, _, reference = rest.partition(":")
-    try:
-        worst = float(reference) if reference else None
-    except ValueError:
-        worst = None
-    if direction not in ("min", "max") or (reference and worst is None):
-        raise ConfigError(
-            f"--objective {text}: "
-            "give it as name:min or name:max, and :worst for qualities, for example val/kd_evaluator:min:1.0"
-        )
-    values = {"name": name, "direction": direction, "reference": worst}
-    return validated(Objective, values, where=f"--objective {text}")

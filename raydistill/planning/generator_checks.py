@@ -5,7 +5,7 @@ from pathlib import Path
 from raydistill import models
 from raydistill.config import space
 from raydistill.config.experiment import Experiment
-from raydistill.config.paths import validated, with_values
+from raydistill.config.paths import validated
 from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError, ConfigError
 from raydistill.models import networks, pruning, saved
@@ -105,12 +105,11 @@ def _check_sizes(stage: str, generator: models.Generator, info: DataInfo) -> Non
 
 
 def _check_start_at_teacher(plan: Plan) -> None:
-    """Raises ConfigError where a student or a baseline is no narrower copy of the teacher, whose
-    channels it starts from.
+    """Raises ConfigError where a baseline is no narrower copy of the teacher, whose channels it starts from.
+
+    Of students, `planning.refusals` knows which are.
     """
-    extreme = space.extreme_configuration(plan.space, highest=True)
-    widest = with_values(plan.experiment, space.values_of(plan.space, extreme), where="search").student
-    baselines = [ngf for ngf in plan.space.uniform if ngf not in plan.excluded_baselines]
-    for generator in (widest.generator, *map(plan.uniform_generator, baselines)):
-        where = "student.init=teacher: student.generator"
-        pruning.require_narrower(plan.experiment.teacher.generator, generator, where)
+    names = reversed(space.uniform_names(plan.space))  # of base widths mostly the widest first
+    for ngf in (ngf for ngf in names if ngf not in plan.excluded_baselines):
+        teacher, generator = plan.experiment.teacher.generator, plan.uniform_generator(ngf)
+        pruning.require_narrower(teacher, generator, "student.init=teacher: student.generator")

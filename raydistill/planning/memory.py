@@ -59,6 +59,8 @@ class MemorySetup(NamedTuple):
     """What scores beside the evaluator."""
     features: FeatureNetworkConfig | None = rehearsal.STAND_IN
     """What losses compare features by, where they do; None: VGG16."""
+    outputs_fit: bool = True
+    """Whether the teacher's outputs are stored where they can be; else it runs in every minibatch."""
 
 
 def training_bytes(training: StudentTraining, setup: MemorySetup) -> int:
@@ -197,7 +199,7 @@ class _Bytes(NamedTuple):
 def _rehearsed(training: StudentTraining, setup: MemorySetup) -> _Bytes:
     info, batch = setup.info, _worker_batch_size(training, setup)
     teacher = setup.teacher if isinstance(training, DistillTraining) else None
-    minibatch = rehearsal.minibatch(training, info, batch, teacher, setup.features)
+    minibatch = rehearsal.minibatch(training, info, batch, teacher, setup.features, setup.outputs_fit)
     number = rehearsal.evaluation_batch_size(training.generator, info, setup.num_workers)
     evaluation = rehearsal.evaluation_history(training.generator, info, number)
     params, seen = rehearsal.evaluator_bytes(setup.evaluator, info, number)
@@ -205,7 +207,9 @@ def _rehearsed(training: StudentTraining, setup: MemorySetup) -> _Bytes:
     scorers = scorer_memory(files, info.height, info.width, number)
     states = scorers.resting + _TRAINED_BYTES * minibatch.beside.learning + minibatch.beside.resting
     states += _STORED_BYTES * params + rehearsal.features_bytes(training, setup.features)
-    if isinstance(training, DistillTraining) and rehearsal.runs_in_loop(training, setup.teacher, info):
+    if isinstance(training, DistillTraining) and rehearsal.runs_in_loop(
+        training, setup.teacher, info, setup.outputs_fit
+    ):
         states += _STORED_BYTES * cost.params(networks.layers(setup.teacher, info))
     return _Bytes(
         np.concatenate([minibatch.history, evaluation]), states, minibatch.images, max(seen, scorers.live)

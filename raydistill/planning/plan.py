@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from raydistill import plugins, search
-from raydistill.config import space
+from raydistill.config import configurations, space
 from raydistill.config.architectures import Generator
 from raydistill.config.base import Stored, digest
 from raydistill.config.experiment import Experiment
@@ -23,7 +23,7 @@ from raydistill.data.outputs import outputs_bytes
 from raydistill.data.tensors import num_bytes
 from raydistill.models import cost, networks
 from raydistill.models.inputs import latent_size, repeats
-from raydistill.planning import memory
+from raydistill.planning import memory, refusals
 from raydistill.records import tables
 from raydistill.records.trials import Role
 from raydistill.search.warm_start import NO_WARM_START, WarmStart
@@ -53,6 +53,20 @@ _SHARED_OPTIONS = (
     "execution",
 )
 """Options that the baseline without a teacher has from the student."""
+
+
+def stage_workers(options: SweepOptions, experiment: Experiment) -> int:
+    """Workers of evaluator and teacher: --teacher-workers, or two; one where a batch is a single image."""
+    if options.teacher_workers is not None:
+        return options.teacher_workers
+    stages = [experiment.evaluator, experiment.teacher]
+    stages += [experiment.features] if experiment.trains_features else []
+    return 1 if any(each.batch_size == 1 for each in stages) else TEACHER_WORKERS
+
+
+def recheck_workers(experiment: Experiment) -> int:
+    """Workers of the recheck: two, or one where a student's batch is a single image."""
+    return 1 if experiment.student.batch_size == 1 else RECHECK_WORKERS
 
 
 class Records(NamedTuple):
@@ -115,24 +129,44 @@ class Plan:
             parts.append({"scoring": self.scoring})
         return digest(parts)
 
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Name -> images that a student may be trained on again, see `config.lengths`; empty: the space has
+        no lengths."""
+        named = self.space.lengths
+        if named is None or named.student is None:
+            return {}
+        return {"full": named.values(self.info.num_train_pictures, "full")["student.budget_nimg"]}
+
     @cached_property
     def problem(self) -> search.Problem:
         """What the sampler needs to know about the sweep."""
-        seed, sampler, trials = self.options.seed, self.options.sampler, self.options.trials
-        return search.Problem(self.space, self.costs_of_configuration, seed, NUM_STARTUP, sampler, trials)
+        options = self.options
+        return search.Problem(
+            *(self.space, self.costs_of_configuration, options.seed, NUM_STARTUP),
+            *(options.sampler, options.trials),
+            is_refused=lambda configuration: self.refusals.of(configuration) is not None,
+            refuses_some=self.refusals.some,
+        )
+
+    @cached_property
+    def refusals(self) -> refusals.Refusals:
+        """Which configurations the config, the teacher or the data refuse."""
+        return refusals.Refusals(self.space, self.experiment, self.info)
 
     def costs_of_configuration(self, configuration: search.Configuration) -> dict[str, float]:
-        """The costs of a configuration by name, known before training; see `costs_of`."""
+        """The costs of a configuration by name, known before training; see `bounded_costs_of`."""
         if self._asks_for_memory:
-            return self.costs_of(self.student_of(configuration))
+            return self.bounded_costs_of(self.student_of(configuration))
         prefix = "student.generator."
-        values = space.values_of(self.space, configuration).items()
+        values = configurations.values_of(self.space, configuration).items()
         own = {path.removeprefix(prefix): value for path, value in values if path.startswith(prefix)}
-        return self._counts_of(with_unchecked_values(self.experiment.student.generator, own))
+        generator = with_unchecked_values(self.experiment.student.generator, own)
+        return self._counts_of(generator) | self._other_counts_of(generator)
 
     def student_of(self, configuration: search.Configuration) -> DistillTraining:
         """The student's training with the values of a configuration."""
-        paths = space.values_of(self.space, configuration)
+        paths = configurations.values_of(self.space, configuration)
         values = {path.removeprefix("student."): value for path, value in paths.items()}
         if any(
             path.endswith(".kind") for path in values
@@ -164,6 +198,18 @@ class Plan:
         layers = networks.layers(generator, self.info)
         return {"cost/macs": cost.macs(layers), "cost/params": cost.params(layers)}
 
+    def bounded_costs_of(self, training: DistillTraining | GeneratorTraining) -> dict[str, float]:
+        """`costs_of`, and the MACs by each other convention that a window has, by the window's name."""
+        return self.costs_of(training) | self._other_counts_of(training.generator)
+
+    def _other_counts_of(self, generator: Generator) -> dict[str, float]:
+        """Name of each window on MACs by another convention -> the generator's count."""
+        windows = [window for window in self.space.constraints if window.convention != "true"]
+        if not windows:
+            return {}
+        layers = networks.layers(generator, self.info)
+        return {window.name: cost.macs(layers, window.convention) for window in windows}
+
     @cached_property
     def _asks_for_memory(self) -> bool:
         """Whether memory is an objective or has a window."""
@@ -180,6 +226,7 @@ class Plan:
             num_workers=self.options.workers_per_trial,
             scoring=self.scoring,
             features=None if self.experiment.given_features else self.experiment.features.network,
+            outputs_fit=self.outputs_bytes > 0,
         )
 
     @cached_property
@@ -195,24 +242,30 @@ class Plan:
             return self._predict(training)
         return memory.training_bytes(training, self._memory_setup)
 
-    def uniform_generator(self, ngf: int) -> Generator:
-        """The student's generator with the uniform width `ngf`."""
+    def uniform_generator(self, ngf: int | str) -> Generator:
+        """The student's generator with the uniform width `ngf`, or with the widths of that name."""
         generator = self.experiment.student.generator
-        widths = validated(type(generator.widths), generator.widths.values_at(ngf), where=f"uniform {ngf}")
+        values = space.uniform_values(self.space, generator.widths, ngf)
+        widths = validated(type(generator.widths), values, where=f"uniform {ngf}")
         return generator.model_copy(update={"widths": widths})
 
-    def uniform(self, ngf: int) -> DistillTraining:
-        """The training of a student with the uniform width `ngf`, by the base distillation: without terms,
-        unless there is no base."""
+    def uniform(self, ngf: int | str) -> DistillTraining:
+        """The training of a student with the uniform width `ngf`, or with the widths of that name, by the
+        base distillation: without terms, unless there is no base."""
         student = self.experiment.student
         student = student.without_terms() if student.base.learns else student
         return student.model_copy(update={"generator": self.uniform_generator(ngf)})
 
+    @property
+    def sharing(self) -> tuple[int, int]:
+        """Workers of evaluator and teacher, and of the recheck."""
+        return stage_workers(self.options, self.experiment), recheck_workers(self.experiment)
+
     @cached_property
-    def excluded_baselines(self) -> list[int]:
+    def excluded_baselines(self) -> list[int | str]:
         """The widths of uniform baselines outside the cost windows: they are not trained."""
-        costs = {ngf: self.costs_of(self.uniform(ngf)) for ngf in self.space.uniform}
-        return [ngf for ngf in self.space.uniform if not space.is_affordable(self.space, costs[ngf])]
+        costs = {ngf: self.bounded_costs_of(self.uniform(ngf)) for ngf in space.uniform_names(self.space)}
+        return [ngf for ngf, each in costs.items() if not space.is_affordable(self.space, each)]
 
     @cached_property
     def baselines(self) -> list[tuple[Role, str, DistillTraining | GeneratorTraining]]:
@@ -221,33 +274,37 @@ class Plan:
         They are students of uniform widths by plain distillation, and the narrowest of
         them without a teacher.
         """
-        widths = [ngf for ngf in self.space.uniform if ngf not in self.excluded_baselines]
+        widths = [ngf for ngf in space.uniform_names(self.space) if ngf not in self.excluded_baselines]
         trainings: list[tuple[Role, str, DistillTraining | GeneratorTraining]] = []
         trainings += [("uniform", f"uniform {ngf}", self.uniform(ngf)) for ngf in widths]
-        for ngf in sorted(widths)[:1]:
+        for ngf in sorted(widths, key=lambda ngf: self.costs_of(self.uniform(ngf))["cost/params"])[:1]:
             update: dict[str, Any] = {"generator": self.uniform_generator(ngf), "start": None}
             update |= {name: getattr(self.experiment.student, name) for name in _SHARED_OPTIONS}
             alone = self.experiment.teacher.model_copy(update=update)
             # Its discriminator may need more memory than the uniform student.
-            if space.is_affordable(self.space, self.costs_of(alone)):
+            if space.is_affordable(self.space, self.bounded_costs_of(alone)):
                 trainings.append(("no_teacher", f"no teacher {ngf}", alone))
         return trainings
 
-    @property
-    def _most_expensive(self) -> list[DistillTraining]:
-        """The student with the largest networks, by each kind of base that is searched."""
-        extreme = space.extreme_configuration(self.space, highest=True)
-        kinds = self.space.parameters.get(kind := "student.base.kind")
-        if not isinstance(kinds, space.Choice):
-            return [self.student_of(extreme)]
-        others = {path: value for path, value in extreme.items() if not path.startswith("student.base.")}
-        return [self.student_of(others | {kind: key}) for key in kinds.options]
+    def extreme_students(self, *, highest: bool) -> list[DistillTraining]:
+        """The student at one end of every range, by each kind of base and each of the settings searched."""
+        extreme = configurations.extreme_configuration(self.space, highest)
+        kind = "student.base.kind"
+        if isinstance(kinds := self.space.parameters.get(kind), space.Choice):
+            extreme = {path: value for path, value in extreme.items() if not path.startswith("student.base.")}
+            extremes = [extreme | {kind: key} for key in kinds.options]
+        else:
+            extremes = [extreme]
+        for path, distribution in self.space.parameters.items():
+            if isinstance(distribution, space.Settings):
+                extremes = [each | {path: key} for each in extremes for key in distribution.options]
+        return [self.student_of(each) for each in extremes]
 
     @cached_property
     def trial_bytes(self) -> int:
         """Predicted memory in bytes of one worker, on its GPU, in the trial that needs most of it."""
         limits = [window.high * 2**30 for window in self.space.constraints if window.cost == "cost/memory_gb"]
-        searched = min(max(map(self.memory_of, self._most_expensive)), *limits, math.inf)
+        searched = min(max(map(self.memory_of, self.extreme_students(highest=True))), *limits, math.inf)
         uniform = [training for role, _, training in self.baselines if role == "uniform"]
         widest = sorted(uniform, key=lambda training: self.costs_of(training)["cost/params"])[-1:]
         alone = [training for role, _, training in self.baselines if role != "uniform"]
@@ -326,7 +383,7 @@ class Plan:
         Args:
             teacher: The teacher's scores on val, by name.
         """
-        costs = self.costs_of_configuration(space.extreme_configuration(self.space, highest=True))
+        costs = self.costs_of_configuration(configurations.extreme_configuration(self.space, highest=True))
         point = []
         for each in self.space.objectives:
             if each.reference is not None:

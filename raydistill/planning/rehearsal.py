@@ -63,19 +63,22 @@ def minibatch(
     batch: int,
     teacher: Generator | None = None,
     features: FeatureNetworkConfig | None = STAND_IN,
+    outputs_fit: bool = True,
 ) -> Minibatch:
     """Goes through one minibatch of `batch` images, with all phases.
 
     Args:
         teacher: the teacher of a student; None: the training has none.
         features: what its losses compare features by, where they do; None: VGG16.
+        outputs_fit: whether the teacher's outputs are stored where they can be.
     """
     with META:
         shown = _images(training, info, batch)
-    stored = 0
-    if isinstance(training, DistillTraining) and teacher is not None and is_stored(training, teacher, info):
-        stored = shown.target.nbytes
-    moving = _movers(training, info, teacher, features_of(training, features))
+    stored, is_in_loop = 0, None
+    if isinstance(training, DistillTraining) and teacher is not None:
+        stored = shown.target.nbytes if is_stored(training, teacher, info, outputs_fit) else 0
+        is_in_loop = runs_in_loop(training, teacher, info, outputs_fit)
+    moving = _movers(training, info, teacher, features_of(training, features), is_in_loop)
     step = Step(shown, shown_first(batch), nimg=0)
     parts = loop.microbatches(step, training.execution.microbatch)
     with LiveTensorBytes() as live:
@@ -131,14 +134,18 @@ def features_bytes(training: Training, features: FeatureNetworkConfig | None) ->
 
 
 def _movers(
-    training: StudentTraining, info: DataInfo, teacher: Generator | None, features: FeatureNetwork | None
+    training: StudentTraining,
+    info: DataInfo,
+    teacher: Generator | None,
+    features: FeatureNetwork | None,
+    is_in_loop: bool | None = None,
 ) -> assembly.Movers:
     """Networks and phases of a training on the meta device."""
     with META:
         modules = recipes.kind_of(training).networks(training, info)
     rehearsed = None
     if isinstance(training, DistillTraining):
-        rehearsed = RehearsedTeacher(training, teacher, info)
+        rehearsed = RehearsedTeacher(training, teacher, info, is_in_loop)
     return assembly.movers(training, modules, Setup(info, META, Workers(0, 1), rehearsed, features))
 
 
@@ -185,15 +192,15 @@ def _beside(moving: assembly.Movers) -> Beside:
 # ---- the teacher of a student ------------------------------------------------------------------------------
 
 
-def is_stored(training: DistillTraining, teacher: Generator, info: DataInfo) -> bool:
-    """Whether the teacher's pictures for the training images can be stored before the training: its inputs
-    repeat, and its pictures are all that the student's base takes of it."""
-    return training.base.takes_stored_outputs and repeats(info, latent_size(teacher))
+def is_stored(training: DistillTraining, teacher: Generator, info: DataInfo, fits: bool = True) -> bool:
+    """Whether the teacher's pictures for the training images are stored before the training: there is room
+    (`fits`), its inputs repeat, and its pictures are all that the student's base takes of it."""
+    return fits and training.base.takes_stored_outputs and repeats(info, latent_size(teacher))
 
 
-def runs_in_loop(training: DistillTraining, teacher: Generator, info: DataInfo) -> bool:
-    """Whether the trained teacher makes its pictures in every minibatch."""
-    return not (is_stored(training, teacher, info) or training.base.trains_teachers)
+def runs_in_loop(training: DistillTraining, teacher: Generator, info: DataInfo, fits: bool = True) -> bool:
+    """Whether the trained teacher makes its pictures in every minibatch; `fits`: as in `is_stored`."""
+    return not (is_stored(training, teacher, info, fits) or training.base.trains_teachers)
 
 
 class RehearsedTeacher:

@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,6 +57,12 @@ def is_left(text: str) -> bool:
     return False
 
 
+RESUMED = ".decoding-"
+"""How names of folders begin that the next process may go on with, see `resumed_folder`."""
+_RESUMED_SEC = 7 * 24 * 3600.0
+"""Seconds after which what a dead process has begun is not kept any more."""
+
+
 def remove_left(folder: Path, *, below: bool = False) -> None:
     """Remove what dead processes of this host have left in `folder`. What cannot be removed stays.
 
@@ -64,12 +71,23 @@ def remove_left(folder: Path, *, below: bool = False) -> None:
     """
     for parent, folders, files in os.walk(folder):
         for name in [each for each in (*folders, *files) if is_left(each)]:
-            remove(Path(parent, name))
+            if not (name.startswith(RESUMED) and _is_recent(Path(parent, name))):
+                remove(Path(parent, name))
         has_ended = "trials.parquet" in files and parent != str(folder)
         skipped = (*_NOT_LOOKED_AT, "trials") if has_ended else _NOT_LOOKED_AT
         folders[:] = [
-            each for each in folders if below and each not in skipped and not each.startswith("checkpoint-")
+            each
+            for each in folders
+            if below and each not in skipped and not each.startswith(("checkpoint-", RESUMED))
         ]
+
+
+def _is_recent(folder: Path) -> bool:
+    """Whether something was written into a folder in the last days."""
+    try:
+        return time.time() - folder.stat().st_mtime < _RESUMED_SEC
+    except OSError:
+        return False
 
 
 def remove_left_temporaries() -> None:
@@ -115,3 +133,27 @@ def temporary_folder(parent: Path | None = None, *, prefix: str = "raydistill-")
         yield folder
     finally:
         remove(folder)
+
+
+@contextmanager
+def resumed_folder(parent: Path, *, name: str) -> Iterator[Path]:
+    """A folder in `parent` for work of this name: what a dead process of this host has begun, or a new one.
+
+    It is removed at the end, unless the process dies or is interrupted: then the next one goes on with it.
+    """
+    remove_left(parent)
+    folder = parent / f"{RESUMED}{name}-{mark()}"
+    for left in sorted(parent.glob(f"{RESUMED}{name}-*")):
+        if is_left(left.name):
+            with suppress(OSError):  # another process was first
+                left.rename(folder)
+                break
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        yield folder
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        remove(folder)
+        raise
+    remove(folder)

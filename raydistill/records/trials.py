@@ -141,6 +141,9 @@ class Trial(Record):
     """Id of the trial that it repeats with another seed."""
     recheck_of: str | None = None
     """Id of the trial that it repeats by several workers."""
+    lineage: dict[str, Any] | None = None
+    """Of a trial that was trained again: sweep, sweep_id, trial_id, trial_key and nimg of the one that it
+    repeats; None: it repeats none."""
     result: TrialResult | None = Field(default=None, exclude=True)
     """The content of its result.json; None: it has not ended."""
 

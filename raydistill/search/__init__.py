@@ -6,7 +6,7 @@ Whichever sampler proposes, a configuration outside a cost window or in the hist
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from raydistill.config.space import Configuration
+from raydistill.config.configurations import Configuration
 from raydistill.search import optuna_samplers
 from raydistill.search.candidates import (
     feasible_configurations,

@@ -6,17 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from raydistill.config.space import (
-    Choice,
+from raydistill.config.configurations import (
     Configuration,
-    Distribution,
-    Float,
-    Int,
     ParameterValue,
-    SearchSpace,
     active_parameters,
     extreme_configuration,
 )
+from raydistill.config.space import Choice, Distribution, Float, Int, SearchSpace, is_inside
 from raydistill.errors import BudgetError
 from raydistill.search.problem import CostAxis, Observation, Problem, is_feasible, new_filter
 from raydistill.search.threads import one_thread
@@ -130,9 +126,14 @@ def first_new(
     is_new = new_filter(problem, history)
     with one_thread():
         for configuration in itertools.islice(proposals, TRIES):  # those of a plug-in may never end
-            if is_new(configuration):
+            if is_new(configuration) and not problem.is_refused(configuration):
                 return configuration
-        return new_configurations(problem, history, number)[-1]
+        for configuration in reversed(new_configurations(problem, history, number)):
+            if not problem.is_refused(configuration):
+                return configuration
+    raise BudgetError(
+        f"trial {number}: the config refuses all that is left of the space; ask for fewer trials"
+    )
 
 
 def uniform_proposals(
@@ -169,14 +170,20 @@ def cost_axis(problem: Problem, name: str | None = None) -> CostAxis:
         name: None: the first objective that is a cost or, where there is none, the first cost.
     """
     rng = numpy_stream(problem.seed, "search/axis")
-    sample = itertools.islice(spread_configurations(problem.space, rng), _ENOUGH)
+    spread = spread_configurations(problem.space, rng)
+    if problem.refuses_some:
+        spread = (each for each in spread if not problem.is_refused(each))
+    sample = itertools.islice(spread, _ENOUGH)
     costs = [problem.costs_of(configuration) for configuration in sample]
+    counted = [window for window in problem.space.constraints if window.convention != "true"]
+    inside = [each for each in costs if all(is_inside(window, each) for window in counted)]
+    costs = inside or costs  # another count of MACs bounds the axis, too
     if name is None:
         names = [objective.name for objective in problem.space.objectives if objective.name in costs[0]]
         name = [*names, *costs[0]][0]
     low, high = float(min(each[name] for each in costs)), float(max(each[name] for each in costs))
     for window in problem.space.constraints:
-        if window.cost == name:
+        if window.name == name:
             low, high = max(low, window.low), min(high, window.high)
     return CostAxis(name, low, high)
 

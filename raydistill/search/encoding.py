@@ -10,16 +10,8 @@ import math
 
 import numpy as np
 
-from raydistill.config.space import (
-    Choice,
-    Configuration,
-    Distribution,
-    Float,
-    Int,
-    ParameterValue,
-    SearchSpace,
-    depth,
-)
+from raydistill.config.configurations import Configuration, ParameterValue, depth
+from raydistill.config.space import Choice, Distribution, Float, Int, SearchSpace
 from raydistill.search.candidates import at_quantile
 from raydistill.search.surrogate import Array, Inputs
 

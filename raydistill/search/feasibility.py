@@ -3,7 +3,8 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from raydistill.config.space import extreme_configuration, is_affordable
+from raydistill.config.configurations import extreme_configuration
+from raydistill.config.space import is_affordable
 from raydistill.errors import BudgetError
 from raydistill.search.candidates import grid_configurations, spread_configurations
 from raydistill.search.problem import Problem, is_feasible
@@ -53,8 +54,8 @@ def prove_feasible(problem: Problem) -> None:
 def _joined_windows(problem: Problem) -> Windows:
     windows: dict[str, tuple[float, float]] = {}
     for window in problem.space.constraints:
-        low, high = windows.get(window.cost, (0.0, math.inf))
-        windows[window.cost] = (max(low, window.low), min(high, window.high))
+        low, high = windows.get(window.name, (0.0, math.inf))
+        windows[window.name] = (max(low, window.low), min(high, window.high))
     return windows
 
 

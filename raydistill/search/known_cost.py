@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from raydistill.config.space import Configuration, extreme_configuration
+from raydistill.config.configurations import Configuration, extreme_configuration
 from raydistill.records import pareto
 from raydistill.search.acquisition import hypervolume_improvement
 from raydistill.search.candidates import cost_axis, stratified_proposals, uniform_proposals
@@ -213,8 +213,9 @@ class _SearchModel:
         return self.allowed(distinct(rows, self.history_rows))
 
     def allowed(self, rows: Array) -> Array:
-        """The rows inside the cost windows."""
-        if not self.problem.space.constraints or len(rows) == 0:
+        """The rows inside the cost windows that the config does not refuse."""
+        are_all = not self.problem.space.constraints and not self.problem.refuses_some
+        if are_all or len(rows) == 0:
             return rows
         is_allowed = [is_feasible(self.problem, self.encoding.decode(row)) for row in rows]
         return np.asarray(rows[np.array(is_allowed)])

@@ -15,15 +15,8 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, R
 from optuna.study import Study, StudyDirection
 from optuna.trial import BaseTrial, FrozenTrial, TrialState
 
-from raydistill.config.space import (
-    Choice,
-    Configuration,
-    Distribution,
-    ParameterValue,
-    SearchSpace,
-    active_parameters,
-    depth,
-)
+from raydistill.config.configurations import Configuration, ParameterValue, active_parameters, depth
+from raydistill.config.space import Choice, Distribution, SearchSpace
 from raydistill.errors import SpaceError
 from raydistill.search.candidates import first_new
 from raydistill.search.known_cost import known_cost_proposals

@@ -10,12 +10,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from raydistill.config.space import Configuration, ParameterValue, SearchSpace, is_affordable
+from raydistill.config.configurations import Configuration, ParameterValue
+from raydistill.config.space import SearchSpace, is_affordable
 
 _LOG_SPAN = (3.0, 1e9)
 """A cost has a logarithmic axis where its highest value over its lowest lies in this range."""
 CostsOf = Callable[[Configuration], Mapping[str, float]]
 """Configuration -> {"cost/macs": ..., "cost/params": ...}"""
+
+
+IsRefused = Callable[[Configuration], bool]
+
+
+def never(configuration: Configuration) -> bool:
+    """False: of a space whose values go together in every way."""
+    return False
 
 
 class Observation(NamedTuple):
@@ -55,6 +64,12 @@ class Problem(NamedTuple):
     prior_observations: Sequence[PriorObservation] = ()
     """What is known before the first trial. Only the samplers that model sources apart use it: `known-cost`
     and `modelled-cost`."""
+    is_refused: IsRefused = never
+    """Whether the config refuses a configuration: its values are allowed, each by itself, but not together.
+    What is proposed was asked."""
+    refuses_some: bool = False
+    """Whether some were refused when the space was checked. Then whoever lists configurations asks for
+    each."""
 
 
 class CostAxis(NamedTuple):
@@ -76,7 +91,9 @@ class CostAxis(NamedTuple):
 
 
 def is_feasible(problem: Problem, configuration: Configuration) -> bool:
-    """Whether the costs of a configuration lie inside every window."""
+    """Whether the costs of a configuration lie inside every window, and the config does not refuse it."""
+    if problem.refuses_some and problem.is_refused(configuration):
+        return False  # before its costs: what is refused may have none
     return is_affordable(problem.space, problem.costs_of(configuration))
 
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from raydistill import search
-from raydistill.config.space import Float, ParameterValue, SearchSpace, value_in
+from raydistill.config.configurations import ParameterValue, value_in
+from raydistill.config.space import Float, SearchSpace
 from raydistill.errors import BudgetError, SpaceError
 from raydistill.search import Configuration, Observation, Problem, Seeds, identity
 

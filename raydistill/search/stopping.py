@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from raydistill.config.space import SearchSpace, extreme_configuration
+from raydistill.config.configurations import extreme_configuration
+from raydistill.config.space import SearchSpace
 from raydistill.records import pareto
 from raydistill.search.candidates import cost_axis
 from raydistill.search.problem import Observation, Problem

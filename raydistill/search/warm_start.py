@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from raydistill.config.base import digest
+from raydistill.config.configurations import Configuration, depth, value_in
 from raydistill.config.paths import nearest
-from raydistill.config.space import Configuration, SearchSpace, depth, value_in
+from raydistill.config.space import SearchSpace
 from raydistill.errors import ConfigError, SpaceError, StoreError
 from raydistill.reading import parse_json, read_text
 from raydistill.records import pareto, remote, tables

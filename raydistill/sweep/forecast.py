@@ -11,9 +11,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from raydistill.config.paths import message_of
 from raydistill.config.training import StudentTraining
+from raydistill.data.source import SPLITS
+from raydistill.data.tensors import num_bytes
 from raydistill.errors import StoreError
 from raydistill.planning import memory, rehearsal
-from raydistill.planning.plan import RECHECK_WORKERS, Plan
+from raydistill.planning.plan import Plan
+from raydistill.records import mirror
 from raydistill.records.files import write_json_atomic
 from raydistill.sweep.rates import FEATURES, Rates, kind_of, student_trainings
 from raydistill.training import checkpoint
@@ -89,8 +92,9 @@ def forecast(
     ]
     trials += [mean] * plan.options.trials
     trials = _with_first(plan, rates, trials, start_sec, at_a_time)
-    recheck = mean / RECHECK_WORKERS + TRAINER_SEC
-    recheck_devices = max(devices, RECHECK_WORKERS * min(devices, 1))
+    _, recheck_workers = plan.sharing
+    recheck = mean / recheck_workers + TRAINER_SEC
+    recheck_devices = max(devices, recheck_workers * min(devices, 1))
     stages_sec = 0.0 if stages_there else _stages_sec(plan, rates)
     end_sec = END_SEC + _test_scoring_sec(plan, rates)
     repeated = [max(choices + trials)] * plan.options.replicates
@@ -234,3 +238,14 @@ def read(file: Path, plan: Plan) -> tuple[Rates, Forecast]:
     if missing := sorted(kind for kind in needed if not content.rates.rates.get(kind)):
         raise StoreError(f"{file}: damaged or of another version: no rate of {missing[0]!r}")
     return content.rates, content.forecast
+
+
+def data_line(plan: Plan, num_nodes: int) -> str:
+    """How the decoded data reach the nodes: from a folder that all see, or as a copy on each."""
+    size = sum(num_bytes(plan.info, split) for split in SPLITS) / 2**30
+    if (mirrored := mirror.mirrored_path(plan.store)) is None:
+        return f"plan: {num_nodes} nodes read {size:.2f} GiB of decoded data in {plan.store}: all see it"
+    return (
+        f"plan: each of {num_nodes} nodes that gets a trial copies {size:.2f} GiB of decoded data from "
+        f"{mirrored.url} to {mirrored.root}, once: {num_nodes * size:.2f} GiB at most"
+    )

@@ -14,7 +14,7 @@ from raydistill.config.base import Frozen
 from raydistill.config.paths import validated
 from raydistill.errors import ConfigError, StoreError
 from raydistill.reading import read_text
-from raydistill.records import measured, remote, tables
+from raydistill.records import measured, remote, retrained, tables
 from raydistill.records.files import write_json_atomic
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def write(
         title=record.title,
         objectives=record.objectives,
         reference=record.reference,
-        facts=record.facts,
+        facts=record.facts | retrained.facts(folder),
         ceiling=record.ceiling,
         samples=samples,
     )

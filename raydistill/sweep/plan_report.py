@@ -80,7 +80,7 @@ def report_plan(plan: Plan, nodes: list[Node]) -> PlanReport:
     info, counts = plan.info, ", ".join(f"{split} {count:,}" for split, count in plan.info.counts.items())
     classes = f", {info.num_classes} classes" if info.has_labels else ""
     size = f"{info.width}x{info.height}"
-    placements = place_stages(nodes, plan.options, plan.worker_bytes)
+    placements = place_stages(nodes, plan.options, plan.worker_bytes, plan.sharing)
     estimated = estimate(plan, placements)
     lines = [
         *plan.warm_start.messages,
@@ -133,6 +133,8 @@ def plan_lines(
         yield _place_of_pictures(plan, trials)
     needed, free = forecast.disk_bytes(plan).total / MIB, shutil.disk_usage(plan.store).free / GIB
     yield f"plan: {needed:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free"
+    if len(nodes) > 1:
+        yield forecast.data_line(plan, len(nodes))
     yield from (f"data: {remark}" for remark in plan.info.remarks)
     if plan.info.left_out:
         yield f"left out: {plan.info.left_out}"
@@ -261,7 +263,7 @@ def _unlike_the_window(plan: Plan, group: Group) -> str:
 
 def _window(window: space.Window) -> str:
     high = f" to {window.high:,.6g}" if window.high < 1e30 else " or more"
-    return f"{window.cost} {window.low:,.6g}{high}"
+    return f"{window.name} {window.low:,.6g}{high}"
 
 
 def estimate(plan: Plan, placements: Placements) -> PlanEstimate:

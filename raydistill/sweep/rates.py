@@ -3,7 +3,7 @@
 They are measured on this machine, on the first pictures of the data, by networks of random weights, as the
 time of a step does not depend on the weights. Of the students the cheapest and the most expensive are
 measured, with the mutual-information term and without it where the space has both; between them time is taken
-to be linear in MACs.
+to be linear in MACs. Where a step takes seconds, one step of the most expensive counts for all of its kind.
 """
 
 import copy
@@ -39,10 +39,12 @@ from raydistill.training.recipes import Setup
 _STEPS = 3
 """Steps that are timed, after one that is not; fewer where they take longer than `_ENOUGH_SEC` together."""
 _ENOUGH_SEC = 1.0
+_LONG_SEC = 3.0
+"""A first step that takes longer is the only one: what it spends on memory that is new counts for little."""
 _NUM_SCORED = 4
 """Pictures that networks from files see while they are timed."""
-_NUM_VAL = 64
-"""Pictures of val that a timed evaluation scores, at most."""
+_NUM_VAL, _VAL_PIXELS = 64, 64 * 64 * 64
+"""Pictures of val that a timed evaluation scores, at most, and how many pixels they may have together."""
 WITHOUT_TEACHER, FEATURES = "without a teacher", "feature network"
 RECORDED = ", teachers recorded"
 """Ends the kind of trainings that read a record of their teachers."""
@@ -154,11 +156,13 @@ def _measure_all(plan: Plan, stage_workers: int, cpus: float) -> tuple[dict[str,
         with owners.temporary_folder() as folder:
             num_val, by_kind = plan.info.counts["val"], dict[str, list[Rate]]()
             for kind, (jobs, workers) in _jobs(plan, stage_workers, folder).items():
-                folders = [folder / f"{kind}-{number}" for number in range(len(jobs))]
-                by_kind[kind] = sorted(
-                    _measure_or_name(kind, job, workers, num_val, own)
-                    for job, own in zip(jobs, folders, strict=True)
-                )
+                by_kind[kind] = []
+                for number, job in enumerate(jobs):
+                    own = folder / f"{kind}-{number}"
+                    by_kind[kind].append(measured := _measure_or_name(kind, job, workers, num_val, own))
+                    if measured.image_sec * job.training.batch_size > _LONG_SEC:
+                        break
+                by_kind[kind].sort()
             return by_kind, _scoring_sec(plan)
     finally:
         torch.set_num_threads(threads)
@@ -226,24 +230,24 @@ def student_trainings(plan: Plan) -> list[StudentTraining]:
 
 
 def _extreme_trainings(plan: Plan) -> list[StudentTraining]:
-    """Of each kind of training of students the cheapest and the most expensive that there may be."""
+    """Of each kind of training of students the most expensive and the cheapest that there may be."""
     pairs: list[tuple[StudentTraining, float]] = [*plan.students]
     pairs += [(training, plan.costs_of(training)["cost/macs"]) for _, _, training in plan.baselines]
     extremes: list[StudentTraining] = []
     for kind in dict.fromkeys(kind_of(training) for training, _ in pairs):
         by_macs = sorted((pair for pair in pairs if kind_of(pair[0]) == kind), key=lambda pair: pair[1])
         (cheapest, low), (most_expensive, high) = by_macs[0], by_macs[-1]
-        extremes += [cheapest, most_expensive] if low < high else [cheapest]
+        extremes += [most_expensive, cheapest] if low < high else [cheapest]
     return extremes
 
 
 def _first_pictures(plan: Plan, folder: Path) -> Stored:
-    """A copy of the data that ends after a batch of training pictures and 64 of val."""
+    """A copy of the data that ends after a batch of training pictures and 64 of val, or fewer large ones."""
     info, stages = plan.info, ("evaluator", "features", "teacher", "student")
     largest_batch = max(getattr(plan.experiment, stage).batch_size for stage in stages)
     counts: dict[Any, int] = {
         "train": min(largest_batch, info.counts["train"]),
-        "val": min(_NUM_VAL, info.counts["val"]),
+        "val": min(_NUM_VAL, max(2, _VAL_PIXELS // (info.height * info.width)), info.counts["val"]),
         "test": 1,
     }
     folder.mkdir()
@@ -295,7 +299,7 @@ def _measure(job: Job, num_workers: int, num_val: int, folder: Path, is_read: bo
         loop.take_step(trained, trained.minibatches.step(0), training, setup.workers)
 
     steps: list[float] = []
-    while len(steps) <= _STEPS and (len(steps) < 2 or sum(steps) < _ENOUGH_SEC):
+    while len(steps) <= _STEPS and (sum(steps) < _ENOUGH_SEC or (len(steps) < 2 and sum(steps) < _LONG_SEC)):
         steps.append(_timed(step))
     trained.evaluate(eval_network)
     evaluation_sec = _timed(lambda: trained.evaluate(eval_network)) * num_val / split.info.counts["val"]
@@ -303,7 +307,9 @@ def _measure(job: Job, num_workers: int, num_val: int, folder: Path, is_read: bo
     checkpoint_sec = _timed(lambda: checkpoint.save(folder, job.key, checkpoint.Progress(0, []), state))
     generator = getattr(training, "generator", None)
     macs = 0 if generator is None else cost.macs(networks.layers(generator, split.info))
-    return Rate(macs, statistics.median(steps[1:]) / batch, evaluation_sec + checkpoint_sec, start_sec)
+    return Rate(
+        macs, statistics.median(steps[1:] or steps) / batch, evaluation_sec + checkpoint_sec, start_sec
+    )
 
 
 def _timed(call: Callable[[], object]) -> float:

@@ -7,12 +7,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from raydistill.config.base import Stored
+from raydistill.config.scoring import Scoring
 from raydistill.evaluation.evaluator_scores import score_network, score_real
 from raydistill.models import cost
 from raydistill.records import measured, pareto, tables
 from raydistill.records.files import write_atomic
 from raydistill.records.sweep_result import write_ended_by
-from raydistill.records.trials import write_result
+from raydistill.records.trials import TrialResult, write_result
 from raydistill.sweep import page, tracking_record
 from raydistill.sweep.tracker import Tracker
 from raydistill.terminal import Terminal
@@ -24,14 +26,18 @@ BASELINES = ("teacher", "uniform", "no_teacher")
 
 
 def score_on_test(ledger: Ledger, tracker: Tracker) -> dict[str, float]:
-    """Scores front members, baselines and teacher on the test split, each once, into their results.
+    """Scores front members, baselines and teacher on the test split, each once, into their results; where
+    the space says so, all students.
 
-    It is called after the search, and is the only reader of that split.
+    It is called after the search. What is trained again later is scored by `scored_on_test`, too; nothing
+    else reads that split.
 
     Returns:
         the scores that the real pictures of the split get, which are the ceiling: metric -> value.
     """
-    plan, members = ledger.plan, {trial.trial_id for trial in ledger.front()}
+    plan = ledger.plan
+    scored = ledger.searched if plan.space.test == "all" else ledger.front()
+    members = {trial.trial_id for trial in scored}
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for trial in list(ledger.trials):
         result = trial.result
@@ -41,12 +47,27 @@ def score_on_test(ledger: Ledger, tracker: Tracker) -> dict[str, float]:
             continue
         folder = ledger.folder_of(trial)
         network = ledger.stages.teacher if trial.role == "teacher" else network_of(folder, result)
-        given = (network, plan.data, ledger.stages.evaluator)
-        scores, context = score_network(*given, "test", device, plan.scoring)
-        scored = result.model_copy(update={"test": scores, "test_context": context})
-        write_result(folder, scored)
-        tracker.send_trial(ledger.put(trial, scored), folder)
+        given = (network, plan.data, ledger.stages.evaluator, plan.scoring)
+        tracker.send_trial(ledger.put(trial, scored_on_test(result, folder, *given)), folder)
     return score_real(plan.data, ledger.stages.evaluator, "test", device)
+
+
+def scored_on_test(
+    result: TrialResult,
+    folder: Path,
+    network: Stored,
+    data: Stored,
+    evaluator: Stored,
+    scoring: Scoring | None,
+) -> TrialResult:
+    """A trial's result with the scores of its network on the test split, which it did not have; it is written
+    to the trial's folder.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scores, context = score_network(network, data, evaluator, "test", device, scoring)
+    scored = result.model_copy(update={"test": scores, "test_context": context})
+    write_result(folder, scored)
+    return scored
 
 
 def write_report(

@@ -171,7 +171,7 @@ def run_one(
     options, clock = plan.options, Clock(folder / "spent.json")
     _start_tracking(plan, folder, tracker, tags)
     nodes = runtime.probe_nodes(plan.store)
-    placements = place_stages(nodes, options, plan.worker_bytes)
+    placements = place_stages(nodes, options, plan.worker_bytes, plan.sharing)
     if options.max_gpu_hours is not None and not placements.trials.group.gpus:
         raise ConfigError(
             f"--max-gpu-hours {options.max_gpu_hours:g}: the trials use no GPU here; give --max-hours"
@@ -270,7 +270,8 @@ def _train_stages(plan: Plan, group: Group, terminal: Terminal) -> Stages:
                 f"{_work_of_stages(plan, cache)}, by a TorchTrainer of "
                 f"{group.workers} workers; logs in {cache}/*/*/log.txt"
             )
-            watch_logs, watch_run = log_watcher(cache, terminal), watcher(group, 0.0, plan, terminal)
+            watch_logs = log_watcher(cache, terminal)
+            watch_run = watcher(group, 0.0, plan.options.wait_for_nodes, terminal)
 
             def watch() -> None:
                 watch_logs()
@@ -345,6 +346,7 @@ def _new_sweep(plan: Plan) -> Path:
         "experiment": canonical(plan.experiment),
         "plugins": plugins.sweep_record(),
         "copies": _copies(plan),
+        **({"lengths": lengths} if (lengths := plan.lengths) else {}),
     }
     files: dict[str, Any] = {}
     if options.warm_start:

@@ -98,7 +98,7 @@ class SweepRun:
         folder = ledger.folder_of(recheck)
         self.tracker.send_trial(recheck, folder)
         try:
-            watch = watcher(group, 0.0, self.plan, self.terminal)
+            watch = watcher(group, 0.0, self.plan.options.wait_for_nodes, self.terminal)
             ray_train.perform_sharded(recheck.job, folder, group, watch)
         except RaydistillError as error:
             (folder / "error.txt").write_text(str(error))
@@ -150,7 +150,7 @@ class SweepRun:
         if queue.total == 0:
             return Ended.DONE
         self.terminal.say(
-            f"{queue.total} trials to train, {placement.max_concurrent} at a time, {_how(placement)}"
+            f"{queue.total} trials to train, {placement.max_concurrent} at a time, {how(placement)}"
         )
         driver_cpus = 0.0 if placement.inline else DRIVER_CPUS
         remote.remove(ledger.folder / "ray")
@@ -159,7 +159,7 @@ class SweepRun:
             queue.reported,
             queue.trial_ended,
             should_stop=queue.should_stop,
-            watch=watcher(placement.group, driver_cpus, self.plan, self.terminal),
+            watch=watcher(placement.group, driver_cpus, self.plan.options.wait_for_nodes, self.terminal),
             folder_of=ledger.folder_of,
             num_trials=queue.total,
             placement=placement,
@@ -168,7 +168,7 @@ class SweepRun:
         return self._refused() if queue.was_refused else Ended.DONE
 
 
-def _how(placement: Placement) -> str:
+def how(placement: Placement) -> str:
     """How each trial is trained, in words."""
     how = f"by Ray Train, {placement.group.workers} workers a trial"
     if placement.inline:

@@ -211,6 +211,8 @@ class SweepRuns:
             **{f"raydistill.digest.{name}": str(value) for name, value in trial.digests.items()},
             "raydistill.macs_convention": trial.macs_convention,
         }
+        if trial.lineage is not None:
+            tags["raydistill.retrain_of"] = str(trial.lineage["trial_id"])
         if trial_id not in self.run_ids:
             name = f"{trial_id} {trial.label}"
             run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from raydistill.cluster import runtime
 from raydistill.cluster.placement import Group
-from raydistill.planning.plan import Plan
 from raydistill.terminal import Terminal
 
 _SIGNAL_CAME = threading.Event()
@@ -56,13 +55,13 @@ def _leave_terminal() -> None:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def watcher(group: Group, driver_cpus: float, plan: Plan, terminal: Terminal) -> Callable[[], None]:
+def watcher(group: Group, driver_cpus: float, wait_sec: float, terminal: Terminal) -> Callable[[], None]:
     """A function to call again and again while `group` runs.
 
     It raises KeyboardInterrupt after a signal to stop, and RunError where an embedded Ray has died or the
-    nodes have lacked room for --wait-for-nodes.
+    nodes have lacked room for `wait_sec` seconds, --wait-for-nodes.
     """
-    watch_nodes = runtime.ShortageWatch(group, driver_cpus, plan.options.wait_for_nodes, terminal.say)
+    watch_nodes = runtime.ShortageWatch(group, driver_cpus, wait_sec, terminal.say)
 
     def watch() -> None:
         if _SIGNAL_CAME.is_set():

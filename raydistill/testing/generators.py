@@ -25,7 +25,7 @@ class GeneratorCase(NamedTuple):
 def info_of(case: GeneratorCase) -> DataInfo:
     """Data that the generator fits: label maps where it takes other than 3 channels."""
     return DataInfo(
-        layout="aligned",
+        layout="labelled" if case.in_channels != 3 else "aligned",
         height=case.height,
         width=case.width,
         class_names=(),

@@ -34,6 +34,14 @@ SMALL: dict[str, Distribution] = {
     "b": Int(low=1, high=2),
     "kind": Choice(options={"off": 0, "on": 1}),
 }
+DEEP: dict[str, Distribution] = {
+    "a": Int(low=1, high=8),
+    "b": Int(low=1, high=8),
+    "kind": Choice(options={"flat": 0, "deep": 1}),
+    "depth": Int(low=1, high=4),
+}
+"""A depth that exists for one kind only; it counts in every cost."""
+DEEP_WHEN = {"depth": When(parameter="kind", keys=("deep",))}
 WINDOWS = (Window(cost="cost/macs", low=20_000, high=120_000), Window(cost="cost/params", high=26))
 
 
@@ -57,7 +65,8 @@ def space(parameters: dict[str, Distribution] = MIXED, **fields: Any) -> SearchS
 def costs_of(configuration: Configuration) -> dict[str, int]:
     """Costs that grow with both widths, as costs of networks do."""
     a, b = int(configuration["a"]), int(configuration["b"])
-    return {"cost/macs": 1000 * a * b, "cost/params": a + b}
+    depth = int(configuration.get("depth", 1))
+    return {"cost/macs": 1000 * a * b * depth, "cost/params": a + b + 4 * (depth - 1)}
 
 
 def problem(
@@ -109,6 +118,24 @@ def run(
 
 
 _KEPT: dict[str, list[Observation]] = {}
+
+
+def deep_problem(sampler: str) -> Problem:
+    """Of three objectives over `DEEP`. The config refuses the widest `a` with the deepest network."""
+    of = problem(sampler, DEEP, when=DEEP_WHEN, objectives=(MIOU, MACS, PARAMS))
+    return of._replace(is_refused=is_too_deep, refuses_some=True)
+
+
+def is_too_deep(configuration: Configuration) -> bool:
+    """What the config of `deep_problem` refuses."""
+    return int(configuration["a"]) == 8 and configuration.get("depth", 1) == 4
+
+
+def deep_outcome(configuration: Configuration, number: int) -> Observation:
+    """What a trial of `deep_problem` measures: depth helps as width does."""
+    costs = costs_of(configuration)
+    quality = 1 - 1.5 / math.sqrt(1 + costs["cost/params"])
+    return Observation(configuration, "COMPLETE", [quality, float(costs["cost/macs"]), costs["cost/params"]])
 
 
 def shake(number: int) -> None:
@@ -171,6 +198,15 @@ class SamplerContract:
         says = r"trial 12: .* proposed before or outside the cost windows; ask for fewer trials"
         with pytest.raises(BudgetError, match=says):
             search.propose(of, history, 12)
+
+    def test_three_objectives_a_conditional_depth_and_what_the_config_refuses(self, sampler: str) -> None:
+        """The depth is there exactly while its kind is, and no refused combination is proposed."""
+        of = deep_problem(sampler)
+        configurations = [entry.configuration for entry in run(of, 12, deep_outcome)]
+        assert len({identity(configuration) for configuration in configurations}) == 12
+        for configuration in configurations:
+            assert ("depth" in configuration) == (configuration["kind"] == "deep")
+            assert not is_too_deep(configuration)
 
     def test_a_space_of_one_point(self, sampler: str) -> None:
         """It is proposed once."""

@@ -82,7 +82,7 @@ class TermContract:
         """First all of the term's, where it has some, then the student."""
         setup, step = setup_of(job), step_of(job)
         trained = assembly.build(job, setup)
-        trained.forward(step)
+        loop.begin(trained, [step])
         own = {f"mi.{name}" for name in term_networks(job, setup)}
         expected = [own, {"generator"}] if own else [{"generator"}]
         for phase, allowed in zip(trained.phases, expected, strict=True):

@@ -14,7 +14,7 @@ from raydistill.config.presets import shapes32
 from raydistill.data import prepare, read_info
 from raydistill.distributed import Workers
 from raydistill.planning.untrained import untrained
-from raydistill.training import assembly, recipes
+from raydistill.training import assembly, loop, recipes
 from raydistill.training.assembly import Assembly
 from raydistill.training.recipes import Setup, Step
 
@@ -73,7 +73,7 @@ def begin(folder: Path, experiment: Experiment, stage: Stage = "teacher") -> Beg
     setup = Setup(info, torch.device("cpu"), Workers(0, 1))
     trained = assembly.build(job, setup)
     step = trained.minibatches.step(0)
-    trained.forward(step)
+    loop.begin(trained, [step])
     return Begun(job, trained, step)
 
 

@@ -20,7 +20,7 @@ from raydistill.config.training import Training
 from raydistill.data import load_split, read_info
 from raydistill.errors import CheckpointError, say_notice
 from raydistill.evaluation.samples import write_grid
-from raydistill.models import saved
+from raydistill.models import dropout, saved
 from raydistill.records.trials import Evaluation
 from raydistill.training import assembly, checkpoint, recording
 from raydistill.training.assembly import Assembly, Movers, Stepping
@@ -220,6 +220,7 @@ def begin(trained: Movers, parts: list[Step]) -> None:
     """The forward that all phases of a minibatch share, where it has one part only. Collective."""
     trained.networks[trained.network].requires_grad_(True)
     if len(parts) == 1:
+        dropout.show(trained.networks.values(), parts[0].images)
         trained.forward(parts[0])
 
 
@@ -274,6 +275,7 @@ def descend(phase: Phase, trained: Movers, parts: list[Step]) -> tuple[Tensor, d
         if len(parts) > 1:
             for buffer, first in zip(network.buffers(), buffers, strict=True):
                 buffer.copy_(first)
+            dropout.show(trained.networks.values(), part.images)
             with torch.set_grad_enabled(trained.network in phase.moves):
                 trained.forward(part)
         loss, numbers = phase.loss(part)

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from raydistill import search
+from raydistill.config.configurations import recorded_values, settings_label
 from raydistill.config.experiment import student_job
 from raydistill.config.paths import leaves
-from raydistill.config.space import values_of
 from raydistill.config.training import DistillTraining, StudentTraining
 from raydistill.errors import StoreError
 from raydistill.models import cost
@@ -92,9 +92,10 @@ class Ledger:
     def propose(self) -> Trial:
         """Adds the next searched trial. Raises BudgetError where the space has no further configuration."""
         configuration = search.propose(self.problem, self.history(), len(self.searched))
-        values = values_of(self.plan.space, configuration)
+        values = recorded_values(self.plan.space, configuration)
         training = self.plan.student_of(configuration)
-        return self._add("search", label_of(training), values, training, configuration=configuration)
+        label = settings_label(self.plan.space, configuration) or label_of(training)
+        return self._add("search", label, values, training, configuration=configuration)
 
     def history(self) -> list[search.Observation]:
         """What the search knows: an observation of each searched trial, in their order."""
@@ -183,7 +184,7 @@ class Ledger:
             write_result(folder, result)
             remote.push(folder)
         if result is None:
-            reason = _failure(folder) or reason or "it ended without a result and without an error"
+            reason = failure_in(folder) or reason or "it ended without a result and without an error"
             if disk_is_full(folder, reason):
                 reason = f"the disk of {folder} is full ({reason})"
             result = TrialResult(
@@ -335,7 +336,7 @@ class Ledger:
         return trial
 
 
-def _failure(folder: Path) -> str:
+def failure_in(folder: Path) -> str:
     """The last line of what a worker wrote of its error; "": it wrote nothing."""
     try:
         return (folder / "error.txt").read_text().strip().splitlines()[-1]

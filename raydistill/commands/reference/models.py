@@ -30,8 +30,9 @@ from raydistill.config.batch import Batch, Budget, Method
 from raydistill.config.data import DATA_VARIANTS, DataSet, Degradation
 from raydistill.config.experiment import Experiment
 from raydistill.config.features import FeatureNetworkConfig, FeaturesTraining
+from raydistill.config.lengths import Length, Lengths
 from raydistill.config.presets import PRESETS
-from raydistill.config.space import Choice, Float, Int, Objective, SearchSpace, When, Window
+from raydistill.config.space import Choice, Float, Int, Objective, SearchSpace, Settings, When, Window
 from raydistill.config.term_presets import NAMED_TERMS
 from raydistill.config.terms import TERM_VARIANTS, Term
 from raydistill.config.training import (
@@ -89,7 +90,7 @@ def spaces_page() -> str:
         )
     )
     parts += ["## Search spaces"]
-    for part in (SearchSpace, Int, Float, Choice, When, Objective, Window):
+    for part in (SearchSpace, Int, Float, Choice, Settings, When, Objective, Window, Lengths, Length):
         parts += _model(part)
     parts += ["## Batches"]
     for model in (Batch, Method, Budget):

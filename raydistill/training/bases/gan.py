@@ -24,6 +24,8 @@ class Gan(BaseDistillation):
 
     def __init__(self, config: GanBase, setup: BaseSetup):
         super().__init__(config, setup)
+        of_data = "least_squares" if setup.is_unpaired else "hinge"
+        self.gan_loss = adversarial.GAN_LOSSES[config.gan_loss or of_data]
         if config.activation_weight:
             self.moves = ("adaptors",)
             self.student_taps = taps.module_paths(setup.student, config.taps, "student.base.taps")
@@ -52,22 +54,16 @@ class Gan(BaseDistillation):
     def discriminator_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
         """Real pictures against the student's."""
         real, fake = self._scores(pairs, pairs.target), self._scores(pairs, pairs.s.detach())
-        if self.setup.is_unpaired:
-            loss = adversarial.least_squares_discriminator(real, fake)
-        else:
-            loss = adversarial.hinge_discriminator(real, fake)
+        loss = self.gan_loss.discriminator(real, fake)
         return loss, {"train/discriminator_loss": loss}
 
     def student_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
         """gan_weight * GAN + l1_weight * L1 + activation_weight * sum of mean squared differences."""
-        config, is_unpaired = self.config, self.setup.is_unpaired
-        imitated = pairs.t if is_unpaired else pairs.target
+        config = self.config
+        imitated = pairs.t if self.setup.is_unpaired else pairs.target
 
         def gan() -> Tensor:
-            scores = self._scores(pairs, pairs.s)
-            if is_unpaired:
-                return adversarial.least_squares_generator(scores)
-            return adversarial.hinge_generator(scores)
+            return self.gan_loss.generator(self._scores(pairs, pairs.s))
 
         def activations() -> Tensor:
             adapted = self.setup.networks["adaptors"](pairs.activations)

@@ -127,6 +127,7 @@ class Omgd(Featured):
     def __init__(self, config: OmgdBase, setup: BaseSetup):
         super().__init__(config, setup)
         self.names = teachers_of(config)
+        self.gan_loss = adversarial.GAN_LOSSES[config.teacher_gan_loss or "hinge"]
         self.is_read = "wide" not in setup.networks
         there = () if self.is_read else self.names
         self.teachers: Mapping[str, nn.Module] = {name: setup.networks[name] for name in there}
@@ -222,10 +223,10 @@ class Omgd(Featured):
         return scores
 
     def discriminator_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
-        """The sum over teachers of the hinge loss of the target against the teacher's picture."""
+        """The sum over teachers of the GAN loss of the target against the teacher's picture."""
         real = self._scores(pairs, pairs.target)
         fakes = [self._scores(pairs, pairs.shared[name].detach()) for name in self.teachers]
-        loss = _sum(adversarial.hinge_discriminator(real, fake) for fake in fakes)
+        loss = _sum(self.gan_loss.discriminator(real, fake) for fake in fakes)
         return loss, {"train/teacher_discriminator_loss": loss}
 
     def teachers_loss(self, pairs: Pairs) -> tuple[Tensor, Numbers]:
@@ -234,7 +235,7 @@ class Omgd(Featured):
         assert config.teacher_l1_weight is not None and config.teacher_gan_weight is not None
 
         def gan() -> Tensor:
-            return _sum(adversarial.hinge_generator(self._scores(pairs, each)) for each in made)
+            return _sum(self.gan_loss.generator(self._scores(pairs, each)) for each in made)
 
         losses: dict[str, tuple[float, Callable[[], Tensor]]] = {
             "train/teacher_l1": (
@@ -312,6 +313,8 @@ def decides(config: OmgdBase) -> dict[str, Any]:
     """All of a config but the weights of the student's losses. Taps count where channels do."""
     of_student = {*FeatureBase.model_fields} - {"kind", "taps"}
     found = {name: value for name, value in config if name not in of_student}
+    if config.teacher_gan_loss is None:  # as before there was another one
+        del found["teacher_gan_loss"]
     return found | {"taps": config.taps if config.channel_weight else "none"}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from raydistill.config.training import CycleganTraining
 from raydistill.data import DataInfo, noise
 from raydistill.distributed import Workers, gather_rows
-from raydistill.method.adversarial import least_squares_discriminator, least_squares_generator
+from raydistill.method.adversarial import GAN_LOSSES
 from raydistill.method.penalties import cycle_loss, identity_loss
 from raydistill.models import networks
 from raydistill.training.steps import Networks, Phase, RecipeKind, Schedule, Setup, Step, phase
@@ -71,6 +71,7 @@ def schedule(config: CycleganTraining, modules: Networks, setup: Setup) -> Sched
     """Both generators together, then the discriminator of each domain."""
     forth, back = modules["generator"], modules["back"]
     of_targets, of_inputs = modules["discriminator"], modules["back_discriminator"]
+    gan_loss = GAN_LOSSES[config.gan_loss]
     pools = {name: module for name, module in modules.items() if isinstance(module, Pool)}
 
     def forward(step: Step) -> None:
@@ -81,7 +82,7 @@ def schedule(config: CycleganTraining, modules: Networks, setup: Setup) -> Sched
         fake_a = back(b)
         step.shared_tensors["fake_a"] = fake_a.detach()
         cycle = cycle_loss(forth, back, a, b, fake_a, fake_b)
-        gan = least_squares_generator(of_targets(fake_b)) + least_squares_generator(of_inputs(fake_a))
+        gan = gan_loss.generator(of_targets(fake_b)) + gan_loss.generator(of_inputs(fake_a))
         loss, numbers = gan + config.cycle_weight * cycle, {"train/gan_loss": gan, "train/cycle": cycle}
         if config.identity_weight:
             identity = identity_loss(forth, back, a, b)
@@ -91,12 +92,12 @@ def schedule(config: CycleganTraining, modules: Networks, setup: Setup) -> Sched
 
     def discriminator_loss(step: Step) -> tuple[Tensor, Numbers]:
         seen = pools["pool"].exchange(step.output.detach(), step.nimg, setup.workers)
-        loss = least_squares_discriminator(of_targets(step.batch.target), of_targets(seen))
+        loss = gan_loss.discriminator(of_targets(step.batch.target), of_targets(seen))
         return loss, {"train/discriminator_loss": loss}
 
     def back_discriminator_loss(step: Step) -> tuple[Tensor, Numbers]:
         seen = pools["back_pool"].exchange(step.shared_tensors["fake_a"], step.nimg, setup.workers)
-        loss = least_squares_discriminator(of_inputs(step.batch.inputs), of_inputs(seen))
+        loss = gan_loss.discriminator(of_inputs(step.batch.inputs), of_inputs(seen))
         return loss, {"train/back_discriminator_loss": loss}
 
     return Schedule(

@@ -1,7 +1,7 @@
-"""pix2pix: a conditional GAN with hinge losses, plus L1 to the target.
+"""pix2pix: a conditional GAN, plus L1 to the target.
 
 The discriminator sees the input and a picture together. Source: Isola et al. 2017. What
-differs: hinge losses.
+differs: hinge losses, unless `gan_loss` says otherwise.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from raydistill.config.training import Pix2pixTraining
 from raydistill.data import DataInfo
-from raydistill.method.adversarial import hinge_discriminator, hinge_generator
+from raydistill.method.adversarial import GAN_LOSSES
 from raydistill.models import networks
 from raydistill.training.steps import (
     Networks,
@@ -35,6 +35,7 @@ def build(config: Pix2pixTraining, info: DataInfo) -> Networks:
 def schedule(config: Pix2pixTraining, modules: Networks, setup: Setup) -> Schedule:
     """The discriminator moves first, then the generator."""
     generator, discriminator = modules["generator"], modules["discriminator"]
+    gan_loss = GAN_LOSSES[config.gan_loss]
 
     def forward(step: Step) -> None:
         step.output = generator(step.batch.inputs)
@@ -43,7 +44,7 @@ def schedule(config: Pix2pixTraining, modules: Networks, setup: Setup) -> Schedu
         x = step.batch.inputs
         pairs = torch.cat([torch.cat([x, step.batch.target], 1), torch.cat([x, step.output.detach()], 1)])
         real, fake = discriminator(pairs).chunk(2)
-        loss = hinge_discriminator(real, fake)
+        loss = gan_loss.discriminator(real, fake)
         return loss, {"train/discriminator_loss": loss}
 
     def generator_loss(step: Step) -> tuple[Tensor, Numbers]:
@@ -51,7 +52,7 @@ def schedule(config: Pix2pixTraining, modules: Networks, setup: Setup) -> Schedu
             return F.l1_loss(step.output, step.batch.target)
 
         def gan() -> Tensor:
-            return hinge_generator(discriminator(torch.cat([step.batch.inputs, step.output], 1)))
+            return gan_loss.generator(discriminator(torch.cat([step.batch.inputs, step.output], 1)))
 
         losses = {"train/l1": (config.l1_weight, l1), "train/gan_loss": (config.gan_weight, gan)}
         return weighted_sum(losses, step.output)

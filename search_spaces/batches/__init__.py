@@ -1,0 +1,1 @@
+"""Batches: one file each, data only. `raydistill batch NAME` runs one."""

@@ -1,0 +1,1 @@
+"""The published experiments, one file each: `--space published/NAME`."""

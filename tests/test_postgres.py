@@ -1,0 +1,132 @@
+"""Many reporting trials, one driver, one MLflow server on PostgreSQL: nothing waits, and all rows arrive."""
+
+import contextlib
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import postgres
+import pytest
+from sqlalchemy import create_engine, text
+from test_results import synthetic_trial
+from test_tracking_real import free_port, start
+
+from raydistill.records import tables
+from raydistill.records.trials import Trial
+from raydistill.sweep.tracker import Tracker
+from raydistill.sweep.tracking import SweepFacts
+from raydistill.sweep.tracking_store import default_uri
+from raydistill.terminal import Terminal
+
+NUMBER = 256
+OBJECTIVES = (("val/miou", "max"), ("cost/macs", "min"))
+
+
+def trials() -> list[Trial]:
+    """A teacher, and students of different sizes and scores that have all ended."""
+    return [
+        synthetic_trial(
+            number,
+            "search" if number else "teacher",
+            "",
+            10 + number,
+            0.2 + number / 1000,
+            0.3,
+            16,
+            "instance",
+            "COMPLETE",
+            "",
+        )
+        for number in range(NUMBER)
+    ]
+
+
+def report(uri: str | None, results: Path) -> tuple[float, float]:
+    """Sends what a sweep sends whose trials all run at once; seconds of the calls, and until all was sent."""
+    every = trials()
+    table = tables.with_front(tables.trial_table(every, sweep_id="demo"), OBJECTIVES, [0.0, 1e9])
+    tracker = Tracker(uri, "raydistill", results, Terminal(quiet=True))
+    began = time.perf_counter()
+    tracker.start_sweep(results, SweepFacts("demo", "abc", {}, {"space": "demo"}))
+    for trial in every:
+        tracker.send_trial(trial.with_result(None), results)
+    for place in range(4):
+        for trial in every:
+            assert trial.result is not None
+            tracker.log_report(trial.trial_id, trial.result.evaluations[place])
+    for trial in every:
+        tracker.send_trial(trial, results)
+    tracker.end_sweep(table, {"front/hypervolume": 1.0}, [])
+    called = time.perf_counter() - began
+    assert tracker.close(), "something was not sent"
+    return called, time.perf_counter() - began
+
+
+def rows(uri: str) -> dict[str, list[tuple]]:
+    """The rows of runs, params, metrics and tags, without ids, addresses and times."""
+    queries = {
+        "runs": "SELECT name, status FROM runs",
+        "params": "SELECT name, key, value FROM params JOIN runs USING (run_uuid)",
+        "metrics": "SELECT name, key, value, step, is_nan FROM metrics JOIN runs USING (run_uuid)",
+        "tags": "SELECT name, key, value FROM tags JOIN runs USING (run_uuid) "
+        "WHERE key NOT IN ('mlflow.parentRunId', 'mlflow.user', 'mlflow.artifactLocation')",
+    }
+    engine = create_engine(uri)
+    try:
+        with engine.connect() as connection:
+            found = {
+                table: sorted(tuple(str(value) for value in row) for row in connection.execute(text(query)))
+                for table, query in queries.items()
+            }
+    finally:
+        engine.dispose()
+    return {
+        table: [tuple({"True": "1", "False": "0"}.get(value, value) for value in row) for row in listed]
+        for table, listed in found.items()
+    }
+
+
+@contextlib.contextmanager
+def mlflow_server(store: str, folder: Path) -> Iterator[str]:
+    """Inside, MLflow's server answers at this address, with its rows in `store`."""
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += [
+        "--workers",
+        "1",
+        "--backend-store-uri",
+        store,
+        "--artifacts-destination",
+        str(folder / "files"),
+    ]
+    process = start(command, folder / "server.log")
+    try:
+        ends = time.monotonic() + 180
+        while time.monotonic() < ends:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                break
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing() or "all is here")
+def test_256_reporting_trials_have_the_same_rows_on_postgresql_as_on_sqlite(tmp_path: Path) -> None:
+    local = tmp_path / "local"
+    local.mkdir()
+    report(None, local)
+    with postgres.served() as store, mlflow_server(store, tmp_path) as address:
+        called, sent = report(address, tmp_path)
+        there = rows(store)
+    print(f"{NUMBER} trials with 4 reports each: {called:.2f} s of calls, all sent after {sent:.0f} s")
+    assert called < 30, "the driver waits for MLflow"
+    here = rows(default_uri(local))
+    assert len(here["runs"]) == NUMBER + 1 and len(here["metrics"]) > 8 * NUMBER
+    for table in here:
+        assert there[table] == here[table], table
