@@ -19,7 +19,7 @@ from raydistill.cluster import ray_train, ray_tune, runtime
 from raydistill.cluster.placement import Group, Node
 from raydistill.config.experiment import Job
 from raydistill.planning import memory
-from raydistill.sweep import tracking_store
+from raydistill.sweep import tracking_models, tracking_store
 from raydistill.trials.run_job import perform
 
 WIDTHS = ("stem", "down", "trunk", "hidden", "up", "head")
@@ -70,6 +70,8 @@ def without_ray(
     if not predicts_memory:
         monkeypatch.setattr(memory, "states_and_tensors", lambda training, setup: 64 * 2**20)
     monkeypatch.setattr(tracking_store, "make_file", copy_tracking_store)
+    # the ONNX file of each member of the front takes a second; tests of models make their own
+    monkeypatch.setattr(tracking_models, "is_wanted", lambda trial, is_member: False)
 
 
 @functools.cache

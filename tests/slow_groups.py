@@ -85,6 +85,7 @@ GROUPS: dict[str, Group] = {
         "an MLflow server that stops for three minutes or never answers, a lock for a minute",
         (
             "test_tracking.py",
+            "test_tracking_view.py",
             "test_tracking_real.py::test_a_server_that_is_away_for_three_minutes_has_everything_at_the_end",
             "test_tracking_real.py::test_a_file_that_another_program_locks_for_a_minute_holds_nothing_up",
             "test_tracking_real.py"

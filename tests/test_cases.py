@@ -78,6 +78,10 @@ def test_tracking_stores(name: str, command: Path, tmp_path: Path) -> None:
     ran(command, name, tmp_path / "w")
 
 
+def test_a_results_folder_that_is_moved(command: Path, tmp_path: Path) -> None:
+    ran(command, "22", tmp_path / "w")
+
+
 def test_a_store_elsewhere_and_a_working_folder_that_cannot_be_written(command: Path, tmp_path: Path) -> None:
     """/proc cannot be written, not even by root."""
     options = ["--seconds-per-image", "0.01", "--trials", "1", "--nimg", "32", *SETTINGS]

@@ -555,4 +555,4 @@ def test_the_option_judge_is_understood_and_the_new_name_said(fails, tmp_path):
     arguments = ("evaluate", "pictures", "--data", "shapes", *size, *FEW, "--judge", "nowhere")
     renamed, message = fails(*arguments, code=1).splitlines()
     assert renamed == "raydistill: --judge is called --evaluator now; the old name goes with the next release"
-    assert "nowhere: not a readable network folder" in message
+    assert "nowhere: this network is not here" in message

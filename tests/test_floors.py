@@ -49,7 +49,13 @@ FLOORS = (
 """From the lowest to the highest. A new package, or a new file beside the packages, needs a place here."""
 CONFINED = {
     "optuna": {"search.optuna_samplers"},
-    "mlflow": {"sweep.tracking", "sweep.tracking_store"},
+    "mlflow": {
+        "sweep.registry",
+        "sweep.tracking",
+        "sweep.tracking_models",
+        "sweep.tracking_parts",
+        "sweep.tracking_store",
+    },
     "torch.distributed": {"distributed"},
     "typer": {"commands.cli", "commands.cli.options"},
     "ray": {

@@ -69,7 +69,7 @@ def synthetic_trials():
 def job_of(number):
     """A job of its own for each trial; none is trained."""
     training = shapes32().student.model_copy(update={"seed": number})
-    return Job(training=training, data=Stored(path="cache/data", digest="aa11bb22cc33dd44"))
+    return Job(training=training, data=Stored(path="/store/cache/data", digest="aa11bb22cc33dd44"))
 
 
 def synthetic_trial(number, role, label, mega_macs, miou, weight, stem, norm, status, reason):
@@ -183,7 +183,7 @@ def test_a_ledger_of_the_version_before_is_read_by_present_names(tmp_path):
         "context": CONTEXT | {"extractor": "judge"},
     }
     new_job = Job(
-        version=2, training=shapes32().evaluator, data=Stored(path="d", digest="e"), evaluator=job_of(0).data
+        version=2, training=shapes32().evaluator, data=Stored(path="/d", digest="e"), evaluator=job_of(0).data
     ).model_dump(mode="json")
     old_job = {name: value for name, value in new_job.items() if name != "evaluator"}
     old_job |= {"judge": new_job["evaluator"], "training": new_job["training"] | {"recipe": "judge"}}

@@ -146,9 +146,7 @@ def test_a_moved_results_folder_is_told(sweep: Path) -> None:
     file.write_text(
         file.read_text().replace(json.loads(file.read_text())["job"]["teacher"]["path"], "/nowhere/teacher")
     )
-    with pytest.raises(
-        StoreError, match=r"teacher \w+ is no longer at /nowhere/teacher; put the results folder back"
-    ):
+    with pytest.raises(StoreError, match=r"teacher \w+ is not at /nowhere/teacher: copy the folder cache"):
         run(RetrainOptions(sweep=str(sweep), trial=1, nimg=64))
 
 

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.server
+import re
 import shutil
 import sqlite3
 import threading
@@ -21,7 +22,7 @@ from raydistill.errors import StoreError, without_passwords
 from raydistill.records import tables
 from raydistill.records.trials import read_trials
 from raydistill.sweep import tracker as tracker_module
-from raydistill.sweep import tracking, tracking_store
+from raydistill.sweep import tracking_models, tracking_store
 from raydistill.sweep.tracker import Tracker
 from raydistill.sweep.tracking import SweepFacts, SweepRuns
 from raydistill.terminal import Terminal
@@ -35,6 +36,7 @@ FACTS = SweepFacts("old", "6d1f", {"raydistill.trials": "3"}, {"seed": 0})
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracker_module, "_PAUSES_SEC", (0.02, 0.1))
     monkeypatch.setattr(tracking_store, "make_file", copy_tracking_store)
+    monkeypatch.setattr(tracking_models, "is_wanted", lambda trial, is_member: False)
 
 
 @pytest.fixture
@@ -94,7 +96,11 @@ def rows(results: Path, uri: str | None = None) -> pd.DataFrame:
                 "status": run.info.status,
                 "params": run.data.params,
                 "metrics": run.data.metrics,
-                "tags": {name: value for name, value in run.data.tags.items() if name not in own},
+                "tags": {
+                    name: re.sub("runs/[0-9a-f]{32}", "runs/ID", value)
+                    for name, value in run.data.tags.items()
+                    if name not in own
+                },
                 "steps": {
                     name: [each.step for each in client.get_metric_history(run.info.run_id, name)]
                     for name in run.data.metrics
@@ -111,6 +117,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     results = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracking_store, "make_file", copy_tracking_store)
+        patch.setattr(tracking_models, "is_wanted", lambda trial, is_member: False)
         sweep = Sweep(results)
         sweep.run()
         sweep.tracker.close()
@@ -142,6 +149,18 @@ def test_what_a_tracker_sends_is_in_mlflow_with_its_steps_and_artifacts(undistur
 
 
 # ---- whatever happens in the middle ------------------------------------------------------------------------
+
+
+def test_a_sweep_that_is_sent_twice_has_the_rows_of_once(tmp_path: Path) -> None:
+    found = []
+    for _ in range(2):
+        sweep = Sweep(tmp_path)
+        sweep.run()
+        assert sweep.tracker.close()
+        with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+            query = "SELECT run_uuid, key, value, step, timestamp FROM metrics"
+            found.append(sorted(connection.execute(query)))
+    assert found[0] == found[1] and any(row[1] == "front/member" for row in found[0])
 
 
 def fails(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception, times: int) -> None:
@@ -266,7 +285,7 @@ def test_no_server_to_the_end_is_said_once_without_the_password(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     uri = "http://user:the-secret@127.0.0.1:9"
-    tracking.require_tracking_server(uri, "raydistill", tmp_path)  # it may come back
+    tracking_store.require_tracking_server(uri, "raydistill", tmp_path)  # it may come back
     sweep = Sweep(tmp_path, uri)
     sweep.run()
     sweep.tracker.close()
@@ -337,9 +356,9 @@ def test_a_server_that_is_none_of_mlflow_is_refused_at_once_and_one_that_may_rec
         with pytest.raises(
             tracking_store.NotATrackingServer, match="is it MLflow's, and are MLFLOW_TRACKING"
         ):
-            tracking.require_tracking_server(uri, "raydistill", tmp_path)
+            tracking_store.require_tracking_server(uri, "raydistill", tmp_path)
     else:
-        tracking.require_tracking_server(uri, "raydistill", tmp_path)
+        tracking_store.require_tracking_server(uri, "raydistill", tmp_path)
 
 
 # ---- the default file --------------------------------------------------------------------------------------
@@ -371,14 +390,14 @@ def test_what_a_kill_left_of_the_default_file_is_made_again(
     monkeypatch.setattr(
         tracking_store, "_make", lambda file, artifacts: (file.unlink(), copy_tracking_store(file, artifacts))
     )
-    tracking.open_experiment(tracking_store.default_uri(tmp_path), "mine", tmp_path)
+    tracking_store.open_experiment(tracking_store.default_uri(tmp_path), "mine", tmp_path)
     assert not tracking_store.is_half_made(tmp_path / "mlflow.db")
     assert not list(tmp_path.glob(".mlflow.db-*"))
 
 
 def test_a_file_with_an_experiment_or_a_run_is_never_made_again(tmp_path: Path) -> None:
     file = tmp_path / "mlflow.db"
-    tracking.open_experiment(f"sqlite:///{file}", "mine", tmp_path)
+    tracking_store.open_experiment(f"sqlite:///{file}", "mine", tmp_path)
     assert not tracking_store.is_half_made(file)
     with contextlib.closing(sqlite3.connect(file)) as connection:  # a schema that is older than this MLflow's
         connection.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
@@ -389,7 +408,7 @@ def test_a_file_with_an_experiment_or_a_run_is_never_made_again(tmp_path: Path) 
     with pytest.raises(StoreError, match="mlflow db upgrade"):
         tracking_store.probe(f"sqlite:///{older}", "mine")
     with pytest.raises(StoreError, match="mlflow db upgrade"):
-        tracking.open_experiment(f"sqlite:///{older}", "mine", tmp_path)
+        tracking_store.open_experiment(f"sqlite:///{older}", "mine", tmp_path)
     assert older.stat().st_ino == before
 
 

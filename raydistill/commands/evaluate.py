@@ -17,7 +17,8 @@ from raydistill.config.data import FolderData
 from raydistill.config.paths import parse_assignments, validated
 from raydistill.data import Split, load_split, prepare, read_info
 from raydistill.data.folder import class_maps
-from raydistill.errors import ConfigError, DataError
+from raydistill.data.prepared import has_pictures
+from raydistill.errors import ConfigError, DataError, say_notice
 from raydistill.evaluation import picture_sets
 from raydistill.evaluation.evaluator_scores import evaluator_networks
 from raydistill.evaluation.extractors import Extractor, load_extractor
@@ -241,7 +242,13 @@ def _data(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]) -> 
                 "no data to compare with: "
                 "give --data FOLDER (a data set) or --real FOLDER (pictures as they are)"
             )
-        return next(iter(by_digest.values()))
+        (its_own,) = by_digest.values()
+        if not has_pictures(Path(its_own.path)):
+            raise DataError(
+                f"the data {its_own.digest} of the trial are not here, in {its_own.path}: "
+                "copy the folder cache of the sweep's results folder, too, or give --data"
+            )
+        return its_own
     if (stored := prepared_data(options.data)) is not None:
         return stored
     values = parse_assignments(list(options.set))
@@ -282,7 +289,19 @@ def _evaluator(options: EvaluateOptions, trained: Mapping[str, TrainedGenerator]
         return saved.stored(inner if inner.is_dir() else folder, kind="evaluator")
     jobs = [network.job for network in trained.values() if network.job is not None]
     evaluators = {job.evaluator.digest: job.evaluator for job in jobs if job.evaluator is not None}
-    return next(iter(evaluators.values())) if len(evaluators) == 1 else None
+    if len(evaluators) != 1:
+        return None
+    (its_own,) = evaluators.values()
+    if not Path(its_own.path).exists():
+        where = f"the evaluator {its_own.digest} of the trial is not here, in {its_own.path}"
+        if not (options.extractors or options.segmenters or options.lpips or options.paired):
+            raise ConfigError(
+                f"{where}: copy the folder cache of the sweep's results folder, too, "
+                "or score by --evaluator FOLDER or --extractor KIND=FILE"
+            )
+        say_notice(f"{where}: its scores are left out")
+        return None
+    return its_own
 
 
 def _labels(options: EvaluateOptions, segmenter: Segmenter, split: Split | None) -> Labels:

@@ -19,7 +19,7 @@ from raydistill.data import read_info
 from raydistill.data.tensors import num_bytes
 from raydistill.models import saved
 from raydistill.planning import memory, rehearsal
-from raydistill.records import locks, measured, owners, remote, retrained
+from raydistill.records import locks, measured, owners, remote, retrained, stored_paths
 from raydistill.records.retrained import FOLDER
 from raydistill.records.trials import Evaluation, Trial, read_result, read_trials, write_trial
 from raydistill.sweep import page, tracking_record
@@ -99,7 +99,7 @@ def _held(sweep: Path, again: Sequence[Trial]) -> Iterator[None]:
 def _tracked(sweep: Path, terminal: Terminal) -> Iterator[Tracker]:
     """The sweep's runs in MLflow, where the sweep has sent them."""
     record = tracking_record.read(sweep)
-    tracker = Tracker(record.uri, record.experiment, sweep.parent.parent, terminal)
+    tracker = Tracker(record.uri, record.experiment, stored_paths.store_of(sweep), terminal)
     tracker.start_sweep(sweep, tracking_record.facts(sweep, record))
     try:
         yield tracker
@@ -159,7 +159,7 @@ def _is_done(trial: Trial, folder: Path) -> bool:
 
 def _train(queue: _Queue, options: SweepOptions, sweep: Path) -> None:
     jobs = [trial.job for trial in queue.left]
-    nodes = runtime.probe_nodes(sweep.parent.parent)
+    nodes = runtime.probe_nodes(stored_paths.store_of(sweep))
 
     def worker_bytes(gpus: float, gpu_bytes: int) -> int:
         return max(_worker_bytes(job, options.workers_per_trial, gpus) for job in jobs)

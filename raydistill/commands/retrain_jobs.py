@@ -13,9 +13,10 @@ from raydistill.config.experiment import Job
 from raydistill.config.paths import parse_assignments, with_values
 from raydistill.config.training import DistillTraining, GeneratorTraining, TeacherTraining
 from raydistill.data import read_info
+from raydistill.data.prepared import damage_of
 from raydistill.errors import BudgetError, ConfigError, StoreError
 from raydistill.planning import scorers
-from raydistill.records import remote, store, tables
+from raydistill.records import remote, store, stored_paths, tables
 from raydistill.records.trials import Trial, TrialResult, read_trials
 
 _NOT_INHERITED = ("schema_version", "configuration")
@@ -110,7 +111,7 @@ def descendant(original: Trial, options: RetrainOptions, sweep: Path, nimg: int)
         job = _lengthened(original.job, options, nimg)
     except ConfigError as error:
         raise ConfigError(f"trial {original.trial_id}, {original.label}: {error}") from None
-    job = _scored(job, options, sweep.parent.parent)
+    job = _scored(job, options, stored_paths.store_of(sweep))
     kept = {name: value for name, value in original.to_json().items() if name not in _NOT_INHERITED}
     lineage = {
         "sweep_id": store.read_sweep(sweep)["sweep_id"],
@@ -137,9 +138,11 @@ def _lengthened(job: Job, options: RetrainOptions, nimg: int) -> Job:
         remote.pull(Path(needed.path))
         if not Path(needed.path).exists():
             raise StoreError(
-                f"{what} {needed.digest} is no longer at {needed.path}; "
-                "put the results folder back where the sweep ran"
+                f"{what} {needed.digest} is not at {needed.path}: copy the folder cache of the sweep's "
+                "results folder, too"
             )
+    if (damage := damage_of(Path(job.data.path))) is not None:
+        raise StoreError(damage)
     changes = {"budget_nimg": nimg} | ({} if options.seed is None else {"seed": options.seed})
     training = _changed(job.training, parse_assignments(list(options.set)))
     return job.model_copy(update={"training": training.model_copy(update=changes)})

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from raydistill.config.command_options import TrackOptions
-from raydistill.records import locks, measured, mirror, remote, retrained, tables
+from raydistill.records import locks, measured, mirror, remote, retrained, stored_paths, tables
 from raydistill.records.trials import read_trials
-from raydistill.sweep import tracking, tracking_record, tracking_store
+from raydistill.sweep import tracking_record, tracking_store
 from raydistill.sweep.tracker import Tracker
 from raydistill.terminal import Terminal
 from raydistill.training import checkpoint
@@ -21,7 +21,7 @@ def run(options: TrackOptions) -> int:
         StoreError: there is no such sweep, it is running, or the tracking store does not answer.
     """
     terminal, folder = Terminal(), mirror.sweep_of(options.sweep)
-    results = folder.parent.parent
+    results = stored_paths.store_of(folder)
     remote.require_bucket(folder)
     remote.pull(folder)
     trials, record = read_trials(folder), tracking_record.read(folder)
@@ -30,7 +30,7 @@ def run(options: TrackOptions) -> int:
     with locks.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
         tracker = Tracker(uri, experiment, results, terminal)
         with tracking_store.answers_soon():
-            tracking.open_experiment(tracker.uri, experiment, tracker.artifacts)
+            tracking_store.open_experiment(tracker.uri, experiment, tracker.artifacts)
         tracker.start_sweep(folder, tracking_record.facts(folder, record))
         again = retrained.read_retrained(folder)
         for trial in [*trials, *again]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from raydistill.config.base import UserPath
-from raydistill.config.bounds import NumImages, NumPictures, NumTrials, Seed
+from raydistill.config.bounds import Cost, NumImages, NumPictures, NumTrials, Seed
 from raydistill.config.data import FolderLayout
 from raydistill.config.options import Cli, Options
 from raydistill.config.place_options import (
@@ -184,6 +184,55 @@ class TrackOptions(Options):
     experiment: Annotated[
         str | None, Field(description="MLflow experiment. Default: that of the sweep."), Cli("NAME")
     ] = None
+
+
+def percent_of(text: str) -> float:
+    """The number in "2%" or "2". Raises ConfigError where it is none from 0 to 100."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise ConfigError(f"--within {text}: a percentage from 0 to 100 is needed, for example 2%")
+    return number
+
+
+class PromoteOptions(TrackOptions):
+    """What `raydistill promote` is given."""
+
+    trial: Annotated[
+        str | None, Field(description="Promote this trial: its number, or its id."), Cli("N")
+    ] = None
+    under: Annotated[
+        Annotated[Cost, Field(gt=0)] | None,
+        Field(description="Promote the best of the front by the first objective with at most so many MACs."),
+        Cli("MACS"),
+    ] = None
+    within: Annotated[
+        Annotated[float, Field(ge=0, le=100)] | None,
+        Field(
+            description="Promote the cheapest of the front that is at most so many percent worse than the "
+            "teacher by the first objective, for example 2%."
+        ),
+        Cli("PERCENT", read=percent_of),
+    ] = None
+    name: Annotated[
+        str | None,
+        Field(description="Name of the registered model. Default: the sweep's.", min_length=1),
+        Cli("NAME"),
+    ] = None
+    alias: Annotated[
+        str, Field(description="Alias that the model gets.", pattern=r"^[A-Za-z0-9_-]+$"), Cli("NAME")
+    ] = "champion"
+    licence: Annotated[str, Field(description="Licence of the model, for its tags."), Cli("TEXT")] = ""
+    replace: Annotated[
+        bool,
+        Field(
+            description="Take the alias from a model of other data, another evaluator or another convention "
+            "of MACs."
+        ),
+        Cli(),
+    ] = False
 
 
 # ---- data and evaluator ------------------------------------------------------------------------------------

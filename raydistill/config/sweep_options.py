@@ -287,6 +287,14 @@ class SweepOptions(Options):
         Field(description="MLflow experiment.", min_length=1, max_length=LONGEST_EXPERIMENT),
         Cli("NAME", RESULTS),
     ] = "raydistill"
+    system_metrics: Annotated[
+        bool,
+        Field(
+            description="Have MLflow record CPU, memory, disk, network and GPUs of the machine where the "
+            "command runs."
+        ),
+        Cli(panel=RESULTS),
+    ] = False
 
 
 class PlanOptions(SweepOptions):

@@ -26,6 +26,8 @@ from raydistill.reading import read_text, regular
 INFO = "info.json"
 _AGAIN = "`raydistill plan` with the same --space, --data, --set and --store decodes the pictures again"
 """What to do about damaged data: see `storing.store`."""
+_COPIED = f"copy the folder cache of the sweep's results folder, too; or {_AGAIN}"
+"""What to do where a sweep was copied without its data."""
 
 
 class DataInfo(Frozen):
@@ -185,10 +187,17 @@ def read_info(stored: Stored) -> DataInfo:
 
 def info_of(folder: Path) -> DataInfo:
     """What is known of the data in a folder. Raises StoreError where its file is missing or damaged."""
+    if not folder.exists():
+        raise StoreError(f"{folder}: the prepared data are not here: {_COPIED}")
     try:
         return DataInfo.model_validate_json(read_text(folder / INFO))
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder / INFO}: missing, damaged or not from this version. {_AGAIN}") from error
+
+
+def has_pictures(folder: Path) -> bool:
+    """Whether a folder has pictures of prepared data, and not only what a copied sweep says of them."""
+    return any(folder.glob("*.npy"))
 
 
 def damage_of(folder: Path) -> str | None:
@@ -233,6 +242,8 @@ def array_shapes(info: DataInfo, split: SplitName) -> dict[str, tuple[str, tuple
 
 def open_arrays(folder: Path, split: SplitName, info: DataInfo) -> dict[str, np.ndarray]:
     """The arrays of one split by their kind. Raises StoreError where one is missing or damaged."""
+    if not has_pictures(folder):
+        raise StoreError(f"{folder}: says what the data are; the pictures are not here: {_COPIED}")
     arrays = {}
     for name, (dtype, shape) in array_shapes(info, split).items():
         path = folder / f"{split}_{name}.npy"

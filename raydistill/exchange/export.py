@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from raydistill.errors import ConfigError, RunError, StoreError
+from raydistill.exchange import model_card_facts
 from raydistill.exchange.generator_file import (
     LoadedGenerator,
     inputs_for,
@@ -23,7 +24,6 @@ from raydistill.exchange.generator_file import (
 )
 from raydistill.models import GENERATORS, cost
 from raydistill.records import owners
-from raydistill.records.trials import TrialResult
 
 TOLERANCE = 1e-4
 """Largest absolute difference to PyTorch's output, which lies in [-1, 1], that an exported file may have."""
@@ -146,7 +146,7 @@ def written_whole(out: Path) -> Iterator[Path]:
 
 
 def _write_onnx(generator: LoadedGenerator, example: Tensor, file: Path) -> None:
-    _require("onnx")
+    require_onnx()
     # warnings are about tracing and about the age of this exporter; the result is compared anyway
     with warnings.catch_warnings(action="ignore"):
         torch.onnx.export(
@@ -168,15 +168,13 @@ def _run_onnx(file: Path, inputs: Tensor) -> Tensor:
     return torch.from_numpy(session.run(None, {"input": inputs.numpy()})[0])
 
 
-def _require(package: str) -> None:
-    """Raises ConfigError where the package or ONNX Runtime cannot be imported."""
+def require_onnx() -> None:
+    """Raises ConfigError where onnx or ONNX Runtime cannot be imported."""
     try:
-        __import__(package)
+        __import__("onnx")
         __import__("onnxruntime")
     except ImportError:
-        raise ConfigError(
-            "--format onnx: needs onnx and onnxruntime: pip install 'raydistill[onnx]'"
-        ) from None
+        raise ConfigError("ONNX needs onnx and onnxruntime: pip install 'raydistill[onnx]'") from None
 
 
 def _write_torchscript(generator: LoadedGenerator, example: Tensor, file: Path) -> None:
@@ -267,30 +265,20 @@ def model_card(
         "## Input and output",
         f"Input: float32 {('batch', *input_shape)}, {takes}. "
         "Output: pictures of 3 channels, nominally in [-1, 1].",
+        *model_card_facts.channels(generator.job, generator.in_channels, takes),
         f"Largest difference to PyTorch: {difference:.3g}, on {inputs}, at once and one by one.",
         f"```python\n{file_format.how_to_load.format(file=file, shape=(1, *input_shape))}\n```",
         "## Cost of one picture",
         f"{cost.params(layers):,} parameters; {cost.macs(layers):,} multiply-accumulates "
         f"(convention `{cost.MACS_CONVENTION}`: {cost.CONVENTIONS[cost.MACS_CONVENTION]}).",
         "## Scores",
-        _scores(generator.result),
+        model_card_facts.scores(generator.path, generator.result),
         "## Lineage",
         _lineage(generator),
         "## Config",
         f"```json\n{json.dumps(config.model_dump(mode='json'), indent=1)}\n```",
     ]
     return "\n\n".join(paragraphs) + "\n"
-
-
-def _scores(result: TrialResult | None) -> str:
-    """The metrics of a trial's result as a table, and what they were measured with."""
-    metrics = {} if result is None else result.metrics
-    rows = [f"| {name} | {value:.6g} |" for name, value in metrics.items() if name.startswith("val/")]
-    if result is None or not rows:
-        return "None recorded."
-    table = "\n".join(["| metric | value |", "|---|---|", *rows])
-    context = ", ".join(f"{name} {value}" for name, value in result.context.items())
-    return f"{table}\n\nMeasured with: {context}."
 
 
 def _lineage(generator: LoadedGenerator) -> str:

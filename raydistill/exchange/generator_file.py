@@ -20,6 +20,7 @@ from raydistill.config.experiment import Job
 from raydistill.data import load_split, read_info
 from raydistill.data.decode import decode_pictures
 from raydistill.data.files import pictures_of
+from raydistill.data.prepared import has_pictures
 from raydistill.errors import CheckpointError, ConfigError
 from raydistill.exchange.trained_generator import find_generator, generator_file_of
 from raydistill.models import GENERATORS, check, input_channels, input_shape, saved
@@ -170,7 +171,7 @@ def _size(path: Path, config: Generator, job: Job | None, size: tuple[int, int] 
         return size
     if (own := GENERATORS[config.family].size) is not None:
         return own(config)
-    if job is not None:
+    if job is not None and Path(job.data.path).exists():
         return read_info(job.data).input_size
     raise ConfigError(
         f"{path}: its pictures' size is not known; give --size HEIGHTxWIDTH, for example --size 256x256"
@@ -199,7 +200,7 @@ def inputs_for(
     if takes == "picture":
         if pictures is not None:
             return _pictures(generator, pictures, number)
-        if generator.job is not None and Path(generator.job.data.path).is_dir():
+        if generator.job is not None and has_pictures(Path(generator.job.data.path)):
             split = load_split(generator.job.data, "val")
             chosen = np.linspace(0, num_inputs(split, None) - 1, number).astype(int)
             inputs = evaluation_batch(split, None, chosen, torch.device("cpu")).inputs

@@ -16,6 +16,8 @@ from raydistill.models import saved
 from raydistill.models.inputs import latent_size
 from raydistill.models.tensor_files import load_safetensors
 from raydistill.reading import parse_json, read_text
+from raydistill.records.stored_paths import store_of
+from raydistill.records.trials import read_job
 from raydistill.training import checkpoint
 
 
@@ -103,20 +105,25 @@ def find_generator(path: Path) -> TrainedGenerator | None:
 def _generator_of_trial(trial: Path) -> TrainedGenerator:
     job = _job_of(trial)
     # the key that the trial recorded: that of an older version's job is another one now
-    key = parse_json(read_text(trial / "trial.json")).get("trial_key", job.key)
-    cached = trial.absolute().parents[3] / "cache" / "teacher" / key / "network"
+    content = parse_json(read_text(trial / "trial.json"))
+    key = content.get("trial_key", job.key)
+    cached = store_of(trial.absolute().parents[1]) / "cache" / "teacher" / key / "network"
     for folder in (trial / "network", cached):
         if (folder / "meta.json").is_file():
             return TrainedGenerator(folder, job)
     if (newest := checkpoint.newest(trial)) is not None:
         return TrainedGenerator(newest, job)
+    if content.get("role") == "teacher":
+        raise CheckpointError(
+            f"{trial}: the sweep's teacher; its network is not here, in {cached}: copy that folder, too"
+        )
     raise CheckpointError(f"{trial}: this trial has no network and no checkpoint yet")
 
 
 def _job_of(trial: Path) -> Job:
     """The job of a trial. Raises CheckpointError where its trial.json cannot be read."""
     try:
-        return Job.model_validate(parse_json(read_text(trial / "trial.json"))["job"])
+        return read_job(trial)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(

@@ -336,6 +336,11 @@ def config_of(values: Any, where: str) -> Generator:
 
 
 def _read_meta(folder: Path) -> dict[str, Any]:
+    if not folder.exists():
+        raise CheckpointError(
+            f"{folder}: this network is not here: copy the folder that it lies in, too "
+            f"(what trials share is in the results folder's cache); {_AGAIN}"
+        )
     try:
         meta = parse_json(read_text(folder / "meta.json"))
     except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ import pandas as pd
 from raydistill.errors import StoreError
 from raydistill.records import remote, tables
 from raydistill.records.files import write_atomic
-from raydistill.records.trials import Trial, another_in_its_place, read_record, read_result
+from raydistill.records.trials import Trial, another_in_its_place, as_read, read_record, read_result
 
 FOLDER = "retrained"
 """Folder in that of a sweep; also the name of the tables."""
@@ -33,7 +33,7 @@ def read_retrained(sweep: Path) -> list[Trial]:
 def read_one(folder: Path) -> Trial:
     """The retrained trial of a folder, with its result. Raises StoreError as `read_retrained` does."""
     advice = another_in_its_place(folder)
-    trial = Trial.model_validate(read_record(folder / "trial.json", Trial, advice))
+    trial = as_read(read_record(folder / "trial.json", Trial, advice), folder)
     if trial.lineage is None or "trial_id" not in trial.lineage:
         raise StoreError(f"{folder / 'trial.json'}: damaged: lineage: does not say which trial it repeats")
     return trial.with_result(read_result(folder))

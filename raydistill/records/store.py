@@ -51,9 +51,14 @@ def open_store(given: str | Path) -> Path:
         probe.unlink()
         if not version_file.exists():
             if any(not path.name.startswith(".") for path in store.iterdir()):
+                are_sweeps = next(store.glob("*/sweep.json"), None) is not None
+                advice = (
+                    "it has sweeps that were copied out of a store: to go on with them, copy the whole store"
+                    if are_sweeps
+                    else "give a new or empty folder"
+                )
                 raise StoreError(
-                    f"--store {store}: not empty and not a raydistill store (no store.json); "
-                    "give a new or empty folder"
+                    f"--store {store}: not empty and not a raydistill store (no store.json); {advice}"
                 )
             write_json_atomic(version_file, {"store_version": STORE_VERSION})
             remote.push(version_file)

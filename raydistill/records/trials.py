@@ -16,7 +16,7 @@ from raydistill.config.base import canonical, digest
 from raydistill.config.experiment import JOB_VERSION, Job
 from raydistill.errors import StoreError
 from raydistill.reading import parse_json, read_text
-from raydistill.records import mirror
+from raydistill.records import mirror, stored_paths
 from raydistill.records.base import FROM_FILE, NO_KEYS, Number, Record
 from raydistill.records.files import write_json_atomic
 
@@ -132,7 +132,7 @@ class Trial(Record):
     costs: dict[str, Number | str]
     """Known before training: name -> number, and the convention under `macs_convention`."""
     job_json: dict[str, Any] = Field(alias="job")
-    """Its job as it was written. `job` reads it, which needs the plug-ins that it names."""
+    """Its job as JSON, with absolute paths. `job` reads it, which needs the plug-ins that it names."""
     digests: dict[str, str | None]
     """Digests of data, evaluator and teacher; "" or None: it has none."""
     configuration: dict[str, Number | int | str] | None = None
@@ -193,12 +193,30 @@ class Trial(Record):
 
 
 def write_trial(trial_dir: Path, trial: Trial) -> None:
-    """Write `trial.json`, what was proposed.
+    """Write `trial.json`, what was proposed. Paths inside of the store are relative to it there.
 
     Raises:
         StoreError: the file cannot be written.
     """
-    write_json_atomic(trial_dir / "trial.json", {"schema_version": SCHEMA_VERSION, **trial.to_json()})
+    content = trial.to_json()
+    content["job"] = stored_paths.relative(trial.job_json, trial_dir)
+    write_json_atomic(trial_dir / "trial.json", {"schema_version": SCHEMA_VERSION, **content})
+
+
+def read_job(trial_dir: Path) -> Job:
+    """The job of a trial's folder, from its trial.json. What it names has absolute paths.
+
+    Raises:
+        OSError, ValueError, KeyError, TypeError: the file cannot be read, or holds no job.
+    """
+    content = parse_json(read_text(trial_dir / "trial.json"))
+    return Job.model_validate(stored_paths.absolute(content["job"], trial_dir))
+
+
+def as_read(content: dict[str, Any], trial_dir: Path) -> Trial:
+    """The trial of the content of a trial.json, by the names of today and with absolute paths."""
+    trial = Trial.model_validate(renamed.trial_now(content))
+    return trial.model_copy(update={"job_json": stored_paths.absolute(trial.job_json, trial_dir)})
 
 
 def write_result(trial_dir: Path, result: TrialResult) -> None:
@@ -263,7 +281,7 @@ def _read_trial(folder: Path) -> Trial | None:
             )
         return None
     written = read_record(path, Trial, another_in_its_place(folder))
-    trial = Trial.model_validate(renamed.trial_now(written))
+    trial = as_read(written, folder)
     if trial.trial_id != folder.name:
         raise StoreError(
             f"{path}: the trial of another folder, {trial.trial_id}. "

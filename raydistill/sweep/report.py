@@ -15,7 +15,7 @@ from raydistill.records import measured, pareto, tables
 from raydistill.records.files import write_atomic
 from raydistill.records.sweep_result import write_ended_by
 from raydistill.records.trials import TrialResult, write_result
-from raydistill.sweep import page, tracking_record
+from raydistill.sweep import page, tracking_record, tracking_text
 from raydistill.sweep.tracker import Tracker
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
@@ -109,8 +109,19 @@ def write_report(
     files = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
     artifacts = [*drawn, *files]
     record = tracking_record.read(folder)
-    changes = {"metrics": metrics, "artifacts": tuple(path.name for path in artifacts)}
-    tracking_record.write(folder, record.model_copy(update=changes))
+    description = tracking_text.at_end(
+        tables.mean_over_seeds(table),
+        ledger.plan.objectives,
+        space=ledger.plan.options.space,
+        ended_by=ended_by,
+        facts=facts,
+        sweep=_named(folder),
+    )
+    names = tuple(path.name for path in artifacts)
+    changes = {"metrics": metrics, "artifacts": names, "description": description}
+    record = record.model_copy(update=changes)
+    tracking_record.write(folder, record)
+    tracker.know(tracking_record.facts(folder, record))
     tracker.end_sweep(table, metrics, artifacts)
     _print(ledger, tables.mean_over_seeds(table), terminal)
     scoring, num_test = ledger.plan.scoring, ledger.plan.info.counts["test"]
@@ -125,18 +136,24 @@ def write_report(
     terminal.say(f"ended by {ended_by}")
     terminal.say(f"page: {drawn.html}")
     if tracker.flush():
-        _say_links(tracker, members, terminal)
+        _say_link(tracker, terminal)
 
 
-def _say_links(tracker: Tracker, members: list[str], terminal: Terminal) -> None:
+def _named(folder: Path) -> str:
+    """What a command calls a sweep's folder: as it lies below the working folder, where it does."""
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+
+
+def _say_link(tracker: Tracker, terminal: Terminal) -> None:
     """Says where MLflow shows the sweep: its server, or the command that starts one."""
     server, runs = tracker.address, tracker.runs
     assert runs is not None
     if not server.startswith("http"):
         uri, server = server, "http://127.0.0.1:5000"
         terminal.say(f"MLflow: mlflow ui --backend-store-uri {shlex.quote(uri)} --host 127.0.0.1 --port 5000")
+    if runs.view_refused:
+        terminal.say(f"MLflow did not take the view with charts ({runs.view_refused}): a plain table follows")
     terminal.say(f"then all trials, the front first: {runs.table_link(server)}")
-    terminal.say(f"and the front compared: {runs.compare_link(server, members)}")
 
 
 def _samples(ledger: Ledger) -> dict[str, Path]:

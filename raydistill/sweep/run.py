@@ -23,16 +23,15 @@ from raydistill.errors import ConfigError, RunError
 from raydistill.planning import scorers
 from raydistill.planning.checks import check
 from raydistill.planning.plan import Plan
-from raydistill.records import locks, mirror, owners, remote, store
+from raydistill.records import locks, mirror, owners, remote, store, stored_paths
 from raydistill.records.budget import Clock, Limits
 from raydistill.records.sweep_result import SweepResult, load_sweep
 from raydistill.records.trials import read_trials
 from raydistill.search import warm_start
-from raydistill.sweep import plan_report, report, tracking, tracking_record, tracking_store
+from raydistill.sweep import plan_report, report, tracking_start, tracking_store
 from raydistill.sweep.plan_report import PlanReport
 from raydistill.sweep.sweep_run import Ended, SweepRun
 from raydistill.sweep.tracker import Tracker
-from raydistill.sweep.tracking_record import TrackingRecord
 from raydistill.sweep.trial_queue import MayStart
 from raydistill.sweep.watch import log_watcher, signals_interrupt, watcher
 from raydistill.terminal import Terminal
@@ -101,8 +100,14 @@ def opened(plan: Plan, terminal: Terminal) -> Iterator[tuple[Path, Tracker]]:
     """The sweep's folder, held by this process alone, and its tracker, closed at the end."""
     options = plan.options
     earlier = _find_sweep(plan) if options.resume else None
-    tracker = Tracker(options.mlflow, options.experiment, plan.store, terminal)
-    tracking.require_tracking_server(options.mlflow, options.experiment, tracker.artifacts)
+    tracker = Tracker(
+        options.mlflow,
+        options.experiment,
+        plan.store,
+        terminal,
+        watches_machine=options.system_metrics,
+    )
+    tracking_store.require_tracking_server(options.mlflow, options.experiment, tracker.artifacts)
     folder = earlier or _new_sweep(plan)
     with locks.locked(folder / "lock", what=f"sweep {folder.name}", wait=False):
         owners.remove_left(folder, below=True)
@@ -169,7 +174,7 @@ def run_one(
         or `may_start` ended it. "": nothing is, also where one of the sweep's own limits ended it.
     """
     options, clock = plan.options, Clock(folder / "spent.json")
-    _start_tracking(plan, folder, tracker, tags)
+    tracking_start.start(plan, folder, tracker, tags)
     nodes = runtime.probe_nodes(plan.store)
     placements = place_stages(nodes, options, plan.worker_bytes, plan.sharing)
     if options.max_gpu_hours is not None and not placements.trials.group.gpus:
@@ -181,6 +186,7 @@ def run_one(
     were_there = stages_done(plan.experiment, plan.data, plan.store / "cache", plan.scoring)
     ledger = Ledger(plan, folder, _train_stages(plan, placements.stages, terminal))
     stages_sec = None if were_there else clock.sec() - before_sec
+    tracking_start.add_evaluator(ledger.stages, folder, tracker)
     _catch_up(ledger, tracker)
     for line in [*plan.warm_start.messages, *_references(ledger)]:
         terminal.say(line)
@@ -207,32 +213,6 @@ def _references(ledger: Ledger) -> Iterator[str]:
     for each, value in zip(ledger.plan.space.objectives, ledger.reference, strict=True):
         if each.reference is None and not each.name.startswith("cost/"):
             yield f"reference of {each.name}: {value:.6g}, {TEACHER_FACTOR:g} times the teacher's"
-
-
-def _start_tracking(plan: Plan, folder: Path, tracker: Tracker, tags: Mapping[str, str]) -> None:
-    """Starts, or goes on with, the sweep's run in MLflow."""
-    options = plan.options
-    facts = {
-        "raydistill.space": options.space,
-        "raydistill.definition": plan.definition,
-        "raydistill.data": plan.data.digest,
-        "raydistill.trials": str(options.trials),
-    }
-    params: dict[str, str | int | bool] = {
-        "space": options.space,
-        "preset": plan.space.preset,
-        "seed": options.seed,
-        "sampler": options.sampler,
-        "early_stopping": options.early_stopping,
-    }
-    record = TrackingRecord(
-        uri=options.mlflow and tracking_record.without_user(options.mlflow),
-        experiment=options.experiment,
-        tags=facts | dict(tags),
-        params=params,
-    )
-    tracking_record.write(folder, record)
-    tracker.start_sweep(folder, tracking_record.facts(folder, record))
 
 
 def _catch_up(ledger: Ledger, tracker: Tracker) -> None:
@@ -348,8 +328,9 @@ def _new_sweep(plan: Plan) -> Path:
         "copies": _copies(plan),
         **({"lengths": lengths} if (lengths := plan.lengths) else {}),
     }
-    files: dict[str, Any] = {}
+    files: dict[str, Any] = {f"{stored_paths.DATA}/info.json": plan.info.model_dump(mode="json")}
     if options.warm_start:
-        known, files = warm_start.sweep_record(options.warm_start, plan.warm_start.rows)
+        known, rows = warm_start.sweep_record(options.warm_start, plan.warm_start.rows)
         facts |= known
+        files |= rows
     return store.create_sweep(plan.store, options.name, Path(options.space).stem, facts, files)

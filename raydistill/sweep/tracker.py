@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from raydistill.errors import without_passwords
+from raydistill.errors import ConfigError, RunError, without_passwords
 from raydistill.records.trials import Evaluation, Trial
-from raydistill.sweep import tracking_store
-from raydistill.sweep.tracking import SentTrial, SweepFacts, SweepRuns
+from raydistill.sweep import tracking_models, tracking_parts, tracking_store, tracking_view
+from raydistill.sweep.tracking import SentTrial, SweepRuns
+from raydistill.sweep.tracking_facts import SweepFacts
 from raydistill.sweep.tracking_record import without_user
 from raydistill.terminal import Terminal
 
@@ -33,7 +34,15 @@ _FAILURES = 3
 class Tracker:
     """Sends one sweep to a tracking store. Nothing here raises, and only `flush` and `close` wait."""
 
-    def __init__(self, uri: str | None, experiment: str, results: Path, terminal: Terminal):
+    def __init__(
+        self,
+        uri: str | None,
+        experiment: str,
+        results: Path,
+        terminal: Terminal,
+        *,
+        watches_machine: bool = False,
+    ):
         """Takes the address of the tracking store; nothing is sent yet.
 
         Args:
@@ -41,14 +50,21 @@ class Tracker:
             experiment: name of the experiment.
             results: the results folder.
             terminal: is told when the store fails, and when it answers again.
+            watches_machine: whether the sweep's run gets how busy this machine is.
         """
         self.given, self.uri = uri, uri or tracking_store.default_uri(results)
-        self.experiment, self.artifacts, self.terminal = experiment, results / "mlartifacts", terminal
+        self.artifacts = results / tracking_store.ARTIFACTS
+        self.experiment, self.terminal = experiment, terminal
         self.runs: SweepRuns | None = None
         """What MLflow had when it was asked last; None: it has never answered."""
         self._sent: dict[str, SentTrial] = {}
         """Trial id -> the trial, in the order of their starts."""
         self._facts, self._folder = SweepFacts("", "", {}, {}), Path()
+        self._monitor = tracking_parts.Monitor() if watches_machine else None
+        self._no_model: set[str] = set()
+        """Trials whose models cannot be made."""
+        self._parameters: list[str] = []
+        """What was searched, known at the end."""
         self._ending: tuple[Mapping[str, float], Sequence[Path]] | None = None
         self._num_changes, self._num_done = 0, 0
         """How many things there were to send, and how many of the first of them are sent."""
@@ -66,6 +82,11 @@ class Tracker:
         """Begins to send the sweep in `folder`."""
         self._folder, self._facts = folder, facts
         self._thread.start()
+        self._change()
+
+    def know(self, facts: SweepFacts) -> None:
+        """Takes what became known of the sweep, which was started."""
+        self._facts = facts
         self._change()
 
     def send_trial(self, trial: Trial, folder: Path) -> None:
@@ -87,7 +108,8 @@ class Tracker:
             metrics: name -> number.
             artifacts: files in the sweep's folder.
         """
-        for _, row in table.iterrows():
+        self._parameters = tracking_view.searched(table)
+        for _, row in tracking_view.with_order(table, self._facts.objectives).iterrows():
             if row["trial_id"] in self._sent:
                 self._sent[row["trial_id"]].front_row = row
         self._ending = (metrics, artifacts)
@@ -109,6 +131,8 @@ class Tracker:
         Returns:
             whether it has everything.
         """
+        if self._monitor is not None:
+            self._monitor.end()
         if self._thread.is_alive():
             self._is_closing = True
             self._change()
@@ -159,6 +183,10 @@ class Tracker:
         if self.runs is None or not self._is_connected or self.runs.is_replaced():
             self.runs = SweepRuns(self.uri, self.experiment, self.artifacts, self._facts)
             self._is_connected, self._has_ended = True, False
+            if self._monitor is not None:
+                self._monitor.start(self.uri, self.runs.parent_id)
+        if self.runs.facts != self._facts:
+            self.runs.describe(self._facts)
         failures: list[Exception] = []
         for each in list(self._sent.values()):
             if each.is_behind(self.runs) and not self._is_over:
@@ -172,10 +200,32 @@ class Tracker:
         if failures:
             raise failures[0]
         if self._ending is not None and not self._has_ended:
+            self.runs.describe(self._facts, self._parameters)
             self.runs.end(*self._ending)
             self._has_ended = True
+        if self._has_ended and not self._is_over:
+            self._send_models(self.runs)
         if self._is_closing:
             self.runs.mark_killed()
+
+    def _send_models(self, runs: SweepRuns) -> None:
+        """Sends the models of front and baselines, after everything else: each is made and tried first."""
+        for each in self._sent.values():
+            trial, trial_id = each.trial, each.trial.trial_id
+            is_member = each.front_row is not None and bool(each.front_row["front.member"])
+            if trial_id in runs.modelled | self._no_model or not tracking_models.is_wanted(trial, is_member):
+                continue
+            where = (runs.client, runs.experiment_id, runs.run_ids[trial_id])
+            try:
+                tracking_models.log(*where, trial, each.folder, self._facts.name)
+            except (ConfigError, RunError) as error:
+                self._no_model.add(trial_id)
+                self.terminal.say(f"MLflow has no model of trial {trial_id}: {error}")
+                if not tracking_models.can_write():
+                    self._no_model |= set(self._sent)
+            else:
+                runs.modelled.add(trial_id)
+                self._progress_sec = time.monotonic()
 
     # ---- what is left --------------------------------------------------------------------------------------
 

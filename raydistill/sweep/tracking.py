@@ -4,66 +4,26 @@ Whatever is called here waits for the tracking store, and raises StoreError wher
 calls it on a thread of its own, and again until all is sent.
 """
 
-import json
-import logging
 import time
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.tracking import MlflowClient
 
-from raydistill.errors import StoreError
 from raydistill.records import measured
 from raydistill.records.schema import MEASURED
 from raydistill.records.trials import Evaluation, Trial, TrialResult
-from raydistill.sweep import tracking_store
+from raydistill.sweep import tracking_models, tracking_parts, tracking_store, tracking_view
+from raydistill.sweep.tracking_facts import EvaluatorFacts, SweepFacts
 
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """Status of a trial -> status of its run."""
 _PARENT = "mlflow.parentRunId"
-_VIEW = "raydistill"
-"""Name of the view `_FRONT_FIRST`."""
-_COLUMNS = (
-    "front/member",
-    "final/miou",
-    "final/kd_evaluator",
-    "cost/macs",
-    "cost/params",
-    "test/miou",
-    "front/hv_contribution",
-    "time/wall_sec",
-)
-_FRONT_FIRST = {
-    "searchFilter": "tags.`raydistill.role` != 'sweep'",
-    "orderByKey": "metrics.`front/hv_contribution`",
-    "orderByAsc": False,
-    "selectedColumns": [
-        *(f"metrics.`{name}`" for name in _COLUMNS),
-        "params.`widths`",
-        "params.`student.terms.mi.weight`",
-    ],
-}
-"""A view of the run table in MLflow's UI: students, the front first, with the columns that matter.
-
-`SweepRuns.table_link` opens it.
-"""
-
-
-class SweepFacts(NamedTuple):
-    """What the parent run shows of a sweep from its start."""
-
-    name: str
-    """What MLflow shows as the run's name."""
-    sweep_id: str
-    tags: Mapping[str, str]
-    """What a resume may change."""
-    params: Mapping[str, Any]
-    """What stays the same; MLflow refuses a change."""
+_PICTURES_AT = "raydistill.pictures_at"
+"""Tag of the parent run: after how many images its view shows pictures."""
 
 
 @dataclass
@@ -90,53 +50,6 @@ class SentTrial:
         return self.front_row is not None and trial_id not in runs.with_front
 
 
-def require_tracking_server(uri: str | None, experiment: str, artifacts: Path) -> None:
-    """Opens the experiment, or makes it, where `uri` is the address of a server.
-
-    Raises NotATrackingServer where that will not change by itself. A server that does not answer may do so
-    later: nothing is raised then.
-    """
-    if uri is not None and uri.startswith("http"):
-        with tracking_store.answers_soon():
-            try:
-                open_experiment(uri, experiment, artifacts)
-            except tracking_store.NotATrackingServer:
-                raise
-            except StoreError:
-                pass  # `sweep.tracker` says it, and tries again
-
-
-def open_experiment(uri: str, experiment: str, artifacts: Path) -> tuple[MlflowClient, str]:
-    """A client of the tracking store, and the id of the experiment, which is made where it is missing.
-
-    Args:
-        uri: tracking URI of a server or a database.
-        experiment: its name.
-        artifacts: folder of its artifacts where the store is an sqlite file.
-
-    Raises:
-        StoreError: the tracking store cannot be used, or the experiment was deleted there.
-    """
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    if (file := tracking_store.sqlite_file(uri)) is not None:
-        tracking_store.make_file(file, artifacts)
-        tracking_store.forget_connections(uri)
-    try:
-        client = MlflowClient(uri)
-        if (experiment_id := tracking_store.find_experiment(client, experiment)) is None:
-            location = None if file is None else artifacts.as_uri()
-            experiment_id = str(client.create_experiment(experiment, artifact_location=location))
-        for tag, value in (
-            ("mlflow.experimentKind", "custom_model_development"),
-            (f"mlflow.sharedViewState.{_VIEW}", json.dumps(_FRONT_FIRST)),
-        ):
-            client.set_experiment_tag(experiment_id, tag, value)
-    except tracking_store.ERRORS as error:
-        raise tracking_store.unusable(uri, error) from error
-    return client, experiment_id
-
-
 class SweepRuns:
     """One sweep in an experiment of a tracking store. What has failed can be called again."""
 
@@ -149,8 +62,8 @@ class SweepRuns:
             artifacts: folder of its artifacts where the store is an sqlite file.
             facts: of the sweep; the parent run is found again by its id.
         """
-        self.client, self.experiment_id = open_experiment(uri, experiment, artifacts)
-        self.uri, self.identity = uri, tracking_store.identity(uri)
+        self.client, self.experiment_id = tracking_store.open_experiment(uri, experiment, artifacts)
+        self.uri, self.identity, self.facts = uri, tracking_store.identity(uri), facts
         self.run_ids: dict[str, str] = {}
         """Trial id -> id of its child run."""
         self.ended: set[str] = set()
@@ -159,24 +72,100 @@ class SweepRuns:
         """Ids of the trials whose runs say whether they are on the front."""
         self.reported: dict[str, set[int]] = {}
         """Trial id -> the images seen at which its run has an evaluation."""
+        self.modelled: set[str] = set()
+        """Ids of the trials whose models are there."""
+        self.links: dict[str, str] = {}
+        """What the notes of trials call a run that they rest on -> its id."""
+        self.pictures_at = 0
+        """The most images after which a trial has sent pictures; 0: none has."""
+        self.view_refused = ""
+        """Why MLflow did not take the view of the sweep; "": it did."""
+        self._known: dict[str, Mapping[str, float]] = {}
+        """Run id -> the newest value of each of its metrics, when MLflow was asked."""
         self.parent_id = self._start(facts)
+        self.describe(facts)
 
     def _start(self, facts: SweepFacts) -> str:
         """Starts the parent run, or goes on with the one that has the sweep's id, and finds its children."""
         same_sweep = f"tags.`raydistill.sweep_id` = '{facts.sweep_id}'"
         if earlier := self.client.search_runs([self.experiment_id], same_sweep, max_results=1):
-            parent_id = earlier[0].info.run_id
+            parent_id, had = earlier[0].info.run_id, dict(earlier[0].data.params)
+            self.pictures_at = int(earlier[0].data.tags.get(_PICTURES_AT, 0))
+            self._known[parent_id] = earlier[0].data.metrics
         else:
+            had = {}
             tags = {"raydistill.role": "sweep", "raydistill.sweep_id": facts.sweep_id, **facts.tags}
             parent_id = self.client.create_run(self.experiment_id, run_name=facts.name, tags=tags).info.run_id
-        self._log(parent_id, params=facts.params, tags=facts.tags)
+        now = {name: str(value) for name, value in facts.params.items()}
+        changed = {
+            f"raydistill.now.{name}": now[name] for name in now if had.get(name, now[name]) != now[name]
+        }
+        new = {name: value for name, value in now.items() if name not in had}
+        self._log(parent_id, params=new, tags={**facts.tags, **changed})
         self.client.update_run(parent_id, status="RUNNING")
+        tracking_parts.log_splits(self.client, parent_id, facts.splits)
+        self.links["sweep"] = str(parent_id)
         for run in self._children(parent_id):
-            trial_id = run.data.tags["raydistill.trial_id"]
+            self._note_role(run.data.tags["raydistill.role"], run.info.run_id)
+            if (trial_id := run.data.tags.get("raydistill.trial_id")) is None:
+                continue  # the evaluator's
             self.run_ids[trial_id] = run.info.run_id
+            self._known[run.info.run_id] = run.data.metrics
+            if tracking_models.TAG in run.data.tags:
+                self.modelled.add(trial_id)
             if "raydistill.status" in run.data.tags:
                 self.ended.add(trial_id)
         return str(parent_id)
+
+    def describe(self, facts: SweepFacts, parameters: Sequence[str] = ()) -> None:
+        """Gives the parent run its description, the evaluator its run, and the sweep its view.
+
+        Args:
+            facts: what is known of the sweep now.
+            parameters: what was searched, for a parallel plot.
+        """
+        self.facts = facts
+        if facts.evaluator is not None and "evaluator" not in self.links:
+            self._send_evaluator(facts.evaluator)
+        self.client.set_tag(self.parent_id, _PICTURES_AT, str(self.pictures_at))
+        shown = (facts.objectives, parameters, self.pictures_at)
+        try:
+            if facts.objectives:
+                tag = tracking_view.tag(facts.sweep_id, self.parent_id, *shown)
+                self.client.set_experiment_tag(self.experiment_id, *tag)
+        except tracking_store.ERRORS as error:  # the runs are there without it, and `table_link` shows them
+            self.view_refused = tracking_store.first_line(error)
+        if facts.description:
+            note = (facts.description, self.experiment_id, facts.sweep_id, self.parent_id)
+            self.client.set_tag(self.parent_id, tracking_parts.NOTE, tracking_parts.note_of_sweep(*note))
+
+    def _note_role(self, role: str, run_id: str) -> None:
+        if role in ("teacher", "evaluator"):
+            self.links[role] = run_id
+
+    def _send_evaluator(self, evaluator: EvaluatorFacts) -> None:
+        """Makes the run of the network that scores; it is no trial."""
+        tags = {
+            **self._given_tags(),
+            _PARENT: self.parent_id,
+            "raydistill.role": "evaluator",
+            "raydistill.digest.evaluator": evaluator.digest,
+            tracking_parts.NOTE: "The network that scores. Its scores are those of real pictures of val: "
+            "the ceiling.",
+        }
+        name = f"evaluator {evaluator.digest}"
+        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+        for nimg, numbers in evaluator.curves:
+            self._log(run_id, metrics=numbers, step=nimg)
+        last = {tracking_view.shown(metric): value for metric, value in evaluator.last.items()}
+        self._log(run_id, metrics=last | {"time/wall_sec": evaluator.wall_sec})
+        tracking_parts.log_splits(self.client, run_id, self.facts.splits[:2])
+        self.client.set_terminated(run_id, "FINISHED")
+        self._note_role("evaluator", run_id)
+
+    def _given_tags(self) -> dict[str, str]:
+        """User, source and revision, which MLflow shows of every run."""
+        return {name: value for name, value in self.facts.tags.items() if name.startswith("mlflow.")}
 
     def is_replaced(self) -> bool:
         """Whether the tracking store is a file that was removed, or another one by now."""
@@ -188,7 +177,7 @@ class SweepRuns:
         if trial_id not in self.ended:
             self._start_trial(trial)
             for time_ms, evaluation in list(sent.reports):
-                self._report(trial_id, evaluation, time_ms)
+                self._report(trial_id, evaluation, sent.folder, time_ms)
             if trial.result is not None:
                 self._end_trial(trial, trial.result, sent.folder)
         if sent.front_row is not None and trial_id not in self.with_front:
@@ -204,6 +193,7 @@ class SweepRuns:
         if trial_id in self.reported:
             return
         tags = {
+            **self._given_tags(),
             _PARENT: self.parent_id,
             "raydistill.trial_id": trial_id,
             "raydistill.trial_key": trial.trial_key,
@@ -213,29 +203,38 @@ class SweepRuns:
         }
         if trial.lineage is not None:
             tags["raydistill.retrain_of"] = str(trial.lineage["trial_id"])
-        if trial_id not in self.run_ids:
+        is_new = trial_id not in self.run_ids
+        if is_new:
             name = f"{trial_id} {trial.label}"
             run = self.client.create_run(self.experiment_id, run_name=name, tags=tags)
             self.run_ids[trial_id] = run.info.run_id
         run_id = self.run_ids[trial_id]
-        self.client.update_run(run_id, status="RUNNING")
+        self._note_role(trial.role, run_id)
+        if not is_new:
+            self.client.update_run(run_id, status="RUNNING")
+        tracking_parts.log_splits(self.client, run_id, self.facts.splits)
         costs = {
             f"cost/{name}": value for name, value in trial.costs.items() if isinstance(value, int | float)
         }
         params = trial.params | {"widths": trial.widths, "seed": trial.seed}
-        self._log(run_id, metrics=costs, params=params)
+        self._log(run_id, metrics=self._changed(run_id, costs), params=params)
         self.client.log_dict(run_id, trial.job_json, "config.json")
-        self.reported[trial_id] = self._steps(run_id)
+        self.reported[trial_id] = set() if is_new else self._steps(run_id)
 
-    def _report(self, trial_id: str, evaluation: Evaluation, time_ms: int | None = None) -> None:
-        """Writes the numbers of one evaluation, at the step `nimg`: the images seen.
+    def _report(
+        self, trial_id: str, evaluation: Evaluation, folder: Path, time_ms: int | None = None
+    ) -> None:
+        """Writes the numbers and pictures of one evaluation, at the step `nimg`: the images seen.
 
-        `time_ms`: when it was reported, in milliseconds since 1970; None: now.
+        `folder`: the trial's. `time_ms`: when it was reported, in milliseconds since 1970; None: now.
         """
         nimg = evaluation.nimg
         if nimg not in self.reported[trial_id]:
+            run_id = self.run_ids[trial_id]
+            if tracking_parts.log_pictures(self.client, run_id, folder, nimg, time_ms):
+                self.pictures_at = max(self.pictures_at, nimg)
             measured = {name: value for name, value in evaluation.numbers.items() if "/" in name}
-            self._log(self.run_ids[trial_id], metrics=measured, step=nimg, time_ms=time_ms)
+            self._log(run_id, metrics=measured, step=nimg, time_ms=time_ms)
             self.reported[trial_id].add(nimg)
 
     def _end_trial(self, trial: Trial, result: TrialResult, folder: Path) -> None:
@@ -246,15 +245,17 @@ class SweepRuns:
         trial_id = trial.trial_id
         run_id = self.run_ids[trial_id]
         for evaluation in result.evaluations:
-            self._report(trial_id, evaluation)
+            self._report(trial_id, evaluation, folder)
         scores = [(name, value) for name, value in result.metrics.items() if name.startswith("val/")]
-        finals = {name.replace("val/", "final/"): value for name, value in scores}
+        finals = {tracking_view.shown(name): value for name, value in scores}
         times = {"time/wall_sec": result.wall_sec, "time/gpu_hours": result.gpu_sec / 3600}
         tags = {"raydistill.git_revision": result.git_revision}
         if result.reason:
             tags["raydistill.reason"] = result.reason[:4000]
         context = {f"raydistill.val.{name}": str(value) for name, value in result.context.items()}
-        self._log(run_id, metrics=finals | times, tags=tags | context)
+        links = {name: its for name, its in self.links.items() if its != run_id}
+        tags[tracking_parts.NOTE] = tracking_parts.note_of_trial(trial, self.experiment_id, links)
+        self._log(run_id, metrics=finals | times, tags=tags | context, step=result.nimg)
         if (folder / "samples.png").exists():
             self.client.log_artifact(run_id, str(folder / "samples.png"))
         self.client.set_terminated(run_id, _STATUS[result.status])
@@ -267,7 +268,7 @@ class SweepRuns:
 
         `row`: the trial's row of the trials table. Only competitors for the front have a rank.
         """
-        metrics = {"front/member": float(row["front.member"])}
+        metrics = {"front/member": float(row["front.member"]), tracking_view.ORDER: float(row["front.order"])}
         if not pd.isna(row["front.rank"]):
             metrics |= {f"front/{name}": float(row[f"front.{name}"]) for name in ("rank", "hv_contribution")}
         if not pd.isna(row["front.probability"]):
@@ -275,8 +276,10 @@ class SweepRuns:
         context = (trial.result and trial.result.test_context) or {}
         scores = (trial.result and trial.result.test) or {}
         tags = {f"raydistill.test.{name}": str(value) for name, value in context.items()}
-        self._log(self.run_ids[trial.trial_id], metrics=metrics | scores, tags=tags)
-        self._send_measured(row, self.run_ids[trial.trial_id])
+        run_id, nimg = self.run_ids[trial.trial_id], trial.result.nimg if trial.result else 0
+        self._log(run_id, metrics=self._changed(run_id, metrics))
+        self._log(run_id, metrics=self._changed(run_id, scores), tags=tags, step=nimg)
+        self._send_measured(row, run_id)
 
     def _send_measured(self, row: pd.Series, run_id: str) -> None:
         """Writes what was measured of a trial after its sweep, each with when and how; twice is as once.
@@ -298,10 +301,15 @@ class SweepRuns:
 
     def end(self, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
         """Ends the parent run, with the sweep's own numbers and files."""
-        self._log(self.parent_id, metrics=metrics)
+        self._log(self.parent_id, metrics=self._changed(self.parent_id, metrics))
         for path in artifacts:
             self.client.log_artifact(self.parent_id, str(path))
         self.client.set_terminated(self.parent_id, "FINISHED")
+
+    def _changed(self, run_id: str, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Those of these metrics that a run does not have yet, or by another value."""
+        known = self._known.get(run_id, {})
+        return {name: value for name, value in metrics.items() if known.get(name) != float(value)}
 
     def mark_killed(self) -> None:
         """Marks runs that have not ended as KILLED, until a resume goes on with them; none stays RUNNING."""
@@ -310,14 +318,10 @@ class SweepRuns:
                 self.client.set_terminated(run.info.run_id, "KILLED")
 
     def table_link(self, server: str) -> str:
-        """Address of the run table in the UI at `server`, in the view `_FRONT_FIRST`."""
-        return f"{server}/#/experiments/{self.experiment_id}/runs?viewStateShareKey={_VIEW}"
-
-    def compare_link(self, server: str, trial_ids: Sequence[str]) -> str:
-        """Address of the comparison of these trials in the UI at `server`."""
-        runs = urllib.parse.quote(json.dumps([self.run_ids[trial_id] for trial_id in trial_ids]))
-        experiments = urllib.parse.quote(json.dumps([self.experiment_id]))
-        return f"{server}/#/compare-runs?runs={runs}&experiments={experiments}"
+        """Address of all trials, the front first, in the UI at `server`: with charts, or else as a table."""
+        if self.view_refused or not self.facts.objectives:
+            return tracking_view.plain_link(server, self.experiment_id, self.parent_id)
+        return tracking_view.link(server, self.experiment_id, self.facts.sweep_id)
 
     def _steps(self, run_id: str) -> set[int]:
         """The numbers of images seen at which this run has an evaluation."""

@@ -9,7 +9,7 @@ from raydistill.config.paths import validated
 from raydistill.errors import ConfigError, StoreError
 from raydistill.records import store
 from raydistill.records.files import write_json_atomic
-from raydistill.sweep.tracking import SweepFacts
+from raydistill.sweep.tracking_facts import EvaluatorFacts, SplitFacts, SweepFacts
 
 FILE = "tracking.json"
 
@@ -26,6 +26,13 @@ class TrackingRecord(Frozen):
     """The sweep's own numbers; empty: it has not ended."""
     artifacts: tuple[str, ...] = ()
     """Names of the files in the sweep's folder that the parent run has."""
+    objectives: tuple[tuple[str, str], ...] = ()
+    """(name, "min" or "max") of each; empty: an earlier version ran the sweep."""
+    splits: tuple[SplitFacts, ...] = ()
+    evaluator: EvaluatorFacts | None = None
+    """None: not known yet."""
+    description: str = ""
+    """Markdown; empty: none yet."""
 
 
 def write(folder: Path, record: TrackingRecord) -> None:
@@ -54,7 +61,16 @@ def read(folder: Path) -> TrackingRecord:
 def facts(folder: Path, record: TrackingRecord) -> SweepFacts:
     """What the parent run shows from the start of the sweep in `folder`."""
     sweep_id = store.read_sweep(folder)["sweep_id"]
-    return SweepFacts(folder.name, sweep_id, record.tags, record.params)
+    return SweepFacts(
+        folder.name,
+        sweep_id,
+        record.tags,
+        record.params,
+        record.objectives,
+        record.splits,
+        record.evaluator,
+        record.description,
+    )
 
 
 def without_user(uri: str) -> str:

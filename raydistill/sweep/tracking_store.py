@@ -5,6 +5,8 @@ certificates, proxies) mean here what they mean elsewhere.
 """
 
 import contextlib
+import itertools
+import logging
 import os
 import re
 import secrets
@@ -19,12 +21,14 @@ from mlflow.tracking import MlflowClient
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from raydistill.errors import StoreError, without_passwords
+from raydistill.errors import StoreError, say_notice, without_passwords
 from raydistill.records import locks
 from raydistill.sweep import DEFAULTS
 
 FILE = "mlflow.db"
 """Name of the default tracking store in a results folder."""
+ARTIFACTS = "mlartifacts"
+"""Folder of its artifacts, beside it."""
 ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)
 """What MLflow raises where a tracking store cannot be used."""
 _ASK_SEC = 5
@@ -40,6 +44,12 @@ _TRY_LATER = (408, 429)
 
 class NotATrackingServer(StoreError):
     """A server answers at the address, but it is none of MLflow, or wants another password."""
+
+
+def quieten() -> None:
+    """Has MLflow say nothing on its own: what fails is raised, and said once."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def default_uri(results: Path) -> str:
@@ -177,6 +187,58 @@ def make_file(file: Path, artifacts: Path) -> None:
         raise StoreError(f"{file}: cannot be made: {first_line(error)}") from error
 
 
+def set_aside_if_moved(file: Path, experiment: str, artifacts: Path) -> None:
+    """Renames the sqlite file of a results folder that was moved or copied, with a notice.
+
+    MLflow has the places of the files that it keeps in its tables, and no way to change them. So what it
+    shows is built anew from the ledger.
+
+    Args:
+        file: the store; of any other place than beside `artifacts` nothing is done.
+        experiment: whose artifacts count.
+        artifacts: where they are kept now.
+    """
+    if file.parent != artifacts.parent or not file.exists():
+        return
+    try:
+        with locks.locked(file.with_suffix(".lock"), what="the tracking store", wait=True):
+            before = _folder_of_artifacts(file, experiment)
+            # another results folder's sweep may have made the file: then its folder is there, and none here
+            if before is None or _are_same(before, artifacts) or (before.exists() and not artifacts.exists()):
+                return
+            names = (file.with_stem(f"{file.stem}-moved-{number}") for number in itertools.count(1))
+            aside = next(path for path in names if not path.exists())
+            for journal in file.parent.glob(f"{file.name}-*"):
+                journal.rename(aside.with_name(journal.name.replace(file.name, aside.name, 1)))
+            file.rename(aside)
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be renamed: {first_line(error)}") from error
+    say_notice(
+        f"{file} was made in {before.parent}, and names files there. It is {aside.name} now, and a new one "
+        f"is made of the ledger; each other sweep by: raydistill track {file.parent}/sweeps/NAME"
+    )
+
+
+def _folder_of_artifacts(file: Path, experiment: str) -> Path | None:
+    """Where an experiment in an sqlite file keeps its artifacts; None: not known, or somewhere that a person
+    has chosen.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(file, timeout=_ASK_SEC)) as connection:
+            query = "SELECT artifact_location FROM experiments WHERE name = ?"
+            found = connection.execute(query, (experiment,)).fetchone()
+    except sqlite3.Error:
+        return None
+    parts = urllib.parse.urlsplit(str(found[0] if found else ""))
+    folder = Path(urllib.parse.unquote(parts.path))
+    return folder if parts.scheme == "file" and folder.name == ARTIFACTS else None
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    """Whether two paths are of one folder, through whatever links they lead to it."""
+    return one == other or (one.exists() and other.exists() and one.samefile(other))
+
+
 def _make(file: Path, artifacts: Path) -> None:
     new = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
     try:
@@ -219,3 +281,46 @@ def is_half_made(file: Path) -> bool:
             )
     except sqlite3.Error:
         return False
+
+
+def require_tracking_server(uri: str | None, experiment: str, artifacts: Path) -> None:
+    """Opens the experiment, or makes it, where `uri` is the address of a server.
+
+    Raises NotATrackingServer where that will not change by itself. A server that does not answer may do so
+    later: nothing is raised then.
+    """
+    if uri is not None and uri.startswith("http"):
+        with answers_soon():
+            try:
+                open_experiment(uri, experiment, artifacts)
+            except NotATrackingServer:
+                raise
+            except StoreError:
+                pass  # `sweep.tracker` says it, and tries again
+
+
+def open_experiment(uri: str, experiment: str, artifacts: Path) -> tuple[MlflowClient, str]:
+    """A client of the tracking store, and the id of the experiment, which is made where it is missing.
+
+    Args:
+        uri: tracking URI of a server or a database.
+        experiment: its name.
+        artifacts: folder of its artifacts where the store is an sqlite file.
+
+    Raises:
+        StoreError: the tracking store cannot be used, or the experiment was deleted there.
+    """
+    quieten()
+    if (file := sqlite_file(uri)) is not None:
+        set_aside_if_moved(file, experiment, artifacts)
+        make_file(file, artifacts)
+        forget_connections(uri)
+    try:
+        client = MlflowClient(uri)
+        if (experiment_id := find_experiment(client, experiment)) is None:
+            location = None if file is None else artifacts.as_uri()
+            experiment_id = str(client.create_experiment(experiment, artifact_location=location))
+        client.set_experiment_tag(experiment_id, "mlflow.experimentKind", "custom_model_development")
+    except ERRORS as error:
+        raise unusable(uri, error) from error
+    return client, experiment_id

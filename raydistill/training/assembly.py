@@ -79,8 +79,8 @@ class Assembly(Stepping):
     """The same at a report before: networks from files may be left out, see `config.scoring.Scoring`."""
     context: dict[str, Any]
     """What the scores are computed with."""
-    columns: Callable[[nn.Module], Columns]
-    """Eval network -> columns of the sample grid; none: no grid is made."""
+    columns: Callable[[nn.Module, bool], Columns]
+    """(Eval network, whether with the teacher's) -> columns of the sample grid; none: no grid is made."""
     latent: int | None
     """How many numbers a noise input has; None: the network takes the data's inputs."""
     keep: Callable[[nn.Module, Sequence[Evaluation], Path], None] = lambda network, history, folder: None
@@ -150,7 +150,7 @@ def build(job: Job, setup: Setup, recorded: Tensor | None = None) -> Assembly:
         evaluate=of_pictures.generator,
         evaluate_report=partial(of_pictures.generator, is_last=False),
         context=of_pictures.context,
-        columns=lambda network: _columns(network, job, setup),
+        columns=lambda network, beside_teacher: _columns(network, job, setup, beside_teacher),
         latent=latent,
     )
 
@@ -159,7 +159,10 @@ def _of_pictures(
     training: EvaluatorTraining | FeaturesTraining, job: Job, setup: Setup, running: dict[str, Any]
 ) -> Assembly:
     """Of a network that makes no pictures. Its own task scores an evaluator, nothing a feature network."""
-    made: dict[str, Any] = running | {"config": training.network, "columns": lambda network: {}}
+    made: dict[str, Any] = running | {
+        "config": training.network,
+        "columns": lambda network, beside_teacher: {},
+    }
     if isinstance(training, EvaluatorTraining):
         scorer = TaskScorer(job.data, "val", setup.device, setup.workers)
         score, context = scorer.score, scorer.context
@@ -210,10 +213,10 @@ def _adam(phase: Phase, networks: Networks) -> torch.optim.Optimizer:
     return adam
 
 
-def _columns(network: nn.Module, job: Job, setup: Setup) -> Columns:
-    """The pictures of a generator, beside those of the teacher where there is one."""
+def _columns(network: nn.Module, job: Job, setup: Setup, beside_teacher: bool) -> Columns:
+    """The pictures of a generator, and those of the teacher where there is one and they are asked for."""
     pictures: Columns = {}
-    if job.teacher is not None:
+    if job.teacher is not None and beside_teacher:
         loaded = saved.load(job.teacher, setup.info, setup.device)
         pictures["teacher"] = lambda part: loaded(part.inputs)
     return pictures | {"output": lambda part: network(part.inputs)}

@@ -31,6 +31,8 @@ NOT_FINITE = "the gradient is not finite; lower its learning rate"
 """What is said of a phase whose gradient is not finite."""
 SAMPLES = "samples.png"
 """Pictures of a training's network, in its folder."""
+REPORTED = "samples"
+"""Folder, in that one, of such pictures at each report: `000001000.png` after 1,000 images."""
 Report = Callable[[Evaluation], None]
 """Takes an evaluation."""
 
@@ -123,7 +125,7 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
                 )
                 logged = Means()
                 if workers.is_main:
-                    trained.keep(eval_network, history, state_dir)
+                    keep_report(trained, eval_network, history, job, setup, state_dir)
                     checkpoint.save(state_dir, job.key, checkpoint.Progress(nimg, history), state)
                 distributed.barrier(workers)
                 if not is_last:
@@ -162,11 +164,30 @@ def write_network(
     trained.finish(eval_network)
     if setup.workers.is_main:
         saved.save(folder, trained.network, eval_network, trained.config)
-        if columns := trained.columns(eval_network):
+        if columns := trained.columns(eval_network, True):
             val = load_split(job.data, "val")
             write_grid(state_dir / SAMPLES, val, columns, setup.device, trained.latent)
     distributed.barrier(setup.workers)
     return saved.stored(folder)
+
+
+def keep_report(
+    trained: Assembly,
+    eval_network: nn.Module,
+    history: list[Evaluation],
+    job: Job,
+    setup: Setup,
+    state_dir: Path,
+) -> None:
+    """Keeps what a recipe keeps of a report, and draws two pictures: few, as there are many reports.
+
+    `history`: all evaluations, this one last.
+    """
+    trained.keep(eval_network, history, state_dir)
+    if columns := trained.columns(eval_network, False):
+        path = state_dir / REPORTED / f"{history[-1].nimg:09d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_grid(path, load_split(job.data, "val"), columns, setup.device, trained.latent, num_rows=2)
 
 
 def write_beside(trained: Assembly, training: Training, setup: Setup, state_dir: Path) -> dict[str, Stored]:

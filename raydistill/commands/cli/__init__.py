@@ -55,6 +55,7 @@ COMMANDS = (
     Command("config", search.config, SEARCH, "raydistill config --space default --set student.batch_size=32"),
     Command("frontier", search.frontier, SEARCH, "raydistill frontier runs/sweeps/default-001"),
     Command("track", search.track, SEARCH, "raydistill track runs/sweeps/default-001"),
+    Command("promote", search.promote, SEARCH, "raydistill promote runs/sweeps/default-001 --within 2%"),
     Command("data inspect", scoring.inspect_data, DATA, "raydistill data inspect pictures.zip --num 500"),
     Command("data fetch", scoring.fetch_data, DATA, "raydistill data fetch edges2shoes --to data"),
     Command(

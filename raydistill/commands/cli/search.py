@@ -1,9 +1,13 @@
-"""Commands about sweeps: sweep, plan, batch, retrain, config, frontier, track. Each returns its exit code."""
+"""Commands about sweeps: sweep, plan, batch, retrain, config, frontier, track, promote.
+
+Each returns its exit code.
+"""
 
 from raydistill.config.command_options import (
     BatchOptions,
     ConfigOptions,
     FrontierOptions,
+    PromoteOptions,
     RetrainOptions,
     TrackOptions,
 )
@@ -82,5 +86,15 @@ def track(options: TrackOptions) -> int:
     MLFLOW_TRACKING_PASSWORD, too.
     """
     from raydistill.commands.track import run
+
+    return run(options)
+
+
+def promote(options: PromoteOptions) -> int:
+    """Register the model of one trial in MLflow, with an alias that others load it by.
+
+    The version that had the alias before stays, and can be promoted again.
+    """
+    from raydistill.commands.promote import run
 
     return run(options)

@@ -31,7 +31,8 @@ def _section(command: Command) -> Iterator[str]:
     yield from (wrapped(paragraph) for paragraph in help_of(command.run).split("\n\n"))
     yield f"```bash\n{command.example}\n```"
     for other in COMMANDS:
-        if other.options is not command.options and issubclass(command.options, other.options):
+        is_other = other.options is not command.options and issubclass(command.options, other.options)
+        if is_other and _names(command) <= _names(other):
             yield f"Its options are those of `raydistill {other.name}`."
             return
     by_panel: dict[str | None, list[Declared]] = {}
@@ -41,6 +42,11 @@ def _section(command: Command) -> Iterator[str]:
         if panel is not None:
             yield f"### {panel}"
         yield from _entries(options)
+
+
+def _names(command: Command) -> set[str]:
+    """The fields of the options that are listed for a command."""
+    return {option.field for option in declared(command.options) if not option.cli.hidden}
 
 
 def _entries(options: list[Declared]) -> Iterator[str]:

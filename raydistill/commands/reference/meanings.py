@@ -202,6 +202,7 @@ METRICS = {
     "front/member": ("", "0 or 1", "Whether the trial is on the front."),
     "front/rank": ("lower", "", "Number of its front; 0 is the Pareto front."),
     "front/hv_contribution": ("higher", "", "Hypervolume that the front loses without it."),
+    "front/order": ("lower", "", "In MLflow: its place, from 1, in a list with the front first."),
     "front/probability": ("higher", "0 to 1", "With replicates: probability to be on the front."),
     "front/num_members": ("", "", "Of the sweep's run: members of the front so far."),
     "front/hypervolume": ("higher", "", "Of the sweep's run: hypervolume of the front so far."),
@@ -270,6 +271,7 @@ FILES = {
     "mlflow.db, mlartifacts/": "The default tracking store.",
     "batches/<name>/batch.json": "What a batch has spent.",
     "sweeps/<name>/sweep.json": "The sweep's definition: options, config, space, plug-ins.",
+    "sweeps/<name>/data/info.json": "What its data are (size, classes, counts), without their pictures.",
     "sweeps/<name>/trials/<id>/trial.json": "A trial, written when it is proposed: its whole job and its "
     "costs.",
     "sweeps/<name>/trials/<id>/result.json": "How it ended, written last.",
@@ -278,6 +280,7 @@ FILES = {
     "sweeps/<name>/trials/<id>/log.txt": "What its training said.",
     "sweeps/<name>/trials/<id>/discriminator/": "The discriminator of a generator without a teacher.",
     "sweeps/<name>/trials/<id>/samples.png": "A grid of pictures: inputs, targets, teacher, student.",
+    "sweeps/<name>/trials/<id>/samples/<nimg>.png": "Two of them at each report, without the teacher's.",
     "sweeps/<name>/trials/<id>/checkpoint-<nimg>/": "The last two checkpoints, by images seen.",
     "sweeps/<name>/trials/<id>/network/": "The network itself: weights.safetensors and meta.json.",
     "sweeps/<name>/trials.csv, trials.parquet": "The trials table.",

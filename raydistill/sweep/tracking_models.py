@@ -1,0 +1,139 @@
+"""Generators as models in MLflow: ONNX files with signature, example, requirements and model card.
+
+Who loads one needs MLflow, ONNX Runtime and NumPy, and nothing of this package. As in `sweep.tracking`,
+everything waits for the tracking store, and raises what MLflow raises.
+"""
+
+import re
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import mlflow
+import numpy as np
+from mlflow.entities import LoggedModelOutput
+from mlflow.models import Model, ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types import Schema, TensorSpec
+
+from raydistill.errors import ConfigError
+from raydistill.exchange.export import FORMATS, model_card, require_onnx, write_checked
+from raydistill.exchange.generator_file import inputs_for, open_generator
+from raydistill.records.trials import Trial
+
+TAG = "raydistill.model_id"
+"""Tag of a trial's run: the id of its model in MLflow."""
+CARD = "README.md"
+"""Name of the card among a model's files."""
+_BASELINES = ("teacher", "uniform", "no_teacher")
+_REQUIREMENTS = (f"mlflow>={mlflow.__version__}", "numpy", "onnxruntime>=1.18")
+
+
+def can_write() -> bool:
+    """Whether what writes models is installed."""
+    try:
+        require_onnx()
+    except ConfigError:
+        return False
+    return True
+
+
+def is_wanted(trial: Trial, is_member: bool) -> bool:
+    """Whether the end of a sweep logs the model of a trial: of a member of the front, or a baseline."""
+    return trial.is_complete and (is_member or trial.role in _BASELINES)
+
+
+def log(client: MlflowClient, experiment_id: str, run_id: str, trial: Trial, folder: Path, sweep: str) -> str:
+    """Makes the model of a trial and links it to its run.
+
+    Args:
+        client: of the tracking store.
+        experiment_id: where the run is.
+        run_id: the trial's.
+        trial: which one; it is COMPLETE.
+        folder: its folder, with its network.
+        sweep: name of its sweep.
+
+    Returns:
+        the model's id.
+
+    Raises:
+        ConfigError: there is no network, or `raydistill[onnx]` is not installed.
+        RunError: the ONNX file does not give PyTorch's outputs.
+    """
+    require_onnx()
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{sweep}-{trial.trial_id}")
+    with tempfile.TemporaryDirectory(prefix="raydistill-model-") as temporary:
+        unlogged = Path(temporary) / "model"
+        digest = _save(folder, unlogged, run_id)
+        tags = facts_of(trial) | {"raydistill.network": digest}
+        logged = client.create_logged_model(
+            experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="generator"
+        )
+        stated = Model.load(str(unlogged))
+        stated.model_id = logged.model_id
+        stated.save(str(unlogged / "MLmodel"))
+        client.log_model_artifacts(logged.model_id, str(unlogged))
+    client.finalize_logged_model(logged.model_id, "READY")
+    assert trial.result is not None
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, trial.result.nimg)])
+    client.set_tag(run_id, TAG, logged.model_id)
+    return str(logged.model_id)
+
+
+def _save(trial_folder: Path, folder: Path, run_id: str) -> str:
+    """Writes a trial's network as a model of MLflow's into `folder`; returns the network's digest."""
+    import mlflow.onnx  # onnx is an extra
+    import onnx
+
+    generator = open_generator(trial_folder)
+    inputs, what = inputs_for(generator)
+    file = folder.with_suffix(".onnx")
+    difference = write_checked(generator, inputs, FORMATS["onnx"], file)
+    card = model_card(generator, FORMATS["onnx"], "model.onnx", difference, what)
+    number, size = np.dtype(np.float32), (generator.height, generator.width)
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(number, (-1, *generator.input_shape))]),
+        outputs=Schema([TensorSpec(number, (-1, 3, *size), "picture")]),
+    )
+    with warnings.catch_warnings(action="ignore"):
+        mlflow.onnx.save_model(
+            onnx.load(str(file)),
+            str(folder),
+            mlflow_model=Model(run_id=run_id),
+            signature=signature,
+            input_example=inputs[:1].numpy(),
+            pip_requirements=list(_REQUIREMENTS),
+            metadata={"network": generator.digest},
+            save_as_external_data=False,
+        )
+    (folder / CARD).write_text(card)
+    return generator.digest
+
+
+def facts_of(trial: Trial) -> dict[str, str]:
+    """What tags say of a trial's model: costs, scores with their counts, and where it comes from."""
+    result = trial.result
+    assert result is not None
+    scores: Mapping[str, float] = {
+        name: value for name, value in result.metrics.items() if name.startswith("val/")
+    } | (result.test or {})
+    counts = {
+        "val": result.context.get("num_samples"),
+        "test": (result.test_context or {}).get("num_samples"),
+    }
+    told = {
+        name.replace("/", "."): f"{value:.6g} on {counts[name.partition('/')[0]]} pictures"
+        for name, value in scores.items()
+    }
+    return {
+        "raydistill.trial_id": trial.trial_id,
+        "raydistill.trial_key": trial.trial_key,
+        "raydistill.role": trial.role,
+        "raydistill.macs": f"{trial.macs:.0f}",
+        "raydistill.macs_convention": trial.macs_convention,
+        "raydistill.git_revision": result.git_revision or "not known",
+        **{f"raydistill.digest.{name}": str(value or "") for name, value in trial.digests.items()},
+        **{f"raydistill.{name}": text for name, text in told.items()},
+    }
