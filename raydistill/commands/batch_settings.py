@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from raydistill.config.batch import Batch, Published
-from raydistill.config.space import Settings
+from raydistill.config.space import settings_in
 from raydistill.errors import ConfigError
 from raydistill.planning.plan import Plan
 from raydistill.records import tables
@@ -64,7 +64,7 @@ def verdict_of_published(found: Interval, published: Published) -> str:
 
 def check_options(batch: Batch, plans: Sequence[Plan]) -> None:
     """Raises ConfigError where the batch compares options, or knows published numbers, that no space has."""
-    known = {key for plan in plans for _, settings in _settings(plan) for key in settings.options}
+    known = {key for plan in plans for each in settings_in(plan.space).values() for key in each.options}
     given = {"compare": [*batch.compare, *batch.compare.values()], "published": [*batch.published]}
     for field, options in given.items():
         if unknown := [option for option in options if option not in known]:
@@ -88,7 +88,7 @@ def by_option(batch: Batch, finished: Sequence[tuple[Mapping[str, Any], Plan, pd
         if plan.space.test == "all":
             qualities |= {name.replace("val/", "test/", 1): way for name, way in qualities.items()}
         directions |= qualities
-        for parameter, settings in _settings(plan):
+        for parameter, settings in settings_in(plan.space).items():
             column = f"param.{parameter}"
             for option in settings.options if column in rows else ():
                 for row in rows[rows[column] == option].to_dict("records"):
@@ -136,7 +136,3 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     out = pd.DataFrame([*rows.values()]).fillna("")
     same = [name for name in ("space", "method") if out[name].nunique() == 1]
     return out.drop(columns=same)
-
-
-def _settings(plan: Plan) -> list[tuple[str, Settings]]:
-    return [(name, each) for name, each in plan.space.parameters.items() if isinstance(each, Settings)]

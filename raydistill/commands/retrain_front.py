@@ -232,9 +232,9 @@ def _report(
     tracker.end_sweep(table, record.metrics, [path for path in artifacts if path.exists()])
     names = ["nimg", *sorted({str(name) for name in table if str(name).startswith("metric.val/")})]
     ids = [trial.trial_id for trial in done]
-    shown = table[table["trial_id"].isin(ids)][["retrain_of", "widths" if "widths" in table else "label"]]
+    rows = table[table["trial_id"].isin(ids)]
+    shown = rows[["retrain_of", "widths" if "widths" in table else "label"]].copy()
     for name in names:
-        rows = table[table["trial_id"].isin(ids)]
         shown[f"{name.removeprefix('metric.val/')}, short"] = rows.get(f"{retrained.SHORT}{name}")
         shown[name.removeprefix("metric.val/")] = rows[name]
     terminal.rows(f"{sweep.name}, trained again", shown, keys=["retrain_of"], texts=["retrain_of", "label"])

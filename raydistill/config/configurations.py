@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from raydistill.config.space import Choice, Int, SearchSpace, Settings
+from raydistill.config.space import Choice, Int, SearchSpace, Settings, settings_in
 from raydistill.errors import SpaceError
 
 ParameterValue = int | float | str
@@ -52,7 +52,7 @@ def values_of(space: SearchSpace, configuration: Configuration) -> dict[str, Any
 def recorded_values(space: SearchSpace, configuration: Configuration) -> dict[str, Any]:
     """What tables have of a configuration: `values_of`; of `Settings` the key, and what they give as it was
     given, without lists and sections."""
-    settings = {path: each for path, each in space.parameters.items() if isinstance(each, Settings)}
+    settings = settings_in(space)
     own = {path: value for path, value in configuration.items() if path not in settings}
     values = values_of(space, own)
     for path, each in settings.items():
@@ -65,8 +65,7 @@ def recorded_values(space: SearchSpace, configuration: Configuration) -> dict[st
 
 def settings_label(space: SearchSpace, configuration: Configuration) -> str:
     """The keys of all `Settings`, which name a student; "": the space has none."""
-    named = [path for path, each in space.parameters.items() if isinstance(each, Settings)]
-    return ", ".join(str(configuration[path]) for path in named if path in configuration)
+    return ", ".join(str(configuration[path]) for path in settings_in(space) if path in configuration)
 
 
 def value_in(space: SearchSpace, path: str, value: object, *, by_option: bool = False) -> ParameterValue:

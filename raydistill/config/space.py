@@ -311,9 +311,14 @@ def is_affordable(space: SearchSpace, costs: Mapping[str, float]) -> bool:
     return all(is_inside(window, costs) for window in space.constraints)
 
 
+def settings_in(space: SearchSpace) -> dict[str, Settings]:
+    """The parameters that are `Settings`, by name."""
+    return {name: each for name, each in space.parameters.items() if isinstance(each, Settings)}
+
+
 def is_settled(space: SearchSpace) -> bool:
     """Whether all students were settled beforehand: every parameter is `Settings`."""
-    return all(isinstance(each, Settings) for each in space.parameters.values())
+    return len(settings_in(space)) == len(space.parameters)
 
 
 def searched_paths(space: SearchSpace) -> set[str]:

@@ -295,9 +295,8 @@ class Plan:
             extremes = [extreme | {kind: key} for key in kinds.options]
         else:
             extremes = [extreme]
-        for path, distribution in self.space.parameters.items():
-            if isinstance(distribution, space.Settings):
-                extremes = [each | {path: key} for each in extremes for key in distribution.options]
+        for path, settings in space.settings_in(self.space).items():
+            extremes = [each | {path: key} for each in extremes for key in settings.options]
         return [self.student_of(each) for each in extremes]
 
     @cached_property

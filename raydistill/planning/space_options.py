@@ -5,7 +5,7 @@ from typing import Any
 
 from raydistill.config import space, term_presets
 from raydistill.config.paths import parse_assignments, validated
-from raydistill.config.space import Objective, SearchSpace, Settings, Window
+from raydistill.config.space import Objective, SearchSpace, Window
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.errors import ConfigError, say_notice
 
@@ -30,8 +30,8 @@ def with_all_settled(options: SweepOptions, search_space: SearchSpace) -> SweepO
     """The options with as many trials as there are students, where `Settings` say all of them."""
     if not space.is_settled(search_space):
         return options
-    settings = [each for each in search_space.parameters.values() if isinstance(each, Settings)]
-    return options.model_copy(update={"trials": math.prod(len(each.options) for each in settings)})
+    numbers = [len(each.options) for each in space.settings_in(search_space).values()]
+    return options.model_copy(update={"trials": math.prod(numbers)})
 
 
 def with_options(search_space: SearchSpace, options: SweepOptions) -> SearchSpace:

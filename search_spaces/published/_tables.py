@@ -1,10 +1,11 @@
 """Published tables as search spaces: rows are `Settings`, trained at full length and scored on test."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from raydistill.config.architectures import Widths
-from raydistill.config.batch import Published
+from raydistill.config.batch import Batch, Method, Published
 from raydistill.space import SearchSpace, Settings
 
 BASE, PUBLISHED_VEM, RECOMMENDED = "base", "base + published VEM", "base + recommended"
@@ -48,9 +49,29 @@ def table(space: SearchSpace, students: Settings, **fields: Any) -> SearchSpace:
     )
 
 
-def compared(students: Settings) -> dict[str, str]:
-    """Row with a term -> the row of the same width without."""
-    return {key: f"{key.split(', ')[0]}, {BASE}" for key in students.options if not key.endswith(BASE)}
+def batch(
+    name: str,
+    spaces: Mapping[str, Settings],
+    published: dict[str, Published],
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Batch:
+    """Three seeds of the rows of some spaces, each with a term beside the same width without.
+
+    Args:
+        spaces: name of each below `published/` -> its rows.
+        published: see `published`.
+        options: further options of the sweeps.
+    """
+    rows_of_all = [key for students in spaces.values() for key in students.options]
+    return Batch(
+        name=name,
+        spaces=tuple(f"published/{space}" for space in spaces),
+        methods=(Method(name="omgd"),),
+        seeds=(0, 1, 2),
+        compare={key: f"{key.split(', ')[0]}, {BASE}" for key in rows_of_all if not key.endswith(BASE)},
+        published=published,
+        options={"sampler": "random", **options},
+    )
 
 
 def published(

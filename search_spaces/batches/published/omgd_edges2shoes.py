@@ -1,17 +1,12 @@
 """`raydistill batch published/omgd_edges2shoes --data FOLDER --extractor inception=FILE`, three seeds."""
 
-from raydistill.config.batch import Batch, Method
 from search_spaces.published import _tables
 from search_spaces.published.omgd_edges2shoes import STUDENTS
 
 FIGURE = "OMGD (Ren et al. 2021), figure of FID against MACs, read by eye; one seed, chosen on test"
 
-BATCH = Batch(
-    name="omgd_edges2shoes",
-    spaces=("published/omgd_edges2shoes",),
-    methods=(Method(name="omgd"),),
-    seeds=(0, 1, 2),
-    compare=_tables.compared(STUDENTS),
-    published=_tables.published("test/fid", {16: 25.0, 12: 32.0, 8: 37.5}, 2.0, FIGURE),
-    options={"sampler": "random"},
+BATCH = _tables.batch(
+    "omgd_edges2shoes",
+    {"omgd_edges2shoes": STUDENTS},
+    _tables.published("test/fid", {16: 25.0, 12: 32.0, 8: 37.5}, 2.0, FIGURE),
 )

@@ -3,7 +3,6 @@
 The published FID is of generated test pictures against the real ones of train and test: `real_split`.
 """
 
-from raydistill.config.batch import Batch, Method
 from search_spaces.published import _tables
 from search_spaces.published.omgd_horse2zebra import STUDENTS
 from search_spaces.published.omgd_horse2zebra_narrow import STUDENTS as NARROW
@@ -11,14 +10,10 @@ from search_spaces.published.omgd_horse2zebra_narrow import STUDENTS as NARROW
 FIGURE = (
     "OMGD (Ren et al. 2021), figure of FID against MACs, read by eye; users report 66.5 and 70.8 for 51.9"
 )
-ROWS = STUDENTS.model_copy(update={"options": STUDENTS.options | NARROW.options})
 
-BATCH = Batch(
-    name="omgd_horse2zebra",
-    spaces=("published/omgd_horse2zebra", "published/omgd_horse2zebra_narrow"),
-    methods=(Method(name="omgd"),),
-    seeds=(0, 1, 2),
-    compare=_tables.compared(ROWS),
-    published=_tables.published("test/fid", {16: 51.9, 12: 64.3, 8: 71.4}, 5.0, FIGURE),
-    options={"sampler": "random", "real_split": "train+test"},
+BATCH = _tables.batch(
+    "omgd_horse2zebra",
+    {"omgd_horse2zebra": STUDENTS, "omgd_horse2zebra_narrow": NARROW},
+    _tables.published("test/fid", {16: 51.9, 12: 64.3, 8: 71.4}, 5.0, FIGURE),
+    {"real_split": "train+test"},
 )
