@@ -136,3 +136,8 @@ def test_a_percentage_is_typed_with_or_without_its_sign() -> None:
     for wrong in ("x", "-1%", "nan", "101"):
         with pytest.raises(ConfigError, match="a percentage from 0 to 100 is needed"):
             percent_of(wrong)
+
+
+def test_a_sweep_whose_folder_is_not_there_is_said_before_its_record_is_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"none: there is no such results folder"):
+        promote.run(PromoteOptions(sweep=str(tmp_path / "none"), trial="1"))

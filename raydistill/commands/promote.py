@@ -22,8 +22,8 @@ def run(options: PromoteOptions) -> int:
     folder = mirror.sweep_of(options.sweep)
     remote.require_bucket(folder)
     remote.pull(folder)
-    record = tracking_record.read(folder)
     trials = [*read_trials(folder), *retrained.read_retrained(folder)]
+    record = tracking_record.read(folder)
     trial = _trial(trials, _chosen(options, folder, record.objectives), options.sweep)
     where = retrained.FOLDER if trial.lineage is not None else "trials"
     uri = options.mlflow or record.uri or tracking_store.default_uri(folder.parent.parent)
