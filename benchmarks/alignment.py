@@ -42,6 +42,7 @@ from raydistill.method.vem import (
 )
 from raydistill.models import saved
 from raydistill.seeds import numpy_stream
+from raydistill.training import terms
 from raydistill.training.terms import STARTS, Pairs, TermSetup, Vem
 from raydistill.trials.run_job import perform
 from raydistill.trials.stages import network_of, train_stages
@@ -129,7 +130,8 @@ def term_of(frozen: Frozen, config: MutualInformation, seed: int) -> Vem:
     def teacher(sample: SampleIndex, inputs: Tensor | None = None) -> Tensor:
         return frozen.t[sample.indices]
 
-    return Vem(config, TermSetup(seed, info, CPU, Workers(0, 1), teacher))
+    networks = terms.networks(config, info, seed)
+    return Vem(config, TermSetup(seed, info, CPU, Workers(0, 1), teacher, networks=networks))
 
 
 def pairs_of(frozen: Frozen, config: MutualInformation, indices: np.ndarray, nimg: int) -> Pairs:

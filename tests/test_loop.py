@@ -11,6 +11,7 @@ from conftest import Stages, numbers, quiet
 from torch import Tensor, nn
 
 from raydistill import distributed
+from raydistill.config.architectures import UnetGenerator
 from raydistill.config.base import Optimizer
 from raydistill.config.experiment import Job
 from raydistill.config.training import Training
@@ -47,6 +48,22 @@ def test_the_learning_rate_falls_along_a_line_from_the_start_of_its_decay(decay_
         assert loop.learning_rate(config, nimg, 1000) == pytest.approx(expected, abs=1e-12)
     constant = config.model_copy(update={"decay_start": 1.0})
     assert [loop.learning_rate(constant, nimg, 1000) for nimg in (0, 999, 1000)] == [3.0] * 3
+
+
+def test_the_learning_rate_rises_to_the_end_of_its_warm_up_then_stays_then_falls() -> None:
+    config = Optimizer(learning_rate=2.0, betas=(0.0, 0.9), warmup_end=0.2, decay_start=0.5)
+    found = [loop.learning_rate(config, nimg, 100) for nimg in (0, 10, 20, 50, 75, 100)]
+    assert found == pytest.approx([0, 1, 2, 2, 1, 0])
+
+
+def test_a_warm_up_that_ends_after_the_fall_begins_is_refused() -> None:
+    with pytest.raises(ValueError, match="warmup_end 0.6: the learning rate falls from 0.5 of the budget on"):
+        Optimizer(learning_rate=2.0, betas=(0.0, 0.9), warmup_end=0.6, decay_start=0.5)
+
+
+def test_no_warm_up_and_norms_at_one_are_not_in_a_digest() -> None:
+    assert "warmup_end" not in Optimizer(learning_rate=1.0, betas=(0.0, 0.9)).model_dump_json()
+    assert "norm_std" not in UnetGenerator().model_dump_json()
 
 
 def test_an_average_moves_by_a_share_and_takes_buffers_as_they_are() -> None:

@@ -4,7 +4,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
+from test_models import INFO
+from torch import nn
 
+from raydistill.config.architectures import UnetWidths
 from raydistill.config.base import digest
 from raydistill.config.configurations import extreme_configuration, values_of
 from raydistill.config.experiment import Experiment
@@ -23,7 +27,7 @@ from raydistill.config.space import (
 from raydistill.config.space_checks import check_space
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.errors import ConfigError, SpaceError
-from raydistill.models import GENERATORS, cost, discriminator, saved
+from raydistill.models import GENERATORS, cost, discriminator, networks, saved
 from raydistill.planning.checks import check
 from raydistill.planning.plan import recheck_workers, stage_workers
 from raydistill.planning.scale import SCALES, scaled
@@ -101,7 +105,7 @@ def test_there_is_a_space_of_every_preset_and_each_counts() -> None:
     published = {name for name in known_spaces() if name.startswith("published/")}
     tables = {name for name in published if name.startswith("published/omgd_")}
     assert published - tables == {f"published/{name}" for name in PUBLISHED} and len(PUBLISHED) == 9
-    assert len(tables) == 4
+    assert len(tables) == 5
     assert set(GENERATOR_COUNTS) == set(PUBLISHED) and set(PUBLISHED) <= set(PRESETS)
 
 
@@ -339,3 +343,17 @@ def test_a_stylegan2_is_no_teacher_of_sagans(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match=r"--teacher .*generator"):
         check(options)
+
+
+def test_batch_norms_of_the_published_u_nets_start_as_published_and_others_at_one() -> None:
+    teacher = of("pix2pix_edges2shoes_unet")[1].teacher
+    spread = teacher.generator.model_copy(update={"widths": UnetWidths.uniform(8)})
+    for config, std in ((spread, 0.02), (spread.model_copy(update={"norm_std": 0.0}), 0.0)):
+        made = networks.generator(config, INFO, 3)
+        norms = [each for each in made.modules() if isinstance(each, nn.BatchNorm2d)]
+        weights = torch.cat([each.weight.detach() for each in norms])
+        assert float(weights.std()) == pytest.approx(std, rel=0.1)
+        assert float(weights.mean()) == pytest.approx(1.0, abs=0.005)
+    critic = networks.discriminator(teacher.discriminator, INFO, 3)
+    norms = [each for each in critic.modules() if isinstance(each, nn.BatchNorm2d)]
+    assert float(torch.cat([each.weight.detach() for each in norms]).std()) == pytest.approx(0.02, rel=0.1)

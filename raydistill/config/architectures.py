@@ -20,6 +20,8 @@ Blocks = Annotated[int, Field(ge=1, le=256)]
 """Number of residual blocks."""
 Norm = Literal["instance", "batch"]
 """Which normalisation layer follows the convolutions."""
+NormStd = Annotated[float, Field(ge=0, le=1, exclude_if=lambda std: std == 0)]
+"""Standard deviation of the initial weights of batch norms, around 1. pix2pix's published code has 0.02."""
 
 
 class Widths(Frozen):
@@ -73,6 +75,7 @@ class ResnetGenerator(Generator):
     widths: ResnetWidths = ResnetWidths.uniform(64)
     num_blocks: Blocks = 9
     norm: Norm = "instance"
+    norm_std: NormStd = 0.0
 
 
 class MobileResnetWidths(Widths):
@@ -114,6 +117,7 @@ class MobileResnetGenerator(Generator):
     widths: MobileResnetWidths = MobileResnetWidths.uniform(64)
     num_blocks: Blocks = 9
     norm: Norm = "instance"
+    norm_std: NormStd = 0.0
 
 
 class UnetWidths(Widths):
@@ -147,6 +151,7 @@ class UnetGenerator(Generator):
     blocks_per_level: Annotated[int, Field(ge=0, le=8)] = 0
     """Residual bottlenecks after each halving and at each doubling. OMGD's deep teacher has 2."""
     norm: Norm = "batch"
+    norm_std: NormStd = 0.0
     dropout: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda share: share == 0)] = 0.0
     """Share of values that are dropped while it is trained, after the doublings of level 4 to the last but
     one: three of a U-Net of 8 levels. pix2pix has 0.5 there, OMGD 0."""
@@ -316,6 +321,7 @@ class PatchDiscriminator(Frozen):
     width: Width = 64
     num_layers: Annotated[int, Field(ge=0, le=16)] = 3
     norm: Norm = "instance"
+    norm_std: NormStd = 0.0
 
 
 class EnergyNetwork(Frozen):

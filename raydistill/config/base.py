@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from raydistill.config.bounds import LearningRate
 from raydistill.config.variants import PLUGIN_DIGESTS
@@ -65,6 +65,17 @@ class Optimizer(Frozen):
     decay_start: Annotated[float, Field(ge=0, le=1)] = 1.0
     """The learning rate is constant up to this share of the budget, then falls linearly to 0 at its end; 1.0:
     it is constant throughout."""
+    warmup_end: Annotated[float, Field(ge=0, lt=1, exclude_if=lambda share: share == 0)] = 0.0
+    """The learning rate rises linearly from 0 up to this share of the budget; 0: there is no warm-up."""
+
+    @model_validator(mode="after")
+    def _warms_up_before_it_falls(self) -> Self:
+        if self.warmup_end > self.decay_start:
+            raise ValueError(
+                f"warmup_end {self.warmup_end}: the learning rate falls from {self.decay_start} of the budget on "
+                "(decay_start); warm up before"
+            )
+        return self
 
 
 class Stored(Frozen):

@@ -206,7 +206,7 @@ def _cityscapes() -> FolderData:
 
 
 def _unet(ngf: int) -> UnetGenerator:
-    return UnetGenerator(widths=UnetWidths.uniform(ngf), num_levels=8)
+    return UnetGenerator(widths=UnetWidths.uniform(ngf), num_levels=8, norm_std=0.02)
 
 
 def _mobile(ngf: int) -> MobileResnetGenerator:
@@ -237,7 +237,9 @@ def _pix2pix(
             report_every_nimg=of_teacher * num_pictures // 10,
             flip=True,
             generator=teacher,
-            discriminator=PatchDiscriminator(width=128, num_layers=3, norm=teacher.norm),
+            discriminator=PatchDiscriminator(
+                width=128, num_layers=3, norm=teacher.norm, norm_std=teacher.norm_std
+            ),
             optimizer=optimizer,
             discriminator_optimizer=optimizer,
             l1_weight=100.0,

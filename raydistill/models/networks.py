@@ -4,6 +4,7 @@ The weights depend on (seed, purpose) alone: PyTorch's global random state is ne
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -40,7 +41,7 @@ def generator(config: Generator, info: DataInfo, seed: int, purpose: str = "gene
         purpose: part of the name of the random stream, so that two generators of one training differ.
     """
     family = GENERATORS[config.family]
-    init = _init_normal if family.normal_init else lambda module: module
+    init = _initialiser(config) if family.normal_init else lambda module: module
     made = _seeded(seed, f"init/{purpose}", lambda: init(family.build(config, info.input_channels)))
     dropout.begin(made, seed, purpose)
     return made
@@ -60,7 +61,8 @@ def size_for(config: Generator, info: DataInfo) -> tuple[int, int]:
 def discriminator(config: PatchDiscriminator, info: DataInfo, seed: int) -> nn.Module:
     """A discriminator that sees input and picture together, concatenated: (B, input_channels + 3, H, W)."""
     in_channels = info.input_channels + 3
-    return _seeded(seed, "init/discriminator", lambda: _init_normal(patchgan.build(config, in_channels)))
+    init = _initialiser(config)
+    return _seeded(seed, "init/discriminator", lambda: init(patchgan.build(config, in_channels)))
 
 
 def picture_discriminator(config: Any, seed: int, purpose: str = "discriminator") -> nn.Module:
@@ -69,7 +71,7 @@ def picture_discriminator(config: Any, seed: int, purpose: str = "discriminator"
     Weights are drawn as in its source: for PatchGANs, from N(0, 0.02) and biases 0. `purpose` is part of the
     name of the random stream, so that two discriminators of one training differ.
     """
-    init = _init_normal if isinstance(config, PatchDiscriminator) else lambda module: module
+    init = _initialiser(config) if isinstance(config, PatchDiscriminator) else lambda module: module
     return _seeded(seed, f"init/{purpose}", lambda: init(models.discriminator(config, 3)))
 
 
@@ -235,12 +237,23 @@ def _seeded(seed: int, purpose: str, build: Callable[[], Module]) -> Module:
         return build()
 
 
-def _init_normal(module: Module) -> Module:
-    """Draws the weights of all convolutions from N(0, 0.02) and sets their biases to 0."""
+def _initialiser(config: Any) -> Callable[[nn.Module], nn.Module]:
+    """`_init_normal` with the batch norms of this config; a family without the field has them at 1."""
+    return partial(_init_normal, norm_std=getattr(config, "norm_std", 0.0))
+
+
+def _init_normal(module: Module, norm_std: float = 0.0) -> Module:
+    """Draws the weights of all convolutions from N(0, 0.02) and sets their biases to 0.
+
+    Args:
+        norm_std: weights of batch norms are drawn from N(1, norm_std); 0 leaves them at 1.
+    """
     for layer in module.modules():
         # on the meta device there is nothing to draw, and torch would import its compiler for it
         if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)) and not layer.weight.is_meta:
             nn.init.normal_(layer.weight, 0.0, 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        elif norm_std and isinstance(layer, nn.BatchNorm2d) and not layer.weight.is_meta:
+            nn.init.normal_(layer.weight, 1.0, norm_std)
     return module

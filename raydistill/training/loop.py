@@ -310,11 +310,13 @@ def descend(phase: Phase, trained: Movers, parts: list[Step]) -> tuple[Tensor, d
 
 
 def learning_rate(config: Optimizer, nimg: int, budget_nimg: int) -> float:
-    """The learning rate after `nimg` images: constant up to `decay_start` of the budget, then
-    linear to 0 at its end.
+    """The learning rate after `nimg` images: linear from 0 up to `warmup_end` of the budget, constant up to
+    `decay_start` of it, then linear to 0 at its end.
     """
-    factor = (1 - nimg / budget_nimg) / (1 - config.decay_start) if config.decay_start < 1 else 1.0
-    return config.learning_rate * min(1.0, factor)
+    share = nimg / budget_nimg
+    rising = share / config.warmup_end if config.warmup_end > 0 else 1.0
+    falling = (1 - share) / (1 - config.decay_start) if config.decay_start < 1 else 1.0
+    return config.learning_rate * min(1.0, rising, falling)
 
 
 class Means:
