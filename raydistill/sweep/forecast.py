@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from raydistill.config.architectures import Generator
 from raydistill.config.paths import message_of
 from raydistill.config.training import StudentTraining
+from raydistill.data import DataInfo
 from raydistill.data.source import SPLITS
 from raydistill.data.tensors import num_bytes
 from raydistill.errors import StoreError
@@ -27,8 +29,10 @@ STAGES_START_SEC, FIRST_TRIAL_SEC, TRAINER_SEC, END_SEC = 17.0, 7.0, 16.0, 10.0
 They are those of the start of evaluator and teacher, of the first inline trial, and of each trial by a
 TorchTrainer, and those of the sweep's end.
 """
-_FILES_BYTES = 150_000
-"""Log, samples and JSON of a trial."""
+_FILES_BYTES = 100_000
+"""Log and JSON of a trial."""
+_SHEET, _AT_REPORT, _PNG_BYTES_A_PIXEL = 24, 6, 1.5
+"""Pictures on the sheet of a trial and on that of each report, at most; bytes of a PNG's pixel, of photos."""
 
 
 class Replicates(NamedTuple):
@@ -191,15 +195,30 @@ def _trials_bytes(plan: Plan, trainings: Sequence[StudentTraining]) -> list[int]
     and pools of pictures.
     """
     folders = []
+    buffers = _buffer_bytes(trainings[0].generator, plan.info) if trainings else 0  # widths hardly change it
     for training, beside in zip(trainings, memory.beside(trainings, plan.info), strict=True):
         generator = int(plan.costs_of(training)["cost/params"])
         moving = generator * (4 if training.ema_nimg else 3) + 3 * beside.learning
         every = max(training.report_every_nimg, training.batch_size)
-        num_checkpoints = min(checkpoint.KEPT, math.ceil(training.budget_nimg / every))
-        checkpoints = num_checkpoints * (4 * moving + beside.resting)
-        networks = 4 * generator + rehearsal.stored_beside_bytes(training, plan.info)
-        folders.append(networks + checkpoints + _FILES_BYTES)
+        num_reports = math.ceil(training.budget_nimg / every)
+        of_networks = (2 if training.ema_nimg else 1) * buffers
+        checkpoints = min(checkpoint.KEPT, num_reports) * (4 * moving + of_networks + beside.resting)
+        networks = 4 * generator + buffers + rehearsal.stored_beside_bytes(training, plan.info)
+        folders.append(networks + checkpoints + _pictures_bytes(plan.info, num_reports) + _FILES_BYTES)
     return folders
+
+
+def _buffer_bytes(config: Generator, info: DataInfo) -> int:
+    """Bytes of what a generator stores beside its parameters, such as StyleGAN2's noise of every resolution."""
+    generator = rehearsal.generator_of(config, info)
+    stored = sum(tensor.nbytes for tensor in generator.state_dict().values())
+    return stored - sum(parameter.nbytes for parameter in generator.parameters())
+
+
+def _pictures_bytes(info: DataInfo, num_reports: int) -> int:
+    """Bytes of the pictures that a trial draws at its end and at its reports."""
+    side = max(1, 96 // info.height)
+    return int((_SHEET + num_reports * _AT_REPORT) * info.height * info.width * side**2 * _PNG_BYTES_A_PIXEL)
 
 
 # ---- the file in the sweep's folder ------------------------------------------------------------------------
