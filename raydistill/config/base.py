@@ -72,8 +72,8 @@ class Optimizer(Frozen):
     def _warms_up_before_it_falls(self) -> Self:
         if self.warmup_end > self.decay_start:
             raise ValueError(
-                f"warmup_end {self.warmup_end}: the learning rate falls from {self.decay_start} of the budget on "
-                "(decay_start); warm up before"
+                f"warmup_end {self.warmup_end}: the learning rate falls from {self.decay_start} of the "
+                "budget on (decay_start); warm up before"
             )
         return self
 

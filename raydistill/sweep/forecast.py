@@ -209,7 +209,7 @@ def _trials_bytes(plan: Plan, trainings: Sequence[StudentTraining]) -> list[int]
 
 
 def _buffer_bytes(config: Generator, info: DataInfo) -> int:
-    """Bytes of what a generator stores beside its parameters, such as StyleGAN2's noise of every resolution."""
+    """Bytes of what a generator stores beside its parameters, such as StyleGAN2's noise."""
     generator = rehearsal.generator_of(config, info)
     stored = sum(tensor.nbytes for tensor in generator.state_dict().values())
     return stored - sum(parameter.nbytes for parameter in generator.parameters())

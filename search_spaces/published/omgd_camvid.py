@@ -1,9 +1,10 @@
 """`omgd_cityscapes` cut down to CamVid at 64x64: a table of the same form, in an hour of two cores.
 
-`raydistill batch published/omgd_camvid --data FOLDER` trains three seeds. Recipe, base, terms, losses and batches of
-four are those of `pix2pix_cityscapes_unet`. Every width is a quarter of the published one, U-Nets have six levels
-instead of eight, and trainings are short, so learning rates are five times as high. CamVid has too few pictures and no
-published segmenter: the evaluator's mIoU scores. It reproduces no published number.
+`raydistill batch published/omgd_camvid --data FOLDER` trains three seeds. Recipe, base, terms, losses and
+batches of four are those of `pix2pix_cityscapes_unet`. Every width is a quarter of the published one, U-Nets
+have six levels instead of eight, and trainings are short, so learning rates are five times as high. CamVid
+has too few pictures and no published segmenter: the evaluator's mIoU scores. It reproduces no published
+number.
 """
 
 from raydistill.config.architectures import UnetWidths
