@@ -34,6 +34,9 @@ from raydistill.trials.stages import Stages, train_stages
 
 BEFORE = {"l1_weight": 10.0, "ssim_weight": 5.0, "learning_rate": 3e-3}
 """What presets had before they were tuned."""
+PHOTOS = {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3}
+"""What the search on CamVid has found for `labelled`."""
+FOLLOWS = {"before": BEFORE, "without SSIM": BEFORE | {"ssim_weight": 0.0}, "as labelled": PHOTOS}
 CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
     "shapes32": {
         "before": BEFORE,
@@ -46,14 +49,20 @@ CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
         },
         "squared and multi-scale": {"mse_weight": 80, "multiscale_weight": 10, "learning_rate": 2.7e-3},
     },
+    "shapes64": {"before": BEFORE, "as shapes32": BEFORE | {"ssim_weight": 0.0}},
     "labelled": {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
-        "searched": {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3},
+        "searched": PHOTOS,
     },
+    "unet": FOLLOWS,
+    "mobile": FOLLOWS,
+    "aligned": FOLLOWS,
 }
+"""Preset -> name -> weights and learning rate. The first is what the others are compared with."""
 CPU = torch.device("cpu")
 SEEDS = (10, 11, 12, 13, 14)
+"""No search has seen them."""
 OFF = {
     "l1_weight": 0.0,
     "ssim_weight": 0.0,
@@ -99,9 +108,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--preset", choices=tuple(CANDIDATES), default="shapes32")
-    parser.add_argument("--data", help="folder of the pictures, for labelled")
+    parser.add_argument("--data", help="folder of the pictures, for all but the drawn ones")
     parser.add_argument("--squeezenet", metavar="NAME=FILE", help="as --extractor takes it")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many of the five")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     candidates = CANDIDATES[given.preset]
@@ -111,7 +121,7 @@ def main() -> None:
     stages = train_stages(first, data, cache, lambda evaluation: None)
     rows = [json.loads(line) for line in given.out.read_text().splitlines()] if given.out.exists() else []
     known = {(row["name"], row["seed"]) for row in rows}
-    todo = [(name, seed) for seed in SEEDS for name in candidates if (name, seed) not in known]
+    todo = [(name, seed) for seed in SEEDS[: given.seeds] for name in candidates if (name, seed) not in known]
     with ProcessPoolExecutor(given.jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         futures = {
             pool.submit(

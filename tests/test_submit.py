@@ -3,10 +3,12 @@
 import shutil
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from machines import PATH, SHARED, Machines, bare_environment, machines, missing
+from published_layouts import LAYOUTS
 from test_file_scorers import Classes, Means, script
 from test_sweep import TINY
 
@@ -25,11 +27,11 @@ OPTIONS = "--space mine --trials 2 --nimg 160 " + " ".join(
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Iterator[Machines]:
-    """Two machines whose virtual environments have the dependencies, and a client with the wheel
-    installed in an empty folder."""
+    """Two machines whose virtual environments have the dependencies, a third that no cluster has yet, and a
+    client with the wheel installed in an empty folder."""
     folder = tmp_path_factory.mktemp("machines")
-    with machines(folder, 2) as running:
-        for place in ("machine-1/raydistill/venv", "machine-2/raydistill/venv", "client/venv"):
+    with machines(folder, 3) as running:
+        for place in (*(f"machine-{number}/raydistill/venv" for number in (1, 2, 3)), "client/venv"):
             bare_environment(folder / place)
         (folder / "shared").mkdir()
         work = folder / "client/work"
@@ -127,6 +129,62 @@ def test_ray_submit_runs_a_sweep_on_two_machines(two: Machines) -> None:
     assert "Ray runtime started" not in again  # a cluster that runs is left running
     ray(f"rsync-down cluster.yaml {SHARED}/shared/runs/sweeps/ results")
     assert (work / "results/mine-001/frontier.html").is_file()
+
+
+PUBLISHED = (
+    "--space published/sagan_celeba64 --scale smoke --objective val/kd_evaluator:min:1 --objective "
+    f"cost/macs:min --data {SHARED}/shared/celeba/img_align_celeba.zip --store {SHARED}/shared/runs"
+)
+JOIN = """
+cp -r ../machine-1/raydistill/env ../machine-1/raydistill/wheels raydistill/ && cp -r ../machine-1/.ray .
+raydistill/venv/bin/pip install -q --no-deps raydistill/wheels/*.whl && . raydistill/env
+ray start --address=10.77.0.1:6379 --disable-usage-stats
+"""
+LOSE = "kill -9 $(pgrep -f '[r]aylet/raylet .*--gcs-address=[^ ]*:6379')"
+
+
+def test_a_published_experiment_by_ray_submit_loses_a_node_and_goes_on_with_one_that_joins(
+    two: Machines,
+) -> None:
+    """On the cluster of the test before. The worker is lost once the teacher is there."""
+    LAYOUTS["sagan_celeba64"](two.folder / "shared/celeba")
+    path = f"{SHARED}/client/venv/bin:{PATH}"
+    with ThreadPoolExecutor(1) as pool:
+        submitted = pool.submit(
+            two.on_client, f"ray submit cluster.yaml sweep.py -- --name lost {PUBLISHED}", 1200, PATH=path
+        )
+        trials = two.folder / "shared/runs/sweeps/lost/trials"
+        while not (started := list(trials.glob("0001*"))) and not submitted.done():
+            time.sleep(0.2)
+        joined = two.on_machine(3, JOIN)
+        lost = two.on_machine(2, LOSE)
+        done = submitted.result()
+    print(joined.stdout, lost.stdout, done.stdout)
+    assert started and (joined.returncode, lost.returncode) == (0, 0)
+    assert done.returncode == 0 and "Traceback" not in done.stdout
+    check_published(trials.parent)
+    log = "/tmp/ray/session_latest/logs"
+    assert (
+        two.on_machine(3, f"grep -lE 'actor_name:(_trainable|RayTrainWorker)' {log}/worker-*").returncode == 0
+    )
+
+
+def test_a_published_experiment_by_ray_job_submit(two: Machines) -> None:
+    """On the head and the machine that joined."""
+    command = f"raydistill sweep --name job {PUBLISHED}"
+    done = two.on_machine(
+        1, f". raydistill/env; ray job submit --address http://127.0.0.1:8265 -- {command}", 1200
+    )
+    print(done.stdout)
+    assert done.returncode == 0 and "Traceback" not in done.stdout
+    check_published(two.folder / "shared/runs/sweeps/job")
+
+
+def check_published(sweep: Path) -> None:
+    """Two searched trials, a baseline and a recheck, all complete, and the page."""
+    table = tables.read_table(sweep / "trials.parquet")
+    assert set(table["status"]) == {"COMPLETE"} and (table["role"] == "search").sum() == 2
+    assert (sweep / "frontier.html").is_file()
 
 
 SRUN = """#!/bin/bash
