@@ -57,9 +57,7 @@ def test_the_learning_rate_rises_to_the_end_of_its_warm_up_then_stays_then_falls
 
 
 def test_a_warm_up_that_ends_after_the_fall_begins_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match=r"warmup_end 0\.6: the learning rate falls from 0\.5 of"
-    ):
+    with pytest.raises(ValueError, match=r"warmup_end 0\.6: the learning rate falls from 0\.5 of"):
         Optimizer(learning_rate=2.0, betas=(0.0, 0.9), warmup_end=0.6, decay_start=0.5)
 
 

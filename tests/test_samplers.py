@@ -18,11 +18,16 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from raydistill import search
 from raydistill.config.configurations import active_parameters
 from raydistill.config.space import Choice, Int, Objective, SearchSpace, When
-from raydistill.errors import SpaceError
 from raydistill.records.pareto import hypervolume
-from raydistill.search import Configuration, Observation, Problem, identity, is_feasible, random_configuration
+from raydistill.search import (
+    Configuration,
+    KnownCostSampler,
+    Observation,
+    identity,
+    random_configuration,
+)
 from raydistill.search.encoding import Encoding, distinct
-from raydistill.search.optuna_samplers import KnownCostSampler, suggest
+from raydistill.search.optuna_samplers import suggest
 from raydistill.testing.samplers import (
     KD,
     MACS,
@@ -30,7 +35,6 @@ from raydistill.testing.samplers import (
     MIXED,
     PARAMS,
     SMALL,
-    WINDOWS,
     costs_of,
     miou,
     observation,
@@ -174,39 +178,7 @@ def test_costs_are_exact_or_modelled() -> None:
     )
 
 
-# ---- as a sampler of Optuna --------------------------------------------------------------------------------
-
-
-def study_of(of: Problem, **given: Any) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna.create_study(directions=["maximize", "minimize"], sampler=KnownCostSampler(of, **given))
-
-
-def objective(trial: optuna.Trial) -> tuple[float, float]:
-    configuration = suggest(trial, problem().space)
-    return miou(configuration), float(costs_of(configuration)["cost/macs"])
-
-
-def test_in_a_study_it_proposes_what_the_stateless_function_does() -> None:
-    study = study_of(problem())
-    study.optimize(objective, n_trials=12)
-    assert [identity(trial.params) for trial in study.trials] == [
-        identity(entry.configuration) for entry in run(problem(), 12)
-    ]
-
-
-def test_ask_and_tell_with_running_and_failed_trials_repeats_nothing() -> None:
-    of = problem(constraints=WINDOWS)
-    study = study_of(of)
-    for number in range(16):
-        trial = study.ask()
-        configuration = suggest(trial, of.space)
-        assert is_feasible(of, configuration)
-        if number % 4 == 1:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        elif number % 4 != 2:
-            study.tell(trial, [miou(configuration), costs_of(configuration)["cost/macs"]])
-    assert len({identity(trial.params) for trial in study.trials}) == 16
+# ---- as a sampler of Ray -----------------------------------------------------------------------------------
 
 
 def test_through_rays_optuna_search() -> None:
@@ -215,34 +187,17 @@ def test_through_rays_optuna_search() -> None:
     def ask(trial: optuna.Trial) -> dict[str, Any]:
         return {"macs": costs_of(suggest(trial, of.space))["cost/macs"]}
 
-    searcher = OptunaSearch(ask, sampler=KnownCostSampler(of), metric=["miou", "macs"], mode=["max", "min"])
-    expected = run(of, 10)
-    for number, entry in enumerate(expected):
+    sampler = KnownCostSampler(seed=0, num_startup=4)
+    searcher = OptunaSearch(ask, sampler=sampler, metric=["miou", "macs"], mode=["max", "min"])
+    seen = set()
+    for number in range(10):
         config = searcher.suggest(str(number))
-        assert config is not None and identity({k: v for k, v in config.items() if k != "macs"}) == identity(
-            entry.configuration
-        )
-        searcher.on_trial_complete(
-            str(number),
-            {"miou": miou(entry.configuration), "macs": config["macs"], tune.result.TRAINING_ITERATION: 1},
-        )
-
-
-def test_a_study_with_other_directions_is_refused() -> None:
-    study = optuna.create_study(directions=["minimize", "minimize"], sampler=KnownCostSampler(problem()))
-    with pytest.raises(
-        SpaceError,
-        match=r"directions are minimize, minimize; the space's objectives are val/miou maximize, cost/macs",
-    ):
-        study.optimize(objective, n_trials=1)
-
-
-def test_trials_of_another_space_in_the_study_are_left_aside() -> None:
-    study = study_of(problem())
-    study.enqueue_trial({"a": 4, "b": 3, "weight": "off", "kind": "x", "rate": 0.1})
-    study.optimize(lambda trial: (0.1, float(trial.suggest_int("other", 1, 3))), n_trials=1)
-    study.optimize(objective, n_trials=8)
-    assert len(study.trials) == 9
+        assert config is not None
+        macs = config.pop("macs")
+        seen.add(identity(config))
+        result = {"miou": miou(config), "macs": macs, tune.result.TRAINING_ITERATION: 1}
+        searcher.on_trial_complete(str(number), result)
+    assert len(seen) == 10
 
 
 # ---- encoding ----------------------------------------------------------------------------------------------

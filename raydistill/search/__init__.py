@@ -26,11 +26,13 @@ from raydistill.search.problem import (
 )
 from raydistill.search.replicates import Seeds, next_to_repeat
 from raydistill.search.stopping import EarlyStopping
+from raydistill.search.study_sampler import KnownCostSampler
 
 __all__ = [
     "SAMPLERS",
     "Configuration",
     "EarlyStopping",
+    "KnownCostSampler",
     "Observation",
     "PriorObservation",
     "Problem",

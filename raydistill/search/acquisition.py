@@ -49,7 +49,8 @@ def hypervolume_improvement(
 
     Args:
         front: (n, m) points, n >= 0; dominated ones, and those not better than the reference, change nothing.
-        reference: (m,), m >= 2.
+        reference: (m,), m >= 1; with one objective the volume is a length, and this is the expected
+            improvement.
         mean, deviation: (c, m); deviation 0: the objective is known.
         is_log: (m,), whether mean and deviation are those of the objective's logarithm; None: nowhere. Front,
             reference and volume never are logarithms.
@@ -75,6 +76,8 @@ def _closed_form(
     reached = [front[:, axis][None, :] <= edge[:-1, None] for axis, edge in enumerate(edges, start=1)]
     levels = np.append(np.sort(front[:, 0]), reference[0])
     gains = expected_below(levels, mean[:, 0], deviation[:, 0], is_log[0])
+    if not edges:
+        return np.asarray(gains[:, 0])
     if len(edges) == 1:
         return np.asarray((shares[0] * gains[:, _level_index(reached[0], front, levels)]).sum(axis=1))
     total = np.zeros(len(mean))

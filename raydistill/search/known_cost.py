@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from raydistill.config.configurations import Configuration, extreme_configuration
 from raydistill.records import pareto
@@ -107,12 +108,13 @@ class _SearchModel:
         self.running = self._inputs(self._rows(running))
         self.models, self.is_log, self.reference = self._fit_objectives(complete)
         self.failures = self._fit_failures(history)
+        self.constraints = self._fit_constraints(complete)
         rows = np.vstack([own_rows, self.prior_rows])
         points = self._expected_points(rows)
-        own_points = points[: len(own_rows)]
-        directions: tuple[pareto.Direction, ...] = ("min",) * points.shape[1]
-        self.front = own_points[pareto.members(own_points, directions)]
-        self.parents = rows[pareto.members(points, directions)]
+        is_allowed = np.array([each.is_allowed for each in complete] + [True] * len(running), dtype=bool)
+        own_points = points[: len(own_rows)][is_allowed]
+        self.front = own_points[_best(own_points)]
+        self.parents = rows[_best(points)]
         self._loosen_reference(points)
 
     def _rows(self, observations: Sequence[Observation] | Sequence[PriorObservation]) -> Array:
@@ -159,6 +161,16 @@ class _SearchModel:
         if not any(failed):
             return None
         return GaussianProcess(self.encoding.features(self._rows(ended)), np.array(failed, dtype=np.float64))
+
+    def _fit_constraints(self, complete: Sequence[Observation]) -> list[GaussianProcess]:
+        """A model of each constraint, of the trials that have measured it."""
+        models = []
+        for name in sorted({name for each in complete for name in each.constraints}):
+            measured = [each for each in complete if name in each.constraints]
+            if len(measured) >= FEWEST:
+                values = np.array([each.constraints[name] for each in measured], dtype=np.float64)
+                models.append(GaussianProcess(self.encoding.features(self._rows(measured)), values))
+        return models
 
     def _expected_points(self, rows: Array) -> Array:
         """Expected objectives (n, m), minimised, no logarithms."""
@@ -221,10 +233,22 @@ class _SearchModel:
         return np.asarray(rows[np.array(is_allowed)])
 
     def scores(self, rows: Array) -> Array:
-        """Expected hypervolume improvement times the probability not to fail, (n,)."""
+        """Expected hypervolume improvement times the probability to fail neither in training nor by a
+        constraint, (n,)."""
         mean, deviation = self._predict(*self._inputs_and_costs(rows))
         gain = hypervolume_improvement(self.front, self.reference, mean, deviation, self.is_log)
+        for model in self.constraints:
+            value, spread = model.predict(self.encoding.features(rows))
+            gain = gain * ndtr(-value / spread)
         if self.failures is None:
             return gain
         failure, _ = self.failures.predict(self.encoding.features(rows))
         return np.asarray(gain * (1 - np.clip(failure, 0.0, _SURE_FAILURE)))
+
+
+def _best(points: Array) -> NDArray[np.bool_]:
+    """Which of the points (n, m), minimised, nothing dominates; with one objective, the lowest."""
+    if points.shape[1] == 1:
+        return np.asarray(points[:, 0] <= points[:, 0].min(initial=np.inf))
+    directions: tuple[pareto.Direction, ...] = ("min",) * points.shape[1]
+    return pareto.members(points, directions)

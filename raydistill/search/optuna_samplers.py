@@ -1,25 +1,20 @@
-"""Optuna's samplers as streams of proposals, and `known-cost` as a sampler for Optuna's studies.
+"""Optuna's samplers as streams of proposals.
 
 A stream has no state: the study is built anew from the history, and the sampler is seeded by (seed, number).
 """
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, TPESampler
 from optuna.study import Study, StudyDirection
-from optuna.trial import BaseTrial, FrozenTrial, TrialState
+from optuna.trial import BaseTrial, TrialState
 
 from raydistill.config.configurations import Configuration, ParameterValue, active_parameters, depth
 from raydistill.config.space import Choice, Distribution, SearchSpace
-from raydistill.errors import SpaceError
-from raydistill.search.candidates import first_new
-from raydistill.search.known_cost import known_cost_proposals
 from raydistill.search.problem import Observation, Problem
 from raydistill.seeds import stream_key
 
@@ -30,59 +25,6 @@ _GP_TRIES = 4
 _GENERATIONS = 5
 """Number of NSGA-II's generations in a sweep, within the limits of the population."""
 _SMALLEST_POPULATION, _LARGEST_POPULATION = 8, 50
-
-
-class KnownCostSampler(BaseSampler):
-    """`known-cost` for any study: by `study.optimize`, ask and tell, or Ray's `OptunaSearch(sampler=...)`.
-
-    It proposes every active parameter of the problem's space; the objective function suggests them by their
-    path, as `suggest` does. The study's objectives are those of the space, costs included, in its order.
-    """
-
-    def __init__(self, problem: Problem, *, exact_cost: bool = True):
-        """`exact_cost`: see `known_cost_proposals`."""
-        self.problem, self.exact_cost = problem, exact_cost
-        self.distributions = {
-            path: to_optuna(distribution) for path, distribution in problem.space.parameters.items()
-        }
-        self.random = RandomSampler(seed=problem.seed)
-
-    def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """All parameters of the space.
-
-        Raises:
-            SpaceError: the study's objectives are not those of the space.
-        """
-        _require_directions(study, self.problem.space)
-        return dict(self.distributions)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """The configuration for a trial, from all other trials of the study."""
-        history = self._history(study, trial)
-        proposals = known_cost_proposals(self.problem, history, trial.number, exact_cost=self.exact_cost)
-        return first_new(self.problem, proposals, history, trial.number)
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """A random value, for a parameter that the space does not have."""
-        return self.random.sample_independent(study, trial, param_name, param_distribution)
-
-    def _history(self, study: Study, trial: FrozenTrial) -> list[Observation]:
-        """What the other trials of the study say, where they have a whole configuration of the space."""
-        history = []
-        for other in study.get_trials(deepcopy=False):
-            if other.number == trial.number or other.state == TrialState.WAITING:
-                continue
-            configuration = {
-                path: value for path, value in other.params.items() if path in self.distributions
-            }
-            if _is_whole(self.problem.space, configuration):
-                values = other.values if other.state == TrialState.COMPLETE else None
-                history.append(Observation(configuration, other.state.name, values))
-        return history
 
 
 def tpe_proposals(problem: Problem, history: Sequence[Observation], number: int) -> Iterator[Configuration]:
@@ -194,39 +136,3 @@ def _suggested(trial: BaseTrial, path: str, distribution: Distribution) -> Param
     if distribution.kind == "int":
         return trial.suggest_int(path, distribution.low, distribution.high, step=distribution.step)
     return trial.suggest_float(path, distribution.low, distribution.high, log=distribution.log)
-
-
-def _require_directions(study: Study, space: SearchSpace) -> None:
-    """Raises SpaceError where a study's objectives are not those of the space."""
-    directions = directions_of(space)
-    if study.directions != directions:
-        given = ", ".join(direction.name.lower() for direction in study.directions)
-        pairs = zip(space.objectives, directions)
-        names = ", ".join(f"{objective.name} {direction.name.lower()}" for objective, direction in pairs)
-        raise SpaceError(
-            f"the study's directions are {given}; the space's objectives are {names}: "
-            "create the study with those, in that order"
-        )
-
-
-def _is_whole(space: SearchSpace, configuration: Configuration) -> bool:
-    """Whether every active parameter is there and inside its range.
-
-    Otherwise the trial is of another space, or another thread is still asking for its parameters.
-    """
-    for path, distribution in space.parameters.items():
-        condition = space.when.get(path)
-        is_active = condition is None or configuration.get(condition.parameter) in condition.keys
-        if is_active != (path in configuration):
-            return False
-        if is_active and not _contains(distribution, configuration[path]):
-            return False
-    return True
-
-
-def _contains(distribution: Distribution, value: ParameterValue) -> bool:
-    if isinstance(distribution, Choice):
-        return value in distribution.options
-    if isinstance(value, str):
-        return False
-    return bool(math.isfinite(value) and distribution.low <= value <= distribution.high)

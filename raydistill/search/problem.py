@@ -5,6 +5,7 @@ proposals can be spread over the cost axis.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,13 @@ class Observation(NamedTuple):
     """The objectives, in the order of the space; None unless COMPLETE."""
     curve: Sequence[tuple[float, list[float]]] = ()
     """The evaluations before the last, in ascending order: (share of the budget, objectives there)."""
+    constraints: Mapping[str, float] = MappingProxyType({})
+    """What is measured and may not be above 0, by name."""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether no constraint is violated; other trials are no members of the front."""
+        return all(value <= 0 for value in self.constraints.values())
 
 
 class PriorObservation(NamedTuple):
