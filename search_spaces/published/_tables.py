@@ -11,15 +11,21 @@ from raydistill.space import SearchSpace, Settings
 BASE, PUBLISHED_VEM, RECOMMENDED = "base", "base + published VEM", "base + recommended"
 
 
-def rows(widths: type[Widths], ngfs: Sequence[int], published_term: str) -> Settings:
+def rows(
+    widths: type[Widths],
+    ngfs: Sequence[int],
+    published_term: str,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> Settings:
     """A row for each base width with the base alone, with the published term, and with the recommended one.
 
     Args:
         published_term: a name of `config.term_presets.NAMED_TERMS`.
+        changes: config path -> value, in which the published term differs.
     """
     terms: dict[str, dict[str, Any]] = {
         BASE: {"student.terms.mi.weight": 0.0},
-        PUBLISHED_VEM: {"student.terms.mi": published_term},
+        PUBLISHED_VEM: {"student.terms.mi": published_term, **changes},
         RECOMMENDED: {"student.terms.mi": "recommended"},
     }
     return Settings(

@@ -1,10 +1,10 @@
 """`omgd_cityscapes` cut down to CamVid at 64x64: a table of the same form, in an hour of two cores.
 
 `raydistill batch published/omgd_camvid --data FOLDER` trains three seeds. Recipe, base, terms, losses and
-batches of four are those of `pix2pix_cityscapes_unet`. Every width is a quarter of the published one, U-Nets
-have six levels instead of eight, and trainings are short, so learning rates are five times as high. CamVid
-has too few pictures and no published segmenter: the evaluator's mIoU scores. It reproduces no published
-number.
+batches of four are those of `pix2pix_cityscapes_unet`. Every width is a quarter of the published one, that of
+the energy network included, U-Nets have six levels instead of eight, and trainings are short (750 steps of a
+student), so learning rates are five times as high. CamVid has too few pictures and no published segmenter:
+the evaluator's mIoU scores. It reproduces no published number.
 """
 
 from raydistill.config.architectures import UnetWidths
@@ -12,7 +12,7 @@ from raydistill.space import Length, Lengths, Objective
 from search_spaces.published import _tables
 from search_spaces.published.pix2pix_cityscapes_unet import SPACE as CITYSCAPES
 
-STUDENTS = _tables.rows(UnetWidths, (4, 3, 2), "published_pix2pix")
+STUDENTS = _tables.rows(UnetWidths, (4, 3, 2), "published_pix2pix", {"student.terms.mi.energy.channels": 8})
 _RATE = 1e-3
 SPACE = _tables.table(
     CITYSCAPES,
@@ -34,7 +34,7 @@ SPACE = _tables.table(
     },
     lengths=Lengths(
         evaluator=Length(nimg=16_000, reports=2),
-        teacher=Length(nimg=6_000, reports=3),
-        student=Length(nimg=6_000, reports=3),
+        teacher=Length(nimg=4_000, reports=2),
+        student=Length(nimg=3_000, reports=2),
     ),
 )
