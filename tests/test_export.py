@@ -3,6 +3,7 @@ is refused."""
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,11 +23,14 @@ from raydistill.commands.export import ExportOptions, run
 from raydistill.commands.latency import LatencyOptions, measure
 from raydistill.data import batch, load_split
 from raydistill.errors import ConfigError, RunError, StoreError
-from raydistill.exchange import generator_file
+from raydistill.exchange import generator_file, model_card_facts
 from raydistill.exchange.export import FORMATS, TOLERANCE, write_checked
 from raydistill.exchange.generator_file import inputs_for, load_exported, open_generator
 from raydistill.models import GENERATORS, saved
+from raydistill.records import measured
 from raydistill.records.trials import Trial, TrialResult, read_result, write_result, write_trial
+
+FIXTURE = Path(__file__).parent / "fixtures" / "sweep_of_job_version_2" / "sweeps" / "old"
 
 
 def network(case: Case, folder: Path) -> Path:
@@ -135,6 +139,33 @@ def test_a_trial_is_checked_on_its_data_and_its_card_tells_where_it_comes_from(
         assert part in card, part
 
 
+def test_a_card_has_intervals_of_the_same_numbers_and_the_teachers_and_baselines_beside(
+    tmp_path: Path,
+) -> None:
+    sweep = Path(shutil.copytree(FIXTURE, tmp_path / "sweeps" / "old"))
+    folder, teacher = sweep / "trials/0006", sweep / "trials/0000"
+    own, beside = read_result(folder), read_result(teacher)
+    assert own is not None and beside is not None
+    value, of_teacher = own.metrics["val/miou"], beside.metrics["val/miou"]
+    assert "| metric | this | teacher | uniform 2 |" in model_card_facts.scores(folder, own)
+    assert "No 95 % intervals" in model_card_facts.scores(folder, own)
+    for where, result, name, number in (
+        (folder, own, "val/miou", value),
+        (teacher, beside, "val/miou", of_teacher),
+        (folder, own, "test/kd_squeezenet", 0.25),
+    ):
+        assert result.network is not None
+        given = {"low": number - 0.125, "high": number + 0.125, "when": "2026-11-29T09:10:00Z", "how": "x"}
+        content = given | {"name": name, "value": number, "conditions": {"split": "test"}}
+        content |= {"network": result.network.digest}
+        measured.add(where, [measured.Measurement.model_validate(content)])
+    text = model_card_facts.scores(folder, own)
+    assert f"| val/miou | {value:.6g} ({value - 0.125:.6g} to {value + 0.125:.6g}) " in text
+    assert f"| {of_teacher:.6g} ({of_teacher - 0.125:.6g} to {of_teacher + 0.125:.6g}) |" in text
+    assert "* test/kd_squeezenet: 0.25 (0.125 to 0.375), 2026-11-29T09:10:00Z, split test" in text
+    assert "No 95 % intervals" not in text
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_the_lines_of_the_card_load_the_file(
     name: str, trial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -142,7 +173,7 @@ def test_the_lines_of_the_card_load_the_file(
     monkeypatch.chdir(tmp_path)
     run(ExportOptions(given=str(trial), format=name))  # type: ignore[arg-type]
     (code,) = re.findall(r"```python\n(.*?)```", Path(f"0003{FORMATS[name].suffix}.md").read_text(), re.S)
-    assert len(code.strip().splitlines()) <= 5
+    assert len(code.strip().splitlines()) == 3
     names: dict[str, Any] = {}
     exec(code, names)
     assert tuple(names["pictures"].shape) == (1, 3, 16, 16)

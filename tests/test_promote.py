@@ -32,11 +32,16 @@ def log(client: MlflowClient, experiment_id: str, run_id: str, trial: Trial, fol
     return str(model.model_id)
 
 
+def renew_card(client: MlflowClient, model_id: str, trial_folder: Path, licence: str) -> str:
+    return f"# card of {trial_folder.name}, licence {licence or 'not stated'}"
+
+
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     monkeypatch.setattr(tracking_store, "make_file", copy_tracking_store)
     monkeypatch.setattr(tracking_models, "is_wanted", lambda trial, is_member: False)
     monkeypatch.setattr(tracking_models, "log", log)
+    monkeypatch.setattr(tracking_models, "renew_card", renew_card)
     sent = Sweep(tmp_path)
     sweep_json = json.loads((sent.folder / "sweep.json").read_text())
     monkeypatch.setattr(registry.store, "read_sweep", lambda folder: sweep_json | {"sweep_id": "6d1f"})
@@ -54,7 +59,8 @@ def promoted(sweep: Sweep, trial_id: str, **given: Any) -> registry.Promoted:
 
 
 def test_a_better_one_and_back_again_leaves_two_versions_and_the_history_of_the_alias(sweep: Sweep) -> None:
-    moves = [promoted(sweep, trial_id, licence="MIT") for trial_id in ("0006", "0001", "0006", "0006")]
+    moves = [promoted(sweep, "0006", licence="MIT")]
+    moves += [promoted(sweep, trial_id) for trial_id in ("0001", "0006", "0006")]
     assert [move.version for move in moves] == ["1", "2", "1", "1"]
     assert [move.before for move in moves] == [None, "1", "2", "1"]
     client = MlflowClient(sweep.tracker.uri)
@@ -62,7 +68,11 @@ def test_a_better_one_and_back_again_leaves_two_versions_and_the_history_of_the_
     assert str(found.version) == "1" and found.tags["raydistill.trial_id"] == "0006"
     assert found.tags["raydistill.licence"] == "MIT" and found.tags["raydistill.macs_convention"] == "true"
     assert found.tags["raydistill.val.miou"].endswith("pictures")
-    assert found.description == "# card of 0006"
+    assert found.description == "# card of 0006, licence MIT"
+    other = client.get_model_version("faces", "2")
+    assert (
+        other.description == "# card of 0001, licence not stated" and "raydistill.licence" not in other.tags
+    )
     history = json.loads(client.get_registered_model("faces").tags["raydistill.history.champion"])
     assert [version for version, _ in history] == ["1", "2", "1", "1"]
 
@@ -141,3 +151,9 @@ def test_a_percentage_is_typed_with_or_without_its_sign() -> None:
 def test_a_sweep_whose_folder_is_not_there_is_said_before_its_record_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"none: there is no such results folder"):
         promote.run(PromoteOptions(sweep=str(tmp_path / "none"), trial="1"))
+
+
+def test_a_card_longer_than_mlflow_takes_says_where_the_rest_is() -> None:
+    assert registry._description("x" * 5000) == "x" * 5000
+    cut = registry._description("x" * 5001)
+    assert len(cut) == 5000 and cut.endswith("\n\nThe rest is in the model's README.md.\n")

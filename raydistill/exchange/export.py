@@ -39,7 +39,7 @@ class Format(NamedTuple):
     run: Callable[[Path, Tensor], Tensor]
     """(file, inputs) -> outputs, computed by what users of the file will use."""
     how_to_load: str
-    """A few lines of Python for the model card, where `{file}` and `{shape}` are filled in."""
+    """Three lines of Python for the model card, where `{file}` and `{shape}` are filled in."""
 
 
 class ExportReport(NamedTuple):
@@ -207,8 +207,7 @@ FORMATS: dict[str, Format] = {
         _run_onnx,
         """import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession("{file}")
-inputs = np.zeros({shape}, np.float32)
-pictures = session.run(None, {{"input": inputs}})[0]""",
+pictures = session.run(None, {{"input": np.zeros({shape}, np.float32)}})[0]""",
     ),
     "torchscript": Format(
         ".pt",
@@ -216,8 +215,7 @@ pictures = session.run(None, {{"input": inputs}})[0]""",
         _run_torchscript,
         """import torch
 network = torch.jit.load("{file}")
-inputs = torch.zeros{shape}
-pictures = network(inputs)""",
+pictures = network(torch.zeros{shape})""",
     ),
     "safetensors": Format(
         ".safetensors",
@@ -225,8 +223,7 @@ pictures = network(inputs)""",
         _run_safetensors,
         """import torch
 from raydistill.exchange.generator_file import load_exported
-network = load_exported("{file}")
-pictures = network(torch.zeros{shape})""",
+pictures = load_exported("{file}")(torch.zeros{shape})""",
     ),
 }
 """Name on the command line -> format."""
@@ -264,7 +261,7 @@ def model_card(
         f"Licence: {licence or 'not stated'}.",
         "## Input and output",
         f"Input: float32 {('batch', *input_shape)}, {takes}. "
-        "Output: pictures of 3 channels, nominally in [-1, 1].",
+        f"Output: float32 {('batch', *generator.output_shape)}, pictures, nominally in [-1, 1].",
         *model_card_facts.channels(generator.job, generator.in_channels, takes),
         f"Largest difference to PyTorch: {difference:.3g}, on {inputs}, at once and one by one.",
         f"```python\n{file_format.how_to_load.format(file=file, shape=(1, *input_shape))}\n```",

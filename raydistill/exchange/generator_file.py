@@ -61,6 +61,14 @@ class LoadedGenerator(NamedTuple):
         return input_shape(self.config, self.in_channels, self.height, self.width)
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one output, without the batch: (3, height, width); super-resolution's is larger than its
+        input's.
+        """
+        with torch.no_grad():
+            return tuple(self.module(torch.zeros(1, *self.input_shape)).shape[1:])
+
+    @property
     def layers(self) -> Table:
         """The network as a table, from which its costs are counted."""
         return GENERATORS[self.config.family].layers(self.config, self.in_channels, self.height, self.width)

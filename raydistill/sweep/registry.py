@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import mlflow
-from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import RegisteredModel
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -24,6 +23,10 @@ from raydistill.sweep import tracking_models, tracking_store
 
 _MOST_KEPT = 40
 """Moves of an alias that are kept: a tag has 5,000 characters."""
+_LICENCE = "raydistill.licence"
+"""Tag of a version: its licence; there is none where none was stated."""
+_MOST_CHARACTERS = 5000
+"""Of the description of a version."""
 COMPARABLE = ("digest.data", "digest.evaluator", "macs_convention")
 """Models of one alias have these in common, else their scores cannot be compared."""
 
@@ -86,8 +89,7 @@ def promote(
         )
         if registered is None:
             client.create_registered_model(name, tags={"raydistill": "generators"})
-        tags = facts | {"raydistill.licence": licence or "not stated", tracking_models.TAG: model_id}
-        version = _version_of(client, name, run, model_id, tags)
+        version = _version_of(client, name, run, model_id, facts, licence, trial_folder)
         client.set_registered_model_alias(name, alias, version)
         _note_move(client, name, alias, version)
     except (MlflowException, OSError) as error:
@@ -137,25 +139,46 @@ def _require_comparable(
             )
 
 
-def _version_of(client: MlflowClient, name: str, run: Any, model_id: str, tags: Mapping[str, str]) -> str:
-    """The version of the registered model that is this model; it is made where there is none."""
-    for version in client.search_model_versions(f"name = '{name}'"):
-        if version.tags.get(tracking_models.TAG) == model_id:
-            for key, value in tags.items():
-                client.set_model_version_tag(name, version.version, key, value)
-            return str(version.version)
-    files = client.get_logged_model(model_id).artifact_location
-    card = Path(download_artifacts(f"{files}/{tracking_models.CARD}", tracking_uri=client.tracking_uri))
+def _version_of(
+    client: MlflowClient,
+    name: str,
+    run: Any,
+    model_id: str,
+    facts: Mapping[str, str],
+    licence: str,
+    trial_folder: Path,
+) -> str:
+    """The version of the registered model that is this model; it is made where there is none.
+
+    It gets these facts and the licence as tags, and a new model card as its description. A licence that was
+    stated before stays where none is now.
+    """
+    versions = client.search_model_versions(f"name = '{name}'")
+    had = next((each for each in versions if each.tags.get(tracking_models.TAG) == model_id), None)
+    stated = licence or ("" if had is None else had.tags.get(_LICENCE, ""))
+    card = _description(tracking_models.renew_card(client, model_id, trial_folder, stated))
+    tags = {**facts, tracking_models.TAG: model_id} | ({_LICENCE: stated} if stated else {})
+    if had is not None:
+        for key, value in tags.items():
+            client.set_model_version_tag(name, had.version, key, value)
+        client.update_model_version(name, had.version, description=card)
+        return str(had.version)
     with _as_default(str(client.tracking_uri)):
         made = client.create_model_version(
             name,
             f"models:/{model_id}",
             run_id=run.info.run_id,
-            tags=dict(tags),
-            description=card.read_text()[:5000],
+            tags=tags,
+            description=card,
             model_id=model_id,
         )
     return str(made.version)
+
+
+def _description(card: str) -> str:
+    """The card as far as MLflow takes it; where it is longer a last line says where the rest is."""
+    rest = f"\n\nThe rest is in the model's {tracking_models.CARD}.\n"
+    return card if len(card) <= _MOST_CHARACTERS else card[: _MOST_CHARACTERS - len(rest)] + rest
 
 
 @contextmanager

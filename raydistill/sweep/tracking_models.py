@@ -17,7 +17,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types import Schema, TensorSpec
 
-from raydistill.errors import ConfigError
+from raydistill.errors import ConfigError, StoreError
 from raydistill.exchange.export import FORMATS, model_card, require_onnx, write_checked
 from raydistill.exchange.generator_file import inputs_for, open_generator
 from raydistill.records.trials import Trial
@@ -26,6 +26,8 @@ TAG = "raydistill.model_id"
 """Tag of a trial's run: the id of its model in MLflow."""
 CARD = "README.md"
 """Name of the card among a model's files."""
+_FILE = "model.onnx"
+"""What MLflow calls the ONNX file among them."""
 _BASELINES = ("teacher", "uniform", "no_teacher")
 _REQUIREMENTS = (f"mlflow>={mlflow.__version__}", "numpy", "onnxruntime>=1.18")
 
@@ -91,11 +93,11 @@ def _save(trial_folder: Path, folder: Path, run_id: str) -> str:
     inputs, what = inputs_for(generator)
     file = folder.with_suffix(".onnx")
     difference = write_checked(generator, inputs, FORMATS["onnx"], file)
-    card = model_card(generator, FORMATS["onnx"], "model.onnx", difference, what)
-    number, size = np.dtype(np.float32), (generator.height, generator.width)
+    card = model_card(generator, FORMATS["onnx"], _FILE, difference, what)
+    number = np.dtype(np.float32)
     signature = ModelSignature(
         inputs=Schema([TensorSpec(number, (-1, *generator.input_shape))]),
-        outputs=Schema([TensorSpec(number, (-1, 3, *size), "picture")]),
+        outputs=Schema([TensorSpec(number, (-1, *generator.output_shape), "picture")]),
     )
     with warnings.catch_warnings(action="ignore"):
         mlflow.onnx.save_model(
@@ -110,6 +112,37 @@ def _save(trial_folder: Path, folder: Path, run_id: str) -> str:
         )
     (folder / CARD).write_text(card)
     return generator.digest
+
+
+def renew_card(client: MlflowClient, model_id: str, trial_folder: Path, licence: str) -> str:
+    """Writes a model's card again, with its licence and what was measured since; returns its text.
+
+    Args:
+        client: of the tracking store.
+        model_id: the model's.
+        trial_folder: of the trial that it is of.
+        licence: as the network's owner states it; empty: not stated.
+
+    Raises:
+        StoreError: the network in the folder is another one than the model's.
+        ConfigError: there is no network, or `raydistill[onnx]` is not installed.
+        RunError: the ONNX file does not give PyTorch's outputs.
+    """
+    require_onnx()
+    generator = open_generator(trial_folder)
+    logged = client.get_logged_model(model_id).tags.get("raydistill.network")
+    if logged != generator.digest:
+        raise StoreError(
+            f"{trial_folder}: its network is {generator.digest}, and the model in MLflow is of {logged}; put "
+            "back the network, or delete the model in MLflow and promote again"
+        )
+    inputs, what = inputs_for(generator)
+    with tempfile.TemporaryDirectory(prefix="raydistill-card-") as folder:
+        difference = write_checked(generator, inputs, FORMATS["onnx"], Path(folder) / _FILE)
+        card = Path(folder) / CARD
+        card.write_text(model_card(generator, FORMATS["onnx"], _FILE, difference, what, licence=licence))
+        client.log_model_artifact(model_id, str(card))
+        return card.read_text()
 
 
 def facts_of(trial: Trial) -> dict[str, str]:
