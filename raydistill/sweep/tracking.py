@@ -7,6 +7,7 @@ calls it on a thread of its own, and again until all is sent.
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from raydistill.sweep.tracking_facts import EvaluatorFacts, SweepFacts
 _STATUS = {"COMPLETE": "FINISHED", "PRUNED": "KILLED", "FAIL": "FAILED"}
 """Status of a trial -> status of its run."""
 _PARENT = "mlflow.parentRunId"
+_MOST_METRICS = 800
+"""A request is sent once it has more; MLflow takes 1,000."""
 _PICTURES_AT = "raydistill.pictures_at"
 """Tag of the parent run: after how many images its view shows pictures."""
 
@@ -176,8 +179,9 @@ class SweepRuns:
         trial, trial_id = sent.trial, sent.trial.trial_id
         if trial_id not in self.ended:
             self._start_trial(trial)
-            for time_ms, evaluation in list(sent.reports):
-                self._report(trial_id, evaluation, sent.folder, time_ms)
+            ended = () if trial.result is None else trial.result.evaluations
+            reports = [*sent.reports, *((None, evaluation) for evaluation in ended)]
+            self._report(trial_id, reports, sent.folder)
             if trial.result is not None:
                 self._end_trial(trial, trial.result, sent.folder)
         if sent.front_row is not None and trial_id not in self.with_front:
@@ -221,31 +225,44 @@ class SweepRuns:
         self.client.log_dict(run_id, trial.job_json, "config.json")
         self.reported[trial_id] = set() if is_new else self._steps(run_id)
 
-    def _report(
-        self, trial_id: str, evaluation: Evaluation, folder: Path, time_ms: int | None = None
-    ) -> None:
-        """Writes the numbers and pictures of one evaluation, at the step `nimg`: the images seen.
+    def _report(self, trial_id: str, reports: Sequence[tuple[int | None, Evaluation]], folder: Path) -> None:
+        """Writes the numbers and pictures of evaluations, each at the step `nimg`: the images seen.
 
-        `folder`: the trial's. `time_ms`: when it was reported, in milliseconds since 1970; None: now.
+        Many go into one request. One with pictures ends it: what has numbers has its pictures, too.
+
+        Args:
+            trial_id: whose they are.
+            reports: each with its time in milliseconds since 1970; None: now.
+            folder: the trial's.
         """
-        nimg = evaluation.nimg
-        if nimg not in self.reported[trial_id]:
-            run_id = self.run_ids[trial_id]
-            if tracking_parts.log_pictures(self.client, run_id, folder, nimg, time_ms):
+        run_id, batch = self.run_ids[trial_id], dict[int, list[Metric]]()
+        for when, evaluation in reports:
+            nimg, numbers = evaluation.nimg, evaluation.numbers
+            if nimg in self.reported[trial_id] or nimg in batch:
+                continue
+            has_pictures = tracking_parts.log_pictures(self.client, run_id, folder, nimg, when)
+            if has_pictures:
                 self.pictures_at = max(self.pictures_at, nimg)
-            measured = {name: value for name, value in evaluation.numbers.items() if "/" in name}
-            self._log(run_id, metrics=measured, step=nimg, time_ms=time_ms)
-            self.reported[trial_id].add(nimg)
+            named = {name: value for name, value in numbers.items() if "/" in name}
+            batch[nimg] = _metrics(named, nimg, when)
+            if has_pictures or sum(map(len, batch.values())) > _MOST_METRICS:
+                self._send_reports(trial_id, batch)
+        self._send_reports(trial_id, batch)
+
+    def _send_reports(self, trial_id: str, batch: dict[int, list[Metric]]) -> None:
+        """Sends the metrics of evaluations, by images seen, and empties the batch."""
+        if batch:
+            self.client.log_batch(self.run_ids[trial_id], metrics=list(chain.from_iterable(batch.values())))
+            self.reported[trial_id] |= batch.keys()
+            batch.clear()
 
     def _end_trial(self, trial: Trial, result: TrialResult, folder: Path) -> None:
         """Ends the run of a trial that has a result, with its final numbers, sample grid and status.
 
-        Evaluations that were never reported are written, too. `folder`: the trial's.
+        `folder`: the trial's.
         """
         trial_id = trial.trial_id
         run_id = self.run_ids[trial_id]
-        for evaluation in result.evaluations:
-            self._report(trial_id, evaluation, folder)
         scores = [(name, value) for name, value in result.metrics.items() if name.startswith("val/")]
         finals = {tracking_view.shown(name): value for name, value in scores}
         times = {"time/wall_sec": result.wall_sec, "time/gpu_hours": result.gpu_sec / 3600}
@@ -356,10 +373,16 @@ class SweepRuns:
         step: int = 0,
         time_ms: int | None = None,
     ) -> None:
-        when = int(time.time() * 1000) if time_ms is None else time_ms
-        self.client.log_batch(
-            run_id,
-            metrics=[Metric(name, float(value), when, step) for name, value in (metrics or {}).items()],
-            params=[Param(name, str(value)) for name, value in (params or {}).items()],
-            tags=[RunTag(name, value) for name, value in (tags or {}).items()],
-        )
+        if metrics or params or tags:
+            self.client.log_batch(
+                run_id,
+                metrics=_metrics(metrics or {}, step, time_ms),
+                params=[Param(name, str(value)) for name, value in (params or {}).items()],
+                tags=[RunTag(name, value) for name, value in (tags or {}).items()],
+            )
+
+
+def _metrics(numbers: Mapping[str, float], step: int, time_ms: int | None) -> list[Metric]:
+    """Numbers as MLflow takes them. `time_ms`: in milliseconds since 1970; None: now."""
+    when = int(time.time() * 1000) if time_ms is None else time_ms
+    return [Metric(name, float(value), when, step) for name, value in numbers.items()]
