@@ -1,10 +1,17 @@
-"""`raydistill track`: brings MLflow to what the ledger of a sweep says."""
+"""`raydistill track`: brings MLflow, and a study of Optuna's, to what the ledger of a sweep says."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from raydistill.config.command_options import TrackOptions
-from raydistill.records import locks, measured, mirror, remote, retrained, stored_paths, tables
-from raydistill.records.trials import read_trials
+from raydistill.config.paths import validated
+from raydistill.config.space import SearchSpace
+from raydistill.errors import StoreError, without_passwords
+from raydistill.records import locks, measured, mirror, remote, retrained, store, stored_paths, tables
+from raydistill.records.trials import Trial, read_trials
+from raydistill.search import optuna_study
 from raydistill.sweep import tracking_record, tracking_store
 from raydistill.sweep.tracker import Tracker
 from raydistill.terminal import Terminal
@@ -18,7 +25,8 @@ def run(options: TrackOptions) -> int:
         the exit code: 0 where MLflow has everything afterwards, else 1.
 
     Raises:
-        StoreError: there is no such sweep, it is running, or the tracking store does not answer.
+        StoreError: there is no such sweep, it is running, or the tracking store or the study's database does
+            not answer.
     """
     terminal, folder = Terminal(), mirror.sweep_of(options.sweep)
     results = stored_paths.store_of(folder)
@@ -50,4 +58,19 @@ def run(options: TrackOptions) -> int:
             return 1
     num_ended = sum(trial.result is not None for trial in trials)
     terminal.say(f"MLflow at {tracker.address}, experiment {experiment}: {num_ended} trials of {folder.name}")
+    if options.study is not None:
+        terminal.say(_write_study(options.study, folder, trials))
     return 0
+
+
+def _write_study(url: str, folder: Path, trials: Sequence[Trial]) -> str:
+    """Brings the sweep's study of Optuna's to the ledger's state; returns a line that says how to open it."""
+    sweep = store.read_sweep(folder)
+    if "space" not in sweep:
+        raise StoreError(f"{folder}: an earlier version ran this sweep, and did not write its space down")
+    name = optuna_study.name_of(folder.name, sweep["sweep_id"])
+    facts = {key: sweep[key] for key in ("sweep_id", "definition", "seed", "sampler", "data") if key in sweep}
+    space = validated(SearchSpace, sweep["space"], where=f"{folder / 'sweep.json'}: space")
+    number = optuna_study.write_study(url, name, facts, space, trials)
+    address = without_passwords(url)
+    return f'{number} trials written: optuna.load_study(study_name="{name}", storage="{address}")'

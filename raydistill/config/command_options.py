@@ -166,8 +166,8 @@ class FrontierOptions(Options):
     ]
 
 
-class TrackOptions(Options):
-    """What `raydistill track` is given."""
+class _TrackedSweep(Options):
+    """A sweep, and where it is in MLflow."""
 
     sweep: Annotated[
         str,
@@ -186,6 +186,19 @@ class TrackOptions(Options):
     ] = None
 
 
+class TrackOptions(_TrackedSweep):
+    """What `raydistill track` is given."""
+
+    study: Annotated[
+        str | None,
+        Field(
+            description="Write the sweep as a study of Optuna's, too, into this database, such as "
+            "sqlite:///study.db; a study that is there is brought to the ledger's state."
+        ),
+        Cli("URL"),
+    ] = None
+
+
 def percent_of(text: str) -> float:
     """The number in "2%" or "2". Raises ConfigError where it is none from 0 to 100."""
     try:
@@ -197,7 +210,7 @@ def percent_of(text: str) -> float:
     return number
 
 
-class PromoteOptions(TrackOptions):
+class PromoteOptions(_TrackedSweep):
     """What `raydistill promote` is given."""
 
     trial: Annotated[
