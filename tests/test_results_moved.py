@@ -3,17 +3,22 @@
 import json
 import shutil
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Stages
+from mlflow.tracking import MlflowClient
 from no_ray import copy_tracking_store
 
-from raydistill.commands import evaluate, retrain, track
+from raydistill import load_sweep
+from raydistill.commands import evaluate, export, promote, retrain, track
 from raydistill.config.base import Stored
-from raydistill.config.command_options import EvaluateOptions, RetrainOptions, TrackOptions
+from raydistill.config.command_options import EvaluateOptions, PromoteOptions, RetrainOptions, TrackOptions
 from raydistill.config.experiment import Job
+from raydistill.config.network_options import ExportOptions
 from raydistill.errors import ConfigError, DataError, NoticeWarning, StoreError
 from raydistill.exchange.generator_file import open_generator
 from raydistill.records import stored_paths
@@ -143,6 +148,103 @@ def test_a_retraining_in_a_moved_store_is_of_what_is_there(moved: Path) -> None:
     shutil.rmtree(moved / "cache/data")
     with pytest.raises(StoreError, match="pictures are not here: copy the folder cache"):
         retrain.run(RetrainOptions(sweep=str(sweep), trial=0, nimg=96))
+
+
+COPIES = {"cp": ["cp", "-r"], "rsync": ["rsync", "-rl"], "rsync -a": ["rsync", "-a"]}
+"""How results come home from a cluster; the first two give every file another time."""
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_a_store_that_was_copied_by_a_program_is_used_as_it_was(
+    way: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which(COPIES[way][0]) is None:
+        pytest.skip(f"no {COPIES[way][0]} here")
+    home = tmp_path / "home"
+    home.mkdir()
+    subprocess.run([*COPIES[way], f"{whole}/.", str(home)], check=True)
+    sweep = home / "sweeps/tiny"
+    read, trial = read_trials(sweep), sweep / "trials/0000"
+    assert read[0].result is not None and read[0].result == read_trials(whole / "sweeps/tiny")[0].result
+    options = EvaluateOptions(given=(str(trial),), store=str(home), num=8, resamples=2)
+    (scores,) = evaluate.evaluate(options, torch.device("cpu")).values()
+    values = {score.name: score.value for score in scores}
+    assert values["val/miou"] == pytest.approx(read[0].result.metrics["val/miou"])
+    monkeypatch.chdir(tmp_path)
+    assert export.run(ExportOptions(given=str(trial), format="safetensors")) == 0
+    assert (
+        perform(read[1].job, sweep / "trials/0001", lambda evaluation: None).metrics == read[0].result.metrics
+    )
+
+
+def test_half_a_copy_is_refused_before_anything_is_trained(moved: Path) -> None:
+    """As a copy that was interrupted leaves it; each time a line says what to copy again."""
+    sweep, job = moved / "sweeps/tiny", read_trials(moved / "sweeps/tiny")[0].job
+    assert job.evaluator is not None and job.teacher is not None
+    again = RetrainOptions(sweep=str(sweep), trial=0, nimg=64)
+    for file, message in (
+        (Path(job.data.path) / "train_targets.npy", "train_targets.npy"),
+        (
+            Path(job.evaluator.path) / "weights.safetensors",
+            "evaluator .* is not whole: copy that folder again",
+        ),
+        (Path(job.teacher.path) / "meta.json", "teacher .* is not whole: copy that folder again"),
+    ):
+        content = file.read_bytes()
+        for is_there in (True, False):
+            file.write_bytes(content[:40])
+            if not is_there:
+                file.unlink()
+            with pytest.raises(StoreError, match=message):
+                retrain.run(again)
+            file.write_bytes(content)
+    assert not list(sweep.glob("retrained/*/trial.json"))
+    weights = sweep / "trials/0000/network/weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:40])
+    with pytest.raises(ConfigError, match=r"the weights are not the ones written"):
+        evaluate.run(EvaluateOptions(given=(str(sweep / "trials/0000"),), store=str(moved)))
+    with pytest.raises(ConfigError, match=r"the weights are not the ones written"):
+        export.run(ExportOptions(given=str(sweep / "trials/0000"), format="safetensors"))
+    (sweep / "trials/0001/trial.json").write_text("{")
+    with pytest.raises(StoreError, match=r"0001/trial.json"):
+        read_trials(sweep)
+
+
+def test_a_store_of_another_version_is_refused_by_name(moved: Path) -> None:
+    sweep = moved / "sweeps/tiny"
+    path = sweep / "sweep.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"store_version": STORE_VERSION + 1}))
+    message = f"written by store version {STORE_VERSION + 1}, this raydistill reads {STORE_VERSION}"
+    for command in (
+        lambda: track.run(TrackOptions(sweep=str(sweep))),
+        lambda: promote.run(PromoteOptions(sweep=str(sweep), trial="0")),
+        lambda: retrain.run(RetrainOptions(sweep=str(sweep), trial=0, nimg=64)),
+        lambda: load_sweep(sweep),
+    ):
+        with pytest.raises(StoreError, match=message):
+            command()
+    assert not list(moved.glob("mlflow*"))
+
+
+def test_two_sweeps_of_one_name_stay_two_in_one_mlflow(
+    moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking_store, "make_file", copy_tracking_store)
+    other = Path(shutil.copytree(moved, tmp_path / "other"))
+    path = other / "sweeps/tiny/sweep.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"sweep_id": "def"}))
+    uri = f"sqlite:///{tmp_path}/team.db"
+    for _ in range(2):
+        for store in (moved, other):
+            assert track.run(TrackOptions(sweep=str(store / "sweeps/tiny"), mlflow=uri)) == 0
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("raydistill")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    parents = {run.info.run_id: run for run in runs if run.data.tags["raydistill.role"] == "sweep"}
+    assert sorted(run.data.tags["raydistill.sweep_id"] for run in parents.values()) == ["abc", "def"]
+    children = [run.data.tags["mlflow.parentRunId"] for run in runs if run.info.run_id not in parents]
+    assert sorted(children) == sorted(parents)
 
 
 def experiments(file: Path) -> dict[str, str]:

@@ -15,10 +15,13 @@ from raydistill.config.training import DistillTraining, GeneratorTraining, Teach
 from raydistill.data import read_info
 from raydistill.data.prepared import damage_of
 from raydistill.errors import BudgetError, ConfigError, StoreError
+from raydistill.models import saved
 from raydistill.planning import scorers
 from raydistill.records import remote, store, stored_paths, tables
 from raydistill.records.trials import Trial, TrialResult, read_trials
 
+_NETWORKS = ("evaluator", "teacher", "feature network", "teacher's discriminator")
+"""What of `Job.needed` is a network's folder."""
 _NOT_INHERITED = ("schema_version", "configuration")
 """What a trial.json of a sweep says and that of a retrained trial does not."""
 _FIXED = ("generator", "start", "seed", "budget_nimg")
@@ -133,7 +136,8 @@ def descendant(original: Trial, options: RetrainOptions, sweep: Path, nimg: int)
 
 
 def _lengthened(job: Job, options: RetrainOptions, nimg: int) -> Job:
-    """The same job on more images, by the values of --set. Raises StoreError where what it needs is gone."""
+    """The same job on more images, by the values of --set. Raises StoreError where what it needs is gone
+    or damaged."""
     for what, needed in job.needed.items():
         remote.pull(Path(needed.path))
         if not Path(needed.path).exists():
@@ -141,6 +145,8 @@ def _lengthened(job: Job, options: RetrainOptions, nimg: int) -> Job:
                 f"{what} {needed.digest} is not at {needed.path}: copy the folder cache of the sweep's "
                 "results folder, too"
             )
+        if what in _NETWORKS and not saved.is_whole(needed):
+            raise StoreError(f"{what} {needed.digest} at {needed.path} is not whole: copy that folder again")
     if (damage := damage_of(Path(job.data.path))) is not None:
         raise StoreError(damage)
     changes = {"budget_nimg": nimg} | ({} if options.seed is None else {"seed": options.seed})
