@@ -47,6 +47,12 @@ class Page:
             assert time.monotonic() < ends, f"{script}: not within {limit_sec:g} s: " + await self.text()
             await asyncio.sleep(0.5)
 
+    async def wait_for_text(self, text: str, limit_sec: float) -> None:
+        """Waits until a person reads this text on the page, which has no body while it is loaded."""
+        await self.wait_for(
+            f"!!document.body && document.body.innerText.includes({json.dumps(text)})", limit_sec
+        )
+
     async def open(self, url: str) -> None:
         """Goes to an address, as if it was typed into a new tab."""
         await self.call("Page.navigate", url="about:blank")

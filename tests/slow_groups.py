@@ -92,8 +92,12 @@ GROUPS: dict[str, Group] = {
             "::test_without_a_server_to_the_end_the_command_that_is_said_sends_everything",
         ),
     ),
+    "shipped": Group(
+        "promoted models where neither raydistill nor torch is; a server with a password and a bucket",
+        ("test_shipped.py", "test_team_server.py"),
+    ),
     "postgres": Group(
-        "256 reporting trials, one driver, one MLflow server on PostgreSQL: the rows of an sqlite file",
+        "an MLflow server on PostgreSQL: 256 reporting trials, a tracked sweep; the rows of an sqlite file",
         ("test_postgres.py",),
     ),
     "first-seconds": Group(

@@ -1,6 +1,10 @@
-"""Many reporting trials, one driver, one MLflow server on PostgreSQL: nothing waits, and all rows arrive."""
+"""MLflow's server on PostgreSQL has the rows of an sqlite file: 256 reporting trials, a tracked sweep."""
 
 import contextlib
+import os
+import re
+import shutil
+import signal
 import sys
 import time
 import urllib.request
@@ -10,13 +14,20 @@ from pathlib import Path
 import postgres
 import pytest
 from sqlalchemy import create_engine, text
+from test_measured import FIXTURE
 from test_results import synthetic_trial
 from test_tracking_real import free_port, start
 
+from raydistill.commands import track
+from raydistill.config.command_options import TrackOptions
+from raydistill.errors import StoreError
 from raydistill.records import tables
 from raydistill.records.trials import Trial
+from raydistill.sweep import tracker as tracker_module
+from raydistill.sweep import tracking, tracking_models, tracking_record
 from raydistill.sweep.tracker import Tracker
 from raydistill.sweep.tracking import SweepFacts
+from raydistill.sweep.tracking_record import TrackingRecord
 from raydistill.sweep.tracking_store import default_uri
 from raydistill.terminal import Terminal
 
@@ -82,10 +93,12 @@ def rows(uri: str) -> dict[str, list[tuple]]:
             }
     finally:
         engine.dispose()
-    return {
-        table: [tuple({"True": "1", "False": "0"}.get(value, value) for value in row) for row in listed]
-        for table, listed in found.items()
-    }
+    return {table: sorted(tuple(map(_alike, row)) for row in listed) for table, listed in found.items()}
+
+
+def _alike(value: str) -> str:
+    """A value without what differs between two tracking stores: truth values, ids of runs in links."""
+    return re.sub("[0-9a-f]{32}", "ID", {"True": "1", "False": "0"}.get(value, value))
 
 
 @contextlib.contextmanager
@@ -111,8 +124,8 @@ def mlflow_server(store: str, folder: Path) -> Iterator[str]:
             time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:
-        process.terminate()
-        process.wait(30)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.mark.slow
@@ -129,4 +142,67 @@ def test_256_reporting_trials_have_the_same_rows_on_postgresql_as_on_sqlite(tmp_
     here = rows(default_uri(local))
     assert len(here["runs"]) == NUMBER + 1 and len(here["metrics"]) > 8 * NUMBER
     for table in here:
+        assert there[table] == here[table], table
+
+
+def finished_sweep(store: Path) -> Path:
+    """The folder of a sweep that has ended, which MLflow does not know."""
+    sweep = Path(shutil.copytree(FIXTURE / "sweeps/old", store / "sweeps/old"))
+    table = tables.with_front(tables.trial_table(sweep, sweep_id="old"), OBJECTIVES, (0.0, 1e9))
+    tables.write_tables(sweep, table, tables.evaluation_table(sweep, sweep_id="old"))
+    record = TrackingRecord(
+        uri=None,
+        experiment="raydistill",
+        tags={"mlflow.source.name": "raydistill sweep"},
+        params={"trials": 3},
+        metrics={"front/hypervolume": 1.0},
+        objectives=OBJECTIVES,
+        artifacts=("trials.csv",),
+        description="Three students.",
+    )
+    tracking_record.write(sweep, record)
+    return sweep
+
+
+def tracked(sweep: Path, uri: str | None = None) -> int:
+    return track.run(TrackOptions(sweep=str(sweep), mlflow=uri))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(postgres.missing()), reason=postgres.missing() or "all is here")
+def test_a_tracked_sweep_has_the_same_rows_in_a_file_behind_a_server_and_in_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking_models, "is_wanted", lambda trial, is_member: False)
+    sweep = finished_sweep(tmp_path / "runs")
+    for _ in range(2):
+        assert tracked(sweep) == 0
+    here = rows(default_uri(tmp_path / "runs"))
+    assert len(here["runs"]) == 8 and len(here["metrics"]) > 100
+    file = f"sqlite:///{tmp_path}/server.db"
+    with mlflow_server(file, tmp_path) as address:
+        for _ in range(2):
+            assert tracked(sweep, address) == 0
+    with postgres.served() as store:
+        with mlflow_server(store, tmp_path) as address, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tracker_module, "_LAST_SEC", 1.0)
+            send = tracking.SweepRuns.send
+
+            def fails_later(runs: tracking.SweepRuns, sent: tracking.SentTrial) -> None:
+                if sent.trial.number > 1:
+                    raise ConnectionResetError("the network is down")
+                send(runs, sent)
+
+            patch.setattr(tracking.SweepRuns, "send", fails_later)
+            assert tracked(sweep, address) == 1
+        with pytest.raises(StoreError, match="the tracking store cannot be used"):
+            tracked(sweep, address)
+        moved = Path(shutil.move(tmp_path / "runs", tmp_path / "moved")) / "sweeps/old"
+        with mlflow_server(store, tmp_path) as address:
+            for _ in range(3):
+                assert tracked(moved, address) == 0
+        there = rows(store)
+    behind = rows(file)
+    for table in here:
+        assert behind[table] == here[table], table
         assert there[table] == here[table], table

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import json
 import os
+import re
+import signal
 import socket
 import subprocess
 import sys
@@ -113,6 +115,12 @@ def test_the_view_has_every_objective_against_the_first_and_fits_into_a_tag() ->
 
 
 @pytest.fixture
+def every_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fixture's sweep with all its trials: a parallel plot needs several that were searched."""
+    monkeypatch.setattr("test_tracking.USED", tuple(trial.trial_id for trial in read_trials(FIXTURE)))
+
+
+@pytest.fixture
 def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A results folder whose MLflow has a whole sweep."""
     monkeypatch.setattr(tracker_module, "_PAUSES_SEC", (0.02, 0.1))
@@ -200,7 +208,7 @@ def test_the_description_has_the_outcome_a_table_and_commands() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="no Chromium on this machine")
-def test_the_link_opens_all_trials_in_order_with_charts_in_a_browser(sent: Path) -> None:
+def test_the_link_opens_all_trials_in_order_with_charts_in_a_browser(every_trial: None, sent: Path) -> None:
     runs = runs_of(sent)
     names = sorted(
         (run.data.metrics["front/order"], name)
@@ -224,8 +232,8 @@ def test_the_link_opens_all_trials_in_order_with_charts_in_a_browser(sent: Path)
     try:
         asyncio.run(_look(server, runs["old"], [name for _, name in names]))
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(60)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 async def _look(server: str, parent: Any, names: list[str]) -> None:
@@ -237,19 +245,29 @@ async def _look(server: str, parent: Any, names: list[str]) -> None:
         except OSError:
             await asyncio.sleep(1)
     experiment = parent.info.experiment_id
-    async with browser.page() as page:
+    async with browser.page(1600, 2000) as page:
         await page.open(tracking_view.link(server, experiment, "6d1f"))
-        await page.wait_for(
-            "document.body && document.body.innerText.includes('cost/macs vs. final/miou')", 120
-        )
-        plots = "document.querySelectorAll('.js-plotly-plot .points path').length"
-        await page.wait_for(f"{plots} >= {len(names) - 1}", 120)  # a failed trial has no mIoU
+        await page.wait_for_text("cost/macs vs. final/miou", 240)
+        await page.wait_for(f"{_count('.js-plotly-plot .points path')} >= {2 * len(names)}", 240)
+        await page.wait_for(f"{_count('.parcoords')} > 0", 240)
         text = await page.text()
-        assert "Quality, cost and learning" in text and "Searched parameters and objectives" in text
-        assert f"{len(names)} matching runs" in text
+        assert f"{len(names)} matching runs" in text and "Sort: front/order" in text
         shown = [line for line in text.splitlines() if line in names]
         assert list(dict.fromkeys(shown)) == names
+        _, scatter, curves, parallel = re.split(
+            r"cost/macs vs\. final/miou|\nval/miou\n|Searched parameters and objectives", text
+        )
+        assert {"0000 teacher", "0001 uniform 2"} < set(names) <= set(scatter.splitlines())
+        assert {f"{name} (val/miou)" for name in names} <= set(curves.splitlines())
+        assert "Parallel Coordinates" in parallel and "final/miou" in parallel and "cost/macs" in parallel
+        for diagnostic in ("energy/gap", "train/l1", "time/wall_sec"):
+            assert diagnostic not in text.splitlines(), "a folded section shows its charts"
         await page.open(tracking_view.plain_link(server, experiment, parent.info.run_id))
-        await page.wait_for(f"document.body.innerText.includes({json.dumps(names[-1])})", 120)
+        await page.wait_for_text(names[-1], 240)
         shown = [line for line in (await page.text()).splitlines() if line in names]
         assert list(dict.fromkeys(shown)) == names
+
+
+def _count(selector: str) -> str:
+    """JavaScript that counts what is drawn."""
+    return f"document.querySelectorAll({json.dumps(selector)}).length"
