@@ -260,8 +260,8 @@ def model_card(
         f"A generator of the family `{config.family}`, digest `{generator.digest}`. "
         f"Licence: {licence or 'not stated'}.",
         "## Input and output",
-        f"Input: float32 {('batch', *input_shape)}, {takes}. "
-        f"Output: float32 {('batch', *generator.output_shape)}, pictures, nominally in [-1, 1].",
+        f"Input: float32 ({_batch_of(input_shape)}), {takes}. "
+        f"Output: float32 ({_batch_of(generator.output_shape)}), pictures, nominally in [-1, 1].",
         *model_card_facts.channels(generator.job, generator.in_channels, takes),
         f"Largest difference to PyTorch: {difference:.3g}, on {inputs}, at once and one by one.",
         f"```python\n{file_format.how_to_load.format(file=file, shape=(1, *input_shape))}\n```",
@@ -278,6 +278,10 @@ def model_card(
     return "\n\n".join(paragraphs) + "\n"
 
 
+def _batch_of(shape: tuple[int, ...]) -> str:
+    return ", ".join(["batch", *map(str, shape)])
+
+
 def _lineage(generator: LoadedGenerator) -> str:
     """Where the network comes from, as a list."""
     job, result = generator.job, generator.result
@@ -288,7 +292,7 @@ def _lineage(generator: LoadedGenerator) -> str:
         "trial key": job.key,
         "images seen": "not known" if result is None else result.nimg,
         "seed": job.training.seed,
-        "data": job.data.digest,
+        "training data": job.data.digest,
         "teacher": job.teacher.digest if job.teacher else "none",
         "evaluator": job.evaluator.digest if job.evaluator else "none",
         "git revision": (result and result.git_revision) or "not known",

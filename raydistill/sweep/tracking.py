@@ -179,8 +179,9 @@ class SweepRuns:
         trial, trial_id = sent.trial, sent.trial.trial_id
         if trial_id not in self.ended:
             self._start_trial(trial)
-            ended = () if trial.result is None else trial.result.evaluations
-            reports = [*sent.reports, *((None, evaluation) for evaluation in ended)]
+            reports: list[tuple[int | None, Evaluation]] = [*sent.reports]
+            if trial.result is not None:
+                reports += [(None, evaluation) for evaluation in trial.result.evaluations]
             self._report(trial_id, reports, sent.folder)
             if trial.result is not None:
                 self._end_trial(trial, trial.result, sent.folder)
