@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -69,7 +70,8 @@ def _write_study(url: str, folder: Path, trials: Sequence[Trial]) -> str:
     if "space" not in sweep:
         raise StoreError(f"{folder}: an earlier version ran this sweep, and did not write its space down")
     name = optuna_study.name_of(folder.name, sweep["sweep_id"])
-    facts = {key: sweep[key] for key in ("sweep_id", "definition", "seed", "sampler", "data") if key in sweep}
+    keys = ("sweep_id", "definition", "seed", "sampler", "data")
+    facts: dict[str, Any] = {key: sweep[key] for key in keys if key in sweep}
     space = validated(SearchSpace, sweep["space"], where=f"{folder / 'sweep.json'}: space")
     number = optuna_study.write_study(url, name, facts, space, trials)
     address = without_passwords(url)

@@ -103,14 +103,15 @@ def _trial_of(trial: Trial, space: SearchSpace) -> FrozenTrial:
             "status": result.status,
         },
     }
-    has_values = result.status == "COMPLETE" and None not in values
+    known = [value for value in values if value is not None]
+    has_values = result.status == "COMPLETE" and len(known) == len(values)
     # to Optuna, what has no objective has failed; `status` says how it ended here
     state = TrialState.PRUNED if result.status == "PRUNED" else TrialState.FAIL
     return optuna.trial.create_trial(
         state=TrialState.COMPLETE if has_values else state,
         params=configuration,
         distributions={path: to_optuna(space.parameters[path]) for path in configuration},
-        values=values if has_values else None,
+        values=known if has_values else None,
         user_attrs=attributes,
     )
 
