@@ -48,7 +48,7 @@ FLOORS = (
 )
 """From the lowest to the highest. A new package, or a new file beside the packages, needs a place here."""
 CONFINED = {
-    "optuna": {"search.optuna_samplers", "search.optuna_study"},
+    "optuna": {"search.optuna_samplers", "search.optuna_study", "search.study_sampler"},
     "mlflow": {
         "sweep.registry",
         "sweep.tracking",
