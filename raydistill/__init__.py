@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from raydistill.exchange.export import ExportReport, export
     from raydistill.exchange.generator_file import load_generator
     from raydistill.exchange.import_teacher import ImportReport, import_teacher
+    from raydistill.exchange.student import Student
     from raydistill.models import Family
-    from raydistill.records.sweep_result import SweepResult, load_sweep
     from raydistill.sweep.plan_report import PlanReport
     from raydistill.sweep.run import plan_sweep, run_sweep
+    from raydistill.sweep.sweep_result import SweepResult, load_sweep
     from raydistill.training.bases import BaseKind
     from raydistill.training.recipes import RecipeKind
     from raydistill.training.terms import TermKind
@@ -46,6 +47,7 @@ __all__ = [
     "RecipeKind",
     "SearchSpace",
     "Settings",
+    "Student",
     "SweepOptions",
     "SweepResult",
     "TermKind",
@@ -68,10 +70,11 @@ _HOMES = {
     "exchange.export": ("ExportReport", "export"),
     "exchange.generator_file": ("load_generator",),
     "exchange.import_teacher": ("ImportReport", "import_teacher"),
+    "exchange.student": ("Student",),
     "models": ("Family",),
-    "records.sweep_result": ("SweepResult", "load_sweep"),
     "sweep.plan_report": ("PlanReport",),
     "sweep.run": ("plan_sweep", "run_sweep"),
+    "sweep.sweep_result": ("SweepResult", "load_sweep"),
     "training.bases": ("BaseKind",),
     "training.recipes": ("RecipeKind",),
     "training.terms": ("TermKind",),

@@ -11,7 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 from rich.cells import cell_len, chop_cells
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
@@ -149,6 +151,50 @@ class _Console(Console):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
+def left_in_words(seconds: float) -> str:
+    """How long something still takes: "about 1.5 min left"."""
+    return f"about {seconds / 60:.1f} min left"
+
+
+class Bar(NamedTuple):
+    """How far one thing is."""
+
+    label: str
+    share: float
+    """From 0 to 1."""
+    text: str
+
+
+class Board:
+    """Lines and bars in one place of a terminal, drawn again as they change; elsewhere nothing is shown.
+
+    Used as a context: what was shown last stays when it ends.
+    """
+
+    def __init__(self) -> None:
+        self._console = _Console(highlight=False)
+        self.is_shown = self._console.is_terminal
+        """Whether stdout is a terminal."""
+        self._live = Live(console=self._console, auto_refresh=False)
+
+    def __enter__(self) -> "Board":
+        if self.is_shown:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.is_shown:
+            self._live.stop()
+
+    def show(self, head: Sequence[str], bars: Sequence[Bar], tail: Sequence[str]) -> None:
+        """Draws these lines, with the bars between them."""
+        grid = Table.grid(padding=(0, _GAP))
+        for each in bars:
+            drawn = ProgressBar(total=1.0, completed=each.share, width=24)
+            grid.add_row(Text(each.label), drawn, Text(each.text))
+        self._live.update(Group(*map(Text, head), grid, *map(Text, tail)), refresh=True)
+
+
 class Terminal:
     """Prints plain lines with the time since the start, and tables; where it is quiet, nothing."""
 
@@ -196,7 +242,7 @@ class Terminal:
             outcome = ", ".join(f"{name} {value:.4g}" for name, value in scores.items())
         else:
             outcome = f"{result.status}: {result.reason}"
-        left = f"about {left_sec / 60:.1f} min left" if done < total else "all trained"
+        left = left_in_words(left_sec) if done < total else "all trained"
         self.say(
             f"trial {done} of {total}: {trial.trial_id} {trial.label}, "
             f"{trial.macs / 1e6:.2f} M MACs, {outcome}, {result.wall_sec:.0f} s; "

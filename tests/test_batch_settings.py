@@ -8,10 +8,8 @@ import pytest
 from scipy import stats
 
 from raydistill.commands.batch_settings import (
-    Interval,
     by_option,
     check_options,
-    interval,
     shown,
     verdict_of_difference,
     verdict_of_published,
@@ -19,6 +17,7 @@ from raydistill.commands.batch_settings import (
 from raydistill.config.batch import Batch, Method, Published
 from raydistill.config.space import Objective, SearchSpace, Settings
 from raydistill.errors import ConfigError
+from raydistill.records.paired import Interval, interval
 
 OPTIONS = {"alone": {"student.terms.mi.weight": 0.0}, "term": {"student.terms.mi.weight": 0.1}}
 PUBLISHED = Published(metric="val/miou", value=0.5, tolerance=0.01, source="a table")

@@ -403,7 +403,7 @@ def test_a_plan_times_the_feature_network_and_gives_students_one(styled: Experim
     assert training.training == plan.experiment.features
     assert students and all(each.features is not None for each in students)
     assert all(each.features is None for each in jobs["teacher"][0])
-    rate = rates._measure(training, 1, 8, tmp_path / "measured")
+    rate = rates.measured_rate(training, 1, 8, tmp_path / "measured")
     assert rate.image_sec > 0 and rate.macs == 0
 
 

@@ -334,14 +334,14 @@ def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any,
 def test_a_training_that_fails_at_its_first_steps_is_named_and_the_plan_ends_with_1(
     raydistill: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
-    measure = rates._measure
+    measure = rates.measured_rate
 
     def fails(job: Any, *more: Any) -> Rate:
         if isinstance(job.training, DistillTraining):
             raise error
         return measure(job, *more)
 
-    monkeypatch.setattr(rates, "_measure", fails)
+    monkeypatch.setattr(rates, "measured_rate", fails)
     code, printed = raydistill("plan")
     (line,) = [line for line in printed.splitlines() if "no time" in line]
     assert code == 1 and "a training of this plan failed at its first steps: student" in line

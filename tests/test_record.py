@@ -539,7 +539,7 @@ def test_a_plan_measures_a_trial_that_reads(tmp_path: Path) -> None:
     kinds = {kind.removesuffix(rates.RECORDED) for kind in jobs if kind.endswith(rates.RECORDED)}
     assert kinds == {"student of base omgd", "student of base omgd with MI"}
     job = jobs["student of base omgd" + rates.RECORDED][0][0]
-    rate = rates._measure(job, 1, 8, tmp_path / "measured", is_read=True)
+    rate = rates.measured_rate(job, 1, 8, tmp_path / "measured", is_read=True)
     assert rate.image_sec > 0
     names = {path.stem for path in (tmp_path / "measured").glob("*/*.safetensors")}
     assert names == {"generator", "adaptors"}

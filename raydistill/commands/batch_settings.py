@@ -5,41 +5,22 @@ intervals are Student's at 95 %, for the mean over seeds; none is corrected for 
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from raydistill.config.batch import Batch, Published
 from raydistill.config.space import settings_in
 from raydistill.errors import ConfigError
 from raydistill.planning.plan import Plan
 from raydistill.records import tables
+from raydistill.records.paired import NOT_TOLD_APART, Interval, interval
 
-CONFIDENCE = 0.95
-REPRODUCED, NOT_REPRODUCED, NOT_TOLD_APART = "reproduced", "not reproduced", "not told apart"
+REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
 COLUMNS = ("space", "method", "parameter", "option", "metric", "seeds", "nimg", "mean", "low", "high")
 COMPARED = ("compared_with", "pairs", "difference", "difference_low", "difference_high", "verdict")
 OF_PUBLISHED = ("published", "published_verdict", "published_source")
-
-
-class Interval(NamedTuple):
-    """The mean over seeds, and where it lies; `low` and `high` are NaN below two seeds."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def interval(values: NDArray[np.float64]) -> Interval:
-    """Student's interval of the mean of `values`, (n,) with n of at least 1."""
-    mean, number = float(values.mean()), len(values)
-    if number < 2:
-        return Interval(mean, np.nan, np.nan)
-    reach = float(stdtrit(number - 1, (1 + CONFIDENCE) / 2) * values.std(ddof=1) / number**0.5)
-    return Interval(mean, mean - reach, mean + reach)
 
 
 def verdict_of_difference(difference: Interval, direction: str) -> str:

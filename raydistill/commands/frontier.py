@@ -5,7 +5,7 @@ import pandas as pd
 from raydistill.config.command_options import FrontierOptions
 from raydistill.records import measured
 from raydistill.records.schema import MEASURED
-from raydistill.records.sweep_result import load_sweep
+from raydistill.sweep.sweep_result import load_sweep
 from raydistill.terminal import Terminal
 
 

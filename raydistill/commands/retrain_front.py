@@ -5,12 +5,15 @@ page and MLflow beside the short trial that it repeats.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pandas as pd
+
 from raydistill.cluster import ray_tune, runtime
 from raydistill.cluster.placement import DRIVER_CPUS, Placement, place_trials
+from raydistill.config.analysis_options import AblateOptions
 from raydistill.config.command_options import RetrainOptions
 from raydistill.config.experiment import Job
 from raydistill.config.sweep_options import SweepOptions
@@ -19,7 +22,7 @@ from raydistill.data import read_info
 from raydistill.data.tensors import num_bytes
 from raydistill.models import saved
 from raydistill.planning import memory, rehearsal
-from raydistill.records import locks, measured, owners, remote, retrained, stored_paths
+from raydistill.records import ablated, locks, measured, owners, remote, retrained, stored_paths
 from raydistill.records.retrained import FOLDER
 from raydistill.records.trials import Evaluation, Trial, read_result, read_trials, write_trial
 from raydistill.sweep import page, tracking_record
@@ -53,6 +56,26 @@ def run(options: RetrainOptions, sweep: Path, originals: Sequence[Trial], again:
     terminal.say(
         f"{len(again)} of the front of {sweep.name} at {again[0].budget_nimg:,} images; in {sweep / FOLDER}"
     )
+
+    def report(done: Sequence[Trial], tracker: Tracker) -> None:
+        table, is_drawn = recorded(sweep, tracker)
+        _print(table, done, sweep, is_drawn, terminal)
+
+    return train_all(options, sweep, again, terminal, report)
+
+
+def train_all(
+    options: RetrainOptions | AblateOptions,
+    sweep: Path,
+    again: Sequence[Trial],
+    terminal: Terminal,
+    report: Callable[[Sequence[Trial], Tracker], None],
+) -> int:
+    """Trains those that have no result yet, by Ray, and scores all on test; returns and raises as `run`.
+
+    Args:
+        report: is given the trainings with their results, and MLflow's runs of the sweep.
+    """
     with _tracked(sweep, terminal) as tracker, _held(sweep, again):
         queue = _Queue(sweep, tracker, terminal, list(again))
         try:
@@ -64,7 +87,7 @@ def run(options: RetrainOptions, sweep: Path, originals: Sequence[Trial], again:
             terminal.say("interrupted; finished trainings are kept. Go on: the same command")
             return 130
         done = [_scored_on_test(each, sweep, tracker) for each in again]
-        _report(sweep, originals, done, tracker, terminal)
+        report(done, tracker)
     for trial in done:
         if trial.result is None or trial.result.status != "COMPLETE":
             reason = queue.failures.get(trial.trial_id, "") if trial.result is None else trial.result.reason
@@ -216,20 +239,31 @@ def _scored_on_test(trial: Trial, sweep: Path, tracker: Tracker) -> Trial:
     return trial
 
 
-def _report(
-    sweep: Path, originals: Sequence[Trial], done: Sequence[Trial], tracker: Tracker, terminal: Terminal
-) -> None:
-    """Writes tables and page, ends the runs in MLflow, and prints both lengths of each."""
+def recorded(sweep: Path, tracker: Tracker) -> tuple[pd.DataFrame, bool]:
+    """Writes tables and page of the sweep anew, and ends the runs in MLflow.
+
+    Returns:
+        the table of what was trained again, and whether the page was drawn.
+    """
     everything = read_trials(sweep)
     with (
         measured.locked(sweep),
         locks.locked(sweep / "lock", what=f"sweep {sweep.name}", wait=True),
     ):
         table = retrained.write_table(sweep, everything)
+        ablated.write_table(sweep, everything)
         is_drawn = page.renew(sweep)
     record = tracking_record.read(sweep)
-    artifacts = [sweep / name for name in (*record.artifacts, f"{FOLDER}.csv", f"{FOLDER}.parquet")]
+    own = (f"{name}.{ending}" for name in (FOLDER, ablated.NAME) for ending in ("csv", "parquet"))
+    artifacts = [sweep / name for name in (*record.artifacts, *own)]
     tracker.end_sweep(table, record.metrics, [path for path in artifacts if path.exists()])
+    return table, is_drawn
+
+
+def _print(
+    table: pd.DataFrame, done: Sequence[Trial], sweep: Path, is_drawn: bool, terminal: Terminal
+) -> None:
+    """Prints both lengths of each."""
     names = ["nimg", *sorted({str(name) for name in table if str(name).startswith("metric.val/")})]
     ids = [trial.trial_id for trial in done]
     rows = table[table["trial_id"].isin(ids)]

@@ -1,6 +1,6 @@
 """Which trainings `raydistill retrain` makes of a sweep's trials: longer, by other values, scored by more."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,14 +109,22 @@ def descendant(original: Trial, options: RetrainOptions, sweep: Path, nimg: int)
     Raises:
         InputError: a value of --set or a scorer cannot be used, or data or a network that it needs is gone.
     """
-    assert original.result is not None
+    changes: dict[str, Any] = {"budget_nimg": nimg} | ({} if options.seed is None else {"seed": options.seed})
+    require_needed(original.job)
     try:
-        job = _lengthened(original.job, options, nimg)
+        job = changed_job(original.job, parse_assignments(list(options.set)), _FIXED)
     except ConfigError as error:
         raise ConfigError(f"trial {original.trial_id}, {original.label}: {error}") from None
+    job = job.model_copy(update={"training": job.training.model_copy(update=changes)})
     job = _scored(job, options, stored_paths.store_of(sweep))
+    return with_job(original, job, sweep, f"{original.trial_id} at {nimg:,} images")
+
+
+def with_job(original: Trial, job: Job, sweep: Path, label: str, **lineage: str) -> Trial:
+    """A trial of another job, which repeats `original`. `lineage`: what else its lineage says."""
+    assert original.result is not None
     kept = {name: value for name, value in original.to_json().items() if name not in _NOT_INHERITED}
-    lineage = {
+    comes_from = {
         "sweep_id": store.read_sweep(sweep)["sweep_id"],
         "sweep": sweep.name,
         "trial_key": original.trial_key,
@@ -126,18 +134,17 @@ def descendant(original: Trial, options: RetrainOptions, sweep: Path, nimg: int)
     changes = {
         "trial_id": f"{original.trial_id}-{job.key}",
         "role": "retrain",
-        "label": f"{original.trial_id} at {nimg:,} images",
+        "label": label,
         "trial_key": job.key,
         "seed": job.training.seed,
         "job": job.model_dump(mode="json"),
-        "lineage": lineage,
+        "lineage": comes_from | lineage,
     }
     return Trial.model_validate(kept | changes)
 
 
-def _lengthened(job: Job, options: RetrainOptions, nimg: int) -> Job:
-    """The same job on more images, by the values of --set. Raises StoreError where what it needs is gone
-    or damaged."""
+def require_needed(job: Job) -> None:
+    """Brings the data and networks that a job needs. Raises StoreError where one is gone or damaged."""
     for what, needed in job.needed.items():
         remote.pull(Path(needed.path))
         if not Path(needed.path).exists():
@@ -149,24 +156,30 @@ def _lengthened(job: Job, options: RetrainOptions, nimg: int) -> Job:
             raise StoreError(f"{what} {needed.digest} at {needed.path} is not whole: copy that folder again")
     if (damage := damage_of(Path(job.data.path))) is not None:
         raise StoreError(damage)
-    changes = {"budget_nimg": nimg} | ({} if options.seed is None else {"seed": options.seed})
-    training = _changed(job.training, parse_assignments(list(options.set)))
-    return job.model_copy(update={"training": training.model_copy(update=changes)})
 
 
-def _changed(training: Any, values: Mapping[str, Any]) -> Any:
-    """A student's training by other values. Raises ConfigError for a path that is no one's, or is fixed."""
+def changed_job(job: Job, values: Mapping[str, Any], fixed: Collection[str]) -> Job:
+    """A student's job by other values.
+
+    Args:
+        values: config path below student -> value.
+        fixed: sections and values of student that may not be set.
+
+    Raises:
+        ConfigError: a path is no one's, or is fixed; or a value cannot be used.
+    """
     for path in values:
         parts = path.split(".")
-        if parts[0] != "student" or len(parts) < 2 or parts[1] in _FIXED:
+        if parts[0] != "student" or len(parts) < 2 or parts[1] in fixed:
             raise ConfigError(
                 f"--set {path}: cannot be set when a student is trained again. Allowed: paths below student, "
-                f"without {', '.join(f'student.{name}' for name in _FIXED)}; there are --nimg and --seed."
+                f"without {', '.join(f'student.{name}' for name in fixed)}"
             )
     if not values:
-        return training
-    holder = _Distilled if isinstance(training, DistillTraining) else _Alone
-    return with_values(holder(student=training), values, where="--set").student
+        return job
+    holder = _Distilled if isinstance(job.training, DistillTraining) else _Alone
+    training = with_values(holder(student=job.training), values, where="--set").student
+    return job.model_copy(update={"training": training})
 
 
 def _scored(job: Job, options: RetrainOptions, results: Path) -> Job:

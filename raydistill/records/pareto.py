@@ -8,6 +8,7 @@ are members too. No points (n = 0) is a valid input.
 All functions raise ValueError for NaN, an infinity, an unknown direction, or shapes that do not fit.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -87,6 +88,43 @@ def knee(points: ArrayLike, directions: Sequence[Direction], reference: ArrayLik
     span = np.where(nadir > ideal, nadir - ideal, 1.0)
     distance = (1.0 - ((front - ideal) / span).sum(axis=1)) / np.sqrt(front.shape[1])
     return int(candidates[np.argmax(distance)])
+
+
+def attainment(
+    fronts: Sequence[ArrayLike], directions: Sequence[Direction], share: float
+) -> NDArray[np.float64]:
+    """Corners, (k, m), of the surface that at least `share` of the fronts attain, in the order of the first
+    objective.
+
+    A front attains a point where a member of it is at least as good in every objective; so share 0.5 of the
+    fronts of several seeds is the median front. Fronts without a point attain nothing, and count.
+
+    Args:
+        fronts: points of each, (n_i, m) with m of 2 or 3.
+        share: above 0, at most 1.
+
+    Source: the empirical attainment function of Fonseca, Guerreiro, Lopez-Ibanez and Paquete (2011).
+    """
+    costs = [_minimised(front, directions) for front in fronts]
+    sizes = [len(each) for each in costs]
+    wanted = math.ceil(share * len(costs) - 1e-9)
+    present = [each for each in costs if len(each)]
+    if wanted < 1 or wanted > len(present):
+        return np.empty((0, len(directions)))
+    sets = np.repeat(np.arange(1, len(present) + 1), [size for size in sizes if size])
+    percent = 100 * wanted / len(present)
+    corners = moocore.eaf(np.concatenate(present), sets, percentiles=[percent])[:, :-1] * _signs(directions)
+    return np.asarray(corners[np.argsort(corners[:, 0], kind="stable")], dtype=np.float64)
+
+
+def best_within(points: ArrayLike, directions: Sequence[Direction], budget: float) -> float:
+    """The best second objective of the points (n, 2) whose first one is not worse than `budget`.
+
+    NaN: there is no such point.
+    """
+    costs = _minimised(points, directions)
+    inside = costs[costs[:, 0] <= _signs(directions)[0] * budget]
+    return float(inside[:, 1].min() * _signs(directions)[1]) if len(inside) else math.nan
 
 
 def standard_errors(samples: Sequence[ArrayLike]) -> NDArray[np.float64]:

@@ -14,7 +14,7 @@ from raydistill.config.base import Frozen
 from raydistill.config.paths import validated
 from raydistill.errors import ConfigError, StoreError
 from raydistill.reading import read_text
-from raydistill.records import measured, remote, retrained, tables
+from raydistill.records import ablated, measured, remote, retrained, tables
 from raydistill.records.files import write_json_atomic
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def write(
         title=record.title,
         objectives=record.objectives,
         reference=record.reference,
-        facts=record.facts | retrained.facts(folder),
+        facts=record.facts | retrained.facts(folder) | ablated.facts(folder),
         ceiling=record.ceiling,
         samples=samples,
     )
@@ -95,12 +95,13 @@ def renew(folder: Path) -> bool:
     table = measured.in_table(trials, folder)
     tables.write_tables(folder, table, evaluations)
     if (folder / FILE).exists():
-        write(folder, table, evaluations, _read(folder / FILE), _samples(folder))
+        write(folder, table, evaluations, read(folder / FILE), _samples(folder))
     remote.push(folder, skip=("trials", "retrained"))
     return (folder / FILE).exists()
 
 
-def _read(path: Path) -> PageRecord:
+def read(path: Path) -> PageRecord:
+    """The record of a sweep's page, a `FILE`. Raises StoreError where it is damaged."""
     try:
         record = validated(PageRecord, json.loads(read_text(path)), where=str(path))
         if not 2 <= len(record.objectives) == len(record.reference):

@@ -263,9 +263,9 @@ def _first_pictures(plan: Plan, folder: Path) -> Stored:
 
 
 def _measure_or_name(kind: str, job: Job, num_workers: int, num_val: int, folder: Path) -> Rate:
-    """What `_measure` returns. Raises RunError, with what it was that failed."""
+    """What `measured_rate` returns. Raises RunError, with what it was that failed."""
     try:
-        return _measure(job, num_workers, num_val, folder, kind.endswith(RECORDED))
+        return measured_rate(job, num_workers, num_val, folder, kind.endswith(RECORDED))
     except (RaydistillError, RuntimeError, MemoryError) as error:
         widths = getattr(getattr(job.training, "generator", None), "widths", None)
         of_widths = "" if widths is None else f" of widths {'-'.join(map(str, leaves(widths).values()))}"
@@ -273,7 +273,7 @@ def _measure_or_name(kind: str, job: Job, num_workers: int, num_val: int, folder
         raise RunError(f"{kind}{of_widths}: {reason[0]}") from error
 
 
-def _measure(job: Job, num_workers: int, num_val: int, folder: Path, is_read: bool = False) -> Rate:
+def measured_rate(job: Job, num_workers: int, num_val: int, folder: Path, is_read: bool = False) -> Rate:
     """Times steps of one worker's share of the batch, an evaluation and a checkpoint, as `train` has them.
 
     `is_read`: without its own teachers, from a row of zeros in place of a record of them.

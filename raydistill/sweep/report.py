@@ -13,9 +13,9 @@ from raydistill.evaluation.evaluator_scores import score_network, score_real
 from raydistill.models import cost
 from raydistill.records import measured, pareto, tables
 from raydistill.records.files import write_atomic
-from raydistill.records.sweep_result import write_ended_by
 from raydistill.records.trials import TrialResult, write_result
 from raydistill.sweep import page, tracking_record, tracking_text
+from raydistill.sweep.sweep_result import write_ended_by
 from raydistill.sweep.tracker import Tracker
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger

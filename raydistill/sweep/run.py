@@ -25,11 +25,11 @@ from raydistill.planning.checks import check
 from raydistill.planning.plan import Plan
 from raydistill.records import locks, mirror, owners, remote, store, stored_paths
 from raydistill.records.budget import Clock, Limits
-from raydistill.records.sweep_result import SweepResult, load_sweep
 from raydistill.records.trials import read_trials
 from raydistill.search import warm_start
 from raydistill.sweep import plan_report, report, tracking_start, tracking_store
 from raydistill.sweep.plan_report import PlanReport
+from raydistill.sweep.sweep_result import SweepResult, load_sweep
 from raydistill.sweep.sweep_run import Ended, SweepRun
 from raydistill.sweep.tracker import Tracker
 from raydistill.sweep.trial_queue import MayStart

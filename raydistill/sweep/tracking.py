@@ -208,6 +208,8 @@ class SweepRuns:
         }
         if trial.lineage is not None:
             tags["raydistill.retrain_of"] = str(trial.lineage["trial_id"])
+            if "change" in trial.lineage:
+                tags["raydistill.ablation"] = str(trial.lineage["change"])
         is_new = trial_id not in self.run_ids
         if is_new:
             name = f"{trial_id} {trial.label}"

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from raydistill import __version__
-from raydistill.commands.cli import cluster, networks, output, scoring, search
+from raydistill.commands.cli import cluster, looking, networks, output, scoring, search
 from raydistill.commands.cli.options import options_from, parameters_of
 from raydistill.config.options import CommonOptions, Options
 from raydistill.errors import InputError, NoticeWarning, RaydistillError, RenamedWarning, without_passwords
@@ -54,6 +54,21 @@ COMMANDS = (
     ),
     Command("config", search.config, SEARCH, "raydistill config --space default --set student.batch_size=32"),
     Command("frontier", search.frontier, SEARCH, "raydistill frontier runs/sweeps/default-001"),
+    Command("list", looking.list_sweeps, SEARCH, "raydistill list runs"),
+    Command("watch", looking.watch, SEARCH, "raydistill watch runs/sweeps/default-001"),
+    Command(
+        "compare",
+        looking.compare,
+        SEARCH,
+        "raydistill compare runs/sweeps/known-* runs/sweeps/tpe-* --at 3e6",
+    ),
+    Command(
+        "ablate",
+        looking.ablate,
+        SEARCH,
+        "raydistill ablate runs/sweeps/default-001 --set student.terms.mi.weight=0 --seeds 6",
+    ),
+    Command("plot", looking.plot, SEARCH, "raydistill plot runs/sweeps/default-001 --out front.pdf"),
     Command("track", search.track, SEARCH, "raydistill track runs/sweeps/default-001"),
     Command("promote", search.promote, SEARCH, "raydistill promote runs/sweeps/default-001 --within 2%"),
     Command("data inspect", scoring.inspect_data, DATA, "raydistill data inspect pictures.zip --num 500"),

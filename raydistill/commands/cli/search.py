@@ -1,4 +1,4 @@
-"""Commands about sweeps: sweep, plan, batch, retrain, config, frontier, track, promote.
+"""Commands that train or track sweeps: sweep, plan, batch, retrain, config, frontier, track, promote.
 
 Each returns its exit code.
 """

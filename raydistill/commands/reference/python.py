@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import textwrap
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -91,12 +92,20 @@ def _entry(module_name: str, name: str, value: Any, shown: dict[int, str]) -> It
                 wrapped(f"`{field}`: {text}", first="* ", then="  ") for field, text in fields.items()
             )
         for method, function in list(vars(value).items()):
-            plain = getattr(function, "fget", None) or getattr(function, "__func__", function)
+            plain = _plain(function)
             if not method.startswith("_") and inspect.isfunction(plain) and plain.__doc__:
-                kind = "property" if isinstance(function, property) else "method"
+                is_read = isinstance(function, property | cached_property)
+                kind = "property" if is_read else "method"
                 yield f"#### `{name}.{method}`: {kind}"
                 yield f"```python\n{_signature(method, plain)}\n```"
                 yield from paragraphs(plain.__doc__)
+
+
+def _plain(member: Any) -> Any:
+    """The function in a property or a class method; anything else as it is."""
+    if isinstance(member, cached_property):
+        return member.func
+    return getattr(member, "fget", None) or getattr(member, "__func__", member)
 
 
 def _required(text: str | None, name: str) -> Iterator[str]:
