@@ -24,7 +24,7 @@ MI_WEIGHT = "param.student.terms.mi.weight"
 """Column of the weight of the mutual-information term."""
 INK = "#22262e"
 """Colour of text and lines."""
-_RELATIVE_SIZE = {"*": 4.0, "X": 2.0}
+RELATIVE_SIZE = {"*": 4.0, "X": 2.0}
 """Area of a marker over that of a dot, so that all look equally large."""
 
 
@@ -202,7 +202,7 @@ def _draw_trials(axes: Axes, drawn: pd.DataFrame, member: NDArray[np.bool_], x: 
         if not rows.any():
             continue
         scatter = partial(axes.scatter, marker=mark.marker, color=mark.light)
-        relative_size = _RELATIVE_SIZE.get(mark.marker, 1.0)
+        relative_size = RELATIVE_SIZE.get(mark.marker, 1.0)
         sizes = np.where(member[rows], 62, 38) * relative_size
         edges = [INK if is_member else "white" for is_member in member[rows]]
         xs, ys = drawn.loc[rows, column(x)], drawn.loc[rows, column(y)]

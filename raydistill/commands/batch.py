@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from raydistill.commands import batch_settings
+from raydistill.commands import batch_compare, batch_settings
 from raydistill.commands.batch_plan import FINISHED, Sweep, check_all, is_finished, num_searched
 from raydistill.config.base import digest
 from raydistill.config.batch import Batch, Budget, load_batch, with_data
@@ -271,5 +271,6 @@ def _report(
     if len(written.options):
         title = "options: means over seeds with 95 % intervals (Student), differences seed by seed"
         terminal.rows(title, batch_settings.shown(written.options), keys=["option"])
+    batch_compare.report(written.sweeps, sweeps, folder, terminal)
     terminal.say(f"tables: {folder}/sweeps.csv, summary.csv, fronts.csv (every front member) and options.csv")
     terminal.say(f"in MLflow: tags.`raydistill.batch` = '{batch.name}' in experiment {batch.experiment}")

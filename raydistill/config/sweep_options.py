@@ -297,7 +297,17 @@ class SweepOptions(Options):
     ] = False
 
 
-class PlanOptions(SweepOptions):
+class SweepCommandOptions(SweepOptions):
+    """What `raydistill sweep` is given: a sweep, and how its end is printed."""
+
+    as_json: Annotated[
+        bool,
+        Field(description="Print the end, or the plan, as JSON on stdout; everything else goes to stderr."),
+        Cli(panel=RESULTS, name="--json"),
+    ] = False
+
+
+class PlanOptions(SweepCommandOptions):
     """What `raydistill plan` is given: a sweep that stops at its plan."""
 
     plan: Annotated[bool, Cli(hidden=True)] = True

@@ -13,7 +13,7 @@ from raydistill.sweep.tracking_record import TrackingRecord
 from raydistill.trials.run_job import git_revision
 from raydistill.trials.stages import Stages
 
-_NO_PARAMS = {"resume", "plan", "mlflow", "experiment", "name", "store", "system_metrics"}
+_NO_PARAMS = {"resume", "plan", "mlflow", "experiment", "name", "store", "system_metrics", "as_json"}
 """Options that say nothing about the numbers."""
 
 

@@ -11,10 +11,10 @@ from raydistill.config.command_options import (
     RetrainOptions,
     TrackOptions,
 )
-from raydistill.config.sweep_options import PlanOptions, SweepOptions
+from raydistill.config.sweep_options import PlanOptions, SweepCommandOptions
 
 
-def sweep(options: SweepOptions) -> int:
+def sweep(options: SweepCommandOptions) -> int:
     """Train evaluator and teacher, search students, print and store their Pareto front.
 
     Every option has a default. Without any, the sweep draws its own pictures, and needs no GPU.
