@@ -145,13 +145,14 @@ def _styled(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
     """An empty figure in the look of the pages."""
     axis = {"gridcolor": "#ecebe6", "zeroline": False, "automargin": True}
     return figure.update_layout(
-        title={"text": _escaped(title), "font": {"size": 16}} if title else None,
+        title={"text": _escaped(title), "font": {"size": 16}, "y": 0.97} if title else None,
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"family": "system-ui, Liberation Sans, Arial, sans-serif", "size": 13, "color": INK},
-        margin={"l": 60, "r": 16, "t": 44 if title else 12, "b": 50},
-        legend={"orientation": "h", "y": -0.16, "x": 0},
+        margin={"l": 60, "r": 16, "t": 100 if title else 60, "b": 50},
+        legend={"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#9aa0ab"},
         hovermode="closest",
         xaxis=axis | {"title": {"text": x}},
         yaxis=axis | {"title": {"text": y}},

@@ -6,6 +6,7 @@ They show what the figures of the pages show, from the same functions.
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -24,6 +25,8 @@ from raydistill.records.files import write_atomic
 from raydistill.records.pareto import Direction
 from raydistill.records.tables import column, mean_over_seeds
 
+_Look = dict[str, Any]
+"""What matplotlib is told of a line or of points."""
 FORMATS = (".pdf", ".svg", ".png")
 _RATIO = 0.78
 """Height over width."""
@@ -32,7 +35,7 @@ _POINT = 7.5
 _MOST_CURVES = 6
 _SHARES = (0.75, 0.5, 0.25)
 """What --kind attainment draws: what so many of the seeds attain."""
-_STYLE = {
+_STYLE: Any = {
     **{
         "font.size": _POINT,
         "axes.titlesize": _POINT,
@@ -93,7 +96,11 @@ def draw_fronts(axes: Axes, comparison: Comparison) -> None:
             axes.fill(outline[:, 0], outline[:, 1], color=mark.light, alpha=0.15, linewidth=0)
         edge = steps(attained(side, comparison.objectives, comparison.axes, 0.5), directions, end)
         seeds = "" if number == 1 else f", median of {number}"
-        look = {"color": INK if is_one else mark.light, "linestyle": mark.line, "linewidth": 1.2}
+        look: _Look = {
+            "color": INK if is_one else mark.light,
+            "linestyle": mark.line,
+            "linewidth": 1.2,
+        }
         axes.plot(edge[:, 0], edge[:, 1], label="front" if is_one else f"{side.label}{seeds}", **look)
         for member in () if is_one else side.members:
             points = front_of(member, columns, directions)
@@ -108,9 +115,22 @@ def _draw_groups(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
     for name, mark in MARKS.items():
         rows = table[(group == name) & table[[column(x), column(y)]].notna().all(axis=1)]
         if len(rows):
-            look = {"marker": mark.marker, "color": mark.light, "edgecolors": "white", "linewidths": 0.4}
+            look: _Look = {
+                "marker": mark.marker,
+                "color": mark.light,
+                "edgecolors": "white",
+                "linewidths": 0.4,
+            }
             size = 14 * RELATIVE_SIZE.get(mark.marker, 1.0)
-            axes.scatter(rows[column(x)], rows[column(y)], s=size, label=mark.title, zorder=3, **look)
+            axes.scatter(
+                rows[column(x)],
+                rows[column(y)],
+                s=size,
+                label=mark.title,
+                zorder=3,
+                edgecolors="white",
+                **look,
+            )
 
 
 def draw_attainment(axes: Axes, comparison: Comparison) -> None:
@@ -133,7 +153,12 @@ def draw_attainment(axes: Axes, comparison: Comparison) -> None:
             edge = steps(attained(side, comparison.objectives, comparison.axes, share), directions, end)
             label = f"{side.label}, {len(side.members)} seeds" if share == 0.5 else None
             width, alpha = (1.4, 1.0) if share == 0.5 else (0.7, 0.6)
-            look = {"color": mark.light, "linestyle": mark.line, "linewidth": width, "alpha": alpha}
+            look: _Look = {
+                "color": mark.light,
+                "linestyle": mark.line,
+                "linewidth": width,
+                "alpha": alpha,
+            }
             axes.plot(edge[:, 0], edge[:, 1], label=label, **look)
     _finish(axes, comparison)
 
@@ -156,7 +181,12 @@ def draw_curves(axes: Axes, comparison: Comparison, metric: str | None) -> None:
             is_one = len(comparison.sides) == 1
             own = mark_of(number) if is_one else mark
             label = trial_id if is_one else (side.label if number == 0 else None)
-            look = {"color": own.light, "linestyle": own.line, "marker": own.marker, "markersize": 2.5}
+            look: _Look = {
+                "color": own.light,
+                "linestyle": own.line,
+                "marker": own.marker,
+                "markersize": 2.5,
+            }
             axes.plot(curve["nimg"], curve["value"], linewidth=1.0, label=label, **look)
     axes.set_xlabel("images")
     axes.set_ylabel(axis_title(name, None))
@@ -192,7 +222,10 @@ def draw_ablation(axes: Axes, table: pd.DataFrame, metric: str) -> None:
         if not pd.isna(first["low"]):
             axes.plot([first["low"], first["high"]], [place, place], color=mark.light, linewidth=1.2)
         axes.scatter([first["difference"]], [place], s=26, color=mark.light, marker="|", linewidths=1.6)
-    names = [f"{trial_id}\n{_short(str(change))}" for (change, _, trial_id), _ in rows]
+    names = [
+        f"{trial_id}\n{_short(str(change))}{', equal time' if equal == 'time' else ''}"
+        for (change, equal, trial_id), _ in rows
+    ]
     axes.set_yticks(range(len(rows)), names)
     axes.margins(y=0.25)
     axes.invert_yaxis()

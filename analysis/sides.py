@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from raydistill import SweepResult
 from raydistill.errors import ConfigError, RunError, StoreError
-from raydistill.records import pareto, store, tables
+from raydistill.records import pareto, store, sweep_state, tables
 from raydistill.records.pareto import Direction
 from raydistill.records.schema import CONTEXT
 from raydistill.records.tables import NamedDirection
@@ -53,9 +53,11 @@ def member_of(sweep: SweepResult) -> Member:
     """A sweep with its students' objectives.
 
     Raises:
-        StoreError: a file of it is missing or damaged, no student competes, or a student lacks an objective
-            or was measured under other conditions than the rest.
+        StoreError: it runs, a file of it is missing or damaged, no student competes, or a student lacks an
+            objective or was measured under other conditions than the rest.
     """
+    if sweep_state.state_of(sweep.path) == "running":
+        raise StoreError(f"{sweep.path}: is running now; wait for its end: raydistill watch {sweep.path}")
     try:
         points = tables.objective_points(tables.mean_over_seeds(sweep.trials), sweep.objectives)
     except RunError as error:

@@ -59,6 +59,7 @@ GROUPS: dict[str, Group] = {
         (
             *("test_sweep.py", "test_failures.py", "test_public_face.py", "test_teacher_file.py"),
             "test_retrain_front.py",
+            "test_ablate.py",
         ),
     ),
     "clusters": Group(

@@ -1,5 +1,6 @@
 """The plan: what a sweep will take, said before any cost, and set against what it took."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,13 @@ def raydistill(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
         return int(exit_info.value.code or 0), printed.out + printed.err
 
     return run
+
+
+def test_a_plan_as_json_has_what_the_report_has(raydistill: Any) -> None:
+    code, printed = raydistill("plan", "--seconds-per-image", "0.01", "--json")
+    said, _ = json.JSONDecoder().raw_decode(printed)
+    assert code == 0 and said["max_concurrent"] == 2 and said["total_sec"] > 0 and not said["fails"]
+    assert {"cost.macs", "cost.params"} <= set(said["students"][0]) and "uniform 3" in said["baselines"]
 
 
 def test_places_are_filled_as_they_become_free() -> None:

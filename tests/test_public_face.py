@@ -230,7 +230,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch, ended: Any) -> None:
         return str(ended)
 
     monkeypatch.setattr(sweep_run, "run_one", run_one)
-    monkeypatch.setattr(sweep_run, "check", lambda given: SimpleNamespace(options=given))
+    monkeypatch.setattr(sweep_run, "check", lambda given, say: SimpleNamespace(options=given))
     monkeypatch.setattr(sweep_run, "opened", lambda plan, terminal: nullcontext((Path("mine"), None)))
     monkeypatch.setattr(sweep_run, "on_ray", lambda sweeps: nullcontext())
 

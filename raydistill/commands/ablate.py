@@ -56,9 +56,11 @@ def _train(sweep: Path, options: AblateOptions, asked: Asked) -> int:
     terminal = Terminal()
     for reason in asked.left_out:
         terminal.say(f"left out: {reason}")
-    number, kept = len(asked.trainings), 2 * len(asked.pairs) - len(asked.trainings)
-    change = " ".join(options.set)
-    terminal.say(f"{change}: {len(asked.pairs)} pairs; {number} trainings, {kept} are in the sweep already")
+    ids = {each for pair in asked.pairs for each in (pair.unchanged, pair.changed)}
+    there, change = len(ids) - len(asked.trainings), " ".join(options.set)
+    terminal.say(
+        f"{change}: pairs: {len(asked.pairs)}; trainings: {len(ids)}, of which the sweep has {there}"
+    )
     ablated.add(sweep, asked.pairs)
 
     def report(done: Sequence[Trial], tracker: Tracker) -> None:

@@ -98,7 +98,7 @@ def _originals(sweep: Path, options: AblateOptions) -> list[Trial]:
     """The trials whose configurations are trained. Raises StoreError as `asked_for` does."""
     trials = {each.trial_id: each for each in read_trials(sweep)}
     store.require_same_plugins(sweep, plugins.sweep_record(), str(sweep))
-    ids: Sequence[str] = options.trials
+    ids: Sequence[str] = options.trials or ()
     if not ids:
         table = tables.read_table(sweep / "trials.parquet")
         ids = list(table[table["front.member"]].sort_values("cost.macs")["trial_id"])

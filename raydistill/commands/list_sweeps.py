@@ -96,6 +96,12 @@ def _row(folder: Path) -> dict[str, Any]:
         done = sum(each.result is not None for each in trials)
         return row | {"trials": f"{done} of {asked}" if asked else str(done)}
     sweep = load_sweep(folder)
+    num_there = sum((each / "trial.json").exists() for each in remote.folders(folder / "trials"))
+    if num_there < len(sweep.trials) and mirror.url_of(folder) is None:
+        raise StoreError(
+            f"{folder}: half copied: {num_there} of {len(sweep.trials)} trials are in trials/; "
+            "copy the whole folder"
+        )
     row["trials"] = str(int((sweep.trials["role"] == "search").sum()))
     if (folder / "page.json").exists():
         row |= {"hypervolume": sweep.hypervolume, "best": _best(sweep.front, sweep.objectives)}

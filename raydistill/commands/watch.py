@@ -13,11 +13,10 @@ from raydistill.config.analysis_options import WatchOptions
 from raydistill.errors import RunError
 from raydistill.reading import parse_json, read_text
 from raydistill.records import mirror, pareto, remote, stored_paths, sweep_state, tables
-from raydistill.records.sweep_state import State
+from raydistill.records.sweep_state import FORECAST, State
 from raydistill.records.tables import NamedDirection
 from raydistill.records.trials import Trial, read_trials
 from raydistill.sweep import tracking_record
-from raydistill.sweep.plan_report import FILE as FORECAST
 from raydistill.terminal import Bar, Board, Terminal, left_in_words
 
 _REPORT = re.compile(r"nimg=(\d+) ")

@@ -76,10 +76,10 @@ class AblateOptions(Options):
         Cli("PATH=VALUE"),
     ] = ()
     trials: Annotated[
-        tuple[str, ...],
+        tuple[str, ...] | None,
         Field(description="Trials to train with and without the change. Default: the front."),
         Cli("N,N,...", read=_trial_ids),
-    ] = ()
+    ] = None
     seeds: Annotated[
         Annotated[int, Field(gt=0, le=1000)],
         Field(description="Seeds of each trial: its own and the next ones."),

@@ -81,6 +81,7 @@ def prepare(
     pairing: Pairing | None = None,
     recipe: str = "",
     whole_pictures: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Stored:
     """The decoded data of `config`, in a folder of `cache_dir`. What is there already is not decoded again.
 
@@ -92,6 +93,7 @@ def prepare(
         recipe: what the message calls that recipe.
         whole_pictures: whether the recipe has inputs of its own, noise: pictures that look like A|B are not
             taken for that, unless the config says so.
+        say: is given a line about how far the decoding is, every ten seconds.
 
     Raises:
         DataError: the data cannot be used.
@@ -109,7 +111,7 @@ def prepare(
             f"trains on {_PAIRINGS[pairing]}. For unpaired pictures there is --space cyclegan, for pictures "
             "alone --space sagan, stylegan2 and enhance."
         )
-    return store(_with_load_size(source, config), config, cache_dir)
+    return store(_with_load_size(source, config), config, cache_dir, say)
 
 
 def described(config: DataSet) -> DataInfo:

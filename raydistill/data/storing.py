@@ -11,7 +11,8 @@ import itertools
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +35,22 @@ FORMAT = 4
 _SAVED_BYTES = 2**27
 """Decoded bytes after which progress is saved: what a kill loses at most."""
 _PROGRESS = "progress.json"
+Say = Callable[[str], None]
+"""Is given a line about how far a decoding is."""
+_SAY_EVERY_SEC = 10.0
+
+
+class _Pace:
+    """Says how far a decoding is, as often as a person wants to read it."""
+
+    def __init__(self, say: Say):
+        self.say, self.said_sec = say, time.monotonic()
+
+    def passed(self, part: str, done: int, total: int) -> None:
+        """`done` of `total` rows of a part are written."""
+        if (now := time.monotonic()) - self.said_sec >= _SAY_EVERY_SEC:
+            self.said_sec = now
+            self.say(f"data: {part}: {done:,} of {total:,} decoded")
 
 
 class _Progress(Frozen):
@@ -47,11 +64,11 @@ class _Progress(Frozen):
     """The same -> what was changed in these."""
 
 
-def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
+def store(source: Source, config: DataSet, cache_dir: Path, say: Say) -> Stored:
     """Decodes `source` into a folder of `cache_dir`, unless its copy is there. A damaged one is made again.
 
     What a killed process of this machine has decoded of it is taken over. Several processes may do so at
-    once.
+    once. `say` is told how far it is, where it takes long.
 
     Raises:
         DataError: a file cannot be used, or a size is not a multiple of 4.
@@ -74,7 +91,7 @@ def store(source: Source, config: DataSet, cache_dir: Path) -> Stored:
                     say_notice(f"{damage}; the pictures are decoded again")
                 info = describe(source, config)
                 _require_space(info, cache_dir, temporary)
-                _write(source, info, temporary)
+                _write(source, info, temporary, _Pace(say))
                 if damage is not None:
                     os.rename(folder, temporary / "damaged")
                 _move(temporary / "data", folder)
@@ -110,7 +127,7 @@ def _require_space(info: DataInfo, folder: Path, temporary: Path) -> None:
         )
 
 
-def _write(source: Source, info: DataInfo, temporary: Path) -> None:
+def _write(source: Source, info: DataInfo, temporary: Path, pace: _Pace) -> None:
     """Streams the arrays, so that memory does not grow with the data. `info.json` is written last."""
     folder, path = temporary / "data", temporary / _PROGRESS
     folder.mkdir(exist_ok=True)
@@ -120,7 +137,7 @@ def _write(source: Source, info: DataInfo, temporary: Path) -> None:
         progress = earlier if earlier.info == progress.info else progress
     content = hashlib.sha256(digest(info).encode())
     for part in _parts(source, info):
-        progress = _write_part(part, folder, progress, path, content)
+        progress = _write_part(part, folder, progress, path, content, pace)
     remarks = (*info.remarks, *source.changes())
     complete = info.model_copy(update={"digest": content.hexdigest()[:16], "remarks": remarks})
     (folder / INFO).write_text(complete.model_dump_json(indent=1), encoding="utf-8")
@@ -167,7 +184,7 @@ def _part(split: SplitName, names: list[str], count: int, rows: Iterable[Any], i
 
 
 def _write_part(
-    part: _Part, folder: Path, progress: _Progress, path: Path, content: "hashlib._Hash"
+    part: _Part, folder: Path, progress: _Progress, path: Path, content: "hashlib._Hash", pace: _Pace
 ) -> _Progress:
     """Writes the rows of a part that are not there yet, adds the bytes of all to `content`, and says in the
     file `path` from time to time how far it is.
@@ -193,6 +210,7 @@ def _write_part(
                 file.write(array.tobytes())
                 content.update(array.tobytes())
             done, unsaved = done + 1, unsaved + sum(row_bytes)
+            pace.passed(key, done, part.num_rows)
             if unsaved >= _SAVED_BYTES:
                 for file in files:
                     file.flush()

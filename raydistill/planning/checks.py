@@ -1,6 +1,6 @@
 """Every check of a sweep that needs no training."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ from raydistill.search import warm_start
 from raydistill.training import bases, recipes, terms
 
 
-def check(options: SweepOptions) -> Plan:
+def check(options: SweepOptions, say: Callable[[str], None] = lambda line: None) -> Plan:
     """The plan of a sweep, after every check that needs no training.
 
-    The data are prepared where they are not yet.
+    The data are prepared where they are not yet; `say` is told how far that is.
 
     Raises:
         InputError: an option, the search space, the data or a network cannot be used; the
@@ -60,7 +60,8 @@ def check(options: SweepOptions) -> Plan:
     bases.require_teacher(experiment)
     _check_workers(options, experiment)
     folder = store.open_store(options.store)
-    data = prepare(experiment.data, folder / "cache" / "data", **recipes.data_needs(experiment.teacher))
+    needs = recipes.data_needs(experiment.teacher)
+    data = prepare(experiment.data, folder / "cache" / "data", **needs, say=say)
     info = read_info(data)
     experiment = _with_lengths(options, search_space, preset, experiment, info)
     options = scale.scaled_scoring(options, info)

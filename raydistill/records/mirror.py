@@ -85,6 +85,14 @@ def sweep_of(text: str) -> Path:
     return folder_of(f"{store}{question}{query}") / "sweeps" / name
 
 
+def sweep_given(folder: Path) -> str:
+    """What `sweep_of` takes for a sweep's folder: its path, or its URL where it is in a local copy."""
+    if (url := url_of(folder)) is None:
+        return str(folder)
+    store, question, query = url.partition("?")
+    return f"{store.rstrip('/')}/sweeps/{folder.name}{question}{query}"
+
+
 def url_of(path: Path) -> str | None:
     """The URL that the local copy around `path` stands for; None: `path` is in no local copy."""
     mirrored = mirrored_path(path)

@@ -10,6 +10,8 @@ from raydistill.records.trials import read_trials
 State = Literal["running", "ended", "failed", "interrupted"]
 """running: a process holds its lock. ended: its tables are written. failed: no student was trained.
 interrupted: anything else, as after a crash; the sweep goes on with --resume."""
+FORECAST = "forecast.json"
+"""File in a sweep's folder with the estimate that it began with."""
 TABLES = ("trials.parquet", "evaluations.parquet")
 """Files that a sweep writes at its end."""
 
@@ -39,9 +41,14 @@ def state_of(folder: Path) -> State:
     require_sweep(folder)
     if locks.is_held(folder / "lock"):
         return "running"
-    has_tables = [(folder / name).exists() for name in TABLES]
-    if all(has_tables):
+    missing = _missing(folder)
+    if not missing:
         return "ended"
+    if len(missing) < len(TABLES):
+        raise StoreError(
+            f"{folder}: half of it was copied, or it was killed as it ended: no {missing[0]}; copy the whole "
+            "folder, or go on with --resume"
+        )
     if mirror.url_of(folder) is not None:
         return "running"
     students = [trial for trial in read_trials(folder) if trial.role != "teacher"]
@@ -52,16 +59,17 @@ def state_of(folder: Path) -> State:
 
 def require_ended(folder: Path) -> None:
     """Raises StoreError where the sweep in `folder` has no tables yet; it says why, and what to do."""
-    require_sweep(folder)
-    missing = [name for name in TABLES if not (folder / name).exists()]
-    if not missing:
+    if not (missing := _missing(folder)):
         return
-    begin = f"{folder}: no finished sweep here (no {missing[0]})"
-    if any((folder / name).exists() for name in TABLES):
-        raise StoreError(f"{begin}: half of it was copied; copy the whole folder")
-    state = state_of(folder)
+    require_sweep(folder)
+    begin, state = f"{folder}: no finished sweep here (no {missing[0]})", state_of(folder)
     advice = {
         "running": f"it is running now: raydistill watch {folder}",
         "failed": f"no student was trained: raydistill watch {folder} says why",
     }
     raise StoreError(f"{begin}; {advice.get(state, 'an interrupted one goes on with --resume')}")
+
+
+def _missing(folder: Path) -> list[str]:
+    """The tables that a sweep's folder does not have."""
+    return [name for name in TABLES if not (folder / name).exists()]

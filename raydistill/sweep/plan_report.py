@@ -16,6 +16,7 @@ from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.errors import RaydistillError, StoreError
 from raydistill.planning import scorers
 from raydistill.planning.plan import Plan
+from raydistill.records.sweep_state import FORECAST
 from raydistill.records.tables import FRONT_ROLES
 from raydistill.records.trials import read_trials
 from raydistill.sweep import forecast
@@ -27,8 +28,6 @@ from raydistill.training.minibatches import lie_on_device
 from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import stages_done
 
-FILE = "forecast.json"
-"""File in a sweep's folder with the estimate that it began with."""
 GIB, MIB = 2**30, 2**20
 
 
@@ -295,7 +294,7 @@ def for_sweep(
     plan: Plan, folder: Path, placements: Placements, nodes: list[Node], terminal: Terminal
 ) -> PlanEstimate:
     """The estimate that the sweep of `folder` began with; where it begins now, it is said and stored."""
-    file = folder / FILE
+    file = folder / FORECAST
     if file.exists():
         try:
             return PlanEstimate(*forecast.read(file, plan))
@@ -305,6 +304,8 @@ def for_sweep(
     num_searched = sum(trial.role == "search" for trial in trials)
     if num_searched >= plan.options.trials and all(trial.result for trial in trials):
         return PlanEstimate(None, None)  # nothing is left to do
+    if plan.options.seconds_per_image is None:
+        terminal.say("timing a few steps of each kind of training")
     estimated = estimate(plan, placements)
     for line in plan_lines(plan, placements, nodes, estimated):
         terminal.say(line)

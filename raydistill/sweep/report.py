@@ -1,6 +1,7 @@
 """The end of a sweep: test scores, tables, page, MLflow and terminal. Everything comes from the ledger."""
 
 import shlex
+import time
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +22,12 @@ from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
 from raydistill.trials.stages import network_of
 
+_SAY_EVERY_SEC = 10.0
 BASELINES = ("teacher", "uniform", "no_teacher")
 """Roles of the trials that are shown beside the searched ones."""
 
 
-def score_on_test(ledger: Ledger, tracker: Tracker) -> dict[str, float]:
+def score_on_test(ledger: Ledger, tracker: Tracker, terminal: Terminal) -> dict[str, float]:
     """Scores front members, baselines and teacher on the test split, each once, into their results; where
     the space says so, all students.
 
@@ -37,18 +39,22 @@ def score_on_test(ledger: Ledger, tracker: Tracker) -> dict[str, float]:
     """
     plan = ledger.plan
     scored = ledger.searched if plan.space.test == "all" else ledger.front()
-    members = {trial.trial_id for trial in scored}
+    members, said_sec = {trial.trial_id for trial in scored}, time.monotonic()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for trial in list(ledger.trials):
+    chosen = [each for each in ledger.trials if each.trial_id in members or each.role in BASELINES]
+    left = [each for each in chosen if each.is_complete and each.result and each.result.test is None]
+    if left:
+        terminal.say(f"scoring {len(left)} networks on the {plan.info.counts['test']:,} pictures of test")
+    for number, trial in enumerate(left, 1):
         result = trial.result
-        if trial.trial_id not in members and trial.role not in BASELINES:
-            continue
-        if result is None or result.status != "COMPLETE" or result.test is not None:
-            continue
+        assert result is not None
         folder = ledger.folder_of(trial)
         network = ledger.stages.teacher if trial.role == "teacher" else network_of(folder, result)
         given = (network, plan.data, ledger.stages.evaluator, plan.scoring)
         tracker.send_trial(ledger.put(trial, scored_on_test(result, folder, *given)), folder)
+        if number < len(left) and time.monotonic() - said_sec >= _SAY_EVERY_SEC:
+            said_sec = time.monotonic()
+            terminal.say(f"scored {number} of {len(left)}")
     return score_real(plan.data, ledger.stages.evaluator, "test", device)
 
 
@@ -144,13 +150,21 @@ def _named(folder: Path) -> str:
     return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
+def mlflow_line(tracker: Tracker) -> str:
+    """Where MLflow shows a sweep: its server, or the command that starts one."""
+    if tracker.address.startswith("http"):
+        return f"MLflow: {tracker.address}"
+    uri = shlex.quote(tracker.address)
+    return f"MLflow: mlflow ui --backend-store-uri {uri} --host 127.0.0.1 --port 5000"
+
+
 def _say_link(tracker: Tracker, terminal: Terminal) -> None:
     """Says where MLflow shows the sweep: its server, or the command that starts one."""
     server, runs = tracker.address, tracker.runs
     assert runs is not None
     if not server.startswith("http"):
-        uri, server = server, "http://127.0.0.1:5000"
-        terminal.say(f"MLflow: mlflow ui --backend-store-uri {shlex.quote(uri)} --host 127.0.0.1 --port 5000")
+        server = "http://127.0.0.1:5000"
+        terminal.say(mlflow_line(tracker))
     if runs.view_refused:
         terminal.say(f"MLflow did not take the view with charts ({runs.view_refused}): a plain table follows")
     terminal.say(f"then all trials, the front first: {runs.table_link(server)}")

@@ -5,6 +5,7 @@ kept, the others go on from their checkpoints under the same number, and proposa
 so far. Ray's own snapshot is never read.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,8 @@ def run_sweep(options: SweepOptions, *, verbose: bool = False) -> SweepResult:
     if options.plan:
         raise ConfigError("--plan: it trains nothing: call plan_sweep")
     tracking_store.require_known_scheme(options.mlflow)
-    plan, terminal = check(options), Terminal(quiet=not verbose)
+    terminal = Terminal(quiet=not verbose)
+    plan = check(options, terminal.say)
     with opened(plan, terminal) as (folder, tracker):
         try:
             with on_ray([options]):
@@ -114,6 +116,8 @@ def opened(plan: Plan, terminal: Terminal) -> Iterator[tuple[Path, Tracker]]:
         if url := mirror.url_of(folder):
             terminal.say(f"results go to {url}; this machine's copy:")
         terminal.say(f"sweep {folder.name} in {folder}; logs in {folder / 'trials'}/*/log.txt")
+        terminal.say(f"follow it: raydistill watch {shlex.quote(mirror.sweep_given(folder))}")
+        terminal.say(report.mlflow_line(tracker))
         try:
             yield folder, tracker
         finally:
@@ -198,7 +202,7 @@ def run_one(
         return f"no student was trained: {_last_reason(ledger) or _ended_by(ledger, limits)}"
     if ended is Ended.HELD_BACK:
         return ended.value
-    real_test = report.score_on_test(ledger, tracker)
+    real_test = report.score_on_test(ledger, tracker, terminal)
     planned = plan_report.against_actual(ledger, estimated, placements.trials, clock.sec(), stages_sec)
     report.write_report(ledger, real_test, tracker, terminal, planned, ended_by=_ended_by(ledger, limits))
     clock.sec()

@@ -270,6 +270,7 @@ FILES = {
     "cache/teacher/<key>/": "A trained or given teacher, as a trial's folder, and its stored outputs.",
     "mlflow.db, mlartifacts/": "The default tracking store.",
     "batches/<name>/batch.json": "What a batch has spent.",
+    "batches/<name>/compare-<space>.html": "Its methods side by side, as `raydistill compare` draws sweeps.",
     "sweeps/<name>/sweep.json": "The sweep's definition: options, config, space, plug-ins.",
     "sweeps/<name>/data/info.json": "What its data are (size, classes, counts), without their pictures.",
     "sweeps/<name>/trials/<id>/trial.json": "A trial, written when it is proposed: its whole job and its "
@@ -292,6 +293,10 @@ FILES = {
     "sweeps/<name>/ended.json": "Which limit ended the sweep, in words.",
     "sweeps/<name>/spent.json": "Hours and GPU-hours spent, over all starts.",
     "sweeps/<name>/warm_start.json": "Rows of other sweeps and tables, where it had a warm start.",
-    "sweeps/<name>/retrained/": "Longer trainings by `raydistill retrain`.",
+    "sweeps/<name>/retrained/": "Trainings by `raydistill retrain` and `raydistill ablate`, as trials.",
+    "sweeps/<name>/retrained.csv, retrained.parquet": "Their table, with the trial that each repeats.",
+    "sweeps/<name>/ablations.json": "Pairs of trainings that differ in one change.",
+    "sweeps/<name>/ablations.csv, ablations.parquet": "Their numbers and differences, a row for each "
+    "pair and metric.",
 }
 """Path below the store -> content."""
