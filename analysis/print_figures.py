@@ -118,7 +118,6 @@ def _draw_groups(axes: Axes, table: pd.DataFrame, x: str, y: str) -> None:
             look: _Look = {
                 "marker": mark.marker,
                 "color": mark.light,
-                "edgecolors": "white",
                 "linewidths": 0.4,
             }
             size = 14 * RELATIVE_SIZE.get(mark.marker, 1.0)
