@@ -276,7 +276,8 @@ def test_values_of_a_student_can_be_set_but_not_its_network(sweep: Path, front: 
 
 def test_a_student_without_a_teacher_keeps_its_recipe(stages: Stages) -> None:
     before = stages.experiment.teacher
-    changed = retrain_jobs._changed(before, {"student.batch_size": 2})
+    job = stages.student_job().model_copy(update={"training": before})
+    changed = retrain_jobs.changed_job(job, {"student.batch_size": 2}, ()).training
     assert type(changed) is type(before) and changed == before.model_copy(update={"batch_size": 2})
 
 

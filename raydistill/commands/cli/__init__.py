@@ -66,7 +66,7 @@ COMMANDS = (
         "ablate",
         looking.ablate,
         SEARCH,
-        "raydistill ablate runs/sweeps/default-001 --set student.terms.mi.weight=0 --seeds 6",
+        "raydistill ablate runs/sweeps/default-001 --set student.terms.mi.weight=0",
     ),
     Command("plot", looking.plot, SEARCH, "raydistill plot runs/sweeps/default-001 --out front.pdf"),
     Command("track", search.track, SEARCH, "raydistill track runs/sweeps/default-001"),
