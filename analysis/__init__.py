@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from analysis.page import axis_order, write_page
+from analysis.page import Moment, axis_order, write_page
 from analysis.plots import frontier_csv, frontier_png
 from raydistill.records.tables import NamedDirection, mean_over_seeds, with_front
 
-__all__ = ["Report", "write_report"]
+__all__ = ["Moment", "Report", "write_report"]
 
 
 class Report(NamedTuple):
@@ -33,8 +33,10 @@ def write_report(
     objectives: Sequence[NamedDirection],
     reference: Sequence[float],
     facts: Mapping[str, str],
+    moment: Moment,
     ceiling: float | None = None,
     samples: Mapping[str, Path] | None = None,
+    planned: pd.DataFrame | None = None,
 ) -> Report:
     """Write `frontier.html`, `frontier.png` and `frontier.csv` into `out_dir` and return their paths.
 
@@ -56,8 +58,10 @@ def write_report(
         objectives=objectives,
         reference=reference,
         facts=facts,
+        moment=moment,
         ceiling=ceiling,
         samples=samples,
+        planned=planned,
     )
     frontier_png(table, report.png, x, y, (x_better, y_better), ceiling=ceiling)
     frontier_csv(table, report.csv)

@@ -16,6 +16,7 @@ from raydistill.records.trials import Trial
 from raydistill.sweep import sweep_run
 from raydistill.sweep.sweep_run import Ended, SweepRun
 from raydistill.sweep.trial_queue import TrialQueue
+from raydistill.sweep.unfinished import LivePage
 
 COMPLETE = synthetic_trials()[8].result
 FAILED = synthetic_trials()[12].result
@@ -187,7 +188,15 @@ def test_a_queue_hands_out_what_is_unfinished_before_it_asks_for_new_trials(make
     sweep, ledger, _ = make()
     old = [ledger.add("uniform"), ledger.add("search")]
     queue = TrialQueue(
-        ledger, sweep.tracker, sweep.terminal, lambda is_new: True, ledger.propose, 0.0, list(old), 1
+        ledger,
+        sweep.tracker,
+        sweep.terminal,
+        lambda is_new: True,
+        ledger.propose,
+        0.0,
+        list(old),
+        1,
+        LivePage(ledger.folder),
     )
     assert queue.total == 3 and [queue.next_trial() for _ in range(2)] == old
     assert queue.next_trial() == ledger.trials[2] and queue.next_trial() is None

@@ -29,8 +29,8 @@ def test_the_wheel_has_the_three_packages_and_their_files_and_nothing_else(insta
         "raydistill/data/shapes.py",
         "search_spaces/camvid.py",
         "search_spaces/published/enhance_x2.py",
-        "analysis/page.html",
-        "analysis/page.js",
+        "analysis/assets/page.html",
+        "analysis/assets/main.js",
     ):
         assert (installed / name).is_file()
     launch = installed / "raydistill/launch"

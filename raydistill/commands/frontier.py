@@ -1,11 +1,20 @@
-"""`raydistill frontier`: prints a sweep's trials again, and what was measured of them later."""
+"""`raydistill frontier`: prints a sweep's trials, and what was measured of them later.
+
+Of a sweep that has not ended it draws the page, too.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from raydistill.config.command_options import FrontierOptions
-from raydistill.records import measured
+from raydistill.errors import StoreError, say_notice
+from raydistill.records import measured, outcome, tables
 from raydistill.records.schema import MEASURED
-from raydistill.sweep.sweep_result import load_sweep
+from raydistill.sweep import page, unfinished
+from raydistill.sweep.sweep_result import SweepResult, load_sweep
 from raydistill.terminal import Terminal
 
 
@@ -13,15 +22,64 @@ def run(options: FrontierOptions) -> int:
     """Prints the members of the Pareto front and the other trials; returns the exit code, 0.
 
     Raises:
-        StoreError: there is no finished sweep.
+        StoreError: there is no sweep, or a file of it is damaged.
+        RunError: the numbers of two trials were measured under different conditions.
     """
-    sweep, terminal = load_sweep(options.sweep), Terminal()
+    folder = options.sweep.absolute()
+    is_url = ":/" in str(options.sweep)
+    if not is_url and unfinished.is_unfinished(folder):
+        so_far = unfinished.read(folder)
+        sweep, state = SweepResult(folder, so_far.trials, so_far.evaluations, ""), so_far.state
+        record: page.PageRecord | None = so_far.record
+        _draw(folder, so_far)
+    else:
+        sweep, state = load_sweep(options.sweep), "ended"
+        record = page.read(sweep.path) if (sweep.path / page.FILE).exists() else None
+    says = outcome.sentence(tables.mean_over_seeds(sweep.trials), record.objectives) if record else ""
+    if options.as_json:
+        print(json.dumps(_as_json(sweep, state, says), indent=1))
+    else:
+        _print(sweep, state, says)
+    return 0
+
+
+def _draw(folder: Path, so_far: unfinished.Unfinished) -> None:
+    """Draws the page of a sweep that has not ended; of a folder that cannot be written, it says so."""
+    try:
+        unfinished.draw(folder, so_far)
+    except StoreError as error:
+        say_notice(f"the page was not drawn: {error}")
+
+
+def _as_json(sweep: SweepResult, state: page.State, says: str) -> dict[str, Any]:
+    """The sweep in few keys; trials have the names of the tables' columns, null for what they lack."""
+    rows = json.loads(sweep.trials.to_json(orient="records", double_precision=15))
+    html = sweep.path / "frontier.html"
+    return {
+        "sweep": sweep.name,
+        "state": state,
+        "ended_by": sweep.ended_by,
+        "outcome": says,
+        "page": str(html) if html.exists() else None,
+        "front": [str(trial) for trial in sweep.front["trial_id"]],
+        "trials": rows,
+    }
+
+
+def _print(sweep: SweepResult, state: page.State, says: str) -> None:
+    terminal = Terminal()
     others = sweep.trials[~sweep.trials["front.member"]]
     terminal.table(f"Pareto front of {sweep.name}", sweep.front)
     terminal.table("all other trials", others.sort_values("cost.macs"))
     if not (later := _measured_later(sweep.trials)).empty:
         terminal.rows("measured later", later, keys=["trial", "what"], texts=["how"])
-    return 0
+    if says:
+        terminal.say(says)
+    if state != "ended":
+        now = "it is trained now" if state == "running" else "nothing trains it here"
+        terminal.say(f"partial: the sweep has not ended, {now}")
+    if (html := sweep.path / "frontier.html").exists():
+        terminal.say(f"page: {html}")
 
 
 def _measured_later(trials: pd.DataFrame) -> pd.DataFrame:

@@ -161,9 +161,12 @@ class FrontierOptions(Options):
 
     sweep: Annotated[
         Path,
-        Field(description="Folder of a finished sweep: STORE/sweeps/NAME."),
+        Field(description="Folder of a sweep: STORE/sweeps/NAME. It may run, or be a copy."),
         Cli("SWEEP", positional=True),
     ]
+    as_json: Annotated[
+        bool, Field(description="Print the trials as JSON, by the columns of the tables."), Cli(name="--json")
+    ] = False
 
 
 class _TrackedSweep(Options):

@@ -49,16 +49,17 @@ def locked(path: Path, *, what: str, wait: bool) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock on a file, as far as this machine can tell. Nothing is written."""
+    """Whether a process holds the lock of `locked` on a file now; of another machine, only where the file
+    system tells. It takes the lock for an instant to find out."""
+    owner = path.with_name(f".{path.name}.owner")
     try:
-        with path.open() as file:
+        with path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # there is no such file, or no `flock` here
-        pass
-    holder = _content(path.with_name(f".{path.name}.owner"))
-    return bool(holder) and not owners.is_left(holder)
+    except OSError:
+        return owner.exists() and not owners.is_left(_content(owner))
+    return False
 
 
 def _flock(file: IO[str], wait: bool) -> bool:

@@ -22,6 +22,8 @@ _POOLED_FREEDOM = 4
 """Degrees of freedom that the pooled variance counts as."""
 _DRAWS = 2_000
 """Samples of the true means for the probability of membership."""
+_SURFACES = 200
+"""Samples of the true means for the attainment surfaces."""
 
 
 def members(points: ArrayLike, directions: Sequence[Direction]) -> NDArray[np.bool_]:
@@ -173,6 +175,40 @@ def membership(means: ArrayLike, errors: ArrayLike, directions: Sequence[Directi
     for _ in range(_DRAWS if len(array) else 0):
         count += moocore.is_nondominated(array + spread * rng.standard_normal(array.shape), keep_weakly=True)
     return count / _DRAWS
+
+
+def attainment(
+    means: ArrayLike, errors: ArrayLike, directions: Sequence[Direction], percentiles: Sequence[float]
+) -> list[NDArray[np.float64]]:
+    """Empirical attainment surfaces of the front, as uncertain as the means are.
+
+    Each surface is an array (k, m) of points in the units of the objectives, sorted by the first. In at least
+    that percentage of draws of the true means the front reaches each of them. The draws are as in
+    `membership`, but 200 of them.
+
+    Args:
+        means: (n, m), each point's mean objectives.
+        errors: (n, m), their standard errors.
+        percentiles: such as (25, 50, 75), rising.
+
+    Raises:
+        ValueError: an error is negative or not finite.
+    """
+    array, spread = _minimised(means, directions), np.asarray(errors, dtype=np.float64)
+    if spread.shape != array.shape or not np.isfinite(spread).all() or (spread < 0).any():
+        raise ValueError(f"errors must be finite and not negative, of shape {array.shape}")
+    if not len(array):
+        return [np.empty((0, array.shape[1])) for _ in percentiles]
+    rng = np.random.default_rng(0)
+    draws = [array + spread * rng.standard_normal(array.shape) for _ in range(_SURFACES)]
+    fronts = [draw[moocore.is_nondominated(draw)] for draw in draws]
+    sets = np.repeat(np.arange(len(fronts)), [len(front) for front in fronts])
+    surfaces = moocore.eaf(np.concatenate(fronts), sets, percentiles=list(percentiles))
+    out = []
+    for percentile in percentiles:
+        points = surfaces[surfaces[:, -1] == percentile][:, :-1] * _signs(directions)
+        out.append(points[np.argsort(points[:, 0], kind="stable")])
+    return out
 
 
 def stability(means: ArrayLike, probability: ArrayLike, directions: Sequence[Direction]) -> float:

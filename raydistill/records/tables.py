@@ -72,11 +72,13 @@ def evaluation_table(trials: Path | list[Trial], *, sweep_id: str) -> pd.DataFra
 def column(name: str) -> str:
     """The table's column of a number.
 
-    "val/miou" -> "metric.val/miou", "cost/macs" -> "cost.macs", "time/wall_sec" -> "wall_sec", and of what
-    was measured later "measured/test/miou" -> "measured.test/miou".
+    "val/miou" -> "metric.val/miou", "cost/macs" -> "cost.macs", "time/wall_sec" -> "wall_sec",
+    "memory/peak_memory_gb" -> "peak_memory_gb", "param/student.seed" -> "param.student.seed", and of what was
+    measured later "measured/test/miou" -> "measured.test/miou".
     """
     kind, _, rest = name.partition("/")
-    others = {"cost": f"cost.{rest}", "time": rest, "measured": f"{MEASURED}{rest}"}
+    others = {"cost": f"cost.{rest}", "time": rest, "memory": rest, "measured": f"{MEASURED}{rest}"}
+    others["param"] = f"param.{rest}"
     return others.get(kind, f"metric.{name}")
 
 
@@ -203,7 +205,8 @@ def _seeds(table: pd.DataFrame, trial_id: str) -> pd.Series:
 def _require_one_context(rows: pd.DataFrame, name: str) -> None:
     prefix = "test_" if name.startswith("test/") else ""
     of_metrics = [*(f"{prefix}{key}" for key in CONTEXT), "digest.evaluator"]
-    others = {"cost": ["macs_convention"], "time": [], "measured": [f"{column(name)}.conditions"]}
+    others = {"cost": ["macs_convention"], "measured": [f"{column(name)}.conditions"]}
+    others |= {"time": [], "memory": [], "param": []}
     conditions = others.get(name.partition("/")[0], of_metrics)
     for key in conditions:
         values = rows[key].astype("str").unique()

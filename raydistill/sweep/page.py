@@ -1,6 +1,6 @@
-"""The page of a sweep that has ended, and what it says beside the tables: `page.json`.
+"""The page of a sweep, and what it says beside the tables: `page.json`.
 
-With that it is drawn again when more is measured of a trial.
+With that it is drawn while the sweep runs, at its end, and again when more is measured of a trial.
 """
 
 import json
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from analysis import Report
 
 FILE = "page.json"
+PLANNED = "plan.csv"
+
+
+State = Literal["ended", "running", "unfinished"]
+"""Of a sweep: it has ended, it is trained now, or neither."""
 
 
 class PageRecord(Frozen):
@@ -37,31 +42,38 @@ class PageRecord(Frozen):
     """mIoU of the evaluator on real pictures; None: it has none."""
 
 
-def write(
+def write_record(folder: Path, record: PageRecord) -> None:
+    """Stores what the page of the sweep in `folder` says. Raises StoreError: the disk refuses."""
+    write_json_atomic(folder / FILE, record.model_dump(mode="json"))
+
+
+def draw(
     folder: Path,
     table: pd.DataFrame,
     evaluations: pd.DataFrame,
     record: PageRecord,
     samples: Mapping[str, Path],
+    *,
+    state: State = "ended",
 ) -> "Report":
-    """Draws the page of the sweep in `folder` and stores its record.
+    """Draws the page of the sweep in `folder`.
 
     Args:
         table: the trials table with the front's columns.
         evaluations: the evaluations table.
         record: what it says beside them.
         samples: trial id -> PNG file, for the trials that have one.
+        state: of the sweep.
 
     Returns:
         the files that were drawn.
 
     Raises:
-        RunError: the numbers of two trials were measured under different conditions.
+        RunError: the objectives of two trials were measured under different conditions.
         StoreError: a file cannot be written.
     """
     import analysis  # matplotlib and plotly: a second, and only who draws needs them
 
-    write_json_atomic(folder / FILE, record.model_dump(mode="json"))
     return analysis.write_report(
         table,
         evaluations,
@@ -70,8 +82,10 @@ def write(
         objectives=record.objectives,
         reference=record.reference,
         facts=record.facts | retrained.facts(folder) | ablated.facts(folder),
+        moment=analysis.Moment(drawn=measured.now(), state=state),
         ceiling=record.ceiling,
         samples=samples,
+        planned=_planned(folder) if state == "ended" else None,
     )
 
 
@@ -95,13 +109,20 @@ def renew(folder: Path) -> bool:
     table = measured.in_table(trials, folder)
     tables.write_tables(folder, table, evaluations)
     if (folder / FILE).exists():
-        write(folder, table, evaluations, read(folder / FILE), _samples(folder))
+        draw(folder, table, evaluations, read(folder), samples(folder))
     remote.push(folder, skip=("trials", "retrained"))
     return (folder / FILE).exists()
 
 
-def read(path: Path) -> PageRecord:
-    """The record of a sweep's page, a `FILE`. Raises StoreError where it is damaged."""
+def _planned(folder: Path) -> pd.DataFrame | None:
+    """What was predicted beside what the sweep took; None: the version that ran it stored none."""
+    remote.pull(folder / PLANNED)
+    return pd.read_csv(folder / PLANNED) if (folder / PLANNED).exists() else None
+
+
+def read(folder: Path) -> PageRecord:
+    """What `write_record` stored in a sweep's folder. Raises StoreError: the file is damaged."""
+    path = folder / FILE
     try:
         record = validated(PageRecord, json.loads(read_text(path)), where=str(path))
         if not 2 <= len(record.objectives) == len(record.reference):
@@ -113,8 +134,8 @@ def read(path: Path) -> PageRecord:
         ) from None
 
 
-def _samples(folder: Path) -> dict[str, Path]:
-    """Trial id -> its grid of samples, where there is one."""
+def samples(folder: Path) -> dict[str, Path]:
+    """Trial id -> its grid of samples, where there is one, of the sweep in `folder`."""
     paths = {trial.name: trial / "samples.png" for trial in remote.folders(folder / "trials")}
     for path in paths.values():
         remote.pull(path)

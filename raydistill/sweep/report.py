@@ -97,19 +97,14 @@ def write_report(
     evaluations = tables.evaluation_table(ledger.trials, sweep_id=folder.name)
     tables.write_tables(folder, table, evaluations)
     write_ended_by(folder, ended_by)
-    write_atomic(folder / "plan.csv", partial(planned.to_csv, index=False))
+    write_atomic(folder / page.PLANNED, partial(planned.to_csv, index=False))
     facts = _facts(ledger, table) | {
         "ended by": ended_by,
         "real test pictures": ", ".join(f"{name} {value:.4f}" for name, value in real_test.items()),
     }
-    says = page.PageRecord(
-        title=f"raydistill: {folder.name}",
-        objectives=tuple(ledger.plan.objectives),
-        reference=tuple(ledger.reference),
-        facts=facts,
-        ceiling=ledger.stages.evaluator_result.metrics.get("val/miou"),
-    )
-    drawn = page.write(folder, table, evaluations, says, _samples(ledger))
+    says = page_record(ledger, facts)
+    page.write_record(folder, says)
+    drawn = page.draw(folder, table, evaluations, says, _samples(ledger))
     members = table["trial_id"][table["front.member"]].tolist()
     metrics = {"front/hypervolume": float(facts["hypervolume"]), "front/num_members": len(members)}
     files = [folder / name for name in ("trials.csv", "trials.parquet", "evaluations.parquet", "plan.csv")]
@@ -143,6 +138,22 @@ def write_report(
     terminal.say(f"page: {drawn.html}")
     if tracker.flush():
         _say_link(tracker, terminal)
+
+
+def page_record(ledger: Ledger, facts: dict[str, str]) -> page.PageRecord:
+    """What the sweep's page says beside the tables. `facts`: lines of its block of facts."""
+    return page.PageRecord(
+        title=f"raydistill: {ledger.folder.name}",
+        objectives=tuple(ledger.plan.objectives),
+        reference=tuple(ledger.reference),
+        facts=facts,
+        ceiling=ledger.stages.evaluator_result.metrics.get("val/miou"),
+    )
+
+
+def begin_page(ledger: Ledger) -> None:
+    """Stores what the page says while the sweep runs: what is known before its first student."""
+    page.write_record(ledger.folder, page_record(ledger, _known_facts(ledger)))
 
 
 def _named(folder: Path) -> str:
@@ -193,6 +204,16 @@ def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
         num_replicates = int((table["role"] == "replicate").sum())
         stability = pareto.stability(points, probability, directions)
         stable = f"{stability:.3f} after {num_replicates} replicates"
+    known = _known_facts(ledger)
+    return known | {
+        "hypervolume": f"{pareto.hypervolume(points, directions, ledger.reference):.6g}",
+        "stability": stable,
+    }
+
+
+def _known_facts(ledger: Ledger) -> dict[str, str]:
+    """What is known before the first student: name -> text."""
+    plan = ledger.plan
     reference = [
         f"{name} {value:g}" for (name, _), value in zip(plan.objectives, ledger.reference, strict=True)
     ]
@@ -200,8 +221,6 @@ def _facts(ledger: Ledger, table: pd.DataFrame) -> dict[str, str]:
         "sweep": ledger.folder.name,
         "data": f"{plan.data.digest}: {plan.info.split_rule}",
         "reference point": ", ".join(reference),
-        "hypervolume": f"{pareto.hypervolume(points, directions, ledger.reference):.6g}",
-        "stability": stable,
         "MACs convention": cost.MACS_CONVENTION,
         "evaluator features": str(ledger.stages.teacher_result.context["num_features"]),
     }

@@ -192,6 +192,7 @@ def run_one(
     stages_sec = None if were_there else clock.sec() - before_sec
     tracking_start.add_evaluator(ledger.stages, folder, tracker)
     _catch_up(ledger, tracker)
+    report.begin_page(ledger)
     for line in [*plan.warm_start.messages, *_references(ledger)]:
         terminal.say(line)
     for ngf in plan.excluded_baselines:

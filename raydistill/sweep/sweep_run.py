@@ -13,6 +13,7 @@ from raydistill.records.budget import Limits
 from raydistill.records.trials import Trial
 from raydistill.sweep.tracker import Tracker
 from raydistill.sweep.trial_queue import MayStart, TrialQueue
+from raydistill.sweep.unfinished import LivePage
 from raydistill.sweep.watch import watcher
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
@@ -141,6 +142,7 @@ class SweepRun:
             group.workers * group.gpus,
             unfinished,
             num_new,
+            LivePage(self.ledger.folder),
             is_search,
         )
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from raydistill.records import tables
+from raydistill.records import outcome, tables
 from raydistill.sweep.tracking_view import with_order
 
 _MOST_ROWS = 30
@@ -28,7 +28,7 @@ def at_start(space: str, objectives: Sequence[tuple[str, str]], asked: int, spli
 
 def at_end(
     table: pd.DataFrame,
-    objectives: Sequence[tuple[str, str]],
+    objectives: Sequence[tables.NamedDirection],
     *,
     space: str,
     ended_by: str,
@@ -48,7 +48,7 @@ def at_end(
     students, front = table[tables.competitors(table)], table[table["front.member"]]
     lines = [
         f"**{len(front)} of {len(students)} students are on the Pareto front** for {_aims(objectives)}, "
-        f"in the space `{space}`. {_best(front, table, objectives)}Ended by {ended_by}."
+        f"in the space `{space}`. {outcome.sentence(table, objectives)} Ended by {ended_by}."
     ]
     rows = with_order(table, objectives)
     rows = rows[rows["front.member"] | ~rows["role"].isin(("search", "replicate"))].sort_values("front.order")
@@ -70,27 +70,6 @@ def at_end(
 def _aims(objectives: Sequence[tuple[str, str]]) -> str:
     words = {"max": "high", "min": "low"}
     return " and ".join(f"{words[direction]} `{name}`" for name, direction in objectives)
-
-
-def _best(front: pd.DataFrame, table: pd.DataFrame, objectives: Sequence[tuple[str, str]]) -> str:
-    """The front's best by the first objective, beside the teacher; "" where there is none."""
-    name, direction = objectives[0]
-    values = front.get(tables.column(name), pd.Series(dtype=float)).astype(float).dropna()
-    if values.empty:
-        return ""
-    order = values.sort_values(ascending=direction == "min").index
-    best = front.loc[order[:1]].iloc[0]
-    teacher = table[table["role"] == "teacher"]
-    says = f"The best `{name}` is {_numbers(best, objectives)} (trial {best['trial_id']})"
-    return (
-        f"{says}; the teacher has {_numbers(teacher.iloc[0], objectives)}. " if len(teacher) else f"{says}. "
-    )
-
-
-def _numbers(row: pd.Series, objectives: Sequence[tuple[str, str]]) -> str:
-    """The first objective, and the others by name."""
-    first, *others = (f"{_short(row.get(tables.column(name)))}" for name, _ in objectives)
-    return f"{first} at " + ", ".join(f"{value} {name}" for value, (name, _) in zip(others, objectives[1:]))
 
 
 def _rows(rows: pd.DataFrame, objectives: Sequence[tuple[str, str]]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from raydistill import search
 from raydistill.records.trials import Evaluation, Trial
 from raydistill.sweep.tracker import Tracker
+from raydistill.sweep.unfinished import LivePage
 from raydistill.terminal import Terminal
 from raydistill.trials.ledger import Ledger
 
@@ -35,6 +36,8 @@ class TrialQueue:
     """Trials to go on with; those left are still to start."""
     num_new: int
     """New trials still to start."""
+    page: LivePage
+    """Drawn as trials end."""
     is_search: bool = True
     """Whether the new trials are the search's; else they are replicates."""
     was_refused: bool = field(default=False, init=False)
@@ -84,3 +87,4 @@ class TrialQueue:
         left_sec = (time.monotonic() - self.started) / self.num_ended * (self.total - self.num_ended)
         front = [member.trial_id for member in self.ledger.front()]
         self.terminal.trial_ended(trial, self.num_ended, self.total, front, left_sec)
+        self.page.trial_ended()

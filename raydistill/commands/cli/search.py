@@ -70,7 +70,9 @@ def config(options: ConfigOptions) -> int:
 
 
 def frontier(options: FrontierOptions) -> int:
-    """Print a sweep's trials again: the members of its Pareto front, then the others, the cheapest first.
+    """Print a sweep's trials: the members of its Pareto front, then the others, the cheapest first.
+
+    Of a sweep that has not ended, it prints what there is so far, and draws the page again.
 
     On a terminal, a table that is too wide is split into several, one below the other.
     """

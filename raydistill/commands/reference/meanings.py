@@ -286,8 +286,8 @@ FILES = {
     "sweeps/<name>/trials/<id>/network/": "The network itself: weights.safetensors and meta.json.",
     "sweeps/<name>/trials.csv, trials.parquet": "The trials table.",
     "sweeps/<name>/evaluations.csv, evaluations.parquet": "Learning curves.",
-    "sweeps/<name>/frontier.html, frontier.png, frontier.csv": "The front as a page that opens offline, a "
-    "picture, a table.",
+    "sweeps/<name>/frontier.html, frontier.png, frontier.csv": "The front as a page that opens offline, "
+    "also while the sweep runs; a picture, a table.",
     "sweeps/<name>/page.json": "What the page says beside the tables, to draw it again.",
     "sweeps/<name>/forecast.json, plan.csv": "What the plan said; the same against what the sweep took.",
     "sweeps/<name>/ended.json": "Which limit ended the sweep, in words.",
