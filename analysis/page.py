@@ -11,7 +11,6 @@ import gzip
 import html
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from plotly.offline import get_plotlyjs
 
 from analysis import page_data, pictures, summaries
 from analysis.plots import MARKS
+from analysis.templates import asset, filled
 from raydistill.records import outcome, pareto
 from raydistill.records.files import write_atomic
 from raydistill.records.tables import NamedDirection, competitors, objective_points
@@ -101,8 +101,8 @@ def write_page(
         "facts": _facts(table, objectives, reference, facts, ceiling),
     }
     parts = {"title": html.escape(title), "data": _script_json(data), "plotly": _packed_plotly()}
-    parts |= {"styles": _asset("page.css"), "script": "\n".join(_asset(f"{name}.js") for name in SCRIPTS)}
-    text = _filled(parts)
+    parts |= {"styles": asset("page.css"), "script": "\n".join(asset(f"{name}.js") for name in SCRIPTS)}
+    text = filled(asset("page.html"), parts)
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -190,13 +190,3 @@ def _packed_plotly() -> str:
 def _script_json(data: object) -> str:
     """JSON that cannot end the script element in which it stands."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _asset(name: str) -> str:
-    return (Path(__file__).with_name("assets") / name).read_text(encoding="utf-8")
-
-
-def _filled(parts: Mapping[str, str]) -> str:
-    """The template with each {{name}} replaced, in one pass: a name within what is filled in is left as it
-    is."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _asset("page.html"))

@@ -2,8 +2,7 @@
 
 import html
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from analysis.compare import Comparison
 from analysis.figures import fronts_figure, volumes_figure
 from analysis.plots import INK, MARKS
 from analysis.shapes import SIDE_MARKS
+from analysis.templates import asset, filled
 from raydistill.records.files import write_atomic
 
 
@@ -74,13 +74,13 @@ def write_page(path: Path, title: str, summary: str, sections: Sequence[Section]
     parts = {
         "title": html.escape(title),
         "summary": html.escape(summary),
-        "style": _style(),
+        "style": asset("page.css"),
         "sections": "\n".join(_section(place, section) for place, section in enumerate(sections)),
         "plotly": get_plotlyjs(),
         "data": data,
-        "script": _asset("report.js"),
+        "script": asset("report.js"),
     }
-    text = _filled(_asset("report.html"), parts)
+    text = filled(asset("report.html"), parts)
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
@@ -117,19 +117,3 @@ def _cell(value: object) -> str:
     if not isinstance(value, str) and pd.isna(value):  # type: ignore[call-overload]
         return ""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _style() -> str:
-    """The style sheet of a sweep's page."""
-    found = re.search(r"<style>(.*?)</style>", _asset("page.html"), re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
-def _asset(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def _filled(template: str, parts: Mapping[str, str]) -> str:
-    """The template with each {{name}} replaced, in one pass: a name in what is filled in is left as it is."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], template)

@@ -89,7 +89,9 @@ def attainment(table: pd.DataFrame, objectives: Sequence[NamedDirection]) -> dic
         return None
     directions = [direction for _, direction in objectives]
     points = objective_points(table, objectives)
-    surfaces = pareto.attainment(points, errors.to_numpy(float), directions, _PERCENTILES)
+    surfaces = pareto.uncertain_attainment(
+        points, errors.to_numpy(float), directions, [each / 100 for each in _PERCENTILES]
+    )
     return {
         "axes": [name for name, _ in objectives],
         "surfaces": [

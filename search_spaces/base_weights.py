@@ -22,4 +22,5 @@ SPACE = SearchSpace(
         Objective(name="val/kd_evaluator", direction="min", reference=1.0),
     ),
     uniform=(4,),
+    fixed={"student.terms.mi.weight": 0.0},
 )

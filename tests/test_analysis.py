@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from test_results import CONTEXT, OBJECTIVES, REFERENCE, scored, synthetic_trials
 
-from analysis import Moment, page, page_data, pictures, plots, summaries, write_report
+from analysis import Moment, page, page_data, pictures, plots, summaries, templates, write_report
 from raydistill.errors import RunError
 from raydistill.records import pareto, tables
 
@@ -97,8 +97,8 @@ def test_the_page_loads_nothing_and_forbids_itself_to(report):
     text = report.html.read_text(encoding="utf-8")
     assert Elements(text).addresses == []
     assert "default-src 'none'" in text
-    names = ("page.html", "page.css", *(f"{name}.js" for name in page.SCRIPTS))
-    own = "".join(page._asset(name) for name in names)
+    names = ("page.html", "page.css", *(f"{name}.js" for name in page.SCRIPTS), "report.html", "report.js")
+    own = "".join(templates.asset(name) for name in names)
     assert {path.name for path in (Path(page.__file__).parent / "assets").iterdir()} == set(names)
     assert not re.search(r"https?://|url\(|@import|fetch\(|innerHTML", own)
 
@@ -303,10 +303,10 @@ def test_without_seeds_there_is_neither_interval_nor_attainment(data):
 
 def test_the_surface_attained_most_often_lies_behind_that_attained_seldom():
     means, errors = [[1.0, 0.5], [2.0, 0.7]], [[0, 0.1], [0, 0.1]]
-    surfaces = pareto.attainment(means, errors, ("min", "max"), (25, 50, 75))
+    surfaces = pareto.uncertain_attainment(means, errors, ("min", "max"), (0.25, 0.5, 0.75))
     best = [surface[:, 1].max() for surface in surfaces]
     assert best[0] > best[1] > best[2] and best[1] == pytest.approx(0.71, abs=0.02)
-    (exact,) = pareto.attainment(means, [[0, 0], [0, 0]], ("min", "max"), (50,))
+    (exact,) = pareto.uncertain_attainment(means, [[0, 0], [0, 0]], ("min", "max"), (0.5,))
     np.testing.assert_array_equal(exact, means)
 
 

@@ -48,7 +48,7 @@ def asked_for(sweep: Path, options: AblateOptions) -> Asked:
     change = " ".join(options.set)
     values = _values(options)
     known = {each.trial_key: each for each in read_trials(sweep) if each.is_complete}
-    qualities = ablated.qualities_of(page.read(sweep / page.FILE).objectives)
+    qualities = ablated.qualities_of(page.read(sweep).objectives)
     pairs, trainings, left_out = [], dict[str, Trial](), []
     for original in _originals(sweep, options):
         retrain_jobs.require_needed(original.job)

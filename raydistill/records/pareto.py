@@ -177,19 +177,17 @@ def membership(means: ArrayLike, errors: ArrayLike, directions: Sequence[Directi
     return count / _DRAWS
 
 
-def attainment(
-    means: ArrayLike, errors: ArrayLike, directions: Sequence[Direction], percentiles: Sequence[float]
+def uncertain_attainment(
+    means: ArrayLike, errors: ArrayLike, directions: Sequence[Direction], shares: Sequence[float]
 ) -> list[NDArray[np.float64]]:
-    """Empirical attainment surfaces of the front, as uncertain as the means are.
+    """`attainment` by the fronts of draws of the true means, for each share.
 
-    Each surface is an array (k, m) of points in the units of the objectives, sorted by the first. In at least
-    that percentage of draws of the true means the front reaches each of them. The draws are as in
-    `membership`, but 200 of them.
+    The draws are as in `membership`, but 200 of them.
 
     Args:
-        means: (n, m), each point's mean objectives.
+        means: (n, m), each point's mean objectives; m is 2 or 3.
         errors: (n, m), their standard errors.
-        percentiles: such as (25, 50, 75), rising.
+        shares: each above 0, at most 1.
 
     Raises:
         ValueError: an error is negative or not finite.
@@ -197,18 +195,10 @@ def attainment(
     array, spread = _minimised(means, directions), np.asarray(errors, dtype=np.float64)
     if spread.shape != array.shape or not np.isfinite(spread).all() or (spread < 0).any():
         raise ValueError(f"errors must be finite and not negative, of shape {array.shape}")
-    if not len(array):
-        return [np.empty((0, array.shape[1])) for _ in percentiles]
-    rng = np.random.default_rng(0)
-    draws = [array + spread * rng.standard_normal(array.shape) for _ in range(_SURFACES)]
-    fronts = [draw[moocore.is_nondominated(draw)] for draw in draws]
-    sets = np.repeat(np.arange(len(fronts)), [len(front) for front in fronts])
-    surfaces = moocore.eaf(np.concatenate(fronts), sets, percentiles=list(percentiles))
-    out = []
-    for percentile in percentiles:
-        points = surfaces[surfaces[:, -1] == percentile][:, :-1] * _signs(directions)
-        out.append(points[np.argsort(points[:, 0], kind="stable")])
-    return out
+    rng, signs = np.random.default_rng(0), _signs(directions)
+    draws = [(array + spread * rng.standard_normal(array.shape)) * signs for _ in range(_SURFACES)]
+    fronts = [draw[members(draw, directions)] for draw in draws]
+    return [attainment(fronts, directions, share) for share in shares]
 
 
 def stability(means: ArrayLike, probability: ArrayLike, directions: Sequence[Direction]) -> float:

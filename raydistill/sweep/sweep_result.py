@@ -76,7 +76,7 @@ class SweepResult:
                 f"{self.path}: no {page.FILE}, so its objectives are not known: an earlier version of "
                 "raydistill ran it, or half of it was copied"
             )
-        return page.read(self.path / page.FILE)
+        return page.read(self.path)
 
     @property
     def objectives(self) -> Sequence[NamedDirection]:
