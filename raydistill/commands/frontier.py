@@ -5,7 +5,7 @@ Of a sweep that has not ended it draws the page, too.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -14,7 +14,7 @@ from raydistill.errors import StoreError, say_notice
 from raydistill.records import measured, outcome, tables
 from raydistill.records.schema import MEASURED
 from raydistill.sweep import page, unfinished
-from raydistill.sweep.sweep_result import SweepResult, load_sweep
+from raydistill.sweep.sweep_result import load_sweep
 from raydistill.terminal import Terminal
 
 
@@ -29,18 +29,33 @@ def run(options: FrontierOptions) -> int:
     is_url = ":/" in str(options.sweep)
     if not is_url and unfinished.is_unfinished(folder):
         so_far = unfinished.read(folder)
-        sweep, state = SweepResult(folder, so_far.trials, so_far.evaluations, ""), so_far.state
+        sweep = _Sweep(folder, so_far.trials, "", so_far.state)
         record: page.PageRecord | None = so_far.record
         _draw(folder, so_far)
     else:
-        sweep, state = load_sweep(options.sweep), "ended"
-        record = page.read(sweep.path) if (sweep.path / page.FILE).exists() else None
+        whole = load_sweep(options.sweep)
+        sweep = _Sweep(whole.path, whole.trials, whole.ended_by, "ended")
+        record = page.read(sweep.folder) if (sweep.folder / page.FILE).exists() else None
     says = outcome.sentence(tables.mean_over_seeds(sweep.trials), record.objectives) if record else ""
     if options.as_json:
-        print(json.dumps(_as_json(sweep, state, says), indent=1))
+        print(json.dumps(_as_json(sweep, says), indent=1))
     else:
-        _print(sweep, state, says)
+        _print(sweep, says)
     return 0
+
+
+class _Sweep(NamedTuple):
+    """What is said of a sweep, ended or not."""
+
+    folder: Path
+    trials: pd.DataFrame
+    ended_by: str
+    state: page.State
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """Members of the front, the cheapest first."""
+        return self.trials[self.trials["front.member"]].sort_values("cost.macs")
 
 
 def _draw(folder: Path, so_far: unfinished.Unfinished) -> None:
@@ -51,13 +66,13 @@ def _draw(folder: Path, so_far: unfinished.Unfinished) -> None:
         say_notice(f"the page was not drawn: {error}")
 
 
-def _as_json(sweep: SweepResult, state: page.State, says: str) -> dict[str, Any]:
+def _as_json(sweep: _Sweep, says: str) -> dict[str, Any]:
     """The sweep in few keys; trials have the names of the tables' columns, null for what they lack."""
     rows = json.loads(sweep.trials.to_json(orient="records", double_precision=15))
-    html = sweep.path / "frontier.html"
+    html = sweep.folder / "frontier.html"
     return {
-        "sweep": sweep.name,
-        "state": state,
+        "sweep": sweep.folder.name,
+        "state": sweep.state,
         "ended_by": sweep.ended_by,
         "outcome": says,
         "page": str(html) if html.exists() else None,
@@ -66,19 +81,19 @@ def _as_json(sweep: SweepResult, state: page.State, says: str) -> dict[str, Any]
     }
 
 
-def _print(sweep: SweepResult, state: page.State, says: str) -> None:
+def _print(sweep: _Sweep, says: str) -> None:
     terminal = Terminal()
     others = sweep.trials[~sweep.trials["front.member"]]
-    terminal.table(f"Pareto front of {sweep.name}", sweep.front)
+    terminal.table(f"Pareto front of {sweep.folder.name}", sweep.front)
     terminal.table("all other trials", others.sort_values("cost.macs"))
     if not (later := _measured_later(sweep.trials)).empty:
         terminal.rows("measured later", later, keys=["trial", "what"], texts=["how"])
     if says:
         terminal.say(says)
-    if state != "ended":
-        now = "it is trained now" if state == "running" else "nothing trains it here"
+    if sweep.state != "ended":
+        now = "it is trained now" if sweep.state == "running" else "nothing trains it here"
         terminal.say(f"partial: the sweep has not ended, {now}")
-    if (html := sweep.path / "frontier.html").exists():
+    if (html := sweep.folder / "frontier.html").exists():
         terminal.say(f"page: {html}")
 
 
