@@ -31,7 +31,19 @@ CHECKED_BY = {"plug-ins.md": "test_cookbook.py", "published-experiments.md": "te
 """Guide -> the test file that runs its blocks."""
 LONGEST_LINE = 120
 RUNS, RUNS_SLOWLY, OPTIONS_ONLY = "runs: in a test", "runs: in a slow test", "options only: "
-SHELL = {"cd", "cp", "docker", "export", "kubectl", "mkdir", "mlflow", "pip", "sbatch", "source"}
+SHELL = {
+    "cd",
+    "cp",
+    "docker",
+    "export",
+    "kubectl",
+    "mkdir",
+    "mlflow",
+    "optuna-dashboard",
+    "pip",
+    "sbatch",
+    "source",
+}
 """Programs that guides use beside make, ray and raydistill."""
 
 
