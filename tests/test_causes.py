@@ -1,5 +1,6 @@
 """Why a worker failed is said as it was: by its own error, a lost node, a full disk, or a dead Ray."""
 
+import os
 import subprocess
 import sys
 import time
@@ -17,9 +18,9 @@ from ray.exceptions import (
 )
 from test_results import synthetic_trials
 
-from raydistill.cluster import causes, guard, runtime
+from raydistill.cluster import causes, guard, places, runtime
 from raydistill.cluster.guard import Guard
-from raydistill.errors import RunError
+from raydistill.errors import NoticeWarning, RunError
 from raydistill.records.files import disk_is_full
 from raydistill.trials.ledger import Ledger
 
@@ -191,3 +192,26 @@ def test_a_python_that_cannot_import_ray_is_said_before_ray_starts_its_processes
     finally:
         runtime.stop_ray()
     assert str(refused.value).startswith(f"Ray's worker processes cannot start here: {said}; ")
+
+
+def test_an_embedded_ray_that_does_not_come_up_in_time_is_started_again_without_what_it_left(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    left: list[subprocess.Popen[bytes]] = []
+
+    def too_slow(**options: Any) -> None:
+        folder = os.environ[places.TEMPORARY]
+        left.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", folder]))
+        raise Exception("The current node timed out during startup. And more.\nlines")
+
+    monkeypatch.setattr(runtime.ray, "init", too_slow)
+    monkeypatch.setattr(runtime, "_require_that_workers_start", lambda: None)
+    before = os.environ.get(places.TEMPORARY)
+    with pytest.raises(RunError, match=r"did not start: The current node timed out during startup. And more"):
+        runtime.start_ray(dashboard=False)
+    assert len(left) == runtime._STARTS == 3 and all(process.wait(timeout=10) for process in left)
+    assert not runtime._OWN_FOLDERS and not runtime._GUARDS and os.environ.get(places.TEMPORARY) == before
+    said = [str(each.message) for each in recwarn if each.category is NoticeWarning]
+    assert [text.split(":")[0] for text in said] == [
+        f"Ray did not start, and is started again ({number} of 3)" for number in (2, 3)
+    ]

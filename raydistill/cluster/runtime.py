@@ -22,13 +22,15 @@ from raydistill import ray_address
 from raydistill.cluster import join, places
 from raydistill.cluster.guard import Guard
 from raydistill.cluster.placement import Group, Node, groups_at_once, listed
-from raydistill.errors import RunError, StoreError
+from raydistill.errors import RunError, StoreError, say_notice
 from raydistill.records import mirror, owners, remote
 
 _PROBE_SEC = 60.0
 """Seconds that the nodes have to answer whether they see the results folder."""
 _LOOK_SEC = 2.0
 """Seconds between two looks for lost nodes."""
+_STARTS = 3
+"""How often an embedded Ray is started: on a busy machine its processes may need more time than it gives."""
 _OWN_FOLDERS: list[tuple[Path, str | None]] = []
 """The temporary folder of the embedded Ray that runs, with the value of RAY_TMPDIR before it."""
 _GUARDS: list[Guard] = []
@@ -79,23 +81,41 @@ def start_ray(*, dashboard: bool) -> None:
     _require_that_workers_start()
     # A process for each trainer that watches for nodes that are taken away; here is a single one.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    for number in range(1, _STARTS + 1):
+        try:
+            _start_embedded(dashboard)
+            return
+        except Exception as error:  # a bare Exception where Ray's processes do not come up within 30 s
+            _end_processes_in(_OWN_FOLDERS[-1][0])
+            stop_ray()
+            why = str(error).splitlines()[0]
+            if number == _STARTS:
+                raise RunError(f"Ray did not start: {why} Is the machine overloaded? Try again.") from error
+            say_notice(f"Ray did not start, and is started again ({number + 1} of {_STARTS}): {why}")
+
+
+def _end_processes_in(folder: Path) -> None:
+    """Ends what a start that failed has left: processes below this one that were told this folder."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if str(folder) in " ".join(process.cmdline()):
+                process.kill()
+
+
+def _start_embedded(dashboard: bool) -> None:
+    """Starts a Ray with a folder of its own."""
     before, own = os.environ.get(places.TEMPORARY), places.make_folder()
     _OWN_FOLDERS.append((own, before))
     os.environ[places.TEMPORARY] = str(own)
     _GUARDS.append(Guard(own))
-    try:
-        ray.init(
-            address="local",
-            job_config=places.Job(),
-            include_dashboard=dashboard,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except Exception as error:  # Ray raises a bare Exception where its processes do not come up in time
-        raise RunError(
-            f"Ray did not start: {str(error).splitlines()[0]} Is the machine overloaded? Try again."
-        ) from error
+    ray.init(
+        address="local",
+        job_config=places.Job(),
+        include_dashboard=dashboard,
+        dashboard_host="127.0.0.1",
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+    )
     # Ray Train's clean-up asks the cluster that this file names, or any of the machine, about its trial.
     (own / "ray" / "ray_current_cluster").write_text(str(ray.get_runtime_context().gcs_address))
 
