@@ -79,7 +79,7 @@ def _term(front: pd.DataFrame) -> str:
     has_term = int((searched[weights].astype(float).fillna(0) > 0).any(axis=1).sum())
     return (
         f"the term was on in {has_term} of {len(searched)} searched front members, which proves nothing: "
-        "only pairs that differ in the term alone do"
+        "see `raydistill ablate`"
     )
 
 
