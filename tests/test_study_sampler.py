@@ -2,9 +2,11 @@
 
 import logging
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -267,6 +269,13 @@ def test_values_go_in_and_come_out_as_they_were(distribution: Any, value: Any) -
 def test_costs_that_cannot_be_used_are_refused(costs: Any, says: str) -> None:
     with pytest.raises(SpaceError, match=says):
         study_of(KnownCostSampler(costs, seed=0, num_startup=3), 6)
+
+
+def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[1] / "docs/how-to/optuna.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(example, "optuna.md", "exec"), {})
+    assert int(capsys.readouterr().out) >= 5
 
 
 def test_no_start_is_refused() -> None:
