@@ -520,7 +520,7 @@ def test_two_processes_may_prepare_the_same_data_at_once(tmp_path: Path) -> None
         prepare(config, tmp_path / "cache")
         return source.read(split)
 
-    stored = store(replace(source, read=overtaken), config, tmp_path / "cache")
+    stored = store(replace(source, read=overtaken), config, tmp_path / "cache", lambda text: None)
     assert stored == prepare(config, tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 1
 

@@ -361,7 +361,7 @@ def test_neither_search_nor_ledger_nor_early_stopping_reads_it() -> None:
     assert readers == {
         *("commands.evaluate", "commands.frontier", "commands.latency", "commands.remeasured"),
         *("commands.reference.records", "commands.retrain_front", "commands.track"),
-        *("exchange.model_card_facts", "records.ablated"),
+        *("exchange.model_card_facts", "records.ablated", "sweep.unfinished"),
         *("sweep.page", "sweep.report", "sweep.tracking"),
     }
 

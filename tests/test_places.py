@@ -53,7 +53,7 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 # ---- the home folder, and long names -----------------------------------------------------------------------
 
 COMMANDS = {
-    "frontier ~/x": "/x: no finished sweep here",
+    "frontier ~/x": "/x: no sweep here",
     "batch ~/x.py": "/x.py: no such batch file",
     "plan --plugin ~/x.py": "--plugin HOME/x.py: no such file",
     "plan --space ~/x.py": "--space HOME/x.py: no such search space",

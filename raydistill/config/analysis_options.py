@@ -33,7 +33,7 @@ Labels = Annotated[
     Cli("NAME", name="--label"),
 ]
 Budgets = Annotated[
-    tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...],
+    tuple[Annotated[float, Field(gt=0, le=1e30)], ...],
     Field(
         description="Compare the best quality within this cost, such as 3e6 for 3 M MACs. Repeatable. "
         "Default: three that spread over the fronts."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from raydistill.errors import RunError, StoreError
+from raydistill.errors import DataError, RunError, StoreError
 from raydistill.reading import parse_json, read_text
 from raydistill.records import mirror, pareto, remote, retrained, sweep_state, tables
 from raydistill.records.files import write_json_atomic
@@ -136,14 +136,13 @@ class SweepResult:
         Raises:
             StoreError: there is no such trial, or it drew none.
         """
-        from PIL import Image
+        from raydistill.data.picture_files import opened  # torch, for which tables have no need
 
         file = self._folder_of(trial_id) / "samples.png"
         remote.pull(file)
         try:
-            with Image.open(file) as image:
-                return image.convert("RGB")
-        except OSError as error:
+            return opened(file.read_bytes(), str(file)).image
+        except (OSError, DataError) as error:
             raise StoreError(f"{file}: trial {trial_id} has no samples: {error}") from None
 
     def plot(self) -> "Figure":
