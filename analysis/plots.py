@@ -217,5 +217,11 @@ def _draw_scale(axes: Axes, values: NDArray[np.float64]) -> None:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_formatter(NullFormatter())
-    if len(values) and values.max() >= 1000:
+    if len(values):
+        shorten_numbers(axes, values.max())
+
+
+def shorten_numbers(axes: Axes, highest: float) -> None:
+    """Makes large numbers of the x axis end in k, M, G; where the highest is small, they stay as they are."""
+    if highest >= 1000:
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))

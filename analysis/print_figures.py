@@ -13,10 +13,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from analysis.compare import Comparison, attained, columns_of
-from analysis.plots import INK, MARKS, RELATIVE_SIZE, axis_title, groups
+from analysis.plots import INK, MARKS, RELATIVE_SIZE, axis_title, groups, shorten_numbers
 from analysis.shapes import band, ends, mark_of, steps
 from analysis.sides import front_of
 from raydistill.errors import ConfigError
@@ -189,7 +188,7 @@ def draw_curves(axes: Axes, comparison: Comparison, metric: str | None) -> None:
             axes.plot(curve["nimg"], curve["value"], linewidth=1.0, label=label, **look)
     axes.set_xlabel("images")
     axes.set_ylabel(axis_title(name, None))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    shorten_numbers(axes, axes.get_xlim()[1])
     _legend(axes)
 
 
@@ -242,7 +241,7 @@ def _finish(axes: Axes, comparison: Comparison) -> None:
     (x, x_better), (y, y_better) = comparison.axes
     axes.set_xlabel(axis_title(x, x_better))
     axes.set_ylabel(axis_title(y, y_better))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    shorten_numbers(axes, axes.get_xlim()[1])
     _legend(axes)
 
 

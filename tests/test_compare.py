@@ -9,7 +9,9 @@ from typing import Any
 import pandas as pd
 import pytest
 from made_sweeps import made_sweep, without_students
+from matplotlib.figure import Figure
 
+from analysis import plots
 from analysis.compare import HYPERVOLUME, compare
 from analysis.report import write_comparison
 from raydistill import load_sweep
@@ -201,3 +203,12 @@ def test_the_end_of_a_batch_compares_its_methods(tmp_path: Path, capsys: pytest.
     out = capsys.readouterr().out
     assert "two and one are not told apart by hypervolume" in out and "2 pairs of seeds" in out
     assert (tmp_path / "compare-made.html").exists()
+
+
+@pytest.mark.parametrize("highest, said", [(0.3, "0.20"), (4e6, "2M")])
+def test_large_numbers_of_an_axis_are_shortened_and_shares_are_not(highest: float, said: str) -> None:
+    axes = Figure().subplots()
+    axes.set_xlim(0, highest)
+    plots.shorten_numbers(axes, highest)
+    axes.figure.canvas.draw()
+    assert said in [label.get_text() for label in axes.get_xticklabels()]
