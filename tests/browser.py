@@ -72,7 +72,7 @@ class Page:
 async def page(width: int = 1600, height: int = 1200, *, dark: bool = False) -> AsyncIterator[Page]:
     """A new page in a browser of its own, without anything that another browser remembers."""
     assert CHROMIUM is not None
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # a browser ends bit by bit
         flags = [
             "--headless",
             "--no-sandbox",
