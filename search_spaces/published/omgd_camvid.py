@@ -1,4 +1,4 @@
-"""`omgd_cityscapes` cut down to CamVid at 64x64: a table of the same form, in an hour of two cores.
+"""`omgd_cityscapes` cut down to CamVid at 64x64: a table of the same form, for two cores.
 
 `raydistill batch published/omgd_camvid --data FOLDER` trains three seeds. Recipe, base, terms, losses and
 batches of four are those of `pix2pix_cityscapes_unet`. Every width is a quarter of the published one, that of
