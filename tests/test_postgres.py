@@ -1,14 +1,8 @@
 """MLflow's server on PostgreSQL has the rows of an sqlite file: 256 reporting trials, a tracked sweep."""
 
-import contextlib
-import os
 import re
 import shutil
-import signal
-import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import postgres
@@ -16,10 +10,10 @@ import pytest
 from sqlalchemy import create_engine, text
 from test_measured import FIXTURE
 from test_results import synthetic_trial
-from test_tracking_real import free_port, start
+from test_tracking_real import free_port, server
 
 from raydistill.commands import track
-from raydistill.config.command_options import TrackOptions
+from raydistill.config.analysis_options import TrackOptions
 from raydistill.errors import StoreError
 from raydistill.records import tables
 from raydistill.records.trials import Trial
@@ -98,34 +92,7 @@ def rows(uri: str) -> dict[str, list[tuple]]:
 
 def _alike(value: str) -> str:
     """A value without what differs between two tracking stores: truth values, ids of runs in links."""
-    return re.sub("[0-9a-f]{32}", "ID", {"True": "1", "False": "0"}.get(value, value))
-
-
-@contextlib.contextmanager
-def mlflow_server(store: str, folder: Path) -> Iterator[str]:
-    """Inside, MLflow's server answers at this address, with its rows in `store`."""
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += [
-        "--workers",
-        "1",
-        "--backend-store-uri",
-        store,
-        "--artifacts-destination",
-        str(folder / "files"),
-    ]
-    process = start(command, folder / "server.log")
-    try:
-        ends = time.monotonic() + 180
-        while time.monotonic() < ends:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    return re.sub("[0-9a-f]{32}(?![0-9a-f])", "ID", {"True": "1", "False": "0"}.get(value, value))
 
 
 @pytest.mark.slow
@@ -134,7 +101,7 @@ def test_256_reporting_trials_have_the_same_rows_on_postgresql_as_on_sqlite(tmp_
     local = tmp_path / "local"
     local.mkdir()
     report(None, local)
-    with postgres.served() as store, mlflow_server(store, tmp_path) as address:
+    with postgres.served() as store, server(tmp_path, free_port(), store) as address:
         called, sent = report(address, tmp_path)
         there = rows(store)
     print(f"{NUMBER} trials with 4 reports each: {called:.2f} s of calls, all sent after {sent:.0f} s")
@@ -180,11 +147,11 @@ def test_a_tracked_sweep_has_the_same_rows_in_a_file_behind_a_server_and_in_post
     here = rows(default_uri(tmp_path / "runs"))
     assert len(here["runs"]) == 8 and len(here["metrics"]) > 100
     file = f"sqlite:///{tmp_path}/server.db"
-    with mlflow_server(file, tmp_path) as address:
+    with server(tmp_path, free_port(), file) as address:
         for _ in range(2):
             assert tracked(sweep, address) == 0
     with postgres.served() as store:
-        with mlflow_server(store, tmp_path) as address, pytest.MonkeyPatch.context() as patch:
+        with server(tmp_path, free_port(), store) as address, pytest.MonkeyPatch.context() as patch:
             patch.setattr(tracker_module, "_LAST_SEC", 1.0)
             send = tracking.SweepRuns.send
 
@@ -198,7 +165,7 @@ def test_a_tracked_sweep_has_the_same_rows_in_a_file_behind_a_server_and_in_post
         with pytest.raises(StoreError, match="the tracking store cannot be used"):
             tracked(sweep, address)
         moved = Path(shutil.move(tmp_path / "runs", tmp_path / "moved")) / "sweeps/old"
-        with mlflow_server(store, tmp_path) as address:
+        with server(tmp_path, free_port(), store) as address:
             for _ in range(3):
                 assert tracked(moved, address) == 0
         there = rows(store)

@@ -11,7 +11,7 @@ from no_ray import copy_tracking_store
 from test_tracking import Sweep
 
 from raydistill.commands import promote
-from raydistill.config.command_options import PromoteOptions, percent_of
+from raydistill.config.analysis_options import PromoteOptions, percent_of
 from raydistill.errors import ConfigError, StoreError
 from raydistill.records.trials import Trial
 from raydistill.sweep import registry, tracking_models, tracking_store

@@ -14,8 +14,9 @@ from mlflow.tracking import MlflowClient
 from no_ray import copy_tracking_store
 
 from raydistill.commands import evaluate, export, promote, retrain, track
+from raydistill.config.analysis_options import PromoteOptions, TrackOptions
 from raydistill.config.base import Stored
-from raydistill.config.command_options import EvaluateOptions, PromoteOptions, RetrainOptions, TrackOptions
+from raydistill.config.command_options import EvaluateOptions, RetrainOptions
 from raydistill.config.experiment import Job
 from raydistill.config.network_options import ExportOptions
 from raydistill.errors import CheckpointError, ConfigError, DataError, NoticeWarning, StoreError

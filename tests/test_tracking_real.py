@@ -50,38 +50,23 @@ def wait_for(text: str, log: Path, process: subprocess.Popen[bytes], limit_sec: 
 
 
 @contextlib.contextmanager
-def server(folder: Path, port: int) -> Iterator[None]:
-    """Inside, an MLflow server answers on loopback, with its rows in `folder`."""
+def server(folder: Path, port: int, store: str | None = None) -> Iterator[str]:
+    """Inside, an MLflow server answers on loopback at this address, with its rows in `store`; None: in
+    `folder`, which has its files, too."""
     folder.mkdir(exist_ok=True)
-    command = [
-        *(
-            sys.executable,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-        ),
-        *(
-            "--backend-store-uri",
-            f"sqlite:///{folder}/server.db",
-            "--artifacts-destination",
-            str(folder / "files"),
-        ),
-    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", store or f"sqlite:///{folder}/server.db"]
+    command += ["--artifacts-destination", str(folder / "files")]
     process = start(command, folder / "server.log")
+    address = f"http://127.0.0.1:{port}"
     try:
-        ends = time.monotonic() + 120
+        ends = time.monotonic() + 180
         while time.monotonic() < ends:
             with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+                urllib.request.urlopen(f"{address}/health", timeout=2).close()
                 break
             time.sleep(0.2)
-        yield
+        yield address
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from raydistill.config.command_options import FrontierOptions
+from raydistill.config.analysis_options import FrontierOptions
 from raydistill.errors import StoreError, say_notice
 from raydistill.records import measured, outcome, tables
 from raydistill.records.schema import MEASURED

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from raydistill.config.command_options import PromoteOptions
+from raydistill.config.analysis_options import PromoteOptions
 from raydistill.errors import ConfigError
 from raydistill.records import mirror, remote, retrained, tables
 from raydistill.records.trials import Trial, read_trials

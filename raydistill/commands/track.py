@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from raydistill.config.command_options import TrackOptions
+from raydistill.config.analysis_options import TrackOptions
 from raydistill.config.paths import validated
 from raydistill.config.space import SearchSpace
 from raydistill.errors import StoreError, without_passwords

@@ -1,11 +1,12 @@
-"""The options of the commands that look at sweeps: compare, ablate, watch, list, plot."""
+"""The options of the commands on sweeps that are there: compare, ablate, watch, list, plot, frontier,
+track and promote."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from raydistill.config.bounds import Seed
+from raydistill.config.bounds import Cost, Seed
 from raydistill.config.options import Cli, Options
 from raydistill.config.place_options import (
     CpusPerWorker,
@@ -17,8 +18,11 @@ from raydistill.config.place_options import (
 )
 from raydistill.errors import ConfigError
 
-_SWEEP = "Folder of a sweep, STORE/sweeps/NAME; also s3://bucket/prefix/sweeps/NAME."
-
+SweepFolder = Annotated[
+    str,
+    Field(description="Folder of a sweep, STORE/sweeps/NAME; also s3://bucket/prefix/sweeps/NAME."),
+    Cli("SWEEP", positional=True),
+]
 Sweeps = Annotated[
     tuple[str, ...],
     Field(description="Folders of sweeps that have ended, STORE/sweeps/NAME."),
@@ -66,7 +70,7 @@ def _trial_ids(text: str) -> tuple[str, ...]:
 class AblateOptions(Options):
     """What `raydistill ablate` is given."""
 
-    sweep: Annotated[str, Field(description=_SWEEP), Cli("SWEEP", positional=True)]
+    sweep: SweepFolder
     set: Annotated[
         tuple[str, ...],
         Field(
@@ -108,7 +112,7 @@ class AblateOptions(Options):
 class WatchOptions(Options):
     """What `raydistill watch` is given."""
 
-    sweep: Annotated[str, Field(description=_SWEEP), Cli("SWEEP", positional=True)]
+    sweep: SweepFolder
     every: Annotated[
         Annotated[float, Field(ge=0.2, le=3600)],
         Field(description="Seconds between two looks."),
@@ -152,3 +156,94 @@ class PlotOptions(Options):
         Field(description="Width in inches: 3.3 is a column, 6.9 a page of two columns."),
         Cli("INCHES"),
     ] = 3.3
+
+
+class FrontierOptions(Options):
+    """What `raydistill frontier` is given."""
+
+    sweep: Annotated[
+        Path,
+        Field(description="Folder of a sweep: STORE/sweeps/NAME. It may run, or be a copy."),
+        Cli("SWEEP", positional=True),
+    ]
+    as_json: Annotated[
+        bool, Field(description="Print the trials as JSON, by the columns of the tables."), Cli(name="--json")
+    ] = False
+
+
+class _TrackedSweep(Options):
+    """A sweep, and where it is in MLflow."""
+
+    sweep: SweepFolder
+    mlflow: Annotated[
+        str | None,
+        Field(
+            description="Tracking server or store. Default: where the sweep was tracked, without a password."
+        ),
+        Cli("URI"),
+    ] = None
+    experiment: Annotated[
+        str | None, Field(description="MLflow experiment. Default: that of the sweep."), Cli("NAME")
+    ] = None
+
+
+class TrackOptions(_TrackedSweep):
+    """What `raydistill track` is given."""
+
+    study: Annotated[
+        str | None,
+        Field(
+            description="Write the sweep as a study of Optuna's, too, into this database, such as "
+            "sqlite:///study.db; a study that is there is brought to the ledger's state."
+        ),
+        Cli("URL"),
+    ] = None
+
+
+def percent_of(text: str) -> float:
+    """The number in "2%" or "2". Raises ConfigError where it is none from 0 to 100."""
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 100:
+        raise ConfigError(f"--within {text}: a percentage from 0 to 100 is needed, for example 2%")
+    return number
+
+
+class PromoteOptions(_TrackedSweep):
+    """What `raydistill promote` is given."""
+
+    trial: Annotated[
+        str | None, Field(description="Promote this trial: its number, or its id."), Cli("N")
+    ] = None
+    under: Annotated[
+        Annotated[Cost, Field(gt=0)] | None,
+        Field(description="Promote the best of the front by the first objective with at most so many MACs."),
+        Cli("MACS"),
+    ] = None
+    within: Annotated[
+        Annotated[float, Field(ge=0, le=100)] | None,
+        Field(
+            description="Promote the cheapest of the front that is at most so many percent worse than the "
+            "teacher by the first objective, for example 2%."
+        ),
+        Cli("PERCENT", read=percent_of),
+    ] = None
+    name: Annotated[
+        str | None,
+        Field(description="Name of the registered model. Default: the sweep's.", min_length=1),
+        Cli("NAME"),
+    ] = None
+    alias: Annotated[
+        str, Field(description="Alias that the model gets.", pattern=r"^[A-Za-z0-9_-]+$"), Cli("NAME")
+    ] = "champion"
+    licence: Annotated[str, Field(description="Licence of the model, for its tags."), Cli("TEXT")] = ""
+    replace: Annotated[
+        bool,
+        Field(
+            description="Take the alias from a model of other data, another evaluator or another convention "
+            "of MACs."
+        ),
+        Cli(),
+    ] = False

@@ -58,7 +58,8 @@ def write_study(
         had = study.get_trials(deepcopy=False)
         if (of := study.user_attrs.get(_SWEEP)) != facts[_SWEEP] and (of or had):
             raise StoreError(
-                f"--study {_named(url)}: its study {name} is not of this sweep; give another database"
+                f"--study {without_passwords(url)}: its study {name} is not of this sweep; give another "
+                "database"
             )
         if [*map(_content, had)] != [*map(_content, wanted[: len(had)])]:
             optuna.delete_study(study_name=name, storage=storage)
@@ -74,13 +75,10 @@ def write_study(
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         why = without_passwords((str(error).strip().splitlines() or [type(error).__name__])[0])[:300]
         raise StoreError(
-            f"--study {_named(url)}: cannot be used: {why}; give the address of a database, such as sqlite:///FILE"
+            f"--study {without_passwords(url)}: cannot be used: {why}; give the address of a database, such "
+            "as sqlite:///FILE"
         ) from None
     return len(wanted) - len(had)
-
-
-def _named(url: str) -> str:
-    return without_passwords(url)
 
 
 def _trial_of(trial: Trial, space: SearchSpace) -> FrozenTrial:

@@ -19,7 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from raydistill.config.configurations import Configuration, ParameterValue
 from raydistill.config.space import Choice, Distribution, Float, Int, Objective, SearchSpace
 from raydistill.errors import BudgetError, SpaceError
-from raydistill.search.candidates import first_new, random_configuration
+from raydistill.search.candidates import at_quantile, first_new, random_configuration
 from raydistill.search.known_cost import known_cost_proposals
 from raydistill.search.problem import Observation, Problem, identity
 from raydistill.seeds import numpy_stream, stream_key
@@ -266,13 +266,7 @@ def _lowest(distribution: Distribution) -> ParameterValue:
 
 def _middle(distribution: Distribution) -> ParameterValue:
     """What stands for the value of a parameter that a trial lacks."""
-    if isinstance(distribution, Choice):
-        return _lowest(distribution)
-    if isinstance(distribution, Int):
-        steps = (distribution.high - distribution.low) // distribution.step
-        return distribution.low + steps // 2 * distribution.step
-    low, high = distribution.low, distribution.high
-    return math.sqrt(low * high) if distribution.log else (low + high) / 2
+    return _lowest(distribution) if isinstance(distribution, Choice) else at_quantile(distribution, 0.5)
 
 
 def _params(axes: Mapping[str, _Axis], configuration: Configuration) -> dict[str, Any]:

@@ -3,14 +3,8 @@
 Each returns its exit code.
 """
 
-from raydistill.config.command_options import (
-    BatchOptions,
-    ConfigOptions,
-    FrontierOptions,
-    PromoteOptions,
-    RetrainOptions,
-    TrackOptions,
-)
+from raydistill.config.analysis_options import FrontierOptions, PromoteOptions, TrackOptions
+from raydistill.config.command_options import BatchOptions, ConfigOptions, RetrainOptions
 from raydistill.config.sweep_options import PlanOptions, SweepCommandOptions
 
 
