@@ -81,7 +81,9 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Ask:
     def asked(store: Path, model: str, inputs: np.ndarray) -> tuple[np.ndarray, list[list[int]]]:
         uri = tracking_store.default_uri(store)
         if not made:
-            requirements = download_artifacts(f"{model}/requirements.txt", tracking_uri=uri)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("MLFLOW_TRACKING_URI", uri)
+                requirements = download_artifacts(f"{model}/requirements.txt")
             listed = Path(requirements).read_text().split()
             assert sorted(line.split(">=")[0] for line in listed) == ["mlflow", "numpy", "onnxruntime"]
             venv.create(place / "venv", with_pip=True)
@@ -177,7 +179,6 @@ def test_what_makes_pictures_larger_says_so_in_its_signature(
         pictures,
         "--trials",
         "1",
-        "--no-early-stopping",
         *settings,
     )
     trial = next(each.trial_id for each in read_trials(sweep) if each.role == "search" and each.is_complete)

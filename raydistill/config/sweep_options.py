@@ -96,7 +96,8 @@ class SweepOptions(Options):
         str,
         Field(
             description="What proposes configurations: known-cost, modelled-cost, tpe, nsga2, gp, sobol, "
-            "random or stratified."
+            "random, stratified, or an Optuna sampler by its dotted path, with its options: "
+            "'optuna.samplers.CmaEsSampler(n_startup_trials=5)'."
         ),
         Cli("NAME", SEARCHED),
     ] = "known-cost"

@@ -9,7 +9,7 @@ from raydistill import distributed, models, search
 from raydistill.config import configurations, printed, renamed, space, term_presets
 from raydistill.config.experiment import Experiment
 from raydistill.config.lengths import with_lengths
-from raydistill.config.paths import leaves, nearest, parse_assignments, with_values
+from raydistill.config.paths import leaves, parse_assignments, with_values
 from raydistill.config.scoring import ScorerFile, Scoring
 from raydistill.config.space import SearchSpace
 from raydistill.config.space_checks import check_space
@@ -121,12 +121,7 @@ def _check_options(options: SweepOptions) -> None:
     """Raises InputError where an option has a value that no sweep can have."""
     if options.trials < 1:
         raise BudgetError(f"--trials {options.trials}: give at least 1")
-    if options.sampler not in search.SAMPLERS:
-        known = list(search.SAMPLERS)
-        raise ConfigError(
-            f"--sampler {options.sampler}: known: {', '.join(known)}. "
-            f"Nearest: {nearest(options.sampler, known)!r}. One of a plug-in needs --plugin."
-        )
+    search.proposals_of(options.sampler)
     if options.stability is not None and not options.replicates:
         raise ConfigError(
             f"--stability {options.stability:g}: give --replicates, too: "

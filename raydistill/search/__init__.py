@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from raydistill.config.configurations import Configuration
+from raydistill.config.paths import nearest
+from raydistill.errors import ConfigError
 from raydistill.search import optuna_samplers
 from raydistill.search.candidates import (
     feasible_configurations,
@@ -41,12 +43,14 @@ __all__ = [
     "identity",
     "is_feasible",
     "next_to_repeat",
+    "proposals_of",
     "propose",
     "prove_feasible",
     "random_configuration",
 ]
 
-SAMPLERS: dict[str, Callable[[Problem, Sequence[Observation], int], Iterator[Configuration]]] = {
+Proposals = Callable[[Problem, Sequence[Observation], int], Iterator[Configuration]]
+SAMPLERS: dict[str, Proposals] = {
     "known-cost": known_cost_proposals,
     "modelled-cost": partial(known_cost_proposals, exact_cost=False),
     "tpe": optuna_samplers.tpe_proposals,
@@ -60,10 +64,27 @@ SAMPLERS: dict[str, Callable[[Problem, Sequence[Observation], int], Iterator[Con
 `candidates.TRIES`; where none is, a random one."""
 
 
+def proposals_of(sampler: str) -> Proposals:
+    """The proposals of a sampler: a name in `SAMPLERS`, or the dotted path of one of Optuna's with options,
+    such as `optuna.samplers.CmaEsSampler(n_startup_trials=5)`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if sampler in SAMPLERS:
+        return SAMPLERS[sampler]
+    if "." in sampler:
+        return optuna_samplers.proposals_of(sampler)
+    raise ConfigError(
+        f"--sampler {sampler}: known: {', '.join(SAMPLERS)}. Nearest: {nearest(sampler, list(SAMPLERS))!r}. "
+        "One of a plug-in needs --plugin, and one of Optuna's its dotted path: optuna.samplers.CmaEsSampler"
+    )
+
+
 def propose(problem: Problem, history: Sequence[Observation], number: int) -> Configuration:
     """The configuration for trial `number` (from 0): feasible and not in the history.
 
     Raises:
         BudgetError: the space has no further feasible configuration.
     """
-    return first_new(problem, SAMPLERS[problem.sampler](problem, history, number), history, number)
+    return first_new(problem, proposals_of(problem.sampler)(problem, history, number), history, number)

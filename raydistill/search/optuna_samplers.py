@@ -1,20 +1,27 @@
-"""Optuna's samplers as streams of proposals.
+"""Optuna's samplers as streams of proposals: four by name, any other by its dotted path.
 
 A stream has no state: the study is built anew from the history, and the sampler is seeded by (seed, number).
 """
 
+import ast
+import importlib
+import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, QMCSampler, TPESampler
+from optuna.samplers._ga import BaseGASampler
 from optuna.study import Study, StudyDirection
 from optuna.trial import BaseTrial, TrialState
 
 from raydistill.config.configurations import Configuration, ParameterValue, active_parameters, depth
 from raydistill.config.space import Choice, Distribution, SearchSpace
+from raydistill.errors import ConfigError
 from raydistill.search.problem import Observation, Problem
 from raydistill.seeds import stream_key
 
@@ -64,6 +71,83 @@ def sobol_proposals(problem: Problem, history: Sequence[Observation], number: in
         study.tell(trial, state=TrialState.FAIL)
 
 
+def proposals_of(text: str) -> Callable[[Problem, Sequence[Observation], int], Iterator[Configuration]]:
+    """The proposals of an Optuna sampler that is given as `package.module.Class(option=value, ...)`.
+
+    Values are Python's literals. A class that takes a `seed` gets one for each trial.
+
+    Raises:
+        ConfigError: there is no such class, it is no sampler, or it does not take these options.
+    """
+    path, options = _parsed(text)
+    found = _found(path)
+    allowed = inspect.signature(found).parameters
+    if unknown := sorted(options.keys() - allowed.keys() - {"seed"} | options.keys() & {"seed"}):
+        names = ", ".join(name for name in allowed if name != "seed")
+        why = ": a sweep seeds it by --seed" if unknown == ["seed"] else ""
+        raise ConfigError(f"--sampler {path}: {unknown[0]} cannot be given{why}; options are: {names}")
+    given: dict[str, Any] = options | ({"seed": 0} if "seed" in allowed else {})
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        try:
+            found(**given)
+        except (TypeError, ValueError, ImportError) as error:
+            raise ConfigError(f"--sampler {text}: {error}") from error
+    return partial(_class_proposals, found, given)
+
+
+def _parsed(text: str) -> tuple[str, dict[str, Any]]:
+    """Dotted path and options of a sampler that is given as text."""
+    path, bracket, _ = text.partition("(")
+    try:
+        call = ast.parse(text if bracket else f"{text}()", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            raise ValueError("options need names")
+        if ast.unparse(call.func) != path.strip():
+            raise ValueError("it is no dotted path")
+        named = {str(option.arg): ast.literal_eval(option.value) for option in call.keywords if option.arg}
+        if len(named) < len(call.keywords):
+            raise ValueError("options need names")
+        return path.strip(), named
+    except (SyntaxError, ValueError) as error:
+        why = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise ConfigError(
+            f"--sampler {text}: {why}; write package.module.Class(option=value, ...), with numbers, texts, "
+            "truth values, None and lists of them as values"
+        ) from None
+
+
+def _found(path: str) -> type[BaseSampler]:
+    """The sampler at a dotted path."""
+    module_name, _, name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ConfigError(f"--sampler {path}: {module_name} cannot be imported: {error}") from None
+    found = getattr(module, name, None)
+    if not (inspect.isclass(found) and issubclass(found, BaseSampler)):
+        known = sorted(
+            each
+            for each, value in vars(module).items()
+            if inspect.isclass(value) and issubclass(value, BaseSampler) and not inspect.isabstract(value)
+        )
+        listed = f": it has {', '.join(known)}" if known else ""
+        raise ConfigError(f"--sampler {path}: {module_name} has no sampler {name}{listed}")
+    return found
+
+
+def _class_proposals(
+    found: type[BaseSampler],
+    options: dict[str, Any],
+    problem: Problem,
+    history: Sequence[Observation],
+    number: int,
+) -> Iterator[Configuration]:
+    own_seed = {"seed": _seed(problem, number)} if "seed" in options else {}
+    with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):
+        sampler = found(**options | own_seed)
+    return _asked(problem, history, sampler, _TRIES)
+
+
 def to_optuna(distribution: Distribution) -> BaseDistribution:
     """A parameter's distribution as Optuna's. The values of a Choice are its keys."""
     if isinstance(distribution, Choice):
@@ -110,7 +194,7 @@ def _asked(
     for observation in history:
         distributions = {path: to_optuna(space.parameters[path]) for path in observation.configuration}
         attributes = {}
-        if isinstance(sampler, NSGAIISampler) and observation.values is not None:
+        if isinstance(sampler, BaseGASampler) and observation.values is not None:
             attributes[sampler._get_generation_key()] = num_complete // (sampler.population_size or 1)
         # without reports, a pruned trial says to Optuna no more than a failed one
         state = TrialState["FAIL" if observation.state == "PRUNED" else observation.state]
