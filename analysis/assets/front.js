@@ -74,12 +74,30 @@ function frontLines(front, x, y) {
   return { lines: [...lines, names(numbers, x, y)], pairs: pairs.length, unsure: unsure.length };
 }
 
+/** Which of some trials have room for their ids: each that is not close to the one before that has. */
+function roomy(numbers, x, y) {
+  const place = (name) => {
+    const scale = (value) => (axes.get(name).log ? Math.log(value) : value);
+    const all = numbers.map((number) => scale(valueOf(number, name)));
+    const low = Math.min(...all), width = Math.max(...all) - low || 1;
+    return all.map((value) => (value - low) / width);
+  };
+  const [across, up] = [place(x), place(y)];
+  let last = -1;
+  return numbers.map((_, index) => {
+    const has = last < 0 || Math.abs(across[index] - across[last]) > 0.08 || Math.abs(up[index] - up[last]) > 0.05;
+    if (has) last = index;
+    return has;
+  });
+}
+
 /** Each member's id on the side where nothing better lies, where there is room. */
 function names(numbers, x, y) {
+  const has = roomy(numbers, x, y);
   const side = (axes.get(y).better === "max" ? "top " : "bottom ") + (axes.get(x).better === "min" ? "left" : "right");
   return {
     type: "scatter", mode: narrow.matches || numbers.length > 40 ? "markers" : "markers+text", hoverinfo: "skip", showlegend: false, cliponaxis: false,
-    x: column(numbers, x), y: column(numbers, y), text: numbers.map((number) => plain(data.rows[number].trial_id)),
+    x: column(numbers, x), y: column(numbers, y), text: numbers.map((number, index) => (has[index] ? plain(data.rows[number].trial_id) : "")),
     textposition: side, textfont: { size: 11, color: css("--soft") }, marker: { color: CLEAR, size: 11 },
   };
 }
