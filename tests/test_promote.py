@@ -1,9 +1,11 @@
 """`raydistill promote`: which trial it means, what the registry has afterwards, and what is refused."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
@@ -75,6 +77,21 @@ def test_a_better_one_and_back_again_leaves_two_versions_and_the_history_of_the_
     )
     history = json.loads(client.get_registered_model("faces").tags["raydistill.history.champion"])
     assert [version for version, _ in history] == ["1", "2", "1", "1"]
+
+
+def test_mlflows_own_tracking_store_is_afterwards_what_it_was(
+    sweep: Sweep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    mlflow.set_tracking_uri(None)
+    promoted(sweep, "0001")
+    assert not mlflow.is_tracking_uri_set() and "MLFLOW_TRACKING_URI" not in os.environ
+    mlflow.set_tracking_uri(elsewhere := "sqlite:///elsewhere.db")
+    try:
+        promoted(sweep, "0006")
+        assert mlflow.get_tracking_uri() == elsewhere
+    finally:
+        mlflow.set_tracking_uri(None)
 
 
 def test_an_alias_of_other_data_is_not_taken_unless_that_is_asked_for(sweep: Sweep) -> None:

@@ -40,11 +40,7 @@ print(json.dumps([schema.inputs.to_dict()[0]["tensor-spec"]["shape"],
 """
 ENHANCE = {
     **{"data.height": 32, "data.width": 48},
-    **{
-        f"{stage}.generator.widths.{width}": 4
-        for stage in ("teacher", "student")
-        for width in ("trunk", "hidden", "up")
-    },
+    **{f"teacher.generator.widths.{width}": 4 for width in ("trunk", "hidden", "up")},
     **{f"{stage}.generator.num_blocks": 1 for stage in ("teacher", "student")},
     **{f"{stage}.budget_nimg": 32 for stage in ("evaluator", "teacher")},
     **{f"{stage}.report_every_nimg": 32 for stage in ("evaluator", "teacher", "student")},

@@ -189,7 +189,7 @@ def _as_default(uri: str) -> Iterator[None]:
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before or "")  # "" takes it back
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None takes it back; "" would be a folder
 
 
 def _note_move(client: MlflowClient, name: str, alias: str, version: str) -> None:
