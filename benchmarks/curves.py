@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from search import Point, read
+from search import read
+from search_problems import Point
 from stopping import compared, report
 
 from raydistill.config.configurations import extreme_configuration, values_of

@@ -4,15 +4,9 @@
     python benchmarks/search.py --out cells.jsonl --report
 
 One cell is (problem, sampler, seed): a sweep in the simulator with 8 asynchronous workers. Each is one line
-of the output, written when it is done; the same command goes on where it stopped. Everything is scaled to [0,
-1] by an ideal and a nadir: the cheapest and the most expensive configuration, the best quality there is and
-the median one. The reference is 1.1 in each objective. regret = (HV* - HV) / HV* of the TRUE values of all
-evaluated configurations ("searched"), and of those that the measured front names ("reported").
-
-Problems: the two FCNet tables where their folder is given (log10 of the validation error of really trained
-networks, one of four seeds for a trial, against log10 of the parameters); ZDT1-3 with 10 numbers and DTLZ2
-with 7, whose f1 is the known cost; and `widths`, a formula of five widths, a learning rate and a choice,
-whose cost is the sum of products of neighbouring widths, with 2 % of noise.
+of the output, written when it is done; the same command goes on where it stopped. The problems, and how they
+are scaled, are those of `search_problems.py`. regret = (HV* - HV) / HV* of the TRUE values of all evaluated
+configurations ("searched"), and of those that the measured front names ("reported").
 """
 
 import argparse
@@ -22,205 +16,21 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from search_problems import KnownProblem, problems, volume
 
-from raydistill.config.space import Choice, Distribution, Float, Int, Objective, SearchSpace
-from raydistill.records.pareto import hypervolume, members
-from raydistill.search import Configuration, Problem, random_configuration
+from raydistill.records.pareto import members
+from raydistill.search import Configuration
 from raydistill.search.simulate import Outcome, simulate
 from raydistill.seeds import numpy_stream
 
 NUM_WORKERS = 8
-REFERENCE = 1.1
 MARKS = (30, 60, 100, 200)
 OURS, PEERS, STRONG = "known-cost", ("tpe", "nsga2", "random"), ("stratified", "gp", "modelled-cost")
 SAMPLERS = (OURS, "modelled-cost", "tpe", "nsga2", "random", "stratified", "gp")
 GP_TRIALS, GP_SEEDS = 60, 5
-Point = NDArray[np.float64]
-
-
-class KnownProblem(NamedTuple):
-    """A problem whose front is known. Every objective is minimised; the cost comes first and has no noise."""
-
-    name: str
-    parameters: dict[str, Distribution]
-    true: Callable[[Configuration], Point]
-    """The objectives (m,) without noise, scaled."""
-    measured: Callable[[Configuration, np.random.Generator], Point]
-    best: float
-    """Hypervolume of the true front."""
-
-    def problem(self, sampler: str, seed: int, num_startup: int, num_trials: int) -> Problem:
-        """The problem as a sampler gets it. `num_startup`: proposals of the stratified start."""
-        count = len(self.true(random_configuration(self.space(1), np.random.default_rng(0))))
-        return Problem(self.space(count), self.costs_of, seed, num_startup, sampler, num_trials)
-
-    def space(self, count: int) -> SearchSpace:
-        """The search space. `count`: objectives."""
-        names = ["cost/known", *(f"val/{index}" for index in range(1, count))]
-        objectives = tuple(Objective(name=name, direction="min", reference=REFERENCE) for name in names)
-        return SearchSpace(preset="none", parameters=self.parameters, objectives=objectives, uniform=(1,))
-
-    def costs_of(self, configuration: Configuration) -> dict[str, float]:
-        """What the search knows of a configuration before its training."""
-        return {"cost/known": float(self.true(configuration)[0])}
-
-
-def volume(points: Point) -> float:
-    """Hypervolume of points (n, m) against the reference."""
-    return hypervolume(points, ["min"] * points.shape[1], [REFERENCE] * points.shape[1])
-
-
-# ---- problems ----------------------------------------------------------------------------------------------
-
-
-def fcnet(name: str, folder: Path) -> KnownProblem:
-    """A problem out of a table of trained networks. `folder`: has fcnet_space.json and fcnet_NAME.npz."""
-    axes: dict[str, list[Any]] = json.loads((folder / "fcnet_space.json").read_text())
-    with np.load(folder / f"fcnet_{name}.npz") as stored:
-        errors = np.log10(stored["valid_mse"].astype(np.float64))
-        params = np.log10(stored["params"].astype(np.float64))
-        means = np.log10(stored["valid_mse"].astype(np.float64).mean(axis=-1))
-    low, high = np.array([params.min(), means.min()]), np.array([params.max(), np.median(means)])
-    widths = [list(axes).index(f"n_units_{layer}") for layer in (1, 2)]
-    parameters: dict[str, Distribution] = {
-        path: Choice(options={str(value): value for value in values})
-        if isinstance(values[0], str)
-        else Int(low=0, high=len(values) - 1)
-        for path, values in axes.items()
-    }
-
-    def at(configuration: Configuration) -> tuple[int, ...]:
-        values = [(path, configuration[path]) for path in axes]
-        return tuple(axes[path].index(value) if isinstance(value, str) else value for path, value in values)
-
-    def point(configuration: Configuration, error: float) -> Point:
-        index = at(configuration)
-        return (np.array([params[index[widths[0]], index[widths[1]]], error]) - low) / (high - low)
-
-    cost = params.reshape(
-        [params.shape[widths.index(axis)] if axis in widths else 1 for axis in range(means.ndim)]
-    )
-    table = np.stack([np.broadcast_to(cost, means.shape).ravel(), means.ravel()], axis=1)
-    return KnownProblem(
-        name,
-        parameters,
-        lambda configuration: point(configuration, means[at(configuration)]),
-        lambda configuration, rng: point(
-            configuration, errors[at(configuration)][rng.integers(errors.shape[-1])]
-        ),
-        volume((table - low) / (high - low)),
-    )
-
-
-def formula(
-    name: str,
-    parameters: dict[str, Distribution],
-    raw: Callable[[Configuration], Point],
-    front: Point,
-    noise: float = 0.0,
-) -> KnownProblem:
-    """A problem by formula, with the medians of 5,000 random configurations as the nadir's qualities.
-
-    Args:
-        raw: the objectives (m,) of a configuration, not scaled.
-        front: points (n, m) of the true front.
-        noise: standard deviation of the logarithm of a measured quality.
-    """
-    any_space = SearchSpace(preset="none", parameters=parameters, objectives=(), uniform=(1,))
-    rng = numpy_stream(0, f"benchmark/{name}")
-    sample = np.array([raw(random_configuration(any_space, rng)) for _ in range(5_000)])
-    low = front.min(axis=0)
-    high = np.concatenate([[max(front[:, 0].max(), sample[:, 0].max())], np.median(sample[:, 1:], axis=0)])
-
-    def true(configuration: Configuration) -> Point:
-        return (raw(configuration) - low) / (high - low)
-
-    def measured(configuration: Configuration, rng: np.random.Generator) -> Point:
-        values = raw(configuration)
-        values[1:] *= np.exp(noise * rng.normal(size=len(values) - 1))
-        return (values - low) / (high - low)
-
-    return KnownProblem(name, parameters, true, measured, volume((front - low) / (high - low)))
-
-
-def zdt(number: int, dimension: int = 10) -> KnownProblem:
-    """ZDT1, 2 or 3 (Zitzler, Deb and Thiele 2000, "Comparison of Multiobjective Evolutionary Algorithms")."""
-    parameters: dict[str, Distribution] = {f"x{index}": Float(low=0, high=1) for index in range(dimension)}
-
-    def second(first: Any, g: Any) -> Any:
-        share = first / g
-        if number == 2:
-            return g * (1 - share**2)
-        return g * (1 - np.sqrt(share) - (share * np.sin(10 * np.pi * first) if number == 3 else 0.0))
-
-    def raw(configuration: Configuration) -> Point:
-        x = list(configuration.values())
-        return np.array([x[0], second(x[0], 1 + 9 * sum(x[1:]) / (dimension - 1))])
-
-    first = np.linspace(0, 1, 20_001)
-    return formula(f"zdt{number}", parameters, raw, np.stack([first, second(first, 1.0)], axis=1))
-
-
-def dtlz2(dimension: int = 7) -> KnownProblem:
-    """DTLZ2 with three objectives.
-
-    Deb, Thiele, Laumanns and Zitzler, "Scalable Multi-Objective Optimization Test Problems", 2002.
-    """
-    parameters: dict[str, Distribution] = {f"x{index}": Float(low=0, high=1) for index in range(dimension)}
-
-    def raw(configuration: Configuration) -> Point:
-        x = list(configuration.values())
-        a, b = 0.5 * math.pi * x[0], 0.5 * math.pi * x[1]
-        radius = 1 + sum((value - 0.5) ** 2 for value in x[2:])
-        return radius * np.array([math.cos(a) * math.cos(b), math.cos(a) * math.sin(b), math.sin(a)])
-
-    angles = np.linspace(0, 0.5 * math.pi, 61)
-    a, b = (grid.ravel() for grid in np.meshgrid(angles, angles))
-    return formula(
-        "dtlz2", parameters, raw, np.stack([np.cos(a) * np.cos(b), np.cos(a) * np.sin(b), np.sin(a)], axis=1)
-    )
-
-
-def width_space() -> KnownProblem:
-    """A formula that looks like a search over widths: the cheap parts are not those that matter most."""
-    options = np.arange(4, 49, 4)
-    positions, needs = np.array([16.0, 4.0, 1.0, 4.0]), np.array([0.15, 0.35, 0.8, 0.5, 0.2])
-    parameters: dict[str, Distribution] = {f"width{index}": Int(low=4, high=48, step=4) for index in range(5)}
-    parameters |= {
-        "rate": Float(low=1e-4, high=1e-1, log=True),
-        "kind": Choice(options={"a": "a", "b": "b", "c": "c"}),
-    }
-
-    def cost(widths: Any) -> Any:
-        return np.log10((positions * widths[..., :-1] * widths[..., 1:]).sum(axis=-1))
-
-    def error(widths: Any) -> Any:
-        return 0.05 + (needs / widths).sum(axis=-1) + 0.5 / widths.min(axis=-1) ** 1.5
-
-    def raw(configuration: Configuration) -> Point:
-        widths = np.array([float(configuration[f"width{index}"]) for index in range(5)])
-        penalty = (
-            1
-            + 0.15 * (math.log10(configuration["rate"]) + 2.5 - 0.3 * math.log10(widths.mean())) ** 2
-            + {"a": 0.0, "b": 0.08, "c": 0.2}[configuration["kind"]]
-        )
-        return np.array([cost(widths), math.log10(error(widths) * penalty)])
-
-    grid = np.array(list(itertools.product(options, repeat=5)), dtype=np.float64)
-    every = np.stack([cost(grid), np.log10(error(grid))], axis=1)
-    return formula("widths", parameters, raw, every[members(every, ["min", "min"])], noise=0.02)
-
-
-def problems(tables: Path | None) -> list[KnownProblem]:
-    """Every problem. `tables`: folder of the FCNet tables; None: without these two."""
-    trained = [fcnet(name, tables) for name in ("protein_structure", "slice_localization")] if tables else []
-    return [*trained, zdt(1), zdt(2), zdt(3), dtlz2(), width_space()]
-
-
 # ---- cells -------------------------------------------------------------------------------------------------
 
 
@@ -292,7 +102,7 @@ def command(
     if arguments.report:
         return report(read(arguments.out))
     done = {(line["problem"], line["sampler"], line["seed"]) for line in read(arguments.out)}
-    benches = {bench.name: bench for bench in problems(arguments.tables)}
+    benches = problems(arguments.tables)
     chosen = [
         bench for name, bench in benches.items() if not arguments.problems or name in arguments.problems
     ]

@@ -21,7 +21,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from search import NUM_WORKERS, KnownProblem, Point, command, volume
+from search import NUM_WORKERS, command
+from search_problems import KnownProblem, Point, volume
 
 from raydistill.records.pareto import members
 from raydistill.search import Configuration, EarlyStopping, Problem

@@ -23,7 +23,8 @@ import math
 from typing import Any
 
 import numpy as np
-from search import NUM_WORKERS, KnownProblem, Point, command, outcomes, volume
+from search import NUM_WORKERS, command, outcomes
+from search_problems import KnownProblem, Point, volume
 
 from raydistill.search import PriorObservation, random_configuration
 from raydistill.search.simulate import simulate

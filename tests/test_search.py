@@ -9,7 +9,7 @@ import pytest
 from raydistill import search
 from raydistill.config.base import digest
 from raydistill.config.configurations import extreme_configuration, values_of
-from raydistill.config.paths import with_values
+from raydistill.config.paths import with_unchecked_values
 from raydistill.config.presets import shapes32
 from raydistill.config.space import Choice, Distribution, Float, Int, When, Window, load_space
 from raydistill.errors import BudgetError
@@ -153,10 +153,13 @@ def shapes_problem(num_startup: int, seed: int, share: float = 1.0) -> tuple[Pro
     chosen, preset = load_space("default"), shapes32()
 
     def real_costs(configuration: Configuration) -> dict[str, int]:
+        prefix = "student.generator."
         widths = {
-            path: value for path, value in values_of(chosen, configuration).items() if ".widths." in path
+            path.removeprefix(prefix): value
+            for path, value in values_of(chosen, configuration).items()
+            if ".widths." in path
         }
-        generator = with_values(preset, widths, where="test").student.generator
+        generator = with_unchecked_values(preset.student.generator, widths)
         layers = GENERATORS["resnet"].layers(generator, 8, 32, 32)
         return {"cost/macs": cost.macs(layers), "cost/params": cost.params(layers)}
 
