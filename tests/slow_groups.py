@@ -40,6 +40,7 @@ GROUPS: dict[str, Group] = {
                 "test_limits.py",
                 "test_memory.py",
                 "test_once.py",
+                "test_own_process.py",
                 "test_plan.py",
                 "test_place.py::test_placing_needs_no_ray",
             ),

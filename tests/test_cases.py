@@ -28,7 +28,8 @@ pytestmark = pytest.mark.slow
 def command(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The command as it is installed: a script, which does not import from the working folder."""
     folder = tmp_path_factory.mktemp("bin")
-    script = "import sys\nfrom raydistill.commands.cli import main\nsys.exit(main())\n"
+    script = "import sys\nfrom raydistill.commands.cli import main\n"
+    script += "if __name__ == '__main__':\n    sys.exit(main())\n"
     (folder / "lib").mkdir()
     (folder / "lib/raydistill").write_text(script)
     environment = f'PYTHONPATH="{CASES.parents[1]}" exec "{sys.executable}"'

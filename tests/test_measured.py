@@ -137,14 +137,14 @@ def test_latency_records_each_batch_size_and_a_second_run_replaces_the_first(
 ) -> None:
     trial, milliseconds = sweep / "trials" / "0006", iter([1.0, 2.0, 3.0, 4.0])
 
-    def row(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:
+    def row(measure: object, given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:
         time = next(milliseconds)
         return {
             **{"network": given, "size": "16x16", "batch_size": batch_size, "peak_mib": None},
             **{"cost/latency_ms_p50": time, "cost/latency_ms_p95": 2 * time},
         }
 
-    monkeypatch.setattr("raydistill.commands.latency.in_own_process", row)
+    monkeypatch.setattr("raydistill.own_process.call", row)
     for times in ((1.0, 2.0), (3.0, 4.0)):
         assert run("latency", trial, "--batch-size", "1", "--batch-size", "16", "--repeats", "7") == 0
         found = {each.name: each for each in measured.read(trial)}

@@ -185,7 +185,7 @@ def test_latencys_table_fits_and_keeps_every_number(monkeypatch, capsys, width):
     }
     generator = SimpleNamespace(input_shape=(3, 64, 64))
     monkeypatch.setattr(latency, "open_generator", lambda path, size: generator)
-    monkeypatch.setattr(latency, "in_own_process", lambda given, batch_size, options: rows[given, batch_size])
+    monkeypatch.setattr(latency.own_process, "call", lambda of, given, size, options: rows[given, size])
     options = latency.LatencyOptions(given=("runs/sweeps/default-001/trials/0003",), batch_sizes=(1, 16))
     narrow, wide = (
         printed(monkeypatch, capsys, each, lambda: latency.run(options)) for each in (width, None)

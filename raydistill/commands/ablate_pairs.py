@@ -1,14 +1,12 @@
 """Which trainings `raydistill ablate` pairs: configurations of a sweep with and without one change."""
 
-import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from raydistill import plugins
+from raydistill import own_process, plugins
 from raydistill.commands import retrain_jobs
 from raydistill.config import renamed, term_presets
 from raydistill.config.analysis_options import AblateOptions
@@ -172,14 +170,10 @@ def _images(sweep: Path, original: Trial, job: Job, change: str, options: Ablate
 
 def _seconds_per_image(job: Job, workers: int) -> float:
     """Seconds that a training takes for an image, without evaluations; on a GPU another process times it."""
-    if not torch.cuda.is_available():
-        return _timed(plugins.to_json(), job, workers)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_timed, plugins.to_json(), job, workers).result()
+    return own_process.call(_timed, job, workers) if torch.cuda.is_available() else _timed(job, workers)
 
 
-def _timed(shipped: str, job: Job, workers: int) -> float:
-    plugins.load_json(shipped)
+def _timed(job: Job, workers: int) -> float:
     with owners.temporary_folder() as folder:
         return rates.measured_rate(
             job, workers, read_info(job.data).counts["val"], folder / "timed"

@@ -2,7 +2,6 @@
 
 import json
 import math
-import multiprocessing
 import os
 import platform
 import time
@@ -14,7 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from raydistill import plugins
+from raydistill import own_process
 from raydistill.commands import remeasured
 from raydistill.config.network_options import LatencyOptions
 from raydistill.errors import ConfigError
@@ -49,7 +48,7 @@ def run(options: LatencyOptions) -> int:
     trials = {} if options.no_record else remeasured.trials_among(options.given)
     busy = os.getloadavg()[0]
     rows = [
-        in_own_process(given, batch_size, options)
+        own_process.call(measure, given, batch_size, options)
         for given in options.given
         for batch_size in options.batch_sizes
     ]
@@ -105,12 +104,6 @@ def _hardware(device: str) -> str:
         lines = []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
-
-
-def in_own_process(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:
-    """Runs `measure` in a new process, so that its threads and its memory are its own."""
-    with multiprocessing.get_context("spawn").Pool(1, plugins.load_json, (plugins.to_json(),)) as pool:
-        return pool.apply(measure, (given, batch_size, options))
 
 
 def measure(given: str, batch_size: int, options: LatencyOptions) -> dict[str, Any]:

@@ -48,12 +48,9 @@ def layers(config: AnyResnet, in_channels: int, height: int, width: int) -> Tabl
         Layer(w.head, 3, 7, full, True),
     ]
     convolution = _separable if config.family == "mobile_resnet" else _full
-    blocks: dict[int, Table] = {}  # by hidden width: most blocks are alike, and a search counts many networks
-    for hidden in hidden_widths(config):
-        if hidden not in blocks:
-            first = convolution(w.trunk, hidden, quarter, norm)
-            blocks[hidden] = [*first, *convolution(hidden, w.trunk, quarter, norm)]
-        table += blocks[hidden]
+    for hidden, count in _alike_blocks(config):
+        first = convolution(w.trunk, hidden, quarter, norm)
+        table += count * [*first, *convolution(hidden, w.trunk, quarter, norm)]
     return table
 
 
@@ -69,10 +66,15 @@ def hidden_widths(config: AnyResnet) -> list[int]:
     GAN Compression's network has one width for each third of its blocks; blocks that do not divide by three
     belong to the last third.
     """
+    return [hidden for hidden, count in _alike_blocks(config) for _ in range(count)]
+
+
+def _alike_blocks(config: AnyResnet) -> list[tuple[int, int]]:
+    """The width inside the blocks that follow each other and are alike, and how many there are."""
     if isinstance(config, ResnetGenerator):
-        return [config.widths.hidden] * config.num_blocks
+        return [(config.widths.hidden, config.num_blocks)]
     third, w = config.num_blocks // 3, config.widths
-    return [w.hidden1] * third + [w.hidden2] * third + [w.hidden3] * (config.num_blocks - 2 * third)
+    return [(w.hidden1, third), (w.hidden2, third), (w.hidden3, config.num_blocks - 2 * third)]
 
 
 def _full(in_channels: int, out_channels: int, positions: int, norm: int) -> Table:

@@ -2,11 +2,14 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from raydistill import plugins, search
 from raydistill.config import configurations, space
@@ -24,6 +27,7 @@ from raydistill.data.tensors import num_bytes
 from raydistill.models import cost, networks
 from raydistill.models.inputs import latent_size, repeats
 from raydistill.planning import memory, refusals
+from raydistill.planning.costs import counts_of_each
 from raydistill.records import tables
 from raydistill.records.trials import Role
 from raydistill.search.warm_start import NO_WARM_START, WarmStart
@@ -147,6 +151,7 @@ class Plan:
             *(options.sampler, options.trials),
             is_refused=lambda configuration: self.refusals.of(configuration) is not None,
             refuses_some=self.refusals.some,
+            costs_of_many=None if self._asks_for_memory else self.costs_of_configurations,
         )
 
     @cached_property
@@ -158,11 +163,26 @@ class Plan:
         """The costs of a configuration by name, known before training; see `bounded_costs_of`."""
         if self._asks_for_memory:
             return self.bounded_costs_of(self.student_of(configuration))
-        prefix = "student.generator."
-        values = configurations.values_of(self.space, configuration).items()
-        own = {path.removeprefix(prefix): value for path, value in values if path.startswith(prefix)}
+        own = self._generator_values(configuration)
         generator = with_unchecked_values(self.experiment.student.generator, own)
         return self._counts_of(generator) | self._other_counts_of(generator)
+
+    def costs_of_configurations(
+        self, given: Sequence[search.Configuration]
+    ) -> dict[str, NDArray[np.float64]]:
+        """`costs_of_configuration` of each, by name, (n,), without a memory: thousands at a time."""
+        changes = [self._generator_values(configuration) for configuration in given]
+        return counts_of_each(
+            self.experiment.student.generator,
+            changes,
+            lambda generator: self._counts_of(generator) | self._other_counts_of(generator),
+        )
+
+    def _generator_values(self, configuration: search.Configuration) -> dict[str, Any]:
+        """Path below the generator -> value that a configuration gives it."""
+        prefix = "student.generator."
+        values = configurations.values_of(self.space, configuration).items()
+        return {path.removeprefix(prefix): value for path, value in values if path.startswith(prefix)}
 
     def student_of(self, configuration: search.Configuration) -> DistillTraining:
         """The student's training with the values of a configuration."""

@@ -56,17 +56,23 @@ class Encoding:
 
     def decode(self, row: Array) -> Configuration:
         """One row (parameters,) -> its configuration."""
-        configuration: Configuration = {}
-        for path, number in zip(self.paths, row.tolist()):
-            if number == number:  # active
-                distribution = self.space.parameters[path]
+        return self.decode_all(row[None])[0]
+
+    def decode_all(self, rows: Array) -> list[Configuration]:
+        """Rows (n, parameters) -> their configurations."""
+        configurations: list[Configuration] = [{} for _ in rows]
+        for path, column in zip(self.paths, rows.T.tolist()):
+            distribution = self.space.parameters[path]
+            for configuration, number in zip(configurations, column):
+                if number != number:  # inactive
+                    continue
                 if isinstance(distribution, Choice):
                     configuration[path] = self.keys[path][int(number)]
                 elif isinstance(distribution, Int):
                     configuration[path] = distribution.low + distribution.step * int(number)
                 else:
                     configuration[path] = at_quantile(distribution, number)
-        return configuration
+        return configurations
 
     def draw(self, rng: np.random.Generator, count: int) -> Array:
         """`count` random rows: a third each from the lower, the upper and the whole ranges.

@@ -21,7 +21,7 @@ from raydistill.search.acquisition import hypervolume_improvement
 from raydistill.search.candidates import cost_axis, stratified_proposals, uniform_proposals
 from raydistill.search.encoding import Encoding, distinct
 from raydistill.search.objective_scale import FEWEST, scale_objective
-from raydistill.search.problem import Observation, PriorObservation, Problem, is_feasible
+from raydistill.search.problem import Observation, PriorObservation, Problem, are_feasible, costs_of_each
 from raydistill.search.stopping import expected_end
 from raydistill.search.surrogate import Array, GaussianProcess, Inputs
 from raydistill.seeds import numpy_stream
@@ -191,11 +191,8 @@ class _SearchModel:
     def _inputs_and_costs(self, rows: Array) -> tuple[Inputs, Array]:
         """`_inputs` of rows, and their known costs (n, number of known costs)."""
         names = [axis.name for axis in self.cost_axes if axis is not None]
-        if not names:
-            return self._inputs(rows), np.zeros((len(rows), 0))
-        costs = [self.problem.costs_of(self.encoding.decode(row)) for row in rows]
-        table = np.array([[float(each[name]) for name in names] for each in costs])
-        return self._inputs(rows), table.reshape(len(rows), len(names))
+        configurations = self.encoding.decode_all(rows) if names else []
+        return self._inputs(rows), costs_of_each(self.problem, configurations, names).reshape(len(rows), -1)
 
     def _predict(self, inputs: Inputs, costs: Array, given_running: bool = True) -> tuple[Array, Array]:
         """Means and deviations (c, m) of the objectives as they are modelled."""
@@ -229,8 +226,7 @@ class _SearchModel:
         are_all = not self.problem.space.constraints and not self.problem.refuses_some
         if are_all or len(rows) == 0:
             return rows
-        is_allowed = [is_feasible(self.problem, self.encoding.decode(row)) for row in rows]
-        return np.asarray(rows[np.array(is_allowed)])
+        return np.asarray(rows[are_feasible(self.problem, self.encoding.decode_all(rows))])
 
     def scores(self, rows: Array) -> Array:
         """Expected hypervolume improvement times the probability to fail neither in training nor by a

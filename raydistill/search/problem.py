@@ -18,6 +18,8 @@ _LOG_SPAN = (3.0, 1e9)
 """A cost has a logarithmic axis where its highest value over its lowest lies in this range."""
 CostsOf = Callable[[Configuration], Mapping[str, float]]
 """Configuration -> {"cost/macs": ..., "cost/params": ...}"""
+CostsOfMany = Callable[[Sequence[Configuration]], Mapping[str, NDArray[np.float64]]]
+"""Configurations -> what `CostsOf` gives of each, by name, (n,)."""
 
 
 IsRefused = Callable[[Configuration], bool]
@@ -78,6 +80,8 @@ class Problem(NamedTuple):
     refuses_some: bool = False
     """Whether some were refused when the space was checked. Then whoever lists configurations asks for
     each."""
+    costs_of_many: CostsOfMany | None = None
+    """`costs_of` for many at a time; None: one after the other."""
 
 
 class CostAxis(NamedTuple):
@@ -103,6 +107,34 @@ def is_feasible(problem: Problem, configuration: Configuration) -> bool:
     if problem.refuses_some and problem.is_refused(configuration):
         return False  # before its costs: what is refused may have none
     return is_affordable(problem.space, problem.costs_of(configuration))
+
+
+def costs_of_each(
+    problem: Problem, configurations: Sequence[Configuration], names: Sequence[str]
+) -> NDArray[np.float64]:
+    """Some of the costs of configurations, (n, names)."""
+    if not names or not configurations:
+        return np.zeros((len(configurations), len(names)))
+    if problem.costs_of_many is not None:
+        found = problem.costs_of_many(configurations)
+        return np.stack([found[name] for name in names], axis=1)
+    costs = [problem.costs_of(configuration) for configuration in configurations]
+    return np.array([[float(each[name]) for name in names] for each in costs])
+
+
+def are_feasible(problem: Problem, configurations: Sequence[Configuration]) -> NDArray[np.bool_]:
+    """`is_feasible` of each, (n,)."""
+    feasible = np.ones(len(configurations), dtype=bool)
+    if problem.refuses_some:
+        feasible = np.array([not problem.is_refused(each) for each in configurations], dtype=bool)
+    windows = problem.space.constraints
+    asked = [each for each, is_one in zip(configurations, feasible) if is_one]
+    costs = costs_of_each(problem, asked, [window.name for window in windows])
+    inside = np.ones(len(asked), dtype=bool)
+    for window, of in zip(windows, costs.T, strict=True):
+        inside &= (window.low <= of) & (of <= window.high)
+    feasible[feasible] = inside
+    return feasible
 
 
 def identity(configuration: Configuration) -> tuple[tuple[str, ParameterValue], ...]:

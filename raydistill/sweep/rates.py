@@ -8,18 +8,16 @@ to be linear in MACs. Where a step takes seconds, one step of the most expensive
 
 import copy
 import math
-import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from raydistill import distributed, plugins
+from raydistill import distributed, own_process
 from raydistill.config.base import Stored
 from raydistill.config.experiment import Job, student_job
 from raydistill.config.paths import leaves
@@ -128,9 +126,7 @@ def rates_of(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
         return Rates(source, {kind: [Rate(0, given)] for kind in kinds}, 0.0, scores_reports)
     has_gpu = torch.cuda.is_available()
     if has_gpu:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            given_apart = (plugins.to_json(), plan, stage_workers, cpus)
-            by_kind, scoring_sec = pool.submit(_measure_apart, *given_apart).result()
+        by_kind, scoring_sec = own_process.call(_measure_all, plan, stage_workers, cpus)
     else:
         by_kind, scoring_sec = _measure_all(plan, stage_workers, cpus)
     where = torch.cuda.get_device_name() if has_gpu else "a CPU"
@@ -139,13 +135,6 @@ def rates_of(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
 
 
 # ---- measuring ---------------------------------------------------------------------------------------------
-
-
-def _measure_apart(
-    shipped: str, plan: Plan, stage_workers: int, cpus: float
-) -> tuple[dict[str, list[Rate]], float]:
-    plugins.load_json(shipped)
-    return _measure_all(plan, stage_workers, cpus)
 
 
 def _measure_all(plan: Plan, stage_workers: int, cpus: float) -> tuple[dict[str, list[Rate]], float]:
