@@ -103,18 +103,18 @@ def simulate(
         trials: those of a sweep that was killed. Its running trials go on from where they were.
     """
     ledger = {trial.number: trial for trial in trials}
+    history = _History(ledger)
     running = [_next_event(trial) for trial in ledger.values() if trial.status == "RUNNING"]
     heapq.heapify(running)
     now_sec = max((trial.ends_sec for trial in ledger.values() if trial.status != "RUNNING"), default=0.0)
     while True:
         while len(running) < num_workers:
-            number, searched, replicate_of = len(ledger), _searched(ledger), None
-            if len(searched) < num_trials:
-                history = [trial.observation for trial in searched]
+            number, replicate_of = len(ledger), None
+            if len(history.told) < num_trials:
                 try:
-                    configuration = search.propose(problem, history, len(searched))
+                    configuration = search.propose(problem, history.told, len(history.told))
                 except BudgetError:  # the space is exhausted
-                    num_trials = len(searched)
+                    num_trials = len(history.told)
                     continue
             elif (replicate_of := _to_repeat(problem, ledger, num_replicates, stability)) is not None:
                 configuration = ledger[replicate_of].configuration
@@ -124,13 +124,34 @@ def simulate(
             ledger[number] = SimulatedTrial(
                 number, configuration, outcome, now_sec, replicate_of=replicate_of
             )
+            history.take_in(ledger[number])
             heapq.heappush(running, _next_event(ledger[number]))
         if not running or running[0][0] > until_sec:
             return [ledger[number] for number in range(len(ledger))]
         now_sec, number = heapq.heappop(running)
-        ledger[number] = _after_event(ledger, number, should_stop)
+        ledger[number] = _after_event(ledger[number], history, should_stop)
         if ledger[number].status == "RUNNING":
             heapq.heappush(running, _next_event(ledger[number]))
+
+
+class _History:
+    """What is known of every searched trial, in their order; one that changes changes its own entry alone."""
+
+    def __init__(self, ledger: dict[int, SimulatedTrial]):
+        self.told: list[Observation] = []
+        self.places: dict[int, int] = {}
+        """Number of a trial -> its place in `told`."""
+        for number in range(len(ledger)):
+            self.take_in(ledger[number])
+
+    def take_in(self, trial: SimulatedTrial) -> None:
+        """Notes what a trial is now; replicates are no trials of the search."""
+        if trial.replicate_of is not None:
+            return
+        if trial.number not in self.places:
+            self.places[trial.number] = len(self.told)
+            self.told.append(trial.observation)
+        self.told[self.places[trial.number]] = trial.observation
 
 
 def _searched(ledger: dict[int, SimulatedTrial]) -> list[SimulatedTrial]:
@@ -166,17 +187,18 @@ def _next_event(trial: SimulatedTrial) -> tuple[float, int]:
     return trial.at_sec(steps), trial.number
 
 
-def _after_event(ledger: dict[int, SimulatedTrial], number: int, should_stop: ShouldStop) -> SimulatedTrial:
-    """Trial `number` after its next event: an evaluation, at which it may be stopped, or its end."""
-    trial = ledger[number]
+def _after_event(trial: SimulatedTrial, history: _History, should_stop: ShouldStop) -> SimulatedTrial:
+    """A trial after its next event: an evaluation, at which it may be stopped, or its end."""
     if trial.num_reports == len(trial.outcome.curve):
-        return replace(trial, status="FAIL" if trial.outcome.values is None else "COMPLETE")
-    trial = replace(trial, num_reports=trial.num_reports + 1)
-    if trial.replicate_of is not None:
+        trial = replace(trial, status="FAIL" if trial.outcome.values is None else "COMPLETE")
+        history.take_in(trial)
         return trial
-    searched = _searched(ledger | {number: trial})
-    history = [each.observation for each in searched]
-    return replace(trial, status="PRUNED") if should_stop(history, searched.index(trial)) else trial
+    trial = replace(trial, num_reports=trial.num_reports + 1)
+    history.take_in(trial)
+    if trial.replicate_of is None and should_stop(history.told, history.places[trial.number]):
+        trial = replace(trial, status="PRUNED")
+        history.take_in(trial)
+    return trial
 
 
 def outcomes_from_table(

@@ -1,11 +1,13 @@
 """The ledger of a sweep: its trials on disk and in memory, and the front over them. It knows no framework."""
 
+import itertools
 import shutil
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from raydistill import search
@@ -16,7 +18,7 @@ from raydistill.config.training import DistillTraining, StudentTraining
 from raydistill.errors import StoreError
 from raydistill.models import cost
 from raydistill.planning.plan import Plan
-from raydistill.records import remote, store, tables
+from raydistill.records import pareto, remote, store, tables
 from raydistill.records.files import disk_is_full
 from raydistill.records.trials import (
     Evaluation,
@@ -53,8 +55,14 @@ class Ledger:
         )
         self._reports: dict[str, dict[int, Evaluation]] = {}
         """Trial id -> images seen -> the evaluation there, for trials without a result."""
+        self._told: dict[str, search.Observation] = {}
+        """Trial id -> what the search knows of it, for searched trials in their order."""
+        self._points: dict[str, list[float]] = {}
+        """Trial id -> its objectives, for those that are COMPLETE, replicates included."""
         self._require_whole()
         self._require_same_stages()
+        for trial in self.trials:
+            self._note(trial)
         self._add_missing()
         self._without_network = {
             trial.trial_id
@@ -67,6 +75,15 @@ class Ledger:
         for trial in self.unfinished:
             for evaluation in checkpoint.read_history(self.folder_of(trial)):
                 self.take_in(trial, evaluation)
+
+    def _note(self, trial: Trial) -> None:
+        """Keeps what is asked at the end of each trial, of which there may be thousands."""
+        if trial.role == "search":
+            self._told[trial.trial_id] = self._observation(trial)
+        if trial.is_complete and trial.role in (*tables.FRONT_ROLES, "replicate"):
+            self._points[trial.trial_id] = [trial.value(name) for name, _ in self.plan.objectives]
+        else:
+            self._points.pop(trial.trial_id, None)
 
     def folder_of(self, trial: Trial) -> Path:
         """Folder of a trial, which exists once the trial was proposed."""
@@ -91,7 +108,7 @@ class Ledger:
 
     def propose(self) -> Trial:
         """Adds the next searched trial. Raises BudgetError where the space has no further configuration."""
-        configuration = search.propose(self.problem, self.history(), len(self.searched))
+        configuration = search.propose(self.problem, self.history(), len(self._told))
         values = recorded_values(self.plan.space, configuration)
         training = self.plan.student_of(configuration)
         label = settings_label(self.plan.space, configuration) or label_of(training)
@@ -99,7 +116,7 @@ class Ledger:
 
     def history(self) -> list[search.Observation]:
         """What the search knows: an observation of each searched trial, in their order."""
-        return [self._observation(trial) for trial in self.searched]
+        return list(self._told.values())
 
     def _observation(self, trial: Trial) -> search.Observation:
         result, budget = trial.result, trial.budget_nimg
@@ -121,6 +138,7 @@ class Ledger:
     def take_in(self, trial: Trial, evaluation: Evaluation) -> None:
         """Takes an evaluation of a trial without a result into its learning curve."""
         self._reports.setdefault(trial.trial_id, {})[evaluation.nimg] = evaluation
+        self._note(trial)
 
     def add_recheck(self, original: Trial) -> Trial:
         """Adds the same job once more, as a trial that never competes for the front."""
@@ -203,6 +221,7 @@ class Ledger:
         """Gives a trial of the ledger another result, which is on disk; returns the trial with it."""
         index = [each.trial_id for each in self.trials].index(trial.trial_id)
         self.trials[index] = trial.with_result(result)
+        self._note(self.trials[index])
         return self.trials[index]
 
     def _pruned(self, trial: Trial, evaluations: list[Evaluation], num_gpus: float) -> TrialResult:
@@ -240,9 +259,16 @@ class Ledger:
         return self.plan.reference({} if teacher is None else teacher.metrics)
 
     def front(self) -> list[Trial]:
-        """The members of the front over all trained students."""
-        table = self.table()
-        members = set(table["trial_id"][table["front.member"]])
+        """The members of the front over all trained students: those of `table`, without a table."""
+        points, seeds = self._points.copy(), dict[str, list[list[float]]]()
+        for replicate in (trial for trial in self.replicates if trial.is_complete):
+            seeds.setdefault(str(replicate.replicate_of), []).append(points.pop(replicate.trial_id))
+        for original, others in seeds.items():
+            points[original] = np.mean([points[original], *others], axis=0).tolist()
+        if not points:
+            return []
+        directions = [direction for _, direction in self.plan.objectives]
+        members = set(itertools.compress(points, pareto.members(list(points.values()), directions)))
         return [trial for trial in self.trials if trial.trial_id in members]
 
     def _require_whole(self) -> None:
@@ -332,6 +358,7 @@ class Ledger:
         )
         write_trial(self.folder_of(trial), trial)
         self.trials.append(trial)
+        self._note(trial)
         remote.push(self.folder_of(trial))
         return trial
 
