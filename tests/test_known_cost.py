@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import boxcox_llf
 
+from raydistill import search
 from raydistill.config.space import Objective, Window
 from raydistill.records import pareto
 from raydistill.search import Observation, Problem, known_cost
@@ -224,6 +225,38 @@ def test_failures_are_learnt_from_ended_trials(monkeypatch: pytest.MonkeyPatch) 
         history[5],
     ]
     assert belief._fit_failures(changed) is not None and labels == [[0.0, 1.0, 1.0, 0.0]]
+
+
+def test_of_thousands_the_front_and_an_even_share_of_the_rest_are_modelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(known_cost, "_TOLD_AT_MOST", 8)
+    of, history = problem(), run(problem("random"), 30)
+    kept = known_cost._most_telling(of, history)
+    places = [history.index(each) for each in kept]
+    assert len(kept) == 8 and places == sorted(places)
+    points = np.array([each.values for each in history])
+    front = np.flatnonzero(pareto.members(points, ("max", "min")))
+    ranks = pareto.ranks(points, ("max", "min"))
+    assert len(set(front[:4]) - set(places)) == 0 and len(set(places) - set(front)) >= 4
+    assert sorted(ranks[places])[:4] == sorted(ranks)[:4]
+    assert known_cost._most_telling(of, history[:8]) == history[:8]
+    labels: list[list[float]] = []
+
+    class Kept:
+        def __init__(self, inputs: object, values: np.ndarray):
+            labels.append(values.tolist())
+
+    belief = believed(of, history)
+    failed = list(history)
+    for index in (3, 20):
+        failed[index] = history[index]._replace(state="FAIL", values=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(known_cost, "GaussianProcess", Kept)
+        belief._fit_failures(failed)
+    assert sorted(labels[0]) == [0, 0, 0, 0, 1, 1], "no failure is left out while there are few"
+    proposal = next(known_cost_proposals(of, history, 30))
+    assert search.identity(proposal) not in {search.identity(each.configuration) for each in history}
 
 
 def test_a_score_is_the_expected_gain_times_the_chance_not_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:

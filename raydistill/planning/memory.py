@@ -153,19 +153,25 @@ def _with_widths(training: DistillTraining, widths: dict[str, int]) -> DistillTr
     return training.model_copy(update={"generator": generator.model_copy(update=of_generator)})
 
 
+_COUNTED: dict[tuple[Any, str], rehearsal.Beside] = {}
+_COUNTED_AT_MOST = 1_000
+
+
 def beside(trainings: Iterable[StudentTraining], info: DataInfo) -> list[rehearsal.Beside]:
-    """What each of these trainings has beside its generator; counted once where it is the same."""
-    known: dict[Any, rehearsal.Beside] = {}
-    counted = []
+    """What each of these trainings has beside its generator; counted once where it is the same, because that
+    takes a second where the networks of a base are large, and a plan asks several times."""
+    counted, of_data = [], info.model_dump_json()
     for training in trainings:
         key: Any = training
         if isinstance(training, DistillTraining):
             is_plain = isinstance(training.base, NoBase | PlainBase)
             # of another base, adaptors are as wide as the student
             key = _key(_narrowest(training) if is_plain else training)
-        if key not in known:
-            known[key] = rehearsal.beside(training, info)
-        counted.append(known[key])
+        if (key, of_data) not in _COUNTED:
+            if len(_COUNTED) >= _COUNTED_AT_MOST:
+                _COUNTED.clear()
+            _COUNTED[key, of_data] = rehearsal.beside(training, info)
+        counted.append(_COUNTED[key, of_data])
     return counted
 
 

@@ -32,6 +32,8 @@ _ROUNDS, _ROUND_MUTANTS, _ROUND_PARENTS = 4, 150, 12
 """Rounds of local search: each mutates the best candidates so far."""
 _GRID_AT_MOST = 3_000
 """A space with at most so many configurations is scored as a whole."""
+_TOLD_AT_MOST = 400
+"""Largest number of ended trials that a model is made of, see `_most_telling`."""
 _SURE_FAILURE = 0.95
 """Highest probability of a failure, so that no candidate is excluded for good."""
 
@@ -51,6 +53,7 @@ def known_cost_proposals(
         for observation in history
         if observation.values is not None and np.isfinite(observation.values).all()
     ]
+    complete = _most_telling(problem, complete)
     num_prior = len(problem.prior_observations)
     if len(complete) + num_prior < FEWEST or (number < problem.num_startup and not num_prior):
         start = stratified_proposals if exact_cost else uniform_proposals
@@ -81,6 +84,24 @@ def _with_expected_ends(problem: Problem, history: Sequence[Observation]) -> lis
             observation = observation._replace(values=end)
         out.append(observation)
     return out
+
+
+def _most_telling(problem: Problem, complete: list[Observation]) -> list[Observation]:
+    """At most `_TOLD_AT_MOST` of the observations, in their order: half are those of the best non-dominated
+    ranks, so the whole front where it is no larger, half are spread evenly over the others."""
+    if len(complete) <= _TOLD_AT_MOST:
+        return complete
+    directions = [objective.direction for objective in problem.space.objectives]
+    values = np.array([each.values for each in complete], dtype=np.float64)
+    order = np.argsort(pareto.ranks(values, directions), kind="stable")
+    best, others = order[: _TOLD_AT_MOST // 2], np.sort(order[_TOLD_AT_MOST // 2 :])
+    kept = np.sort(np.concatenate([best, others[_spread(len(others), _TOLD_AT_MOST - len(best))]]))
+    return [complete[index] for index in kept]
+
+
+def _spread(number: int, at_most: int) -> NDArray[np.int64]:
+    """Indices below `number`, at most so many, evenly spread."""
+    return np.linspace(0, number - 1, min(number, at_most)).round().astype(np.int64)
 
 
 class _SearchModel:
@@ -157,10 +178,17 @@ class _SearchModel:
     def _fit_failures(self, history: Sequence[Observation]) -> GaussianProcess | None:
         """The model of whether a training fails; None while none has."""
         ended = [observation for observation in history if observation.state in ("COMPLETE", "FAIL")]
-        failed = [each.state == "FAIL" or not np.isfinite(each.values or [np.nan]).all() for each in ended]
-        if not any(failed):
+        is_failure = np.array(
+            [each.state == "FAIL" or not np.isfinite(each.values or [np.nan]).all() for each in ended]
+        )
+        if not is_failure.any():
             return None
-        return GaussianProcess(self.encoding.features(self._rows(ended)), np.array(failed, dtype=np.float64))
+        kept = np.arange(len(ended))
+        if len(ended) > _TOLD_AT_MOST:  # both kinds, each evenly
+            kinds = (np.flatnonzero(is_failure), np.flatnonzero(~is_failure))
+            kept = np.sort(np.concatenate([kind[_spread(len(kind), _TOLD_AT_MOST // 2)] for kind in kinds]))
+        rows = self._rows([ended[index] for index in kept])
+        return GaussianProcess(self.encoding.features(rows), is_failure[kept].astype(np.float64))
 
     def _fit_constraints(self, complete: Sequence[Observation]) -> list[GaussianProcess]:
         """A model of each constraint, of the trials that have measured it."""

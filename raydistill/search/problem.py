@@ -137,9 +137,12 @@ def are_feasible(problem: Problem, configurations: Sequence[Configuration]) -> N
     return feasible
 
 
-def identity(configuration: Configuration) -> tuple[tuple[str, ParameterValue], ...]:
+Identity = frozenset[tuple[str, ParameterValue]]
+
+
+def identity(configuration: Configuration) -> Identity:
     """A key that is equal for equal configurations, whatever the order of their parameters."""
-    return tuple(sorted(configuration.items()))
+    return frozenset(configuration.items())
 
 
 def new_filter(problem: Problem, history: Sequence[Observation]) -> Callable[[Configuration], bool]:

@@ -15,10 +15,11 @@ from typing import NamedTuple
 import pandas as pd
 
 from raydistill import search
-from raydistill.config.configurations import ParameterValue, value_in
+from raydistill.config.configurations import value_in
 from raydistill.config.space import Float, SearchSpace
 from raydistill.errors import BudgetError, SpaceError
 from raydistill.search import Configuration, Observation, Problem, Seeds, identity
+from raydistill.search.problem import Identity
 
 
 class Outcome(NamedTuple):
@@ -226,7 +227,7 @@ def outcomes_from_table(
             f"the table of results: {floats[0]} is a Float, of which no table holds every value; "
             "make it an Int or a Choice"
         )
-    outcomes: dict[tuple[tuple[str, ParameterValue], ...], list[Outcome]] = {}
+    outcomes: dict[Identity, list[Outcome]] = {}
     for record in table[needed].to_dict("records"):
         active_paths = [path for path in space.parameters if not pd.isna(record[path])]
         configuration = {path: value_in(space, path, record[path]) for path in active_paths}

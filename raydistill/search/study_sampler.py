@@ -21,7 +21,7 @@ from raydistill.config.space import Choice, Distribution, Float, Int, Objective,
 from raydistill.errors import BudgetError, SpaceError
 from raydistill.search.candidates import at_quantile, first_new, random_configuration
 from raydistill.search.known_cost import known_cost_proposals
-from raydistill.search.problem import Observation, Problem, identity
+from raydistill.search.problem import Identity, Observation, Problem, identity
 from raydistill.seeds import numpy_stream, stream_key
 
 CostsOfParams = Callable[[dict[str, Any]], Mapping[int | str, float]]
@@ -73,7 +73,7 @@ class KnownCostSampler(BaseSampler):
         self._costs, self._num_startup, self._given = costs, num_startup, search_space
         self._seed = int.from_bytes(os.urandom(4)) if seed is None else seed
         self._intersection = IntersectionSearchSpace(include_pruned=True)
-        self._remembered: dict[tuple[tuple[str, ParameterValue], ...], Mapping[str, float]] = {}
+        self._remembered: dict[Identity, Mapping[str, float]] = {}
         self._is_said = False
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from raydistill.config.architectures import Generator
@@ -166,6 +167,10 @@ def makespan(seconds: Sequence[float], at_a_time: int) -> float:
 # ---- disk --------------------------------------------------------------------------------------------------
 
 
+_COUNTED = 6
+"""Students from the cheapest to the most expensive whose folders are counted."""
+
+
 class Disk(NamedTuple):
     """Bytes that a sweep leaves on disk."""
 
@@ -178,7 +183,9 @@ class Disk(NamedTuple):
 
 def disk_bytes(plan: Plan) -> Disk:
     """Bytes that the sweep of a plan leaves on disk, by counting what a trial stores."""
-    students = _trials_bytes(plan, [training for training, _ in plan.students])
+    by_macs = [training for training, _ in sorted(plan.students, key=lambda student: student[1])]
+    few = np.linspace(0, len(by_macs) - 1, min(_COUNTED, len(by_macs))).round().astype(int)
+    students = _trials_bytes(plan, [by_macs[index] for index in few])
     baselines = _trials_bytes(plan, [training for _, _, training in plan.baselines])
     records = plan.records
     beside = records.largest if records.are_made else 0  # another seed has another record

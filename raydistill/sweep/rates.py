@@ -10,7 +10,7 @@ import copy
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from raydistill.config.base import Stored
 from raydistill.config.experiment import Job, student_job
 from raydistill.config.paths import leaves
 from raydistill.config.training import DistillTraining, StudentTraining, Training
-from raydistill.data import load_split, pictures, read_info
+from raydistill.data import DataInfo, load_split, pictures, read_info
 from raydistill.data.outputs import chunk_of, store_outputs
 from raydistill.errors import RaydistillError, RunError
 from raydistill.evaluation.file_scorers import open_files
@@ -39,13 +39,18 @@ _STEPS = 3
 _ENOUGH_SEC = 1.0
 _LONG_SEC = 3.0
 """A first step that takes longer is the only one: what it spends on memory that is new counts for little."""
+_STEP_PIXELS = 256 * 256
+"""Pixels of the pictures of a timed step on a CPU, at most, but for one picture: there a minibatch takes as
+long as its pictures one after the other, and one of large networks takes a minute."""
 _NUM_SCORED = 4
 """Pictures that networks from files see while they are timed."""
-_NUM_VAL, _VAL_PIXELS = 64, 64 * 64 * 64
+_NUM_VAL, _VAL_PIXELS = 64, 2 * 256 * 256
 """Pictures of val that a timed evaluation scores, at most, and how many pixels they may have together."""
 WITHOUT_TEACHER, FEATURES = "without a teacher", "feature network"
 RECORDED = ", teachers recorded"
 """Ends the kind of trainings that read a record of their teachers."""
+WITH_TERMS = " with MI"
+"""Ends the kind of trainings with terms, before `RECORDED`."""
 STAGES = ("evaluator", FEATURES, "teacher")
 """Kinds of training before those of students, which `kind_of` names; each kind has a rate."""
 
@@ -106,7 +111,7 @@ def kind_of(training: StudentTraining) -> str:
         return WITHOUT_TEACHER
     base = training.base.kind
     name = "student" if base == "plain" else f"student of base {base}"
-    return f"{name} with MI" if training.active_terms else name
+    return f"{name}{WITH_TERMS}" if training.active_terms else name
 
 
 def rates_of(plan: Plan, *, stage_workers: int, cpus: float) -> Rates:
@@ -144,17 +149,41 @@ def _measure_all(plan: Plan, stage_workers: int, cpus: float) -> tuple[dict[str,
     try:
         with owners.temporary_folder() as folder:
             num_val, by_kind = plan.info.counts["val"], dict[str, list[Rate]]()
-            for kind, (jobs, workers) in _jobs(plan, stage_workers, folder).items():
+            by_jobs = _jobs(plan, stage_workers, folder)
+            for kind, (jobs, workers) in by_jobs.items():
                 by_kind[kind] = []
+                if _is_a_sum(kind, by_jobs):
+                    continue
                 for number, job in enumerate(jobs):
                     own = folder / f"{kind}-{number}"
                     by_kind[kind].append(measured := _measure_or_name(kind, job, workers, num_val, own))
                     if measured.image_sec * job.training.batch_size > _LONG_SEC:
                         break
                 by_kind[kind].sort()
+            for kind, (jobs, _) in by_jobs.items():
+                if not by_kind[kind]:
+                    by_kind[kind] = [_summed(kind, job, plan.info, by_kind) for job in jobs]
+                    by_kind[kind].sort()
             return by_kind, _scoring_sec(plan)
     finally:
         torch.set_num_threads(threads)
+
+
+def _is_a_sum(kind: str, kinds: Container[str]) -> bool:
+    """Whether a kind is not measured, because three others say what it takes: teachers beside a student with
+    terms take what they take beside one without, and terms what they take beside a record."""
+    base = kind.removesuffix(WITH_TERMS)
+    return base != kind and all(each in kinds for each in (base, base + RECORDED, kind + RECORDED))
+
+
+def _summed(kind: str, job: Job, info: DataInfo, by_kind: dict[str, list[Rate]]) -> Rate:
+    """The rate of a kind that `_is_a_sum`."""
+    base, rates = kind.removesuffix(WITH_TERMS), Rates("", by_kind)
+    macs = cost.macs(networks.layers(job.training.generator, info))  # type: ignore[attr-defined]
+    parts = (rates.of(each, macs) for each in (base, kind + RECORDED, base + RECORDED))
+    return Rate(
+        macs, *(max(0.0, alone + terms - read) for alone, terms, read in zip(*(p[1:] for p in parts)))
+    )
 
 
 def _scoring_sec(plan: Plan) -> float:
@@ -268,8 +297,12 @@ def measured_rate(job: Job, num_workers: int, num_val: int, folder: Path, is_rea
     `is_read`: without its own teachers, from a row of zeros in place of a record of them.
     """
     started = time.perf_counter()
-    batch = job.training.batch_size
-    training = job.training.model_copy(update={"batch_size": max(1, batch // num_workers)})
+    info = read_info(job.data)
+    share = max(1, job.training.batch_size // num_workers)
+    if not torch.cuda.is_available():
+        share = max(1, min(share, _STEP_PIXELS // (info.height * info.width)))
+    batch = share * num_workers
+    training = job.training.model_copy(update={"batch_size": share})
     job = job.model_copy(update={"training": training})
     split = load_split(job.data, "train")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -290,8 +323,10 @@ def measured_rate(job: Job, num_workers: int, num_val: int, folder: Path, is_rea
     steps: list[float] = []
     while len(steps) <= _STEPS and (sum(steps) < _ENOUGH_SEC or (len(steps) < 2 and sum(steps) < _LONG_SEC)):
         steps.append(_timed(step))
-    trained.evaluate(eval_network)
-    evaluation_sec = _timed(lambda: trained.evaluate(eval_network)) * num_val / split.info.counts["val"]
+    evaluation_sec = _timed(lambda: trained.evaluate(eval_network))
+    if evaluation_sec < _LONG_SEC:  # what the first spends on what is new counts
+        evaluation_sec = _timed(lambda: trained.evaluate(eval_network))
+    evaluation_sec *= num_val / split.info.counts["val"]
     state = distributed.gather_state(trained.networks, trained.optimizers)
     checkpoint_sec = _timed(lambda: checkpoint.save(folder, job.key, checkpoint.Progress(0, []), state))
     generator = getattr(training, "generator", None)
