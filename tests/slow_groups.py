@@ -127,7 +127,10 @@ GROUPS: dict[str, Group] = {
         "results on an object store, which is all that driver and nodes share",
         ("test_nodes.py::test_results_on_an_object_store_which_is_all_that_driver_and_nodes_share",),
     ),
-    "machines": Group("`ray submit` and SLURM on two machines; needs root", ("test_submit.py",)),
+    "machines": Group(
+        "`ray submit`, `ray job submit` and SLURM on machines, one lost, one joined; needs root",
+        ("test_submit.py",),
+    ),
     "default-task": Group(
         "the default task tells students apart, three seeds", ("test_it_measures_something.py",)
     ),

@@ -4,6 +4,7 @@ Costs are known before training. So a configuration outside a cost window never 
 proposals can be spread over the cost axis.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -14,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from raydistill.config.configurations import Configuration, ParameterValue
 from raydistill.config.space import SearchSpace, is_affordable
 
+_ONE_BY_ONE = 4
+"""Number of configurations that are compared with a history one by one."""
 _LOG_SPAN = (3.0, 1e9)
 """A cost has a logarithmic axis where its highest value over its lowest lies in this range."""
 CostsOf = Callable[[Configuration], Mapping[str, float]]
@@ -147,5 +150,16 @@ def identity(configuration: Configuration) -> Identity:
 
 def new_filter(problem: Problem, history: Sequence[Observation]) -> Callable[[Configuration], bool]:
     """A function that says whether a configuration is feasible and not in the history."""
-    seen = {identity(observation.configuration) for observation in history}
-    return lambda configuration: identity(configuration) not in seen and is_feasible(problem, configuration)
+    seen: set[Identity] = set()
+    num_asked = itertools.count(1)
+
+    def is_known(configuration: Configuration) -> bool:
+        if (
+            next(num_asked) <= _ONE_BY_ONE
+        ):  # most often the first is new, and a long history takes long to hash
+            return any(observation.configuration == configuration for observation in history)
+        if not seen:
+            seen.update(identity(observation.configuration) for observation in history)
+        return identity(configuration) in seen
+
+    return lambda configuration: not is_known(configuration) and is_feasible(problem, configuration)

@@ -219,7 +219,11 @@ class Ledger:
 
     def put(self, trial: Trial, result: TrialResult) -> Trial:
         """Gives a trial of the ledger another result, which is on disk; returns the trial with it."""
-        index = [each.trial_id for each in self.trials].index(trial.trial_id)
+        index = next(  # from the end, because it is most often one of the last
+            index
+            for index in range(len(self.trials) - 1, -1, -1)
+            if self.trials[index].trial_id == trial.trial_id
+        )
         self.trials[index] = trial.with_result(result)
         self._note(self.trials[index])
         return self.trials[index]
