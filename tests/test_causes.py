@@ -16,13 +16,13 @@ from ray.exceptions import (
     RayTaskError,
     WorkerCrashedError,
 )
+from test_ledger import bare
 from test_results import synthetic_trials
 
 from raydistill.cluster import causes, guard, places, runtime
 from raydistill.cluster.guard import Guard
 from raydistill.errors import NoticeWarning, RunError
 from raydistill.records.files import disk_is_full
-from raydistill.trials.ledger import Ledger
 
 CREATION = """The actor died because of an error raised in its creation task, ray::TrainController.__init__()
 ray.exceptions.RaySystemError: System error: libcudart.so.13: cannot open shared object file
@@ -110,10 +110,8 @@ def test_a_full_disk_is_called_one(
 def test_the_ledger_takes_the_trials_own_words_first(
     written: str | None, told: str, said: str, tmp_path: Path
 ) -> None:
-    ledger: Any = object.__new__(Ledger)
-    ledger.folder, ledger._without_network = tmp_path, set()
-    trial = synthetic_trials()[13]
-    ledger.trials = [trial]
+    trial = synthetic_trials()[13].model_copy(update={"configuration": {"a": 1}})
+    ledger = bare(tmp_path, [trial])
     folder = ledger.folder_of(trial)
     folder.mkdir(parents=True)
     if written is not None:

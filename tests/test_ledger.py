@@ -1,5 +1,6 @@
 """What a ledger keeps for the end of each trial is what its table says."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,12 +30,20 @@ def trials() -> list[Trial]:
     return made
 
 
+def bare(folder: Path, trials: Sequence[Trial] = ()) -> Ledger:
+    """A ledger of these trials with objectives and nothing else of a plan."""
+    made = object.__new__(Ledger)
+    made.folder, made.plan = folder, SimpleNamespace(objectives=OBJECTIVES)  # type: ignore[assignment]
+    made.trials, made._reports, made._points, made._told = list(trials), {}, {}, {}
+    made._without_network = set()
+    for trial in trials:
+        made._note(trial)
+    return made
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
-    made = object.__new__(Ledger)
-    made.folder, made.plan = tmp_path, SimpleNamespace(objectives=OBJECTIVES)  # type: ignore[assignment]
-    made.trials, made._reports, made._points, made._told = [], {}, {}, {}
-    return made
+    return bare(tmp_path)
 
 
 def in_table(of: list[Trial]) -> list[str]:

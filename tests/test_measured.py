@@ -144,7 +144,7 @@ def test_latency_records_each_batch_size_and_a_second_run_replaces_the_first(
             **{"cost/latency_ms_p50": time, "cost/latency_ms_p95": 2 * time},
         }
 
-    monkeypatch.setattr("raydistill.own_process.call", row)
+    monkeypatch.setattr("raydistill.trials.own_process.call", row)
     for times in ((1.0, 2.0), (3.0, 4.0)):
         assert run("latency", trial, "--batch-size", "1", "--batch-size", "16", "--repeats", "7") == 0
         found = {each.name: each for each in measured.read(trial)}

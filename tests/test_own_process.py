@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-from raydistill import own_process
 from raydistill.errors import ConfigError, RunError
+from raydistill.trials import own_process
 
 
 def pid_and(value: int) -> tuple[int, int]:

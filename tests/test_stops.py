@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import Stages
+from test_ledger import bare
 from test_results import synthetic_trials
 
 from raydistill import search
 from raydistill.config.space import Int, Objective, SearchSpace
 from raydistill.planning.plan import NUM_STARTUP
 from raydistill.records.trials import Evaluation, read_result
-from raydistill.trials.ledger import Ledger
 from raydistill.trials.run_job import perform
 
 SCRIPT = """
@@ -118,14 +118,13 @@ def test_stopped_inline_trials_leave_their_actor_to_the_next(stages, tmp_path):
 
 
 def test_a_stopped_trial_is_pruned_with_what_it_had_reached(stages, tmp_path):
-    job, ledger = stages.student_job(mi__weight=0), object.__new__(Ledger)
-    ledger.folder, ledger._without_network = tmp_path, set()
+    job = stages.student_job(mi__weight=0)
+    changes = {"trial_key": job.key, "job_json": job.model_dump(mode="json"), "configuration": {"a": 1}}
+    trial = synthetic_trials()[13].model_copy(update=changes)
+    ledger = bare(tmp_path, [trial])
     ledger.stages = SimpleNamespace(
         teacher_result=SimpleNamespace(context={"extractor": "evaluator", "split": "val"})
     )
-    changes = {"trial_key": job.key, "job_json": job.model_dump(mode="json")}
-    trial = synthetic_trials()[13].model_copy(update=changes)
-    ledger.trials = [trial]
 
     def stop(evaluation: Evaluation) -> None:
         raise KeyboardInterrupt
@@ -164,9 +163,6 @@ def test_a_proposal_knows_pruned_trials():
 
 
 def test_the_ledger_tells_the_search_the_curves_of_running_stopped_and_finished_trials():
-    ledger = object.__new__(Ledger)
-    ledger.plan = SimpleNamespace(objectives=[("val/miou", "max"), ("cost/macs", "min")])
-    ledger._reports = {}
     points = [
         Evaluation(nimg=nimg, wall_sec=1.0, numbers={"val/miou": nimg / 1000}) for nimg in (100, 200, 400)
     ]
@@ -176,7 +172,7 @@ def test_the_ledger_tells_the_search_the_curves_of_running_stopped_and_finished_
         {"status": "PRUNED", "evaluations": points[:2], "metrics": points[1].numbers},
         None,
     ]
-    ledger.trials = [
+    trials = [
         synthetic_trials()[8].model_copy(
             update={
                 "number": n,
@@ -189,6 +185,7 @@ def test_the_ledger_tells_the_search_the_curves_of_running_stopped_and_finished_
         )
         for n, ending in enumerate(endings)
     ]
+    ledger = bare(Path(), trials)
     ledger.take_in(ledger.trials[2], points[0])
     ledger.take_in(
         ledger.trials[2], points[0]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from raydistill import own_process, plugins
+from raydistill import plugins
 from raydistill.commands import retrain_jobs
 from raydistill.config import renamed, term_presets
 from raydistill.config.analysis_options import AblateOptions
@@ -20,6 +20,7 @@ from raydistill.records import ablated, owners, store, tables
 from raydistill.records.retrained import read_retrained
 from raydistill.records.trials import Trial, read_trials
 from raydistill.sweep import page, rates
+from raydistill.trials import own_process
 
 _FIXED = ("seed", "budget_nimg")
 """Parts of a student's config that --set leaves as they are: they have an option."""

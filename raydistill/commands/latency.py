@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from raydistill import own_process
 from raydistill.commands import remeasured
 from raydistill.config.network_options import LatencyOptions
 from raydistill.errors import ConfigError
@@ -23,6 +22,7 @@ from raydistill.reading import MOST_BYTES
 from raydistill.records import measured
 from raydistill.records.measured import Measurement
 from raydistill.terminal import Terminal
+from raydistill.trials import own_process
 
 _WARM_UP = 5
 """Forwards before the first that is timed."""

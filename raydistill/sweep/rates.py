@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from raydistill import distributed, own_process
+from raydistill import distributed
 from raydistill.config.base import Stored
 from raydistill.config.experiment import Job, student_job
 from raydistill.config.paths import leaves
@@ -33,6 +33,7 @@ from raydistill.planning.untrained import untrained
 from raydistill.records import owners
 from raydistill.training import assembly, checkpoint, loop, recording, rows
 from raydistill.training.recipes import Setup
+from raydistill.trials import own_process
 
 _STEPS = 3
 """Steps that are timed, after one that is not; fewer where they take longer than `_ENOUGH_SEC` together."""
