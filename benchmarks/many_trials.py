@@ -16,18 +16,17 @@ import resource
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from search import outcomes
 from search_problems import KnownProblem, problems
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from test_ledger import bare
 from test_results import synthetic_trial
 
 from raydistill import search
 from raydistill.search.simulate import SimulatedTrial, simulate
-from raydistill.trials.ledger import Ledger
 
 WORKERS, TIMED = 256, 500
 """Workers of the sweep, and its last trials, which are simulated; those before are made up."""
@@ -56,24 +55,12 @@ def swept(bench: KnownProblem, number: int) -> tuple[list[SimulatedTrial], float
 
 def ledger_sec(number: int) -> float:
     """Processor seconds of a trial's end in a ledger of so many."""
-    ledger, rng = object.__new__(Ledger), np.random.default_rng(0)
-    ledger.plan = SimpleNamespace(objectives=[("val/miou", "max"), ("cost/macs", "min")])
-    ledger._reports, ledger._points, ledger._told = {}, {}, {}
-    ledger.trials = []
+    rng, trials = np.random.default_rng(0), []
     for index in range(number):
-        row = (
-            "search",
-            "",
-            int(rng.integers(10, 10**6)),
-            float(rng.random()),
-            0.3,
-            16,
-            "instance",
-            "COMPLETE",
-            "",
-        )
-        ledger.trials.append(synthetic_trial(index, *row).model_copy(update={"configuration": {"a": index}}))
-        ledger._note(ledger.trials[-1])
+        macs, miou = int(rng.integers(10, 10**6)), float(rng.random())
+        trial = synthetic_trial(index, "search", "", macs, miou, 0.3, 16, "instance", "COMPLETE", "")
+        trials.append(trial.model_copy(update={"configuration": {"a": index}}))
+    ledger = bare(Path(), trials)
     last = ledger.trials[-1]
     began = time.process_time()
     ledger.put(last, last.result)

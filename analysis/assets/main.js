@@ -22,11 +22,8 @@ function drawSummary() {
     if (number) parts.push(`${number} ${{ PRUNED: "stopped early", FAIL: "failed", RUNNING: "without a result" }[status]}`);
   }
   byId("summary").textContent = [...parts, `drawn ${data.moment.drawn.replace("T", " ").replace("Z", " UTC")}`].join(" · ");
-  byId("outcome").append(...data.outcome.split("`").map((part, index) => {
-    const piece = document.createElement(index % 2 ? "code" : "span");  // what stands in backticks is a command
-    piece.textContent = part;
-    return piece;
-  }));
+  const parted = data.outcome.split("`");  // what stands in backticks is a command
+  byId("outcome").replaceChildren(...parted.map((part, index) => element(index % 2 ? "code" : "span", { text: part })));
   byId("facts").replaceChildren(...Object.entries(data.facts).map(([key, value]) => element("div", {}, definitions([[key, shown(value)]]))));
 }
 

@@ -82,7 +82,7 @@ def proposals_of(text: str) -> Callable[[Problem, Sequence[Observation], int], I
     path, options = _parsed(text)
     found = _found(path)
     allowed = inspect.signature(found).parameters
-    if unknown := sorted(options.keys() - allowed.keys() - {"seed"} | options.keys() & {"seed"}):
+    if unknown := sorted(name for name in options if name == "seed" or name not in allowed):
         names = ", ".join(name for name in allowed if name != "seed")
         why = ": a sweep seeds it by --seed" if unknown == ["seed"] else ""
         raise ConfigError(f"--sampler {path}: {unknown[0]} cannot be given{why}; options are: {names}")

@@ -149,10 +149,11 @@ class _History:
         """Notes what a trial is now; replicates are no trials of the search."""
         if trial.replicate_of is not None:
             return
-        if trial.number not in self.places:
+        if trial.number in self.places:
+            self.told[self.places[trial.number]] = trial.observation
+        else:
             self.places[trial.number] = len(self.told)
             self.told.append(trial.observation)
-        self.told[self.places[trial.number]] = trial.observation
 
 
 def _searched(ledger: dict[int, SimulatedTrial]) -> list[SimulatedTrial]:
