@@ -37,6 +37,9 @@ BEFORE = {"l1_weight": 10.0, "ssim_weight": 5.0, "learning_rate": 3e-3}
 PHOTOS = {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3}
 """What the search on CamVid has found for `labelled`."""
 FOLLOWS = {"before": BEFORE, "without SSIM": BEFORE | {"ssim_weight": 0.0}, "as labelled": PHOTOS}
+SHARP = {"l1_weight": 10.0, "learning_rate": 1e-3}
+"""What `enhance` had before it was tuned."""
+MIXED = {"robust_weight": 10.0, "mse_weight": 320.0, "multiscale_weight": 40.0}
 CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
     "shapes32": {
         "before": BEFORE,
@@ -58,6 +61,15 @@ CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
     "unet": FOLLOWS,
     "mobile": FOLLOWS,
     "aligned": FOLLOWS,
+    "enhance": {
+        "before": SHARP,
+        "2.3e-3": SHARP | {"learning_rate": 2.3e-3},
+        "searched": MIXED | {"learning_rate": 2.3e-3},
+        "searched, 1e-3": MIXED | {"learning_rate": 1e-3},
+    },
+    "cyclegan": FOLLOWS,
+    "sagan": FOLLOWS,
+    "stylegan2": FOLLOWS,
 }
 """Preset -> name -> weights and learning rate. The first is what the others are compared with."""
 CPU = torch.device("cpu")
