@@ -171,6 +171,6 @@ def test_a_sweep_whose_folder_is_not_there_is_said_before_its_record_is_looked_f
 
 
 def test_a_card_longer_than_mlflow_takes_says_where_the_rest_is() -> None:
-    assert registry._description("x" * 5000) == "x" * 5000
-    cut = registry._description("x" * 5001)
+    assert tracking_models._description("x" * 5000) == "x" * 5000
+    cut = tracking_models._description("x" * 5001)
     assert len(cut) == 5000 and cut.endswith("\n\nThe rest is in the model's README.md.\n")

@@ -21,7 +21,7 @@ from raydistill.exchange.export import TOLERANCE
 from raydistill.exchange.generator_file import load_generator, open_generator
 from raydistill.records import tables
 from raydistill.records.trials import read_trials
-from raydistill.sweep import tracking_models, tracking_store
+from raydistill.sweep import tracking_models, tracking_parts, tracking_store
 
 pytestmark = pytest.mark.slow
 LOAD = """
@@ -137,6 +137,9 @@ def test_the_champion_makes_the_trials_pictures_and_goes_to_a_better_one_and_bac
     version = client.get_model_version("drawn", "1")
     assert version.tags["raydistill.licence"] == "CC0" and "Licence: CC0." in version.description
     _same_card(sweep / "trials" / first, tmp_path, version.description, monkeypatch)
+    experiment = client.get_run(version.run_id).info.experiment_id
+    pages = [logged.tags[tracking_parts.NOTE] for logged in client.search_logged_models([experiment])]
+    assert version.description in pages and len(pages) > 2 and all("| metric |" in page for page in pages)
     capsys.readouterr()
     failed = next(iter(sweep.glob(f"trials/{better}/result.json")))
     content = json.loads(failed.read_text()) | {

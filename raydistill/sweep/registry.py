@@ -25,8 +25,6 @@ _MOST_KEPT = 40
 """Moves of an alias that are kept: a tag has 5,000 characters."""
 _LICENCE = "raydistill.licence"
 """Tag of a version: its licence; there is none where none was stated."""
-_MOST_CHARACTERS = 5000
-"""Of the description of a version."""
 COMPARABLE = ("digest.data", "digest.evaluator", "macs_convention")
 """Models of one alias have these in common, else their scores cannot be compared."""
 
@@ -156,7 +154,7 @@ def _version_of(
     versions = client.search_model_versions(f"name = '{name}'")
     had = next((each for each in versions if each.tags.get(tracking_models.TAG) == model_id), None)
     stated = licence or ("" if had is None else had.tags.get(_LICENCE, ""))
-    card = _description(tracking_models.renew_card(client, model_id, trial_folder, stated))
+    card = tracking_models.renew_card(client, model_id, trial_folder, stated)
     tags = {**facts, tracking_models.TAG: model_id} | ({_LICENCE: stated} if stated else {})
     if had is not None:
         for key, value in tags.items():
@@ -173,12 +171,6 @@ def _version_of(
             model_id=model_id,
         )
     return str(made.version)
-
-
-def _description(card: str) -> str:
-    """The card as far as MLflow takes it; where it is longer a last line says where the rest is."""
-    rest = f"\n\nThe rest is in the model's {tracking_models.CARD}.\n"
-    return card if len(card) <= _MOST_CHARACTERS else card[: _MOST_CHARACTERS - len(rest)] + rest
 
 
 @contextmanager

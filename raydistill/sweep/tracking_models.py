@@ -21,11 +21,14 @@ from raydistill.errors import ConfigError, StoreError
 from raydistill.exchange.export import FORMATS, model_card, require_onnx, write_checked
 from raydistill.exchange.generator_file import inputs_for, open_generator
 from raydistill.records.trials import Trial
+from raydistill.sweep.tracking_parts import NOTE
 
 TAG = "raydistill.model_id"
 """Tag of a trial's run: the id of its model in MLflow."""
 CARD = "README.md"
 """Name of the card among a model's files."""
+_MOST_CHARACTERS = 5000
+"""Of a description in MLflow."""
 _FILE = "model.onnx"
 """What MLflow calls the ONNX file among them."""
 _BASELINES = ("teacher", "uniform", "no_teacher")
@@ -69,7 +72,8 @@ def log(client: MlflowClient, experiment_id: str, run_id: str, trial: Trial, fol
     with tempfile.TemporaryDirectory(prefix="raydistill-model-") as temporary:
         unlogged = Path(temporary) / "model"
         digest = _save(folder, unlogged, run_id)
-        tags = facts_of(trial) | {"raydistill.network": digest}
+        page = _description((unlogged / CARD).read_text())
+        tags = facts_of(trial) | {"raydistill.network": digest, NOTE: page}
         logged = client.create_logged_model(
             experiment_id, name=name, source_run_id=run_id, tags=tags, model_type="generator"
         )
@@ -115,13 +119,16 @@ def _save(trial_folder: Path, folder: Path, run_id: str) -> str:
 
 
 def renew_card(client: MlflowClient, model_id: str, trial_folder: Path, licence: str) -> str:
-    """Writes a model's card again, with its licence and what was measured since; returns its text.
+    """Writes a model's card again, with its licence and what was measured since.
 
     Args:
         client: of the tracking store.
         model_id: the model's.
         trial_folder: of the trial that it is of.
         licence: as the network's owner states it; empty: not stated.
+
+    Returns:
+        the card as the description of a page in MLflow.
 
     Raises:
         StoreError: the network in the folder is another one than the model's.
@@ -142,7 +149,15 @@ def renew_card(client: MlflowClient, model_id: str, trial_folder: Path, licence:
         card = Path(folder) / CARD
         card.write_text(model_card(generator, FORMATS["onnx"], _FILE, difference, what, licence=licence))
         client.log_model_artifact(model_id, str(card))
-        return card.read_text()
+        page = _description(card.read_text())
+    client.set_logged_model_tags(model_id, {NOTE: page})
+    return page
+
+
+def _description(card: str) -> str:
+    """The card as far as MLflow takes it; where it is longer a last line says where the rest is."""
+    rest = f"\n\nThe rest is in the model's {CARD}.\n"
+    return card if len(card) <= _MOST_CHARACTERS else card[: _MOST_CHARACTERS - len(rest)] + rest
 
 
 def facts_of(trial: Trial) -> dict[str, str]:

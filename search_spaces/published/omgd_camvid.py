@@ -2,7 +2,7 @@
 
 `raydistill batch published/omgd_camvid --data FOLDER` trains three seeds. Recipe, base, terms, losses and
 batches of four are those of `pix2pix_cityscapes_unet`. Every width is a quarter of the published one, that of
-the energy network included, U-Nets have six levels instead of eight, and trainings are short (1,500 steps of a
+the energy network included, U-Nets have six levels instead of eight, and trainings are short (4,000 steps of a
 student), so learning rates are five times as high. CamVid has too few pictures and no published segmenter:
 the evaluator's mIoU scores. It reproduces no published number.
 """
@@ -35,6 +35,6 @@ SPACE = _tables.table(
     lengths=Lengths(
         evaluator=Length(nimg=16_000, reports=2),
         teacher=Length(nimg=4_000, reports=2),
-        student=Length(nimg=6_000, reports=2),
+        student=Length(nimg=16_000, reports=2),
     ),
 )
