@@ -17,6 +17,8 @@ from test_results import scored, synthetic_trials
 
 from raydistill import load_sweep
 from raydistill.cluster.placement import Node
+from raydistill.commands.ablate_pairs import asked_for
+from raydistill.config.analysis_options import AblateOptions
 from raydistill.errors import ConfigError, StoreError
 from raydistill.records import ablated, tables
 from raydistill.records.retrained import read_retrained
@@ -99,6 +101,11 @@ def test_a_change_is_ablated_by_seeds_and_recorded_everywhere(
     assert {row["unchanged_id"] for row in said["pairs"]} == {searched}, "the sweep has it already"
     before = {path: path.stat().st_mtime_ns for path in sweep.glob("retrained/*/result.json")}
     assert len(before) == 1
+    (rechecked,) = trials.loc[trials["role"] == "recheck", "recheck_of"]  # the same job by two workers
+    options = AblateOptions(
+        sweep=str(sweep), set=("student.optimizer.learning_rate=1e-3",), trials=(rechecked,)
+    )
+    assert [each.unchanged for each in asked_for(sweep, options).pairs] == [rechecked]
     assert command(monkeypatch, *given, "--seeds", "2") == 0
     out = capsys.readouterr().out
     assert "not told apart: 2 pairs of seeds; " in out

@@ -24,6 +24,8 @@ from raydistill.trials import own_process
 
 _FIXED = ("seed", "budget_nimg")
 """Parts of a student's config that --set leaves as they are: they have an option."""
+_PAIRED = (*tables.FRONT_ROLES, "replicate")
+"""Roles of trials that a pair may have. A recheck has its trial's key, and other numbers by its workers."""
 
 
 class Asked(NamedTuple):
@@ -46,7 +48,7 @@ def asked_for(sweep: Path, options: AblateOptions) -> Asked:
     """
     change = " ".join(options.set)
     values = _values(options)
-    known = {each.trial_key: each for each in read_trials(sweep) if each.is_complete}
+    known = {each.trial_key: each for each in read_trials(sweep) if each.is_complete and each.role in _PAIRED}
     qualities = ablated.qualities_of(page.read(sweep).objectives)
     pairs, trainings, left_out = [], dict[str, Trial](), []
     for original in _originals(sweep, options):
