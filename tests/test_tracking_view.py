@@ -22,7 +22,7 @@ from mlflow.tracking import MlflowClient
 from no_ray import copy_tracking_store
 from test_tracking import FIXTURE, Sweep
 
-from raydistill.records import tables
+from raydistill.records import retrained, tables
 from raydistill.records.trials import read_trials
 from raydistill.sweep import tracker as tracker_module
 from raydistill.sweep import (
@@ -72,6 +72,9 @@ def test_the_order_has_the_front_first_the_best_first_within_a_rank_and_the_teac
     )
     ordered = tracking_view.with_order(table, OBJECTIVES).sort_values("front.order")
     assert ordered["trial_id"].tolist() == ["4", "1", "2", "0", "3", "5"]
+    again = retrained.below(table, table_of(("1-a", "retrain", None, 0.97)))
+    ordered = tracking_view.with_order(again, OBJECTIVES).sort_values("front.order")
+    assert ordered["trial_id"].tolist() == ["4", "1", "2", "0", "3", "5", "1-a"]
     smaller = tracking_view.with_order(table, (("val/miou", "min"),)).sort_values("front.order")
     assert smaller["trial_id"].tolist()[:3] == ["1", "4", "2"]
     assert tracking_view.with_order(table, ())["front.order"].tolist()[0] == 4

@@ -22,7 +22,7 @@ from raydistill.data import read_info
 from raydistill.data.tensors import num_bytes
 from raydistill.models import saved
 from raydistill.planning import memory, rehearsal
-from raydistill.records import ablated, locks, measured, owners, remote, retrained, stored_paths
+from raydistill.records import ablated, locks, measured, owners, remote, retrained, stored_paths, tables
 from raydistill.records.retrained import FOLDER
 from raydistill.records.trials import Evaluation, Trial, read_result, read_trials, write_trial
 from raydistill.sweep import page, tracking_record
@@ -256,7 +256,8 @@ def recorded(sweep: Path, tracker: Tracker) -> tuple[pd.DataFrame, bool]:
     record = tracking_record.read(sweep)
     own = (f"{name}.{ending}" for name in (FOLDER, ablated.NAME) for ending in ("csv", "parquet"))
     artifacts = [sweep / name for name in (*record.artifacts, *own)]
-    tracker.end_sweep(table, record.metrics, [path for path in artifacts if path.exists()])
+    every = retrained.below(tables.read_table(sweep / "trials.parquet"), table)
+    tracker.end_sweep(every, record.metrics, [path for path in artifacts if path.exists()])
     return table, is_drawn
 
 

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from raydistill.config.analysis_options import TrackOptions
 from raydistill.config.paths import validated
 from raydistill.config.space import SearchSpace
@@ -51,10 +49,8 @@ def run(options: TrackOptions) -> int:
                 tracker.log_report(trial.trial_id, evaluation)
         if record.metrics:
             table = measured.in_table(tables.read_table(folder / "trials.parquet"), folder)
-            every = pd.concat([table, retrained.retrained_table(again, trials, sweep_id=folder.name)])
-            tracker.end_sweep(
-                every if again else table, record.metrics, [folder / name for name in record.artifacts]
-            )
+            table = retrained.below(table, retrained.retrained_table(again, trials, sweep_id=folder.name))
+            tracker.end_sweep(table, record.metrics, [folder / name for name in record.artifacts])
         if not tracker.close():
             return 1
     num_ended = sum(trial.result is not None for trial in trials)

@@ -51,6 +51,11 @@ def retrained_table(again: Sequence[Trial], originals: Sequence[Trial], *, sweep
     return table.assign(retrain_of=ids, **columns)
 
 
+def below(table: pd.DataFrame, again: pd.DataFrame) -> pd.DataFrame:
+    """The trials table of a sweep with its retrained trials below."""
+    return pd.concat([table, again], ignore_index=True) if len(again) else table
+
+
 def write_table(sweep: Path, originals: Sequence[Trial]) -> pd.DataFrame:
     """Writes retrained.parquet and retrained.csv into a sweep's folder; returns the table.
 

@@ -52,7 +52,8 @@ def with_order(table: pd.DataFrame, objectives: Sequence[tuple[str, str]]) -> pd
         objectives: (name, "min" or "max") of each; none: within a rank the table's order is kept.
     """
     ranks = pd.to_numeric(table["front.rank"]).to_numpy(float)
-    keys = pd.DataFrame({"rank": ranks, "other": (table["role"] != "teacher").to_numpy()})
+    kinds = table["role"].map({"teacher": 0, "retrain": 2}).fillna(1)
+    keys = pd.DataFrame({"rank": ranks, "kind": kinds.to_numpy()})
     if objectives and (column := tables.column(objectives[0][0])) in table:
         values = pd.to_numeric(table[column]).to_numpy(float)
         keys["first"] = -values if objectives[0][1] == "max" else values
