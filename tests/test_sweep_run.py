@@ -25,9 +25,13 @@ FAILED = synthetic_trials()[12].result
 class Pretended:
     """A ledger whose trials end at once, with `result`; it proposes at most `most` of them."""
 
-    def __init__(self, folder: Path, trials: int = 3, replicates: int = 0):
+    def __init__(self, folder: Path, trials: int = 3, replicates: int = 0, skip_recheck: bool = False):
         options = SimpleNamespace(
-            trials=trials, replicates=replicates, early_stopping=False, wait_for_nodes=0
+            trials=trials,
+            replicates=replicates,
+            skip_recheck=skip_recheck,
+            early_stopping=False,
+            wait_for_nodes=0,
         )
         objectives = [("val/miou", "max"), ("cost/macs", "min")]
         self.plan = SimpleNamespace(options=options, objectives=objectives, problem=None)
@@ -125,6 +129,11 @@ def test_a_sweep_that_nothing_ends_trains_its_trials_replicates_and_recheck_in_t
     assert starts == [f"{role} {number:04d} starts" for number, role in enumerate(roles)]
     assert [line for line in told if line.endswith("COMPLETE")] == [f"{n:04d} COMPLETE" for n in range(7)]
     assert sweep.run() is Ended.DONE and len(ledger.trials) == 7, "nothing is left for a resume"
+
+
+def test_a_recheck_that_is_skipped_is_not_trained(make: Make) -> None:
+    sweep, ledger, _ = make(trials=1, skip_recheck=True)
+    assert sweep.run() is Ended.DONE and [trial.role for trial in ledger.trials] == ["search"]
 
 
 @pytest.mark.parametrize(("spent", "roles"), [(1, 1), (3, 3), (4, 4), (5, 6)])

@@ -113,9 +113,10 @@ def _say_plan(batch: Batch, sweeps: Sequence[Sweep], terminal: Terminal) -> None
     once = "trained once, or scored where a teacher is given" if is_given else "trained once"
     limits = [] if batch.budget.hours is None else [f"{batch.budget.hours:g} hours"]
     limits += [] if batch.budget.trials is None else [f"{batch.budget.trials} searched trials"]
+    num_rechecks = sum(not each.plan.options.skip_recheck for each in sweeps)
     terminal.say(
         f"{len(sweeps)} sweeps: {table['searched trials'].sum()} searched trials, "
-        f"{table['baselines'].sum()} baselines, one recheck each; "
+        f"{table['baselines'].sum()} baselines, {num_rechecks} rechecks; "
         f"evaluator and teacher of {len(teachers)} kinds, each {once}; "
         f"budget: {' and '.join(limits) or 'no limit'}"
     )

@@ -158,6 +158,14 @@ class SweepOptions(Options):
         ),
         Cli("SHARE", BUDGET),
     ] = None
+    skip_recheck: Annotated[
+        bool,
+        Field(
+            description="Do not train a member of the front once more at the end, which shows that several "
+            "workers reach the result of one."
+        ),
+        Cli(panel=BUDGET),
+    ] = False
     plan: Annotated[
         bool,
         Field(description="Check everything, say what the sweep will take, and stop: the command `plan`."),

@@ -310,7 +310,7 @@ def _worker_numbers(options: SweepOptions, experiment: Experiment) -> list[tuple
         ("features", "--teacher-workers", teacher_workers),
         ("teacher", "--teacher-workers", teacher_workers),
         ("student", "--workers-per-trial", options.workers_per_trial),
-        ("student", "the recheck's workers:", recheck_workers(experiment)),
+        ("student", "the recheck's workers:", recheck_workers(options, experiment)),
     ]
 
 

@@ -68,8 +68,10 @@ def stage_workers(options: SweepOptions, experiment: Experiment) -> int:
     return 1 if any(each.batch_size == 1 for each in stages) else TEACHER_WORKERS
 
 
-def recheck_workers(experiment: Experiment) -> int:
-    """Workers of the recheck: two, or one where a student's batch is a single image."""
+def recheck_workers(options: SweepOptions, experiment: Experiment) -> int:
+    """Workers of the recheck: two, or one where a student's batch is a single image or it is skipped."""
+    if options.skip_recheck:
+        return 1
     return 1 if experiment.student.batch_size == 1 else RECHECK_WORKERS
 
 
@@ -279,7 +281,7 @@ class Plan:
     @property
     def sharing(self) -> tuple[int, int]:
         """Workers of evaluator and teacher, and of the recheck."""
-        return stage_workers(self.options, self.experiment), recheck_workers(self.experiment)
+        return stage_workers(self.options, self.experiment), recheck_workers(self.options, self.experiment)
 
     @cached_property
     def excluded_baselines(self) -> list[int | str]:

@@ -98,7 +98,7 @@ def forecast(
     trials += [mean] * plan.options.trials
     trials = _with_first(plan, rates, trials, start_sec, at_a_time)
     _, recheck_workers = plan.sharing
-    recheck = mean / recheck_workers + TRAINER_SEC
+    recheck = 0.0 if plan.options.skip_recheck else mean / recheck_workers + TRAINER_SEC
     recheck_devices = max(devices, recheck_workers * min(devices, 1))
     stages_sec = 0.0 if stages_there else _stages_sec(plan, rates)
     end_sec = END_SEC + _test_scoring_sec(plan, rates)

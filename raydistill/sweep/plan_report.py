@@ -114,7 +114,8 @@ def plan_lines(
     files of the data, and what of these was left out."""
     labels = ", ".join(label for _, label, _ in plan.baselines) or "none"
     num_searched, num_baselines = plan.options.trials, len(plan.baselines)
-    yield f"plan: {num_searched} searched trials; {num_baselines} baselines ({labels}); 1 recheck"
+    rechecks = "no recheck" if plan.options.skip_recheck else "1 recheck"
+    yield f"plan: {num_searched} searched trials; {num_baselines} baselines ({labels}); {rechecks}"
     yield from _base_lines(plan)
     yield _costs_line(plan)
     trials = placements.trials

@@ -86,7 +86,12 @@ class SweepRun:
         return Ended.DONE
 
     def recheck(self) -> Ended:
-        """Trains one front member once more, with its energy network, by a TorchTrainer of 2 workers."""
+        """Trains one front member once more, with its energy network, by a TorchTrainer of 2 workers.
+
+        Nothing is trained where that is skipped.
+        """
+        if self.plan.options.skip_recheck:
+            return Ended.DONE
         ledger, group = self.ledger, self.placements.recheck
         recheck = next((trial for trial in ledger.trials if trial.role == "recheck"), None)
         if recheck is None:

@@ -61,7 +61,8 @@ def batch(
     published: dict[str, Published],
     options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Batch:
-    """Three seeds of the rows of some spaces, each with a term beside the same width without.
+    """Three seeds of the rows of some spaces, each with a term beside the same width without, and no recheck,
+    which would be one more training at full length for each seed.
 
     Args:
         spaces: name of each below `published/` -> its rows.
@@ -76,7 +77,7 @@ def batch(
         seeds=(0, 1, 2),
         compare={key: f"{key.split(', ')[0]}, {BASE}" for key in rows_of_all if not key.endswith(BASE)},
         published=published,
-        options={"sampler": "random", **options},
+        options={"sampler": "random", "skip_recheck": True, **options},
     )
 
 

@@ -2,8 +2,8 @@
 
 `raydistill batch published/omgd_camvid --data FOLDER` trains three seeds. Recipe, base, terms, losses and
 batches of four are those of `pix2pix_cityscapes_unet`. Every width is a quarter of the published one, that of
-the energy network included, U-Nets have six levels instead of eight, and trainings are short (4,000 steps of a
-student), so learning rates are five times as high. CamVid has too few pictures and no published segmenter:
+the energy network included, U-Nets have six levels instead of eight, and trainings are short (4,000 steps of
+a student), so learning rates are five times as high. CamVid has too few pictures and no published segmenter:
 the evaluator's mIoU scores. It reproduces no published number.
 """
 
