@@ -138,7 +138,8 @@ class SweepOptions(Options):
     early_stopping: Annotated[
         bool,
         Field(
-            description="Stop students that are bad for their cost, or that can no longer reach the front."
+            description="Stop students from which the front is expected to gain less than the rest of their "
+            "training is worth."
         ),
         Cli(panel=BUDGET),
     ] = False

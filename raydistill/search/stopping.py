@@ -2,23 +2,14 @@
 
 No framework, no state. Below, "front" is the Pareto front, and a quality is an objective that is no cost.
 
-A low cost is no merit here: the cost says with which other trials a trial is compared. So the cheapest trial,
-which nothing can dominate, is stopped when it is bad. How much an evaluation during a training says about its
-end is learned from the trainings that ended: the gain from this share of the budget to the end, regressed on
-all objectives at this share. Where the order of trials still changes after that share, the prediction is wide
-and nothing is stopped.
+A training is worth what it adds to the front. At each evaluation but the last the end of the trial is
+predicted from the trainings that ended: the gain from this share of the budget to the end, regressed on all
+objectives at this share. From that, and from its cost, follows the expected hypervolume improvement over the
+front so far. Where it is less than what is left of the training costs, the trial is stopped.
 
-At each evaluation but the last, two rules look at the best end of a trial: the one that it does not exceed
-except with a small probability.
-
-1. Successive halving. At each rung, a share of the budget, take the ends of all trials that have come so far,
-   or the expected ends of those that run. Remove their common trend with the cost, and divide the trials into
-   strata of the cost; a stratum with too few is merged with a neighbour. A trial that is not in the better
-   half of its stratum even by its best end is stopped, unless it would be on the front and its cost buys
-   something: a quality better than a cheaper trial has. With several qualities "better" means an earlier
-   front of non-dominated sorting.
-2. What it may still reach. A trial is stopped where one that ended costs no more, and has no quality worse
-   than the best end.
+The price: all trainings of a sweep together cost `_PRICE` of its hypervolume, so one of them costs that share
+divided by their number, and half of one half of that. Where the order of trials still changes after a share
+of the budget, the prediction is wide, the expected improvement large, and nothing is stopped.
 """
 
 import math
@@ -27,78 +18,89 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from raydistill.config.configurations import extreme_configuration
 from raydistill.config.space import SearchSpace
 from raydistill.records import pareto
+from raydistill.search.acquisition import hypervolume_improvement
 from raydistill.search.candidates import cost_axis
 from raydistill.search.problem import Observation, Problem
 
 Array = NDArray[np.float64]
-RUNGS = (1 / 8, 1 / 4, 1 / 2)
-"""Shares of the budget at which successive halving stops trials."""
-_BETTER_SHARE = 0.5
-"""Share of a stratum that goes on, at each rung."""
-_STRATA = 4
-"""Number of strata, before those with too few trials are merged."""
-_FEWEST = 4
-"""Smallest number of trials in a stratum."""
-_CHANCE_AT_RUNG, _CHANCE_BETWEEN = 0.05, 0.01
-"""Probability that a trial ends better than its supposed best end: at a rung, and in the second rule."""
+_PRICE = 0.25
+"""Share of the hypervolume that all trainings of a sweep together have to be worth."""
+_LEAST_FREEDOM = 3
+"""Degrees of freedom from which on the variance of Student's t exists."""
 _SHRINKAGE = 1e-3
 """Weight of the prior that all trainings gain the same, in pseudo observations."""
 
 
 class EarlyStopping:
-    """Says which running trials to stop, by the two rules above."""
+    """Says which running trials to stop, by what the front is expected to gain from them."""
 
     def __init__(self, problem: Problem):
         """The objectives of `problem` that are costs are known; the others are the qualities."""
-        self.problem, self.axis = problem, cost_axis(problem)
-        names = [objective.name for objective in problem.space.objectives]
+        self.problem = problem
+        objectives = problem.space.objectives
         costs = problem.costs_of(extreme_configuration(problem.space, highest=False))
-        self.qualities = [index for index, name in enumerate(names) if name not in costs]
-        self.column = names.index(self.axis.name) if self.axis.name in names else None
+        self.is_cost = np.array([objective.name in costs for objective in objectives])
+        worst = [
+            _beyond(problem, objective.name)
+            if objective.reference is None and is_cost
+            else objective.reference
+            for objective, is_cost in zip(objectives, self.is_cost)
+        ]
+        self.reference = _signed(problem.space, [np.nan if each is None else each for each in worst])
+        """(m,), minimised; NaN where a quality has none."""
 
     def __call__(self, history: Sequence[Observation], number: int) -> bool:
         """Whether trial `number` of the history, which is RUNNING, should stop at its newest evaluation."""
+        space = self.problem.space
         share, values = history[number].curve[-1]
-        here, end = _whole_trainings(self.problem.space, history, share)
+        here, end = _whole_trainings(space, history, share)
         if len(end) == 0:
             return False
-        predicted = _predicted(_signed(self.problem.space, values), here, end)
-        if predicted.freedom < 1:
+        point = _signed(space, values)
+        predicted = _predicted(point, here, end)
+        if predicted.freedom < _LEAST_FREEDOM:
             return False
-        if (end <= predicted.best(_CHANCE_BETWEEN)).all(axis=1).any():
-            return True
-        before = max((earlier for earlier, _ in history[number].curve[:-1]), default=0.0)
-        at_rung = any(before < rung <= share for rung in RUNGS)
-        return at_rung and self._loses_its_rung(history, number, predicted.best(_CHANCE_AT_RUNG))
+        mean = np.where(self.is_cost, point, predicted.mean)
+        deviation = np.where(self.is_cost, 0.0, predicted.standard_deviation)
+        ended = [each.values for each in history if each.values is not None and each.is_allowed]
+        front = np.array([_signed(space, each) for each in ended]).reshape(-1, len(mean))
+        left = _PRICE * (1 - share) / (self.problem.num_trials or len(history))
+        return all(
+            _gain(front, reference, mean, deviation) < left * _volume(front, reference)
+            for reference in self._references(end)
+        )
 
-    def _loses_its_rung(self, history: Sequence[Observation], number: int, best: Array) -> bool:
-        """Whether trial `number` is in the worse part of its stratum, even if it ended at `best` (m,)."""
-        space, share = self.problem.space, history[number].curve[-1][0]
-        indices = [index for index, observation in enumerate(history) if _at(observation, share)]
+    def _references(self, end: Array) -> list[Array]:
+        """The reference that the sweep is measured by, and the worst qualities so far where they are better:
+        a reference far away would make every gain look small.
 
-        def end_of(index: int) -> Array:
-            end = expected_end(space, history, history[index], share)
-            return best if index == number else _signed(space, end or [])
+        Args:
+            end: (n, m) ends of trainings, minimised.
+        """
+        worst = end.max(axis=0)
+        given = np.where(np.isnan(self.reference), worst, self.reference)
+        return [given, np.where(self.is_cost, given, np.minimum(given, worst))]
 
-        points = np.array([end_of(index) for index in indices])
-        mine = indices.index(number)
-        costs = self.axis.scaled([self._cost(history[index], point) for index, point in zip(indices, points)])
-        merit = np.stack([_without_trend(points[:, column], costs) for column in self.qualities], axis=1)
-        rivals = merit[_stratum(costs, mine)]
-        if len(rivals) < _FEWEST or _buys_something(points[:, self.qualities], costs, mine):
-            return False
-        return _num_in_better_fronts(rivals, merit[mine]) >= math.ceil(_BETTER_SHARE * len(rivals))
 
-    def _cost(self, observation: Observation, point: Array) -> float:
-        """The cost of the axis, which is an objective or must be computed."""
-        if self.column is not None:
-            return float(point[self.column])
-        return float(self.problem.costs_of(observation.configuration)[self.axis.name])
+def _beyond(problem: Problem, cost: str) -> float:
+    """A reference for a cost that has none: a tenth of its range beyond it, so that the dearest counts."""
+    axis = cost_axis(problem, cost)
+    return axis.high + 0.1 * (axis.high - axis.low)
+
+
+def _gain(front: Array, reference: Array, mean: Array, deviation: Array) -> float:
+    """The expected hypervolume improvement of one point, whose objectives (m,) are normal."""
+    return float(hypervolume_improvement(front, reference, mean[None], deviation[None])[0])
+
+
+def _volume(front: Array, reference: Array) -> float:
+    """The hypervolume of points (n, m), minimised."""
+    directions: list[pareto.Direction] = ["min"] * len(reference)
+    return pareto.hypervolume(front, directions, reference)
 
 
 def expected_end(
@@ -163,9 +165,10 @@ class _Prediction(NamedTuple):
     freedom: int
     """Degrees of freedom. Below 1 the trainings are too few for a prediction of the deviation."""
 
-    def best(self, chance: float) -> Array:
-        """Objectives (m,), each of which is better with this probability only."""
-        return np.asarray(self.mean - stdtrit(self.freedom, 1 - chance) * self.deviation)
+    @property
+    def standard_deviation(self) -> Array:
+        """(m,); `deviation` is the scale of the distribution. For at least 3 degrees of freedom."""
+        return np.asarray(self.deviation * math.sqrt(self.freedom / (self.freedom - 2)))
 
 
 def _predicted(point: Array, here: Array, end: Array) -> _Prediction:
@@ -186,55 +189,3 @@ def _predicted(point: Array, here: Array, end: Array) -> _Prediction:
     leverage = 1 + 1 / num + mine @ precision @ mine
     variance = (rest**2).sum(axis=0) / max(freedom, 1) * leverage
     return _Prediction(point + gains.mean(axis=0) + mine @ slopes, np.sqrt(variance), freedom)
-
-
-def _without_trend(values: Array, costs: Array) -> Array:
-    """Values (n,) without their linear trend with the costs (n,).
-
-    The slope is that of Theil and Sen: the median of the slopes of all pairs, on which a few bad trials have
-    no influence.
-    """
-    left, right = np.triu_indices(len(values), k=1)
-    apart = costs[left] != costs[right]
-    if not apart.any():
-        return values
-    left, right = left[apart], right[apart]
-    slopes = (values[right] - values[left]) / (costs[right] - costs[left])
-    return values - float(np.median(slopes)) * costs
-
-
-def _stratum(costs: Array, mine: int) -> NDArray[np.int64]:
-    """Indices of the trials in the stratum of trial `mine`, itself included.
-
-    Strata are equal parts of the range of the costs (n,). While one has too few trials, the smallest is
-    merged with the smaller of its neighbours.
-    """
-    edges = np.linspace(costs.min(), costs.max(), _STRATA + 1)[1:-1]
-    part = np.searchsorted(edges, costs, side="right")
-    strata = [np.flatnonzero(part == index) for index in range(_STRATA)]
-    while len(strata) > 1 and min(map(len, strata)) < _FEWEST:
-        smallest = min(range(len(strata)), key=lambda index: len(strata[index]))
-        beside = [index for index in (smallest - 1, smallest + 1) if 0 <= index < len(strata)]
-        low, high = sorted((smallest, min(beside, key=lambda index: len(strata[index]))))
-        strata[low : high + 1] = [np.concatenate(strata[low : high + 1])]
-    return next(stratum for stratum in strata if mine in stratum)
-
-
-def _buys_something(qualities: Array, costs: Array, mine: int) -> bool:
-    """Whether trial `mine` is on the front, and so better in a quality than a cheaper trial that there is.
-
-    Args:
-        qualities: (n, number of qualities), minimised.
-        costs: (n,)
-    """
-    costs_no_more = costs <= costs[mine]
-    costs_no_more[mine] = False
-    dominated = (qualities[costs_no_more] <= qualities[mine]).all(axis=1).any()
-    return bool(not dominated and (costs < costs[mine]).any())
-
-
-def _num_in_better_fronts(points: Array, mine: Array) -> int:
-    """How many points (n, m) lie on earlier fronts of non-dominated sorting than `mine`, one of them."""
-    twice = np.hstack([points, points])  # sorted alike, and no front has a single objective
-    ranks = pareto.ranks(twice, ("min",) * twice.shape[1])
-    return int((ranks < ranks[(points == mine).all(axis=1)][0]).sum())
