@@ -71,8 +71,9 @@ def test_a_kind_of_trial_is_told_by_its_teacher_and_its_term() -> None:
 @pytest.mark.parametrize("is_inline", [False, True])
 @pytest.mark.parametrize("stages_there", [False, True])
 @pytest.mark.parametrize("devices", [0.25, 1.0, 3.0])
+@pytest.mark.parametrize("skip_recheck", [False, True])
 def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
-    is_inline: bool, stages_there: bool, devices: float, monkeypatch: pytest.MonkeyPatch
+    is_inline: bool, stages_there: bool, devices: float, skip_recheck: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Students of 10 and 30 s, a baseline of 50 s, five trials and three replicates, two at a time."""
     given = training(budget_nimg=10, report_every_nimg=10)
@@ -86,7 +87,7 @@ def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
         students=[(given, 1.0), (given, 3.0)],
         baselines=[("uniform", "4", given)],
         costs_of=lambda training: {"cost/macs": 5.0},
-        options=SimpleNamespace(trials=5, replicates=3),
+        options=SimpleNamespace(trials=5, replicates=3, skip_recheck=skip_recheck),
         scoring=None,
         may_read=lambda training: False,
         records=Records(0, 0, 0, 2.0),
@@ -106,7 +107,7 @@ def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
     start = 0.0 if is_inline else 16.0
     mean, baseline = 20 + start, 50 + start
     stages = 0.0 if stages_there else 17 + 20 + 40
-    recheck = mean / 2 + 16
+    recheck = 0.0 if skip_recheck else mean / 2 + 16
     # the baseline is first; beside it run three trials, two more follow at the first place that is free
     trials = by_the_second([int(baseline), *[int(mean)] * 5], 2)
     replicates = 2 * baseline
