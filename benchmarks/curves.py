@@ -169,9 +169,13 @@ class Table:
                 return self.saved(kept)
             kept = left[int(np.argmin(regrets))]
 
+    def sweep(self, seed: int) -> Problem:
+        """A sweep over all rows, in a random order."""
+        return Problem(self.space, self.costs_of, seed, NUM_STARTUP, "random", len(self.lines))
+
     def stopped(self, seed: int) -> tuple[float, float]:
         """Processor time and hypervolume with early stopping, as shares of those of a sweep without."""
-        sweep = Problem(self.space, self.costs_of, seed, NUM_STARTUP, "random", len(self.lines))
+        sweep = self.sweep(seed)
         trials = simulate(
             sweep,
             self.outcome_of,
@@ -196,7 +200,7 @@ class Table:
 
     def cell(self, seed: int) -> dict[str, Any]:
         """Two simulated sweeps, with and without early stopping, each as long as it can be."""
-        sweep = Problem(self.space, self.costs_of, seed, NUM_STARTUP, "random", len(self.lines))
+        sweep = self.sweep(seed)
 
         def true(configuration: Configuration) -> Point:
             return self.points[configuration["row"]]

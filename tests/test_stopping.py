@@ -173,6 +173,19 @@ def test_with_two_qualities_who_is_best_in_one_goes_on() -> None:
     assert stopping([*history, two(3.0, 0.3, up_to=1 / 4)], 7)
 
 
+def test_a_single_objective_is_enough() -> None:
+    def one(end: float, up_to: float = 1.0) -> Observation:
+        full = observation(0.5, end, up_to)
+        return full._replace(
+            curve=[(share, values[:1]) for share, values in full.curve], values=full.values and [end]
+        )
+
+    stopping = EarlyStopping(problem(ERROR))
+    history = [one(end) for end in np.linspace(1.0, 3.0, 12).tolist()]
+    assert stopping([*history, one(2.0, up_to=1 / 8)], 12)
+    assert not stopping([*history, one(0.9, up_to=1 / 8)], 12)
+
+
 def test_where_no_objective_is_a_cost_the_qualities_decide() -> None:
     def two(width: float, error: float, up_to: float = 1.0) -> Observation:
         full = observation(width, error, up_to)

@@ -13,7 +13,7 @@ from raydistill.cluster.placement import Group, Placement, Placements
 from raydistill.errors import BudgetError, RunError
 from raydistill.records import remote
 from raydistill.records.trials import Trial
-from raydistill.sweep import sweep_run
+from raydistill.sweep import run, sweep_run
 from raydistill.sweep.sweep_run import Ended, SweepRun
 from raydistill.sweep.trial_queue import TrialQueue
 from raydistill.sweep.unfinished import LivePage
@@ -134,6 +134,23 @@ def test_a_sweep_that_nothing_ends_trains_its_trials_replicates_and_recheck_in_t
 def test_a_recheck_that_is_skipped_is_not_trained(make: Make) -> None:
     sweep, ledger, _ = make(trials=1, skip_recheck=True)
     assert sweep.run() is Ended.DONE and [trial.role for trial in ledger.trials] == ["search"]
+
+
+@pytest.mark.parametrize(
+    ("skip_recheck", "left", "says"),
+    [
+        (False, 2, "2 trials and the recheck were not trained"),
+        (False, 0, "the recheck was not trained"),
+        (True, 2, "2 trials were not trained"),
+        (True, 0, "replicates were not trained"),
+    ],
+)
+def test_what_a_limit_has_left_out_is_said(make: Make, skip_recheck: bool, left: int, says: str) -> None:
+    _, ledger, _ = make(trials=3, skip_recheck=skip_recheck)
+    for _ in range(3 - left):
+        ledger.end(ledger.add("search"))
+    limits: Any = SimpleNamespace(reached="--max-hours 1")
+    assert run._ended_by(ledger, limits) == f"--max-hours 1: {says}; --resume with a higher limit goes on"
 
 
 @pytest.mark.parametrize(("spent", "roles"), [(1, 1), (3, 3), (4, 4), (5, 6)])

@@ -14,10 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from raydistill.records import pareto
+
 Array = NDArray[np.float64]
 _SOBOL_POINTS = 4096
 _CHUNK = 64
 """Candidates at a time where the integral is sampled."""
+
+
+def non_dominated(points: Array) -> NDArray[np.bool_]:
+    """Which of the points (n, m), minimised, nothing dominates; with one objective, the lowest."""
+    if points.shape[1] == 1:
+        return np.asarray(points[:, 0] <= points[:, 0].min(initial=np.inf))
+    directions: tuple[pareto.Direction, ...] = ("min",) * points.shape[1]
+    return pareto.members(points, directions)
 
 
 def expected_below(levels: Array, mean: Array, deviation: Array, is_log: bool = False) -> Array:

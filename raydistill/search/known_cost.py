@@ -17,7 +17,7 @@ from scipy.special import ndtr
 
 from raydistill.config.configurations import Configuration, extreme_configuration
 from raydistill.records import pareto
-from raydistill.search.acquisition import hypervolume_improvement
+from raydistill.search.acquisition import hypervolume_improvement, non_dominated
 from raydistill.search.candidates import cost_axis, stratified_proposals, uniform_proposals
 from raydistill.search.encoding import Encoding, distinct
 from raydistill.search.objective_scale import FEWEST, scale_objective
@@ -134,8 +134,8 @@ class _SearchModel:
         points = self._expected_points(rows)
         is_allowed = np.array([each.is_allowed for each in complete] + [True] * len(running), dtype=bool)
         own_points = points[: len(own_rows)][is_allowed]
-        self.front = own_points[_best(own_points)]
-        self.parents = rows[_best(points)]
+        self.front = own_points[non_dominated(own_points)]
+        self.parents = rows[non_dominated(points)]
         self._loosen_reference(points)
 
     def _rows(self, observations: Sequence[Observation] | Sequence[PriorObservation]) -> Array:
@@ -268,11 +268,3 @@ class _SearchModel:
             return gain
         failure, _ = self.failures.predict(self.encoding.features(rows))
         return np.asarray(gain * (1 - np.clip(failure, 0.0, _SURE_FAILURE)))
-
-
-def _best(points: Array) -> NDArray[np.bool_]:
-    """Which of the points (n, m), minimised, nothing dominates; with one objective, the lowest."""
-    if points.shape[1] == 1:
-        return np.asarray(points[:, 0] <= points[:, 0].min(initial=np.inf))
-    directions: tuple[pareto.Direction, ...] = ("min",) * points.shape[1]
-    return pareto.members(points, directions)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from raydistill.config.configurations import extreme_configuration
 from raydistill.config.space import SearchSpace
 from raydistill.records import pareto
-from raydistill.search.acquisition import hypervolume_improvement
+from raydistill.search.acquisition import hypervolume_improvement, non_dominated
 from raydistill.search.candidates import cost_axis
 from raydistill.search.problem import Observation, Problem
 
@@ -67,7 +67,8 @@ class EarlyStopping:
         mean = np.where(self.is_cost, point, predicted.mean)
         deviation = np.where(self.is_cost, 0.0, predicted.standard_deviation)
         ended = [each.values for each in history if each.values is not None and each.is_allowed]
-        front = np.array([_signed(space, each) for each in ended]).reshape(-1, len(mean))
+        points = np.array([_signed(space, each) for each in ended]).reshape(-1, len(mean))
+        front = points[non_dominated(points)]
         left = _PRICE * (1 - share) / (self.problem.num_trials or len(history))
         return all(
             _gain(front, reference, mean, deviation) < left * _volume(front, reference)
@@ -87,7 +88,7 @@ class EarlyStopping:
 
 
 def _beyond(problem: Problem, cost: str) -> float:
-    """A reference for a cost that has none: a tenth of its range beyond it, so that the dearest counts."""
+    """A reference for a cost that has none: a tenth of its range beyond it, so that its high end counts."""
     axis = cost_axis(problem, cost)
     return axis.high + 0.1 * (axis.high - axis.low)
 
@@ -98,7 +99,9 @@ def _gain(front: Array, reference: Array, mean: Array, deviation: Array) -> floa
 
 
 def _volume(front: Array, reference: Array) -> float:
-    """The hypervolume of points (n, m), minimised."""
+    """The hypervolume of points (n, m), minimised; with one objective, a length."""
+    if len(reference) == 1:
+        return float(np.maximum(reference - front, 0.0).max(initial=0.0))
     directions: list[pareto.Direction] = ["min"] * len(reference)
     return pareto.hypervolume(front, directions, reference)
 

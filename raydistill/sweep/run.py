@@ -242,10 +242,10 @@ def _ended_by(ledger: Ledger, limits: Limits) -> str:
         fewer = "" if trained >= asked else f": only {trained} configurations fit"
         return f"--trials {asked}{fewer}"
     left = len(ledger.unfinished) + max(0, asked - len(ledger.searched))
-    missing = [f"{left} trials"] * (left > 0) + ["the recheck"] * (not ledger.plan.options.skip_recheck)
-    if not missing:
-        return f"{limits.reached}, when all was trained"
-    what = f"{' and '.join(missing)} {'were' if left else 'was'} not trained"
+    if ledger.plan.options.skip_recheck:  # a limit that left no trial was reached by replicates
+        what = f"{left} trials were not trained" if left else "replicates were not trained"
+    else:
+        what = f"{left} trials and the recheck were not trained" if left else "the recheck was not trained"
     return f"{limits.reached}: {what}; --resume with a higher limit goes on"
 
 
