@@ -90,10 +90,10 @@ def test_a_sweep_is_its_stages_trials_recheck_and_replicates(
         options=SimpleNamespace(trials=5, replicates=3, skip_recheck=skip_recheck),
         scoring=None,
         may_read=lambda training: False,
-        records=Records(0, 0, 0, 2.0),
+        records=Records((), 0, 0, 2.0),
         sharing=(2, 2),
     )
-    monkeypatch.setattr(forecast, "disk_bytes", lambda plan: Disk(1000, 300))
+    monkeypatch.setattr(forecast, "disk_bytes", lambda plan, at_a_time: Disk(1000, 300))
     found = forecast.forecast(
         plan,
         rates,

@@ -176,7 +176,7 @@ def test_replicates_count_as_an_upper_bound(tmp_path: Path) -> None:
     (plan, without), (_, found) = planned(0), planned(5)
     assert without.replicates == (0, 0, 0)
     assert found.replicates[:2] == pytest.approx((3 * 6, 5 * 6 * 0.5 / 3600))
-    largest = max(forecast._trials_bytes(plan, [training for training, _ in plan.students]))
+    largest = max(forecast._trials_bytes(plan, [each for each, _ in plan.students], reads=False))
     assert found.replicates.disk_bytes >= 5 * largest
     assert found.total_sec == pytest.approx(without.total_sec + 18) and found.trials_sec == pytest.approx(
         without.trials_sec + 30
@@ -206,7 +206,7 @@ def test_the_disk_of_a_trial_is_that_of_all_that_moves_in_it(tmp_path: Path) -> 
         left = sum(
             path.stat().st_size for path in (tmp_path / stage / "trained").rglob("*") if path.is_file()
         )
-        (whole,) = forecast._trials_bytes(plan, [training])  # type: ignore[list-item]
+        (whole,) = forecast._trials_bytes(plan, [training], reads=False)  # type: ignore[list-item]
         predicted = whole - forecast._FILES_BYTES - forecast._pictures_bytes(plan.info, 0)
         print(f"{stage}: predicted {predicted / 1e6:.2f} MB, left {left / 1e6:.2f}")
         assert 0.9 * left < predicted < 1.02 * left

@@ -23,13 +23,14 @@ from raydistill.config.training import Execution
 from raydistill.data import read_info
 from raydistill.distributed import ALONE, Workers
 from raydistill.errors import StoreError
+from raydistill.models import cost
 from raydistill.planning.checks import check
 from raydistill.planning.plan import Plan
 from raydistill.planning.step_counts import Counted, count_step
 from raydistill.sweep import forecast, plan_report, rates
 from raydistill.sweep.rates import Rate, Rates
 from raydistill.testing import begin, tiny_experiment
-from raydistill.training import recording, rows
+from raydistill.training import bases, checkpoint, recording, rows
 from raydistill.training.loop import TrainingResult, train
 from raydistill.training.recipes import Setup
 
@@ -464,23 +465,37 @@ def plan_of(store: Path, *values: str, **options: Any) -> Plan:
 @pytest.fixture
 def same_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every trial's folder takes a byte, whatever its networks: counting them takes a minute."""
-    monkeypatch.setattr(forecast, "_trials_bytes", lambda plan, trainings: [1] * len(trainings))
+    monkeypatch.setattr(forecast, "_trials_bytes", lambda plan, trainings, reads: [1] * len(trainings))
 
 
 def test_a_plan_counts_the_record_and_says_who_reads_it(tmp_path: Path, same_folders: None) -> None:
     plan = plan_of(tmp_path, "student.terms.mi.start=student")
     (line,) = plan_report._base_lines(plan)
     size = recording.num_bytes(plan.uniform(plan.space.uniform[0]), plan.info)
-    assert plan.records == (1, size, size, 2.0) and plan.records.are_made
+    name = recording.name_of(plan.uniform(plan.space.uniform[0]), plan.data.digest)
+    assert plan.records == ((name,), size, size, 2.0) and plan.records.are_made
     assert f"records what they give ({size / 2**30:.2f} GiB); later trials read it" in line
     assert all(plan.may_read(training) for training, _ in plan.students) and not line.endswith("pictures")
     without = dataclasses.replace(plan, options=plan.options.model_copy(update={"teacher_cache_gb": 0.0}))
-    assert forecast.disk_bytes(plan).total - forecast.disk_bytes(without).total == size
+    assert forecast.disk_bytes(plan, 2).total - forecast.disk_bytes(without, 2).total == size
     assert plan.picture_bytes == without.picture_bytes
     for each in (plan, without):
         each.__dict__["trial_bytes"] = 7  # predicted elsewhere
     held = plan.worker_bytes(1.0, 10**12) - without.worker_bytes(1.0, 10**12)
     assert held == size and plan.worker_bytes(0.0) == without.worker_bytes(0.0)
+
+
+def test_a_trial_that_reads_has_no_teachers_on_disk(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path)
+    student = plan.students[0][0]
+    (alone,), (reads,) = (forecast._trials_bytes(plan, [student], reads=reads) for reads in (False, True))
+    networks = bases.networks(student, plan.info)
+    teachers = sum(cost.module_params(networks[name]) for name in ("wide", "deep", "teacher_discriminator"))
+    buffers = sum(buffer.nbytes for name in networks for buffer in networks[name].buffers())
+    kept = min(checkpoint.KEPT, student.budget_nimg // student.report_every_nimg)
+    assert 12 * teachers * kept <= alone - reads <= kept * (12 * teachers + buffers)
+    too_large = plan_of(tmp_path, teacher_cache_gb=1e-6)
+    assert forecast._trials_bytes(too_large, [student], reads=True) == [alone]
 
 
 def test_a_plan_says_that_a_record_is_too_large_and_trials_are_told(tmp_path: Path) -> None:
@@ -495,7 +510,7 @@ def test_a_plan_says_that_a_record_is_too_large_and_trials_are_told(tmp_path: Pa
     own = plan_of(tmp_path, "student.execution.record_teachers_gb=0.5", teacher_cache_gb=0.0)
     assert own.records.are_made and own.records.limit_gb == 0.5
     plain = check(SweepOptions(store=str(tmp_path), set=SMALL))
-    assert plain.with_record_limit(plain.students[0][0]) == plain.students[0][0] and plain.records.number == 0
+    assert plain.with_record_limit(plain.students[0][0]) == plain.students[0][0] and plain.records.names == ()
 
 
 def test_a_plan_names_the_term_for_which_teachers_train_all_the_same(
@@ -503,7 +518,7 @@ def test_a_plan_names_the_term_for_which_teachers_train_all_the_same(
 ) -> None:
     asking = plan_of(tmp_path, "student.terms.mi.start=other")
     (line,) = plan_report._base_lines(asking)
-    assert asking.records.number == 2 and "2 records" in line and "asks them" not in line
+    assert len(asking.records.names) == 2 and "2 records" in line and "asks them" not in line
     assert all(asking.may_read(training) for training, _ in asking.students)
     monkeypatch.setattr(MutualInformation, "asks_once", False)
     plan = plan_of(tmp_path, "student.terms.mi.start=other")

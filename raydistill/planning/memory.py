@@ -153,14 +153,17 @@ def _with_widths(training: DistillTraining, widths: dict[str, int]) -> DistillTr
     return training.model_copy(update={"generator": generator.model_copy(update=of_generator)})
 
 
-_COUNTED: dict[tuple[Any, str], rehearsal.Beside] = {}
+_COUNTED: dict[tuple[Any, tuple[str, bool]], rehearsal.Beside] = {}
 _COUNTED_AT_MOST = 1_000
 
 
-def beside(trainings: Iterable[StudentTraining], info: DataInfo) -> list[rehearsal.Beside]:
-    """What each of these trainings has beside its generator; counted once where it is the same, because that
-    takes a second where the networks of a base are large, and a plan asks several times."""
-    counted, of_data = [], info.model_dump_json()
+def beside(
+    trainings: Iterable[StudentTraining], info: DataInfo, reads: bool = False
+) -> list[rehearsal.Beside]:
+    """What each of these trainings has beside its generator, see `rehearsal.beside`; counted once where it is
+    the same, because that takes a second where the networks of a base are large, and a plan asks several
+    times."""
+    counted, of_data = [], (info.model_dump_json(), reads)
     for training in trainings:
         key: Any = training
         if isinstance(training, DistillTraining):
@@ -170,7 +173,7 @@ def beside(trainings: Iterable[StudentTraining], info: DataInfo) -> list[rehears
         if (key, of_data) not in _COUNTED:
             if len(_COUNTED) >= _COUNTED_AT_MOST:
                 _COUNTED.clear()
-            _COUNTED[key, of_data] = rehearsal.beside(training, info)
+            _COUNTED[key, of_data] = rehearsal.beside(training, info, reads)
         counted.append(_COUNTED[key, of_data])
     return counted
 
@@ -234,8 +237,9 @@ def _worker_batch_size(training: StudentTraining, setup: MemorySetup) -> int:
     return -(-training.batch_size // setup.num_workers)
 
 
-def start_peak() -> None:
-    """Starts the count of `peak_gb`.
+def start_peak() -> int:
+    """Starts the count of `peak_gb`; comes back with what that takes: the bytes of files that this process
+    has mapped so far.
 
     What earlier trainings in this process have freed goes back to the system first: glibc keeps it, in an
     arena for each of their threads.
@@ -247,18 +251,35 @@ def start_peak() -> None:
     else:
         with contextlib.suppress(OSError):  # only Linux forgets a peak
             Path("/proc/self/clear_refs").write_text("5")
+    return _status_bytes().get("RssFile", 0)
 
 
-def peak_gb() -> float | None:
-    """The peak since `start_peak` in GiB: of what torch reserved on the GPU, or else of what was
-    resident of this process.
+def peak_gb(mapped: int) -> float | None:
+    """The peak since `start_peak` in GiB: of what torch reserved on the GPU, or else of what was resident of
+    this process.
 
-    None: this system does not say.
+    Pages of files that were mapped since do not count. They are pictures and recorded outputs, which the
+    system drops and reads again where memory is short. What is mapped now is taken off, so the peak is a
+    little too low where it came before the last of these were read.
+
+    Args:
+        mapped: what `start_peak` gave.
+
+    Returns:
+        None: this system does not say.
     """
     if torch.cuda.is_available():
         return torch.cuda.max_memory_reserved() / 2**30
-    try:
-        line = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-    except OSError:
+    status = _status_bytes()
+    if "VmHWM" not in status:
         return None
-    return int(line[1]) / 2**20 if line else None
+    return (status["VmHWM"] - max(0, status.get("RssFile", 0) - mapped)) / 2**30
+
+
+def _status_bytes() -> dict[str, int]:
+    """What Linux says of this process's memory, in bytes; empty on other systems."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return {}
+    return {name: 1024 * int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}

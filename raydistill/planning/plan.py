@@ -78,9 +78,9 @@ def recheck_workers(options: SweepOptions, experiment: Experiment) -> int:
 class Records(NamedTuple):
     """The records that trials of a sweep may leave of the teachers that train beside students."""
 
-    number: int
-    """How many differ: students with the same teachers share one. 0: no base trains teachers that are
-    recorded."""
+    names: tuple[str, ...]
+    """What the name of each begins with; students with the same teachers share one. None: no base trains
+    teachers that are recorded."""
     total: int
     """Bytes of all."""
     largest: int
@@ -339,13 +339,13 @@ class Plan:
         known: dict[str, int] = {}
         for training in trainings:
             if recording.kind_of(training) is not None:
-                key = digest(recording.facts(training, self.data.digest))
-                if key not in known:
+                name = recording.name_of(training, self.data.digest)
+                if name not in known:
                     workers = self.options.workers_per_trial
-                    known[key] = recording.num_bytes(training, self.info, workers)
+                    known[name] = recording.num_bytes(training, self.info, workers)
         given = self.experiment.student.execution.record_teachers_gb
         limit = self.options.teacher_cache_gb if given is None else given
-        return Records(len(known), sum(known.values()), max(known.values(), default=0), limit)
+        return Records(tuple(known), sum(known.values()), max(known.values(), default=0), limit)
 
     def with_record_limit(self, training: StudentTraining) -> StudentTraining:
         """A student's training that knows whether its teachers are recorded, where it has its own."""

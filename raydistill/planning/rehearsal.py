@@ -4,7 +4,7 @@ A minibatch goes through the phases of its recipe by the functions of the traini
 do not move. On the meta device a tensor has a shape and no numbers, and takes no memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +23,7 @@ from raydistill.models import GENERATORS, cost, input_shape, networks, taps
 from raydistill.models.features import FeatureNetwork, without_weights
 from raydistill.models.inputs import BATCH, latent_size, repeats
 from raydistill.planning.tensor_bytes import LiveTensorBytes
-from raydistill.training import assembly, loop, recipes
+from raydistill.training import assembly, loop, recipes, recording
 from raydistill.training.recipes import Networks, Setup, Step
 
 META = torch.device("meta")
@@ -95,9 +95,15 @@ def shown_first(number: int) -> SampleIndex:
     return SampleIndex(positions, torch.empty(number, dtype=torch.bool, device=META), positions)
 
 
-def beside(training: StudentTraining, info: DataInfo, teacher: Generator | None = None) -> Beside:
-    """What there is beside the network that is trained for; nothing is gone through."""
-    return _beside(_movers(training, info, teacher, features_of(training)))
+def beside(training: StudentTraining, info: DataInfo, reads: bool = False) -> Beside:
+    """What there is beside the network that is trained for; nothing is gone through.
+
+    Args:
+        reads: whether it reads a record of its base's teachers, and so does without them.
+    """
+    record = recording.kind_of(training) if reads else None
+    gone = () if record is None else record.networks
+    return _beside(_movers(training, info, None, features_of(training)), gone)
 
 
 def stored_beside_bytes(training: StudentTraining, info: DataInfo) -> int:
@@ -175,11 +181,11 @@ def _take_gradients(modules: Networks) -> list[Tensor]:
     return gradients
 
 
-def _beside(moving: assembly.Movers) -> Beside:
+def _beside(moving: assembly.Movers, gone: Collection[str] = ()) -> Beside:
     moved = {name for phase in moving.phases for name in phase.moves}
     learning = resting = 0
     for name, module in moving.networks.items():
-        if name == moving.network:
+        if name == moving.network or name in gone:
             continue
         resting += sum(buffer.nbytes for buffer in module.buffers())
         if name in moved:

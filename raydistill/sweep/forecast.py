@@ -103,7 +103,7 @@ def forecast(
     stages_sec = 0.0 if stages_there else _stages_sec(plan, rates)
     end_sec = END_SEC + _test_scoring_sec(plan, rates)
     repeated = [max(choices + trials)] * plan.options.replicates
-    disk = disk_bytes(plan)
+    disk = disk_bytes(plan, at_a_time)
     replicates = Replicates(makespan(repeated, at_a_time), sum(repeated) * devices / 3600, disk.replicates)
     first_sec = FIRST_TRIAL_SEC if is_inline else 0.0
     total = stages_sec + first_sec + makespan(trials, at_a_time) + recheck + end_sec
@@ -128,7 +128,7 @@ def _with_first(
     together, each as long as the mean of students that do."""
     if not plan.records.are_made:
         return [*trials]
-    number = min(len(trials), at_a_time * plan.records.number)
+    number = min(len(trials), at_a_time * len(plan.records.names))
     training_sec = statistics.fmean(rates.trial_sec(*each) for each in plan.students) + start_sec
     return [*(max(each, training_sec) for each in trials[:number]), *trials[number:]]
 
@@ -181,29 +181,41 @@ class Disk(NamedTuple):
     """The part of the replicates."""
 
 
-def disk_bytes(plan: Plan) -> Disk:
-    """Bytes that the sweep of a plan leaves on disk, by counting what a trial stores."""
+def disk_bytes(plan: Plan, at_a_time: int) -> Disk:
+    """Bytes that the sweep of a plan leaves on disk, by counting what a trial stores.
+
+    Args:
+        at_a_time: trials that run at once. So many have teachers in their checkpoints for each record of
+            them; those that come later read it.
+    """
     by_macs = [training for training, _ in sorted(plan.students, key=lambda student: student[1])]
     few = np.linspace(0, len(by_macs) - 1, min(_COUNTED, len(by_macs))).round().astype(int)
-    students = _trials_bytes(plan, [by_macs[index] for index in few])
-    baselines = _trials_bytes(plan, [training for _, _, training in plan.baselines])
     records = plan.records
+    alone = _trials_bytes(plan, [by_macs[index] for index in few], reads=False)
+    students = _trials_bytes(plan, [by_macs[index] for index in few], reads=True)
+    baselines = _trials_bytes(plan, [training for _, _, training in plan.baselines], reads=True)
+    num_first = min(at_a_time * len(records.names), plan.options.trials) if records.are_made else 0
+    first = int(num_first * (statistics.fmean(alone) - statistics.fmean(students)))
     beside = records.largest if records.are_made else 0  # another seed has another record
-    replicates = plan.options.replicates * (max(students + baselines) + beside)
+    replicates = plan.options.replicates * (max(alone + baselines) + beside)
     searched = int((plan.options.trials + 1) * statistics.fmean(students))
     stored = plan.outputs_bytes + records.num_bytes
-    return Disk(searched + sum(baselines) + replicates + stored, replicates)
+    return Disk(searched + first + sum(baselines) + replicates + stored, replicates)
 
 
-def _trials_bytes(plan: Plan, trainings: Sequence[StudentTraining]) -> list[int]:
+def _trials_bytes(plan: Plan, trainings: Sequence[StudentTraining], reads: bool) -> list[int]:
     """Bytes of each trial's folder: the networks of the result, the last checkpoints, and small files.
 
     A checkpoint has, in float32, weights and Adam's two moments of each network that learns, and the average;
     and pools of pictures.
+
+    Args:
+        reads: whether those that may read a record of their teachers do, and so have none.
     """
     folders = []
     buffers = _buffer_bytes(trainings[0].generator, plan.info) if trainings else 0  # widths hardly change it
-    for training, beside in zip(trainings, memory.beside(trainings, plan.info), strict=True):
+    for training in trainings:
+        (beside,) = memory.beside([training], plan.info, reads and plan.may_read(training))
         generator = int(plan.costs_of(training)["cost/params"])
         moving = generator * (4 if training.ema_nimg else 3) + 3 * beside.learning
         every = max(training.report_every_nimg, training.batch_size)

@@ -98,7 +98,7 @@ def report_plan(plan: Plan, nodes: list[Node]) -> PlanReport:
         baselines=tuple(label for _, label, _ in plan.baselines),
         max_concurrent=placements.trials.max_concurrent,
         worker_gb=plan.worker_bytes(placements.trials.group.gpus, placements.trials.gpu_bytes) / GIB,
-        disk_gb=forecast.disk_bytes(plan).total / GIB,
+        disk_gb=forecast.disk_bytes(plan, placements.trials.max_concurrent).total / GIB,
         trial_sec=expected and expected.trial_sec,
         total_sec=expected and expected.total_sec,
         device_hours=expected and expected.device_hours,
@@ -131,8 +131,8 @@ def plan_lines(
     yield f"plan: at most {worker_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all{beside}"
     if trials.gpu_bytes:
         yield _place_of_pictures(plan, trials)
-    needed, free = forecast.disk_bytes(plan).total / MIB, shutil.disk_usage(plan.store).free / GIB
-    yield f"plan: {needed:.0f} MiB of disk in {plan.store}, where {free:.0f} GiB are free"
+    needed, free = forecast.disk_bytes(plan, trials.max_concurrent).total, shutil.disk_usage(plan.store).free
+    yield f"plan: {needed / MIB:.0f} MiB of disk in {plan.store}, where {free / GIB:.0f} GiB are free"
     if len(nodes) > 1:
         yield forecast.data_line(plan, len(nodes))
     yield from (f"data: {remark}" for remark in plan.info.remarks)
@@ -223,8 +223,10 @@ def _own_teachers(plan: Plan, kind: str) -> str:
     if bases.BASES[kind].record is None:
         return f"{every}, and no outputs of them are stored"
     size = f"{records.total / GIB:.2f} GiB"
-    if records.number > 1:
-        size = f"{records.number} records, as teachers, batches or what terms ask them differ; {size} in all"
+    if len(records.names) > 1:
+        size = (
+            f"{len(records.names)} records, as teachers, batches or what terms ask them differ; {size} in all"
+        )
     if not records.are_made:
         limit = f"--teacher-cache-gb {records.limit_gb:g}"
         return f"{every}: what they give to students, {size}, is more than {limit}"
@@ -338,10 +340,12 @@ def against_actual(
         worker_bytes = ledger.plan.worker_bytes(trials.group.gpus, trials.gpu_bytes)
         rows.append(("memory of a worker, GiB", worker_bytes / GIB, max(peaks)))
     files = [path for path in (ledger.folder / "trials").rglob("*") if path.is_file()]
-    for stored in ("outputs-*.npy", "record-*/*.npy"):
+    records = (f"{name}*/*.npy" for name in ledger.plan.records.names)  # not those of other sweeps
+    for stored in ("outputs-*.npy", *records):
         files += Path(ledger.stages.teacher.path).glob(stored)
     actual = sum(path.stat().st_size for path in files)
-    rows.append(("disk, MiB", forecast.disk_bytes(ledger.plan).total / MIB, actual / MIB))
+    expected_bytes = forecast.disk_bytes(ledger.plan, trials.max_concurrent).total
+    rows.append(("disk, MiB", expected_bytes / MIB, actual / MIB))
     table = pd.DataFrame(rows, columns=["what", "predicted", "actual"])
     return table.assign(**{"actual / predicted": table["actual"] / table["predicted"]})
 

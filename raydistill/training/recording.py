@@ -2,9 +2,9 @@
 
 A student cannot influence such teachers, so all students with the same teachers, data, seed and batches see
 the same pictures. The first training that trains them to the end without interruption leaves a record in the
-trained teacher's folder, `record-<key>/`: `<rank>.npy` for each worker, float32, a row of `training.rows` for
-each minibatch, and `meta.json` with the SHA-256 of each. The key is the digest of all that decides about the
-bits. A training that reads builds no teachers, and its student gets the same bits.
+trained teacher's folder, `record-<config>-<machine>/`: `<rank>.npy` for each worker, float32, a row of
+`training.rows` for each minibatch, and `meta.json` with the SHA-256 of each. The two digests are of all that
+decides about the bits. A training that reads builds no teachers, and its student gets the same bits.
 
 It is decided once, where a training begins, whether it reads; checkpoints show it by the networks that they
 have, and a resume goes on in the same way. Where the record is gone by then, it starts from its beginning,
@@ -105,6 +105,11 @@ def facts(training: DistillTraining, data_digest: str) -> dict[str, Any]:
     return found | {"data": data_digest, "version": JOB_VERSION}
 
 
+def name_of(training: DistillTraining, data_digest: str) -> str:
+    """What the names of a student's records begin with, whatever machines they are of."""
+    return f"record-{digest(facts(training, data_digest))}-"
+
+
 class Record(NamedTuple):
     """Where the record of a student's teachers lies, or would lie."""
 
@@ -137,9 +142,9 @@ def record_of(job: Job, setup: Setup) -> Record | None:
         processor = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
         where = f"{processor}, {torch.get_num_threads()} threads"
     machine = {"device": where, "torch": torch.__version__, "workers": setup.workers.number}
-    key = digest(facts(training, job.data.digest) | machine)
     layout = layout_of(training, setup.info, setup.workers)
-    return Record(Path(job.teacher.path) / f"record-{key}", num_rows(training), layout)
+    name = name_of(training, job.data.digest) + digest(machine)
+    return Record(Path(job.teacher.path) / name, num_rows(training), layout)
 
 
 def _fits(training: Training, info: DataInfo, workers: Workers) -> bool:

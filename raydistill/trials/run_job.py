@@ -144,7 +144,7 @@ def _outcome(
     job: Job, folder: Path, report: Report, say: Callable[[str], None], num_workers: int, gpus: float
 ) -> dict[str, Any]:
     """How the training ended: its fields of the result."""
-    memory.start_peak()
+    mapped = memory.start_peak()
     try:
         if job.is_given:
             trained = score_given(job, state_dir=folder)
@@ -165,7 +165,7 @@ def _outcome(
         "evaluations": trained.evaluations,
         "wall_sec": trained.wall_sec,
         "gpu_sec": trained.wall_sec * num_workers * gpus if torch.cuda.is_available() else 0.0,
-        "peak_memory_gb": memory.peak_gb(),
+        "peak_memory_gb": memory.peak_gb(mapped),
         "context": trained.context,
         "network": Network(path="network", digest=trained.network.digest),
         **discriminator,
