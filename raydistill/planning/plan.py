@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from raydistill.models import cost, networks
 from raydistill.models.inputs import latent_size, repeats
 from raydistill.planning import memory, refusals
 from raydistill.planning.costs import counts_of_each
+from raydistill.planning.recorded import Records, records_of
 from raydistill.records import tables
 from raydistill.records.trials import Role
 from raydistill.search.warm_start import NO_WARM_START, WarmStart
@@ -73,30 +74,6 @@ def recheck_workers(options: SweepOptions, experiment: Experiment) -> int:
     if options.skip_recheck:
         return 1
     return 1 if experiment.student.batch_size == 1 else RECHECK_WORKERS
-
-
-class Records(NamedTuple):
-    """The records that trials of a sweep may leave of the teachers that train beside students."""
-
-    names: tuple[str, ...]
-    """What the name of each begins with; students with the same teachers share one. None: no base trains
-    teachers that are recorded."""
-    total: int
-    """Bytes of all."""
-    largest: int
-    """Bytes of the largest."""
-    limit_gb: float
-    """GiB that all may take together: --teacher-cache-gb, or `student.execution.record_teachers_gb`."""
-
-    @property
-    def are_made(self) -> bool:
-        """Whether there are any, and they fit."""
-        return 0 < self.total <= self.limit_gb * 2**30
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes that they take on disk."""
-        return self.total if self.are_made else 0
 
 
 @dataclass(frozen=True)
@@ -333,19 +310,12 @@ class Plan:
 
     @cached_property
     def records(self) -> Records:
-        """What is recorded of teachers that train beside students, see `training.recording`."""
+        """What is recorded of teachers that train beside students."""
         trainings = [training for training, _ in self.students]
         trainings += [each for _, _, each in self.baselines if isinstance(each, DistillTraining)]
-        known: dict[str, int] = {}
-        for training in trainings:
-            if recording.kind_of(training) is not None:
-                name = recording.name_of(training, self.data.digest)
-                if name not in known:
-                    workers = self.options.workers_per_trial
-                    known[name] = recording.num_bytes(training, self.info, workers)
         given = self.experiment.student.execution.record_teachers_gb
-        limit = self.options.teacher_cache_gb if given is None else given
-        return Records(tuple(known), sum(known.values()), max(known.values(), default=0), limit)
+        limit_gb = self.options.teacher_cache_gb if given is None else given
+        return records_of(trainings, self.data.digest, self.info, self.options.workers_per_trial, limit_gb)
 
     def with_record_limit(self, training: StudentTraining) -> StudentTraining:
         """A student's training that knows whether its teachers are recorded, where it has its own."""

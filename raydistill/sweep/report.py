@@ -125,6 +125,14 @@ def write_report(
     tracker.know(tracking_record.facts(folder, record))
     tracker.end_sweep(table, metrics, artifacts)
     _print(ledger, tables.mean_over_seeds(table), terminal)
+    _say_end(ledger, facts, planned, terminal)
+    terminal.say(f"page: {drawn.html}")
+    if tracker.flush():
+        _say_link(tracker, terminal)
+
+
+def _say_end(ledger: Ledger, facts: dict[str, str], planned: pd.DataFrame, terminal: Terminal) -> None:
+    """What there is to say of a sweep that has ended, beside its table."""
     scoring, num_test = ledger.plan.scoring, ledger.plan.info.counts["test"]
     num_scored = num_test if scoring is None else min(num_test, scoring.num or num_test)
     ceiling = facts["real test pictures"]
@@ -134,10 +142,7 @@ def write_report(
         terminal.say(f"qualities are means over seeds; the front's stability: {facts['stability']}")
     title = "predicted before the sweep, and what it took"
     terminal.rows(title, planned, keys=["what"], texts=["what"])
-    terminal.say(f"ended by {ended_by}")
-    terminal.say(f"page: {drawn.html}")
-    if tracker.flush():
-        _say_link(tracker, terminal)
+    terminal.say(f"ended by {facts['ended by']}")
 
 
 def page_record(ledger: Ledger, facts: dict[str, str]) -> page.PageRecord:

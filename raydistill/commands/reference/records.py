@@ -99,6 +99,32 @@ def _base(name: str) -> str:
     return f"val/{rest}" if kind in ("test", "final") else name
 
 
+_NAMED_COLUMNS = [
+    (
+        "`param.<config path>`",
+        "What the trial has of the search space; empty where a parameter is not active.",
+    ),
+    ("`cost.<name>`", "A cost, such as `cost.macs`; see [metrics](metrics.md)."),
+    ("`metric.<name>`", "A score of the last evaluation or on test, such as `metric.val/miou`."),
+    ("`mean.<name>`, `se.<name>`", "With replicates: mean over the seeds and its standard error."),
+    (
+        "`measured.<name>`",
+        "What was measured of the trial later, such as `measured.test/kd_squeezenet` or "
+        "`measured.latency_ms_p50/cpu_1_threads_batch_16`: the newest number of that name.",
+    ),
+    ("`measured.<name>.low`, `.high`", "Its 95 % interval, where it has one."),
+    (
+        "`measured.<name>.conditions`, `.when`, `.how`",
+        "What it may be compared with, as JSON; the time in UTC; the command.",
+    ),
+    (
+        "`peak_memory_gb`",
+        "Most memory of a worker, GiB, without pages of mapped files; missing where it was not measured.",
+    ),
+]
+"""Columns whose names are not known beforehand."""
+
+
 def tables_page() -> str:
     """Every column of the result tables, and every file of a results folder.
 
@@ -124,27 +150,10 @@ def tables_page() -> str:
         table(("path", "content"), [(f"`{path}`", text) for path, text in FILES.items()]),
     ]
     parts += ["## `trials.csv`: a row for each trial", *_columns(TRIAL_TYPES, COLUMNS)]
-    free = [
-        (
-            "`param.<config path>`",
-            "What the trial has of the search space; empty where a parameter is not active.",
-        ),
-        ("`cost.<name>`", "A cost, such as `cost.macs`; see [metrics](metrics.md)."),
-        ("`metric.<name>`", "A score of the last evaluation or on test, such as `metric.val/miou`."),
-        ("`mean.<name>`, `se.<name>`", "With replicates: mean over the seeds and its standard error."),
-        (
-            "`measured.<name>`",
-            "What was measured of the trial later, such as `measured.test/kd_squeezenet` or "
-            "`measured.latency_ms_p50/cpu_1_threads_batch_16`: the newest number of that name.",
-        ),
-        ("`measured.<name>.low`, `.high`", "Its 95 % interval, where it has one."),
-        (
-            "`measured.<name>.conditions`, `.when`, `.how`",
-            "What it may be compared with, as JSON; the time in UTC; the command.",
-        ),
-        ("`peak_memory_gb`", "Most memory of a worker, GiB; missing where it was not measured."),
+    parts += [
+        wrapped("Beside these there are columns by name:"),
+        table(("column", "what it is"), _NAMED_COLUMNS),
     ]
-    parts += [wrapped("Beside these there are columns by name:"), table(("column", "what it is"), free)]
     parts += ["## `evaluations.csv`: a row for each number of a learning curve"]
     parts += _columns(EVALUATION_TYPES, EVALUATION_COLUMNS)
     parts += ["## `trials/<id>/trial.json`", *_record(Trial), "## `trials/<id>/result.json`"]
