@@ -145,7 +145,7 @@ def _scoring_lines(plan: Plan, estimated: PlanEstimate) -> Iterator[str]:
     if plan.scoring is None or not plan.scoring.files:
         return
     names = ", ".join(f"{each.role} {each.name}" for each in plan.scoring.files)
-    when = "at every report" if plan.scoring.at_reports else "at its end"
+    when = "at every report" if plan.scoring.at_reports else "at the end"
     takes = "not timed, as --seconds-per-image is given"
     if estimated.rates is not None and (seconds := estimated.rates.scoring_sec):
         reports = 1
@@ -154,7 +154,7 @@ def _scoring_lines(plan: Plan, estimated: PlanEstimate) -> Iterator[str]:
             reports = math.ceil(student.budget_nimg / student.report_every_nimg)
         share = 0.0 if estimated.forecast is None else reports * seconds / estimated.forecast.trial_sec[1]
         takes = f"{seconds:.1f} s each time, {share:.0%} of a trial"
-    yield f"plan: {names} score a trial {when}: {takes}"
+    yield f"plan: scored by {names} {when} of a trial: {takes}"
     number = min(plan.info.counts["val"], plan.scoring.num or plan.info.counts["val"])
     if biased := [name for name, width in scorers.num_features(plan.scoring).items() if number <= width]:
         other = "kid" if biased == ["fid"] else "the kernel distance"
