@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import boxcox_llf
 
 from raydistill import search
 from raydistill.config.space import Objective, Window
@@ -14,47 +13,74 @@ from raydistill.search.acquisition import hypervolume_improvement
 from raydistill.search.candidates import stratified_proposals, uniform_proposals
 from raydistill.search.encoding import Encoding
 from raydistill.search.known_cost import _SearchModel, known_cost_proposals
-from raydistill.search.objective_scale import _log_is_more_normal, _scale, scale_objective
+from raydistill.search.objective_scale import _scale, scale_objective
 from raydistill.search.problem import PriorObservation
+from raydistill.search.surrogate import Inputs
 from raydistill.testing.samplers import KD, MACS, MIOU, PARAMS, SMALL, costs_of, observation, problem, run
 
 OPEN = Objective(name="val/kd_evaluator", direction="min")
-RNG = np.random.default_rng(0)
-BELL = 5 + RNG.normal(size=60)
-"""Positive and normal."""
-SKEWED = np.exp(RNG.normal(size=60))
-"""Log-normal."""
 
 
 # ---- how an objective is modelled --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("power", [0.3, 1.0, 3.0])
-def test_the_logarithm_is_taken_where_the_likelihood_of_box_and_cox_prefers_it(power: float) -> None:
-    for seed in range(20):
-        values = np.exp(power * np.random.default_rng(seed).normal(size=30)) + seed / 5
-        assert _log_is_more_normal(values) == (boxcox_llf(0, values) > boxcox_llf(1, values))
-    assert not _log_is_more_normal(np.full(4, 3.0))
+def line(number: int) -> Inputs:
+    """Points between 0 and 1."""
+    return Inputs(np.linspace(0, 1, number)[:, None], np.zeros((number, 0), dtype=np.int64))
 
 
-def test_only_positive_values_that_are_to_be_small_are_modelled_by_their_logarithm() -> None:
-    assert _scale(OPEN, SKEWED).is_log and not _scale(OPEN, BELL).is_log
-    assert not _scale(OPEN, SKEWED - SKEWED.min()).is_log
-    assert not _scale(MIOU, SKEWED).is_log
-    assert _scale(OPEN, BELL, True).is_log and not _scale(OPEN, SKEWED, False).is_log
+def is_log(values: np.ndarray, objective: Objective = OPEN) -> bool:
+    """Whether the logarithm of these values along a line is modelled."""
+    sources = np.zeros(len(values), dtype=np.int64)
+    return scale_objective(objective, values, sources, line(len(values)))[0].is_log
+
+
+def along(number: int, seed: int, deviation: float) -> np.ndarray:
+    """A wave along a line, with noise."""
+    noise = np.random.default_rng(seed).normal(size=number)
+    return np.sin(7 * np.linspace(0, 1, number)) + deviation * noise
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_logarithm_is_taken_where_it_is_what_noise_and_shape_are_simple_in(seed: int) -> None:
+    orders_of_magnitude = np.exp(2 * along(32, seed, 0.1))
+    assert is_log(orders_of_magnitude) and not is_log(-orders_of_magnitude)
+    assert not is_log(orders_of_magnitude, MIOU), "what is maximised"
+    near_zero = along(32, seed, 0.05) + 1.2
+    near_zero -= near_zero.min() - 0.01
+    assert not is_log(near_zero), "the logarithm of the smallest is nearly all noise"
+    assert not is_log(near_zero - 0.02), "not all are positive"
+    assert not is_log(5 + along(32, seed, 0.1)), "both do; the logarithm must be clearly better"
+    with_failures = near_zero + np.where(np.arange(32) % 9 == 4, 1e3, 0.0)
+    assert not is_log(with_failures), "what is cut decides nothing"
+
+
+def test_few_or_equal_values_have_no_logarithm() -> None:
+    assert not is_log(np.exp([0.0, 1.0])) and not is_log(np.full(8, 3.0))
+
+
+def test_later_values_do_not_change_whether_the_logarithm_is_taken() -> None:
+    orders_of_magnitude = np.exp(2 * along(32, 0, 0.1))
+    plain = np.concatenate([orders_of_magnitude, np.linspace(1, 2, 40)])
+    inputs = line(32) + line(40)
+    assert scale_objective(OPEN, plain, np.zeros(72, dtype=np.int64), inputs)[0].is_log
 
 
 def test_a_bad_tail_is_cut_three_robust_deviations_above_the_median() -> None:
     """Median 2, and the median distance from it is 1: the cut is 2 + 3 * 1.4826."""
     values = np.array([0.0, 1.0, 2.0, 3.0, 100.0])
-    scale = _scale(OPEN, values)
+    scale = _scale(OPEN, values, False)
     assert scale.cut == pytest.approx(2 + 3 * 1.4826) and scale.reference == scale.cut
     np.testing.assert_allclose(scale.modelled(values), [0, 1, 2, 3, scale.cut])
-    turned = _scale(MIOU, -values)
+    turned = _scale(MIOU, -values, False)
     np.testing.assert_allclose(turned.modelled(-values), scale.modelled(values))
     assert (turned.sign, turned.cut, turned.reference) == (-1.0, scale.cut, 0.0)
-    assert _scale(OPEN, np.array([0.0, 0.0, 0.0, 4.0, 4.0])).cut == 4.0, "never below the upper quartile"
-    assert _scale(OPEN, np.array([0.0, 1.0, 2.0, 3.0])).reference == 3.0, "nothing is cut: the worst value"
+    assert _scale(OPEN, np.array([0.0, 0.0, 0.0, 4.0, 4.0]), False).cut == 4.0, (
+        "never below the upper quartile"
+    )
+    assert _scale(OPEN, np.array([0.0, 1.0, 2.0, 3.0]), False).reference == 3.0, (
+        "nothing is cut: the worst value"
+    )
 
 
 def test_a_reference_is_the_worst_modelled_value_or_the_one_that_is_given_where_that_is_better() -> None:
@@ -64,7 +90,7 @@ def test_a_reference_is_the_worst_modelled_value_or_the_one_that_is_given_where_
         assert _scale(
             KD.model_copy(update={"reference": reference}), values, True
         ).reference == pytest.approx(expected)
-    assert _scale(MIOU.model_copy(update={"reference": 1.75}), values).reference == -1.75
+    assert _scale(MIOU.model_copy(update={"reference": 1.75}), values, False).reference == -1.75
     scale = _scale(OPEN, values, True)
     np.testing.assert_allclose(scale.modelled(values), np.log(values))
     assert scale.reference == pytest.approx(2.0)
@@ -73,31 +99,33 @@ def test_a_reference_is_the_worst_modelled_value_or_the_one_that_is_given_where_
 def test_values_of_other_sources_are_moved_to_the_median_of_this_sweep() -> None:
     sources = np.array([0] * 5 + [1] * 5 + [2] * 3)
     values = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 101.0, 102.0, 103.0, 104.0, 105.0, 7.0, 8.0, 9.0])
-    scale, modelled = scale_objective(MIOU, values, sources)
+    scale, modelled = scale_objective(MIOU, values, sources, line(len(values)))
     np.testing.assert_allclose(modelled[:5], -values[:5])
     np.testing.assert_allclose(modelled[5:10], [-1, -2, -3, -4, -5])
     np.testing.assert_allclose(modelled[10:], [-2, -3, -4])
     assert scale.reference == -1.0
     outlier = np.where(np.arange(13) == 9, 1e6, values)
-    assert scale_objective(OPEN, outlier, sources)[1][9] < 20, "each source is cut by its own spread"
+    assert scale_objective(OPEN, outlier, sources, line(13))[1][9] < 20, (
+        "each source is cut by its own spread"
+    )
 
 
 def test_until_this_sweep_has_three_values_the_first_source_says_whether_by_the_logarithm() -> None:
-    def is_log(own: np.ndarray, elsewhere: np.ndarray) -> bool:
+    def by_logarithm(own: np.ndarray, elsewhere: np.ndarray) -> bool:
         sources = np.array([0] * len(own) + [1] * len(elsewhere))
-        return scale_objective(OPEN, np.concatenate([own, elsewhere]), sources)[0].is_log
+        inputs = line(len(own)) + line(len(elsewhere))
+        return scale_objective(OPEN, np.concatenate([own, elsewhere]), sources, inputs)[0].is_log
 
-    assert is_log(BELL[:2], SKEWED) and not is_log(SKEWED[:2], BELL)
-    assert is_log(SKEWED, BELL) and not is_log(BELL, SKEWED)
-    assert is_log(np.empty(0), SKEWED) and not is_log(np.empty(0), BELL)
-    assert not is_log(np.array([1.0, -1.0]), SKEWED), "a value that has no logarithm"
-    three = np.exp([0.0, 1.0, 5.0])
-    assert _log_is_more_normal(three) and is_log(three, BELL)
+    logs, plain = np.exp(2 * along(32, 0, 0.1)), 5 + along(32, 0, 0.1)
+    assert by_logarithm(plain[:2], logs) and not by_logarithm(logs[:2], plain)
+    assert by_logarithm(logs, plain) and not by_logarithm(plain, logs)
+    assert by_logarithm(np.empty(0), logs) and not by_logarithm(np.empty(0), plain)
+    assert not by_logarithm(np.array([1.0, -1.0]), logs), "a value that has no logarithm"
 
 
 def test_without_values_of_this_sweep_the_first_source_stands_for_it() -> None:
     sources, values = np.array([1, 1, 1, 2, 2, 2]), np.array([1.0, 2.0, 3.0, 11.0, 12.0, 13.0])
-    scale, modelled = scale_objective(MIOU, values, sources)
+    scale, modelled = scale_objective(MIOU, values, sources, line(len(values)))
     np.testing.assert_allclose(modelled, [-1, -2, -3, -1, -2, -3])
     assert scale.reference == -1.0
 

@@ -51,6 +51,21 @@ def test_mean_and_deviation_are_those_of_conditioning_the_joint_normal() -> None
     np.testing.assert_allclose(got_deviation, np.sqrt(variance), rtol=1e-5)
 
 
+def test_the_evidence_is_the_log_density_of_the_values() -> None:
+    """Up to a number that depends on how many they are: with the prior of the variance, at its mode."""
+    known, beyond = inputs(12), []
+    for values in (values_at(known), 40 * np.random.default_rng(1).normal(size=12) + 7):
+        process = GaussianProcess(known, values)
+        correlation = surrogate._noisy(surrogate._kernel(known, known, process.theta), process.theta)
+        level = process.offset + process.scale * process.mean
+        density = multivariate_normal(np.full(12, level), process.variance * process.scale**2 * correlation)
+        prior = -0.5 * surrogate._VARIANCE_PRIOR * (math.log(process.variance) + 1 / process.variance)
+        beyond.append(process.evidence - float(density.logpdf(values)) - prior)
+        scaled = GaussianProcess(known, 5 * values + 3)
+        assert scaled.evidence == pytest.approx(process.evidence - 12 * math.log(5), abs=1e-6)
+    assert beyond[0] == pytest.approx(beyond[1], abs=1e-8)
+
+
 def test_the_gradient_of_the_fit_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     captured = {}
 

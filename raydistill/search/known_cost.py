@@ -169,7 +169,7 @@ class _SearchModel:
                 is_log.append(False)
                 references.append(axis.high if objective.reference is None else objective.reference)
                 continue
-            scale, modelled = scale_objective(objective, values[:, column], sources)
+            scale, modelled = scale_objective(objective, values[:, column], sources, inputs)
             models.append(GaussianProcess(inputs, modelled))
             is_log.append(scale.is_log)
             references.append(scale.reference)

@@ -6,13 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from raydistill.config.space import Objective
-from raydistill.search.surrogate import Array
+from raydistill.search.surrogate import Array, GaussianProcess, Inputs
 
 FEWEST = 3
 """Number of observations without which nothing is modelled."""
 _MAD_TO_SD = 1.4826
 """Standard deviation of a normal variable over its median absolute deviation."""
 _OUTLIER_SD = 3.0
+_DECISIVE = 32
+"""The first so many observations decide whether the logarithm is modelled."""
+_CLEARLY = 3.0
+"""How much larger the log density of observations must be where their logarithm is modelled."""
 
 
 class Scale(NamedTuple):
@@ -33,7 +37,9 @@ class Scale(NamedTuple):
         return np.minimum(np.log(minimised) if self.is_log else minimised, self.cut)
 
 
-def scale_objective(objective: Objective, values: Array, sources: NDArray[np.int64]) -> tuple[Scale, Array]:
+def scale_objective(
+    objective: Objective, values: Array, sources: NDArray[np.int64], inputs: Inputs
+) -> tuple[Scale, Array]:
     """The scale of this sweep's values (source 0), and all values as they are modelled, (n,).
 
     Values of other sources have their own scale; their median is then moved to that of this sweep. The
@@ -43,13 +49,15 @@ def scale_objective(objective: Objective, values: Array, sources: NDArray[np.int
     Args:
         values: (n,)
         sources: (n,), the number of each value's source.
+        inputs: n configurations.
     """
     groups = {int(source): sources == source for source in np.unique(sources)}
     first_other = min(groups, key=lambda source: (source == 0, source))
     num_own = int(groups[0].sum()) if 0 in groups else 0
     decisive = 0 if num_own >= FEWEST else first_other
-    is_log = _scale(objective, values[groups[decisive]]).is_log
-    is_log = is_log and bool((values > 0).all() and objective.direction == "min")
+    first = np.flatnonzero(groups[decisive])[:_DECISIVE]
+    has_logs = bool((values > 0).all()) and objective.direction == "min"
+    is_log = has_logs and _logarithm_is_better(objective, values[first], inputs.rows(first))
     base = min(groups)
     scale = _scale(objective, values[groups[base]], is_log)
     out = scale.modelled(values)
@@ -60,18 +68,14 @@ def scale_objective(objective: Objective, values: Array, sources: NDArray[np.int
     return scale, out
 
 
-def _scale(objective: Objective, values: Array, is_log: bool | None = None) -> Scale:
+def _scale(objective: Objective, values: Array, is_log: bool) -> Scale:
     """The scale for these values (n,).
 
-    `is_log` None: by the logarithm where the values are positive and that makes them more normal, by the
-    criterion of Box and Cox (1964) between the powers 0 and 1. The cut lies three robust standard deviations
-    above the median, so that one diverged training does not flatten all the others.
+    The cut lies three robust standard deviations above the median, so that one diverged training does not
+    flatten all the others.
     """
     sign = 1.0 if objective.direction == "min" else -1.0
-    minimised = sign * values
-    if is_log is None:
-        is_log = bool(minimised.min() > 0 and _log_is_more_normal(minimised))
-    modelled = np.log(minimised) if is_log else minimised
+    modelled = np.log(sign * values) if is_log else sign * values
     middle = float(np.median(modelled))
     robust_sd = _MAD_TO_SD * float(np.median(np.abs(modelled - middle)))
     cut = max(middle + _OUTLIER_SD * robust_sd, float(np.quantile(modelled, 0.75)))
@@ -82,8 +86,16 @@ def _scale(objective: Objective, values: Array, is_log: bool | None = None) -> S
     return Scale(sign, is_log, cut, reference)
 
 
-def _log_is_more_normal(positive: Array) -> bool:
-    logs = np.log(positive)
-    if logs.std() == 0:
+def _logarithm_is_better(objective: Objective, values: Array, inputs: Inputs) -> bool:
+    """Whether a process clearly explains the logarithms of these positive values better than the values.
+
+    Values that either of the two would cut do not count. Noise that is the same everywhere is large in the
+    logarithm of what is near 0, where the front is: so the logarithm must be worth it.
+    """
+    plain, log = (_scale(objective, values, is_log) for is_log in (False, True))
+    kept = np.flatnonzero((values <= plain.cut) & (np.log(values) <= log.cut))
+    if len(kept) < FEWEST:
         return False
-    return float(np.log(logs.std()) + logs.mean()) < float(np.log(positive.std()))
+    values, inputs = values[kept], inputs.rows(kept)
+    of_logs = GaussianProcess(inputs, np.log(values)).evidence - float(np.log(values).sum())
+    return of_logs > GaussianProcess(inputs, values).evidence + _CLEARLY
