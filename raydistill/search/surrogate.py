@@ -76,10 +76,8 @@ class GaussianProcess:
         self.weights = cho_solve((self.root, True), standard - self.mean)
         rest = float((standard - self.mean) @ self.weights)
         self.variance = (rest + _VARIANCE_PRIOR) / (len(values) + _VARIANCE_PRIOR)
-        of_noise = np.log(np.diag(self.root)).sum() + len(values) * np.log(self.scale)
-        self.evidence = -0.5 * (len(values) + _VARIANCE_PRIOR) * float(np.log(self.variance)) - float(
-            of_noise
-        )
+        log_size = float(np.log(np.diag(self.root)).sum() + len(values) * np.log(self.scale))
+        self.evidence = -0.5 * (len(values) + _VARIANCE_PRIOR) * float(np.log(self.variance)) - log_size
         """Log density of the values, up to what depends on their number alone."""
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
