@@ -286,6 +286,7 @@ def test_a_plan_says_everything_and_leaves_no_sweep(raydistill: Any, tmp_path: P
         "plan: of that 0.8 min, 0.01 CPU-hours and ",
         " MiB of disk for 3 replicates: an upper bound, all of them of the most expensive student",
         "GiB in all (a process on the CPU; the window is on that of a GPU, 0.6",
+        "GiB of memory for each worker that trains the teacher",
         "MiB of disk in ",
         "nothing was trained",
     ):
@@ -308,12 +309,15 @@ def test_a_sweep_says_its_plan_and_sets_it_against_what_it_took(raydistill: Any,
         "all 6 trials, s",
         "the whole sweep, min",
         "memory of a worker, GiB",
+        "memory of the teacher's worker, GiB",
         "disk, MiB",
     } <= set(table.index)
     trials = tables.read_table(folder / "trials.parquet")
     ours = trials[trials["role"].isin(["search", "uniform", "no_teacher"])]
     assert table.loc["all 6 trials, s", "actual"] == pytest.approx(ours["wall_sec"].sum())
-    assert table.loc["memory of a worker, GiB", "actual"] == pytest.approx(trials["peak_memory_gb"].max())
+    peaks = {role: part["peak_memory_gb"].max() for role, part in trials.groupby(trials["role"] == "teacher")}
+    assert table.loc["memory of a worker, GiB", "actual"] == pytest.approx(peaks[False])
+    assert table.loc["memory of the teacher's worker, GiB", "actual"] == pytest.approx(peaks[True])
     assert (table["predicted"] > 0).all() and (table["actual"] > 0).all()
     assert 0.3 < table.loc["disk, MiB", "actual / predicted"] < 3
     began = (folder / "forecast.json").read_bytes()

@@ -346,6 +346,17 @@ class Plan:
             held = needed if lie_on_device(needed, gpu_bytes, self.experiment.student) else held
         return self.trial_bytes + held
 
+    def teacher_bytes(self, gpus: float, gpu_bytes: int = 0) -> int | None:
+        """The same as `worker_bytes` of a worker that trains the teacher; None: the teacher is given."""
+        teacher = self.experiment.teacher
+        if self.experiment.given_teacher is not None:
+            return None
+        needed = memory.training_bytes(teacher, self._memory_setup._replace(num_workers=self.sharing[0]))
+        if not gpus:
+            return needed + memory.PROCESS_BYTES - memory.CONTEXT_BYTES
+        pictures = num_bytes(self.info)
+        return needed + (pictures if lie_on_device(pictures, gpu_bytes, teacher) else 0)
+
     @cached_property
     def picture_bytes(self) -> int:
         """Bytes of the training pictures, and of the teacher's outputs where they are stored."""

@@ -129,10 +129,12 @@ def plan_lines(
     yield f"plan: {trials.max_concurrent} trials at a time, because {why(nodes, plan.options, trials)}"
     beside = _unlike_the_window(plan, trials.group)
     yield f"plan: at most {worker_bytes / GIB:.2f} GiB of memory a worker, {at_once:.1f} GiB in all{beside}"
+    if (needed := plan.teacher_bytes(placements.stages.gpus, trials.gpu_bytes)) is not None:
+        yield f"plan: {needed / GIB:.2f} GiB of memory for each worker that trains the teacher"
     if trials.gpu_bytes:
         yield _place_of_pictures(plan, trials)
-    needed, free = forecast.disk_bytes(plan, trials.max_concurrent).total, shutil.disk_usage(plan.store).free
-    yield f"plan: {needed / MIB:.0f} MiB of disk in {plan.store}, where {free / GIB:.0f} GiB are free"
+    left, free = forecast.disk_bytes(plan, trials.max_concurrent).total, shutil.disk_usage(plan.store).free
+    yield f"plan: {left / MIB:.0f} MiB of disk in {plan.store}, where {free / GIB:.0f} GiB are free"
     if len(nodes) > 1:
         yield forecast.data_line(plan, len(nodes))
     yield from (f"data: {remark}" for remark in plan.info.remarks)
@@ -335,10 +337,17 @@ def against_actual(
             rows.append(("evaluator and teacher, s", estimated.forecast.stages_sec, stages_sec))
         rows += _trial_rows(ledger, predicted_sec(ledger, estimated.rates))
         rows.append(("the whole sweep, min", estimated.forecast.total_sec / 60, total_sec / 60))
-    results = [trial.result for trial in ledger.trials if trial.result]
-    if peaks := [peak for result in results if (peak := result.peak_memory_gb)]:
+    peaks = [
+        (trial.role == "teacher", peak)
+        for trial in ledger.trials
+        if trial.result and (peak := trial.result.peak_memory_gb)
+    ]
+    if of_trials := [peak for is_teacher, peak in peaks if not is_teacher]:
         worker_bytes = ledger.plan.worker_bytes(trials.group.gpus, trials.gpu_bytes)
-        rows.append(("memory of a worker, GiB", worker_bytes / GIB, max(peaks)))
+        rows.append(("memory of a worker, GiB", worker_bytes / GIB, max(of_trials)))
+    teacher_bytes = ledger.plan.teacher_bytes(trials.group.gpus, trials.gpu_bytes)
+    if teacher_bytes and (of_teacher := [peak for is_teacher, peak in peaks if is_teacher]):
+        rows.append(("memory of the teacher's worker, GiB", teacher_bytes / GIB, max(of_teacher)))
     files = [path for path in (ledger.folder / "trials").rglob("*") if path.is_file()]
     records = (f"{name}*/*.npy" for name in ledger.plan.records.names)  # not those of other sweeps
     for stored in ("outputs-*.npy", *records):
