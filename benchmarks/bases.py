@@ -39,7 +39,7 @@ from raydistill.models import saved
 from raydistill.planning import memory
 from raydistill.planning.step_counts import Counted, StepCounts, count_step
 from raydistill.planning.untrained import untrained
-from raydistill.training import assembly, loop
+from raydistill.training import assembly, loop, peak
 from raydistill.training.recipes import Setup
 
 BASES = ("plain", "gan", "omgd")
@@ -173,10 +173,10 @@ def grow(part: str, case: Case, folder: Path) -> None:
     job = job_of(part, case, folder)
     small = job_of("small", CASES[0], folder)  # so that it leaves little that the next one uses again
     steps(built(small), small, 1)  # what a process has after its first training is counted apart
-    mapped = memory.start_peak()
-    before = memory.peak_gb(mapped)
+    mapped = peak.start()
+    before = peak.gb(mapped)
     steps(built(job), job, 3)
-    after = memory.peak_gb(mapped)
+    after = peak.gb(mapped)
     assert before is not None and after is not None
     print(json.dumps((after - before) * 1024))
 

@@ -279,7 +279,6 @@ def memory_of(given: Given, name: str) -> Units:
     around = memory.MemorySetup(shapes32().evaluator.network, read_info(job.data), teacher)
     tensors, total = memory.states_and_tensors(training, around), memory.training_bytes(training, around)
     before = used_mib() if given.device == "cuda" else None
-    memory.start_peak()
     resident = step._resident("VmRSS")
     train(job, report=lambda evaluation: None, state_dir=Path(given.folder) / "run")
     mib = {"predicted": tensors / 2**20, "predicted_with_context": total / 2**20}

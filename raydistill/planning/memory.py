@@ -1,19 +1,13 @@
-"""Prediction of the memory that a worker needs, before anything is trained, and the measured peak.
+"""Prediction of the memory that a worker needs, before anything is trained.
 
 The prediction counts live tensor bytes at the worst moment of a minibatch or of an evaluation. They come
 from networks on the meta device (`rehearsal`), so nothing is allocated.
 """
 
-import contextlib
-import ctypes
-import re
-import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from raydistill.config.architectures import EvaluatorNetwork, Generator
@@ -235,51 +229,3 @@ def _total(training: StudentTraining, params: int, needed: _Bytes) -> int:
 def _worker_batch_size(training: StudentTraining, setup: MemorySetup) -> int:
     """How many images of a minibatch one worker has, at most."""
     return -(-training.batch_size // setup.num_workers)
-
-
-def start_peak() -> int:
-    """Starts the count of `peak_gb`; comes back with what that takes: the bytes of files that this process
-    has mapped so far.
-
-    What earlier trainings in this process have freed goes back to the system first: glibc keeps it, in an
-    arena for each of their threads.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        with contextlib.suppress(OSError):  # only Linux forgets a peak
-            Path("/proc/self/clear_refs").write_text("5")
-    return _status_bytes().get("RssFile", 0)
-
-
-def peak_gb(mapped: int) -> float | None:
-    """The peak since `start_peak` in GiB: of what torch reserved on the GPU, or else of what was resident of
-    this process.
-
-    Pages of files that were mapped since do not count. They are pictures and recorded outputs, which the
-    system drops and reads again where memory is short. What is mapped now is taken off, so the peak is a
-    little too low where it came before the last of these were read.
-
-    Args:
-        mapped: what `start_peak` gave.
-
-    Returns:
-        None: this system does not say.
-    """
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_reserved() / 2**30
-    status = _status_bytes()
-    if "VmHWM" not in status:
-        return None
-    return (status["VmHWM"] - max(0, status.get("RssFile", 0) - mapped)) / 2**30
-
-
-def _status_bytes() -> dict[str, int]:
-    """What Linux says of this process's memory, in bytes; empty on other systems."""
-    try:
-        text = Path("/proc/self/status").read_text()
-    except OSError:
-        return {}
-    return {name: 1024 * int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}

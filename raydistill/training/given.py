@@ -12,6 +12,7 @@ from raydistill.evaluation.samples import write_grid
 from raydistill.models import saved
 from raydistill.models.inputs import latent_size
 from raydistill.records.trials import Evaluation
+from raydistill.training import peak
 from raydistill.training.loop import SAMPLES, TrainingResult
 
 
@@ -23,7 +24,7 @@ def score_given(job: Job, *, state_dir: Path) -> TrainingResult:
         DivergenceError: a picture that it makes is not finite.
     """
     assert job.teacher is not None and job.evaluator is not None
-    start_sec, workers = time.monotonic(), distributed.current()
+    start_sec, mapped, workers = time.monotonic(), peak.start(), distributed.current()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     folder = state_dir / "network"
     if workers.is_main:
@@ -42,4 +43,4 @@ def score_given(job: Job, *, state_dir: Path) -> TrainingResult:
     distributed.barrier(workers)
     wall_sec = time.monotonic() - start_sec
     evaluation = Evaluation(nimg=0, wall_sec=wall_sec, numbers=numbers, scoring_sec=scoring_sec)
-    return TrainingResult(0, numbers, [evaluation], wall_sec, scorer.context, stored, {})
+    return TrainingResult(0, numbers, [evaluation], wall_sec, scorer.context, stored, {}, peak.gb(mapped))

@@ -22,7 +22,7 @@ from raydistill.errors import CheckpointError, say_notice
 from raydistill.evaluation.samples import write_grid
 from raydistill.models import dropout, saved
 from raydistill.records.trials import Evaluation
-from raydistill.training import assembly, checkpoint, recording
+from raydistill.training import assembly, checkpoint, peak, recording
 from raydistill.training.assembly import Assembly, Movers, Stepping
 from raydistill.training.minibatches import is_report_due
 from raydistill.training.recipes import Phase, Setup, Step
@@ -55,6 +55,8 @@ class TrainingResult:
     """The network that was trained for, on disk."""
     beside: dict[str, Stored]
     """What is stored beside it, by name, see `RecipeKind.stored_beside`."""
+    peak_memory_gb: float | None
+    """See `peak.gb`."""
 
 
 def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = say_notice) -> TrainingResult:
@@ -79,8 +81,8 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
         StoreError: a checkpoint cannot be written.
     """
     # Longer than other functions, so that the whole loop can be read from top to bottom.
-    start_sec, training, workers = time.monotonic(), job.training, distributed.current()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    mapped, training, workers = peak.start(), job.training, distributed.current()
+    start_sec, device = time.monotonic(), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     setup = Setup(read_info(job.data), device, workers)
     recorded = recording.rows_to_read(job, setup, state_dir, say)
     trained = assembly.build(job, setup, recorded)
@@ -135,7 +137,9 @@ def train(job: Job, *, report: Report, state_dir: Path, say: checkpoint.Say = sa
     network = write_network(trained, eval_network, job, setup, state_dir)
     beside = write_beside(trained, training, setup, state_dir)
     last = history[-1]
-    return TrainingResult(nimg, last.numbers, history, last.wall_sec, trained.context, network, beside)
+    return TrainingResult(
+        nimg, last.numbers, history, last.wall_sec, trained.context, network, beside, peak.gb(mapped)
+    )
 
 
 def _require_same_start(nimg: int, state_dir: Path, workers: distributed.Workers) -> None:

@@ -19,7 +19,6 @@ from raydistill.config.base import Stored
 from raydistill.config.experiment import Job
 from raydistill.errors import CheckpointError, DivergenceError, RunError, say_notice
 from raydistill.models import saved
-from raydistill.planning import memory
 from raydistill.records import remote
 from raydistill.records.trials import Evaluation, Network, TrialResult, read_result, write_result
 from raydistill.training.given import score_given
@@ -144,7 +143,6 @@ def _outcome(
     job: Job, folder: Path, report: Report, say: Callable[[str], None], num_workers: int, gpus: float
 ) -> dict[str, Any]:
     """How the training ended: its fields of the result."""
-    mapped = memory.start_peak()
     try:
         if job.is_given:
             trained = score_given(job, state_dir=folder)
@@ -165,7 +163,7 @@ def _outcome(
         "evaluations": trained.evaluations,
         "wall_sec": trained.wall_sec,
         "gpu_sec": trained.wall_sec * num_workers * gpus if torch.cuda.is_available() else 0.0,
-        "peak_memory_gb": memory.peak_gb(mapped),
+        "peak_memory_gb": trained.peak_memory_gb,
         "context": trained.context,
         "network": Network(path="network", digest=trained.network.digest),
         **discriminator,

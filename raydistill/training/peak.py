@@ -1,0 +1,57 @@
+"""The most memory that a training needs, measured."""
+
+import contextlib
+import ctypes
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+
+def start() -> int:
+    """Starts the count of `gb`; comes back with what that takes: the bytes of files that this process
+    has mapped so far.
+
+    What earlier trainings in this process have freed goes back to the system first: glibc keeps it, in an
+    arena for each of their threads.
+    """
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        with contextlib.suppress(OSError):  # only Linux forgets a peak
+            Path("/proc/self/clear_refs").write_text("5")
+    return _status_bytes().get("RssFile", 0)
+
+
+def gb(mapped: int) -> float | None:
+    """The peak since `start` in GiB: of what torch reserved on the GPU, or else of what was resident of
+    this process.
+
+    Pages of files that were mapped since do not count. They are pictures and recorded outputs, which the
+    system drops and reads again where memory is short. What is mapped now is taken off. So this is asked
+    while they still are, and the peak is a little too low where it came before the last of them were read.
+
+    Args:
+        mapped: what `start` gave.
+
+    Returns:
+        None: this system does not say.
+    """
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved() / 2**30
+    status = _status_bytes()
+    if "VmHWM" not in status:
+        return None
+    return (status["VmHWM"] - max(0, status.get("RssFile", 0) - mapped)) / 2**30
+
+
+def _status_bytes() -> dict[str, int]:
+    """What Linux says of this process's memory, in bytes; empty on other systems."""
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return {}
+    return {name: 1024 * int(size) for name, size in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)}
