@@ -42,10 +42,8 @@ RECHECK_WORKERS = 2
 _NUM_STUDENTS = 64
 """Students that stand for everything that may be proposed."""
 NUM_STARTUP = 5
-"""How many first proposals are stratified over the cost.
-
-It does not depend on the number of trials, so that a resume may ask for more of them.
-"""
+"""How many first proposals are stratified over the cost; however many trials there are, so that a resume may
+ask for more of them."""
 
 
 _SHARED_OPTIONS = (
