@@ -98,7 +98,7 @@ def test_a_student_without_a_term_has_its_evaluator_and_a_minibatch_beside_it() 
 def test_networks_that_learn_beside_the_generator_and_their_pictures_count() -> None:
     def beside(training: Any) -> tuple[int, int]:
         """Parameters that learn, and bytes of buffers of four dimensions: of pictures."""
-        (found,) = memory.beside([training], INFO)
+        found = memory.beside(training, INFO)
         with torch.device("meta"):
             own = recipes.kind_of(training).networks(training, INFO)
         buffers = [buffer for module in own.values() for buffer in module.buffers()]
@@ -118,7 +118,7 @@ def test_networks_that_learn_beside_the_generator_and_their_pictures_count() -> 
     pix2pix = cost.module_params(networks.discriminator(teacher.discriminator, INFO, 0))
     assert beside(teacher) == (pix2pix, 0)
     of_vem, of_critic = (memory._rehearsed(each, setup_of(tiny())).states for each in (vem, critic))
-    (found,) = memory.beside([vem], INFO)
+    found = memory.beside(vem, INFO)
     assert of_vem - of_critic == 16 * (energy - beside(critic)[0]) + found.resting
 
 
@@ -127,7 +127,7 @@ def test_cyclegan_learns_a_way_back_and_two_discriminators_beside_two_pools(tmp_
     info, training = INFO.model_copy(update={"num_classes": None}), experiment.teacher
     back = cost.params(networks.layers(training.generator, info))
     critic = cost.module_params(networks.picture_discriminator(training.discriminator, 0))
-    (found,) = memory.beside([training], info)
+    found = memory.beside(training, info)
     assert found == (back + 2 * critic, 2 * 5 * PICTURE)
 
 
@@ -135,7 +135,9 @@ def test_what_trainings_have_beside_their_students_is_that_of_each() -> None:
     """Whatever is counted once for several of them."""
     given = ({}, {"mi__kind": "critic"}, {"mi__start": "replay"}, {"generator__widths__trunk": 40}, {})
     trainings = [small_enhance(**values).student for values in given] + [tiny().teacher]
-    assert memory.beside(trainings, PLAIN) == [rehearsal.beside(each, PLAIN) for each in trainings]
+    assert [memory.beside(each, PLAIN) for each in trainings] == [
+        rehearsal.beside(each, PLAIN) for each in trainings
+    ]
 
 
 def test_workers_share_the_batch_and_the_evaluation() -> None:

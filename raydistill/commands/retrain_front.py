@@ -218,7 +218,7 @@ def _worker_bytes(job: Job, workers: int, gpus: float) -> int:
         features=rehearsal.STAND_IN if job.features is None or has_own_features else None,
     )
     needed = memory.training_bytes(training, setup)
-    return needed + num_bytes(info) if gpus else needed + memory.PROCESS_BYTES - memory.CONTEXT_BYTES
+    return needed + num_bytes(info) if gpus else memory.in_process(needed)
 
 
 # ---- the end -----------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ The prediction counts live tensor bytes at the worst moment of a minibatch or of
 from networks on the meta device (`rehearsal`), so nothing is allocated.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +67,15 @@ def states_and_tensors(training: StudentTraining, setup: MemorySetup) -> int:
     """
     params = cost.params(networks.layers(training.generator, setup.info))
     return _total(training, params, _rehearsed(training, setup))
+
+
+def in_process(on_gpu: int) -> int:
+    """The bytes of one worker on a CPU, where its whole process counts in place of a CUDA context.
+
+    Args:
+        on_gpu: what `training_bytes` gives.
+    """
+    return on_gpu + PROCESS_BYTES - CONTEXT_BYTES
 
 
 class Predictor:
@@ -147,29 +155,24 @@ def _with_widths(training: DistillTraining, widths: dict[str, int]) -> DistillTr
     return training.model_copy(update={"generator": generator.model_copy(update=of_generator)})
 
 
-_COUNTED: dict[tuple[Any, tuple[str, bool]], rehearsal.Beside] = {}
+_COUNTED: dict[tuple[Any, str, bool], rehearsal.Beside] = {}
 _COUNTED_AT_MOST = 1_000
 
 
-def beside(
-    trainings: Iterable[StudentTraining], info: DataInfo, reads: bool = False
-) -> list[rehearsal.Beside]:
-    """What each of these trainings has beside its generator, see `rehearsal.beside`; counted once where it is
-    the same, because that takes a second where the networks of a base are large, and a plan asks several
-    times."""
-    counted, of_data = [], (info.model_dump_json(), reads)
-    for training in trainings:
-        key: Any = training
-        if isinstance(training, DistillTraining):
-            is_plain = isinstance(training.base, NoBase | PlainBase)
-            # of another base, adaptors are as wide as the student
-            key = _key(_narrowest(training) if is_plain else training)
-        if (key, of_data) not in _COUNTED:
-            if len(_COUNTED) >= _COUNTED_AT_MOST:
-                _COUNTED.clear()
-            _COUNTED[key, of_data] = rehearsal.beside(training, info, reads)
-        counted.append(_COUNTED[key, of_data])
-    return counted
+def beside(training: StudentTraining, info: DataInfo, reads: bool = False) -> rehearsal.Beside:
+    """What `rehearsal.beside` gives, counted once where it is the same, because that takes a second where the
+    networks of a base are large, and a plan asks several times."""
+    of_training: Any = training
+    if isinstance(training, DistillTraining):
+        is_plain = isinstance(training.base, NoBase | PlainBase)
+        # of another base, adaptors are as wide as the student
+        of_training = _key(_narrowest(training) if is_plain else training)
+    key = of_training, info.model_dump_json(), reads
+    if key not in _COUNTED:
+        if len(_COUNTED) >= _COUNTED_AT_MOST:
+            _COUNTED.clear()
+        _COUNTED[key] = rehearsal.beside(training, info, reads)
+    return _COUNTED[key]
 
 
 def _key(training: DistillTraining) -> tuple[tuple[str, Any], ...]:

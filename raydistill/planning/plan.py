@@ -337,7 +337,7 @@ class Plan:
         no such teachers in memory, which is not taken off: the first trials have them.
         """
         if not gpus:
-            return self.trial_bytes + memory.PROCESS_BYTES - memory.CONTEXT_BYTES
+            return memory.in_process(self.trial_bytes)
         pictures, held = self.picture_bytes, 0
         share = self.records.largest // self.options.workers_per_trial if self.records.are_made else 0
         for needed in (pictures, pictures + share):
@@ -351,7 +351,7 @@ class Plan:
             return None
         needed = memory.training_bytes(teacher, self._memory_setup._replace(num_workers=self.sharing[0]))
         if not gpus:
-            return needed + memory.PROCESS_BYTES - memory.CONTEXT_BYTES
+            return memory.in_process(needed)
         pictures = num_bytes(self.info)
         return needed + (pictures if lie_on_device(pictures, gpu_bytes, teacher) else 0)
 

@@ -191,8 +191,9 @@ def disk_bytes(plan: Plan, at_a_time: int) -> Disk:
     by_macs = [training for training, _ in sorted(plan.students, key=lambda student: student[1])]
     few = np.linspace(0, len(by_macs) - 1, min(_COUNTED, len(by_macs))).round().astype(int)
     records = plan.records
-    alone = _trials_bytes(plan, [by_macs[index] for index in few], reads=False)
-    students = _trials_bytes(plan, [by_macs[index] for index in few], reads=True)
+    counted = [by_macs[index] for index in few]
+    students = _trials_bytes(plan, counted, reads=True)
+    alone = _trials_bytes(plan, counted, reads=False) if records.are_made else students
     baselines = _trials_bytes(plan, [training for _, _, training in plan.baselines], reads=True)
     num_first = min(at_a_time * len(records.names), plan.options.trials) if records.are_made else 0
     first = int(num_first * (statistics.fmean(alone) - statistics.fmean(students)))
@@ -215,7 +216,7 @@ def _trials_bytes(plan: Plan, trainings: Sequence[StudentTraining], reads: bool)
     folders = []
     buffers = _buffer_bytes(trainings[0].generator, plan.info) if trainings else 0  # widths hardly change it
     for training in trainings:
-        (beside,) = memory.beside([training], plan.info, reads and plan.may_read(training))
+        beside = memory.beside(training, plan.info, reads and plan.may_read(training))
         generator = int(plan.costs_of(training)["cost/params"])
         moving = generator * (4 if training.ema_nimg else 3) + 3 * beside.learning
         every = max(training.report_every_nimg, training.batch_size)

@@ -337,17 +337,15 @@ def against_actual(
             rows.append(("evaluator and teacher, s", estimated.forecast.stages_sec, stages_sec))
         rows += _trial_rows(ledger, predicted_sec(ledger, estimated.rates))
         rows.append(("the whole sweep, min", estimated.forecast.total_sec / 60, total_sec / 60))
-    peaks = [
-        (trial.role == "teacher", peak)
-        for trial in ledger.trials
-        if trial.result and (peak := trial.result.peak_memory_gb)
-    ]
-    if of_trials := [peak for is_teacher, peak in peaks if not is_teacher]:
-        worker_bytes = ledger.plan.worker_bytes(trials.group.gpus, trials.gpu_bytes)
-        rows.append(("memory of a worker, GiB", worker_bytes / GIB, max(of_trials)))
-    teacher_bytes = ledger.plan.teacher_bytes(trials.group.gpus, trials.gpu_bytes)
-    if teacher_bytes and (of_teacher := [peak for is_teacher, peak in peaks if is_teacher]):
-        rows.append(("memory of the teacher's worker, GiB", teacher_bytes / GIB, max(of_teacher)))
+    how = trials.group.gpus, trials.gpu_bytes
+    for what, needed, is_teacher in (
+        ("memory of a worker, GiB", ledger.plan.worker_bytes(*how), False),
+        ("memory of the teacher's worker, GiB", ledger.plan.teacher_bytes(*how), True),
+    ):
+        results = [each.result for each in ledger.trials if (each.role == "teacher") == is_teacher]
+        peaks = [peak for result in results if result and (peak := result.peak_memory_gb)]
+        if needed and peaks:
+            rows.append((what, needed / GIB, max(peaks)))
     files = [path for path in (ledger.folder / "trials").rglob("*") if path.is_file()]
     records = (f"{name}*/*.npy" for name in ledger.plan.records.names)  # not those of other sweeps
     for stored in ("outputs-*.npy", *records):

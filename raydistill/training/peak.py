@@ -10,8 +10,7 @@ import torch
 
 
 def start() -> int:
-    """Starts the count of `gb`; comes back with what that takes: the bytes of files that this process
-    has mapped so far.
+    """Starts the count of `gb`, which takes what this returns: the bytes of files that are mapped so far.
 
     What earlier trainings in this process have freed goes back to the system first: glibc keeps it, in an
     arena for each of their threads.
