@@ -14,12 +14,14 @@ import itertools
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from search_problems import KnownProblem, problems, volume
+from search_problems import REFERENCE, KnownProblem, problems, volume
 
 from raydistill.records.pareto import members
 from raydistill.search import Configuration
@@ -28,9 +30,12 @@ from raydistill.seeds import numpy_stream
 
 NUM_WORKERS = 8
 MARKS = (30, 60, 100, 200)
-OURS, PEERS, STRONG = "known-cost", ("tpe", "nsga2", "random"), ("stratified", "gp", "modelled-cost")
-SAMPLERS = (OURS, "modelled-cost", "tpe", "nsga2", "random", "stratified", "gp")
-GP_TRIALS, GP_SEEDS = 60, 5
+OURS, PEERS = "known-cost", ("tpe", "nsga2", "random")
+STRONG = ("stratified", "gp", "botorch", "modelled-cost")
+SAMPLERS = (OURS, "modelled-cost", "tpe", "nsga2", "random", "stratified", "gp", "botorch")
+PATHS = {"botorch": f"botorch_peer.QLogNEHVISampler(reference={REFERENCE})"}
+"""Of samplers that have no name of their own. This one needs `pip install botorch`."""
+SLOW, SLOW_SEEDS, GP_TRIALS = ("gp", "botorch"), 5, 60
 # ---- cells -------------------------------------------------------------------------------------------------
 
 
@@ -47,7 +52,7 @@ def outcomes(bench: KnownProblem, seed: int) -> Callable[[Configuration, int], O
 
 def cell(bench: KnownProblem, sampler: str, seed: int, num_trials: int, num_startup: int) -> dict[str, Any]:
     """One simulated sweep: the line of its cell."""
-    problem = bench.problem(sampler, seed, num_startup, num_trials)
+    problem = bench.problem(PATHS.get(sampler, sampler), seed, num_startup, num_trials)
 
     started, cpu = time.perf_counter(), time.process_time()
     trials = simulate(problem, outcomes(bench, seed), num_trials=num_trials, num_workers=NUM_WORKERS)
@@ -124,10 +129,13 @@ def wanted_cell(
     num_trials: int,
     startup: int,
 ) -> dict[str, Any] | None:
-    """A cell; fewer seeds and trials for Optuna's Gaussian process, which is slow."""
-    if sampler != "gp":
-        return cell(bench, sampler, seed, num_trials, startup)
-    return cell(bench, sampler, seed, min(GP_TRIALS, num_trials), startup) if seed < GP_SEEDS else None
+    """A cell; fewer seeds for the Gaussian processes of others, which are slow, and fewer trials for Optuna's."""
+    if sampler in SLOW and seed >= SLOW_SEEDS:
+        return None
+    if sampler == "botorch" and find_spec("botorch") is None:
+        warnings.warn("botorch is not installed, so its cells are left out", stacklevel=1)
+        return None
+    return cell(bench, sampler, seed, min(GP_TRIALS, num_trials) if sampler == "gp" else num_trials, startup)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, TPESampler
-from search import GP_SEEDS, command
+from search import SLOW_SEEDS, command
 from search_problems import KnownProblem, volume
 
 from raydistill.search import Configuration, KnownCostSampler
@@ -43,7 +43,7 @@ def study(
     startup: int,
 ) -> dict[str, Any] | None:
     """The line of a study; None: it is left out."""
-    if sampler == "gp" and seed >= GP_SEEDS:
+    if sampler == "gp" and seed >= SLOW_SEEDS:
         return None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     space = bench.problem(OURS, seed, startup, num_trials).space
