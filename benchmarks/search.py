@@ -129,7 +129,7 @@ def wanted_cell(
     num_trials: int,
     startup: int,
 ) -> dict[str, Any] | None:
-    """A cell; fewer seeds for the Gaussian processes of others, which are slow, and fewer trials for Optuna's."""
+    """A cell; fewer seeds for others' Gaussian processes, which are slow, and fewer trials for Optuna's."""
     if sampler in SLOW and seed >= SLOW_SEEDS:
         return None
     if sampler == "botorch" and find_spec("botorch") is None:

@@ -188,6 +188,20 @@ def cost_axis(problem: Problem, name: str | None = None) -> CostAxis:
     return CostAxis(name, low, high)
 
 
+def free_parameters(problem: Problem) -> list[str]:
+    """The parameters that no cost depends on, as far as both ends of the space show it."""
+    space = problem.space
+
+    def is_free(path: str, highest: bool) -> bool:
+        of = space.parameters[path]
+        values = of.options if isinstance(of, Choice) else (of.low, of.high)
+        moved = (extreme_configuration(space, highest, {path: value}) for value in values)
+        costs = [problem.costs_of(each) for each in moved if not problem.is_refused(each)]
+        return all(each == costs[0] for each in costs)
+
+    return [path for path in space.parameters if is_free(path, False) and is_free(path, True)]
+
+
 def at_quantile(distribution: Int | Float, quantile: float) -> int | float:
     """The value of a range at a quantile in [0, 1) of its uniform, or log-uniform, distribution."""
     low, high = distribution.low, distribution.high

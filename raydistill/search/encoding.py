@@ -7,6 +7,7 @@ ordered.
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -124,6 +125,11 @@ class Encoding:
         columns = [self.paths.index(path) for path in self.conditional]
         flags = [column for column in columns if self.is_ordered[column]]
         return Inputs(numbers, np.hstack([categories, inactive[:, flags].astype(np.int64)]))
+
+    def columns(self, paths: Sequence[str]) -> list[int]:
+        """The columns of `features`, numbers before categories, that are these parameters."""
+        ordered = np.array(self.paths)[np.argsort(~self.is_ordered, kind="stable")]
+        return [index for index, path in enumerate(ordered) if path in paths]
 
     def _from_quantiles(self, quantiles: Array) -> Array:
         return np.where(self.counts > 0, np.floor(quantiles * self.counts), quantiles)

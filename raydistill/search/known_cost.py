@@ -4,6 +4,10 @@ A proposal maximises the expected hypervolume improvement over the front that th
 probability that its training does not fail. Running trials count as if they had their predicted mean (kriging
 believer). A proposal is a function of (seed, number of the trial, history) alone.
 
+One proposal in three looks around: to its models, values of parameters without a cost, and pairs of them, may
+have effects that no other value tells of. The other two trust what was seen. A new width fills a gap of the
+front, whose size is known; nothing else would press a search to try another momentum.
+
 What is known from elsewhere (`Problem.prior_observations`) is in the models as further sources, and replaces
 the stratified start. The front that is to be improved is that of this sweep alone, so the first proposals are
 the best of what is known. "Front" is short for Pareto front.
@@ -18,7 +22,12 @@ from scipy.special import ndtr
 from raydistill.config.configurations import Configuration, extreme_configuration
 from raydistill.records import pareto
 from raydistill.search.acquisition import hypervolume_improvement, non_dominated
-from raydistill.search.candidates import cost_axis, stratified_proposals, uniform_proposals
+from raydistill.search.candidates import (
+    cost_axis,
+    free_parameters,
+    stratified_proposals,
+    uniform_proposals,
+)
 from raydistill.search.encoding import Encoding, distinct
 from raydistill.search.objective_scale import FEWEST, scale_objective
 from raydistill.search.problem import Observation, PriorObservation, Problem, are_feasible, costs_of_each
@@ -34,6 +43,8 @@ _GRID_AT_MOST = 3_000
 """A space with at most so many configurations is scored as a whole."""
 _TOLD_AT_MOST = 400
 """Largest number of ended trials that a model is made of, see `_most_telling`."""
+_LOOKS_AROUND = 3
+"""One proposal in so many looks around."""
 _SURE_FAILURE = 0.95
 """Highest probability of a failure, so that no candidate is excluded for good."""
 
@@ -59,7 +70,7 @@ def known_cost_proposals(
         start = stratified_proposals if exact_cost else uniform_proposals
         yield from start(problem, history, number)
         return
-    model = _SearchModel(problem, history, complete, exact_cost)
+    model = _SearchModel(problem, history, complete, exact_cost, number % _LOOKS_AROUND == 0)
     rng = numpy_stream(problem.seed, "search/known-cost", number)
     rows = model.candidates(rng)
     if len(rows) == 0:
@@ -113,6 +124,7 @@ class _SearchModel:
         history: Sequence[Observation],
         complete: Sequence[Observation],
         exact_cost: bool,
+        looks_around: bool,
     ):
         self.problem = problem
         self.encoding = Encoding(problem.space)
@@ -127,6 +139,11 @@ class _SearchModel:
         running = [each for each in history if each.state in ("RUNNING", "PRUNED") and each.values is None]
         own_rows = np.vstack([self._rows(complete), self._rows(running)])
         self.running = self._inputs(self._rows(running))
+        self.by_value: list[int] = []
+        """Columns of the features whose single values have effects of their own in the models."""
+        if looks_around:
+            free = free_parameters(problem) if exact_cost else self.encoding.paths
+            self.by_value = self.encoding.columns(free)
         self.models, self.is_log, self.reference = self._fit_objectives(complete)
         self.failures = self._fit_failures(history)
         self.constraints = self._fit_constraints(complete)
@@ -170,7 +187,7 @@ class _SearchModel:
                 references.append(axis.high if objective.reference is None else objective.reference)
                 continue
             scale, modelled = scale_objective(objective, values[:, column], sources, inputs)
-            models.append(GaussianProcess(inputs, modelled))
+            models.append(GaussianProcess(inputs, modelled, self.by_value))
             is_log.append(scale.is_log)
             references.append(scale.reference)
         return models, is_log, np.array(references)

@@ -8,8 +8,13 @@ with each other; noise log-normal around 1e-2 of the variance; variance inverse 
 Observations may come from several sources, such as earlier sweeps. For each source there is a category: is
 from it, or is not. So how much a source says about the present sweep is fitted. And each source has a level
 of its own, normal around the common one with the variance of the process.
+
+Where it is asked for, a part of the variance belongs to single values of some parameters and to pairs of
+them: functions of one or two parameters alone, in which a value says hardly anything about the next. So what
+was never tried is uncertain, however sure the fitted length scales are that it changes nothing.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +36,9 @@ _VARIANCE_PRIOR = 2.0
 _JITTER = 1e-8
 _LEVEL = 1.0
 """Variance of a source's own level, where there are several sources."""
+_VALUE_SHARE, _VALUE_LENGTH = 0.1, 0.15
+"""Part of the variance that single values and pairs of them have, each half of it, and its length scale over
+numbers in [0, 1]."""
 
 
 class Inputs(NamedTuple):
@@ -61,15 +69,20 @@ class Inputs(NamedTuple):
 class GaussianProcess:
     """Posterior of a function given noisy observations."""
 
-    def __init__(self, inputs: Inputs, values: Array):
-        """Fit to `values` (n,), finite, observed at n >= 2 configurations. They are standardised inside."""
+    def __init__(self, inputs: Inputs, values: Array, by_value: Sequence[int] = ()):
+        """Fit to `values` (n,), finite, observed at n >= 2 configurations. They are standardised inside.
+
+        Args:
+            by_value: the columns, numbers before categories, whose single values have effects of their own.
+        """
+        self.by_value = by_value
         self.offset, spread = float(values.mean()), float(values.std())
         self.scale = spread if spread > 1e-12 * max(1.0, abs(self.offset)) else 1.0
         standard = (values - self.offset) / self.scale
         sample = _to_fit(inputs)
-        self.theta = _fitted(inputs.rows(sample), standard[sample])
+        self.theta = _fitted(inputs.rows(sample), standard[sample], by_value)
         self.inputs = inputs
-        self.root = cholesky(_noisy(_kernel(inputs, inputs, self.theta), self.theta), lower=True)
+        self.root = cholesky(_noisy(self._kernel(inputs, inputs), self.theta), lower=True)
         ones = np.ones(len(values))
         weights = cho_solve((self.root, True), ones)
         self.mean = float(weights @ standard / weights.sum())
@@ -82,7 +95,7 @@ class GaussianProcess:
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation (n,) of the function at `inputs`, without the noise of observations."""
-        cross = _kernel(self.inputs, inputs, self.theta)
+        cross = self._kernel(self.inputs, inputs)
         mean = self.mean + self.weights @ cross
         return self.offset + self.scale * mean, self._deviation(inputs, self.root, cross)
 
@@ -95,8 +108,11 @@ class GaussianProcess:
         if len(running.numbers) == 0:
             return mean, deviation
         both = self.inputs + running
-        root = cholesky(_noisy(_kernel(both, both, self.theta), self.theta), lower=True)
-        return mean, self._deviation(inputs, root, _kernel(both, inputs, self.theta))
+        root = cholesky(_noisy(self._kernel(both, both), self.theta), lower=True)
+        return mean, self._deviation(inputs, root, self._kernel(both, inputs))
+
+    def _kernel(self, left: Inputs, right: Inputs) -> Array:
+        return _kernel(left, right, self.theta, self.by_value)
 
     def _deviation(self, inputs: Inputs, root: Array, cross: Array) -> Array:
         explained = (solve_triangular(root, cross, lower=True) ** 2).sum(axis=0)
@@ -138,11 +154,36 @@ def _levels(left: Inputs, right: Inputs) -> Array:
     return np.asarray(_LEVEL * is_same_source)
 
 
-def _kernel(left: Inputs, right: Inputs, theta: Array) -> Array:
+def _value_effects(left: Inputs, right: Inputs, columns: Sequence[int]) -> Array:
+    """Covariances (n, m) of variance 1: of functions of one of the columns, and of functions of two."""
+    p, count = left.numbers.shape[1], len(columns)
+    single = pair = np.zeros((len(left.numbers), len(right.numbers)))
+    for column in columns:
+        if column < p:
+            apart = np.abs(left.numbers[:, column][:, None] - right.numbers[:, column][None, :])
+            root = np.sqrt(5) / _VALUE_LENGTH * apart
+            alike = (1 + root + root**2 / 3) * np.exp(-root)
+        else:
+            alike = left.categories[:, column - p][:, None] == right.categories[:, column - p][None, :]
+        pair = pair + alike * single
+        single = single + alike
+    if count == 1:
+        return np.asarray(single)
+    return np.asarray(0.5 * single / count + 0.5 * pair / (count * (count - 1) / 2))
+
+
+def _beside(left: Inputs, right: Inputs, by_value: Sequence[int]) -> Array:
+    """What sources' own levels and the effects of values add to the kernel: (n, m), or (1, 1) for nothing."""
+    levels = _levels(left, right)
+    return levels + _VALUE_SHARE * _value_effects(left, right, by_value) if by_value else levels
+
+
+def _kernel(left: Inputs, right: Inputs, theta: Array, by_value: Sequence[int] = ()) -> Array:
     """Covariances (n, m) in units of the variance.
 
     Args:
         theta: (p + q + 1,): p log length scales, q log category weights, log noise.
+        by_value: columns that have effects of single values.
     """
     p = left.numbers.shape[1]
     inverse = np.exp(-theta[:p])
@@ -152,7 +193,13 @@ def _kernel(left: Inputs, right: Inputs, theta: Array) -> Array:
     exponent = root
     for weight, of_left, of_right in zip(np.exp(theta[p:-1]), left.categories.T, right.categories.T):
         exponent = exponent + weight * (of_left[:, None] != of_right[None, :])
-    return np.asarray((1 + root + 5 / 3 * square) * np.exp(-exponent) + _levels(left, right))
+    common = _common_share(by_value) * (1 + root + 5 / 3 * square) * np.exp(-exponent)
+    return np.asarray(common + _beside(left, right, by_value))
+
+
+def _common_share(by_value: Sequence[int]) -> float:
+    """Part of the variance that the fitted length scales and weights are about."""
+    return 1 - _VALUE_SHARE if by_value else 1.0
 
 
 def _noisy(kernel: Array, theta: Array) -> Array:
@@ -160,7 +207,7 @@ def _noisy(kernel: Array, theta: Array) -> Array:
     return np.asarray(kernel + (np.exp(theta[-1]) + _JITTER) * np.eye(len(kernel)))
 
 
-def _fitted(inputs: Inputs, standard: Array) -> Array:
+def _fitted(inputs: Inputs, standard: Array, by_value: Sequence[int]) -> Array:
     """theta at the maximum of its posterior, searched from two starts.
 
     Args:
@@ -175,11 +222,12 @@ def _fitted(inputs: Inputs, standard: Array) -> Array:
         _OWN_SD**2 * np.eye(count) + sd**2 - _OWN_SD**2 for count, sd in ((p, _LENGTH_SD), (q, _WEIGHT_SD))
     ]
     precision = np.linalg.inv(block_diag(*(block for block in blocks if block.size), _NOISE_SD**2))
-    squares, differ, levels = _squares(inputs, inputs), _differ(inputs, inputs), _levels(inputs, inputs)
+    squares, differ = _squares(inputs, inputs), _differ(inputs, inputs)
+    share, beside = _common_share(by_value), _beside(inputs, inputs, by_value)
     bounds = [(-4.0, 6.0)] * p + [(-8.0, 3.0)] * q + [(-14.0, 1.0)]
 
     def loss(theta: Array) -> tuple[float, Array]:
-        return _negative_log_posterior(theta, standard, squares, differ, levels, prior_mean, precision)
+        return _negative_log_posterior(theta, standard, squares, differ, share, beside, prior_mean, precision)
 
     short = np.concatenate([np.full(p, np.log(0.5)), np.full(q, -0.5), [_NOISE_MEAN]])
     runs = [
@@ -194,22 +242,27 @@ def _negative_log_posterior(
     standard: Array,
     squares: Array,
     differ: Array,
-    levels: Array,
+    share: float,
+    beside: Array,
     prior_mean: Array,
     precision: Array,
 ) -> tuple[float, Array]:
     """The loss that `_fitted` minimises, and its gradient (p + q + 1,).
 
     Mean and variance of the process are at their best for theta.
+
+    Args:
+        share: the part of the variance that theta is about.
+        beside: (n, n) or (1, 1), covariances that do not depend on theta.
     """
     p, n = len(squares), len(standard)
     inverse_square = np.exp(-2 * theta[:p])
     square = (inverse_square @ squares.reshape(p, n * n)).reshape(n, n) if p else np.zeros((n, n))
     root = np.sqrt(5 * square)
     category_weights = np.exp(theta[p:-1])
-    decay = np.exp(-root - (category_weights @ differ.reshape(len(differ), n * n)).reshape(n, n))
+    decay = share * np.exp(-root - (category_weights @ differ.reshape(len(differ), n * n)).reshape(n, n))
     kernel = (1 + root + 5 / 3 * square) * decay
-    factor = cholesky(_noisy(kernel + levels, theta), lower=True)
+    factor = cholesky(_noisy(kernel + beside, theta), lower=True)
     inverse = cho_solve((factor, True), np.eye(n))
     sums = inverse.sum(axis=1)
     residual = standard - sums @ standard / sums.sum()
