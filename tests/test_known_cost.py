@@ -10,13 +10,25 @@ from raydistill.config.space import Objective, Window
 from raydistill.records import pareto
 from raydistill.search import Observation, Problem, known_cost
 from raydistill.search.acquisition import hypervolume_improvement
-from raydistill.search.candidates import stratified_proposals, uniform_proposals
+from raydistill.search.candidates import free_parameters, stratified_proposals, uniform_proposals
 from raydistill.search.encoding import Encoding
 from raydistill.search.known_cost import _SearchModel, known_cost_proposals
 from raydistill.search.objective_scale import _scale, scale_objective
 from raydistill.search.problem import PriorObservation
 from raydistill.search.surrogate import Inputs
-from raydistill.testing.samplers import KD, MACS, MIOU, PARAMS, SMALL, costs_of, observation, problem, run
+from raydistill.testing.samplers import (
+    DEEP,
+    DEEP_WHEN,
+    KD,
+    MACS,
+    MIOU,
+    PARAMS,
+    SMALL,
+    costs_of,
+    observation,
+    problem,
+    run,
+)
 
 OPEN = Objective(name="val/kd_evaluator", direction="min")
 
@@ -156,11 +168,44 @@ def test_what_is_known_from_elsewhere_takes_the_place_of_the_start() -> None:
         assert (first(of, [], 0) != next(stratified_proposals(of, [], 0))) == is_modelled
 
 
+# ---- what looks around -------------------------------------------------------------------------------------
+
+
+def test_free_are_the_parameters_that_no_cost_depends_on() -> None:
+    assert free_parameters(problem()) == ["step", "weight", "kind", "rate"]
+    assert free_parameters(problem(parameters=DEEP, when=DEEP_WHEN)) == [], (
+        "nor one that decides about another"
+    )
+    assert free_parameters(problem()._replace(costs_of=lambda each: {})) == list(problem().space.parameters)
+
+
+def test_what_the_config_refuses_is_not_asked_for_its_costs() -> None:
+    def known(configuration: dict[str, object]) -> dict[str, int]:
+        assert configuration["kind"] == "x"
+        return costs_of(configuration)  # type: ignore[arg-type]
+
+    of = problem()._replace(costs_of=known, is_refused=lambda each: each["kind"] == "y", refuses_some=True)
+    assert free_parameters(of) == ["step", "weight", "kind", "rate"]
+
+
+def test_a_belief_that_looks_around_has_effects_of_the_values_of_free_parameters() -> None:
+    """Columns: the numbers step, a, b, weight and rate, then the category kind."""
+    history = run(problem(), 10)
+    assert believed(problem(), history).by_value == []
+    assert believed(problem(), history, looks_around=True).by_value == [0, 3, 4, 5]
+    modelled = believed(problem(), history, exact_cost=False, looks_around=True)
+    assert modelled.by_value == [0, 1, 2, 3, 4, 5], "where costs are not known, none is free of them"
+    assert [model.by_value for model in modelled.models if model] == 2 * [modelled.by_value]
+
+
 # ---- what is believed --------------------------------------------------------------------------------------
 
 
-def believed(of: Problem, history: list[Observation], exact_cost: bool = True) -> _SearchModel:
-    return _SearchModel(of, history, [entry for entry in history if entry.values is not None], exact_cost)
+def believed(
+    of: Problem, history: list[Observation], exact_cost: bool = True, looks_around: bool = False
+) -> _SearchModel:
+    complete = [entry for entry in history if entry.values is not None]
+    return _SearchModel(of, history, complete, exact_cost, looks_around)
 
 
 def test_known_costs_are_not_modelled_and_their_reference_is_the_end_of_their_axis() -> None:
@@ -315,10 +360,11 @@ def test_a_small_space_is_scored_whole_without_what_was_told() -> None:
     assert sorted((each["a"], each["b"], each["kind"]) for each in found) == sorted(set(every) - set(told))
 
 
-def test_proposals_are_the_candidates_by_falling_score() -> None:
+@pytest.mark.parametrize(("number", "looks_around"), [(10, False), (11, False), (12, True)])
+def test_proposals_are_the_candidates_by_falling_score(number: int, looks_around: bool) -> None:
     of, history = problem(), run(problem(), 10)
-    proposals = [each for _, each in zip(range(200), known_cost_proposals(of, history, 10))]
-    belief = believed(of, history)
+    proposals = [each for _, each in zip(range(200), known_cost_proposals(of, history, number))]
+    belief = believed(of, history, looks_around=looks_around)
     scores = belief.scores(Encoding(of.space).encode(proposals))
     assert (np.diff(scores) <= 1e-9 * scores.max()).all() and scores[0] > 0
     drawn = belief.candidates(np.random.default_rng(1))

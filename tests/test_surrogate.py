@@ -29,15 +29,21 @@ def values_at(points: Inputs) -> np.ndarray:
 # ---- Gaussian process --------------------------------------------------------------------------------------
 
 
-def test_mean_and_deviation_are_those_of_conditioning_the_joint_normal() -> None:
+BY_VALUE = ((), (1,), (0, 2), (0, 1, 2))
+"""Which columns have effects of single values; of the two numbers and one category of `inputs`."""
+
+
+@pytest.mark.parametrize("by_value", BY_VALUE)
+def test_mean_and_deviation_are_those_of_conditioning_the_joint_normal(by_value: tuple[int, ...]) -> None:
     known, asked = inputs(12), inputs(5, seed=1)
     values = values_at(known)
-    process = GaussianProcess(known, values)
+    process = GaussianProcess(known, values, by_value)
     both = known + asked
     pairs = [
-        [surrogate._kernel(both.rows([i]), both.rows([j]), process.theta).item() for j in range(17)]
+        [surrogate._kernel(both.rows([i]), both.rows([j]), process.theta, by_value).item() for j in range(17)]
         for i in range(17)
     ]
+    np.testing.assert_allclose(np.diag(pairs), 1.0)
     correlation = np.array(pairs)
     k, cross, rest = correlation[:12, :12], correlation[:12, 12:], correlation[12:, 12:]
     k = k + (math.exp(process.theta[-1]) + surrogate._JITTER) * np.eye(12)
@@ -66,7 +72,10 @@ def test_the_evidence_is_the_log_density_of_the_values() -> None:
     assert beyond[0] == pytest.approx(beyond[1], abs=1e-8)
 
 
-def test_the_gradient_of_the_fit_is_that_of_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("by_value", [(), (0, 2, 3, 4)])
+def test_the_gradient_of_the_fit_is_that_of_finite_differences(
+    by_value: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     captured = {}
 
     def keep(loss, start, **given):  # type: ignore[no-untyped-def]
@@ -75,13 +84,48 @@ def test_the_gradient_of_the_fit_is_that_of_finite_differences(monkeypatch: pyte
 
     monkeypatch.setattr(surrogate, "minimize", keep)
     with pytest.raises(StopIteration):
-        GaussianProcess(inputs(15, 3, 2), np.random.default_rng(0).normal(size=15))
+        GaussianProcess(inputs(15, 3, 2), np.random.default_rng(0).normal(size=15), by_value)
     theta = np.array([-0.5, 0.3, 1.0, 0.2, -1.0, -3.0])
     gradient = captured["loss"](theta)[1]
     for axis in range(len(theta)):
         step = 1e-6 * np.eye(len(theta))[axis]
         numeric = (captured["loss"](theta + step)[0] - captured["loss"](theta - step)[0]) / 2e-6
         assert gradient[axis] == pytest.approx(numeric, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("columns", [(2,), (0, 2), (1, 0, 2)])
+def test_effects_of_values_are_of_one_column_and_of_two(columns: tuple[int, ...]) -> None:
+    """Against loops over points, columns and pairs of columns."""
+
+    def alike(a: int, b: int, column: int) -> float:
+        if column == 2:
+            return float(left.categories[a, 0] == right.categories[b, 0])
+        apart = math.sqrt(5) * abs(left.numbers[a, column] - right.numbers[b, column]) / 0.15
+        return (1 + apart + apart**2 / 3) * math.exp(-apart)
+
+    def expected(a: int, b: int) -> float:
+        single = [alike(a, b, column) for column in columns]
+        both = [alike(a, b, one) * alike(a, b, other) for one, other in itertools.combinations(columns, 2)]
+        return np.mean([np.mean(single), np.mean(both)]) if both else single[0]
+
+    left, right = inputs(4), inputs(6, seed=1)
+    got = surrogate._value_effects(left, right, columns)
+    np.testing.assert_allclose(got, [[expected(a, b) for b in range(6)] for a in range(4)], rtol=1e-12)
+    both = surrogate._value_effects(left + right, left + right, columns)
+    np.testing.assert_allclose(np.diag(both), 1.0)
+    assert np.linalg.eigvalsh(both).min() > -1e-12, "covariances"
+
+
+def test_a_value_that_was_never_tried_is_uncertain_however_sure_its_length_scale_is() -> None:
+    """A number without effect, seen up to 0.4."""
+    rng = np.random.default_rng(0)
+    seen = Inputs(rng.random((60, 2)) * [1.0, 0.4], np.zeros((60, 1), dtype=np.int64))
+    values = np.sin(3 * seen.numbers[:, 0]) + 0.01 * rng.normal(size=60)
+    at = Inputs(np.array([[0.5, 0.2], [0.5, 1.0]]), np.zeros((2, 1), dtype=np.int64))
+    (tried, untried), deviation = GaussianProcess(seen, values).predict(at)
+    _, own = GaussianProcess(seen, values, (1, 2)).predict(at)
+    assert untried == pytest.approx(tried, abs=0.05) and own[0] < 2 * deviation[0]
+    assert own[1] > 2 * deviation[1] and own[1] > 5 * own[0]
 
 
 def test_noise_is_found_where_there_is_noise_and_not_where_there_is_none() -> None:
