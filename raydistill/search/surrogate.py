@@ -96,20 +96,22 @@ class GaussianProcess:
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation (n,) of the function at `inputs`, without the noise of observations."""
         cross = self._kernel(self.inputs, inputs)
-        mean = self.mean + self.weights @ cross
-        return self.offset + self.scale * mean, self._deviation(inputs, self.root, cross)
+        return self._mean(cross), self._deviation(inputs, self.root, cross)
 
     def predict_given(self, inputs: Inputs, running: Inputs) -> tuple[Array, Array]:
         """`predict`, as if `running` had been observed with their predicted means.
 
         So the means stay as they are, and the deviations shrink around the running configurations.
         """
-        mean, deviation = self.predict(inputs)
         if len(running.numbers) == 0:
-            return mean, deviation
+            return self.predict(inputs)
         both = self.inputs + running
         root = cholesky(_noisy(self._kernel(both, both), self.theta), lower=True)
-        return mean, self._deviation(inputs, root, self._kernel(both, inputs))
+        cross = self._kernel(both, inputs)
+        return self._mean(cross[: len(self.weights)]), self._deviation(inputs, root, cross)
+
+    def _mean(self, cross: Array) -> Array:
+        return np.asarray(self.offset + self.scale * (self.mean + self.weights @ cross))
 
     def _kernel(self, left: Inputs, right: Inputs) -> Array:
         return _kernel(left, right, self.theta, self.by_value)
