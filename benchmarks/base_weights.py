@@ -38,7 +38,7 @@ PHOTOS = {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3}
 """What the search on CamVid has found for `labelled`."""
 FOLLOWS = {"before": BEFORE, "without SSIM": BEFORE | {"ssim_weight": 0.0}, "as labelled": PHOTOS}
 SHARP = {"l1_weight": 10.0, "learning_rate": 1e-3}
-"""What `enhance` has."""
+"""What `enhance` had."""
 MIXED = {"robust_weight": 10.0, "mse_weight": 320.0, "multiscale_weight": 40.0}
 CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
     "shapes32": {

@@ -35,7 +35,7 @@ STRONG = ("stratified", "gp", "botorch", "modelled-cost")
 SAMPLERS = (OURS, "modelled-cost", "tpe", "nsga2", "random", "stratified", "gp", "botorch")
 PATHS = {"botorch": f"botorch_peer.QLogNEHVISampler(reference={REFERENCE})"}
 """Of samplers that have no name of their own. This one needs `pip install botorch`."""
-SLOW, SLOW_SEEDS, GP_TRIALS = ("gp", "botorch"), 5, 60
+SLOW, SLOW_SEEDS = ("gp", "botorch"), 5
 # ---- cells -------------------------------------------------------------------------------------------------
 
 
@@ -129,13 +129,13 @@ def wanted_cell(
     num_trials: int,
     startup: int,
 ) -> dict[str, Any] | None:
-    """A cell; fewer seeds for others' Gaussian processes, which are slow, and fewer trials for Optuna's."""
+    """A cell; fewer seeds for the Gaussian processes of others, which are slow."""
     if sampler in SLOW and seed >= SLOW_SEEDS:
         return None
     if sampler == "botorch" and find_spec("botorch") is None:
         warnings.warn("botorch is not installed, so its cells are left out", stacklevel=1)
         return None
-    return cell(bench, sampler, seed, min(GP_TRIALS, num_trials) if sampler == "gp" else num_trials, startup)
+    return cell(bench, sampler, seed, num_trials, startup)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -129,7 +129,11 @@ def enhance() -> Experiment:
         ),
         student=base.student.model_copy(
             update=_length(4_000, 1_000)
-            | {"generator": student, "optimizer": optimizer, "base": PlainBase(ssim_weight=0.0)}
+            | {
+                "generator": student,
+                "optimizer": optimizer.model_copy(update={"learning_rate": 2.3e-3}),
+                "base": PlainBase(ssim_weight=0.0),
+            }
         ),
     )
 

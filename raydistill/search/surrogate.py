@@ -37,8 +37,8 @@ _JITTER = 1e-8
 _LEVEL = 1.0
 """Variance of a source's own level, where there are several sources."""
 _VALUE_SHARE, _VALUE_LENGTH = 0.1, 0.15
-"""Part of the variance that single values and pairs of them have, each half of it, and its length scale over
-numbers in [0, 1]."""
+"""Part of the variance that functions of single values and of pairs of them have, half each, and their length
+scale; numbers span [0, 1]."""
 
 
 class Inputs(NamedTuple):
