@@ -92,6 +92,8 @@ class GaussianProcess:
         log_size = float(np.log(np.diag(self.root)).sum() + len(values) * np.log(self.scale))
         self.evidence = -0.5 * (len(values) + _VARIANCE_PRIOR) * float(np.log(self.variance)) - log_size
         """Log density of the values, up to what depends on their number alone."""
+        self._given: tuple[Inputs, Array] | None = None
+        """The last configurations that ran, and the root of all covariances: a search asks for them often."""
 
     def predict(self, inputs: Inputs) -> tuple[Array, Array]:
         """Mean and standard deviation (n,) of the function at `inputs`, without the noise of observations."""
@@ -106,9 +108,10 @@ class GaussianProcess:
         if len(running.numbers) == 0:
             return self.predict(inputs)
         both = self.inputs + running
-        root = cholesky(_noisy(self._kernel(both, both), self.theta), lower=True)
+        if self._given is None or self._given[0] is not running:
+            self._given = running, cholesky(_noisy(self._kernel(both, both), self.theta), lower=True)
         cross = self._kernel(both, inputs)
-        return self._mean(cross[: len(self.weights)]), self._deviation(inputs, root, cross)
+        return self._mean(cross[: len(self.weights)]), self._deviation(inputs, self._given[1], cross)
 
     def _mean(self, cross: Array) -> Array:
         return np.asarray(self.offset + self.scale * (self.mean + self.weights @ cross))
@@ -159,16 +162,17 @@ def _levels(left: Inputs, right: Inputs) -> Array:
 def _value_effects(left: Inputs, right: Inputs, columns: Sequence[int]) -> Array:
     """Covariances (n, m) of variance 1: of functions of one of the columns, and of functions of two."""
     p, count = left.numbers.shape[1], len(columns)
-    single = pair = np.zeros((len(left.numbers), len(right.numbers)))
+    single, pair = np.zeros((2, len(left.numbers), len(right.numbers)))
     for column in columns:
         if column < p:
-            apart = np.abs(left.numbers[:, column][:, None] - right.numbers[:, column][None, :])
-            root = np.sqrt(5) / _VALUE_LENGTH * apart
-            alike = (1 + root + root**2 / 3) * np.exp(-root)
+            root = np.abs(left.numbers[:, column][:, None] - right.numbers[:, column][None, :])
+            root *= np.sqrt(5) / _VALUE_LENGTH
+            alike = np.exp(-root)
+            alike *= 1 + root + root**2 / 3
         else:
             alike = left.categories[:, column - p][:, None] == right.categories[:, column - p][None, :]
-        pair = pair + alike * single
-        single = single + alike
+        pair += alike * single
+        single += alike
     if count == 1:
         return np.asarray(single)
     return np.asarray(0.5 * single / count + 0.5 * pair / (count * (count - 1) / 2))
