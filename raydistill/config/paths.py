@@ -88,8 +88,9 @@ def with_values(config: Model, values: Mapping[str, Any], *, where: str) -> Mode
 def _unknown(path: str, valid: list[str], data: dict[str, Any], config: BaseModel) -> str:
     """Why a path is refused, and what to give."""
     if inside := [each for each in valid if each.startswith(f"{path}.")]:
-        field = kind if (kind := f"{path}.kind") in inside else inside[0]
-        return f"{path!r} is a whole section; give its fields, such as {field!r}."
+        kinds = ", ".join(_classes_at(config, f"{path}.kind"))
+        field = f"'{path}.kind' ({kinds})" if kinds else repr(inside[0])
+        return f"{path!r} is a whole section; give its fields, such as {field}."
     owner, _, name = path.rpartition(".")[0].rpartition(".")
     named = _section_at(config, owner)
     if _are_sections(named) and name not in named:  # type: ignore[operator]
