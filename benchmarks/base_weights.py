@@ -39,6 +39,8 @@ PHOTOS = {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3}
 FOLLOWS = {"before": BEFORE, "without SSIM": BEFORE | {"ssim_weight": 0.0}, "as labelled": PHOTOS}
 SHARP = {"l1_weight": 10.0, "learning_rate": 1e-3}
 """What `enhance` had."""
+SUMS = {"l1_weight": 10.0, "robust_weight": 10.0, "mse_weight": 1.0, "multiscale_weight": 40.0}
+"""What the search has found for `stylegan2`, at either end of its learning rates."""
 MIXED = {"robust_weight": 10.0, "mse_weight": 320.0, "multiscale_weight": 40.0}
 CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
     "shapes32": {
@@ -69,7 +71,13 @@ CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
     },
     "cyclegan": FOLLOWS,
     "sagan": FOLLOWS,
-    "stylegan2": FOLLOWS,
+    "stylegan2": {
+        "before": BEFORE,
+        "without SSIM": BEFORE | {"ssim_weight": 0.0},
+        "10 L1, 4e-2": {"l1_weight": 10.0, "learning_rate": 4e-2},
+        "searched, 4e-2": SUMS | {"learning_rate": 4e-2},
+        "searched, 5.7e-4": SUMS | {"learning_rate": 5.7e-4},
+    },
 }
 """Preset -> name -> weights and learning rate. The first is what the others are compared with."""
 CPU = torch.device("cpu")
