@@ -13,7 +13,7 @@ on where it was. About 15 s (shapes32) and 80 s (CamVid) a training on one core.
 import argparse
 import json
 import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +28,25 @@ from raydistill.data import prepare
 from raydistill.evaluation.evaluator_scores import EvaluatorScorer
 from raydistill.evaluation.extractors import load_extractor
 from raydistill.models import saved
+from raydistill.models.inputs import latent_size
 from raydistill.training import recipes
 from raydistill.trials.run_job import network_of, perform
 from raydistill.trials.stages import Stages, train_stages
 
-BEFORE = {"l1_weight": 10.0, "ssim_weight": 5.0, "learning_rate": 3e-3}
+Weights = dict[str, float | str]
+BEFORE: Weights = {"l1_weight": 10.0, "ssim_weight": 5.0, "learning_rate": 3e-3}
 """What presets had before they were tuned."""
-PHOTOS = {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3}
+PHOTOS: Weights = {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3}
 """What the search on CamVid has found for `labelled`."""
 FOLLOWS = {"before": BEFORE, "without SSIM": BEFORE | {"ssim_weight": 0.0}, "as labelled": PHOTOS}
-SHARP = {"l1_weight": 10.0, "learning_rate": 1e-3}
+SHARP: Weights = {"l1_weight": 10.0, "learning_rate": 1e-3}
 """What `enhance` had."""
-SUMS = {"l1_weight": 10.0, "robust_weight": 10.0, "mse_weight": 1.0, "multiscale_weight": 40.0}
-"""What the search has found for `stylegan2`, at either end of its learning rates."""
-MIXED = {"robust_weight": 10.0, "mse_weight": 320.0, "multiscale_weight": 40.0}
-CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
+SUMS: Weights = {"l1_weight": 10.0, "robust_weight": 10.0, "mse_weight": 1.0, "multiscale_weight": 40.0}
+"""What the search has found for `stylegan2`."""
+ALL: Weights = SUMS | {"mse_weight": 20.0, "ssim_weight": 5.0}
+"""What the search has found for `sagan`."""
+MIXED: Weights = {"robust_weight": 10.0, "mse_weight": 320.0, "multiscale_weight": 40.0}
+CANDIDATES: dict[str, dict[str, Weights]] = {
     "shapes32": {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
@@ -70,16 +74,22 @@ CANDIDATES: dict[str, dict[str, dict[str, float]]] = {
         "searched, 1e-3": MIXED | {"learning_rate": 1e-3},
     },
     "cyclegan": FOLLOWS,
-    "sagan": FOLLOWS,
+    "sagan": {
+        "before": BEFORE,
+        "searched": ALL | {"learning_rate": 4.5e-3},
+        "searched, without SSIM": ALL | {"learning_rate": 4.5e-3, "ssim_weight": 0.0},
+    },
     "stylegan2": {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
-        "10 L1, 4e-2": {"l1_weight": 10.0, "learning_rate": 4e-2},
+        "before, from the teacher": BEFORE | {"init": "teacher"},
         "searched, 4e-2": SUMS | {"learning_rate": 4e-2},
-        "searched, 5.7e-4": SUMS | {"learning_rate": 5.7e-4},
+        "searched, from the teacher": SUMS | {"learning_rate": 4e-2, "init": "teacher"},
     },
 }
 """Preset -> name -> weights and learning rate. The first is what the others are compared with."""
+PATHS = {"learning_rate": "student.optimizer.learning_rate", "init": "student.init"}
+"""Names that are not of the base."""
 CPU = torch.device("cpu")
 SEEDS = (10, 11, 12, 13, 14)
 """No search has seen them."""
@@ -92,11 +102,11 @@ OFF = {
 }
 
 
-def experiment_of(preset: str, data: str | None, weights: dict[str, float], seed: int) -> Experiment:
+def experiment_of(preset: str, data: str | None, weights: Weights, seed: int) -> Experiment:
     """The preset with these weights, without terms."""
     values: dict[str, Any] = {f"student.base.{name}": 0.0 for name in OFF}
     for name, value in weights.items():
-        values[f"student.optimizer.{name}" if name == "learning_rate" else f"student.base.{name}"] = value
+        values[PATHS.get(name, f"student.base.{name}")] = value
     values |= {"student.terms.mi.weight": 0.0, "student.seed": seed}
     if data:
         values["data.root"] = data
@@ -115,7 +125,8 @@ def train_one(
     extra = [load_extractor(squeezenet, CPU)] if squeezenet else []
     found: dict[str, float] = {}
     for split in ("val", "test"):
-        scorer = EvaluatorScorer(data, stages.evaluator, split, CPU, extractors=extra)
+        latent = latent_size(experiment.student.generator)
+        scorer = EvaluatorScorer(data, stages.evaluator, split, CPU, latent=latent, extractors=extra)
         network = saved.load(network_of(folder / job.key, result), scorer.split.info, CPU)
         scores = scorer.generator(network)
         found |= {f"{split}/{name.partition('/')[2]}": value for name, value in scores.items()}
@@ -154,7 +165,10 @@ def main() -> None:
             ): (name, seed)
             for name, seed in todo
         }
-        for future, (name, seed) in futures.items():
+        for future in as_completed(futures):
+            name, seed = futures[future]
+            if future.exception():
+                pool.shutdown(cancel_futures=True)
             rows.append({"name": name, "seed": seed} | future.result())
             with given.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")

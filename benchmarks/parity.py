@@ -26,6 +26,7 @@ from raydistill.config.presets import shapes32
 from raydistill.data import prepare, read_info
 from raydistill.models import networks, saved
 from raydistill.training.loop import train
+from raydistill.training.recipes import distill
 
 SHARED = {"batch_size": 12, "budget_nimg": 96, "report_every_nimg": 96, "ema_nimg": 48}
 STUDENT = {
@@ -101,7 +102,7 @@ def difference(folder: Path, alone: Path, job: Job) -> float:
     """||w - w1|| / ||w1 - w0|| over the weights that the loss determines. `alone`: folder of one worker."""
     first, second = (load_file(place / "network" / "weights.safetensors") for place in (folder, alone))
     config: Any = job.training
-    start = networks.generator(config.generator, read_info(job.data), config.seed).state_dict()
+    start = distill.initial_student(config, read_info(job.data)).state_dict()
     names = [name for name in first if name.endswith("weight")]  # an instance norm cancels biases before it
     w, w1, w0 = (torch.cat([state[name].flatten() for name in names]) for state in (first, second, start))
     return float((w - w1).norm() / (w1 - w0).norm())

@@ -198,7 +198,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     ),
     "a base as a whole": (
         ("student.base=gan",),
-        "'student.base' is a whole section; give its fields, such as 'student.base.kind' .none, plain, gan, omgd",
+        "'student.base' is a whole section; give its fields, such as 'student.base.kind' .none, plain, ",
     ),
     "an unknown term": (
         ("student.terms.second.kind=vedm",),

@@ -19,7 +19,8 @@ from raydistill.config.paths import with_values
 from raydistill.config.presets import cyclegan, shapes32
 from raydistill.data import load_split, prepare, read_info
 from raydistill.evaluation.evaluator_scores import EvaluatorScorer
-from raydistill.models import networks, saved
+from raydistill.models import saved
+from raydistill.training.recipes import distill
 from raydistill.trials.run_job import network_of, perform
 from raydistill.trials.stages import Stages, train_stages
 
@@ -120,7 +121,7 @@ def beats_start_and_mean_colour(trained: Trained, values: dict[str, Any], score:
         result = perform(job, folder, lambda evaluation: None)
         assert result.status == "COMPLETE", result.reason
         found.append(score(saved.load(network_of(folder, result), info, CPU)))
-        before.append(score(networks.generator(training.generator, info, seed).eval()))
+        before.append(score(distill.initial_student(training, info).eval()))
     for what, other in (("its step 0", before), ("the mean colour", [colour] * len(SEEDS))):
         gains = np.subtract(found, other)
         error = max(float(np.std(gains, ddof=1)) / len(SEEDS) ** 0.5, 1e-12)

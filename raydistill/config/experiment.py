@@ -27,7 +27,7 @@ from raydistill.config.training import (
 )
 from raydistill.config.variants import Variants
 
-JOB_VERSION: Literal[5] = 5
+JOB_VERSION: Literal[6] = 6
 AnyTraining = Annotated[
     Training,
     Variants("recipe", EvaluatorTraining, FeaturesTraining, DistillTraining, TEACHER_VARIANTS),
@@ -98,7 +98,7 @@ class Shared(NamedTuple):
 class Job(Frozen):
     """Everything that one training needs, as JSON. Two jobs with the same key give the same result."""
 
-    version: Literal[2, 3, 4, 5] = JOB_VERSION
+    version: Literal[2, 3, 4, 5, 6] = JOB_VERSION
     """Raised when a training gives another result for the same config, or when names in the config change, so
     that older results are not reused. A job of an older version can be read, but not trained."""
     training: AnyTraining

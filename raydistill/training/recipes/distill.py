@@ -24,6 +24,15 @@ from raydistill.training.steps import Networks, Phase, RecipeKind, Schedule, Set
 from raydistill.training.terms import MiTerm, Numbers, Pairs
 
 
+def initial_student(config: DistillTraining, info: DataInfo) -> nn.Module:
+    """The student with random weights, from a stream of its own.
+
+    From the teacher's stream, a student of the teacher's seed would begin with weights of the untrained
+    teacher: a StyleGAN2 with its whole mapping network, which students of other seeds must learn first.
+    """
+    return networks.generator(config.generator, info, config.seed, "student")
+
+
 def build(config: DistillTraining, info: DataInfo) -> Networks:
     """The student, and the networks of its base and of its terms; a term's are named `TERM.NETWORK`.
 
@@ -32,7 +41,7 @@ def build(config: DistillTraining, info: DataInfo) -> Networks:
     """
     terms.check_all(config, info.height, info.width)
     require_paired_target(config, info)
-    found: Networks = {"generator": networks.generator(config.generator, info, config.seed)}
+    found: Networks = {"generator": initial_student(config, info)}
     found |= bases.networks(config, info)
     for name, term in config.active_terms.items():
         own = terms.networks(term, info, terms.seed_of(config.seed, name))
