@@ -73,11 +73,11 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "searched": MIXED | {"learning_rate": 2.3e-3},
         "searched, 1e-3": MIXED | {"learning_rate": 1e-3},
     },
-    "cyclegan": FOLLOWS,
+    "cyclegan": {"before": BEFORE, "as labelled": PHOTOS, "as sagan": ALL | {"learning_rate": 4.5e-3}},
     "sagan": {
         "before": BEFORE,
         "searched": ALL | {"learning_rate": 4.5e-3},
-        "searched, without SSIM": ALL | {"learning_rate": 4.5e-3, "ssim_weight": 0.0},
+        "searched, from the teacher": ALL | {"learning_rate": 4.5e-3, "init": "teacher"},
     },
     "stylegan2": {
         "before": BEFORE,

@@ -138,6 +138,9 @@ def enhance() -> Experiment:
     )
 
 
+_SUMS = PlainBase(l1_weight=10.0, robust_weight=10.0, mse_weight=1.0, multiscale_weight=40.0, ssim_weight=0.0)
+
+
 def sagan() -> Experiment:
     """Noise -> pictures of 64x64 by the self-attention GAN, from a folder of any pictures.
 
@@ -147,10 +150,11 @@ def sagan() -> Experiment:
     base = labelled()
     optimizer = Optimizer(learning_rate=4e-4, betas=(0.0, 0.9), decay_start=0.5)
     student = {
-        **_not_searched(),
+        **_from_teacher(4.5e-3),
         "flip": False,
         "batch_size": 8,
         "ema_nimg": 200.0,
+        "base": _SUMS.model_copy(update={"mse_weight": 20.0, "ssim_weight": 5.0}),
         "generator": SaganGenerator(widths=SaganWidths.uniform(8), latent=64),
     }
     return Experiment(
@@ -200,9 +204,10 @@ def stylegan2() -> Experiment:
         ),
         student=base.student.model_copy(
             update={
-                **_not_searched(),
+                **_from_teacher(4e-2),
                 "flip": False,
                 "generator": generator(3),
+                "base": _SUMS,
                 "terms": {"mi": recommended_vem()},
             }
         ),
@@ -232,14 +237,23 @@ def cyclegan() -> Experiment:
             discriminator_optimizer=optimizer,
         ),
         student=base.student.model_copy(
-            update={**_not_searched(), "budget_nimg": 6_000, "generator": generator(4)}
+            update={
+                "budget_nimg": 6_000,
+                "generator": generator(4),
+                "base": PlainBase(ssim_weight=5.0),
+                "optimizer": shapes32().student.optimizer,
+            }
         ),
     )
 
 
-def _not_searched() -> dict[str, object]:
-    """Base distillation and optimizer of students where no search has chosen them."""
-    return {"base": PlainBase(ssim_weight=5.0), "optimizer": shapes32().student.optimizer}
+def _from_teacher(learning_rate: float) -> dict[str, object]:
+    """First weights and optimizer of students that take noise.
+
+    What a number of the noise means is arbitrary: a student that begins at random has to find out first.
+    """
+    optimizer = shapes32().student.optimizer
+    return {"init": "teacher", "optimizer": optimizer.model_copy(update={"learning_rate": learning_rate})}
 
 
 def _length(budget_nimg: int, report_every_nimg: int) -> dict[str, object]:
