@@ -160,14 +160,17 @@ def mirrored(position: int, size: int) -> int:
 
 
 def ssim_loss(a: Array, b: Array) -> float:
-    """1 - the mean over windows of 7x7 pixels of (2ab + c1)(2cov + c2) / ((a^2 + b^2 + c1)(va + vb + c2))."""
+    """1 - the mean over windows of 7x7 pixels of (2ab + c1)(2cov + c2) / ((a^2 + b^2 + c1)(va + vb + c2)).
+
+    The means a and b count from black.
+    """
     count, channels, height, width = a.shape
     total = 0.0
     for row, column in itertools.product(range(height), range(width)):
         rows = [mirrored(row + k, height) for k in range(-3, 4)]
         columns = [mirrored(column + k, width) for k in range(-3, 4)]
         for n, c in itertools.product(range(count), range(channels)):
-            x, y = a[n, c][np.ix_(rows, columns)], b[n, c][np.ix_(rows, columns)]
+            x, y = a[n, c][np.ix_(rows, columns)] + 1, b[n, c][np.ix_(rows, columns)] + 1
             mx, my = x.mean(), y.mean()
             cov = ((x - mx) * (y - my)).mean()
             above = (2 * mx * my + 0.02**2) * (2 * cov + 0.06**2)
@@ -455,14 +458,14 @@ def of_constants(a: float, b: float) -> Pairs:
 
 def test_plain_of_constant_pictures() -> None:
     weights = dict.fromkeys(("ssim_weight", "mse_weight", "robust_weight", "multiscale_weight"), 1.0)
-    _, numbers = base_of(kind="plain", **weights).student_loss(of_constants(0.5, -0.25))
-    ssim = (2 * 0.5 * -0.25 + 4e-4) / (0.25 + 0.0625 + 4e-4)
+    _, numbers = base_of(kind="plain", **weights).student_loss(of_constants(0.5, -0.875))
+    ssim = (2 * 1.5 * 0.125 + 4e-4) / (1.5**2 + 0.125**2 + 4e-4)
     expected = {
-        "train/l1": 0.75,
+        "train/l1": 1.375,
         "train/dissimilarity": 1 - ssim,
-        "train/mse": 0.5625,
-        "train/robust": math.sqrt(0.5625 + 1e-6),
-        "train/multiscale": 0.75,
+        "train/mse": 1.375**2,
+        "train/robust": math.sqrt(1.375**2 + 1e-6),
+        "train/multiscale": 1.375,
     }
     assert {name: float(value) for name, value in numbers.items()} == pytest.approx(expected, rel=1e-5)
     same, _ = base_of(kind="plain", **weights | {"ssim_weight": 0.0}).student_loss(of_constants(0.5, 0.5))

@@ -92,7 +92,7 @@ CASES = {
         "val/kd_squeezenet",
         4,
         (1, 2, 3),
-        budgets(8_000, 4_800, 1_600),
+        budgets(8_000, 12_000, 1_600),
     ),
     "cyclegan": Case(
         "cyclegan",

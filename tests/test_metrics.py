@@ -324,7 +324,9 @@ def test_the_dissimilarity_and_its_gradient_are_those_of_torchmetrics(height: in
         dissimilarity,
         lambda a, b: (
             1
-            - structural_similarity_index_measure(a, b, gaussian_kernel=False, kernel_size=7, data_range=2.0)
+            - structural_similarity_index_measure(
+                a + 1, b + 1, gaussian_kernel=False, kernel_size=7, data_range=2.0
+            )
         ),
     ):
         a = a.detach().requires_grad_(True)

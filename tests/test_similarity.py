@@ -43,7 +43,7 @@ def pictures(seed: int, *shape: int) -> Tensor:
 def test_the_dissimilarity_is_one_less_the_mean_over_uniform_windows_with_mirrored_borders() -> None:
     a = pictures(0, 2, 3, 8, 11)
     b = (0.6 * a + 0.4 * pictures(1, 2, 3, 8, 11) + 0.1).clamp(-1, 1)
-    each = [mirrored(p.numpy(), q.numpy(), np.full((7, 7), 1 / 49), 2) for p, q in zip(a, b)]
+    each = [mirrored(p.numpy(), q.numpy(), np.full((7, 7), 1 / 49), 2) for p, q in zip(a + 1, b + 1)]
     assert dissimilarity(a, b).item() == pytest.approx(1 - np.mean(each), rel=1e-9)
     assert dissimilarity(a, b).item() == pytest.approx(dissimilarity(b, a).item(), rel=1e-12)
     assert dissimilarity(a.float(), b.float()).item() == pytest.approx(1 - np.mean(each), rel=1e-5)
@@ -52,8 +52,22 @@ def test_the_dissimilarity_is_one_less_the_mean_over_uniform_windows_with_mirror
 def test_the_dissimilarity_of_flat_pictures_is_that_of_their_brightness() -> None:
     for p, q in ((0.5, 0.5), (0.9, 0.1), (-0.7, 0.7), (0.0, 0.0)):
         a, b = (torch.full((1, 3, 8, 8), value, dtype=torch.float64) for value in (p, q))
-        expected = 1 - (2 * p * q + 4e-4) / (p * p + q * q + 4e-4)
+        light, other = p + 1, q + 1
+        expected = 1 - (2 * light * other + 4e-4) / (light**2 + other**2 + 4e-4)
         assert dissimilarity(a, b).item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_negative_is_unlike_its_picture_as_a_whole_and_in_part() -> None:
+    """Counted from grey both factors are -1, the loss is 0: a student learnt a black sky for a white one."""
+    picture = pictures(0, 1, 3, 16, 16)
+    assert dissimilarity(picture, -picture).item() > 1.5
+    sky = torch.full_like(picture, 0.9)
+    sky[..., 8:, :] = picture[..., 8:, :]
+    below = torch.cat([-sky[..., :8, :], sky[..., 8:, :]], 2)
+    assert dissimilarity(sky, below).item() > 0.4
+    wrong = (-0.8 * picture).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(dissimilarity(wrong, picture), wrong)
+    assert (gradient * (picture - wrong)).sum() < 0  # descending leads to the picture
 
 
 def test_rounding_never_divides_by_a_variance_below_zero() -> None:

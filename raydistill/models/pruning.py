@@ -53,31 +53,34 @@ def student_state(
     return _with_new_norms(_cut(layers, weights, indices), weights)
 
 
+_RANDOM = "start at random (student.init=random)"
+
+
 def require_narrower(teacher: Generator, student: Generator, where: str) -> None:
     """Raises ConfigError, which calls the student `where`, if it cannot be cut out of the teacher."""
     if student.family != teacher.family:
         raise ConfigError(
             f"{where}.family: {student.family!r}, but the teacher it starts from is a {teacher.family!r}; "
-            "use that family"
+            f"use that family, or {_RANDOM}"
         )
     if GENERATORS[teacher.family].channels is None:
         raise ConfigError(
             f"{where}: students of the family {teacher.family!r} cannot start from their teacher; "
-            "start at random"
+            f"{_RANDOM}"
         )
     for name, value in student:
         theirs = getattr(teacher, name)
         if name not in ("widths", "truncation", "dropout") and value != theirs:
             raise ConfigError(
                 f"{where}.{name}: {value}, but the teacher it starts from has {theirs}; "
-                "give the same, or start at random"
+                f"give the same, or {_RANDOM}"
             )
     for name, width in student.widths:
         most = getattr(teacher.widths, name)
         if (width is None) != (most is None) or (width is not None and width > most):
             raise ConfigError(
                 f"{where}.widths.{name}: {width}, but the teacher it starts from has {most}; "
-                "give at most that"
+                f"give at most that, or {_RANDOM}"
             )
 
 
