@@ -68,7 +68,7 @@ CASES = {
         "val/miou",
         10,
         (3, 5, 8),
-        budgets(4_000, 2_400, 2_400) | {"data.height": 36, "data.width": 48},
+        budgets(4_000, 2_400, 8_000) | {"data.height": 36, "data.width": 48},
     ),
     "enhance": Case(
         "enhance",

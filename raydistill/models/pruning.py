@@ -65,8 +65,7 @@ def require_narrower(teacher: Generator, student: Generator, where: str) -> None
         )
     if GENERATORS[teacher.family].channels is None:
         raise ConfigError(
-            f"{where}: students of the family {teacher.family!r} cannot start from their teacher; "
-            f"{_RANDOM}"
+            f"{where}: students of the family {teacher.family!r} cannot start from their teacher; {_RANDOM}"
         )
     for name, value in student:
         theirs = getattr(teacher, name)
