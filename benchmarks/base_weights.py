@@ -104,7 +104,7 @@ OFF = {
 
 def experiment_of(preset: str, data: str | None, weights: Weights, seed: int) -> Experiment:
     """The preset with these weights, without terms."""
-    values: dict[str, Any] = {f"student.base.{name}": 0.0 for name in OFF}
+    values: dict[str, Any] = {"student.init": "random"} | {f"student.base.{name}": 0.0 for name in OFF}
     for name, value in weights.items():
         values[PATHS.get(name, f"student.base.{name}")] = value
     values |= {"student.terms.mi.weight": 0.0, "student.seed": seed}
