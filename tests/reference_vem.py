@@ -134,8 +134,9 @@ def dissimilarity(a: Tensor, b: Tensor) -> Tensor:
     mean_a, mean_b = mean(a), mean(b)
     variance_a, variance_b = (mean(a * a) - mean_a**2).clamp(min=0), (mean(b * b) - mean_b**2).clamp(min=0)
     covariance = mean(a * b) - mean_a * mean_b
-    above = (2 * mean_a * mean_b + 0.02**2) * (2 * covariance + 0.06**2)
-    return 1 - (above / ((mean_a**2 + mean_b**2 + 0.02**2) * (variance_a + variance_b + 0.06**2))).mean()
+    light_a, light_b = mean_a + 1, mean_b + 1  # from black
+    above = (2 * light_a * light_b + 0.02**2) * (2 * covariance + 0.06**2)
+    return 1 - (above / ((light_a**2 + light_b**2 + 0.02**2) * (variance_a + variance_b + 0.06**2))).mean()
 
 
 def train_step(
