@@ -119,7 +119,7 @@ def test_a_stopped_and_resumed_run_equals_one_that_never_stopped_bit_for_bit(
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Job], Path]:
     """Every case trained by two workers, in a folder by its name; also with networks split over them."""
     folder = tmp_path_factory.mktemp("together")
-    # of seed 1, sharded networks of omgd_cyclegan go over a kink at the second step; after the first they agree
+    # of seed 1, sharded networks of omgd_cyclegan go over a kink at the second step; after one they agree
     size = {"batch_size": 8, "budget_nimg": 16, "report_every_nimg": 16, "seed": 2}
     jobs = {name: job_of(tmp_path_factory.mktemp(name), name, **size) for name in CASES}
     execution = Execution(sharding="fsdp", fsdp_min_params=1, record_teachers_gb=0.0)
