@@ -9,25 +9,17 @@ from raydistill.config.presets import PRESETS, shapes32
 from raydistill.config.published import PUBLISHED
 from raydistill.config.training import DistillTraining
 from raydistill.data import DataInfo
+from raydistill.testing.generators import GeneratorCase, info_of
 from raydistill.training import recipes
 from raydistill.training.recipes import distill
 
 
-def info_of(preset: str) -> DataInfo:
-    """Data of a preset, as networks are built for them."""
-    data = PRESETS[preset]().data
-    has_labels = getattr(data, "layout", None) is None and preset not in ("enhance", "sagan", "stylegan2")
-    return DataInfo(
-        layout="labelled" if has_labels else "pictures",
-        height=data.height,
-        width=data.width,
-        class_names=(),
-        palette=(),
-        ignore_index=None,
-        counts={},
-        split_rule="",
-        num_classes=5 if has_labels else None,
-    )
+def data_of(preset: str) -> DataInfo:
+    """Data of a preset, as networks are built for them: label maps of five classes, or pictures."""
+    experiment = PRESETS[preset]()
+    data, generator = experiment.data, experiment.student.generator
+    in_channels = 5 if preset in ("shapes32", "shapes64", "labelled", "unet", "mobile") else 3
+    return info_of(GeneratorCase(generator, in_channels, data.height, data.width))
 
 
 def begun_alike(first: nn.Module, second: nn.Module) -> list[str]:
@@ -46,7 +38,7 @@ def begun_alike(first: nn.Module, second: nn.Module) -> list[str]:
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name not in PUBLISHED])
 def test_a_student_of_the_teachers_seed_does_not_begin_as_the_teacher_did(preset: str) -> None:
     """Else a search at one seed judges students that other seeds never have."""
-    experiment, info = PRESETS[preset](), info_of(preset)
+    experiment, info = PRESETS[preset](), data_of(preset)
     student = experiment.resolved(experiment.student)
     assert isinstance(student, DistillTraining) and student.seed == experiment.teacher.seed
     teacher = recipes.kind_of(experiment.teacher).networks(experiment.teacher, info)["generator"]
@@ -58,6 +50,6 @@ def test_a_student_of_the_teachers_seed_does_not_begin_as_the_teacher_did(preset
 def test_nor_as_the_teachers_beside_it_do() -> None:
     experiment = with_values(shapes32(), {"student.base.kind": "omgd"}, where="test")
     student = experiment.resolved(experiment.student)
-    found = recipes.kind_of(student).networks(student, info_of("shapes32"))
+    found = recipes.kind_of(student).networks(student, data_of("shapes32"))
     for name in ("wide", "deep"):
         assert not begun_alike(found["generator"], found[name])

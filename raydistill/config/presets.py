@@ -139,6 +139,7 @@ def enhance() -> Experiment:
 
 
 _SUMS = PlainBase(l1_weight=10.0, robust_weight=10.0, mse_weight=1.0, multiscale_weight=40.0, ssim_weight=0.0)
+"""What searches for `stylegan2` and, with SSIM beside it, for `sagan` have found: docs/results/method.md."""
 
 
 def sagan() -> Experiment:
