@@ -37,8 +37,20 @@ Weights = dict[str, float | str]
 BEFORE: Weights = {"l1_weight": 10.0, "ssim_weight": 5.0, "learning_rate": 3e-3}
 """What presets had before they were tuned."""
 PHOTOS: Weights = {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3}
-"""What the search on CamVid has found for `labelled`."""
-FOLLOWS = {"before": BEFORE, "without SSIM": BEFORE | {"ssim_weight": 0.0}, "as labelled": PHOTOS}
+"""What the search on CamVid had found for `labelled` while SSIM counted from grey."""
+STRUCTURE: Weights = {"ssim_weight": 5.0, "mse_weight": 20.0, "multiscale_weight": 10.0}
+"""What the search has found for `shapes32`."""
+FAST: Weights = {"l1_weight": 10.0, "ssim_weight": 5.0, "mse_weight": 1.0, "multiscale_weight": 40.0}
+"""What the search has found for `labelled` since SSIM counts from black."""
+QUICK: Weights = {"l1_weight": 10.0, "robust_weight": 10.0, "mse_weight": 320.0, "multiscale_weight": 10.0}
+"""What the search has found for `cyclegan`."""
+FOLLOWS = {
+    "before": BEFORE,
+    "without SSIM": BEFORE | {"ssim_weight": 0.0},
+    "as labelled": PHOTOS,
+    "before, from the teacher": BEFORE | {"init": "teacher"},
+    "as labelled, from the teacher": PHOTOS | {"init": "teacher"},
+}
 SHARP: Weights = {"l1_weight": 10.0, "learning_rate": 1e-3}
 """What `enhance` had."""
 SUMS: Weights = {"l1_weight": 10.0, "robust_weight": 10.0, "mse_weight": 1.0, "multiscale_weight": 40.0}
@@ -50,19 +62,28 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
     "shapes32": {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
-        "searched": {
-            "robust_weight": 10,
-            "mse_weight": 320,
-            "multiscale_weight": 10,
-            "learning_rate": 2.7e-3,
+        "searched": STRUCTURE | {"learning_rate": 3e-3},
+        "searched, robust": {
+            "robust_weight": 10.0,
+            "ssim_weight": 5.0,
+            "mse_weight": 80.0,
+            "learning_rate": 3.6e-3,
         },
-        "squared and multi-scale": {"mse_weight": 80, "multiscale_weight": 10, "learning_rate": 2.7e-3},
+        "before, from the teacher": BEFORE | {"init": "teacher"},
+        "searched, from the teacher": STRUCTURE | {"learning_rate": 3e-3, "init": "teacher"},
     },
-    "shapes64": {"before": BEFORE, "as shapes32": BEFORE | {"ssim_weight": 0.0}},
+    "shapes64": {
+        "before": BEFORE,
+        "without SSIM": BEFORE | {"ssim_weight": 0.0},
+        "before, from the teacher": BEFORE | {"init": "teacher"},
+    },
     "labelled": {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
-        "searched": PHOTOS,
+        "structure and squared": PHOTOS,
+        "structure and squared, from the teacher": PHOTOS | {"init": "teacher"},
+        "searched": FAST | {"learning_rate": 5.9e-3},
+        "searched, from the teacher": FAST | {"learning_rate": 5.9e-3, "init": "teacher"},
     },
     "unet": FOLLOWS,
     "mobile": FOLLOWS,
@@ -72,8 +93,14 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "2.3e-3": SHARP | {"learning_rate": 2.3e-3},
         "searched": MIXED | {"learning_rate": 2.3e-3},
         "searched, 1e-3": MIXED | {"learning_rate": 1e-3},
+        "2.3e-3, from the teacher": SHARP | {"learning_rate": 2.3e-3, "init": "teacher"},
     },
-    "cyclegan": {"before": BEFORE, "as labelled": PHOTOS, "as sagan": ALL | {"learning_rate": 4.5e-3}},
+    "cyclegan": {
+        "before": BEFORE,
+        "searched": QUICK | {"learning_rate": 1.2e-2},
+        "before, from the teacher": BEFORE | {"init": "teacher"},
+        "searched, from the teacher": QUICK | {"learning_rate": 1.2e-2, "init": "teacher"},
+    },
     "sagan": {
         "before": BEFORE,
         "searched": ALL | {"learning_rate": 4.5e-3},
@@ -143,9 +170,12 @@ def main() -> None:
     parser.add_argument("--squeezenet", metavar="NAME=FILE", help="as --extractor takes it")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many of the five")
+    parser.add_argument("--only", metavar="NAMES", help="some of the candidates, by a + between their names")
     parser.add_argument("--jobs", type=int, default=2)
     given = parser.parse_args()
     candidates = CANDIDATES[given.preset]
+    if given.only:
+        candidates = {name: candidates[name] for name in given.only.split("+")}
     first = experiment_of(given.preset, given.data, BEFORE, 0)
     cache = given.out.with_suffix(".cache")
     data = prepare(first.data, cache / "data", **recipes.data_needs(first.teacher))
@@ -173,7 +203,8 @@ def main() -> None:
             with given.out.open("a") as file:
                 file.write(json.dumps(rows[-1]) + "\n")
             print(json.dumps(rows[-1]), flush=True)
-    table(rows, list(candidates))
+    trained = {row["name"] for row in rows}
+    table(rows, [name for name in CANDIDATES[given.preset] if name in trained])
 
 
 def table(rows: list[dict[str, Any]], names: list[str]) -> None:
@@ -182,20 +213,19 @@ def table(rows: list[dict[str, Any]], names: list[str]) -> None:
     print("| measure | " + " | ".join(names) + " | difference to the first, paired |")
     print("|---" * (len(names) + 2) + "|")
     for measure in measures:
-        values = {
-            name: np.array(
-                [row[measure] for row in sorted(rows, key=lambda row: row["seed"]) if row["name"] == name]
-            )
-            for name in names
-        }
-        cells = [
-            f"{each.mean():.5g} +- {each.std(ddof=1) / len(each) ** 0.5:.2g}" for each in values.values()
+        values = {name: {row["seed"]: row[measure] for row in rows if row["name"] == name} for name in names}
+        cells = [_mean(list(each.values()), ".5g") for each in values.values()]
+        first = values[names[0]]
+        differences = [
+            _mean([value - first[seed] for seed, value in values[name].items() if seed in first], "+.4g")
+            for name in names[1:]
         ]
-        differences = []
-        for name in names[1:]:
-            gain = values[name] - values[names[0]]
-            differences.append(f"{gain.mean():+.4g} +- {gain.std(ddof=1) / len(gain) ** 0.5:.2g}")
         print(f"| {measure} | {' | '.join(cells)} | {', '.join(differences)} |")
+
+
+def _mean(values: list[float], style: str) -> str:
+    each = np.array(values)
+    return f"{each.mean():{style}} +- {each.std(ddof=1) / len(each) ** 0.5:.2g}"
 
 
 if __name__ == "__main__":

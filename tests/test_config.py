@@ -36,6 +36,7 @@ OTHERS: dict[str, Any] = {
     "l1": "content",
     "plain": "gan",
     "random": "teacher",
+    "auto": "random",
     "float32": "bfloat16",
     "data_parallel": "fsdp",
     "teacher": "target",

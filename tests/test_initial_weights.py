@@ -1,17 +1,39 @@
-"""A student's first weights are its own, though teacher and student have the same seed by default."""
+"""A student's first weights: its own, though teacher and student have the same seed, or the teacher's."""
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from conftest import Stages
+from torch import Tensor, nn
 
 from raydistill.config.paths import with_values
 from raydistill.config.presets import PRESETS, shapes32
 from raydistill.config.published import PUBLISHED
+from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining
-from raydistill.data import DataInfo
+from raydistill.data import DataInfo, load_split
+from raydistill.models import pruning, saved
+from raydistill.planning.checks import check
+from raydistill.sweep.plan_report import _start_line
 from raydistill.testing.generators import GeneratorCase, info_of
 from raydistill.training import recipes
 from raydistill.training.recipes import distill
+from raydistill.training.teacher import start_at_teacher
+
+AT_RANDOM = {
+    "wider": ({"generator__widths__trunk": 5}, "student.generator.widths.trunk: 5, but"),
+    "deeper": ({"generator__num_blocks": 2}, "student.generator.num_blocks: 2, but"),
+    "another norm": ({"generator__norm": "batch"}, "student.generator.norm: batch, but"),
+    "another family": (
+        {"generator__family": "mobile_resnet"},
+        "student.generator.family: 'mobile_resnet', but",
+    ),
+    "teachers of its own": ({"base__kind": "omgd"}, "student.base of kind 'omgd' learns from other networks"),
+    "told to": ({"init": "random"}, "student.init is random"),
+}
+"""What is set -> why such a student starts at random, where its teacher has width 4 and one block."""
 
 
 def data_of(preset: str) -> DataInfo:
@@ -53,3 +75,68 @@ def test_nor_as_the_teachers_beside_it_do() -> None:
     found = recipes.kind_of(student).networks(student, data_of("shapes32"))
     for name in ("wide", "deep"):
         assert not begun_alike(found["generator"], found[name])
+
+
+# ---- from the teacher --------------------------------------------------------------------------------------
+
+
+def started(stages: Stages, values: dict[str, Any]) -> tuple[DistillTraining, nn.Module, dict[str, Tensor]]:
+    """A student's training, the student when it has started, and its weights before that."""
+    job = stages.student_job(**({"init": "auto"} | values))
+    assert isinstance(job.training, DistillTraining)
+    student = distill.initial_student(job.training, load_split(job.data, "val").info)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    start_at_teacher(student, job)
+    return job.training, student, before
+
+
+@pytest.mark.parametrize("width", [3, 4])
+def test_by_default_a_narrower_student_starts_with_the_teachers_channels(stages: Stages, width: int) -> None:
+    training, student, _ = started(stages, {"generator__widths__trunk": width})
+    teacher, weights = saved.load_generator(stages.teacher)
+    expected = pruning.student_state(teacher, weights, training.generator, "student")
+    assert pruning.why_at_random(teacher, training) is None
+    assert all(torch.equal(value, expected[name]) for name, value in student.state_dict().items())
+
+
+@pytest.mark.parametrize("case", AT_RANDOM)
+def test_and_any_other_student_at_random_with_the_reason(stages: Stages, case: str) -> None:
+    values, says = AT_RANDOM[case]
+    training, student, before = started(stages, values)
+    reason = pruning.why_at_random(saved.load_generator(stages.teacher)[0], training)
+    assert reason is not None and reason.startswith(says)
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ((), "plan: students start with the teacher's channels, as student.init is auto"),
+        (
+            ("teacher.generator.widths.trunk=16",),  # the space has trunks of 8 to 32
+            "plan: some students start with random weights, as student.init is auto: "
+            "student.generator.widths.trunk: ",
+        ),
+        (
+            ("teacher.generator.num_blocks=2",),
+            "plan: students start with random weights, as student.init is auto: "
+            "student.generator.num_blocks: 3, but the teacher it starts from has 2",
+        ),
+        (("student.init=random",), None),
+        (("student.init=teacher",), None),
+    ],
+)
+def test_the_plan_says_where_students_start(
+    values: tuple[str, ...], line: str | None, tmp_path: Path
+) -> None:
+    small = ("data.num_train=16", "data.num_val=8", "data.num_test=8", *values)
+    lines = list(_start_line(check(SweepOptions(store=str(tmp_path), set=small))))
+    assert [each.startswith(str(line)) for each in lines] == [True] * (line is not None), lines
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name not in PUBLISHED])
+def test_students_of_every_preset_can_start_with_their_teachers_channels(preset: str) -> None:
+    """Measured to be worth more than any weight of the base: docs/results/method.md."""
+    experiment = PRESETS[preset]()
+    assert experiment.student.init == "auto"
+    assert pruning.why_at_random(experiment.teacher.generator, experiment.student) is None

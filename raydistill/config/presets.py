@@ -61,7 +61,8 @@ def shapes32() -> Experiment:
             report_every_nimg=2_000,
             ema_nimg=500,
             generator=ResnetGenerator(widths=ResnetWidths.uniform(4), num_blocks=3),
-            base=PlainBase(ssim_weight=0.0),  # chosen while SSIM counted from grey: docs/results/method.md
+            init="auto",
+            base=PlainBase(ssim_weight=5.0),
             optimizer=Optimizer(learning_rate=3e-3, betas=(0.5, 0.999), decay_start=0.5),
             terms={"mi": recommended_vem()},
         ),
@@ -254,7 +255,7 @@ def _from_teacher(learning_rate: float) -> dict[str, object]:
     What a number of the noise means is arbitrary: a student that begins at random has to find out first.
     """
     optimizer = shapes32().student.optimizer
-    return {"init": "teacher", "optimizer": optimizer.model_copy(update={"learning_rate": learning_rate})}
+    return {"init": "auto", "optimizer": optimizer.model_copy(update={"learning_rate": learning_rate})}
 
 
 def _length(budget_nimg: int, report_every_nimg: int) -> dict[str, object]:

@@ -222,11 +222,12 @@ class DistillTraining(Training):
 
     recipe: Literal["distill"] = "distill"
     generator: AnyGenerator
-    init: Literal["random", "teacher"] = "random"
+    init: Literal["random", "teacher", "auto"] = "random"
     """teacher: the student starts with the teacher's channels of the largest score. It must then have the
-    teacher's family and depth, and no width above the teacher's."""
+    teacher's family and depth, and no width above the teacher's. auto: so do students of which this is true
+    and whose base learns from that teacher; the others start at random, which the plan says."""
     init_score: Annotated[Literal["l1", "content"], Field(exclude_if=lambda score: score == "l1")] = "l1"
-    """What `init: teacher` chooses channels by: the L1 norm of the weights that make one, or how much the
+    """What channels of the teacher are chosen by: the L1 norm of the weights that make one, or how much the
     content of pictures depends on it (CAGC, StyleGAN2 alone)."""
     base: AnyBase = PlainBase()
     terms: Annotated[dict[TermName, AnyTerm], Field(max_length=16)] = {"mi": MutualInformation()}

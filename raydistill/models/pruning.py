@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.parametrizations import _SpectralNorm
 
 from raydistill.config.architectures import Generator, StyleganGenerator
+from raydistill.config.training import DistillTraining
 from raydistill.errors import ConfigError
 from raydistill.models import GENERATORS, input_channels, stylegan2
 from raydistill.models.channel_groups import LayerChannels
@@ -53,34 +54,45 @@ def student_state(
     return _with_new_norms(_cut(layers, weights, indices), weights)
 
 
-_RANDOM = "start at random (student.init=random)"
-
-
 def require_narrower(teacher: Generator, student: Generator, where: str) -> None:
     """Raises ConfigError, which calls the student `where`, if it cannot be cut out of the teacher."""
+    if (found := _unlike(teacher, student, where)) is not None:
+        what, advice = found
+        raise ConfigError(f"{what}; {advice}start at random (student.init=random)")
+
+
+def _unlike(teacher: Generator, student: Generator, where: str) -> tuple[str, str] | None:
+    """Why a student cannot be cut out of its teacher, and what else could be given; None: it can."""
     if student.family != teacher.family:
-        raise ConfigError(
-            f"{where}.family: {student.family!r}, but the teacher it starts from is a {teacher.family!r}; "
-            f"use that family, or {_RANDOM}"
-        )
+        other = f"{where}.family: {student.family!r}, but the teacher it starts from is a {teacher.family!r}"
+        return other, "use that family, or "
     if GENERATORS[teacher.family].channels is None:
-        raise ConfigError(
-            f"{where}: students of the family {teacher.family!r} cannot start from their teacher; {_RANDOM}"
-        )
+        return f"{where}: students of the family {teacher.family!r} cannot start from their teacher", ""
     for name, value in student:
         theirs = getattr(teacher, name)
         if name not in ("widths", "truncation", "dropout") and value != theirs:
-            raise ConfigError(
-                f"{where}.{name}: {value}, but the teacher it starts from has {theirs}; "
-                f"give the same, or {_RANDOM}"
-            )
+            other = f"{where}.{name}: {value}, but the teacher it starts from has {theirs}"
+            return other, "give the same, or "
     for name, width in student.widths:
         most = getattr(teacher.widths, name)
         if (width is None) != (most is None) or (width is not None and width > most):
-            raise ConfigError(
-                f"{where}.widths.{name}: {width}, but the teacher it starts from has {most}; "
-                f"give at most that, or {_RANDOM}"
-            )
+            other = f"{where}.widths.{name}: {width}, but the teacher it starts from has {most}"
+            return other, "give at most that, or "
+    return None
+
+
+def why_at_random(teacher: Generator, student: DistillTraining) -> str | None:
+    """Why a student starts with random weights; None: it starts with channels of its teacher, see
+    `DistillTraining.init`.
+    """
+    if student.init == "random":
+        return "student.init is random"
+    if student.init == "auto":
+        if student.base.trains_teachers or student.base.follows_slabs:
+            return f"student.base of kind {student.base.kind!r} learns from other networks than the teacher"
+        found = _unlike(teacher, student.generator, "student.generator")
+        return None if found is None else found[0]
+    return None
 
 
 def layer_channels(config: Generator) -> list[LayerChannels]:

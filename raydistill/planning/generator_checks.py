@@ -80,13 +80,14 @@ def check_generators(plan: Plan) -> None:
                 "use data like its own"
             )
     score = student.init_score
-    if student.init == "teacher":
+    if student.init != "random":
         pruning.require_score(teacher.generator, score, "student.init_score")
+    if student.init == "teacher":
         _check_start_at_teacher(plan)
-    elif score != "l1":
+    if student.init == "random" and score != "l1":
         raise ConfigError(
-            f"student.init_score: {score!r} chooses channels of the teacher, but student.init is "
-            f"{student.init!r}; set student.init=teacher, or leave it out"
+            f"student.init_score: {score!r} chooses channels of the teacher, but student.init is 'random'; "
+            "set student.init=teacher, or leave it out"
         )
 
 

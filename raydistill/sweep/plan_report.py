@@ -14,6 +14,7 @@ from raydistill.cluster.placement import Group, Node, Placement, Placements, pla
 from raydistill.config import space
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.errors import RaydistillError, StoreError
+from raydistill.models import pruning
 from raydistill.planning import scorers
 from raydistill.planning.plan import Plan
 from raydistill.records.sweep_state import FORECAST
@@ -118,6 +119,7 @@ def plan_lines(
     yield f"plan: {num_searched} searched trials; {num_baselines} baselines ({labels}); {rechecks}"
     yield from _base_lines(plan)
     yield _costs_line(plan)
+    yield from _start_line(plan)
     trials = placements.trials
     if estimated.forecast is None:
         yield f"plan: no time: {estimated.why_not}"
@@ -177,6 +179,22 @@ def _costs_line(plan: Plan) -> str:
         f"{params[0]:,.0f} to {params[-1]:,.0f} parameters{windows}; "
         f"the teacher has {teacher / 1e6:,.1f} M MACs"
     )
+
+
+def _start_line(plan: Plan) -> Iterator[str]:
+    """Whether students start with the teacher's channels, where that is left to their networks."""
+    if plan.experiment.student.init != "auto":
+        return
+    students = [training for training, _ in plan.students]
+    students += [each for ends in (False, True) for each in plan.extreme_students(highest=ends)]
+    students += [training for _, _, training in plan.baselines if isinstance(training, DistillTraining)]
+    found = [pruning.why_at_random(plan.experiment.teacher.generator, student) for student in students]
+    reasons = [reason for reason in found if reason is not None]
+    who = "students" if len(reasons) in (0, len(found)) else "some students"
+    if reasons:
+        yield f"plan: {who} start with random weights, as student.init is auto: {reasons[0]}"
+    else:
+        yield f"plan: {who} start with the teacher's channels, as student.init is auto"
 
 
 def _time_lines(plan: Plan, expected: Forecast, device: str) -> Iterator[str]:

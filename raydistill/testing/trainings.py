@@ -31,6 +31,7 @@ TINY: dict[str, Any] = {
     **{f"{stage}.report_every_nimg": 16 for stage in ("evaluator", "features", "teacher", "student")},
     **{f"{stage}.ema_nimg": 16 for stage in ("teacher", "student")},
     **{
+        "student.init": "random",  # a student as wide as its teacher would be its teacher
         "student.flip": True,
         "student.terms.mi.energy.channels": 2,
         "student.terms.mi.num_steps": 3,
