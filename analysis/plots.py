@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from raydistill.records import pareto
@@ -149,7 +151,7 @@ def frontier_png(
     drawn = table.reindex(columns=list(dict.fromkeys([*table.columns, column(x), column(y)])))
     drawn = drawn[groups(drawn).ne("") & drawn[[column(x), column(y)]].notna().all(axis=1)]
     member = pair_members(drawn, (x, y), directions)
-    _draw_front(axes, drawn[member], x, y, directions)
+    names = _draw_front(axes, drawn[member], x, y, directions)
     _draw_trials(axes, drawn, member, x, y)
     if ceiling is not None and y.endswith("/miou"):
         dashes = (0, (5, 4))
@@ -159,6 +161,7 @@ def frontier_png(
     figure.legend(
         loc="outside lower center", ncols=4, frameon=False, fontsize=9, handletextpad=0.4, columnspacing=1.6
     )
+    _part(figure, names, 1 if directions[1] == "max" else -1)
     write_atomic(path, partial(figure.savefig, dpi=200))
 
 
@@ -173,15 +176,17 @@ def _draw_style(axes: Axes, x: str, y: str, directions: Sequence[Direction]) -> 
     axes.margins(0.08)
 
 
-def _draw_front(axes: Axes, front: pd.DataFrame, x: str, y: str, directions: Sequence[Direction]) -> None:
-    """Draws the step line of what the front reaches, and each member's id on the side where nothing is
-    better."""
+def _draw_front(
+    axes: Axes, front: pd.DataFrame, x: str, y: str, directions: Sequence[Direction]
+) -> list[Annotation]:
+    """Draws the step line of what the front reaches, and each member's id, which is returned, on the side
+    where nothing is better."""
     front = front.sort_values([column(x), column(y)])
     xs, ys = front[column(x)], front[column(y)]
     step = "steps-post" if directions[0] == "min" else "steps-pre"
     axes.plot(xs, ys, drawstyle=step, color=INK, linewidth=1.2, alpha=0.75, label="front", zorder=2)
     left, up = directions[0] == "min", directions[1] == "max"
-    for _, row in front.iterrows():
+    return [
         axes.annotate(
             row["trial_id"],
             (row[column(x)], row[column(y)]),
@@ -192,6 +197,19 @@ def _draw_front(axes: Axes, front: pd.DataFrame, x: str, y: str, directions: Seq
             fontsize=8.5,
             color=INK,
         )
+        for _, row in front.iterrows()
+    ]
+
+
+def _part(figure: Figure, names: Sequence[Annotation], side: int) -> None:
+    """Moves names that would lie upon others up (`side` 1) or down (-1), line by line."""
+    figure.draw_without_rendering()
+    taken: list[Bbox] = []
+    for name in names:
+        while any(name.get_window_extent().overlaps(box) for box in taken):
+            along, away = name.get_position()
+            name.set_position((along, away + side * float(name.get_fontsize())))
+        taken.append(name.get_window_extent())
 
 
 def _draw_trials(axes: Axes, drawn: pd.DataFrame, member: NDArray[np.bool_], x: str, y: str) -> None:

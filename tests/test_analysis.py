@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from test_results import CONTEXT, OBJECTIVES, REFERENCE, scored, synthetic_trials
 
@@ -387,6 +388,19 @@ def test_the_picture_is_a_png(report):
 def test_the_picture_can_show_any_two_numbers(tmp_path, table, x, y, directions):
     plots.frontier_png(table, tmp_path / "a.png", x, y, directions)
     assert (tmp_path / "a.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_names_of_close_trials_lie_beside_each_other(side):
+    figure = Figure()
+    axes = figure.add_subplot()
+    given = [(0.5, 0.5), (0.51, 0.5), (0.52, 0.501), (0.9, 0.5)]
+    names = [axes.annotate("0001", at, xytext=(-5, 5 * side), textcoords="offset points") for at in given]
+    plots._part(figure, names, side)
+    boxes = [name.get_window_extent() for name in names]
+    assert not any(first.overlaps(second) for first, second in itertools.combinations(boxes, 2))
+    assert [name.get_position() == (-5, 5 * side) for name in names] == [True, False, False, True]
+    assert all(side * name.get_position()[1] >= 5 for name in names)
 
 
 def test_members_of_a_pair_are_found_in_any_direction(table):
