@@ -136,7 +136,7 @@ def test_the_plan_says_where_students_start(
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name not in PUBLISHED])
 def test_students_of_every_preset_can_start_with_their_teachers_channels(preset: str) -> None:
-    """Measured to be worth more than any weight of the base: docs/results/method.md."""
+    """What that is worth: docs/results/method.md."""
     experiment = PRESETS[preset]()
     assert experiment.student.init == "auto"
     assert pruning.why_at_random(experiment.teacher.generator, experiment.student) is None

@@ -61,7 +61,7 @@ def shapes32() -> Experiment:
             report_every_nimg=2_000,
             ema_nimg=500,
             generator=ResnetGenerator(widths=ResnetWidths.uniform(4), num_blocks=3),
-            init="auto",  # worth more than any weight below: docs/results/method.md
+            init="auto",
             base=PlainBase(ssim_weight=5.0),
             optimizer=Optimizer(learning_rate=3e-3, betas=(0.5, 0.999), decay_start=0.5),
             terms={"mi": recommended_vem()},
