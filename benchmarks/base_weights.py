@@ -38,11 +38,21 @@ BEFORE: Weights = {"l1_weight": 10.0, "ssim_weight": 5.0, "learning_rate": 3e-3}
 """What presets had before they were tuned."""
 PHOTOS: Weights = {"ssim_weight": 5.0, "mse_weight": 1.0, "learning_rate": 2.4e-3}
 """What the search on CamVid had found for `labelled` while SSIM counted from grey."""
-STRUCTURE: Weights = {"ssim_weight": 5.0, "mse_weight": 20.0, "multiscale_weight": 10.0}
+SEARCHED_SHAPES: Weights = {"ssim_weight": 5.0, "mse_weight": 20.0, "multiscale_weight": 10.0}
 """What the search has found for `shapes32`."""
-FAST: Weights = {"l1_weight": 10.0, "ssim_weight": 5.0, "mse_weight": 1.0, "multiscale_weight": 40.0}
+SEARCHED_PHOTOS: Weights = {
+    "l1_weight": 10.0,
+    "ssim_weight": 5.0,
+    "mse_weight": 1.0,
+    "multiscale_weight": 40.0,
+}
 """What the search has found for `labelled` since SSIM counts from black."""
-QUICK: Weights = {"l1_weight": 10.0, "robust_weight": 10.0, "mse_weight": 320.0, "multiscale_weight": 10.0}
+SEARCHED_UNPAIRED: Weights = {
+    "l1_weight": 10.0,
+    "robust_weight": 10.0,
+    "mse_weight": 320.0,
+    "multiscale_weight": 10.0,
+}
 """What the search has found for `cyclegan`."""
 FOLLOWS = {
     "before": BEFORE,
@@ -62,7 +72,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
     "shapes32": {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
-        "searched": STRUCTURE | {"learning_rate": 3e-3},
+        "searched": SEARCHED_SHAPES | {"learning_rate": 3e-3},
         "searched, robust": {
             "robust_weight": 10.0,
             "ssim_weight": 5.0,
@@ -70,7 +80,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
             "learning_rate": 3.6e-3,
         },
         "before, from the teacher": BEFORE | {"init": "teacher"},
-        "searched, from the teacher": STRUCTURE | {"learning_rate": 3e-3, "init": "teacher"},
+        "searched, from the teacher": SEARCHED_SHAPES | {"learning_rate": 3e-3, "init": "teacher"},
     },
     "shapes64": {
         "before": BEFORE,
@@ -82,8 +92,8 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
         "structure and squared": PHOTOS,
         "structure and squared, from the teacher": PHOTOS | {"init": "teacher"},
-        "searched": FAST | {"learning_rate": 5.9e-3},
-        "searched, from the teacher": FAST | {"learning_rate": 5.9e-3, "init": "teacher"},
+        "searched": SEARCHED_PHOTOS | {"learning_rate": 5.9e-3},
+        "searched, from the teacher": SEARCHED_PHOTOS | {"learning_rate": 5.9e-3, "init": "teacher"},
     },
     "unet": FOLLOWS,
     "mobile": FOLLOWS,
@@ -97,9 +107,9 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
     },
     "cyclegan": {
         "before": BEFORE,
-        "searched": QUICK | {"learning_rate": 1.2e-2},
+        "searched": SEARCHED_UNPAIRED | {"learning_rate": 1.2e-2},
         "before, from the teacher": BEFORE | {"init": "teacher"},
-        "searched, from the teacher": QUICK | {"learning_rate": 1.2e-2, "init": "teacher"},
+        "searched, from the teacher": SEARCHED_UNPAIRED | {"learning_rate": 1.2e-2, "init": "teacher"},
     },
     "sagan": {
         "before": BEFORE,

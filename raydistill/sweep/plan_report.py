@@ -186,7 +186,8 @@ def _start_line(plan: Plan) -> Iterator[str]:
     if plan.experiment.student.init != "auto":
         return
     students = [training for training, _ in plan.students]
-    students += [each for ends in (False, True) for each in plan.extreme_students(highest=ends)]
+    extremes = [each for highest in (False, True) for each in plan.extreme_students(highest=highest)]
+    students += [each for each in extremes if space.is_affordable(plan.space, plan.costs_of(each))]
     students += [training for _, _, training in plan.baselines if isinstance(training, DistillTraining)]
     found = [pruning.why_at_random(plan.experiment.teacher.generator, student) for student in students]
     reasons = [reason for reason in found if reason is not None]
