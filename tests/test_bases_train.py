@@ -32,7 +32,7 @@ def lengths(nimg: int) -> dict[str, Any]:
     return {"student.budget_nimg": nimg, "student.report_every_nimg": nimg}
 
 
-LENGTH = lengths(9_600)
+LENGTH = {**lengths(9_600), "student.init": "random"}  # from the start, and not from a trained network
 
 
 class Trained(NamedTuple):
