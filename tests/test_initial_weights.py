@@ -134,6 +134,17 @@ def test_the_plan_says_where_students_start(
     assert [each.startswith(str(line)) for each in lines] == [True] * (line is not None), lines
 
 
+def test_students_outside_of_the_window_have_no_say_in_that(tmp_path: Path) -> None:
+    """Only trunks above the teacher's would start at random, and they cost too much, in any convention."""
+    small = ("data.num_train=16", "data.num_val=8", "data.num_test=8", "teacher.generator.widths.trunk=8")
+    for window, start in (
+        ("1.6e6:conv_out", "students start with the teacher"),
+        ("2e7", "some students start with random"),
+    ):
+        options = SweepOptions(store=str(tmp_path), set=small, min_macs="1", max_macs=window)
+        assert start in "".join(_start_line(check(options)))
+
+
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name not in PUBLISHED])
 def test_students_of_every_preset_can_start_with_their_teachers_channels(preset: str) -> None:
     """What that is worth: docs/results/method.md."""

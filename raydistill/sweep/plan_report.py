@@ -187,7 +187,7 @@ def _start_line(plan: Plan) -> Iterator[str]:
         return
     students = [training for training, _ in plan.students]
     extremes = [each for highest in (False, True) for each in plan.extreme_students(highest=highest)]
-    students += [each for each in extremes if space.is_affordable(plan.space, plan.costs_of(each))]
+    students += [each for each in extremes if space.is_affordable(plan.space, plan.bounded_costs_of(each))]
     students += [training for _, _, training in plan.baselines if isinstance(training, DistillTraining)]
     found = [pruning.why_at_random(plan.experiment.teacher.generator, student) for student in students]
     reasons = [reason for reason in found if reason is not None]
