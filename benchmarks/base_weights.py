@@ -185,6 +185,8 @@ def main() -> None:
     given = parser.parse_args()
     candidates = CANDIDATES[given.preset]
     if given.only:
+        if unknown := set(given.only.split("+")) - set(candidates):
+            parser.error(f"--only: {', '.join(sorted(unknown))}; known: {', '.join(candidates)}")
         candidates = {name: candidates[name] for name in given.only.split("+")}
     first = experiment_of(given.preset, given.data, BEFORE, 0)
     cache = given.out.with_suffix(".cache")

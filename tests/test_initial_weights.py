@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from raydistill.config.paths import with_values
 from raydistill.config.presets import PRESETS, shapes32
 from raydistill.config.published import PUBLISHED
+from raydistill.config.space_checks import combinations
 from raydistill.config.sweep_options import SweepOptions
 from raydistill.config.training import DistillTraining
 from raydistill.data import DataInfo, load_split
 from raydistill.models import pruning, saved
 from raydistill.planning.checks import check
-from raydistill.sweep.plan_report import _start_line
+from raydistill.planning.generator_checks import start_sentence
+from raydistill.planning.refusals import Refusals
 from raydistill.testing.generators import GeneratorCase, info_of
 from raydistill.training import recipes
 from raydistill.training.recipes import distill
@@ -111,15 +113,15 @@ def test_and_any_other_student_at_random_with_the_reason(stages: Stages, case: s
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ((), "plan: students start with the teacher's channels, as student.init is auto"),
+        ((), "students start with the teacher's channels, as student.init is auto"),
         (
             ("teacher.generator.widths.trunk=16",),  # the space has trunks of 8 to 32
-            "plan: some students start with random weights, as student.init is auto: "
+            "some students start with random weights, as student.init is auto: "
             "student.generator.widths.trunk: ",
         ),
         (
             ("teacher.generator.num_blocks=2",),
-            "plan: students start with random weights, as student.init is auto: "
+            "students start with random weights, as student.init is auto: "
             "student.generator.num_blocks: 3, but the teacher it starts from has 2",
         ),
         (("student.init=random",), None),
@@ -130,8 +132,8 @@ def test_the_plan_says_where_students_start(
     values: tuple[str, ...], line: str | None, tmp_path: Path
 ) -> None:
     small = ("data.num_train=16", "data.num_val=8", "data.num_test=8", *values)
-    lines = list(_start_line(check(SweepOptions(store=str(tmp_path), set=small))))
-    assert [each.startswith(str(line)) for each in lines] == [True] * (line is not None), lines
+    sentence = start_sentence(check(SweepOptions(store=str(tmp_path), set=small)))
+    assert sentence is None if line is None else str(sentence).startswith(line), sentence
 
 
 def test_students_outside_of_the_window_have_no_say_in_that(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_students_outside_of_the_window_have_no_say_in_that(tmp_path: Path) -> N
         ("2e7", "some students start with random"),
     ):
         options = SweepOptions(store=str(tmp_path), set=small, min_macs="1", max_macs=window)
-        assert start in "".join(_start_line(check(options)))
+        assert str(start_sentence(check(options))).startswith(start)
 
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if name not in PUBLISHED])
@@ -151,3 +153,13 @@ def test_students_of_every_preset_can_start_with_their_teachers_channels(preset:
     experiment = PRESETS[preset]()
     assert experiment.student.init == "auto"
     assert pruning.why_at_random(experiment.teacher.generator, experiment.student) is None
+
+
+@pytest.mark.parametrize("init", ["auto", "teacher"])
+def test_a_searched_score_that_the_teacher_lacks_is_never_proposed(init: str, tmp_path: Path) -> None:
+    plan = check(SweepOptions(store=str(tmp_path), set=("data.num_train=16", f"student.init={init}")))
+    found = plan.experiment.student.model_copy(update={"init_score": "content"})
+    changed = plan.experiment.model_copy(update={"student": found})
+    refusals = Refusals(plan.space, changed, plan.info)
+    configuration = next(combinations(plan.space))
+    assert str(refusals.of(configuration)).startswith("student.init_score: 'content', which families")

@@ -6,6 +6,7 @@ from raydistill import models
 from raydistill.config import space
 from raydistill.config.experiment import Experiment
 from raydistill.config.paths import validated
+from raydistill.config.training import DistillTraining
 from raydistill.data import DataInfo
 from raydistill.errors import CheckpointError, ConfigError
 from raydistill.models import networks, pruning, saved
@@ -114,3 +115,19 @@ def _check_start_at_teacher(plan: Plan) -> None:
     for ngf in (ngf for ngf in names if ngf not in plan.excluded_baselines):
         teacher, generator = plan.experiment.teacher.generator, plan.uniform_generator(ngf)
         pruning.require_narrower(teacher, generator, "student.init=teacher: student.generator")
+
+
+def start_sentence(plan: Plan) -> str | None:
+    """Whether students start with the teacher's channels; None where that is not left to their networks."""
+    if plan.experiment.student.init != "auto":
+        return None
+    students = [training for training, _ in plan.students]
+    extremes = [each for highest in (False, True) for each in plan.extreme_students(highest=highest)]
+    students += [each for each in extremes if space.is_affordable(plan.space, plan.bounded_costs_of(each))]
+    students += [training for _, _, training in plan.baselines if isinstance(training, DistillTraining)]
+    found = [pruning.why_at_random(plan.experiment.teacher.generator, student) for student in students]
+    reasons = [reason for reason in found if reason is not None]
+    if not reasons:
+        return "students start with the teacher's channels, as student.init is auto"
+    who = "students" if len(reasons) == len(found) else "some students"
+    return f"{who} start with random weights, as student.init is auto: {reasons[0]}"

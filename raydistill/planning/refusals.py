@@ -41,12 +41,12 @@ class Refusals:
         own = {path.removeprefix("student."): value for path, value in values.items()}
         try:
             student = self.experiment.resolved(with_values(self.experiment.student, own, where="search"))
+            teacher = self.experiment.teacher.generator
+            if student.init != "random":
+                pruning.require_score(teacher, student.init_score, "student.init_score")
             if student.init == "teacher":
                 where = "student.init=teacher: student.generator"
-                pruning.require_score(
-                    self.experiment.teacher.generator, student.init_score, "student.init_score"
-                )
-                pruning.require_narrower(self.experiment.teacher.generator, student.generator, where)
+                pruning.require_narrower(teacher, student.generator, where)
         except ConfigError as error:
             return str(error)
         return self._refusal_of_shape(student)

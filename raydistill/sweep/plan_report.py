@@ -14,8 +14,8 @@ from raydistill.cluster.placement import Group, Node, Placement, Placements, pla
 from raydistill.config import space
 from raydistill.config.training import DistillTraining, GeneratorTraining
 from raydistill.errors import RaydistillError, StoreError
-from raydistill.models import pruning
 from raydistill.planning import scorers
+from raydistill.planning.generator_checks import start_sentence
 from raydistill.planning.plan import Plan
 from raydistill.records.sweep_state import FORECAST
 from raydistill.records.tables import FRONT_ROLES
@@ -119,7 +119,8 @@ def plan_lines(
     yield f"plan: {num_searched} searched trials; {num_baselines} baselines ({labels}); {rechecks}"
     yield from _base_lines(plan)
     yield _costs_line(plan)
-    yield from _start_line(plan)
+    if (sentence := start_sentence(plan)) is not None:
+        yield f"plan: {sentence}"
     trials = placements.trials
     if estimated.forecast is None:
         yield f"plan: no time: {estimated.why_not}"
@@ -179,23 +180,6 @@ def _costs_line(plan: Plan) -> str:
         f"{params[0]:,.0f} to {params[-1]:,.0f} parameters{windows}; "
         f"the teacher has {teacher / 1e6:,.1f} M MACs"
     )
-
-
-def _start_line(plan: Plan) -> Iterator[str]:
-    """Whether students start with the teacher's channels, where that is left to their networks."""
-    if plan.experiment.student.init != "auto":
-        return
-    students = [training for training, _ in plan.students]
-    extremes = [each for highest in (False, True) for each in plan.extreme_students(highest=highest)]
-    students += [each for each in extremes if space.is_affordable(plan.space, plan.bounded_costs_of(each))]
-    students += [training for _, _, training in plan.baselines if isinstance(training, DistillTraining)]
-    found = [pruning.why_at_random(plan.experiment.teacher.generator, student) for student in students]
-    reasons = [reason for reason in found if reason is not None]
-    who = "students" if len(reasons) in (0, len(found)) else "some students"
-    if reasons:
-        yield f"plan: {who} start with random weights, as student.init is auto: {reasons[0]}"
-    else:
-        yield f"plan: {who} start with the teacher's channels, as student.init is auto"
 
 
 def _time_lines(plan: Plan, expected: Forecast, device: str) -> Iterator[str]:
