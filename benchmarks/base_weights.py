@@ -91,6 +91,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
         "structure and squared": PHOTOS,
+        "before, from the teacher": BEFORE | {"init": "teacher"},
         "structure and squared, from the teacher": PHOTOS | {"init": "teacher"},
         "searched": SEARCHED_PHOTOS | {"learning_rate": 5.9e-3},
         "searched, from the teacher": SEARCHED_PHOTOS | {"learning_rate": 5.9e-3, "init": "teacher"},
@@ -113,6 +114,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
     },
     "sagan": {
         "before": BEFORE,
+        "before, from the teacher": BEFORE | {"init": "teacher"},
         "searched": ALL | {"learning_rate": 4.5e-3},
         "searched, from the teacher": ALL | {"learning_rate": 4.5e-3, "init": "teacher"},
     },
