@@ -138,6 +138,22 @@ def test_each_control_changes_what_is_shown_and_the_address_keeps_it(file: Path)
     asyncio.run(link(fragment))
 
 
+@pytest.mark.parametrize(
+    "axes, head",
+    [
+        ("x=val/miou&y=cost/macs", "Highest val/miou ↑ within 5 % of the teacher's MACs ↓: "),
+        ("x=train/l1&y=val/miou", "Choose two axes that have a better side"),
+        ("x=cost/params&y=val/miou", "Cheapest within 5 % of the teacher: "),
+    ],
+)
+def test_only_a_cost_makes_a_student_the_cheapest(file: Path, axes: str, head: str) -> None:
+    async def scenario() -> None:
+        async with opened(file, f"#{axes}", width=1400, height=1000) as tab:
+            assert head in await tab.value("document.getElementById('answers').innerText")
+
+    asyncio.run(scenario())
+
+
 def test_what_a_name_holds_is_text_and_wrong_links_show_the_page(file: Path) -> None:
     async def scenario() -> None:
         async with opened(

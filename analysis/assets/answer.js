@@ -2,6 +2,7 @@
 // "Which student?": the best under a budget, and the cheapest that is nearly as good as the teacher.
 
 const sideOf = (name) => (axes.get(name)?.better === "max" ? 1 : -1);
+const isCost = (name) => /^(cost|time|memory|measured)\//.test(name);
 const isBetter = (a, b, name) => sideOf(name) * (valueOf(a, name) - valueOf(b, name)) > 0;
 
 /** Those that compete and have both numbers, as far as the filters leave them. */
@@ -29,6 +30,12 @@ function nearTeacher(number) {
 function alike(best, numbers) {
   const own = interval(best, state.y);
   return own ? numbers.filter((number) => number !== best && overlap(own, interval(number, state.y))) : [];
+}
+
+/** What the best by the x axis is called: a sweep without a cost has a score there. */
+function leastOf(name) {
+  if (isCost(name)) return "Cheapest";
+  return `${sideOf(name) > 0 ? "Highest" : "Lowest"} ${titleOf(name)}`;
 }
 
 function linkTo(number) {
@@ -73,7 +80,8 @@ function drawAnswers() {
     const near = all.filter(nearTeacher);
     const best = bestOf(all, y, x);
     const closest = best < 0 ? "" : ` The best is ${rowName(data.rows[best])}: ${toTeacher(best, y)}.`;
-    items.push(answer(`Cheapest within ${shown(state.within)} % of the teacher: `, bestOf(near, x, y), near, `no student, of those shown.${closest}`));
+    const head = `${leastOf(x)} within ${shown(state.within)} % of the teacher${isCost(x) ? "" : `'s ${titleOf(y)}`}: `;
+    items.push(answer(head, bestOf(near, x, y), near, `no student, of those shown.${closest}`));
   } else {
     items.push(element("li", { text: "The teacher has no number on the y axis to compare with." }));
   }
