@@ -162,7 +162,7 @@ def grown(part: str, case: Case, folder: Path) -> float:
     """MiB by which a process grows over three steps, which prints it."""
     given = [str(Path(__file__).absolute()), "--part", part, "--child", case.base, case.term]
     ended = subprocess.run(
-        [sys.executable, *given, "--folder", str(folder)], check=True, capture_output=True, text=True
+        [sys.executable, *given, "--folder", str(folder)], check=True, stdout=subprocess.PIPE, text=True
     )
     return float(json.loads(ended.stdout.splitlines()[-1]))
 
@@ -171,7 +171,7 @@ def grow(part: str, case: Case, folder: Path) -> None:
     """The child of `grown`."""
     torch.set_num_threads(1)
     job = job_of(part, case, folder)
-    small = job_of("small", CASES[0], folder)  # so that it leaves little that the next one uses again
+    small = job_of("small", CASES[0], folder / "small")  # so that it leaves little that the next one uses again
     steps(built(small), small, 1)  # what a process has after its first training is counted apart
     mapped = peak.start()
     before = peak.gb(mapped)
