@@ -5,10 +5,11 @@
 Time: CPU seconds of a step on one thread, medians over rounds in which every case has its turn; relative to
 base plain without a term. Kernels, waits and collectives: counted on the meta device, the last of one of two
 workers. Memory: what is predicted for a worker, and how much the resident memory of a process of its own grew
-over three steps. Networks have random weights; the feature network is the small stand-in.
+over three steps and an evaluation. Networks have random weights; the feature network is the small stand-in.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import subprocess
@@ -171,11 +172,14 @@ def grow(part: str, case: Case, folder: Path) -> None:
     """The child of `grown`."""
     torch.set_num_threads(1)
     job = job_of(part, case, folder)
-    small = job_of("small", CASES[0], folder / "small")  # so that it leaves little that the next one uses again
+    small = job_of("small", CASES[0], folder / "small")  # it leaves little that the next one uses again
     steps(built(small), small, 1)  # what a process has after its first training is counted apart
     mapped = peak.start()
     before = peak.gb(mapped)
-    steps(built(job), job, 3)
+    trained = built(job)
+    network = copy.deepcopy(trained.networks[trained.network]).requires_grad_(False).eval()
+    steps(trained, job, 3)
+    trained.evaluate(network)
     after = peak.gb(mapped)
     assert before is not None and after is not None
     print(json.dumps((after - before) * 1024))

@@ -20,9 +20,15 @@ def start() -> int:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     else:
-        with contextlib.suppress(OSError):  # only Linux forgets a peak
-            Path("/proc/self/clear_refs").write_text("5")
+        forget()
     return _status_bytes().get("RssFile", 0)
+
+
+def forget() -> None:
+    """Forgets the peak of this process so far: after a large file was mapped for a moment, whose pages `gb`
+    cannot take off once it is not mapped any more."""
+    with contextlib.suppress(OSError):  # only Linux forgets a peak
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def gb(mapped: int) -> float | None:

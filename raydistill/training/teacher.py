@@ -21,6 +21,7 @@ from raydistill.errors import ConfigError
 from raydistill.models import GENERATORS, pruning, saved, taps
 from raydistill.models.inputs import inputs_of, latent_size, num_inputs, repeats
 from raydistill.seeds import torch_stream
+from raydistill.training import peak
 from raydistill.training.minibatches import TrainingData, copied_together
 from raydistill.training.terms import Teacher, require_pictures
 
@@ -167,6 +168,7 @@ def start_at_teacher(student: nn.Module, job: Job) -> None:
     assert isinstance(training, DistillTraining) and job.teacher is not None
     if training.init != "random":
         _cut_from_teacher(student, training, job.teacher)
+        peak.forget()  # of the teacher's file
     share_noise(student, job)
 
 

@@ -1,0 +1,54 @@
+"""The measured peak of a training's memory, and files that are mapped for a moment only."""
+
+import mmap
+from pathlib import Path
+
+import pytest
+from conftest import Stages
+
+from raydistill.config.training import DistillTraining
+from raydistill.data import load_split
+from raydistill.models import networks, saved
+from raydistill.training import peak
+from raydistill.training.recipes import distill
+from raydistill.training.teacher import start_at_teacher
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="needs a system that forgets a peak"
+)
+MIB = 1 / 1024
+
+
+@pytest.mark.parametrize("is_forgotten", [False, True])
+def test_a_file_mapped_for_a_moment_counts_until_it_is_forgotten(tmp_path: Path, is_forgotten: bool) -> None:
+    (tmp_path / "large").write_bytes(bytes(96 * 2**20))
+    mapped = peak.start()
+    before = peak.gb(mapped)
+    with (
+        (tmp_path / "large").open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages,
+    ):
+        assert sum(pages[::4096]) == 0
+    if is_forgotten:
+        peak.forget()
+    after = peak.gb(mapped)
+    assert before is not None and after is not None
+    assert (after - before < 8 * MIB) == is_forgotten
+
+
+def test_what_a_student_is_cut_from_is_no_memory_of_its_training(stages: Stages, tmp_path: Path) -> None:
+    """The teacher's file is read page by page, and gone before the first minibatch."""
+    job, info = stages.student_job(init="teacher"), load_split(stages.data, "val").info
+    config = saved.generator_config(stages.teacher)
+    wide = config.model_copy(
+        update={"widths": config.widths.model_copy(update={"trunk": 1200, "hidden": 1200})}
+    )
+    teacher = saved.save(tmp_path / "wide", "generator", networks.generator(wide, info, 0), wide)
+    assert (tmp_path / "wide" / "weights.safetensors").stat().st_size > 96 * 2**20
+    assert isinstance(job.training, DistillTraining)
+    student = distill.initial_student(job.training, info)
+    mapped = peak.start()
+    before = peak.gb(mapped)
+    start_at_teacher(student, job.model_copy(update={"teacher": teacher}))
+    after = peak.gb(mapped)
+    assert before is not None and after is not None and after - before < 48 * MIB
