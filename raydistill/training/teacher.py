@@ -174,14 +174,15 @@ def start_at_teacher(student: nn.Module, job: Job) -> None:
 
 def _cut_from_teacher(student: nn.Module, training: DistillTraining, teacher: Stored) -> None:
     """Gives a student the teacher's channels, unless it does not start there."""
+    if pruning.why_at_random(saved.generator_config(teacher), training) is not None:
+        return
     config, weights = saved.load_generator(teacher)
-    if pruning.why_at_random(config, training) is None:
-        score = training.init_score
-        pruning.require_score(config, score, "student.init_score")
-        random = torch_stream(training.seed, "init/content_score")
-        scores = pruning.SCORES[score](config, weights, random)
-        state = pruning.student_state(config, weights, training.generator, "student.generator", scores)
-        student.load_state_dict(state)
+    score = training.init_score
+    pruning.require_score(config, score, "student.init_score")
+    random = torch_stream(training.seed, "init/content_score")
+    scores = pruning.SCORES[score](config, weights, random)
+    state = pruning.student_state(config, weights, training.generator, "student.generator", scores)
+    student.load_state_dict(state)
 
 
 def start_discriminator(discriminator: nn.Module, config: Frozen, job: Job, where: str) -> None:
