@@ -140,7 +140,7 @@ def enhance() -> Experiment:
 
 
 _SUMS = PlainBase(l1_weight=10.0, robust_weight=10.0, mse_weight=1.0, multiscale_weight=40.0, ssim_weight=0.0)
-"""What searches for `stylegan2` and, with SSIM beside it, for `sagan` have found: docs/results/method.md."""
+"""What a search for `stylegan2` has found: docs/results/method.md."""
 
 
 def sagan() -> Experiment:
@@ -152,11 +152,11 @@ def sagan() -> Experiment:
     base = labelled()
     optimizer = Optimizer(learning_rate=4e-4, betas=(0.0, 0.9), decay_start=0.5)
     student = {
-        "optimizer": _of_student(4.5e-3),
+        "optimizer": shapes32().student.optimizer,
         "flip": False,
         "batch_size": 8,
         "ema_nimg": 200.0,
-        "base": _SUMS.model_copy(update={"mse_weight": 20.0, "ssim_weight": 5.0}),
+        "base": PlainBase(ssim_weight=5.0),
         "generator": SaganGenerator(widths=SaganWidths.uniform(8), latent=64),
     }
     return Experiment(
