@@ -60,6 +60,7 @@ FOLLOWS = {
     "as labelled": PHOTOS,
     "before, from the teacher": BEFORE | {"init": "teacher"},
     "as labelled, from the teacher": PHOTOS | {"init": "teacher"},
+    "as labelled, from the teacher, 1.2e-2": PHOTOS | {"init": "teacher", "learning_rate": 1.2e-2},
 }
 SHARP: Weights = {"l1_weight": 10.0, "learning_rate": 1e-3}
 """What `enhance` had."""
@@ -81,11 +82,14 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         },
         "before, from the teacher": BEFORE | {"init": "teacher"},
         "searched, from the teacher": SEARCHED_SHAPES | {"learning_rate": 3e-3, "init": "teacher"},
+        "before, from the teacher, 6e-3": BEFORE | {"init": "teacher", "learning_rate": 6e-3},
+        "before, from the teacher, 1.2e-2": BEFORE | {"init": "teacher", "learning_rate": 1.2e-2},
     },
     "shapes64": {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
         "before, from the teacher": BEFORE | {"init": "teacher"},
+        "before, from the teacher, 6e-3": BEFORE | {"init": "teacher", "learning_rate": 6e-3},
     },
     "labelled": {
         "before": BEFORE,
@@ -93,6 +97,10 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "structure and squared": PHOTOS,
         "before, from the teacher": BEFORE | {"init": "teacher"},
         "structure and squared, from the teacher": PHOTOS | {"init": "teacher"},
+        "structure and squared, from the teacher, 1.2e-2": PHOTOS
+        | {"init": "teacher", "learning_rate": 1.2e-2},
+        "structure and squared, from the teacher, 2.4e-2": PHOTOS
+        | {"init": "teacher", "learning_rate": 2.4e-2},
         "searched": SEARCHED_PHOTOS | {"learning_rate": 5.9e-3},
         "searched, from the teacher": SEARCHED_PHOTOS | {"learning_rate": 5.9e-3, "init": "teacher"},
     },
