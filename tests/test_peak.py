@@ -52,3 +52,16 @@ def test_what_a_student_is_cut_from_is_no_memory_of_its_training(stages: Stages,
     start_at_teacher(student, job.model_copy(update={"teacher": teacher}))
     after = peak.gb(mapped)
     assert before is not None and after is not None and after - before < 48 * MIB
+
+
+@pytest.mark.parametrize("name, counts", [("weights.safetensors", True), ("pictures.npy", False)])
+def test_weights_that_stay_mapped_count_and_pictures_do_not(tmp_path: Path, name: str, counts: bool) -> None:
+    (tmp_path / name).write_bytes(bytes(96 * 2**20))
+    mapped = peak.start()
+    before = peak.gb(mapped)
+    with (tmp_path / name).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
+        assert sum(pages[::4096]) == 0
+        after = peak.gb(mapped)
+    assert before is not None and after is not None
+    assert (after - before > 88 * MIB) == counts
+    assert counts or after - before < 8 * MIB

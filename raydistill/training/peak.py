@@ -8,9 +8,11 @@ from pathlib import Path
 
 import torch
 
+_WEIGHTS = ".safetensors"
+
 
 def start() -> int:
-    """Starts the count of `gb`, which takes what this returns: the bytes of files that are mapped so far.
+    """Starts the count of `gb`, which takes what this returns: the bytes of data files mapped so far.
 
     What earlier trainings in this process have freed goes back to the system first: glibc keeps it, in an
     arena for each of their threads.
@@ -21,7 +23,7 @@ def start() -> int:
         torch.cuda.reset_peak_memory_stats()
     else:
         forget()
-    return _status_bytes().get("RssFile", 0)
+    return _mapped_data()
 
 
 def forget() -> None:
@@ -35,9 +37,10 @@ def gb(mapped: int) -> float | None:
     """The peak since `start` in GiB: of what torch reserved on the GPU, or else of what was resident of
     this process.
 
-    Pages of files that were mapped since do not count. They are pictures and recorded outputs, which the
-    system drops and reads again where memory is short. What is mapped now is taken off. So this is asked
-    while they still are, and the peak is a little too low where it came before the last of them were read.
+    Pages of data files that were mapped since do not count. They are pictures and recorded outputs, which the
+    system drops and reads again where memory is short; mapped weights of networks do count, as every
+    minibatch needs them. What is mapped now is taken off. So this is asked while they still are, and the peak
+    is a little too low where it came before the last of them were read.
 
     Args:
         mapped: what `start` gave.
@@ -50,7 +53,19 @@ def gb(mapped: int) -> float | None:
     status = _status_bytes()
     if "VmHWM" not in status:
         return None
-    return (status["VmHWM"] - max(0, status.get("RssFile", 0) - mapped)) / 2**30
+    return (status["VmHWM"] - max(0, _mapped_data() - mapped)) / 2**30
+
+
+def _mapped_data() -> int:
+    """Resident bytes of mapped files, apart from weights of networks."""
+    weights, is_weights = 0, False
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/smaps").read_text(errors="replace").splitlines():
+            if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):  # a mapping begins
+                is_weights = line.endswith(_WEIGHTS)
+            elif is_weights and line.startswith("Rss:"):
+                weights += 1024 * int(line.split()[1])
+    return max(0, _status_bytes().get("RssFile", 0) - weights)
 
 
 def _status_bytes() -> dict[str, int]:
