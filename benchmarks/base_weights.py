@@ -95,6 +95,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
         "structure and squared": PHOTOS,
+        "structure and squared, 1.2e-2": PHOTOS | {"learning_rate": 1.2e-2},
         "before, from the teacher": BEFORE | {"init": "teacher"},
         "structure and squared, from the teacher": PHOTOS | {"init": "teacher"},
         "structure and squared, from the teacher, 1.2e-2": PHOTOS
