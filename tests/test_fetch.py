@@ -95,6 +95,21 @@ def tarred(names: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE])
+def test_an_archive_with_more_than_files_and_folders_is_refused(
+    run: Any, server: Server, tmp_path: Path, kind: bytes
+) -> None:
+    folder, link, buffer = tarfile.TarInfo("facades"), tarfile.TarInfo("facades/link"), io.BytesIO()
+    folder.type, link.type, link.linkname = tarfile.DIRTYPE, kind, "/etc/passwd"
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.addfile(folder)
+        archive.addfile(link)
+    server.files["facades.tar.gz"] = buffer.getvalue()
+    code, printed = run("facades", "--mirror", server.url)
+    assert code == 2 and "facades/link is neither a file nor a folder" in " ".join(printed.split())
+    assert not list(tmp_path.rglob("link"))
+
+
 def test_an_archive_is_unpacked_without_its_only_folder_and_its_sha256_is_kept(
     run: Any, server: Server
 ) -> None:

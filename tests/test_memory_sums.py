@@ -245,9 +245,9 @@ def test_pages_of_a_mapped_file_are_not_in_the_peak_and_other_memory_is(tmp_path
 def test_the_peak_of_a_process_is_in_gibibytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     status = "VmPeak:\t 999 kB\nVmHWM:\t  3145728 kB\nVmRSS:\t 1 kB\nRssFile:\t 1048576 kB\n"
-    monkeypatch.setattr(Path, "read_text", lambda self: status)
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: status)
     assert peak.gb(0) == 2.0 and peak.gb(2**30) == peak.gb(2**31) == 3.0
-    monkeypatch.setattr(Path, "read_text", lambda self: "Name: x\n")
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: "Name: x\n")
     assert peak.gb(0) is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 5 * 2**29)

@@ -259,9 +259,24 @@ def _unpack_archive(path: Path, folder: Path) -> None:
             with tarfile.open(path) as tar:
                 _require_space(path, folder, (member.size for member in tar))
                 refuse_unsafe(path, tar.getnames())
-                tar.extractall(folder, filter="data")
+                _extract(tar, folder)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         path.unlink()
         raise DataError(
             f"{path.name}: cannot be unpacked: {error}. It was removed. Fetch it again."
         ) from None
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Writes the files of an archive, with today's owner and rights: the filters of `tarfile` need 3.11.4."""
+    for member in tar:
+        target = folder / member.name
+        content = tar.extractfile(member) if member.isfile() else None
+        if content is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with content, target.open("wb") as file:
+                shutil.copyfileobj(content, file)
+        elif member.isdir():
+            target.mkdir(parents=True, exist_ok=True)
+        else:
+            raise tarfile.TarError(f"{member.name} is neither a file nor a folder")
