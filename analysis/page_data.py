@@ -16,9 +16,8 @@ from raydistill.records.pareto import Direction
 from raydistill.records.schema import MEASURED
 from raydistill.records.tables import NamedDirection, column, competitors, objective_points
 
-_LOWER_IS_BETTER = re.compile(
-    r"^(cost|time|memory|measured/(latency_ms|peak_mib)\w*)/|/(fid|kid|lpips|fd_.*|kd_.*)$"
-)
+_COST = re.compile(r"^(cost|time|memory|measured/(latency_ms|peak_mib)\w*)/")
+_DISTANCE = re.compile(r"/(fid|kid|lpips|fd_.*|kd_.*)$")
 _HIGHER_IS_BETTER = re.compile(r"/(miou(_\w+)?|(precision|recall)_\w+|psnr|ssim)$")
 _PARAM = "param."
 _DIGITS = 7
@@ -33,6 +32,8 @@ class Axis(TypedDict):
     name: str
     title: str
     better: Direction | None
+    cost: bool
+    """Whether it is one: a size, a time or a memory, and no score."""
     log: bool
     """Whether its scale is logarithmic at first."""
     texts: bool
@@ -56,7 +57,7 @@ def better(name: str, objectives: Sequence[NamedDirection]) -> Direction | None:
         return dict(objectives)[name]
     if name.startswith("param/"):
         return None
-    if _LOWER_IS_BETTER.search(name):
+    if _COST.search(name) or _DISTANCE.search(name):
         return "min"
     return "max" if _HIGHER_IS_BETTER.search(name) else None
 
@@ -92,6 +93,7 @@ def _axis(done: pd.DataFrame, name: str, objectives: Sequence[NamedDirection]) -
         "name": name,
         "title": axis_title(name, direction),
         "better": direction,
+        "cost": _COST.search(name) is not None,
         "log": bool(not texts and values.min() > 0 and values.max() > 10 * values.min()),
         "texts": texts,
         "mixed": direction is not None and not _is_comparable(done, name, direction),

@@ -1,6 +1,5 @@
 """How a prediction of memory is added up, by hand; what lives when is measured in `test_memory.py`."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from raydistill.data import DataInfo
 from raydistill.models import cost, networks
 from raydistill.planning import memory, rehearsal
 from raydistill.planning.memory import MemorySetup, _Bytes, _total
-from raydistill.training import peak, recipes
+from raydistill.training import recipes
 
 INFO = DataInfo(
     layout="shapes",
@@ -226,29 +225,3 @@ def test_students_that_differ_in_batch_or_term_are_predicted_apart() -> None:
     for values in given:
         training = small_enhance(**values).student
         assert predict(training) == memory.training_bytes(training, setup), values
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say")
-def test_pages_of_a_mapped_file_are_not_in_the_peak_and_other_memory_is(tmp_path: Path) -> None:
-    np.save(tmp_path / "rows.npy", np.ones((64, 2**20), dtype=np.uint8))
-    before = peak.start()
-    start = peak.gb(before)
-    rows = np.load(tmp_path / "rows.npy", mmap_mode="c")
-    assert rows.sum(dtype=np.int64) == 64 * 2**20
-    after = peak.gb(before)
-    own = np.ones(48 * 2**20, dtype=np.uint8)
-    last = peak.gb(before)
-    assert start is not None and after is not None and last is not None and own.all()
-    assert after - start < 0.016 and 0.040 < last - after < 0.064
-
-
-def test_the_peak_of_a_process_is_in_gibibytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    status = "VmPeak:\t 999 kB\nVmHWM:\t  3145728 kB\nVmRSS:\t 1 kB\nRssFile:\t 1048576 kB\n"
-    monkeypatch.setattr(Path, "read_text", lambda self, **_: status)
-    assert peak.gb(0) == 2.0 and peak.gb(2**30) == peak.gb(2**31) == 3.0
-    monkeypatch.setattr(Path, "read_text", lambda self, **_: "Name: x\n")
-    assert peak.gb(0) is None
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 5 * 2**29)
-    assert peak.gb(0) == 2.5

@@ -2,7 +2,7 @@
 // "Which student?": the best under a budget, and the cheapest that is nearly as good as the teacher.
 
 const sideOf = (name) => (axes.get(name)?.better === "max" ? 1 : -1);
-const isCost = (name) => /^(cost|time|memory|measured)\//.test(name);
+const isCost = (name) => axes.get(name)?.cost;
 const isBetter = (a, b, name) => sideOf(name) * (valueOf(a, name) - valueOf(b, name)) > 0;
 
 /** Those that compete and have both numbers, as far as the filters leave them. */

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-_WEIGHTS = ".safetensors"
+_WEIGHTS = ".safetensors"  # how names of files end that hold a network's weights
 
 
 def start() -> int:
