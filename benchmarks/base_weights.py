@@ -90,6 +90,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
         "before, from the teacher": BEFORE | {"init": "teacher"},
         "before, from the teacher, 6e-3": BEFORE | {"init": "teacher", "learning_rate": 6e-3},
+        "before, from the teacher, 1.2e-2": BEFORE | {"init": "teacher", "learning_rate": 1.2e-2},
     },
     "labelled": {
         "before": BEFORE,
@@ -114,16 +115,21 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "searched": MIXED | {"learning_rate": 2.3e-3},
         "searched, 1e-3": MIXED | {"learning_rate": 1e-3},
         "2.3e-3, from the teacher": SHARP | {"learning_rate": 2.3e-3, "init": "teacher"},
+        "4.6e-3, from the teacher": SHARP | {"learning_rate": 4.6e-3, "init": "teacher"},
     },
     "cyclegan": {
         "before": BEFORE,
         "searched": SEARCHED_UNPAIRED | {"learning_rate": 1.2e-2},
         "before, from the teacher": BEFORE | {"init": "teacher"},
+        "before, from the teacher, 6e-3": BEFORE | {"init": "teacher", "learning_rate": 6e-3},
+        "before, from the teacher, 1.2e-2": BEFORE | {"init": "teacher", "learning_rate": 1.2e-2},
         "searched, from the teacher": SEARCHED_UNPAIRED | {"learning_rate": 1.2e-2, "init": "teacher"},
     },
     "sagan": {
         "before": BEFORE,
         "before, from the teacher": BEFORE | {"init": "teacher"},
+        "before, from the teacher, 1.5e-3": BEFORE | {"init": "teacher", "learning_rate": 1.5e-3},
+        "before, from the teacher, 6e-3": BEFORE | {"init": "teacher", "learning_rate": 6e-3},
         "searched": ALL | {"learning_rate": 4.5e-3},
         "searched, from the teacher": ALL | {"learning_rate": 4.5e-3, "init": "teacher"},
     },
@@ -133,6 +139,8 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "before, from the teacher": BEFORE | {"init": "teacher"},
         "searched, 4e-2": SUMS | {"learning_rate": 4e-2},
         "searched, from the teacher": SUMS | {"learning_rate": 4e-2, "init": "teacher"},
+        "searched, from the teacher, 2e-2": SUMS | {"learning_rate": 2e-2, "init": "teacher"},
+        "searched, from the teacher, 8e-2": SUMS | {"learning_rate": 8e-2, "init": "teacher"},
     },
 }
 """Preset -> name -> weights and learning rate. The first is what the others are compared with."""
