@@ -1,5 +1,6 @@
 """What cannot be trained by a base distillation, or is no term, ends before any cost and says what to do."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,14 @@ def test_a_whole_term_ends_the_search_inside_of_it_and_says_so(planned: Planned)
     )
     assert not [path for path in plan.space.parameters if "terms" in path]
     assert plan.experiment.student.terms["mi"].weight == 0.1
+
+
+@pytest.mark.parametrize("given", ["published_foo", "3", "none"])
+def test_a_whole_term_that_there_is_not_says_nothing_of_the_search(planned: Planned, given: str) -> None:
+    with warnings.catch_warnings(record=True) as said, pytest.raises(ConfigError, match="there is no term"):
+        warnings.simplefilter("always")
+        planned(f"student.terms.mi={given}")
+    assert not said
 
 
 def test_without_a_base_the_uniform_baselines_keep_their_terms(planned: Planned) -> None:
