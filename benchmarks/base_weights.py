@@ -99,6 +99,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "structure and squared, 1.2e-2": PHOTOS | {"learning_rate": 1.2e-2},
         "before, from the teacher": BEFORE | {"init": "teacher"},
         "structure and squared, from the teacher": PHOTOS | {"init": "teacher"},
+        "structure and squared, from the teacher, 6e-3": PHOTOS | {"init": "teacher", "learning_rate": 6e-3},
         "structure and squared, from the teacher, 1.2e-2": PHOTOS
         | {"init": "teacher", "learning_rate": 1.2e-2},
         "structure and squared, from the teacher, 2.4e-2": PHOTOS
