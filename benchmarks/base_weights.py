@@ -117,6 +117,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "searched, 1e-3": MIXED | {"learning_rate": 1e-3},
         "2.3e-3, from the teacher": SHARP | {"learning_rate": 2.3e-3, "init": "teacher"},
         "4.6e-3, from the teacher": SHARP | {"learning_rate": 4.6e-3, "init": "teacher"},
+        "9.2e-3, from the teacher": SHARP | {"learning_rate": 9.2e-3, "init": "teacher"},
     },
     "cyclegan": {
         "before": BEFORE,
