@@ -60,6 +60,7 @@ FOLLOWS = {
     "as labelled": PHOTOS,
     "before, from the teacher": BEFORE | {"init": "teacher"},
     "as labelled, from the teacher": PHOTOS | {"init": "teacher"},
+    "as labelled, from the teacher, 6e-3": PHOTOS | {"init": "teacher", "learning_rate": 6e-3},
     "as labelled, from the teacher, 1.2e-2": PHOTOS | {"init": "teacher", "learning_rate": 1.2e-2},
 }
 SHARP: Weights = {"l1_weight": 10.0, "learning_rate": 1e-3}

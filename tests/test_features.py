@@ -109,21 +109,28 @@ def test_a_file_without_a_classifier_and_one_of_safetensors_give_the_same(
     assert all(map(torch.equal, found, expected))
 
 
-@pytest.mark.parametrize("change", ["a width", "one layer more", "one layer less"])
+@pytest.mark.parametrize("change", ["a width", "no tensor", "one layer more", "one layer less", "nothing"])
 def test_a_file_of_another_network_is_refused_with_the_reason(
     vgg_file: Path, tmp_path: Path, change: str
 ) -> None:
     state = torch.load(vgg_file, weights_only=True)
     if change == "a width":
-        state["features.0.weight"], reason = torch.zeros(32, 3, 3, 3), "size mismatch for features.0.weight"
+        state["features.0.weight"] = torch.zeros(32, 3, 3, 3)
+        reason = r"features.0.weight is of the shape \(32, 3, 3, 3\), of the network \(64, 3, 3, 3\)"
+    elif change == "no tensor":
+        state["features.0.bias"], reason = 3, r"features.0.bias is no tensor, of the network \(64,\)"
     elif change == "one layer more":
-        state["features.1.weight"], reason = torch.zeros(64), 'Unexpected key.*"features.1.weight"'
-    else:
+        state["features.1.weight"] = torch.zeros(64)
+        reason = "tensors that the network has not: 1, first features.1.weight"
+    elif change == "one layer less":
         del state["features.28.bias"]
-        reason = 'Missing key.*"features.28.bias"'
+        reason = "tensors that are missing: 1 of 26, first features.28.bias"
+    else:
+        state.clear()
+        reason = "tensors that are missing: 26 of 26, first features.0.weight"
     torch.save(state, tmp_path / "other.pth")
     with pytest.raises(
-        DataError, match=f"other.pth: these are not the weights of VGG16: .*{reason}"
+        DataError, match=f"other.pth: these are not the weights of VGG16: {reason}. Give the file"
     ) as error:
         read_vgg16(tmp_path / "other.pth")
     assert "\n" not in str(error.value)

@@ -109,10 +109,25 @@ def load_weights(path: Path, network: Network, what: str, ignore: str | None = N
             require_tensors(value for value in state.values() if isinstance(value, Tensor))
         state = {name.removeprefix("module."): value for name, value in state.items()}
         known = {name: value for name, value in state.items() if not (ignore and name.startswith(ignore))}
-        network.load_state_dict(known)
-    except Exception as error:  # key and runtime errors: load_state_dict has no common one
+        _fill(network, known)
+    except Exception as error:  # a file that is damaged ends in many kinds of errors
         reason = error.strerror if isinstance(error, UnusableFile) else " ".join(str(error).split())[:300]
         raise DataError(
             f"{path}: these are not the weights of {what}: {reason}. Give the file as it was published."
         ) from None
     return network.eval().requires_grad_(False)
+
+
+def _fill(network: nn.Module, state: dict[str, Any]) -> None:
+    """Loads a state_dict. Raises UnusableFile where its names or shapes are not the network's."""
+    own = network.state_dict()
+    for name, value in own.items():
+        there = getattr(state.get(name, value), "shape", None)
+        if there != value.shape:
+            found = "no tensor" if there is None else f"of the shape {tuple(there)}"
+            raise UnusableFile(f"{name} is {found}, of the network {tuple(value.shape)}")
+    names = network.load_state_dict(state, strict=False)  # counts of old batch norms may be missing
+    if missing := names.missing_keys:
+        raise UnusableFile(f"tensors that are missing: {len(missing)} of {len(own)}, first {missing[0]}")
+    if others := names.unexpected_keys:
+        raise UnusableFile(f"tensors that the network has not: {len(others)}, first {others[0]}")
