@@ -79,7 +79,7 @@ def labelled() -> Experiment:
     base = shapes32()
     photos = {  # searched on CamVid, see docs/results/method.md: photos want structure, not colours
         "base": PlainBase(l1_weight=0.0, ssim_weight=5.0, mse_weight=1.0),
-        "optimizer": _of_student(1.2e-2),
+        "optimizer": _of_student(6e-3),
     }
     return Experiment(
         data=FolderData(height=48, width=64),
@@ -98,15 +98,16 @@ def aligned() -> Experiment:
 
 
 def unet() -> Experiment:
-    """`labelled` with U-Nets of four levels."""
-    base = _with_rate(labelled(), 2.4e-3)
-    return _with_generators(base, UnetGenerator(num_levels=4, norm="instance"), teacher=16, student=4)
+    """`labelled` with U-Nets of four levels, whose students learn more slowly."""
+    base = labelled()
+    student = base.student.model_copy(update={"optimizer": _of_student(2.4e-3)})
+    generator = UnetGenerator(num_levels=4, norm="instance")
+    return _with_generators(base.model_copy(update={"student": student}), generator, teacher=16, student=4)
 
 
 def mobile() -> Experiment:
     """`labelled` with mobile ResNets of three blocks."""
-    base = _with_rate(labelled(), 2.4e-3)
-    return _with_generators(base, MobileResnetGenerator(num_blocks=3), teacher=16, student=4)
+    return _with_generators(labelled(), MobileResnetGenerator(num_blocks=3), teacher=16, student=4)
 
 
 def enhance() -> Experiment:
@@ -134,7 +135,7 @@ def enhance() -> Experiment:
             update=_length(4_000, 1_000)
             | {
                 "generator": student,
-                "optimizer": optimizer.model_copy(update={"learning_rate": 2.3e-3}),
+                "optimizer": optimizer.model_copy(update={"learning_rate": 4.6e-3}),
                 "base": PlainBase(ssim_weight=0.0),
             }
         ),
@@ -254,12 +255,6 @@ def cyclegan() -> Experiment:
 def _of_student(learning_rate: float) -> Optimizer:
     """The optimizer of the default preset's student with another learning rate."""
     return shapes32().student.optimizer.model_copy(update={"learning_rate": learning_rate})
-
-
-def _with_rate(base: Experiment, learning_rate: float) -> Experiment:
-    """`base` with another learning rate of the student."""
-    student = base.student.model_copy(update={"optimizer": _of_student(learning_rate)})
-    return base.model_copy(update={"student": student})
 
 
 def _length(budget_nimg: int, report_every_nimg: int) -> dict[str, object]:
