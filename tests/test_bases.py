@@ -1,5 +1,6 @@
 """One contract kit over all base distillations."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ from recipe_kit import begin as begin_recipe
 
 from raydistill.config.experiment import Job
 from raydistill.testing import BaseContract, begin, tiny_experiment
-from raydistill.training import bases
+from raydistill.testing.terms import setup_of
+from raydistill.training import assembly, bases, terms
 
 ALONE = {"student.terms.mi.weight": 0.0, "student.seed": 1}
 """Of another seed than the teacher: where both are the same network, s is t."""
@@ -45,6 +47,21 @@ def job_of(folder: Path, name: str) -> Job:
 
 def test_the_kit_covers_every_base() -> None:
     assert {name.split("-")[0] for name in (*PAIRED, *UNPAIRED)} == set(bases.BASES)
+
+
+def test_the_page_says_which_networks_each_phase_moves(tmp_path: Path) -> None:
+    """That its loss reaches them and no other is in the kits of bases and terms."""
+    page = (Path(__file__).parent.parent / "docs/explanation/base-distillations.md").read_text()
+    section = page.split("## Which networks a gradient reaches")[1].split("\n## ")[0]
+    said: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+    for name, phase, moves in re.findall(r"^\| `(\w+)` \| `([\w.]+)` \| (.+) \|$", section, re.MULTILINE):
+        said.setdefault(name, []).append((phase, tuple(re.findall(r"`([\w.]+)`", moves))))
+    jobs = {name: job_of(tmp_path / name, name) for name in set(bases.BASES) - {"none"}}
+    for kind in terms.TERMS:
+        values = {"student.terms.mi.kind": kind}
+        jobs[kind] = begin(tmp_path / kind, tiny_experiment(values), "student").job
+    phases = {name: assembly.build(job, setup_of(job)).phases for name, job in jobs.items()}
+    assert said == {name: [(each.name, each.moves) for each in found] for name, found in phases.items()}
 
 
 class TestEachBase(BaseContract):
