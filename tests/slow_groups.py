@@ -112,7 +112,7 @@ GROUPS: dict[str, Group] = {
     "docs": Group("what tutorials and how-to pages print, run from an empty folder", ("test_docs.py",)),
     "stops": Group("stopped trials give everything back; shares of a GPU", ("test_stops.py",)),
     "cards": Group(
-        "the benchmarks of GPUs on a CPU: a killed run goes on; Ray Train over gloo",
+        "the benchmarks of GPUs on a CPU: every part; a killed run goes on; Ray Train over gloo",
         ("test_gpu_benchmark.py", "test_gpu_nodes.py"),
     ),
     "nodes": Group(

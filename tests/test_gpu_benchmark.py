@@ -86,6 +86,7 @@ def test_the_finder_refuses_what_is_installed_and_not_allowed(tmp_path: Path, pa
     assert done.returncode == 1 and f"No module named '{package}'" in done.stderr
 
 
+@pytest.mark.slow  # of every run: single parts, their failures and their files
 def test_every_part_is_done_with_every_other_package_refused(tiny: tuple) -> None:
     _, record = tiny
     assert list(record["parts"]) == list(gpu.WEIGHTS)
@@ -94,6 +95,7 @@ def test_every_part_is_done_with_every_other_package_refused(tiny: tuple) -> Non
         assert not any(unit["failed"] for unit in found["units"].values()), part
 
 
+@pytest.mark.slow
 def test_it_says_what_was_measured_and_what_means_nothing_on_a_cpu(tiny: tuple) -> None:
     done, record = tiny
     lines = [unit["line"] for found in record["parts"].values() for unit in found["units"].values()]
@@ -103,6 +105,7 @@ def test_it_says_what_was_measured_and_what_means_nothing_on_a_cpu(tiny: tuple) 
     assert "all parts are done" in done.stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_file_fit_together(tiny: tuple) -> None:
     parts = {
         part: {name: unit["figures"] for name, unit in found["units"].items()}
