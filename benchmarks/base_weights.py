@@ -54,14 +54,23 @@ SEARCHED_UNPAIRED: Weights = {
     "multiscale_weight": 10.0,
 }
 """What the search has found for `cyclegan`."""
+
+
+def at_rates(name: str, weights: Weights, *rates: str) -> dict[str, Weights]:
+    """The same losses from the teacher's channels, once at each learning rate."""
+    return {
+        f"{name}, from the teacher, {rate}": weights | {"init": "teacher", "learning_rate": float(rate)}
+        for rate in rates
+    }
+
+
 FOLLOWS = {
     "before": BEFORE,
     "without SSIM": BEFORE | {"ssim_weight": 0.0},
     "as labelled": PHOTOS,
     "before, from the teacher": BEFORE | {"init": "teacher"},
     "as labelled, from the teacher": PHOTOS | {"init": "teacher"},
-    "as labelled, from the teacher, 6e-3": PHOTOS | {"init": "teacher", "learning_rate": 6e-3},
-    "as labelled, from the teacher, 1.2e-2": PHOTOS | {"init": "teacher", "learning_rate": 1.2e-2},
+    **at_rates("as labelled", PHOTOS, "6e-3", "1.2e-2"),
 }
 SHARP: Weights = {"l1_weight": 10.0, "learning_rate": 1e-3}
 """What `enhance` had."""
@@ -83,15 +92,13 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         },
         "before, from the teacher": BEFORE | {"init": "teacher"},
         "searched, from the teacher": SEARCHED_SHAPES | {"learning_rate": 3e-3, "init": "teacher"},
-        "before, from the teacher, 6e-3": BEFORE | {"init": "teacher", "learning_rate": 6e-3},
-        "before, from the teacher, 1.2e-2": BEFORE | {"init": "teacher", "learning_rate": 1.2e-2},
+        **at_rates("before", BEFORE, "6e-3", "1.2e-2"),
     },
     "shapes64": {
         "before": BEFORE,
         "without SSIM": BEFORE | {"ssim_weight": 0.0},
         "before, from the teacher": BEFORE | {"init": "teacher"},
-        "before, from the teacher, 6e-3": BEFORE | {"init": "teacher", "learning_rate": 6e-3},
-        "before, from the teacher, 1.2e-2": BEFORE | {"init": "teacher", "learning_rate": 1.2e-2},
+        **at_rates("before", BEFORE, "6e-3", "1.2e-2"),
     },
     "labelled": {
         "before": BEFORE,
@@ -100,11 +107,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "structure and squared, 1.2e-2": PHOTOS | {"learning_rate": 1.2e-2},
         "before, from the teacher": BEFORE | {"init": "teacher"},
         "structure and squared, from the teacher": PHOTOS | {"init": "teacher"},
-        "structure and squared, from the teacher, 6e-3": PHOTOS | {"init": "teacher", "learning_rate": 6e-3},
-        "structure and squared, from the teacher, 1.2e-2": PHOTOS
-        | {"init": "teacher", "learning_rate": 1.2e-2},
-        "structure and squared, from the teacher, 2.4e-2": PHOTOS
-        | {"init": "teacher", "learning_rate": 2.4e-2},
+        **at_rates("structure and squared", PHOTOS, "6e-3", "1.2e-2", "2.4e-2"),
         "searched": SEARCHED_PHOTOS | {"learning_rate": 5.9e-3},
         "searched, from the teacher": SEARCHED_PHOTOS | {"learning_rate": 5.9e-3, "init": "teacher"},
     },
@@ -124,15 +127,13 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "before": BEFORE,
         "searched": SEARCHED_UNPAIRED | {"learning_rate": 1.2e-2},
         "before, from the teacher": BEFORE | {"init": "teacher"},
-        "before, from the teacher, 6e-3": BEFORE | {"init": "teacher", "learning_rate": 6e-3},
-        "before, from the teacher, 1.2e-2": BEFORE | {"init": "teacher", "learning_rate": 1.2e-2},
+        **at_rates("before", BEFORE, "6e-3", "1.2e-2"),
         "searched, from the teacher": SEARCHED_UNPAIRED | {"learning_rate": 1.2e-2, "init": "teacher"},
     },
     "sagan": {
         "before": BEFORE,
         "before, from the teacher": BEFORE | {"init": "teacher"},
-        "before, from the teacher, 1.5e-3": BEFORE | {"init": "teacher", "learning_rate": 1.5e-3},
-        "before, from the teacher, 6e-3": BEFORE | {"init": "teacher", "learning_rate": 6e-3},
+        **at_rates("before", BEFORE, "1.5e-3", "6e-3"),
         "searched": ALL | {"learning_rate": 4.5e-3},
         "searched, from the teacher": ALL | {"learning_rate": 4.5e-3, "init": "teacher"},
     },
@@ -142,8 +143,7 @@ CANDIDATES: dict[str, dict[str, Weights]] = {
         "before, from the teacher": BEFORE | {"init": "teacher"},
         "searched, 4e-2": SUMS | {"learning_rate": 4e-2},
         "searched, from the teacher": SUMS | {"learning_rate": 4e-2, "init": "teacher"},
-        "searched, from the teacher, 2e-2": SUMS | {"learning_rate": 2e-2, "init": "teacher"},
-        "searched, from the teacher, 8e-2": SUMS | {"learning_rate": 8e-2, "init": "teacher"},
+        **at_rates("searched", SUMS, "2e-2", "8e-2"),
     },
 }
 """Preset -> name -> weights and learning rate. The first is what the others are compared with."""

@@ -16,7 +16,7 @@ def run(options: ConfigOptions) -> int:
     """
     where, space = f"--space {options.space}", load_space(options.space)
     assignments = parse_assignments(list(options.set))
-    values, space = with_named_terms(assignments, "--set"), without(space, whole_terms(assignments))
+    values, space = with_named_terms(assignments, "--set"), without(space, whole_terms(assignments, "--set"))
     experiment = preset_of(space, where)
     if options.config is not None:
         experiment = printed.with_file(experiment, options.config, fixed={})

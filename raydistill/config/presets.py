@@ -99,10 +99,8 @@ def aligned() -> Experiment:
 
 def unet() -> Experiment:
     """`labelled` with U-Nets of four levels, whose students learn more slowly."""
-    base = labelled()
-    student = base.student.model_copy(update={"optimizer": _of_student(2.4e-3)})
-    generator = UnetGenerator(num_levels=4, norm="instance")
-    return _with_generators(base.model_copy(update={"student": student}), generator, teacher=16, student=4)
+    base = with_values(labelled(), {"student.optimizer.learning_rate": 2.4e-3}, where="preset unet")
+    return _with_generators(base, UnetGenerator(num_levels=4, norm="instance"), teacher=16, student=4)
 
 
 def mobile() -> Experiment:

@@ -69,20 +69,27 @@ def with_named_terms(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     values = {renamed.in_full(path): value for path, value in values.items()}
     named: dict[str, Any] = {}
-    whole = whole_terms(values)
+    whole = whole_terms(values, where)
     for section in whole:
-        name = values[section]
+        term = NAMED_TERMS[values[section]]()
+        named |= {f"{section}.{path}": value for path, value in leaves(term).items()}
+    return named | {path: value for path, value in values.items() if path not in whole}
+
+
+def whole_terms(values: Mapping[str, Any], where: str) -> list[str]:
+    """The paths among these that are whole terms: `student.terms.mi`.
+
+    Raises:
+        ConfigError: there is no term of the name that one of them has; the message says `where` it stands.
+    """
+    now = {renamed.in_full(path): value for path, value in values.items()}
+    whole = [path for path in now if path.startswith(_TERMS) and "." not in path.removeprefix(_TERMS)]
+    for section in whole:
+        name = now[section]
         if not isinstance(name, str) or name not in NAMED_TERMS:
             close = nearest(shown(name), list(NAMED_TERMS))
             known = ", ".join(NAMED_TERMS)
             raise ConfigError(
                 f"{where}: {section}: there is no term {shown(name)}. Known: {known}. Nearest: {close!r}."
             )
-        named |= {f"{section}.{path}": value for path, value in leaves(NAMED_TERMS[name]()).items()}
-    return named | {path: value for path, value in values.items() if path not in whole}
-
-
-def whole_terms(values: Mapping[str, Any]) -> list[str]:
-    """The paths among these that are whole terms: `student.terms.mi`."""
-    now = map(renamed.in_full, values)
-    return [path for path in now if path.startswith(_TERMS) and "." not in path.removeprefix(_TERMS)]
+    return whole

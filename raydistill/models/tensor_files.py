@@ -120,14 +120,20 @@ def load_weights(path: Path, network: Network, what: str, ignore: str | None = N
 
 def _fill(network: nn.Module, state: dict[str, Any]) -> None:
     """Loads a state_dict. Raises UnusableFile where its names or shapes are not the network's."""
-    own = network.state_dict()
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise UnusableFile(_difference(network.state_dict(), state) or str(error)) from None
+
+
+def _difference(own: dict[str, Any], state: dict[str, Any]) -> str | None:
+    """The first of what keeps a state_dict from being a network's own; None: names and shapes are."""
     for name, value in own.items():
         there = getattr(state.get(name, value), "shape", None)
         if there != value.shape:
             found = "no tensor" if there is None else f"of the shape {tuple(there)}"
-            raise UnusableFile(f"{name} is {found}, of the network {tuple(value.shape)}")
-    names = network.load_state_dict(state, strict=False)  # counts of old batch norms may be missing
-    if missing := names.missing_keys:
-        raise UnusableFile(f"tensors that are missing: {len(missing)} of {len(own)}, first {missing[0]}")
-    if others := names.unexpected_keys:
-        raise UnusableFile(f"tensors that the network has not: {len(others)}, first {others[0]}")
+            return f"{name} is {found}, of the network {tuple(value.shape)}"
+    if missing := [name for name in own if name not in state]:
+        return f"tensors that are missing: {len(missing)} of {len(own)}, first {missing[0]}"
+    others = [name for name in state if name not in own]
+    return f"tensors that the network has not: {len(others)}, first {others[0]}" if others else None

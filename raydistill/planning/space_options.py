@@ -13,8 +13,7 @@ from raydistill.errors import ConfigError, say_notice
 def without_whole_terms(search_space: SearchSpace, options: SweepOptions) -> SearchSpace:
     """The space without what it searches of terms that --set gives whole, which is said."""
     assignments = parse_assignments(list(options.set))
-    term_presets.with_named_terms(assignments, where="--set")  # ends here where there is no such term
-    whole = term_presets.whole_terms(assignments)
+    whole = term_presets.whole_terms(assignments, "--set")
     left = space.without(search_space, whole)
     below = tuple(f"{section}." for section in whole)
     if below and (both := sorted(path for path in space.searched_paths(left) if path.startswith(below))):
